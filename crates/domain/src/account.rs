@@ -1,0 +1,172 @@
+//! The account: how an org stands on one meter.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS};
+use crate::{Amount, Burn};
+
+/// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
+///
+/// The amounts of the month's allowance and of the trial are the plan's, in the catalogue; the account holds only what
+/// was burned of them. So a change of plan or catalogue takes effect at once and touches no account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// What was burned of the allowance, by month, newest last; a few are kept.
+    pub allowances: Vec<AllowanceUse>,
+    /// What was burned of the trial.
+    pub trial_burned: Amount,
+    /// Top-ups and prepaid pots, oldest first.
+    pub grants: Vec<Grant>,
+    /// What an overdraft has taken beyond all credit; the next credit settles it first.
+    pub debt: Amount,
+    /// The day number of the first usage, if there was one.
+    pub first_day: Option<i32>,
+    /// Totals of the latest days with usage, oldest first.
+    pub days: Vec<DayUse>,
+    /// Which notices on credit have gone out.
+    pub marks: CreditMarks,
+}
+
+/// What was burned of one month's allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowanceUse {
+    /// The number of the month.
+    pub month: i32,
+    /// How much.
+    pub burned: Amount,
+}
+
+/// The usage of one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayUse {
+    /// The number of the day.
+    pub day: i32,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// Credit beyond the allowance: a top-up, a prepaid pot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The entry that made it.
+    pub entry: u64,
+    /// How much was granted.
+    pub amount: Amount,
+    /// How much of it is burned.
+    pub burned: Amount,
+    /// Lower burns first.
+    pub priority: u8,
+    /// From when it can be burned.
+    pub effective_at: Timestamp,
+    /// First moment at which it can no longer be burned; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    /// Why it was granted, for people.
+    pub reason: Option<String>,
+}
+
+/// Where credit comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// The allowance of the month with this number.
+    Allowance(i32),
+    /// The trial.
+    Trial,
+    /// The grant made by the entry with this number.
+    Grant(u64),
+    /// Nowhere: taken beyond all credit, to be settled by the next. Negative when a burn settled older debt.
+    Overdraft,
+    /// Nowhere: billed as overage.
+    Overage,
+}
+
+/// Which notices on credit have gone out in a period; a raised limit re-arms them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreditMarks {
+    /// The number of the month, or `None` for the trial.
+    pub month: Option<i32>,
+    /// The highest threshold crossed, in percent …
+    pub percent: u8,
+    /// … of this much credit.
+    pub percent_of: Amount,
+    /// The credit that was reported as used up.
+    pub reached_of: Amount,
+    /// The credit that was forecast to run out.
+    pub on_track_of: Amount,
+    /// Whether a denial was reported.
+    pub denied: bool,
+}
+
+impl Account {
+    /// What was burned of a month's allowance.
+    #[must_use]
+    pub fn allowance_burned(&self, month: i32) -> Amount {
+        self.allowances
+            .iter()
+            .find(|allowance| allowance.month == month)
+            .map_or(Amount::ZERO, |allowance| allowance.burned)
+    }
+
+    /// The marks of a period, fresh when they are those of another.
+    #[must_use]
+    pub fn marks_of(&self, month: Option<i32>) -> CreditMarks {
+        if self.marks.month == month { self.marks } else { CreditMarks { month, ..CreditMarks::default() } }
+    }
+
+    /// Burns (or, with a negated amount, restores).
+    pub(crate) fn burn(&mut self, burn: Burn) {
+        match burn.source {
+            Source::Allowance(month) => self.burn_allowance(month, burn.amount),
+            Source::Trial => self.trial_burned += burn.amount,
+            Source::Grant(entry) => {
+                if let Some(grant) = self.grants.iter_mut().find(|grant| grant.entry == entry) {
+                    grant.burned += burn.amount;
+                }
+            }
+            Source::Overdraft => self.debt += burn.amount,
+            Source::Overage => {}
+        }
+    }
+
+    fn burn_allowance(&mut self, month: i32, amount: Amount) {
+        if let Some(allowance) = self.allowances.iter_mut().find(|allowance| allowance.month == month) {
+            allowance.burned += amount;
+            return;
+        }
+        if !amount.is_positive() {
+            // A restored allowance that is no longer kept: its month can no longer be used.
+            return;
+        }
+        let place = self.allowances.partition_point(|allowance| allowance.month < month);
+        self.allowances.insert(place, AllowanceUse { month, burned: amount });
+        if self.allowances.len() > ALLOWANCES_KEPT {
+            self.allowances.remove(0);
+        }
+    }
+
+    /// Adds to a day's total (negative: a reversal).
+    pub(crate) fn count_day(&mut self, day: i32, amount: Amount) {
+        self.first_day = Some(self.first_day.map_or(day, |first| first.min(day)));
+        if let Some(known) = self.days.iter_mut().find(|known| known.day == day) {
+            known.amount += amount;
+            return;
+        }
+        if !amount.is_positive() {
+            return;
+        }
+        let place = self.days.partition_point(|known| known.day < day);
+        self.days.insert(place, DayUse { day, amount });
+        let newest = self.days.last().map_or(day, |known| known.day);
+        self.days.retain(|known| i64::from(newest) - i64::from(known.day) <= FORECAST_DAYS);
+    }
+
+    /// Drops grants that expired long ago.
+    pub(crate) fn forget_expired(&mut self, at: Timestamp) {
+        let now = at.as_second();
+        self.grants.retain(|grant| {
+            grant
+                .expires_at
+                .is_none_or(|expiry| expiry.as_second().saturating_add(EXPIRED_GRANT_KEEP_SECS) > now)
+        });
+    }
+}

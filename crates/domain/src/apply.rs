@@ -1,0 +1,227 @@
+//! What an entry changes: the only way any record changes, when it is decided and when the ledger is replayed.
+
+use std::sync::Arc;
+
+use crate::decide::counters_of;
+use crate::{
+    ApiKey, Burn, CatalogVersion, CounterId, Entry, EntryKind, House, HouseEntry, HouseEntryKind, KeyId,
+    KeyRecord, KeySpace, Limit, Notice, NoticeKind, OrgId, Period, Record, RecordKey, Records, Scope,
+    UsedEntry, Window,
+};
+
+/// Changes the records of an org as an entry says.
+///
+/// Every record named by [`touched`] must be at hand (loaded, or known to be absent).
+pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
+    match &entry.kind {
+        EntryKind::Used(used) => apply_used(records, org, entry, used),
+        EntryKind::Refused { .. } => {}
+        EntryKind::Reversed { used, .. } => apply_reversed(records, org, entry.number, used),
+        EntryKind::Put { name, zone } => records.change_org(org, entry.at, |org| {
+            org.name.clone_from(name);
+            org.zone.clone_from(zone);
+        }),
+        EntryKind::PlanSet { plan, trial } => records.change_org(org, entry.at, |org| {
+            org.plan = Some(plan.clone());
+            if trial.is_some() {
+                org.trial.clone_from(trial);
+            }
+        }),
+        EntryKind::LimitSet { meter, scope, window, amount } => records.change_org(org, entry.at, |org| {
+            org.limits
+                .retain(|limit| limit.meter != *meter || limit.scope != *scope || limit.window != *window);
+            if let Some(amount) = *amount {
+                org.limits.push(Limit {
+                    meter: meter.clone(),
+                    scope: scope.clone(),
+                    window: *window,
+                    amount,
+                });
+            }
+        }),
+        EntryKind::ToppedUp { meter, key, fingerprint, grant, standing } => {
+            records.change_account(org, meter, |account| {
+                account.forget_expired(entry.at);
+                account.grants.push(grant.clone());
+            });
+            if let Some(key) = key {
+                let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
+                let record = KeyRecord {
+                    entry: entry.number,
+                    fingerprint: *fingerprint,
+                    at: entry.at,
+                    standing: *standing,
+                    reversed_by: None,
+                };
+                records.set(RecordKey::Key(id), Record::Key(Arc::new(record)));
+            }
+        }
+    }
+    for notice in &entry.notices {
+        mark(records, org, entry, notice);
+    }
+    records.change_org(org, entry.at, |org| {
+        assert_eq!(org.next_entry(), entry.number, "entries of an org are applied in order");
+        org.version = entry.number;
+    });
+}
+
+fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry) {
+    records.change_account(org, &used.meter, |account| {
+        used.burns.iter().for_each(|burn| account.burn(*burn));
+        if let Some(day) = used.periods.iter().find(|period| period.window == Window::Day) {
+            account.count_day(day.number, used.quantity.amount());
+        }
+    });
+    for id in counters_of(org, used) {
+        let overage = if is_org_month(&id) { used.overage() } else { crate::Amount::ZERO };
+        records.change_counter(id, |counter| {
+            counter.value += used.quantity.amount();
+            counter.overage += overage;
+        });
+    }
+    let record = KeyRecord {
+        entry: entry.number,
+        fingerprint: used.fingerprint,
+        at: entry.at,
+        standing: used.standing,
+        reversed_by: None,
+    };
+    records.set(RecordKey::Key(used_key(org, used)), Record::Key(Arc::new(record)));
+}
+
+fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, used: &UsedEntry) {
+    records.change_account(org, &used.meter, |account| {
+        for burn in &used.burns {
+            account.burn(Burn { source: burn.source, amount: -burn.amount });
+        }
+        if let Some(day) = used.periods.iter().find(|period| period.window == Window::Day) {
+            account.count_day(day.number, -used.quantity.amount());
+        }
+    });
+    for id in counters_of(org, used) {
+        let overage = if is_org_month(&id) { used.overage() } else { crate::Amount::ZERO };
+        records.change_counter(id, |counter| {
+            counter.value -= used.quantity.amount();
+            counter.overage -= overage;
+        });
+    }
+    records.change_key(used_key(org, used), |key| key.reversed_by = Some(number));
+}
+
+fn is_org_month(id: &CounterId) -> bool {
+    id.scope == Scope::Org && id.period.window == Window::Month
+}
+
+fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
+    KeyId { org: org.clone(), space: KeySpace::Use, key: used.key.clone() }
+}
+
+/// Remembers that a notice has gone out.
+fn mark(records: &mut Records, org: &OrgId, entry: &Entry, notice: &Notice) {
+    let month = notice.period.filter(|period| period.window == Window::Month).map(|period| period.number);
+    let mut mark_credit = |change: &dyn Fn(&mut crate::CreditMarks)| {
+        if let Some(meter) = &notice.meter {
+            records.change_account(org, meter, |account| {
+                account.marks = account.marks_of(month);
+                change(&mut account.marks);
+            });
+        }
+    };
+    match &notice.kind {
+        NoticeKind::ThresholdCrossed { percent, limit, .. } => mark_credit(&|marks| {
+            marks.percent = *percent;
+            marks.percent_of = *limit;
+        }),
+        NoticeKind::OnTrackToRunOut { limit, .. } => mark_credit(&|marks| marks.on_track_of = *limit),
+        NoticeKind::LimitReached { limit, credit: true, .. } => {
+            mark_credit(&|marks| marks.reached_of = *limit);
+        }
+        NoticeKind::FirstDenial { .. } => mark_credit(&|marks| marks.denied = true),
+        NoticeKind::LimitReached { limit, credit: false, .. } => {
+            if let (Some(id), limit) = (limit_counter(org, notice), *limit) {
+                records.change_counter(id, |counter| counter.marks.reached_of = limit);
+            }
+        }
+        NoticeKind::TrialEnding { .. } => {
+            mark_trial(records, org, entry, |trial| trial.ending_noticed = true);
+        }
+        NoticeKind::TrialEnded { .. } => mark_trial(records, org, entry, |trial| trial.ended_noticed = true),
+        NoticeKind::TopUpGranted { .. } => {}
+    }
+}
+
+fn mark_trial(records: &mut Records, org: &OrgId, entry: &Entry, change: impl FnOnce(&mut crate::Trial)) {
+    records.change_org(org, entry.at, |org| {
+        if let Some(trial) = &mut org.trial {
+            change(trial);
+        }
+    });
+}
+
+/// The counter whose limit a notice reports as reached.
+fn limit_counter(org: &OrgId, notice: &Notice) -> Option<CounterId> {
+    let period: Period = notice.period?;
+    Some(CounterId {
+        org: org.clone(),
+        meter: notice.meter.clone()?,
+        scope: notice.user.clone().map_or(Scope::Org, Scope::User),
+        period,
+    })
+}
+
+/// The records that [`apply`] needs at hand for an entry, besides making what is absent.
+#[must_use]
+pub fn touched(org: &OrgId, entry: &Entry) -> Vec<RecordKey> {
+    let mut keys = vec![RecordKey::Org(org.clone())];
+    let account = |meter: &crate::MeterId| RecordKey::Account(org.clone(), meter.clone());
+    match &entry.kind {
+        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
+            keys.push(account(&used.meter));
+            keys.push(RecordKey::Key(used_key(org, used)));
+            keys.extend(counters_of(org, used).map(RecordKey::Counter));
+        }
+        EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => keys.push(account(meter)),
+        EntryKind::Put { .. } | EntryKind::PlanSet { .. } | EntryKind::LimitSet { .. } => {}
+    }
+    for notice in &entry.notices {
+        if let NoticeKind::LimitReached { credit: false, .. } = notice.kind {
+            keys.extend(limit_counter(org, notice).map(RecordKey::Counter));
+        }
+    }
+    keys
+}
+
+/// Changes the records of the house as an entry says; those named by [`touched_by_house`] must be at hand.
+pub fn apply_house(records: &mut Records, entry: &HouseEntry) {
+    let mut house: House = records.house();
+    assert_eq!(house.version + 1, entry.number, "entries of the house are applied in order");
+    house.version = entry.number;
+    match &entry.kind {
+        HouseEntryKind::CatalogApplied { version, text } => {
+            house.catalog = *version;
+            let catalog = CatalogVersion { version: *version, at: entry.at, text: text.clone() };
+            records.set(RecordKey::Catalog(*version), Record::Catalog(Arc::new(catalog)));
+        }
+        HouseEntryKind::ApiKeyMade(api_key) => {
+            records.set(RecordKey::ApiKey(api_key.id.clone()), Record::ApiKey(Arc::new(api_key.clone())));
+        }
+        HouseEntryKind::ApiKeyRevoked(id) => {
+            if let Some(api_key) = records.api_key(id) {
+                let revoked = ApiKey { revoked_at: Some(entry.at), ..api_key.clone() };
+                records.set(RecordKey::ApiKey(id.clone()), Record::ApiKey(Arc::new(revoked)));
+            }
+        }
+    }
+    records.set(RecordKey::House, Record::House(house));
+}
+
+/// The records that [`apply_house`] needs at hand for an entry.
+#[must_use]
+pub fn touched_by_house(entry: &HouseEntry) -> Vec<RecordKey> {
+    let mut keys = vec![RecordKey::House];
+    if let HouseEntryKind::ApiKeyRevoked(id) = &entry.kind {
+        keys.push(RecordKey::ApiKey(id.clone()));
+    }
+    keys
+}

@@ -1,0 +1,196 @@
+//! The balance of an org: what it has, what it used, what is left, per meter.
+
+use crate::decide::keys::counter;
+use crate::decide::{Context, Credit, InForce, limits_in_force};
+use crate::{
+    Account, Amount, CounterId, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source,
+    Timestamp, Window, project,
+};
+
+/// The balance of an org.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// A meter each, those of the plan first.
+    pub meters: Vec<(MeterId, MeterBalance)>,
+}
+
+/// The balance of one meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterBalance {
+    /// The plan's allowance: of this month, or of the whole trial.
+    pub allowance: Amount,
+    /// Top-ups and prepaid pots in force.
+    pub topped_up: Amount,
+    /// Used of allowance and top-ups, and beyond them where that is allowed.
+    pub used: Amount,
+    /// What may still be used; `None` where credit is not asked.
+    pub remaining: Option<Amount>,
+    /// Billed beyond the credit this month.
+    pub overage: Amount,
+    /// Counted this month, whatever it was paid with.
+    pub month: Amount,
+    /// Counted ever.
+    pub lifetime: Amount,
+    /// When the allowance starts afresh; `None` in a trial.
+    pub resets_at: Option<Timestamp>,
+    /// The forecast of the month.
+    pub pace: Option<Pace>,
+    /// The credit in force, in the order it burns.
+    pub credits: Vec<CreditLine>,
+    /// The limits on the org as a whole and on each user; those of single users name them.
+    pub limits: Vec<LimitLine>,
+}
+
+/// One source of credit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditLine {
+    /// From where.
+    pub source: Source,
+    /// How much was granted.
+    pub granted: Amount,
+    /// How much of it is burned.
+    pub burned: Amount,
+    /// Lower burns first.
+    pub priority: u8,
+    /// When it expires; `None` is never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// One limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitLine {
+    /// Whose usage it caps.
+    pub scope: LimitScope,
+    /// Over which stretch of time.
+    pub window: Window,
+    /// How much may be used in it.
+    pub amount: Amount,
+    /// Used of it; `None` for a limit on each user, where it differs by user.
+    pub used: Option<Amount>,
+    /// When it starts afresh.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// The records that [`balance`] needs besides the org itself.
+#[must_use]
+pub fn balance_needs(context: &Context<'_>, org: &Org) -> Vec<RecordKey> {
+    let moment = context.moments.in_zone(&org.zone);
+    let mut keys = Vec::new();
+    for meter in &context.catalog.meters {
+        keys.push(RecordKey::Account(org.id.clone(), meter.id.clone()));
+        for window in Window::ALL {
+            keys.push(RecordKey::Counter(counter(&org.id, &meter.id, Scope::Org, moment.period(window))));
+        }
+    }
+    keys.extend(
+        org.limits.iter().filter_map(|limit| named_counter(org, limit, &moment)).map(RecordKey::Counter),
+    );
+    keys
+}
+
+fn named_counter(org: &Org, limit: &crate::Limit, moment: &crate::Moment) -> Option<CounterId> {
+    match &limit.scope {
+        LimitScope::User(user) => {
+            Some(counter(&org.id, &limit.meter, Scope::User(user.clone()), moment.period(limit.window)))
+        }
+        LimitScope::Org | LimitScope::EachUser => None,
+    }
+}
+
+/// The balance of an org: the meters of its plan, and those it has used or been granted.
+#[must_use]
+pub fn balance(records: &Records, context: &Context<'_>, org: &OrgId) -> Option<Balance> {
+    let org = records.org(org)?;
+    let plan = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let mut meters = Vec::new();
+    for meter in &context.catalog.meters {
+        let account = records.account(&org.id, &meter.id);
+        let planned = plan.is_some_and(|plan| plan.allowance(&meter.id).is_some());
+        let limited = org.limits.iter().any(|limit| limit.meter == meter.id);
+        if planned || limited || account.is_some() {
+            meters.push((meter.id.clone(), meter_balance(records, context, org, &meter.id)));
+        }
+    }
+    Some(Balance { at: context.at(), meters })
+}
+
+fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &MeterId) -> MeterBalance {
+    let plan = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let moment = context.moments.in_zone(&org.zone);
+    let empty = Account::default();
+    let account = records.account(&org.id, meter).unwrap_or(&empty);
+    let value = |window| records.counter(counter(&org.id, meter, Scope::Org, moment.period(window)));
+    let month = value(Window::Month);
+    let credit = plan.map(|plan| Credit::new(org, plan, account, meter, &moment, month));
+    let standing = credit.as_ref().map(|credit| credit.standing(None));
+    let credits: Vec<_> = credit
+        .iter()
+        .flat_map(|credit| &credit.pots)
+        .map(|pot| CreditLine {
+            source: pot.source,
+            granted: pot.granted,
+            burned: pot.burned,
+            priority: pot.priority,
+            expires_at: pot.expires_at,
+        })
+        .collect();
+    let of = |grants: bool| {
+        let pots = credits.iter().filter(|line| matches!(line.source, Source::Grant(_)) == grants);
+        pots.map(|line| line.granted).sum()
+    };
+    let trial = credit.as_ref().is_some_and(|credit| credit.trial);
+    let pace = standing
+        .filter(|_| !trial)
+        .map(|standing| project(account, &moment, standing.used, standing.granted));
+    MeterBalance {
+        allowance: of(false),
+        topped_up: of(true),
+        used: standing.map_or(month.value, |standing| standing.used),
+        remaining: standing.map_or(Some(Amount::ZERO), |standing| standing.remaining),
+        overage: month.overage,
+        month: month.value,
+        lifetime: value(Window::Lifetime).value,
+        resets_at: (!trial).then_some(moment.month_end),
+        pace,
+        credits,
+        limits: limit_lines(records, org, plan, meter, &moment),
+    }
+}
+
+fn limit_lines(
+    records: &Records,
+    org: &Org,
+    plan: Option<&crate::catalog::Plan>,
+    meter: &MeterId,
+    moment: &crate::Moment,
+) -> Vec<LimitLine> {
+    let mut lines: Vec<LimitLine> = limits_in_force(org, plan, meter, None)
+        .into_iter()
+        .map(|limit| {
+            let each_user = limit.scope == LimitScope::EachUser;
+            let limit = InForce::load(records, org, None, moment, limit);
+            let used = (!each_user).then_some(limit.counter.value);
+            line(org, moment, limit.limit.scope, limit.limit.window, limit.limit.amount, used)
+        })
+        .collect();
+    for limit in org.limits.iter().filter(|limit| limit.meter == *meter) {
+        if let Some(id) = named_counter(org, limit, moment) {
+            let used = records.counter(id).value;
+            lines.push(line(org, moment, limit.scope.clone(), limit.window, limit.amount, Some(used)));
+        }
+    }
+    lines
+}
+
+fn line(
+    org: &Org,
+    moment: &crate::Moment,
+    scope: LimitScope,
+    window: Window,
+    amount: Amount,
+    used: Option<Amount>,
+) -> LimitLine {
+    LimitLine { scope, window, amount, used, resets_at: org.zone.bounds(moment.period(window)).1 }
+}

@@ -1,0 +1,322 @@
+//! Windows of time: minute and hour of UTC, day and month of the org's calendar, and the lifetime.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A stretch of time that counters and limits go by.
+///
+/// Minutes and hours are those of UTC: a day of 23 or 25 hours moves none of them. Days and months are those of the
+/// org's own calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// From full minute to full minute.
+    Minute,
+    /// From full hour to full hour.
+    Hour,
+    /// A day of the org's calendar.
+    Day,
+    /// A month of the org's calendar.
+    Month,
+    /// From the first usage on, without end.
+    Lifetime,
+}
+
+impl Window {
+    /// All windows, narrowest first.
+    pub const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Lifetime];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::Lifetime => "lifetime",
+        }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// One window on the calendar, named by its number so that it stays the same window when the org's time zone changes.
+///
+/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, months since year 0, or zero for the
+/// lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Period {
+    /// Which kind of window.
+    pub window: Window,
+    /// Which one of its kind.
+    pub number: i32,
+}
+
+/// A time zone of the IANA database, known by its name.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    tz: TimeZone,
+}
+
+/// A name that the time zone database does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a time zone of the IANA database, such as Europe/Berlin or UTC")]
+pub struct ZoneError;
+
+impl Zone {
+    /// UTC.
+    pub const UTC: Self = Self { tz: TimeZone::UTC };
+
+    /// Looks a zone up by its IANA name.
+    ///
+    /// # Errors
+    /// [`ZoneError`] for an unknown name.
+    pub fn new(name: &str) -> Result<Self, ZoneError> {
+        if name == "UTC" {
+            return Ok(Self::UTC);
+        }
+        TimeZone::get(name).map(|tz| Self { tz }).map_err(|_| ZoneError)
+    }
+
+    /// The IANA name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.tz.iana_name().unwrap_or("UTC")
+    }
+
+    /// The period of a window that holds a moment.
+    #[must_use]
+    pub fn period_at(&self, window: Window, at: Timestamp) -> Period {
+        let number = match window {
+            Window::Minute => whole(at.as_second().div_euclid(60)),
+            Window::Hour => whole(at.as_second().div_euclid(3_600)),
+            Window::Day => self.day_at(at),
+            Window::Month => month_number(date_of_day(self.day_at(at))),
+            Window::Lifetime => 0,
+        };
+        Period { window, number }
+    }
+
+    /// First moment of a period, and the first moment after it (`None`: it never begins or ends).
+    #[must_use]
+    pub fn bounds(&self, period: Period) -> (Option<Timestamp>, Option<Timestamp>) {
+        let number = period.number;
+        match period.window {
+            Window::Minute => (second(i64::from(number) * 60), second((i64::from(number) + 1) * 60)),
+            Window::Hour => (second(i64::from(number) * 3_600), second((i64::from(number) + 1) * 3_600)),
+            Window::Day => (self.start_of(date_of_day(number)), self.start_of(date_of_day(number + 1))),
+            Window::Month => (self.start_of(date_of_month(number)), self.start_of(date_of_month(number + 1))),
+            Window::Lifetime => (None, None),
+        }
+    }
+
+    /// Days since 1970-01-01 of the calendar day that holds a moment.
+    ///
+    /// A day runs from its first instant to the first instant of the next, so that days cover the line once even where
+    /// clocks go back over midnight.
+    fn day_at(&self, at: Timestamp) -> i32 {
+        if self.tz == TimeZone::UTC {
+            return whole(at.as_second().div_euclid(86_400));
+        }
+        let mut day = day_number(self.tz.to_datetime(at).date());
+        if self.start_of(date_of_day(day)).is_some_and(|start| at < start) {
+            day -= 1;
+        } else if self.start_of(date_of_day(day + 1)).is_some_and(|next| at >= next) {
+            day += 1;
+        }
+        day
+    }
+
+    /// First instant of a date; where clocks skip midnight, the first instant after the gap.
+    fn start_of(&self, date: Date) -> Option<Timestamp> {
+        let zoned = date.to_zoned(self.tz.clone()).ok()?;
+        Some(zoned.start_of_day().ok()?.timestamp())
+    }
+}
+
+impl PartialEq for Zone {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Zone {}
+
+impl Serialize for Zone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::parse(deserializer, "the name of a time zone", Self::new)
+    }
+}
+
+impl Period {
+    /// The days of the week of a day period: 0 is Monday.
+    #[must_use]
+    pub(crate) fn weekday(day: i32) -> usize {
+        usize::try_from(date_of_day(day).weekday().to_monday_zero_offset()).unwrap_or_default()
+    }
+
+    /// Day numbers of a month: its first day and the first day of the next month.
+    #[must_use]
+    pub(crate) fn days_of_month(month: i32) -> (i32, i32) {
+        (day_number(date_of_month(month)), day_number(date_of_month(month + 1)))
+    }
+
+    /// The calendar name of the period: `2026-10`, `2026-10-31`, `2026-10-31T09:00Z`, `lifetime`.
+    #[must_use]
+    pub fn label(self) -> String {
+        match self.window {
+            Window::Minute => stamp_label(i64::from(self.number) * 60),
+            Window::Hour => stamp_label(i64::from(self.number) * 3_600),
+            Window::Day => date_of_day(self.number).to_string(),
+            Window::Month => {
+                let date = date_of_month(self.number);
+                format!("{:04}-{:02}", date.year(), date.month())
+            }
+            Window::Lifetime => "lifetime".to_owned(),
+        }
+    }
+
+    /// Reads a month written `2026-10`.
+    #[must_use]
+    pub fn parse_month(text: &str) -> Option<Self> {
+        let (year, month) = text.split_once('-')?;
+        if year.len() != 4
+            || month.len() != 2
+            || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        {
+            return None;
+        }
+        let date = Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()?;
+        Some(Self { window: Window::Month, number: month_number(date) })
+    }
+}
+
+fn stamp_label(seconds: i64) -> String {
+    second(seconds).map_or_else(String::new, |at| at.strftime("%Y-%m-%dT%H:%MZ").to_string())
+}
+
+fn second(seconds: i64) -> Option<Timestamp> {
+    Timestamp::from_second(seconds).ok()
+}
+
+/// Saturates; every moment the calendar can name fits.
+fn whole(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+}
+
+fn day_number(date: Date) -> i32 {
+    let epoch = Date::constant(1970, 1, 1);
+    date.since((jiff::Unit::Day, epoch)).map_or(0, |span| span.get_days())
+}
+
+fn date_of_day(day: i32) -> Date {
+    Date::constant(1970, 1, 1).saturating_add(i64::from(day).days())
+}
+
+fn month_number(date: Date) -> i32 {
+    i32::from(date.year()) * 12 + i32::from(date.month()) - 1
+}
+
+fn date_of_month(month: i32) -> Date {
+    let year = i16::try_from(month.div_euclid(12)).unwrap_or(i16::MAX);
+    let month = i8::try_from(month.rem_euclid(12) + 1).unwrap_or(1);
+    Date::new(year, month, 1).unwrap_or(Date::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn months_begin_and_end_in_the_zone_of_the_org() {
+        for (zone, moment, month, start, end) in [
+            (
+                "UTC",
+                "2026-10-31T23:59:59.999999999Z",
+                "2026-10",
+                "2026-10-01T00:00:00Z",
+                "2026-11-01T00:00:00Z",
+            ),
+            ("UTC", "2026-11-01T00:00:00Z", "2026-11", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"),
+            (
+                "Europe/Berlin",
+                "2026-10-31T22:59:59Z",
+                "2026-10",
+                "2026-09-30T22:00:00Z",
+                "2026-10-31T23:00:00Z",
+            ),
+            (
+                "Europe/Berlin",
+                "2026-10-31T23:00:00Z",
+                "2026-11",
+                "2026-10-31T23:00:00Z",
+                "2026-11-30T23:00:00Z",
+            ),
+            (
+                "Pacific/Kiritimati",
+                "2026-12-31T10:00:00Z",
+                "2027-01",
+                "2026-12-31T10:00:00Z",
+                "2027-01-31T10:00:00Z",
+            ),
+            (
+                "Asia/Kathmandu",
+                "2028-02-29T18:14:59Z",
+                "2028-02",
+                "2028-01-31T18:15:00Z",
+                "2028-02-29T18:15:00Z",
+            ),
+        ] {
+            let zone = Zone::new(zone).expect("a zone");
+            let period = zone.period_at(Window::Month, at(moment));
+            assert_eq!(period.label(), month, "{zone:?} {moment}");
+            assert_eq!(zone.bounds(period), (Some(at(start)), Some(at(end))), "{zone:?} {moment}");
+        }
+    }
+
+    #[test]
+    fn days_of_23_and_25_hours_cover_the_line_once() {
+        for (zone, day, hours) in [
+            ("Europe/Berlin", "2026-03-29", 23),
+            ("Europe/Berlin", "2026-10-25", 25),
+            ("America/Sao_Paulo", "2017-10-15", 23),
+            ("Australia/Lord_Howe", "2026-06-01", 24),
+        ] {
+            let zone = Zone::new(zone).expect("a zone");
+            let noon =
+                day.parse::<Date>().expect("a date").at(12, 0, 0, 0).to_zoned(zone.tz.clone()).expect("noon");
+            let period = zone.period_at(Window::Day, noon.timestamp());
+            let (Some(start), Some(end)) = zone.bounds(period) else { panic!("a day has bounds") };
+            assert_eq!(end.as_second() - start.as_second(), hours * 3_600, "{zone:?} {day}");
+            assert_eq!(zone.period_at(Window::Day, start), period);
+            assert_eq!(zone.period_at(Window::Day, end).number, period.number + 1);
+        }
+    }
+
+    #[test]
+    fn a_month_is_read_only_as_written() {
+        assert_eq!(Period::parse_month("2026-10").map(Period::label).as_deref(), Some("2026-10"));
+        for text in ["2026-13", "2026-1", "26-10", "2026-10-01", "", "-", "2026-00", "+026-10"] {
+            assert_eq!(Period::parse_month(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The catalogue: meters and plans, as a TOML file in versions.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX, TEXT_CHARS_MAX};
+use crate::{Amount, Limit, LimitScope, MeterId, PlanId, Window};
+
+/// The catalogue that a new store starts with.
+pub const DEFAULT: &str = include_str!("../../../catalog.toml");
+
+/// The set of meters and plans in force.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// How people are told.
+    #[serde(default)]
+    pub notices: NoticeSettings,
+    /// What is counted.
+    pub meters: Vec<Meter>,
+    /// What an org can buy.
+    pub plans: Vec<Plan>,
+}
+
+/// How people are told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoticeSettings {
+    /// Shares of the credit, in percent, that cause a notice when crossed.
+    pub thresholds: Vec<u8>,
+}
+
+impl Default for NoticeSettings {
+    fn default() -> Self {
+        Self { thresholds: vec![80, 100] }
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meter {
+    /// Its id.
+    pub id: MeterId,
+    /// A name for people.
+    pub name: String,
+    /// The unit it is counted in, singular.
+    pub unit: String,
+}
+
+/// What an org can buy.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Its id.
+    pub id: PlanId,
+    /// A name for people.
+    pub name: String,
+    /// Days after which the plan, and the allowance given once for all of it, is over: the plan is a trial.
+    pub trial_days: Option<u16>,
+    /// Whether it is on its way out; still offered, and marked in replies.
+    #[serde(default)]
+    pub deprecated: bool,
+    /// Whether it is refused to orgs that do not have it already.
+    #[serde(default)]
+    pub retired: bool,
+    /// How much of which meter it gives.
+    #[serde(default)]
+    pub allowances: Vec<Allowance>,
+    /// The limits that come with it; an org's own limit on the same meter, scope and window takes the place of one.
+    #[serde(default)]
+    pub limits: Vec<PlanLimit>,
+}
+
+/// How much of a meter a plan gives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// Of what.
+    pub meter: MeterId,
+    /// How much a month (in a trial: once).
+    #[serde(deserialize_with = "amount")]
+    pub amount: Amount,
+    /// What happens beyond it.
+    #[serde(default)]
+    pub enforcement: Enforcement,
+    /// Lower burns first, top-ups included.
+    #[serde(default = "default_priority")]
+    pub priority: u8,
+}
+
+/// What happens when credit runs out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    /// Refused: all of the quantity must be covered.
+    #[default]
+    Hard,
+    /// Allowed while anything is left; the last usage may take the balance below zero.
+    Overdraft,
+    /// Allowed: what exceeds the credit is overage.
+    Soft,
+    /// Not asked.
+    None,
+}
+
+/// A limit that comes with a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanLimit {
+    /// What is capped.
+    pub meter: MeterId,
+    /// Whose usage is capped.
+    pub scope: PlanLimitScope,
+    /// Over which stretch of time.
+    pub window: Window,
+    /// How much may be used in it.
+    #[serde(deserialize_with = "amount")]
+    pub amount: Amount,
+}
+
+/// Whose usage a plan's limit caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanLimitScope {
+    /// All usage of the org together.
+    Org,
+    /// That of each user by itself.
+    User,
+}
+
+/// The priority of allowances and top-ups that name none.
+pub const PRIORITY_DEFAULT: u8 = 100;
+
+const fn default_priority() -> u8 {
+    PRIORITY_DEFAULT
+}
+
+/// What is wrong with a catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CatalogError(pub String);
+
+impl Catalog {
+    /// Reads and checks a catalogue.
+    ///
+    /// # Errors
+    /// [`CatalogError`] with the place and what is allowed there.
+    pub fn from_toml(text: &str) -> Result<Self, CatalogError> {
+        if text.len() > CATALOG_BYTES_MAX {
+            return Err(CatalogError(format!("the catalogue is larger than {CATALOG_BYTES_MAX} bytes")));
+        }
+        let catalog: Self = toml::from_str(text).map_err(|error| CatalogError(error.to_string()))?;
+        catalog.check()?;
+        Ok(catalog)
+    }
+
+    /// A meter by its id.
+    #[must_use]
+    pub fn meter(&self, id: &MeterId) -> Option<&Meter> {
+        self.meters.iter().find(|meter| meter.id == *id)
+    }
+
+    /// A plan by its id.
+    #[must_use]
+    pub fn plan(&self, id: &PlanId) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.id == *id)
+    }
+
+    /// What would change with another catalogue, a line each, for people.
+    #[must_use]
+    pub fn diff(&self, next: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        diff_by(&self.meters, &next.meters, |meter| meter.id.to_string(), "meter", &mut lines);
+        diff_by(&self.plans, &next.plans, |plan| plan.id.to_string(), "plan", &mut lines);
+        if self.notices != next.notices {
+            lines.push(format!(
+                "~ notices.thresholds {:?} → {:?}",
+                self.notices.thresholds, next.notices.thresholds
+            ));
+        }
+        lines
+    }
+
+    fn check(&self) -> Result<(), CatalogError> {
+        let fail = |text: String| Err(CatalogError(text));
+        if self.meters.is_empty() || self.meters.len() > CATALOG_METERS_MAX {
+            return fail(format!("meters: between 1 and {CATALOG_METERS_MAX} are needed"));
+        }
+        if self.plans.is_empty() || self.plans.len() > CATALOG_PLANS_MAX {
+            return fail(format!("plans: between 1 and {CATALOG_PLANS_MAX} are needed"));
+        }
+        if self.notices.thresholds.iter().any(|percent| !(1..=100).contains(percent)) {
+            return fail("notices.thresholds: each must be between 1 and 100".to_owned());
+        }
+        unique("meters", self.meters.iter().map(|meter| meter.id.as_str()))?;
+        unique("plans", self.plans.iter().map(|plan| plan.id.as_str()))?;
+        for meter in &self.meters {
+            let place = format!("meter '{}'", meter.id);
+            text_line(&place, "name", &meter.name)?;
+            text_line(&place, "unit", &meter.unit)?;
+        }
+        self.plans.iter().try_for_each(|plan| self.check_plan(plan))
+    }
+
+    fn check_plan(&self, plan: &Plan) -> Result<(), CatalogError> {
+        let place = format!("plan '{}'", plan.id);
+        text_line(&place, "name", &plan.name)?;
+        if plan.trial_days == Some(0) {
+            return Err(CatalogError(format!("{place}: trial_days must be at least 1")));
+        }
+        let meters = plan
+            .allowances
+            .iter()
+            .map(|allowance| &allowance.meter)
+            .chain(plan.limits.iter().map(|limit| &limit.meter));
+        for meter in meters {
+            if self.meter(meter).is_none() {
+                return Err(CatalogError(format!("{place}: meter '{meter}' is not in the catalogue")));
+            }
+        }
+        unique(
+            &format!("{place}: allowances"),
+            plan.allowances.iter().map(|allowance| allowance.meter.as_str()),
+        )?;
+        let limits: Vec<_> = plan
+            .limits
+            .iter()
+            .map(|limit| format!("{} {:?} {}", limit.meter, limit.scope, limit.window))
+            .collect();
+        unique(&format!("{place}: limits"), limits.iter().map(String::as_str))?;
+        if plan.allowances.iter().any(|allowance| allowance.amount < Amount::ZERO) {
+            return Err(CatalogError(format!("{place}: an allowance must not be negative")));
+        }
+        if plan.limits.iter().any(|limit| limit.amount < Amount::from_whole(1)) {
+            return Err(CatalogError(format!("{place}: a limit must be at least 1")));
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// What it gives of a meter.
+    #[must_use]
+    pub fn allowance(&self, meter: &MeterId) -> Option<&Allowance> {
+        self.allowances.iter().find(|allowance| allowance.meter == *meter)
+    }
+
+    /// Its limits as an org would set them.
+    pub fn limits(&self) -> impl Iterator<Item = Limit> + '_ {
+        self.limits.iter().map(|limit| Limit {
+            meter: limit.meter.clone(),
+            scope: match limit.scope {
+                PlanLimitScope::Org => LimitScope::Org,
+                PlanLimitScope::User => LimitScope::EachUser,
+            },
+            window: limit.window,
+            amount: limit.amount,
+        })
+    }
+}
+
+fn unique<'a>(place: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), CatalogError> {
+    let mut seen = BTreeSet::new();
+    for id in ids {
+        if !seen.insert(id) {
+            return Err(CatalogError(format!("{place}: '{id}' stands there twice")));
+        }
+    }
+    Ok(())
+}
+
+fn text_line(place: &str, field: &str, text: &str) -> Result<(), CatalogError> {
+    let length = text.chars().count();
+    if length == 0 || length > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(CatalogError(format!(
+            "{place}: {field} must be a line of 1 to {TEXT_CHARS_MAX} characters"
+        )));
+    }
+    Ok(())
+}
+
+fn diff_by<T: PartialEq + fmt::Debug>(
+    old: &[T],
+    new: &[T],
+    id: impl Fn(&T) -> String,
+    what: &str,
+    lines: &mut Vec<String>,
+) {
+    for gone in old.iter().filter(|gone| !new.iter().any(|kept| id(kept) == id(gone))) {
+        lines.push(format!("- {what} {}", id(gone)));
+    }
+    for item in new {
+        match old.iter().find(|known| id(known) == id(item)) {
+            None => lines.push(format!("+ {what} {}", id(item))),
+            Some(known) if known != item => lines.push(format!("~ {what} {}", id(item))),
+            Some(_) => {}
+        }
+    }
+}
+
+/// Reads an amount written as a whole number, or as text where it has decimals.
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+    struct AmountVisitor;
+    impl Visitor<'_> for AmountVisitor {
+        type Value = Amount;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a whole number, or a decimal written as text such as \"0.5\"")
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, whole: i64) -> Result<Amount, E> {
+            self.visit_str(&whole.to_string())
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Amount, E> {
+            Amount::parse(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(AmountVisitor).map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_catalogue_has_the_four_plans_and_the_trial() {
+        let catalog = Catalog::from_toml(DEFAULT).expect("the default catalogue");
+        let reports = MeterId::new("reports").expect("an id");
+        let found: Vec<_> = catalog
+            .plans
+            .iter()
+            .map(|plan| {
+                let amount = plan.allowance(&reports).map(|allowance| allowance.amount.to_string());
+                (plan.id.as_str(), amount.unwrap_or_default(), plan.trial_days, plan.deprecated)
+            })
+            .collect();
+        let wanted = [
+            ("ultimate", "1000".to_owned(), None, false),
+            ("enterprise", "500".to_owned(), None, false),
+            ("basic", "100".to_owned(), None, false),
+            ("lite", "20".to_owned(), None, true),
+            ("trial", "10".to_owned(), Some(14), false),
+        ];
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_wrong_catalogue_says_where() {
+        let meters = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"u\"\n";
+        let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
+        let allowance = |line: &str| format!("{meters}{plan}[[plans.allowances]]\n{line}\n");
+        for (text, says) in [
+            (String::new(), "missing field `meters`"),
+            (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
+            (format!("{meters}{plan}{plan}"), "plans: 'p' stands there twice"),
+            (format!("{meters}{plan}colour = 1\n"), "unknown field `colour`"),
+            (format!("{meters}{plan}trial_days = 0\n"), "trial_days must be at least 1"),
+            (allowance("meter = \"x\"\namount = 1"), "meter 'x' is not in the catalogue"),
+            (allowance("meter = \"m\"\namount = 0.5"), "written as text"),
+            (allowance("meter = \"m\"\namount = -1"), "must not be negative"),
+            (allowance("meter = \"m\"\namount = \"1e99\""), "more than 15 digits"),
+            (format!("[notices]\nthresholds = [0]\n{meters}{plan}"), "between 1 and 100"),
+        ] {
+            let error = Catalog::from_toml(&text).expect_err(&text).0;
+            assert!(error.contains(says), "{text}\n{error}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Commands: what callers ask for, already checked for form.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, UsageKey, UserId, Window, Zone,
+};
+
+/// What a caller asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Something of one org.
+    Org(OrgId, OrgCommand),
+    /// Something of the house.
+    House(HouseCommand),
+}
+
+/// What a caller asks for of one org.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrgCommand {
+    /// Check and consume.
+    Use(Use),
+    /// The same decision, nothing consumed.
+    Check(Check),
+    /// Take a usage back.
+    Reverse(Reverse),
+    /// Set name and zone.
+    Put(PutOrg),
+    /// Set the plan.
+    SetPlan(SetPlan),
+    /// Set or remove a limit.
+    SetLimit(SetLimit),
+    /// Add credit.
+    TopUp(TopUp),
+}
+
+/// Check and consume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Use {
+    /// Who uses it.
+    pub user: Option<UserId>,
+    /// What is used.
+    pub meter: MeterId,
+    /// How much.
+    pub quantity: Quantity,
+    /// The caller's id of it.
+    pub key: UsageKey,
+    /// When it happened, as the caller says; kept, but quotas go by the server's time.
+    pub occurred_at: Option<Timestamp>,
+    /// What the caller tells about it.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Ask what [`Use`] would be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Who would use it.
+    pub user: Option<UserId>,
+    /// What would be used.
+    pub meter: MeterId,
+    /// How much.
+    pub quantity: Quantity,
+}
+
+/// Take a usage back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reverse {
+    /// The key it was counted with.
+    pub key: UsageKey,
+}
+
+/// Set name and zone; what is `None` stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutOrg {
+    /// A name for people.
+    pub name: Option<String>,
+    /// The zone of its calendar.
+    pub zone: Option<Zone>,
+}
+
+/// Set the plan; makes the org if need be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetPlan {
+    /// The plan.
+    pub plan: PlanId,
+}
+
+/// Set or remove a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetLimit {
+    /// On what.
+    pub meter: MeterId,
+    /// For whom.
+    pub scope: LimitScope,
+    /// Over which stretch of time.
+    pub window: Window,
+    /// How much, at least 1; `None` removes the limit.
+    pub amount: Option<Amount>,
+}
+
+/// Add credit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopUp {
+    /// On what.
+    pub meter: MeterId,
+    /// How much.
+    pub amount: Quantity,
+    /// The caller's id of the top-up; counts once.
+    pub key: Option<UsageKey>,
+    /// When it expires.
+    pub expiry: TopUpExpiry,
+    /// From when it can be burned; `None` is at once.
+    pub effective_at: Option<Timestamp>,
+    /// Lower burns first.
+    pub priority: u8,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
+/// When a top-up expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TopUpExpiry {
+    /// With the current month in the org's zone.
+    EndOfMonth,
+    /// At a moment.
+    At(Timestamp),
+    /// Never: a prepaid pot.
+    Never,
+}
+
+/// What a caller asks for of the house.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HouseCommand {
+    /// Bring a catalogue into force.
+    ApplyCatalog(ApplyCatalog),
+    /// Make an API key.
+    MakeApiKey(ApiKey),
+    /// Revoke an API key.
+    RevokeApiKey(ApiKeyId),
+}
+
+/// Bring a catalogue into force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyCatalog {
+    /// Its TOML text.
+    pub text: String,
+    /// Plans that orgs have; removing one of them is refused.
+    pub plans_in_use: Vec<(PlanId, OrgId)>,
+}

@@ -1,0 +1,203 @@
+//! Credit: the pots an org can burn on a meter, and in which order they burn.
+
+use crate::catalog::{Enforcement, Plan};
+use crate::moment::Moment;
+use crate::records::Standing;
+use crate::{Account, Amount, Burn, Counter, MeterId, Org, Source, Timestamp};
+
+/// One source of credit in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pot {
+    pub(crate) source: Source,
+    pub(crate) granted: Amount,
+    pub(crate) burned: Amount,
+    pub(crate) priority: u8,
+    pub(crate) effective_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl Pot {
+    /// What can still be burned; never negative, also when the plan became smaller than what was used.
+    pub(crate) fn remaining(&self) -> Amount {
+        (self.granted - self.burned).at_least_zero()
+    }
+}
+
+/// All credit of an org on a meter at a moment, in the order it burns.
+#[derive(Clone, Debug)]
+pub(crate) struct Credit {
+    pub(crate) pots: Vec<Pot>,
+    pub(crate) debt: Amount,
+    pub(crate) enforcement: Enforcement,
+    /// Whether the org is on a trial that runs.
+    pub(crate) trial: bool,
+    /// The org's counter of the month.
+    pub(crate) month: Counter,
+}
+
+impl Credit {
+    pub(crate) fn new(
+        org: &Org,
+        plan: &Plan,
+        account: &Account,
+        meter: &MeterId,
+        moment: &Moment,
+        month: Counter,
+    ) -> Self {
+        let allowance = plan.allowance(meter);
+        let mut pots = Vec::with_capacity(account.grants.len() + 1);
+        let trial = plan.trial_days.is_some();
+        if let Some(allowance) = allowance {
+            let (source, burned, from, until) = match (&org.trial, trial) {
+                (Some(trial), true) => (Source::Trial, account.trial_burned, trial.started_at, trial.ends_at),
+                _ => {
+                    let month = moment.month.number;
+                    let burned = account.allowance_burned(month);
+                    (Source::Allowance(month), burned, moment.month_start, moment.month_end)
+                }
+            };
+            pots.push(Pot {
+                source,
+                granted: allowance.amount,
+                burned,
+                priority: allowance.priority,
+                effective_at: from,
+                expires_at: Some(until),
+            });
+        }
+        let in_force = account.grants.iter().filter(|grant| {
+            grant.effective_at <= moment.at && grant.expires_at.is_none_or(|expiry| moment.at < expiry)
+        });
+        pots.extend(in_force.map(|grant| Pot {
+            source: Source::Grant(grant.entry),
+            granted: grant.amount,
+            burned: grant.burned,
+            priority: grant.priority,
+            effective_at: grant.effective_at,
+            expires_at: grant.expires_at,
+        }));
+        pots.sort_by_key(|pot| {
+            (pot.priority, pot.expires_at.unwrap_or(Timestamp::MAX), pot.effective_at, pot.source)
+        });
+        let enforcement = allowance.map(|allowance| allowance.enforcement).unwrap_or_default();
+        Self { pots, debt: account.debt, enforcement, trial, month }
+    }
+
+    /// What may still be used; below zero after an overdraft.
+    pub(crate) fn available(&self) -> Amount {
+        self.pots.iter().map(Pot::remaining).sum::<Amount>() - self.debt
+    }
+
+    /// Whether the credit lets a quantity pass.
+    pub(crate) fn covers(&self, quantity: Amount) -> bool {
+        match self.enforcement {
+            Enforcement::Hard => self.available() >= quantity,
+            Enforcement::Overdraft => self.available().is_positive(),
+            Enforcement::Soft | Enforcement::None => true,
+        }
+    }
+
+    /// Burns a quantity: older debt first, then by priority, nearest expiry, oldest.
+    pub(crate) fn burn(&mut self, quantity: Amount) -> Vec<Burn> {
+        if self.enforcement == Enforcement::None {
+            self.month.value += quantity;
+            return Vec::new();
+        }
+        let mut burns = Vec::with_capacity(2);
+        let mut left = quantity + self.debt;
+        for pot in &mut self.pots {
+            let amount = left.min(pot.remaining());
+            if amount.is_positive() {
+                pot.burned += amount;
+                left -= amount;
+                burns.push(Burn { source: pot.source, amount });
+            }
+        }
+        let overage =
+            if self.enforcement == Enforcement::Overdraft { Amount::ZERO } else { left.min(quantity) };
+        let debt_change = left - overage - self.debt;
+        if !debt_change.is_zero() {
+            burns.push(Burn { source: Source::Overdraft, amount: debt_change });
+        }
+        if !overage.is_zero() {
+            burns.push(Burn { source: Source::Overage, amount: overage });
+        }
+        self.debt += debt_change;
+        self.month.value += quantity;
+        self.month.overage += overage;
+        burns
+    }
+
+    /// How the org stands by this credit.
+    pub(crate) fn standing(&self, user_used: Option<Amount>) -> Standing {
+        let granted = self.pots.iter().map(|pot| pot.granted).sum();
+        let burned: Amount = self.pots.iter().map(|pot| pot.burned).sum();
+        let asked = self.enforcement != Enforcement::None;
+        let used = if asked { burned + self.debt + self.month.overage } else { self.month.value };
+        Standing { granted, used, remaining: asked.then(|| self.available()), user_used }
+    }
+
+    /// When the first of the pots that are in force starts afresh or expires.
+    pub(crate) fn resets_at(&self, moment: &Moment) -> Option<Timestamp> {
+        if self.trial {
+            self.pots.iter().find(|pot| pot.source == Source::Trial)?.expires_at
+        } else {
+            Some(moment.month_end)
+        }
+    }
+
+    /// The month that notices on this credit belong to; `None` is the trial.
+    pub(crate) fn notice_month(&self, moment: &Moment) -> Option<i32> {
+        (!self.trial).then_some(moment.month.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(amount: i64) -> Amount {
+        Amount::from_whole(amount)
+    }
+
+    fn pot(entry: u64, granted: i64) -> Pot {
+        Pot {
+            source: Source::Grant(entry),
+            granted: whole(granted),
+            burned: Amount::ZERO,
+            priority: 0,
+            effective_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+        }
+    }
+
+    fn credit(enforcement: Enforcement, debt: i64) -> Credit {
+        let pots = vec![pot(1, 10), pot(2, 5)];
+        Credit { pots, debt: whole(debt), enforcement, trial: false, month: Counter::default() }
+    }
+
+    #[test]
+    fn burns_settle_debt_first_and_spill_as_enforcement_says() {
+        use Enforcement::{Hard, None, Overdraft, Soft};
+        let grant = |entry, amount| (Source::Grant(entry), amount);
+        for (enforcement, debt, quantity, wanted, remaining) in [
+            (Hard, 0, 12, vec![grant(1, 10), grant(2, 2)], Some(3)),
+            (Soft, 0, 20, vec![grant(1, 10), grant(2, 5), (Source::Overage, 5)], Some(0)),
+            (Overdraft, 0, 20, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, 5)], Some(-5)),
+            (Overdraft, 5, 4, vec![grant(1, 9), (Source::Overdraft, -5)], Some(6)),
+            (Overdraft, 12, 5, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, -10)], Some(-2)),
+            (None, 0, 99, vec![], Option::None),
+        ] {
+            let mut credit = credit(enforcement, debt);
+            let burns: Vec<_> =
+                credit.burn(whole(quantity)).iter().map(|burn| (burn.source, burn.amount)).collect();
+            let wanted: Vec<_> = wanted.into_iter().map(|(source, amount)| (source, whole(amount))).collect();
+            assert_eq!(burns, wanted, "{enforcement:?} {debt} {quantity}");
+            assert_eq!(
+                credit.standing(Option::None).remaining,
+                remaining.map(whole),
+                "{enforcement:?} {debt} {quantity}"
+            );
+        }
+    }
+}

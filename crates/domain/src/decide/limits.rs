@@ -1,0 +1,91 @@
+//! Limits: which apply, and whether each leaves room.
+
+use crate::catalog::Plan;
+use crate::decide::keys::{ALWAYS_COUNTED, counter};
+use crate::moment::Moment;
+use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, Records, Scope, UserId, Window};
+
+/// The limits on a meter that apply to a user, the org's own and those of its plan.
+///
+/// An org's own limit takes the place of its plan's on the same scope and window; a limit named for one user takes the
+/// place of the limit for each user on the same window. Everything else applies together.
+pub(crate) fn limits_in_force(
+    org: &Org,
+    plan: Option<&Plan>,
+    meter: &MeterId,
+    user: Option<&UserId>,
+) -> Vec<Limit> {
+    let mut found: Vec<Limit> = org.limits.iter().filter(|limit| limit.meter == *meter).cloned().collect();
+    if let Some(plan) = plan {
+        for limit in plan.limits().filter(|limit| limit.meter == *meter) {
+            let replaced = found.iter().any(|own| own.scope == limit.scope && own.window == limit.window);
+            if !replaced {
+                found.push(limit);
+            }
+        }
+    }
+    let named: Vec<Window> = found
+        .iter()
+        .filter(|limit| matches!(&limit.scope, LimitScope::User(named) if Some(named) == user))
+        .map(|limit| limit.window)
+        .collect();
+    found.retain(|limit| match &limit.scope {
+        LimitScope::Org => true,
+        LimitScope::EachUser => !named.contains(&limit.window),
+        LimitScope::User(name) => Some(name) == user,
+    });
+    found.sort_by(|a, b| (is_user(&a.scope), b.window).cmp(&(is_user(&b.scope), a.window)));
+    found
+}
+
+/// Whether a limit on users is in force on a meter, so that a usage must name its user.
+pub(crate) fn needs_user(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> bool {
+    let own = org.limits.iter().any(|limit| limit.meter == *meter && is_user(&limit.scope));
+    own || plan.is_some_and(|plan| plan.limits().any(|limit| limit.meter == *meter && is_user(&limit.scope)))
+}
+
+/// The windows whose counters a usage of a meter moves.
+pub(crate) fn windows_counted(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> Vec<Window> {
+    let asked = |window: Window| {
+        let own = org.limits.iter().any(|limit| limit.meter == *meter && limit.window == window);
+        own || plan.is_some_and(|plan| {
+            plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
+        })
+    };
+    let mut windows = ALWAYS_COUNTED.to_vec();
+    windows.extend([Window::Minute, Window::Hour].into_iter().filter(|window| asked(*window)));
+    windows
+}
+
+/// A limit in force with the counter it goes by.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) limit: Limit,
+    /// The user whose counter it is, for a limit on users.
+    pub(crate) user: Option<UserId>,
+    pub(crate) counter: Counter,
+}
+
+impl InForce {
+    pub(crate) fn load(
+        records: &Records,
+        org: &Org,
+        user: Option<&UserId>,
+        moment: &Moment,
+        limit: Limit,
+    ) -> Self {
+        let user = if is_user(&limit.scope) { user.cloned() } else { None };
+        let scope = user.clone().map_or(Scope::Org, Scope::User);
+        let counter = records.counter(counter(&org.id, &limit.meter, scope, moment.period(limit.window)));
+        Self { limit, user, counter }
+    }
+
+    /// What may still be used.
+    pub(crate) fn remaining(&self) -> Amount {
+        (self.limit.amount - self.counter.value).at_least_zero()
+    }
+}
+
+fn is_user(scope: &LimitScope) -> bool {
+    !matches!(scope, LimitScope::Org)
+}

@@ -1,0 +1,74 @@
+//! Decisions: a command, the records and the time in; an answer and the entry that makes it true out.
+//!
+//! The order of the checks of a usage is the order of the variants of [`Denial`].
+
+mod config;
+mod credit;
+mod house;
+pub(crate) mod keys;
+mod limits;
+mod outcome;
+mod reversal;
+mod usage;
+
+pub(crate) use credit::Credit;
+pub(crate) use limits::{InForce, limits_in_force};
+pub(crate) use usage::gate;
+
+pub use house::{HouseDenial, HouseOutcome, decide_house, missing_of_house};
+pub use keys::{counters_of, missing};
+pub use outcome::{
+    Allowed, Changed, Checked, ConfigDenial, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
+    ReversalDenial, Reversed, ToppedUp,
+};
+
+use crate::moment::Moments;
+use crate::{Catalog, Entry, EntryKind, Notice, Org, OrgCommand, OrgId, Records, Timestamp};
+
+/// What a decision goes by besides the records.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The catalogue in force.
+    pub catalog: &'a Catalog,
+    /// Its version.
+    pub catalog_version: u32,
+    /// The server's time, as seen from every zone.
+    pub moments: &'a Moments,
+    /// How long a key is remembered, in seconds.
+    pub key_keep_secs: i64,
+}
+
+impl Context<'_> {
+    /// The server's time.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.moments.at()
+    }
+
+    /// Whether a key seen at a time is still remembered.
+    pub(crate) fn remembers(&self, seen_at: Timestamp) -> bool {
+        seen_at.as_second().saturating_add(self.key_keep_secs) > self.at().as_second()
+    }
+
+    fn entry(&self, org: Option<&Org>, kind: EntryKind, notices: Vec<Notice>) -> Entry {
+        let number = org.map_or(1, Org::next_entry);
+        Entry { number, at: self.at(), catalog: self.catalog_version, kind, notices }
+    }
+}
+
+/// Answers a command of one org.
+///
+/// Pure: the records named by [`missing`] must be at hand, nothing is changed. Apply the entry of the outcome with
+/// [`crate::apply`] before the next decision on the same org.
+#[must_use]
+pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &OrgCommand) -> Outcome {
+    match command {
+        OrgCommand::Use(usage) => usage::decide_use(records, context, org, usage),
+        OrgCommand::Check(check) => usage::decide_check(records, context, org, check),
+        OrgCommand::Reverse(reverse) => reversal::decide_reverse(records, context, org, reverse),
+        OrgCommand::Put(put) => config::decide_put(records, context, org, put),
+        OrgCommand::SetPlan(set) => config::decide_plan(records, context, org, set),
+        OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
+        OrgCommand::TopUp(top_up) => config::decide_top_up(records, context, org, top_up),
+    }
+}

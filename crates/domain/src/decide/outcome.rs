@@ -1,0 +1,210 @@
+//! The answers: closed enums whose order is the order of the checks.
+
+use crate::records::Standing;
+use crate::{Amount, Entry, Period, PlanId, Timestamp, UserId, Window};
+
+/// An answer, and the entry that makes it true (`None`: nothing changes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the caller is told.
+    pub decision: OrgDecision,
+    /// What the ledger must remember.
+    pub entry: Option<Entry>,
+}
+
+/// What the caller is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrgDecision {
+    /// To a use.
+    Use(Result<Allowed, Denied>),
+    /// To a check.
+    Check(Checked),
+    /// To a reversal.
+    Reverse(Result<Reversed, ReversalDenial>),
+    /// To a top-up.
+    TopUp(Result<ToppedUp, ConfigDenial>),
+    /// To a change of org, plan or limits.
+    Change(Result<Changed, ConfigDenial>),
+}
+
+/// Yes: it was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// The number of the entry that counted it; zero for a check.
+    pub entry: u64,
+    /// Whether the key had been counted before and this is that answer again.
+    pub replayed: bool,
+    /// How the org stood after it.
+    pub standing: Standing,
+    /// The credit and limits it went by; empty in a replay.
+    pub policies: Vec<Policy>,
+}
+
+/// The answer to a check, with its reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What a use would be answered.
+    pub result: Result<Allowed, Denied>,
+    /// Every check that was made, in order.
+    pub steps: Vec<crate::Step>,
+}
+
+/// No: nothing was consumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why.
+    pub denial: Denial,
+    /// How the org stands, where it is known.
+    pub standing: Option<Standing>,
+}
+
+/// Why a usage is refused, in the order of the checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The key stands for another content.
+    KeyReused,
+    /// The key's usage was taken back.
+    KeyReversed,
+    /// The catalogue has no such meter.
+    UnknownMeter,
+    /// Nobody has heard of the org.
+    UnknownOrg,
+    /// The org has no plan.
+    NoPlan,
+    /// The trial is over.
+    TrialEnded,
+    /// A limit per user is in force and no user was given.
+    UserRequired,
+    /// The org's credit does not cover it.
+    OutOfCredit(ReachedLimit),
+    /// A limit on the whole org does not leave room for it.
+    OrgLimitReached(ReachedLimit),
+    /// A limit on the user does not leave room for it.
+    UserLimitReached(ReachedLimit),
+}
+
+impl Denial {
+    /// The stable code of the denial.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::KeyReused => "key_reused",
+            Self::KeyReversed => "key_reversed",
+            Self::UnknownMeter => "unknown_meter",
+            Self::UnknownOrg => "unknown_org",
+            Self::NoPlan => "no_plan",
+            Self::TrialEnded => "trial_ended",
+            Self::UserRequired => "user_required",
+            Self::OutOfCredit(_) | Self::OrgLimitReached(_) => "org_limit_reached",
+            Self::UserLimitReached(_) => "user_limit_reached",
+        }
+    }
+
+    /// The limit that refused it.
+    #[must_use]
+    pub const fn limit(&self) -> Option<&ReachedLimit> {
+        match self {
+            Self::OutOfCredit(limit) | Self::OrgLimitReached(limit) | Self::UserLimitReached(limit) => {
+                Some(limit)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A limit, or the org's credit, that does not leave room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReachedLimit {
+    /// The user, for a limit on users.
+    pub user: Option<UserId>,
+    /// The stretch of time; `None` for credit that goes by no calendar window.
+    pub window: Option<Window>,
+    /// The limit.
+    pub amount: Amount,
+    /// Used of it.
+    pub used: Amount,
+    /// When there is room again without anybody doing anything.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Credit or a limit that a usage went by, as it stands after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The user's rather than the whole org's.
+    pub user: bool,
+    /// The window; `None` is the org's credit.
+    pub period: Option<Period>,
+    /// How much may be used in it.
+    pub amount: Amount,
+    /// What is left of it.
+    pub remaining: Amount,
+    /// When it starts afresh.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// A usage was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reversed {
+    /// The number of the entry that took it back.
+    pub entry: u64,
+    /// The number of the entry that had counted it.
+    pub reversed_entry: u64,
+    /// Whether it had been taken back before.
+    pub replayed: bool,
+}
+
+/// Why a usage cannot be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReversalDenial {
+    /// Nobody has heard of the org.
+    UnknownOrg,
+    /// No usage is remembered under the key.
+    UnknownKey,
+}
+
+/// Credit was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToppedUp {
+    /// The number of the entry that added it.
+    pub entry: u64,
+    /// Whether the key had been seen before and this is that answer again.
+    pub replayed: bool,
+    /// How the org stood after it.
+    pub standing: Standing,
+    /// When the credit expires; `None` is never, and not told in a replay.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Something was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The number of the entry, `None` when all was so already.
+    pub entry: Option<u64>,
+    /// Whether the plan that was set is on its way out.
+    pub deprecated: bool,
+}
+
+/// Why something cannot be set, in the order of the checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigDenial {
+    /// The key stands for another content.
+    KeyReused,
+    /// The catalogue has no such meter.
+    UnknownMeter,
+    /// Nobody has heard of the org.
+    UnknownOrg,
+    /// The catalogue has no such plan.
+    UnknownPlan(PlanId),
+    /// The plan is refused to orgs that do not have it already.
+    PlanRetired(PlanId),
+    /// The org has had its trial.
+    TrialUsed,
+    /// The org has no plan.
+    NoPlan,
+    /// The trial is over.
+    TrialEnded,
+    /// The expiry is not after the time the credit can first be burned.
+    ExpiryPassed,
+    /// The org has as many limits, or open grants, as it may have.
+    TooMany,
+}

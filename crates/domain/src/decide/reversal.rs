@@ -1,0 +1,38 @@
+//! Taking a usage back by its key: its grants and counters are put right.
+
+use crate::decide::{Context, OrgDecision, Outcome, ReversalDenial, Reversed};
+use crate::{Entry, EntryKind, KeyId, KeySpace, OrgId, Records, Reverse};
+
+pub(super) fn decide_reverse(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    reverse: &Reverse,
+) -> Outcome {
+    let (result, entry) = match take_back(records, context, org, reverse) {
+        Ok((reversed, entry)) => (Ok(reversed), entry),
+        Err(denial) => (Err(denial), None),
+    };
+    Outcome { decision: OrgDecision::Reverse(result), entry }
+}
+
+fn take_back(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    reverse: &Reverse,
+) -> Result<(Reversed, Option<Entry>), ReversalDenial> {
+    let Some(known_org) = records.org(org) else { return Err(ReversalDenial::UnknownOrg) };
+    let id = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
+    let known =
+        records.key(id).filter(|known| context.remembers(known.at)).ok_or(ReversalDenial::UnknownKey)?;
+    if let Some(entry) = known.reversed_by {
+        return Ok((Reversed { entry, reversed_entry: known.entry, replayed: true }, None));
+    }
+    let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind) else {
+        return Err(ReversalDenial::UnknownKey);
+    };
+    let kind = EntryKind::Reversed { entry: known.entry, used: used.clone() };
+    let entry = context.entry(Some(known_org), kind, Vec::new());
+    Ok((Reversed { entry: entry.number, reversed_entry: known.entry, replayed: false }, Some(entry)))
+}

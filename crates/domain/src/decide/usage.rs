@@ -1,0 +1,358 @@
+//! The gate: may this be used, and what does it burn, move and cause?
+
+use std::hash::Hasher;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::catalog::Plan;
+use crate::decide::keys::{ALWAYS_COUNTED, counter};
+use crate::decide::limits::{InForce, limits_in_force, needs_user, windows_counted};
+use crate::decide::{
+    Allowed, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
+};
+use crate::limits::TRIAL_ENDING_SECS;
+use crate::moment::Moment;
+use crate::records::Standing;
+use crate::{
+    Account, Amount, Check, EntryKind, KeyId, KeySpace, LimitScope, MeterId, Notice, NoticeKind, Org, OrgId,
+    Quantity, Records, Scope, Use, UsedEntry, UserId, Window, project,
+};
+
+/// Everything a usage that passed the checks is made of.
+pub(crate) struct Gate<'a> {
+    org: &'a Org,
+    account: &'a Account,
+    plan: &'a Plan,
+    moment: Moment,
+    credit: Credit,
+    limits: Vec<InForce>,
+    user_month: Option<Amount>,
+}
+
+pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
+    let fingerprint = fingerprint(usage);
+    let key = KeyId { org: org.clone(), space: KeySpace::Use, key: usage.key.clone() };
+    if let Some(known) = records.key(key)
+        && context.remembers(known.at)
+    {
+        let result = if known.fingerprint != fingerprint {
+            Err(Denied { denial: Denial::KeyReused, standing: None })
+        } else if known.reversed_by.is_some() {
+            Err(Denied { denial: Denial::KeyReversed, standing: None })
+        } else {
+            Ok(Allowed { entry: known.entry, replayed: true, standing: known.standing, policies: Vec::new() })
+        };
+        return Outcome { decision: OrgDecision::Use(result), entry: None };
+    }
+    let empty = Account::default();
+    match gate(records, context, org, usage.user.as_ref(), &usage.meter, usage.quantity, &empty) {
+        Ok(gate) => allow(context, gate, usage, fingerprint),
+        Err(denied) => deny(records, context, org, usage, denied),
+    }
+}
+
+pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Outcome {
+    let empty = Account::default();
+    let gate = gate(records, context, org, check.user.as_ref(), &check.meter, check.quantity, &empty);
+    let steps = crate::explain(records, context, org, check);
+    let result = gate.map(|mut gate| {
+        gate.take(check.quantity.amount());
+        Allowed { entry: 0, replayed: false, standing: gate.standing(), policies: gate.policies() }
+    });
+    Outcome { decision: OrgDecision::Check(Checked { result, steps }), entry: None }
+}
+
+/// The checks of a usage after its key, in order; the first that fails is the answer.
+pub(crate) fn gate<'a>(
+    records: &'a Records,
+    context: &Context<'a>,
+    org: &OrgId,
+    user: Option<&UserId>,
+    meter: &MeterId,
+    quantity: Quantity,
+    empty: &'a Account,
+) -> Result<Gate<'a>, Denied> {
+    let refuse = |denial| Err(Denied { denial, standing: None });
+    if context.catalog.meter(meter).is_none() {
+        return refuse(Denial::UnknownMeter);
+    }
+    let Some(org) = records.org(org) else { return refuse(Denial::UnknownOrg) };
+    let Some(plan) = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id)) else {
+        return refuse(Denial::NoPlan);
+    };
+    let moment = context.moments.in_zone(&org.zone);
+    let account = records.account(&org.id, meter).unwrap_or(empty);
+    let month = records.counter(counter(&org.id, meter, Scope::Org, moment.month));
+    let credit = Credit::new(org, plan, account, meter, &moment, month);
+    let user_month = user
+        .map(|user| records.counter(counter(&org.id, meter, Scope::User(user.clone()), moment.month)).value);
+    let limits = limits_in_force(org, Some(plan), meter, user)
+        .into_iter()
+        .map(|limit| InForce::load(records, org, user, &moment, limit))
+        .collect();
+    let gate = Gate { org, account, plan, moment, credit, limits, user_month };
+    match gate.refusal(user, meter, quantity.amount()) {
+        Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
+        None => Ok(gate),
+    }
+}
+
+impl Gate<'_> {
+    fn refusal(&self, user: Option<&UserId>, meter: &MeterId, quantity: Amount) -> Option<Denial> {
+        if self.trial_over() {
+            return Some(Denial::TrialEnded);
+        }
+        if user.is_none() && needs_user(self.org, Some(self.plan), meter) {
+            return Some(Denial::UserRequired);
+        }
+        if !self.credit.covers(quantity) {
+            let standing = self.credit.standing(None);
+            return Some(Denial::OutOfCredit(ReachedLimit {
+                user: None,
+                window: (!self.credit.trial).then_some(Window::Month),
+                amount: standing.granted,
+                used: standing.used,
+                resets_at: if self.credit.trial { None } else { self.credit.resets_at(&self.moment) },
+            }));
+        }
+        let reached = self.limits.iter().find(|limit| limit.counter.value + quantity > limit.limit.amount)?;
+        let limit = ReachedLimit {
+            user: reached.user.clone(),
+            window: Some(reached.limit.window),
+            amount: reached.limit.amount,
+            used: reached.counter.value,
+            resets_at: self.org.zone.bounds(self.moment.period(reached.limit.window)).1,
+        };
+        Some(if reached.limit.scope == LimitScope::Org {
+            Denial::OrgLimitReached(limit)
+        } else {
+            Denial::UserLimitReached(limit)
+        })
+    }
+
+    /// A trial ends by time, or when its last credit is used.
+    fn trial_over(&self) -> bool {
+        trial_over(self.org, self.plan, &self.credit, &self.moment)
+    }
+
+    /// Burns and counts in the view of this decision.
+    fn take(&mut self, quantity: Amount) -> Vec<crate::Burn> {
+        for limit in &mut self.limits {
+            limit.counter.value += quantity;
+        }
+        if let Some(user_month) = &mut self.user_month {
+            *user_month += quantity;
+        }
+        self.credit.burn(quantity)
+    }
+
+    fn standing(&self) -> Standing {
+        self.credit.standing(self.user_month)
+    }
+
+    fn policies(&self) -> Vec<Policy> {
+        let standing = self.credit.standing(None);
+        let credit = standing.remaining.map(|remaining| Policy {
+            user: false,
+            period: None,
+            amount: standing.granted,
+            remaining: remaining.at_least_zero(),
+            resets_at: self.credit.resets_at(&self.moment),
+        });
+        let limits = self.limits.iter().map(|limit| {
+            let period = self.moment.period(limit.limit.window);
+            Policy {
+                user: limit.user.is_some(),
+                period: Some(period),
+                amount: limit.limit.amount,
+                remaining: limit.remaining(),
+                resets_at: self.org.zone.bounds(period).1,
+            }
+        });
+        credit.into_iter().chain(limits).collect()
+    }
+
+    /// What people should know after the usage was taken.
+    fn notices(&self, context: &Context<'_>, usage: &Use) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let standing = self.standing();
+        let month = self.credit.notice_month(&self.moment);
+        let period = month.map(|_| self.moment.month);
+        let about = |kind| Notice { meter: Some(usage.meter.clone()), user: None, period, kind };
+        let (used, limit) = (standing.used, standing.granted);
+        if standing.remaining.is_some() && limit.is_positive() {
+            let marks = self.account.marks_of(month);
+            let crossed_before = if marks.percent_of >= limit { marks.percent } else { 0 };
+            let mut thresholds: Vec<u8> = context.catalog.notices.thresholds.clone();
+            thresholds.sort_unstable();
+            let crossed = thresholds.into_iter().filter(|percent| {
+                *percent > crossed_before && used >= limit.scale_floor((*percent).into(), 100)
+            });
+            notices
+                .extend(crossed.map(|percent| about(NoticeKind::ThresholdCrossed { percent, used, limit })));
+            if used >= limit && marks.reached_of < limit {
+                notices.push(about(NoticeKind::LimitReached { used, limit, credit: true }));
+            }
+            // A fifth of the credit must be used before a forecast is worth a person's time.
+            if !self.credit.trial
+                && used < limit
+                && marks.on_track_of < limit
+                && used >= limit.scale_floor(1, 5)
+            {
+                let mut account = self.account.clone();
+                account.count_day(self.moment.day.number, usage.quantity.amount());
+                let pace = project(&account, &self.moment, used, limit);
+                if let (true, Some(day)) = (pace.projected > limit, pace.runs_out_on) {
+                    let projected = pace.projected;
+                    notices.push(about(NoticeKind::OnTrackToRunOut { used, projected, limit, day }));
+                }
+            }
+        }
+        notices.extend(self.trial_notices(&standing).map(about));
+        notices.extend(self.limit_notices(&usage.meter));
+        notices
+    }
+
+    fn trial_notices(&self, standing: &Standing) -> impl Iterator<Item = NoticeKind> {
+        let trial = self.org.trial.as_ref().filter(|_| self.credit.trial);
+        let remaining = standing.remaining.unwrap_or_default();
+        let (mut ending, mut ended) = (None, None);
+        if let Some(trial) = trial {
+            let last_days = trial.ends_at.as_second() - self.moment.at.as_second() <= TRIAL_ENDING_SECS;
+            let over = !remaining.is_positive();
+            let nearly_used = remaining <= standing.granted.scale_floor(1, 5);
+            if !over && !trial.ending_noticed && (last_days || nearly_used) {
+                ending = Some(NoticeKind::TrialEnding { ends_at: trial.ends_at, remaining });
+            }
+            if over && !trial.ended_noticed {
+                ended = Some(NoticeKind::TrialEnded { used: standing.used });
+            }
+        }
+        ending.into_iter().chain(ended)
+    }
+
+    fn limit_notices<'b>(&'b self, meter: &'b MeterId) -> impl Iterator<Item = Notice> + 'b {
+        let reached = self.limits.iter().filter(|limit| {
+            limit.counter.value >= limit.limit.amount && limit.counter.marks.reached_of < limit.limit.amount
+        });
+        reached.map(|limit| Notice {
+            meter: Some(meter.clone()),
+            user: limit.user.clone(),
+            period: Some(self.moment.period(limit.limit.window)),
+            kind: NoticeKind::LimitReached {
+                used: limit.counter.value,
+                limit: limit.limit.amount,
+                credit: false,
+            },
+        })
+    }
+}
+
+/// Whether an org is on a trial that is over: by time, or because nothing is left of it and nothing was topped up.
+pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Moment) -> bool {
+    if plan.trial_days.is_none() {
+        return false;
+    }
+    let in_time = org.trial.as_ref().is_some_and(|trial| moment.at < trial.ends_at);
+    let given = plan.allowances.iter().any(|allowance| allowance.amount.is_positive());
+    let has_pot = credit.pots.iter().any(|pot| pot.granted.is_positive());
+    !in_time || (given && has_pot && !credit.covers(Amount::from_billionths(1)))
+}
+
+fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u64) -> Outcome {
+    let burns = gate.take(usage.quantity.amount());
+    let standing = gate.standing();
+    let windows = windows_counted(gate.org, Some(gate.plan), &usage.meter);
+    assert!(windows.len() >= ALWAYS_COUNTED.len(), "day, month and lifetime are always counted");
+    let used = UsedEntry {
+        user: usage.user.clone(),
+        meter: usage.meter.clone(),
+        quantity: usage.quantity,
+        key: usage.key.clone(),
+        fingerprint,
+        occurred_at: usage.occurred_at,
+        properties: usage.properties.clone(),
+        burns,
+        periods: windows.into_iter().map(|window| gate.moment.period(window)).collect(),
+        standing,
+    };
+    let notices = gate.notices(context, usage);
+    let entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
+    let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
+    Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
+}
+
+/// A denial consumes nothing; it makes an entry only when somebody should be told of it.
+fn deny(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use, denied: Denied) -> Outcome {
+    let notices =
+        records.org(org).map(|org| denial_notices(records, context, org, usage, &denied)).unwrap_or_default();
+    let entry = (!notices.is_empty()).then(|| {
+        let kind = EntryKind::Refused {
+            user: usage.user.clone(),
+            meter: usage.meter.clone(),
+            quantity: usage.quantity,
+            reason: denied.denial.code().to_owned(),
+        };
+        context.entry(records.org(org), kind, notices)
+    });
+    Outcome { decision: OrgDecision::Use(Err(denied)), entry }
+}
+
+fn denial_notices(
+    records: &Records,
+    context: &Context<'_>,
+    org: &Org,
+    usage: &Use,
+    denied: &Denied,
+) -> Vec<Notice> {
+    let worth_telling = matches!(
+        denied.denial,
+        Denial::NoPlan
+            | Denial::TrialEnded
+            | Denial::OutOfCredit(_)
+            | Denial::OrgLimitReached(_)
+            | Denial::UserLimitReached(_)
+    );
+    if !worth_telling {
+        return Vec::new();
+    }
+    let month = context.moments.in_zone(&org.zone).month;
+    let on_trial = org
+        .plan
+        .as_ref()
+        .and_then(|plan| context.catalog.plan(&plan.id))
+        .is_some_and(|plan| plan.trial_days.is_some());
+    let period = (!on_trial).then_some(month);
+    let marks = records
+        .account(&org.id, &usage.meter)
+        .map(|account| account.marks_of(period.map(|period| period.number)));
+    let about = |user, kind| Notice { meter: Some(usage.meter.clone()), user, period, kind };
+    let mut notices = Vec::new();
+    if !marks.is_some_and(|marks| marks.denied) {
+        let reason = denied.denial.code().to_owned();
+        notices.push(about(usage.user.clone(), NoticeKind::FirstDenial { reason }));
+    }
+    let unnoticed_end = org.trial.as_ref().is_some_and(|trial| !trial.ended_noticed);
+    if denied.denial == Denial::TrialEnded && unnoticed_end {
+        let used = denied.standing.map(|standing| standing.used).unwrap_or_default();
+        notices.push(about(None, NoticeKind::TrialEnded { used }));
+    }
+    notices
+}
+
+/// Which content a key stands for. The time the caller gives is no part of it: a retry may carry a later one.
+fn fingerprint(usage: &Use) -> u64 {
+    let mut hash = Xxh3Default::new();
+    let mut text = |text: &str| {
+        hash.write_usize(text.len());
+        hash.write(text.as_bytes());
+    };
+    text(usage.user.as_ref().map_or("", UserId::as_str));
+    text(usage.meter.as_str());
+    for (name, value) in &usage.properties {
+        text(name);
+        text(value);
+    }
+    hash.write_i128(usage.quantity.amount().billionths());
+    hash.digest()
+}

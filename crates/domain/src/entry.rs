@@ -1,0 +1,176 @@
+//! Entries: the lines of the append-only ledgers of the orgs and of the house.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Amount, ApiKey, ApiKeyId, Grant, LimitScope, MeterId, Notice, Period, PlanState, Quantity, Source, Trial,
+    UsageKey, UserId, Window, Zone, records::Standing,
+};
+
+/// One line of an org's ledger: all that changed, and why.
+///
+/// [`crate::apply`] derives the changed records from it and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number in the org's ledger: 1, 2, 3 …
+    pub number: u64,
+    /// When it was decided, by the server's time.
+    pub at: Timestamp,
+    /// The version of the catalogue it was decided on.
+    pub catalog: u32,
+    /// What changed.
+    pub kind: EntryKind,
+    /// What people should know of it.
+    pub notices: Vec<Notice>,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryKind {
+    /// Usage was allowed and counted.
+    Used(Box<UsedEntry>),
+    /// Usage was refused, and somebody should know; consumes nothing.
+    Refused {
+        /// Who was refused.
+        user: Option<UserId>,
+        /// On which meter.
+        meter: MeterId,
+        /// How much was asked.
+        quantity: Quantity,
+        /// The code of the denial.
+        reason: String,
+    },
+    /// A usage was taken back.
+    Reversed {
+        /// The number of the entry that counted it.
+        entry: u64,
+        /// What it had counted.
+        used: Box<UsedEntry>,
+    },
+    /// The name or zone was set.
+    Put {
+        /// The name.
+        name: Option<String>,
+        /// The zone.
+        zone: Zone,
+    },
+    /// The plan was set.
+    PlanSet {
+        /// The plan.
+        plan: PlanState,
+        /// The trial that starts with it.
+        trial: Option<Trial>,
+    },
+    /// A limit was set or removed.
+    LimitSet {
+        /// On what.
+        meter: MeterId,
+        /// For whom.
+        scope: LimitScope,
+        /// Over which stretch of time.
+        window: Window,
+        /// How much; `None` removes the limit.
+        amount: Option<Amount>,
+    },
+    /// Credit was added.
+    ToppedUp {
+        /// On what.
+        meter: MeterId,
+        /// The caller's id of the top-up.
+        key: Option<UsageKey>,
+        /// Which content the key stands for.
+        fingerprint: u64,
+        /// The credit.
+        grant: Grant,
+        /// How the org stood after it.
+        standing: Standing,
+    },
+}
+
+impl EntryKind {
+    /// The stable name of the kind.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Used(_) => "used",
+            Self::Refused { .. } => "refused",
+            Self::Reversed { .. } => "reversed",
+            Self::Put { .. } => "org_set",
+            Self::PlanSet { .. } => "plan_set",
+            Self::LimitSet { .. } => "limit_set",
+            Self::ToppedUp { .. } => "topped_up",
+        }
+    }
+}
+
+/// A usage that was counted, with everything it touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedEntry {
+    /// Who used it.
+    pub user: Option<UserId>,
+    /// What was used.
+    pub meter: MeterId,
+    /// How much.
+    pub quantity: Quantity,
+    /// The caller's id of it.
+    pub key: UsageKey,
+    /// Which content the key stands for.
+    pub fingerprint: u64,
+    /// When it happened, as the caller said.
+    pub occurred_at: Option<Timestamp>,
+    /// What the caller told about it.
+    pub properties: BTreeMap<String, String>,
+    /// Which credit it burned.
+    pub burns: Vec<Burn>,
+    /// Which counters it moved: those of the org, and of the user if one was given, in each of these periods.
+    pub periods: Vec<Period>,
+    /// How the org stood after it.
+    pub standing: Standing,
+}
+
+impl UsedEntry {
+    /// The part that no credit covered and that is billed.
+    #[must_use]
+    pub fn overage(&self) -> Amount {
+        self.burns.iter().filter(|burn| burn.source == Source::Overage).map(|burn| burn.amount).sum()
+    }
+}
+
+/// Credit taken from one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burn {
+    /// From where.
+    pub source: Source,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// One line of the house's ledger: what concerns every org.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HouseEntry {
+    /// Its number: 1, 2, 3 …
+    pub number: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What changed.
+    pub kind: HouseEntryKind,
+}
+
+/// What changed in the house.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HouseEntryKind {
+    /// A catalogue came into force.
+    CatalogApplied {
+        /// Its version: 1, 2, 3 …
+        version: u32,
+        /// Its TOML text.
+        text: String,
+    },
+    /// An API key was made.
+    ApiKeyMade(ApiKey),
+    /// An API key was revoked.
+    ApiKeyRevoked(ApiKeyId),
+}

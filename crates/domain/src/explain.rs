@@ -1,0 +1,74 @@
+//! Explanations: every check of a usage with the numbers it went by.
+
+use crate::decide::keys::counter;
+use crate::decide::{Context, Credit, InForce, gate, limits_in_force};
+use crate::{Account, Amount, Check, OrgId, Records, Scope};
+
+/// One check of a usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which check.
+    pub check: &'static str,
+    /// Whether it lets the usage pass.
+    pub passed: bool,
+    /// The numbers it went by, for people.
+    pub detail: String,
+}
+
+/// Lists the checks of a usage in their order, up to the first without which the next make no sense.
+#[must_use]
+pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut step = |check, passed, detail: String| {
+        steps.push(Step { check, passed, detail });
+        passed
+    };
+    let meter = &check.meter;
+    let version = context.catalog_version;
+    if !step(
+        "meter",
+        context.catalog.meter(meter).is_some(),
+        format!("'{meter}' in catalogue version {version}"),
+    ) {
+        return steps;
+    }
+    let known = records.org(org);
+    if !step("org", known.is_some(), format!("'{org}'")) {
+        return steps;
+    }
+    let Some(known) = known else { return steps };
+    let plan = known.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    if !step("plan", plan.is_some(), plan.map_or_else(|| "none set".to_owned(), |plan| plan.id.to_string())) {
+        return steps;
+    }
+    let Some(plan) = plan else { return steps };
+    let moment = context.moments.in_zone(&known.zone);
+    let empty = Account::default();
+    let account = records.account(org, meter).unwrap_or(&empty);
+    let month = records.counter(counter(org, meter, Scope::Org, moment.month));
+    let credit = Credit::new(known, plan, account, meter, &moment, month);
+    let refused = gate(records, context, org, check.user.as_ref(), meter, check.quantity, &empty).err();
+    let code = refused.as_ref().map(|denied| denied.denial.code());
+    if let (Some(trial), Some(_)) = (&known.trial, plan.trial_days) {
+        step("trial", code != Some("trial_ended"), format!("until {}", trial.ends_at));
+    }
+    let user = check.user.as_ref().map_or_else(|| "none given".to_owned(), ToString::to_string);
+    step("user", code != Some("user_required"), user);
+    let pots: Vec<_> = credit
+        .pots
+        .iter()
+        .map(|pot| format!("{:?} {} of {}", pot.source, pot.remaining(), pot.granted))
+        .collect();
+    let quantity = check.quantity.amount();
+    let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));
+    step("credit", credit.covers(quantity), available);
+    for limit in limits_in_force(known, Some(plan), meter, check.user.as_ref()) {
+        let limit = InForce::load(records, known, check.user.as_ref(), &moment, limit);
+        let passed = limit.counter.value + quantity <= limit.limit.amount;
+        let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
+        let (used, amount, window): (Amount, Amount, _) =
+            (limit.counter.value, limit.limit.amount, limit.limit.window);
+        step("limit", passed, format!("{whose} a {window}: {used} of {amount} used, {quantity} asked"));
+    }
+    steps
+}

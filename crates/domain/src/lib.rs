@@ -1,0 +1,61 @@
+//! The rules of Tollgate: plain values in, plain values out.
+//!
+//! [`decide`](decide()) answers a [`Command`] from the [`Records`] it is given and the time it is told, and says what
+//! the ledger must remember: an [`Entry`]. [`apply`](apply()) turns an entry into changed records. Nothing else
+//! changes a record, so a replay of the ledger from empty gives the same state.
+//!
+//! Deliberately absent: IO, clocks, randomness, async, logging, JSON, HTTP, storage.
+//!
+//! Start reading at [`decide`](decide()), then [`apply`](apply()), then [`Records`].
+
+mod account;
+mod amount;
+mod api_key;
+mod apply;
+mod balance;
+mod calendar;
+pub mod catalog;
+mod command;
+mod counter;
+mod decide;
+mod entry;
+mod explain;
+mod forecast;
+mod ids;
+pub mod limits;
+mod moment;
+mod notice;
+mod org;
+mod records;
+mod text;
+
+pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Source};
+pub use amount::{Amount, AmountError, Quantity};
+pub use api_key::{ApiKey, ApiKeyId, Role};
+pub use apply::{apply, apply_house, touched, touched_by_house};
+pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, balance, balance_needs};
+pub use calendar::{Period, Window, Zone, ZoneError};
+pub use catalog::{Catalog, CatalogError};
+pub use command::{
+    ApplyCatalog, Check, Command, HouseCommand, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan, TopUp,
+    TopUpExpiry, Use,
+};
+pub use counter::{Counter, CounterId, CounterMarks, Scope};
+pub use decide::{
+    Allowed, Changed, Checked, ConfigDenial, Context, Denial, Denied, HouseDenial, HouseOutcome, OrgDecision,
+    Outcome, Policy, ReachedLimit, ReversalDenial, Reversed, ToppedUp, counters_of, decide, decide_house,
+    missing, missing_of_house,
+};
+pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
+pub use explain::{Step, explain};
+pub use forecast::{Pace, project};
+pub use ids::{IdError, MeterId, OrgId, PlanId, UsageKey, UserId};
+pub use moment::{Moment, Moments};
+pub use notice::{Notice, NoticeKind};
+pub use org::{Limit, LimitScope, Org, PlanState, Trial};
+pub use records::{
+    CatalogVersion, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records, Standing,
+};
+
+/// A moment on the UTC timeline, to the nanosecond.
+pub use jiff::Timestamp;

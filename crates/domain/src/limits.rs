@@ -1,0 +1,52 @@
+//! Every stated limit of the domain, each with its reason.
+
+/// Longest id (org, user, meter, plan, key) in characters: room for a URL-safe UUID with a prefix, small in an index.
+pub const ID_CHARS_MAX: usize = 128;
+
+/// Longest name or reason in characters: a line of text for people.
+pub const TEXT_CHARS_MAX: usize = 256;
+
+/// Digits before the decimal point of a quantity: sums of 10^14 such quantities still fit an [`crate::Amount`].
+pub const QUANTITY_INTEGER_DIGITS_MAX: usize = 15;
+
+/// Digits after the decimal point of a quantity: a billionth is the smallest step.
+pub const QUANTITY_FRACTION_DIGITS_MAX: usize = 9;
+
+/// Most properties on one usage.
+pub const PROPERTIES_MAX: usize = 16;
+
+/// Most limits one org may set: each is evaluated on every call.
+pub const ORG_LIMITS_MAX: usize = 1_000;
+
+/// Most grants that may be open on one account: each is looked at on every call.
+pub const OPEN_GRANTS_MAX: usize = 1_000;
+
+/// Most meters of one catalogue.
+pub const CATALOG_METERS_MAX: usize = 1_000;
+
+/// Most plans of one catalogue.
+pub const CATALOG_PLANS_MAX: usize = 1_000;
+
+/// Largest catalogue text in bytes.
+pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long an expired grant stays on its account, in seconds (100 days): reversals and balances may still name it.
+pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
+
+/// Months of allowance an account remembers: the current one, and those a clock or a time zone may step back to.
+pub const ALLOWANCES_KEPT: usize = 3;
+
+/// Days of totals kept for the forecast.
+pub const FORECAST_DAYS: i64 = 28;
+
+/// Days of history below which the forecast is a straight line.
+pub const FORECAST_WEEKDAY_DAYS_MIN: usize = 7;
+
+/// How long a trial is ending before it has ended, in seconds (3 days).
+pub const TRIAL_ENDING_SECS: i64 = 3 * 86_400;
+
+/// Earliest time accepted from outside, in seconds: 1970-01-01.
+pub const TIME_MIN_SECS: i64 = 0;
+
+/// Latest time accepted from outside, in seconds: 9000-01-01, well inside what the calendar can compute.
+pub const TIME_MAX_SECS: i64 = 221_845_392_000;

@@ -1,0 +1,97 @@
+//! Notices: what a person should know, decided and stored with the change that caused it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Amount, MeterId, Period, PlanId, UserId};
+
+/// Something a person should know.
+///
+/// Each goes out at most once per org, meter, period and kind; raising the limit re-arms it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The meter it is about, if it is about one.
+    pub meter: Option<MeterId>,
+    /// The user it is about, if it is about one.
+    pub user: Option<UserId>,
+    /// The period it is about; `None` for the trial and for what has no period.
+    pub period: Option<Period>,
+    /// What happened.
+    pub kind: NoticeKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoticeKind {
+    /// Usage crossed a share of the org's credit.
+    ThresholdCrossed {
+        /// The share, in percent.
+        percent: u8,
+        /// Used so far.
+        used: Amount,
+        /// The credit it is a share of.
+        limit: Amount,
+    },
+    /// At this pace the org's credit runs out before the month does.
+    OnTrackToRunOut {
+        /// Used so far.
+        used: Amount,
+        /// Expected at the end of the month.
+        projected: Amount,
+        /// The credit.
+        limit: Amount,
+        /// The day number on which it is expected to run out.
+        day: i32,
+    },
+    /// The org's credit, or a limit of the org or a user, is used up.
+    LimitReached {
+        /// Used so far.
+        used: Amount,
+        /// The credit or limit.
+        limit: Amount,
+        /// Whether it is the org's credit, rather than a limit on a counter.
+        credit: bool,
+    },
+    /// The trial is about to end.
+    TrialEnding {
+        /// When it ends by time.
+        ends_at: Timestamp,
+        /// What is left of it.
+        remaining: Amount,
+    },
+    /// The trial is over.
+    TrialEnded {
+        /// Used in it.
+        used: Amount,
+    },
+    /// The first denial of a month.
+    FirstDenial {
+        /// The code of the denial.
+        reason: String,
+    },
+    /// Credit was added.
+    TopUpGranted {
+        /// How much.
+        amount: Amount,
+        /// When it expires; `None` is never.
+        expires_at: Option<Timestamp>,
+        /// The plan of the org at that time.
+        plan: Option<PlanId>,
+    },
+}
+
+impl NoticeKind {
+    /// The stable name of the kind.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ThresholdCrossed { .. } => "threshold_crossed",
+            Self::OnTrackToRunOut { .. } => "on_track_to_run_out",
+            Self::LimitReached { .. } => "limit_reached",
+            Self::TrialEnding { .. } => "trial_ending",
+            Self::TrialEnded { .. } => "trial_ended",
+            Self::FirstDenial { .. } => "first_denial",
+            Self::TopUpGranted { .. } => "top_up_granted",
+        }
+    }
+}

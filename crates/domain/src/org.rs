@@ -1,0 +1,96 @@
+//! The org: who it is, what it bought, which limits it set.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Amount, MeterId, OrgId, PlanId, UserId, Window, Zone};
+
+/// The paying organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Org {
+    /// Its id.
+    pub id: OrgId,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The zone of its calendar.
+    pub zone: Zone,
+    /// The plan in force.
+    pub plan: Option<PlanState>,
+    /// Its trial, running or over; an org has one at most, ever.
+    pub trial: Option<Trial>,
+    /// The limits it set itself; those of its plan are in the catalogue.
+    pub limits: Vec<Limit>,
+    /// The number of its latest entry, zero before the first: every change of anything of the org moves it.
+    pub version: u64,
+    /// When it was first heard of.
+    pub created_at: Timestamp,
+}
+
+/// Which plan, since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanState {
+    /// The plan.
+    pub id: PlanId,
+    /// When it was set.
+    pub since: Timestamp,
+}
+
+/// A trial of an org.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// When it started.
+    pub started_at: Timestamp,
+    /// First moment at which it is over.
+    pub ends_at: Timestamp,
+    /// Whether its nearing end was noticed.
+    pub ending_noticed: bool,
+    /// Whether its end was noticed.
+    pub ended_noticed: bool,
+}
+
+/// A cap on a counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What is capped.
+    pub meter: MeterId,
+    /// Whose usage is capped.
+    pub scope: LimitScope,
+    /// Over which stretch of time.
+    pub window: Window,
+    /// How much may be used in it.
+    pub amount: Amount,
+}
+
+/// Whose usage a limit caps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LimitScope {
+    /// All usage of the org together.
+    Org,
+    /// That of each user by itself.
+    EachUser,
+    /// That of one user, in place of the number for each user of the same meter and window.
+    User(UserId),
+}
+
+impl Org {
+    /// An org nobody has heard of before.
+    #[must_use]
+    pub const fn new(id: OrgId, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            name: None,
+            zone: Zone::UTC,
+            plan: None,
+            trial: None,
+            limits: Vec::new(),
+            version: 0,
+            created_at,
+        }
+    }
+
+    /// The number its next entry gets.
+    #[must_use]
+    pub const fn next_entry(&self) -> u64 {
+        self.version + 1
+    }
+}

@@ -1,0 +1,299 @@
+//! Records: what is known, by key. A decision reads them, an entry changes them, a store keeps them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Account, Amount, ApiKey, ApiKeyId, Counter, CounterId, Entry, MeterId, Org, OrgId, UsageKey};
+
+/// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Partition {
+    /// One org's.
+    Org(OrgId),
+    /// The house's: catalogue and API keys.
+    House,
+}
+
+/// Names one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordKey {
+    /// An org.
+    Org(OrgId),
+    /// How an org stands on a meter.
+    Account(OrgId, MeterId),
+    /// A counter.
+    Counter(CounterId),
+    /// A key that was seen.
+    Key(KeyId),
+    /// An entry of an org's ledger; never changes.
+    Entry(OrgId, u64),
+    /// The house.
+    House,
+    /// One version of the catalogue; never changes.
+    Catalog(u32),
+    /// An API key.
+    ApiKey(ApiKeyId),
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// See [`RecordKey::Org`].
+    Org(Arc<Org>),
+    /// See [`RecordKey::Account`].
+    Account(Arc<Account>),
+    /// See [`RecordKey::Counter`].
+    Counter(Counter),
+    /// See [`RecordKey::Key`].
+    Key(Arc<KeyRecord>),
+    /// See [`RecordKey::Entry`].
+    Entry(Arc<Entry>),
+    /// See [`RecordKey::House`].
+    House(House),
+    /// See [`RecordKey::Catalog`].
+    Catalog(Arc<CatalogVersion>),
+    /// See [`RecordKey::ApiKey`].
+    ApiKey(Arc<ApiKey>),
+}
+
+/// A caller's key within an org; usages and top-ups do not share keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyId {
+    /// Whose org.
+    pub org: OrgId,
+    /// What the key names.
+    pub space: KeySpace,
+    /// The key.
+    pub key: UsageKey,
+}
+
+/// What a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum KeySpace {
+    /// A usage.
+    Use,
+    /// A top-up.
+    TopUp,
+}
+
+/// What is remembered of a key: enough to give the original answer again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// The number of the entry it made.
+    pub entry: u64,
+    /// Which content it stands for.
+    pub fingerprint: u64,
+    /// When it was seen.
+    pub at: Timestamp,
+    /// How the org stood after it.
+    pub standing: Standing,
+    /// The number of the entry that took it back, if one did.
+    pub reversed_by: Option<u64>,
+}
+
+/// How an org stands on a meter at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// All credit in force: allowance, trial, top-ups.
+    pub granted: Amount,
+    /// Used of it, and beyond it where that is allowed.
+    pub used: Amount,
+    /// What may still be used; `None` where credit is not asked. Negative only after an overdraft.
+    pub remaining: Option<Amount>,
+    /// What the user used this month, if a user was given.
+    pub user_used: Option<Amount>,
+}
+
+/// The house itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct House {
+    /// The number of its latest entry.
+    pub version: u64,
+    /// The version of the catalogue in force, zero before the first.
+    pub catalog: u32,
+}
+
+/// One version of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogVersion {
+    /// Which one.
+    pub version: u32,
+    /// When it came into force.
+    pub at: Timestamp,
+    /// Its TOML text.
+    pub text: String,
+}
+
+impl RecordKey {
+    /// Whose ledger changes this record.
+    #[must_use]
+    pub fn partition(&self) -> Partition {
+        match self {
+            Self::Org(org) | Self::Account(org, _) | Self::Entry(org, _) => Partition::Org(org.clone()),
+            Self::Counter(counter) => Partition::Org(counter.org.clone()),
+            Self::Key(key) => Partition::Org(key.org.clone()),
+            Self::House | Self::Catalog(_) | Self::ApiKey(_) => Partition::House,
+        }
+    }
+}
+
+/// A set of records at hand: loaded ones, known absences, and changes made to them.
+#[derive(Debug, Default)]
+pub struct Records {
+    slots: HashMap<RecordKey, Slot, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    record: Option<Record>,
+    changed: bool,
+}
+
+impl Records {
+    /// Puts a loaded record, or its absence, at hand. What is already at hand stays.
+    pub fn put(&mut self, key: RecordKey, record: Option<Record>) {
+        self.slots.entry(key).or_insert(Slot { record, changed: false });
+    }
+
+    /// Whether a record, or its absence, is at hand.
+    #[must_use]
+    pub fn holds(&self, key: &RecordKey) -> bool {
+        self.slots.contains_key(key)
+    }
+
+    /// A record.
+    #[must_use]
+    pub fn get(&self, key: &RecordKey) -> Option<&Record> {
+        self.slots.get(key)?.record.as_ref()
+    }
+
+    /// Everything that was changed since it was put.
+    pub fn changed(&self) -> impl Iterator<Item = (&RecordKey, &Record)> {
+        self.slots
+            .iter()
+            .filter(|(_, slot)| slot.changed)
+            .filter_map(|(key, slot)| slot.record.as_ref().map(|record| (key, record)))
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+    }
+
+    /// An org.
+    #[must_use]
+    pub fn org(&self, org: &OrgId) -> Option<&Org> {
+        match self.get(&RecordKey::Org(org.clone())) {
+            Some(Record::Org(org)) => Some(org),
+            _ => None,
+        }
+    }
+
+    /// How an org stands on a meter.
+    #[must_use]
+    pub fn account(&self, org: &OrgId, meter: &MeterId) -> Option<&Account> {
+        match self.get(&RecordKey::Account(org.clone(), meter.clone())) {
+            Some(Record::Account(account)) => Some(account),
+            _ => None,
+        }
+    }
+
+    /// A counter; zero where there is none yet.
+    #[must_use]
+    pub fn counter(&self, id: CounterId) -> Counter {
+        match self.get(&RecordKey::Counter(id)) {
+            Some(Record::Counter(counter)) => *counter,
+            _ => Counter::default(),
+        }
+    }
+
+    /// A key that was seen.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&KeyRecord> {
+        match self.get(&RecordKey::Key(id)) {
+            Some(Record::Key(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// An entry.
+    #[must_use]
+    pub fn entry(&self, org: &OrgId, number: u64) -> Option<&Entry> {
+        match self.get(&RecordKey::Entry(org.clone(), number)) {
+            Some(Record::Entry(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The house.
+    #[must_use]
+    pub fn house(&self) -> House {
+        match self.get(&RecordKey::House) {
+            Some(Record::House(house)) => *house,
+            _ => House::default(),
+        }
+    }
+
+    /// An API key.
+    #[must_use]
+    pub fn api_key(&self, id: &ApiKeyId) -> Option<&ApiKey> {
+        match self.get(&RecordKey::ApiKey(id.clone())) {
+            Some(Record::ApiKey(api_key)) => Some(api_key),
+            _ => None,
+        }
+    }
+
+    /// Sets a record and marks it changed.
+    pub(crate) fn set(&mut self, key: RecordKey, record: Record) {
+        self.slots.insert(key, Slot { record: Some(record), changed: true });
+    }
+
+    fn slot(&mut self, key: RecordKey) -> &mut Slot {
+        let slot = self.slots.entry(key).or_insert(Slot { record: None, changed: false });
+        slot.changed = true;
+        slot
+    }
+
+    /// Changes an org, making it if need be.
+    pub(crate) fn change_org(&mut self, id: &OrgId, created_at: Timestamp, change: impl FnOnce(&mut Org)) {
+        let slot = self.slot(RecordKey::Org(id.clone()));
+        if !matches!(slot.record, Some(Record::Org(_))) {
+            slot.record = Some(Record::Org(Arc::new(Org::new(id.clone(), created_at))));
+        }
+        if let Some(Record::Org(org)) = &mut slot.record {
+            change(Arc::make_mut(org));
+        }
+    }
+
+    /// Changes an account, making it if need be.
+    pub(crate) fn change_account(&mut self, org: &OrgId, meter: &MeterId, change: impl FnOnce(&mut Account)) {
+        let slot = self.slot(RecordKey::Account(org.clone(), meter.clone()));
+        if !matches!(slot.record, Some(Record::Account(_))) {
+            slot.record = Some(Record::Account(Arc::default()));
+        }
+        if let Some(Record::Account(account)) = &mut slot.record {
+            change(Arc::make_mut(account));
+        }
+    }
+
+    /// Changes a counter, making it if need be.
+    pub(crate) fn change_counter(&mut self, id: CounterId, change: impl FnOnce(&mut Counter)) {
+        let slot = self.slot(RecordKey::Counter(id));
+        if !matches!(slot.record, Some(Record::Counter(_))) {
+            slot.record = Some(Record::Counter(Counter::default()));
+        }
+        if let Some(Record::Counter(counter)) = &mut slot.record {
+            change(counter);
+        }
+    }
+
+    /// Changes a key that was seen.
+    pub(crate) fn change_key(&mut self, id: KeyId, change: impl FnOnce(&mut KeyRecord)) {
+        if let Some(Record::Key(key)) = &mut self.slot(RecordKey::Key(id)).record {
+            change(Arc::make_mut(key));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What every store must do: load records by key, scan them in order, commit changes durably.
+//!
+//! The contract is [`Store`]. [`MemoryStore`] is its reference: the simplest thing that keeps it, used as the fake in
+//! tests of the layers above. [`conformance`] is the suite every store must pass; it is the definition of the contract.
+//!
+//! Deliberately absent: one trait per record, transactions that span calls, SQL, encodings (each backend has its own).
+//!
+//! Start reading at [`Store`].
+
+pub mod conformance;
+mod contract;
+mod error;
+mod memory;
+
+pub use contract::{
+    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row, Scan, Store,
+};
+pub use error::{StoreError, StoreErrorKind};
+pub use memory::MemoryStore;

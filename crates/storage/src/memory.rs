@@ -1,0 +1,313 @@
+//! The reference store: ordered maps behind one lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
+use std::str;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tollgate_domain::{
+    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition, Period,
+    Record, RecordKey, Scope, Timestamp, UserId, Window,
+};
+
+use crate::{
+    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row, Scan, Store,
+    StoreError, StoreErrorKind,
+};
+
+/// Most changes in one batch: one for each record of the largest request.
+const CHANGES_MAX: usize = 10_000;
+
+/// Most entries in one batch: far beyond what one commit gathers, small enough that a test can exceed it.
+const ENTRIES_MAX: usize = 20_000;
+
+/// Keeps everything in memory and loses it with the process.
+///
+/// The simplest thing that keeps the contract: the other stores are measured against it, and the layers above are
+/// tested on it. Not for production.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// All records, the entries among them.
+    records: BTreeMap<RecordKey, Record>,
+    /// The notices of all entries: by time, org, number of the entry, place in it.
+    notices: BTreeMap<NoticeKey, Notice>,
+}
+
+type NoticeKey = (Timestamp, OrgId, u64, u32);
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A commit changes the state only after everything was checked, so a lock left by a panic guards a whole state.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
+        let state = self.state();
+        Ok(keys.iter().map(|key| state.records.get(key).cloned()).collect())
+    }
+
+    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        assert!(limit > 0, "a page has room for a row");
+        let state = self.state();
+        let after = from.map(|cursor| key_in(scan, cursor)).transpose()?;
+        let mut rows = state.rows(scan, after)?;
+        let page: Vec<Row> = rows.by_ref().take(limit).collect();
+        let next = match (page.last(), rows.next()) {
+            (Some(last), Some(_)) => Some(cursor_after(scan, last)),
+            _ => None,
+        };
+        Ok(Page { rows: page, next })
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
+        check_batch(&batch)?;
+        let mut state = self.state();
+        Ok(batch.changes.into_iter().map(|change| state.commit(change)).collect())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { durable: false, shared: false, changes_max: CHANGES_MAX, entries_max: ENTRIES_MAX }
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl State {
+    fn version(&self, partition: &Partition) -> u64 {
+        let key = match partition {
+            Partition::Org(org) => RecordKey::Org(org.clone()),
+            Partition::House => RecordKey::House,
+        };
+        self.records.get(&key).map_or(0, version_of)
+    }
+
+    fn commit(&mut self, change: Change) -> Committed {
+        if self.version(&change.partition) != change.expected_version {
+            return Committed::Conflict;
+        }
+        for entry in change.entries {
+            // What a line of the house's ledger says is in the records that came with it.
+            if let (EntryChange::Org(entry), Partition::Org(org)) = (entry, &change.partition) {
+                self.append(org, entry);
+            }
+        }
+        self.records.extend(change.records);
+        Committed::Done
+    }
+
+    fn append(&mut self, org: &OrgId, entry: Entry) {
+        for (index, notice) in (0..).zip(&entry.notices) {
+            self.notices.insert((entry.at, org.clone(), entry.number, index), notice.clone());
+        }
+        self.records.insert(RecordKey::Entry(org.clone(), entry.number), Record::Entry(Arc::new(entry)));
+    }
+
+    /// The rows of a scan, in order, from the first or from after the one a cursor names.
+    fn rows<'a>(
+        &'a self,
+        scan: &'a Scan,
+        after: Option<&str>,
+    ) -> Result<Box<dyn Iterator<Item = Row> + 'a>, StoreError> {
+        if matches!(scan, Scan::Notices) {
+            let start = after.map(notice_key).transpose()?.map_or(Unbounded, Excluded);
+            return Ok(Box::new(self.notices.range((start, Unbounded)).map(notice_row)));
+        }
+        let after = after.map(|text| record_key(scan, text)).transpose()?;
+        let row = |(key, record)| row(scan, key, record);
+        if let Scan::Entries { org, order: Order::Newest } = scan {
+            let end = after.map_or_else(|| Included(RecordKey::Entry(org.clone(), u64::MAX)), Excluded);
+            let range = (Included(RecordKey::Entry(org.clone(), 0)), end);
+            return Ok(Box::new(self.records.range(range).rev().map_while(row).flatten()));
+        }
+        let start = after.map_or_else(|| start_of(scan), Excluded);
+        Ok(Box::new(self.records.range((start, Unbounded)).map_while(row).flatten()))
+    }
+}
+
+/// Where in the order of all records a scan starts.
+fn start_of(scan: &Scan) -> Bound<RecordKey> {
+    let counter = |org: &OrgId, meter: &MeterId, period| {
+        RecordKey::Counter(CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period })
+    };
+    match scan {
+        Scan::Orgs | Scan::Notices => Unbounded,
+        Scan::Entries { org, .. } => Included(RecordKey::Entry(org.clone(), 0)),
+        Scan::OrgCounters { org, meter, window, from, .. } => {
+            Included(counter(org, meter, Period { window: *window, number: *from }))
+        }
+        // The org's own counters of a meter come before those of its users.
+        Scan::UserCounters { org, meter, .. } => {
+            Excluded(counter(org, meter, Period { window: Window::Lifetime, number: i32::MAX }))
+        }
+        Scan::ApiKeys => Included(RecordKey::ApiKey(ApiKeyId(String::new()))),
+        Scan::Catalogs => Included(RecordKey::Catalog(0)),
+    }
+}
+
+/// The row a record is in a scan; `Some(None)` where the scan passes over it, `None` where the scan ends.
+#[expect(clippy::option_option, reason = "reads best where it is used, once")]
+fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
+    match (scan, key, record) {
+        (Scan::Orgs, _, Record::Org(org)) => Some(Some(Row::Org(Org::clone(org)))),
+        (Scan::Entries { org, .. }, RecordKey::Entry(of, _), Record::Entry(entry)) if of == org => {
+            Some(Some(Row::Entry(Entry::clone(entry))))
+        }
+        (Scan::OrgCounters { org, meter, window, until, .. }, RecordKey::Counter(id), Record::Counter(counter)) => {
+            let inside = id.scope == Scope::Org && id.period.window == *window && id.period.number < *until;
+            (id.org == *org && id.meter == *meter && inside).then(|| Some(counter_row(id, *counter)))
+        }
+        (Scan::UserCounters { org, meter, period }, RecordKey::Counter(id), Record::Counter(counter)) => {
+            let row = || (id.period == *period).then(|| counter_row(id, *counter));
+            (id.org == *org && id.meter == *meter).then(row)
+        }
+        (Scan::ApiKeys, _, Record::ApiKey(api_key)) => Some(Some(Row::ApiKey(ApiKey::clone(api_key)))),
+        (Scan::Catalogs, _, Record::Catalog(catalog)) => Some(Some(Row::Catalog(CatalogVersion::clone(catalog)))),
+        _ => None,
+    }
+}
+
+fn counter_row(id: &CounterId, counter: Counter) -> Row {
+    Row::Counter(CounterRow { id: id.clone(), counter })
+}
+
+fn notice_row(((at, org, entry, index), notice): (&NoticeKey, &Notice)) -> Row {
+    Row::Notice(NoticeRow { org: org.clone(), entry: *entry, index: *index, at: *at, notice: notice.clone() })
+}
+
+/// A cursor holds the scan it belongs to and the key of the last row it gave, both as text.
+fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
+    let key = match last {
+        Row::Org(org) => org.id.to_string(),
+        Row::Entry(entry) => entry.number.to_string(),
+        Row::Counter(row) => match &row.id.scope {
+            Scope::Org => row.id.period.number.to_string(),
+            Scope::User(user) => user.to_string(),
+        },
+        Row::Notice(row) => format!("{} {} {} {}", row.at, row.entry, row.index, row.org),
+        Row::ApiKey(api_key) => api_key.id.0.clone(),
+        Row::Catalog(catalog) => catalog.version.to_string(),
+    };
+    Cursor(format!("{scan:?}\n{key}").into_bytes())
+}
+
+/// The text of the key in a cursor of this scan.
+fn key_in<'a>(scan: &Scan, cursor: &'a Cursor) -> Result<&'a str, StoreError> {
+    let text = str::from_utf8(&cursor.0).map_err(|error| bad_cursor(scan).caused_by(error))?;
+    let key = text.strip_prefix(&format!("{scan:?}")).and_then(|rest| rest.strip_prefix('\n'));
+    key.ok_or_else(|| bad_cursor(scan))
+}
+
+/// The key that the text in a cursor of this scan names.
+fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
+    let key = match scan {
+        Scan::Orgs => OrgId::new(text).ok().map(RecordKey::Org),
+        Scan::Entries { org, .. } => text.parse().ok().map(|number| RecordKey::Entry(org.clone(), number)),
+        Scan::OrgCounters { org, meter, window, .. } => text.parse().ok().map(|number| {
+            let period = Period { window: *window, number };
+            RecordKey::Counter(CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period })
+        }),
+        Scan::UserCounters { org, meter, period } => UserId::new(text).ok().map(|user| {
+            let scope = Scope::User(user);
+            RecordKey::Counter(CounterId { org: org.clone(), meter: meter.clone(), scope, period: *period })
+        }),
+        Scan::ApiKeys => Some(RecordKey::ApiKey(ApiKeyId(text.to_owned()))),
+        Scan::Catalogs => text.parse().ok().map(RecordKey::Catalog),
+        Scan::Notices => None,
+    };
+    key.ok_or_else(|| bad_cursor(scan))
+}
+
+fn notice_key(text: &str) -> Result<NoticeKey, StoreError> {
+    let mut parts = text.splitn(4, ' ');
+    let mut parse = || -> Option<NoticeKey> {
+        let at = parts.next()?.parse().ok()?;
+        let entry = parts.next()?.parse().ok()?;
+        let index = parts.next()?.parse().ok()?;
+        Some((at, OrgId::new(parts.next()?).ok()?, entry, index))
+    };
+    parse().ok_or_else(|| bad_cursor(&Scan::Notices))
+}
+
+fn bad_cursor(scan: &Scan) -> StoreError {
+    StoreError::new(StoreErrorKind::BadCursor, format!("the cursor was not given by the scan {scan:?}"))
+}
+
+/// What is larger than declared is refused; what must be true of a batch, whoever commits it, is asserted.
+fn check_batch(batch: &Batch) -> Result<(), StoreError> {
+    let entries: usize = batch.changes.iter().map(|change| change.entries.len()).sum();
+    if batch.changes.len() > CHANGES_MAX || entries > ENTRIES_MAX {
+        let text = format!(
+            "{} changes with {entries} entries are more than the {CHANGES_MAX} and {ENTRIES_MAX} of one batch",
+            batch.changes.len()
+        );
+        return Err(StoreError::new(StoreErrorKind::TooLarge, text));
+    }
+    let partitions: BTreeSet<&Partition> = batch.changes.iter().map(|change| &change.partition).collect();
+    assert_eq!(partitions.len(), batch.changes.len(), "a batch has at most one change of a partition");
+    batch.changes.iter().for_each(check_change);
+    Ok(())
+}
+
+fn check_change(change: &Change) {
+    let partition = &change.partition;
+    assert!(!change.entries.is_empty(), "a change of {partition:?} has an entry");
+    let mut version = change.expected_version;
+    for entry in &change.entries {
+        let number = match (entry, partition) {
+            (EntryChange::Org(entry), Partition::Org(_)) => Some(entry.number),
+            (EntryChange::House(entry), Partition::House) => Some(entry.number),
+            _ => None,
+        };
+        assert_eq!(number, Some(version + 1), "the entries of {partition:?} are its own and numbered without gaps");
+        version += 1;
+    }
+    let mut versioned = false;
+    for (key, record) in &change.records {
+        assert_eq!(key.partition(), *partition, "a record of a change belongs to its partition");
+        assert!(is_kind_of(key, record), "the record of {key:?} is of its kind");
+        if matches!(record, Record::Org(_) | Record::House(_)) {
+            assert_eq!(version_of(record), version, "the version of {partition:?} is the number of its latest entry");
+            versioned = true;
+        }
+    }
+    assert!(versioned, "a change of {partition:?} holds the record with its version");
+    let keys: BTreeSet<&RecordKey> = change.records.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), change.records.len(), "a change of {partition:?} holds a record once");
+}
+
+/// Entries are no records of a change: they are its entries.
+fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
+    match (key, record) {
+        (RecordKey::Org(id), Record::Org(org)) => *id == org.id,
+        (RecordKey::Catalog(version), Record::Catalog(catalog)) => *version == catalog.version,
+        (RecordKey::ApiKey(id), Record::ApiKey(api_key)) => *id == api_key.id,
+        (RecordKey::Account(..), Record::Account(_))
+        | (RecordKey::Counter(_), Record::Counter(_))
+        | (RecordKey::Key(_), Record::Key(_))
+        | (RecordKey::House, Record::House(_)) => true,
+        _ => false,
+    }
+}
+
+fn version_of(record: &Record) -> u64 {
+    match record {
+        Record::Org(org) => org.version,
+        Record::House(house) => house.version,
+        _ => 0,
+    }
+}
