@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The wire: requests, replies and problem codes of the native API, as plain types.
+//!
+//! The server answers with these types and the client commands read them, so the two cannot drift apart. Their schemas
+//! are derived from them and make up `openapi.json`.
+//!
+//! Deliberately absent: handlers, HTTP, conversions from domain outcomes (they live at the server's edge), the doors'
+//! dialects.
+//!
+//! Start reading at [`UsageRequest`] and [`Problem`].
+
+mod admin;
+mod body;
+mod decimal;
+mod ledger;
+mod org;
+mod problem;
+mod usage;
+
+pub use admin::{
+    ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, CatalogReply, CatalogVersionItem, CatalogVersions,
+    Health, Ready,
+};
+pub use body::{BodyError, read_body};
+pub use decimal::Decimal;
+pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
+pub use org::{
+    BalanceReply, CreditItem, LimitItem, LimitReply, LimitRequest, MeterBalanceReply, OrgItem, OrgMeterItem,
+    OrgPage, OrgRequest, PlanReply, PlanRequest, ScopeName, TopUpReply, TopUpRequest, TrialItem, UserItem,
+    UserPage, WindowName,
+};
+pub use problem::{Code, LimitDetail, Problem};
+pub use usage::{
+    CheckReply, CheckRequest, CheckStep, PositiveDecimal, PropertyValue, ReversalReply, ReversalRequest,
+    UsageReply, UsageRequest,
+};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS};
+use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
 use crate::{Amount, Burn};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
@@ -24,8 +24,8 @@ pub struct Account {
     pub first_day: Option<i32>,
     /// Totals of the latest days with usage, oldest first.
     pub days: Vec<DayUse>,
-    /// Which notices on credit have gone out.
-    pub marks: CreditMarks,
+    /// Which notices on credit have gone out, by period, newest last; a few are kept.
+    pub marks: Vec<CreditMarks>,
 }
 
 /// What was burned of one month's allowance.
@@ -107,10 +107,22 @@ impl Account {
             .map_or(Amount::ZERO, |allowance| allowance.burned)
     }
 
-    /// The marks of a period, fresh when they are those of another.
+    /// The marks of a period; fresh ones if nothing was noticed in it.
     #[must_use]
     pub fn marks_of(&self, month: Option<i32>) -> CreditMarks {
-        if self.marks.month == month { self.marks } else { CreditMarks { month, ..CreditMarks::default() } }
+        let known = self.marks.iter().find(|marks| marks.month == month).copied();
+        known.unwrap_or(CreditMarks { month, ..CreditMarks::default() })
+    }
+
+    /// Remembers the marks of a period.
+    pub(crate) fn set_marks(&mut self, marks: CreditMarks) {
+        match self.marks.iter_mut().find(|known| known.month == marks.month) {
+            Some(known) => *known = marks,
+            None => self.marks.push(marks),
+        }
+        if self.marks.len() > MARKS_KEPT {
+            self.marks.remove(0);
+        }
     }
 
     /// Burns (or, with a negated amount, restores).
@@ -140,7 +152,8 @@ impl Account {
         let place = self.allowances.partition_point(|allowance| allowance.month < month);
         self.allowances.insert(place, AllowanceUse { month, burned: amount });
         if self.allowances.len() > ALLOWANCES_KEPT {
-            self.allowances.remove(0);
+            // The oldest goes, but never the one that was just burned.
+            self.allowances.remove(usize::from(place == 0));
         }
     }
 

@@ -123,8 +123,9 @@ fn mark(records: &mut Records, org: &OrgId, entry: &Entry, notice: &Notice) {
     let mut mark_credit = |change: &dyn Fn(&mut crate::CreditMarks)| {
         if let Some(meter) = &notice.meter {
             records.change_account(org, meter, |account| {
-                account.marks = account.marks_of(month);
-                change(&mut account.marks);
+                let mut marks = account.marks_of(month);
+                change(&mut marks);
+                account.set_marks(marks);
             });
         }
     };

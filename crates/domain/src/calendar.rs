@@ -206,6 +206,18 @@ impl Period {
     }
 }
 
+impl Period {
+    /// Reads a day written `2026-10-31`.
+    #[must_use]
+    pub fn parse_day(text: &str) -> Option<Self> {
+        if text.len() != 10 || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+            return None;
+        }
+        let date: Date = text.parse().ok()?;
+        Some(Self { window: Window::Day, number: day_number(date) })
+    }
+}
+
 fn stamp_label(seconds: i64) -> String {
     second(seconds).map_or_else(String::new, |at| at.strftime("%Y-%m-%dT%H:%MZ").to_string())
 }

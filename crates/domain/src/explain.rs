@@ -49,8 +49,12 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     let credit = Credit::new(known, plan, account, meter, &moment, month);
     let refused = gate(records, context, org, check.user.as_ref(), meter, check.quantity, &empty).err();
     let code = refused.as_ref().map(|denied| denied.denial.code());
-    if let (Some(trial), Some(_)) = (&known.trial, plan.trial_days) {
-        step("trial", code != Some("trial_ended"), format!("until {}", trial.ends_at));
+    if plan.trial_days.is_some() {
+        let until = known
+            .trial
+            .as_ref()
+            .map_or_else(|| "never begun".to_owned(), |trial| format!("until {}", trial.ends_at));
+        step("trial", code != Some("trial_ended"), until);
     }
     let user = check.user.as_ref().map_or_else(|| "none given".to_owned(), ToString::to_string);
     step("user", code != Some("user_required"), user);

@@ -21,6 +21,9 @@ pub const ORG_LIMITS_MAX: usize = 1_000;
 /// Most grants that may be open on one account: each is looked at on every call.
 pub const OPEN_GRANTS_MAX: usize = 1_000;
 
+/// Most grants on one account, those that expired lately included: the account is read whole.
+pub const GRANTS_MAX: usize = 10_000;
+
 /// Most meters of one catalogue.
 pub const CATALOG_METERS_MAX: usize = 1_000;
 
@@ -34,7 +37,10 @@ pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 
 /// Months of allowance an account remembers: the current one, and those a clock or a time zone may step back to.
-pub const ALLOWANCES_KEPT: usize = 3;
+pub const ALLOWANCES_KEPT: usize = 12;
+
+/// Periods whose notices an account remembers: a few months and the trial.
+pub const MARKS_KEPT: usize = 4;
 
 /// Days of totals kept for the forecast.
 pub const FORECAST_DAYS: i64 = 28;
@@ -48,5 +54,5 @@ pub const TRIAL_ENDING_SECS: i64 = 3 * 86_400;
 /// Earliest time accepted from outside, in seconds: 1970-01-01.
 pub const TIME_MIN_SECS: i64 = 0;
 
-/// Latest time accepted from outside, in seconds: 9000-01-01, well inside what the calendar can compute.
-pub const TIME_MAX_SECS: i64 = 221_845_392_000;
+/// Latest time accepted from outside, in seconds: 6000-01-01, so that every minute has a number.
+pub const TIME_MAX_SECS: i64 = 127_174_492_800;

@@ -128,15 +128,21 @@ pub struct CatalogVersion {
 }
 
 impl RecordKey {
+    /// The org whose ledger changes this record; `None` is the house's.
+    #[must_use]
+    pub const fn org(&self) -> Option<&OrgId> {
+        match self {
+            Self::Org(org) | Self::Account(org, _) | Self::Entry(org, _) => Some(org),
+            Self::Counter(counter) => Some(&counter.org),
+            Self::Key(key) => Some(&key.org),
+            Self::House | Self::Catalog(_) | Self::ApiKey(_) => None,
+        }
+    }
+
     /// Whose ledger changes this record.
     #[must_use]
     pub fn partition(&self) -> Partition {
-        match self {
-            Self::Org(org) | Self::Account(org, _) | Self::Entry(org, _) => Partition::Org(org.clone()),
-            Self::Counter(counter) => Partition::Org(counter.org.clone()),
-            Self::Key(key) => Partition::Org(key.org.clone()),
-            Self::House | Self::Catalog(_) | Self::ApiKey(_) => Partition::House,
-        }
+        self.org().cloned().map_or(Partition::House, Partition::Org)
     }
 }
 

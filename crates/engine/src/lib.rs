@@ -1,1 +1,24 @@
-//! Placeholder.
+//! One writer between many callers and one store: queue → prefetch → decide in order → one commit → answer.
+//!
+//! [`Engine::start`] starts the writer; callers hold the [`Engine`] and [`Engine::submit`] commands to it. A batch is
+//! whatever waits when the last commit is done, so batching comes by itself with load. An answer leaves only after the
+//! commit is durable. [`Engine::balance`] and the like read beside the writer.
+//!
+//! Deliberately absent: JSON, HTTP, the name of any backend, rules (they are in the domain), retries of a failed write.
+//!
+//! Start reading at [`Engine`], then the `turn` module: one turn of the loop, without threads or queues.
+
+mod clock;
+mod engine;
+mod error;
+pub mod limits;
+mod metrics;
+mod queue;
+mod read;
+mod turn;
+
+pub use clock::Clock;
+pub use engine::{CatalogInForce, Engine, EngineOptions};
+pub use error::EngineError;
+pub use metrics::{EngineMetrics, OutcomeLabel};
+pub use queue::{Answer, Request};

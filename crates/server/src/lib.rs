@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The server: HTTP at the edge, the native API, the doors, and the wiring of store, engine and listener.
+//!
+//! [`serve`] runs everything until a signal. Handlers translate between the wire ([`tollgate_api`]) and the domain and
+//! decide nothing themselves. Only the `stores` module names backends.
+//!
+//! Deliberately absent: rules (domain), batching and durability (engine, stores), configuration sources (cli).
+//!
+//! Start reading at [`serve`], then `app` (the routes), then `native::usage` (the gate).
+
+mod app;
+mod auth;
+mod convert;
+mod demo;
+mod docs;
+mod doors;
+mod edge;
+mod extract;
+pub mod limits;
+mod metrics;
+mod native;
+mod openapi;
+mod reply;
+mod serve;
+mod settings;
+mod stores;
+
+pub use openapi::openapi_json;
+pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
+pub use settings::{Secret, Settings, StoreUrl, TlsFiles};

@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use tollgate_domain::{
-    ApiKey, CatalogVersion, Counter, CounterId, Entry, HouseEntry, MeterId, Notice, Org, OrgId, Partition, Record,
-    RecordKey, Timestamp, Window,
+    ApiKey, CatalogVersion, Counter, CounterId, Entry, HouseEntry, MeterId, Notice, Org, OrgId, Partition,
+    Record, RecordKey, Timestamp, Window,
 };
 
 use crate::StoreError;
@@ -19,7 +19,10 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot read, or finds what it reads to be damaged.
-    fn load(&self, keys: &[RecordKey]) -> impl Future<Output = Result<Vec<Option<Record>>, StoreError>> + Send;
+    fn load(
+        &self,
+        keys: &[RecordKey],
+    ) -> impl Future<Output = Result<Vec<Option<Record>>, StoreError>> + Send;
 
     /// Reads rows in order, at most `limit`, from the beginning or from where a former page of the same scan ended.
     ///

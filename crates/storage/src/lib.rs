@@ -13,7 +13,8 @@ mod error;
 mod memory;
 
 pub use contract::{
-    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row, Scan, Store,
+    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
+    Scan, Store,
 };
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

@@ -6,13 +6,13 @@ use std::str;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollgate_domain::{
-    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition, Period,
-    Record, RecordKey, Scope, Timestamp, UserId, Window,
+    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition,
+    Period, Record, RecordKey, Scope, Timestamp, UserId, Window,
 };
 
 use crate::{
-    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row, Scan, Store,
-    StoreError, StoreErrorKind,
+    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
+    Scan, Store, StoreError, StoreErrorKind,
 };
 
 /// Most changes in one batch: one for each record of the largest request.
@@ -167,7 +167,11 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
         (Scan::Entries { org, .. }, RecordKey::Entry(of, _), Record::Entry(entry)) if of == org => {
             Some(Some(Row::Entry(Entry::clone(entry))))
         }
-        (Scan::OrgCounters { org, meter, window, until, .. }, RecordKey::Counter(id), Record::Counter(counter)) => {
+        (
+            Scan::OrgCounters { org, meter, window, until, .. },
+            RecordKey::Counter(id),
+            Record::Counter(counter),
+        ) => {
             let inside = id.scope == Scope::Org && id.period.window == *window && id.period.number < *until;
             (id.org == *org && id.meter == *meter && inside).then(|| Some(counter_row(id, *counter)))
         }
@@ -176,7 +180,9 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
             (id.org == *org && id.meter == *meter).then(row)
         }
         (Scan::ApiKeys, _, Record::ApiKey(api_key)) => Some(Some(Row::ApiKey(ApiKey::clone(api_key)))),
-        (Scan::Catalogs, _, Record::Catalog(catalog)) => Some(Some(Row::Catalog(CatalogVersion::clone(catalog)))),
+        (Scan::Catalogs, _, Record::Catalog(catalog)) => {
+            Some(Some(Row::Catalog(CatalogVersion::clone(catalog))))
+        }
         _ => None,
     }
 }
@@ -219,7 +225,12 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
         Scan::Entries { org, .. } => text.parse().ok().map(|number| RecordKey::Entry(org.clone(), number)),
         Scan::OrgCounters { org, meter, window, .. } => text.parse().ok().map(|number| {
             let period = Period { window: *window, number };
-            RecordKey::Counter(CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period })
+            RecordKey::Counter(CounterId {
+                org: org.clone(),
+                meter: meter.clone(),
+                scope: Scope::Org,
+                period,
+            })
         }),
         Scan::UserCounters { org, meter, period } => UserId::new(text).ok().map(|user| {
             let scope = Scope::User(user);
@@ -273,7 +284,11 @@ fn check_change(change: &Change) {
             (EntryChange::House(entry), Partition::House) => Some(entry.number),
             _ => None,
         };
-        assert_eq!(number, Some(version + 1), "the entries of {partition:?} are its own and numbered without gaps");
+        assert_eq!(
+            number,
+            Some(version + 1),
+            "the entries of {partition:?} are its own and numbered without gaps"
+        );
         version += 1;
     }
     let mut versioned = false;
@@ -281,7 +296,11 @@ fn check_change(change: &Change) {
         assert_eq!(key.partition(), *partition, "a record of a change belongs to its partition");
         assert!(is_kind_of(key, record), "the record of {key:?} is of its kind");
         if matches!(record, Record::Org(_) | Record::House(_)) {
-            assert_eq!(version_of(record), version, "the version of {partition:?} is the number of its latest entry");
+            assert_eq!(
+                version_of(record),
+                version,
+                "the version of {partition:?} is the number of its latest entry"
+            );
             versioned = true;
         }
     }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::decide::keys::counter;
 use crate::decide::usage::trial_over;
 use crate::decide::{Changed, ConfigDenial, Context, Credit, OrgDecision, Outcome, ToppedUp};
-use crate::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
+use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use crate::moment::Moment;
 use crate::{
     Entry, EntryKind, Grant, KeyId, KeySpace, Notice, NoticeKind, Org, OrgId, PlanState, PutOrg, Records,
@@ -140,10 +140,11 @@ fn add_credit(
         return Err(ConfigDenial::TrialEnded);
     }
     account.forget_expired(context.at());
-    if account.grants.len() >= OPEN_GRANTS_MAX {
+    let grant = grant(org, &moment, top_up)?;
+    let open = account.grants.iter().filter(|grant| grant.expires_at.is_none_or(|expiry| moment.at < expiry));
+    if open.count() >= OPEN_GRANTS_MAX || account.grants.len() >= GRANTS_MAX {
         return Err(ConfigDenial::TooMany);
     }
-    let grant = grant(org, &moment, top_up)?;
     account.grants.push(grant.clone());
     let standing = Credit::new(org, plan, &account, &top_up.meter, &moment, month).standing(None);
     let expires_at = grant.expires_at;
@@ -208,6 +209,9 @@ fn fingerprint(top_up: &TopUp) -> u64 {
         TopUpExpiry::EndOfMonth => hash.write_u8(0),
         TopUpExpiry::At(expiry) => hash.write_i128(expiry.as_nanosecond()),
         TopUpExpiry::Never => hash.write_u8(1),
+    }
+    if let Some(effective_at) = top_up.effective_at {
+        hash.write_i128(effective_at.as_nanosecond());
     }
     hash.digest()
 }

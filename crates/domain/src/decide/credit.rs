@@ -48,22 +48,27 @@ impl Credit {
         let mut pots = Vec::with_capacity(account.grants.len() + 1);
         let trial = plan.trial_days.is_some();
         if let Some(allowance) = allowance {
-            let (source, burned, from, until) = match (&org.trial, trial) {
-                (Some(trial), true) => (Source::Trial, account.trial_burned, trial.started_at, trial.ends_at),
+            let (source, burned, from, until) = match &org.trial {
+                Some(given) if trial => {
+                    (Source::Trial, account.trial_burned, given.started_at, given.ends_at)
+                }
                 _ => {
                     let month = moment.month.number;
                     let burned = account.allowance_burned(month);
                     (Source::Allowance(month), burned, moment.month_start, moment.month_end)
                 }
             };
-            pots.push(Pot {
-                source,
-                granted: allowance.amount,
-                burned,
-                priority: allowance.priority,
-                effective_at: from,
-                expires_at: Some(until),
-            });
+            // A plan that is a trial gives nothing to an org that has none, or whose trial is over.
+            if !trial || (source == Source::Trial && moment.at < until) {
+                pots.push(Pot {
+                    source,
+                    granted: allowance.amount,
+                    burned,
+                    priority: allowance.priority,
+                    effective_at: from,
+                    expires_at: Some(until),
+                });
+            }
         }
         let in_force = account.grants.iter().filter(|grant| {
             grant.effective_at <= moment.at && grant.expires_at.is_none_or(|expiry| moment.at < expiry)
@@ -99,10 +104,6 @@ impl Credit {
 
     /// Burns a quantity: older debt first, then by priority, nearest expiry, oldest.
     pub(crate) fn burn(&mut self, quantity: Amount) -> Vec<Burn> {
-        if self.enforcement == Enforcement::None {
-            self.month.value += quantity;
-            return Vec::new();
-        }
         let mut burns = Vec::with_capacity(2);
         let mut left = quantity + self.debt;
         for pot in &mut self.pots {
@@ -113,16 +114,22 @@ impl Credit {
                 burns.push(Burn { source: pot.source, amount });
             }
         }
-        let overage =
-            if self.enforcement == Enforcement::Overdraft { Amount::ZERO } else { left.min(quantity) };
-        let debt_change = left - overage - self.debt;
-        if !debt_change.is_zero() {
-            burns.push(Burn { source: Source::Overdraft, amount: debt_change });
-        }
-        if !overage.is_zero() {
-            burns.push(Burn { source: Source::Overage, amount: overage });
-        }
-        self.debt += debt_change;
+        let beyond = left.min(quantity).at_least_zero();
+        let trial = self.pots.iter_mut().find(|pot| pot.source == Source::Trial);
+        let (overage, debt) = match (self.enforcement, trial) {
+            // What a trial takes beyond its allowance stays with the trial.
+            (_, Some(trial)) => {
+                trial.burned += beyond;
+                add_burn(&mut burns, Source::Trial, beyond);
+                (Amount::ZERO, left - beyond)
+            }
+            (Enforcement::Soft, None) => (beyond, left - beyond),
+            (Enforcement::None, None) => (Amount::ZERO, left - beyond),
+            (Enforcement::Hard | Enforcement::Overdraft, None) => (Amount::ZERO, left),
+        };
+        add_burn(&mut burns, Source::Overdraft, debt - self.debt);
+        add_burn(&mut burns, Source::Overage, overage);
+        self.debt = debt;
         self.month.value += quantity;
         self.month.overage += overage;
         burns
@@ -149,6 +156,14 @@ impl Credit {
     /// The month that notices on this credit belong to; `None` is the trial.
     pub(crate) fn notice_month(&self, moment: &Moment) -> Option<i32> {
         (!self.trial).then_some(moment.month.number)
+    }
+}
+
+fn add_burn(burns: &mut Vec<Burn>, source: Source, amount: Amount) {
+    match burns.iter_mut().find(|burn| burn.source == source) {
+        Some(burn) => burn.amount += amount,
+        None if amount.is_zero() => {}
+        None => burns.push(Burn { source, amount }),
     }
 }
 
@@ -186,7 +201,7 @@ mod tests {
             (Overdraft, 0, 20, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, 5)], Some(-5)),
             (Overdraft, 5, 4, vec![grant(1, 9), (Source::Overdraft, -5)], Some(6)),
             (Overdraft, 12, 5, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, -10)], Some(-2)),
-            (None, 0, 99, vec![], Option::None),
+            (None, 0, 99, vec![grant(1, 10), grant(2, 5)], Option::None),
         ] {
             let mut credit = credit(enforcement, debt);
             let burns: Vec<_> =

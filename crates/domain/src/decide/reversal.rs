@@ -24,8 +24,8 @@ fn take_back(
 ) -> Result<(Reversed, Option<Entry>), ReversalDenial> {
     let Some(known_org) = records.org(org) else { return Err(ReversalDenial::UnknownOrg) };
     let id = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
-    let known =
-        records.key(id).filter(|known| context.remembers(known.at)).ok_or(ReversalDenial::UnknownKey)?;
+    // At any time: as long as the key is still there, also past the time it answers replays.
+    let known = records.key(id).ok_or(ReversalDenial::UnknownKey)?;
     if let Some(entry) = known.reversed_by {
         return Ok((Reversed { entry, reversed_entry: known.entry, replayed: true }, None));
     }

@@ -15,7 +15,7 @@ use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{
     Account, Amount, Check, EntryKind, KeyId, KeySpace, LimitScope, MeterId, Notice, NoticeKind, Org, OrgId,
-    Quantity, Records, Scope, Use, UsedEntry, UserId, Window, project,
+    Quantity, Records, Scope, Source, Use, UsedEntry, UserId, Window, project,
 };
 
 /// Everything a usage that passed the checks is made of.
@@ -219,7 +219,7 @@ impl Gate<'_> {
         let (mut ending, mut ended) = (None, None);
         if let Some(trial) = trial {
             let last_days = trial.ends_at.as_second() - self.moment.at.as_second() <= TRIAL_ENDING_SECS;
-            let over = !remaining.is_positive();
+            let over = self.trial_over();
             let nearly_used = remaining <= standing.granted.scale_floor(1, 5);
             if !over && !trial.ending_noticed && (last_days || nearly_used) {
                 ending = Some(NoticeKind::TrialEnding { ends_at: trial.ends_at, remaining });
@@ -254,9 +254,8 @@ pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Momen
         return false;
     }
     let in_time = org.trial.as_ref().is_some_and(|trial| moment.at < trial.ends_at);
-    let given = plan.allowances.iter().any(|allowance| allowance.amount.is_positive());
-    let has_pot = credit.pots.iter().any(|pot| pot.granted.is_positive());
-    !in_time || (given && has_pot && !credit.covers(Amount::from_billionths(1)))
+    let given = credit.pots.iter().any(|pot| pot.source == Source::Trial && pot.granted.is_positive());
+    !in_time || (given && !credit.covers(Amount::from_billionths(1)))
 }
 
 fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u64) -> Outcome {

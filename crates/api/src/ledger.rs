@@ -1,0 +1,141 @@
+//! The ledger, notices, and series of usage.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Decimal;
+
+/// Some entries of an organisation's ledger.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LedgerPage {
+    /// The entries.
+    pub entries: Vec<EntryItem>,
+    /// From where the next page is read (`?cursor=`); null when there is nothing more.
+    pub next: Option<String>,
+}
+
+/// One entry. Members that say nothing about its kind are left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct EntryItem {
+    /// Its number in the organisation's ledger: 1, 2, 3 …
+    pub entry: u64,
+    /// When it was decided, by the server's time.
+    pub at: String,
+    /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`.
+    pub kind: String,
+    /// The version of the catalogue it was decided on.
+    pub catalog: u32,
+    /// The meter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<String>,
+    /// The user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The quantity used, refused, taken back or added; the amount of a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<Decimal>,
+    /// The caller's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When a usage happened, as the caller said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// What the caller told about a usage.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+    /// Which credit was burned, or put back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub burns: Vec<BurnLine>,
+    /// Which periods were counted in, such as `2026-11` and `2026-11-21`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub periods: Vec<String>,
+    /// What the organisation could still use after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<Decimal>,
+    /// The entry that a reversal took back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverses: Option<u64>,
+    /// The plan that was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Why a usage was refused, or why credit was added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// For people: the whole entry in a line.
+    pub summary: String,
+    /// What people should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// Credit burned from one source.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BurnLine {
+    /// `allowance 2026-11`, `trial`, `top_up 17` (the entry that made it), `overdraft`, `overage`.
+    pub source: String,
+    /// How much.
+    pub amount: Decimal,
+}
+
+/// Some notices, oldest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NoticePage {
+    /// The notices.
+    pub notices: Vec<NoticeItem>,
+    /// From where the next page is read; null when there is nothing more.
+    pub next: Option<String>,
+}
+
+/// A notice.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NoticeItem {
+    /// Unique: the organisation, the entry, and which of the entry's notices.
+    pub id: String,
+    /// The organisation.
+    pub org: String,
+    /// `threshold_crossed`, `on_track_to_run_out`, `limit_reached`, `trial_ending`, `trial_ended`, `first_denial`,
+    /// `top_up_granted`.
+    pub kind: String,
+    /// When the entry that caused it was decided.
+    pub at: String,
+    /// The entry that caused it.
+    pub entry: u64,
+    /// The meter.
+    pub meter: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The period, such as `2026-11`.
+    pub period: Option<String>,
+    /// For people: what happened.
+    pub summary: String,
+}
+
+/// Usage over time.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UsageSeries {
+    /// The organisation.
+    pub org: String,
+    /// The meter.
+    pub meter: String,
+    /// `day` or `month`.
+    pub window: String,
+    /// A point for each window with usage, oldest first.
+    pub points: Vec<UsagePoint>,
+    /// From where the next page is read; null when there is nothing more.
+    pub next: Option<String>,
+}
+
+/// The usage of one window.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UsagePoint {
+    /// The window: `2026-11-21` or `2026-11`.
+    pub period: String,
+    /// Its first moment.
+    pub start: Option<String>,
+    /// The first moment after it.
+    pub end: Option<String>,
+    /// How much was used.
+    pub quantity: Decimal,
+}

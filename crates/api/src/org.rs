@@ -1,0 +1,312 @@
+//! Orgs, plans, limits, top-ups, balances.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{MeterId, PlanId, UsageKey, UserId, Window};
+use utoipa::ToSchema;
+
+use crate::Decimal;
+use crate::usage::PositiveDecimal;
+
+/// Sets name and time zone; what is not given stays.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrgRequest {
+    /// A name for people.
+    #[schema(min_length = 1, max_length = 256)]
+    pub name: Option<String>,
+    /// The IANA time zone whose months and days its quotas go by; UTC unless set.
+    #[schema(example = "Europe/Berlin")]
+    pub time_zone: Option<String>,
+}
+
+/// An organisation.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OrgItem {
+    /// Its id.
+    pub org: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Its time zone.
+    pub time_zone: String,
+    /// Its plan; null if none is set.
+    pub plan: Option<String>,
+    /// Its trial, running or over; null if it never had one.
+    pub trial: Option<TrialItem>,
+    /// The number of its latest ledger entry.
+    pub version: u64,
+    /// When it was first heard of.
+    pub created_at: String,
+    /// Per meter of its plan: how it stands.
+    pub meters: BTreeMap<String, OrgMeterItem>,
+}
+
+/// How an organisation stands on a meter, in a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OrgMeterItem {
+    /// Used of its credit.
+    pub used: Decimal,
+    /// What it may still use; null where credit is not asked.
+    pub remaining: Option<Decimal>,
+    /// Expected usage of the whole month; null in a trial.
+    pub projected: Option<Decimal>,
+}
+
+/// A trial.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TrialItem {
+    /// When it started.
+    pub started_at: String,
+    /// When it ends, or ended.
+    pub ends_at: String,
+}
+
+/// Some organisations, by id.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OrgPage {
+    /// The organisations.
+    pub orgs: Vec<OrgItem>,
+    /// From where the next page is read (`?cursor=`); null when there is nothing more.
+    pub next: Option<String>,
+}
+
+/// Sets the plan.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// A plan of the catalogue.
+    #[schema(value_type = String, example = "enterprise")]
+    pub plan: PlanId,
+}
+
+/// The plan is set.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PlanReply {
+    /// The organisation.
+    pub org: String,
+    /// The plan in force.
+    pub plan: String,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// Whether the plan is on its way out.
+    pub deprecated: bool,
+}
+
+/// Sets or removes a limit.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitRequest {
+    /// What is capped.
+    #[schema(value_type = String)]
+    pub meter: MeterId,
+    /// `org`: all usage together. `user`: that of each user, or of the one that `user` names.
+    pub scope: ScopeName,
+    /// The one user the limit is for, in place of the number for each user on the same meter and window.
+    #[schema(value_type = Option<String>)]
+    pub user: Option<UserId>,
+    /// Over which stretch of time; `month` unless given.
+    #[serde(default = "month")]
+    #[schema(value_type = WindowName)]
+    pub window: Window,
+    /// How much may be used in it, at least 1; null removes the limit.
+    #[serde(default)]
+    #[schema(value_type = Option<Decimal>)]
+    pub amount: Option<PositiveDecimal>,
+}
+
+const fn month() -> Window {
+    Window::Month
+}
+
+/// Whose usage is capped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScopeName {
+    /// All usage of the organisation together.
+    Org,
+    /// That of each user, or of one user.
+    User,
+}
+
+/// The names of windows.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowName {
+    /// From full minute to full minute.
+    Minute,
+    /// From full hour to full hour.
+    Hour,
+    /// A day of the organisation's calendar.
+    Day,
+    /// A month of the organisation's calendar.
+    Month,
+    /// Without end.
+    Lifetime,
+}
+
+/// The limit is set or removed.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LimitReply {
+    /// The organisation.
+    pub org: String,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The limits the organisation has set itself.
+    pub limits: Vec<LimitItem>,
+}
+
+/// Adds credit.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TopUpRequest {
+    /// On what.
+    #[schema(value_type = String)]
+    pub meter: MeterId,
+    /// How much.
+    #[schema(value_type = Decimal)]
+    pub amount: PositiveDecimal,
+    /// The caller's id of the top-up: it counts once however often it is sent. The header `Idempotency-Key` is taken
+    /// where this is not given.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    pub key: Option<UsageKey>,
+    /// When it expires (RFC 3339), or `never`; with the current month unless given.
+    pub expires_at: Option<String>,
+    /// From when it can be burned (RFC 3339); at once unless given.
+    pub effective_at: Option<String>,
+    /// Lower burns first; 100 unless given.
+    pub priority: Option<u8>,
+    /// Why, for people.
+    #[schema(max_length = 256)]
+    pub reason: Option<String>,
+}
+
+/// Credit was added.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TopUpReply {
+    /// The organisation.
+    pub org: String,
+    /// The meter.
+    pub meter: String,
+    /// How much was added.
+    pub amount: Decimal,
+    /// Whether the key had been seen before and this is that answer again.
+    pub replayed: bool,
+    /// What the organisation may now use; null where credit is not asked.
+    pub remaining: Option<Decimal>,
+    /// All credit in force: allowance and top-ups.
+    pub total: Decimal,
+    /// When it expires; null is never (or, in a replay, not told).
+    pub expires_at: Option<String>,
+    /// The number of the ledger entry.
+    pub entry: u64,
+}
+
+/// The balance of an organisation.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BalanceReply {
+    /// The organisation.
+    pub org: String,
+    /// Its plan; null if none is set.
+    pub plan: Option<String>,
+    /// When the balance was looked at.
+    pub at: String,
+    /// Per meter.
+    pub meters: BTreeMap<String, MeterBalanceReply>,
+}
+
+/// The balance of a meter.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MeterBalanceReply {
+    /// The plan's allowance: of this month, or of the whole trial.
+    pub allowance: Decimal,
+    /// Top-ups in force.
+    pub topped_up: Decimal,
+    /// Used of allowance and top-ups, and beyond them where that is allowed.
+    pub used: Decimal,
+    /// What may still be used; null where credit is not asked.
+    pub remaining: Option<Decimal>,
+    /// Billed beyond the credit this month.
+    pub overage: Decimal,
+    /// Counted this month, whatever it was paid with.
+    pub month: Decimal,
+    /// Counted ever.
+    pub lifetime: Decimal,
+    /// When the allowance starts afresh; null in a trial.
+    pub resets_at: Option<String>,
+    /// Expected usage of the whole month; null in a trial.
+    pub projected: Option<Decimal>,
+    /// The day on which the credit runs out at this pace, if it does.
+    pub runs_out_on: Option<String>,
+    /// The credit in force, in the order it burns.
+    pub credits: Vec<CreditItem>,
+    /// The limits in force.
+    pub limits: Vec<LimitItem>,
+    /// The users of this month, the first of them; all are in `GET /v1/orgs/{org}/users`.
+    pub users: Vec<UserItem>,
+}
+
+/// One source of credit.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CreditItem {
+    /// `allowance`, `trial` or `top_up`.
+    pub source: String,
+    /// The ledger entry that made a top-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
+    /// How much was granted.
+    pub granted: Decimal,
+    /// How much of it is used.
+    pub used: Decimal,
+    /// Lower burns first.
+    pub priority: u8,
+    /// When it expires; null is never.
+    pub expires_at: Option<String>,
+}
+
+/// A limit.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LimitItem {
+    /// What is capped.
+    pub meter: String,
+    /// Whose usage.
+    pub scope: ScopeName,
+    /// The one user, if it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Over which stretch of time.
+    #[schema(value_type = WindowName)]
+    pub window: Window,
+    /// How much may be used in it.
+    pub amount: Decimal,
+    /// Used of it; null for a limit on each user.
+    pub used: Option<Decimal>,
+    /// When it starts afresh; null is never.
+    pub resets_at: Option<String>,
+}
+
+/// The usage of a user in a month.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UserItem {
+    /// The user.
+    pub user: String,
+    /// Used this month.
+    pub used: Decimal,
+    /// The user's limit a month, if there is one.
+    pub limit: Option<Decimal>,
+    /// What the user may still use of it.
+    pub remaining: Option<Decimal>,
+}
+
+/// Some users, by id.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UserPage {
+    /// The meter.
+    pub meter: String,
+    /// The month, such as `2026-11`.
+    pub month: String,
+    /// The users.
+    pub users: Vec<UserItem>,
+    /// From where the next page is read; null when there is nothing more.
+    pub next: Option<String>,
+}

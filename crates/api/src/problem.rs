@@ -1,0 +1,197 @@
+//! Problems: every error as `application/problem+json` with a stable code.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Decimal;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
+        /// The stable code of a problem.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code on the wire.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status it goes with.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// What it means, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON.
+    Unreadable = "unreadable", 400, "The request cannot be read";
+    /// A query parameter is wrong.
+    InvalidParameter = "invalid_parameter", 400, "A parameter is not valid";
+    /// The cursor is not one of this list.
+    InvalidCursor = "invalid_cursor", 400, "The cursor is not one of this list";
+    /// No API key, or one that is unknown or revoked.
+    Unauthorized = "unauthorized", 401, "A valid API key is needed";
+    /// The org has no plan.
+    NoPlan = "no_plan", 402, "The organisation has no plan";
+    /// The trial is over.
+    TrialEnded = "trial_ended", 402, "The trial is over";
+    /// The org's credit, or a limit on the whole org, does not leave room.
+    OrgLimitReached = "org_limit_reached", 402, "The organisation's limit is reached";
+    /// A limit on the user does not leave room.
+    UserLimitReached = "user_limit_reached", 403, "The user's limit is reached";
+    /// The API key may not do this.
+    Forbidden = "forbidden", 403, "The API key may not do this";
+    /// There is no such route.
+    UnknownRoute = "unknown_route", 404, "There is no such route";
+    /// Nobody has heard of the org.
+    UnknownOrg = "unknown_org", 404, "The organisation is not known";
+    /// No usage is remembered under the key.
+    UnknownKey = "unknown_key", 404, "No usage is remembered under this key";
+    /// There is no such entry.
+    UnknownEntry = "unknown_entry", 404, "There is no such entry";
+    /// There is no such API key.
+    UnknownApiKey = "unknown_api_key", 404, "There is no such API key";
+    /// The catalogue has no such meter.
+    UnknownMeter = "unknown_meter", 404, "The catalogue has no such meter";
+    /// The catalogue has no such plan.
+    UnknownPlan = "unknown_plan", 404, "The catalogue has no such plan";
+    /// The route does not take this method.
+    MethodNotAllowed = "method_not_allowed", 405, "The route does not take this method";
+    /// The request did not arrive in time.
+    RequestTimeout = "request_timeout", 408, "The request did not arrive in time";
+    /// The usage was taken back.
+    KeyReversed = "key_reversed", 409, "The usage under this key was taken back";
+    /// The plan is not offered any more.
+    PlanRetired = "plan_retired", 409, "The plan is not offered any more";
+    /// The org has had its trial.
+    TrialUsed = "trial_used", 409, "The organisation has had its trial";
+    /// The catalogue lacks plans that orgs have.
+    PlanInUse = "plan_in_use", 409, "The catalogue lacks plans that organisations have";
+    /// The org has as many limits or grants as it may have.
+    TooMany = "too_many", 409, "There are as many as there may be";
+    /// The body is too large.
+    BodyTooLarge = "body_too_large", 413, "The body is too large";
+    /// The body is not of a type the route reads.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body is not of a type this route reads";
+    /// The key stands for another content.
+    KeyReused = "key_reused", 422, "The key was used for another content";
+    /// A limit per user is in force and no user was given.
+    UserRequired = "user_required", 422, "A user is needed";
+    /// A field is missing.
+    MissingField = "missing_field", 422, "A field is missing";
+    /// There is no such field.
+    UnknownField = "unknown_field", 422, "There is no such field";
+    /// A field is not valid.
+    InvalidField = "invalid_field", 422, "A field is not valid";
+    /// The catalogue is wrong.
+    InvalidCatalog = "invalid_catalog", 422, "The catalogue is not valid";
+    /// Too many requests from this connection's address.
+    RateLimited = "rate_limited", 429, "Too many requests";
+    /// The headers are too large.
+    HeadersTooLarge = "headers_too_large", 431, "The headers are too large";
+    /// A defect.
+    Internal = "internal", 500, "The server failed";
+    /// Too many requests wait.
+    Overloaded = "overloaded", 503, "Too many requests are waiting";
+    /// The server is shutting down.
+    ShuttingDown = "shutting_down", 503, "The server is shutting down";
+    /// Other writers changed the org at the same time.
+    Contended = "contended", 503, "The organisation is being changed by other writers";
+    /// The store has no room.
+    StoreFull = "store_full", 503, "The store has no room";
+    /// The store cannot be read or written.
+    StoreFailed = "store_failed", 503, "The store cannot be used";
+}
+
+/// An error (RFC 9457), with members of our own.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A URI of the kind of problem: `urn:tollgate:problem:` and the code.
+    pub r#type: String,
+    /// What the code means, in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here, and what is allowed.
+    pub detail: String,
+    /// The stable code.
+    pub code: Code,
+    /// The field or parameter that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The id of the request, as in the header `X-Request-Id` and the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// False on a denied usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<bool>,
+    /// What the org may still use, on a denied usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<Decimal>,
+    /// The limit that refused a usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitDetail>,
+    /// What is in the way, such as the organisations that have a plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
+}
+
+/// The limit, or the credit, that refused a usage.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LimitDetail {
+    /// `org` or `user`.
+    pub scope: String,
+    /// The user, for a limit on users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `minute`, `hour`, `day`, `month`, `lifetime`; null for a trial.
+    pub window: Option<String>,
+    /// The limit.
+    pub amount: Decimal,
+    /// Used of it.
+    pub used: Decimal,
+    /// When there is room again by itself; null is never.
+    pub resets_at: Option<String>,
+}
+
+impl Problem {
+    /// A problem with its code's title and status.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: format!("urn:tollgate:problem:{}", code.text()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+            field: None,
+            request_id: None,
+            allowed: None,
+            remaining: None,
+            limit: None,
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// The same, naming the field that is wrong.
+    #[must_use]
+    pub fn on_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+}

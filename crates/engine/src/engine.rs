@@ -1,0 +1,453 @@
+//! The writer and what callers hold of it.
+
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tollgate_domain::{
+    ApplyCatalog, Catalog, Command, HouseCommand, OrgCommand, OrgDecision, OrgId, PlanId, Record, RecordKey,
+};
+use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
+
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX,
+    QUEUE_REQUESTS_MAX,
+};
+use crate::queue::Job;
+use crate::turn::{Settled, Turn, TurnError};
+use crate::{Answer, Clock, EngineError, EngineMetrics, OutcomeLabel, Request};
+
+/// The catalogue in force.
+#[derive(Clone, Debug)]
+pub struct CatalogInForce {
+    /// Its version; zero is the default catalogue of a store that has none yet.
+    pub version: u32,
+    /// What it says.
+    pub catalog: Arc<Catalog>,
+}
+
+/// How the engine works.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// How long a key is remembered, in seconds.
+    pub key_keep_secs: i64,
+    /// Most requests that wait.
+    pub queue_requests_max: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { clock: Clock::System, key_keep_secs: 35 * 86_400, queue_requests_max: QUEUE_REQUESTS_MAX }
+    }
+}
+
+/// A running engine. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct Engine<S> {
+    pub(crate) store: Arc<S>,
+    pub(crate) options: EngineOptions,
+    catalog: Arc<RwLock<CatalogInForce>>,
+    queue: mpsc::Sender<Job>,
+    shutdown: watch::Sender<bool>,
+    stopped: watch::Receiver<Option<Arc<StoreError>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    metrics: EngineMetrics,
+}
+
+impl<S: Store> Engine<S> {
+    /// Reads the catalogue in force and starts the writer.
+    ///
+    /// # Errors
+    /// When the store cannot read it, or it no longer parses.
+    pub async fn start(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
+        let catalog = Arc::new(RwLock::new(load_catalog(store.as_ref()).await?));
+        let (queue, jobs) = mpsc::channel(options.queue_requests_max);
+        let (shutdown, shutdown_seen) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
+        let metrics = EngineMetrics::default();
+        let writer = Writer {
+            store: Arc::clone(&store),
+            options: options.clone(),
+            catalog: Arc::clone(&catalog),
+            metrics: metrics.clone(),
+            jobs,
+            shutdown: shutdown_seen,
+            stop,
+        };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
+            })?;
+        let writer = std::thread::Builder::new()
+            .name("tollgate-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run()))
+            .map_err(|error| {
+                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
+            })?;
+        let writer = Mutex::new(Some(writer));
+        Ok(Self { store, options, catalog, queue, shutdown, stopped, writer, metrics })
+    }
+
+    /// Asks for a decision on an org; answered when it is durable.
+    ///
+    /// # Errors
+    /// [`EngineError`]: no decision was made.
+    pub async fn submit(&self, org: OrgId, command: OrgCommand) -> Result<OrgDecision, EngineError> {
+        match self.ask(Command::Org(org, command)).await? {
+            Answer::Org(decision) => Ok(*decision),
+            Answer::House(_) => unreachable_answer(),
+        }
+    }
+
+    /// Asks for a decision of the house; answered with the version of the catalogue in force when it is durable.
+    ///
+    /// # Errors
+    /// [`EngineError`]: no decision was made.
+    pub async fn submit_house(
+        &self,
+        command: HouseCommand,
+    ) -> Result<Result<u32, tollgate_domain::HouseDenial>, EngineError> {
+        match self.ask(Command::House(command)).await? {
+            Answer::House(decision) => Ok(decision),
+            Answer::Org(_) => unreachable_answer(),
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, EngineError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.try_send(Job { request, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.metrics.overloads.inc();
+                EngineError::Overloaded
+            }
+            mpsc::error::TrySendError::Closed(_) => self.closed(),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    fn closed(&self) -> EngineError {
+        self.stopped.borrow().clone().map_or(EngineError::ShuttingDown, EngineError::Stopped)
+    }
+
+    /// The catalogue in force.
+    #[must_use]
+    pub fn catalog(&self) -> CatalogInForce {
+        self.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The store, for reading.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    /// The clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.options.clock
+    }
+
+    /// What the engine measures of itself.
+    #[must_use]
+    pub const fn metrics(&self) -> &EngineMetrics {
+        &self.metrics
+    }
+
+    /// Requests that wait.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Why the engine stopped by itself, if it did.
+    #[must_use]
+    pub fn stopped(&self) -> Option<Arc<StoreError>> {
+        self.stopped.borrow().clone()
+    }
+
+    /// Waits until the engine stops by itself.
+    pub async fn wait_stopped(&self) -> Arc<StoreError> {
+        let mut stopped = self.stopped.clone();
+        loop {
+            if let Some(reason) = stopped.borrow_and_update().clone() {
+                return reason;
+            }
+            if stopped.changed().await.is_err() {
+                // The writer ended at shutdown: it will never stop by itself.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Takes no more requests, answers those that wait, and closes the store.
+    ///
+    /// # Errors
+    /// When the store cannot finish its background work; what was answered is durable all the same.
+    pub async fn shutdown(&self) -> Result<(), StoreError> {
+        self.shutdown.send_replace(true);
+        let writer = self.writer.lock().await.take();
+        if let Some(writer) = writer {
+            let ended = tokio::task::spawn_blocking(move || writer.join()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                return Err(StoreError::new(StoreErrorKind::Stopped, "the writer ended by a panic"));
+            }
+            self.store.close().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Orgs are answered by org decisions and the house by its own; a mix-up is a defect of this module.
+fn unreachable_answer<T>() -> Result<T, EngineError> {
+    let text = "an answer of the wrong kind";
+    Err(EngineError::Store(Arc::new(StoreError::new(StoreErrorKind::Stopped, text))))
+}
+
+async fn load_catalog<S: Store>(store: &S) -> Result<CatalogInForce, StoreError> {
+    let house = store.load(&[RecordKey::House]).await?;
+    let version = match house.first() {
+        Some(Some(Record::House(house))) => house.catalog,
+        _ => 0,
+    };
+    let loaded = store.load(&[RecordKey::Catalog(version)]).await?;
+    let text = match loaded.first() {
+        Some(Some(Record::Catalog(catalog))) => catalog.text.as_str(),
+        _ => tollgate_domain::catalog::DEFAULT,
+    };
+    let catalog = Catalog::from_toml(text).map_err(|error| {
+        let text = format!("version {version} of the catalogue in the store cannot be read");
+        StoreError::new(StoreErrorKind::Corrupt, text).caused_by(error)
+    })?;
+    Ok(CatalogInForce { version, catalog: Arc::new(catalog) })
+}
+
+/// The one writer.
+struct Writer<S> {
+    store: Arc<S>,
+    options: EngineOptions,
+    catalog: Arc<RwLock<CatalogInForce>>,
+    metrics: EngineMetrics,
+    jobs: mpsc::Receiver<Job>,
+    shutdown: watch::Receiver<bool>,
+    stop: watch::Sender<Option<Arc<StoreError>>>,
+}
+
+impl<S: Store> Writer<S> {
+    async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH_REQUESTS_MAX);
+        let mut held_back = None;
+        while self.next_batch(&mut batch, &mut held_back).await {
+            self.metrics.batch_requests.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+            if let Err(reason) = self.settle(std::mem::take(&mut batch), 0).await {
+                self.fail_stop(reason, held_back).await;
+                return;
+            }
+        }
+    }
+
+    /// Takes what waits: commands of orgs together, a command of the house alone. False at the end.
+    async fn next_batch(&mut self, batch: &mut Vec<Job>, held_back: &mut Option<Job>) -> bool {
+        let first = match held_back.take() {
+            Some(job) => Some(job),
+            None => tokio::select! {
+                biased;
+                _ = self.shutdown.wait_for(|shutdown| *shutdown), if !self.jobs.is_closed() => {
+                    self.jobs.close();
+                    self.jobs.recv().await
+                }
+                job = self.jobs.recv() => job,
+            },
+        };
+        let Some(first) = first else { return false };
+        let mut alone = first.is_of_house();
+        let mut bytes = first.weight();
+        batch.push(first);
+        while !alone && batch.len() < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            alone = job.is_of_house();
+            if alone {
+                *held_back = Some(job);
+            } else {
+                bytes += job.weight();
+                batch.push(job);
+            }
+        }
+        true
+    }
+
+    /// Decides, commits and answers; again for those that lost a race. An error is a reason to stop.
+    async fn settle(&self, mut jobs: Vec<Job>, from_round: usize) -> Result<(), Arc<StoreError>> {
+        for _ in from_round..CONFLICT_ROUNDS_MAX {
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            let started = Instant::now();
+            match self.turn(&jobs).await {
+                Ok(settled) => {
+                    self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                    jobs = self.answer(jobs, settled);
+                    self.metrics.conflicts.inc_by(u64::try_from(jobs.len()).unwrap_or_default());
+                }
+                Err(TurnError::Load(error)) => return self.settle_alone(jobs, error).await,
+                Err(TurnError::Commit(error)) if error.kind().is_refusal() => {
+                    return self.refuse(jobs, error).await;
+                }
+                Err(TurnError::Commit(error)) => {
+                    let reason = Arc::new(error);
+                    for job in jobs {
+                        job.finish(Err(EngineError::Stopped(Arc::clone(&reason))));
+                    }
+                    return Err(reason);
+                }
+            }
+        }
+        for job in jobs {
+            job.finish(Err(EngineError::Contended));
+        }
+        Ok(())
+    }
+
+    /// One damaged record must not refuse the requests that only happened to share its batch.
+    async fn settle_alone(&self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+        if jobs.len() > 1 {
+            for job in jobs {
+                Box::pin(self.settle(vec![job], 0)).await?;
+            }
+            return Ok(());
+        }
+        tracing::error!(%error, "a record cannot be loaded");
+        let error = Arc::new(error);
+        for job in jobs {
+            job.finish(Err(EngineError::Store(Arc::clone(&error))));
+        }
+        Ok(())
+    }
+
+    /// The store took nothing: no room, or one request too large for it.
+    async fn refuse(&self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+        if error.kind() == StoreErrorKind::TooLarge && jobs.len() > 1 {
+            return self.settle_alone(jobs, error).await;
+        }
+        tracing::warn!(%error, requests = jobs.len(), "a commit was refused");
+        let error = Arc::new(error);
+        for job in jobs {
+            job.finish(Err(match error.kind() {
+                StoreErrorKind::Full => EngineError::Full(Arc::clone(&error)),
+                _ => EngineError::Store(Arc::clone(&error)),
+            }));
+        }
+        Ok(())
+    }
+
+    async fn turn(&self, jobs: &[Job]) -> Result<Vec<Settled>, TurnError> {
+        let catalog = self.catalog_in_force();
+        let turn = Turn {
+            store: self.store.as_ref(),
+            catalog: &catalog,
+            key_keep_secs: self.options.key_keep_secs,
+            at: self.options.clock.now(),
+        };
+        let mut orgs = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match &job.request {
+                Command::Org(org, command) => orgs.push((org, command)),
+                Command::House(command) => {
+                    assert_eq!(jobs.len(), 1, "a command of the house is settled alone");
+                    return self.house_turn(&turn, command).await.map(|settled| vec![settled]);
+                }
+            }
+        }
+        turn.run_orgs(&orgs).await
+    }
+
+    async fn house_turn(&self, turn: &Turn<'_, S>, command: &HouseCommand) -> Result<Settled, TurnError> {
+        let HouseCommand::ApplyCatalog(apply) = command else { return turn.run_house(command).await };
+        let plans_in_use = self.plans_in_use(turn, apply).await.map_err(TurnError::Load)?;
+        let command = HouseCommand::ApplyCatalog(ApplyCatalog { text: apply.text.clone(), plans_in_use });
+        let settled = turn.run_house(&command).await?;
+        if let (Settled::Answered(Answer::House(Ok(version))), Ok(catalog)) =
+            (&settled, Catalog::from_toml(&apply.text))
+        {
+            let in_force = CatalogInForce { version: *version, catalog: Arc::new(catalog) };
+            *self.catalog.write().unwrap_or_else(std::sync::PoisonError::into_inner) = in_force;
+        }
+        Ok(settled)
+    }
+
+    /// Orgs that have a plan which a new catalogue lacks. All orgs are read, but only if some plan is removed.
+    async fn plans_in_use(
+        &self,
+        turn: &Turn<'_, S>,
+        apply: &ApplyCatalog,
+    ) -> Result<Vec<(PlanId, OrgId)>, StoreError> {
+        let Ok(next) = Catalog::from_toml(&apply.text) else { return Ok(Vec::new()) };
+        let removes = turn.catalog.catalog.plans.iter().any(|plan| next.plan(&plan.id).is_none());
+        let mut found = Vec::new();
+        let mut cursor = None;
+        while removes && found.len() < PLANS_IN_USE_NAMED_MAX {
+            let page = self.store.scan(&Scan::Orgs, cursor.as_ref(), ORG_PAGE).await?;
+            for row in page.rows {
+                if let Row::Org(org) = row
+                    && let Some(plan) = org.plan.filter(|plan| next.plan(&plan.id).is_none())
+                {
+                    found.push((plan.id, org.id));
+                }
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        found.truncate(PLANS_IN_USE_NAMED_MAX);
+        Ok(found)
+    }
+
+    fn catalog_in_force(&self) -> CatalogInForce {
+        self.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Answers what is settled and gives back what must be decided again.
+    fn answer(&self, jobs: Vec<Job>, settled: Vec<Settled>) -> Vec<Job> {
+        let mut again = Vec::new();
+        for (job, settled) in jobs.into_iter().zip(settled) {
+            match settled {
+                Settled::Answered(answer) => {
+                    self.count(&answer);
+                    job.finish(Ok(answer));
+                }
+                Settled::Again => again.push(job),
+            }
+        }
+        again
+    }
+
+    fn count(&self, answer: &Answer) {
+        if let Answer::Org(decision) = answer
+            && let OrgDecision::Use(result) = decision.as_ref()
+        {
+            let outcome = match result {
+                Ok(allowed) if allowed.replayed => "replayed",
+                Ok(_) => "allowed",
+                Err(denied) => denied.denial.code(),
+            };
+            self.metrics.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
+        }
+    }
+
+    /// After a write of unknown outcome nothing is decided any more: whoever waits is told so.
+    async fn fail_stop(mut self, reason: Arc<StoreError>, held_back: Option<Job>) {
+        tracing::error!(%reason, "the engine stopped after a failed write");
+        self.stop.send_replace(Some(Arc::clone(&reason)));
+        self.jobs.close();
+        let stopped = || Err(EngineError::Stopped(Arc::clone(&reason)));
+        if let Some(job) = held_back {
+            job.finish(stopped());
+        }
+        while let Some(job) = self.jobs.recv().await {
+            job.finish(stopped());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Why a request got no decision.
+
+use std::sync::Arc;
+
+use tollgate_storage::StoreError;
+
+/// Why a request got no decision. Nothing was counted, except where [`EngineError::Stopped`] says so.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Too many requests wait already.
+    #[error("too many requests are waiting")]
+    Overloaded,
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// Other writers of the same org were faster again and again.
+    #[error("other writers changed the organisation at the same time; try again")]
+    Contended,
+    /// The store has no room; nothing was changed.
+    #[error("the store has no room: {0}")]
+    Full(Arc<StoreError>),
+    /// The store cannot read, or refuses what it is asked.
+    #[error("the store failed: {0}")]
+    Store(Arc<StoreError>),
+    /// A write failed and it is not known what was written: the engine answers nothing more until it is restarted.
+    /// The request may or may not have been counted; sent again with the same key it counts once.
+    #[error("the store stopped after a failed write: {0}")]
+    Stopped(Arc<StoreError>),
+}
+
+impl EngineError {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Store(_))
+    }
+}

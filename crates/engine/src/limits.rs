@@ -1,0 +1,23 @@
+//! Every stated limit of the engine, each with its reason.
+
+/// Most requests that wait for the writer; what comes beyond is refused at once. At 50,000 a second this is a wait of
+/// some 80 ms, and it leaves room for thousands of connections that each wait for one answer.
+pub const QUEUE_REQUESTS_MAX: usize = 4_096;
+
+/// Most requests in one commit: beyond about a thousand a larger batch buys latency, not rate.
+pub const BATCH_REQUESTS_MAX: usize = 1_024;
+
+/// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.
+pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// How often requests are decided again after another writer was faster, before the caller is asked to retry.
+pub const CONFLICT_ROUNDS_MAX: usize = 16;
+
+/// How often a read is repeated when the org changed in the middle of it.
+pub const READ_ROUNDS_MAX: usize = 64;
+
+/// Orgs read at a time when all are looked through for a plan.
+pub const ORG_PAGE: usize = 1_000;
+
+/// Most orgs named when a catalogue is refused for the plans they have.
+pub const PLANS_IN_USE_NAMED_MAX: usize = 100;

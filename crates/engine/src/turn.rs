@@ -1,0 +1,213 @@
+//! One turn of the engine: requests in, one commit, answers out. No threads, no queues, no clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tollgate_domain::{
+    Context, EntryKind, HouseCommand, HouseOutcome, Moments, OrgCommand, OrgDecision, OrgId, Partition,
+    Record, RecordKey, Records, Timestamp, apply, apply_house, decide, decide_house, missing,
+    missing_of_house,
+};
+use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
+
+use crate::engine::CatalogInForce;
+use crate::queue::Answer;
+
+/// What one turn goes by.
+pub(crate) struct Turn<'a, S> {
+    pub(crate) store: &'a S,
+    pub(crate) catalog: &'a CatalogInForce,
+    pub(crate) key_keep_secs: i64,
+    pub(crate) at: Timestamp,
+}
+
+/// What became of one request of a turn.
+pub(crate) enum Settled {
+    /// Durable and true: to be answered.
+    Answered(Answer),
+    /// Another writer was faster: to be decided again.
+    Again,
+}
+
+/// Where a turn failed.
+pub(crate) enum TurnError {
+    /// Nothing was written.
+    Load(StoreError),
+    /// A refusal wrote nothing; of any other error it is not known.
+    Commit(StoreError),
+}
+
+/// What all entries of one org in this turn make of it.
+struct OrgChange {
+    expected_version: u64,
+    entries: Vec<EntryChange>,
+}
+
+impl<S: Store> Turn<'_, S> {
+    /// Decides requests of orgs in order, commits once, and says what became of each.
+    pub(crate) async fn run_orgs(
+        &self,
+        requests: &[(&OrgId, &OrgCommand)],
+    ) -> Result<Vec<Settled>, TurnError> {
+        let mut records = Records::default();
+        let moments = Moments::new(self.at);
+        let context = Context {
+            catalog: &self.catalog.catalog,
+            catalog_version: self.catalog.version,
+            moments: &moments,
+            key_keep_secs: self.key_keep_secs,
+        };
+        load_all(self.store, &mut records, |records, keys| {
+            for (org, command) in requests {
+                missing(records, &context, org, command, keys);
+            }
+        })
+        .await?;
+
+        let mut decisions = Vec::with_capacity(requests.len());
+        let mut changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState> = HashMap::default();
+        let keeps_entries = requests.iter().any(|(_, command)| matches!(command, OrgCommand::Reverse(_)));
+        let mut needs_moved = false;
+        for (org, command) in requests {
+            if needs_moved {
+                load_all(self.store, &mut records, |records, keys| {
+                    missing(records, &context, org, command, keys);
+                })
+                .await?;
+            }
+            let outcome = decide(&records, &context, org, command);
+            if let Some(entry) = outcome.entry {
+                // What later requests need may depend on what this one changes.
+                needs_moved |=
+                    !matches!(entry.kind, EntryKind::Used(_) | EntryKind::Refused { .. }) || keeps_entries;
+                let change = changes
+                    .entry((*org).clone())
+                    .or_insert_with(|| OrgChange { expected_version: entry.number - 1, entries: Vec::new() });
+                apply(&mut records, org, &entry);
+                if keeps_entries {
+                    let key = RecordKey::Entry((*org).clone(), entry.number);
+                    records.put(key, Some(Record::Entry(Arc::new(entry.clone()))));
+                }
+                change.entries.push(EntryChange::Org(entry));
+            }
+            decisions.push(outcome.decision);
+        }
+        let stale = self.commit_orgs(&records, changes, requests).await?;
+        Ok(settle(requests, decisions, &stale))
+    }
+
+    /// Commits, and says on which orgs another writer was faster.
+    async fn commit_orgs(
+        &self,
+        records: &Records,
+        changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>,
+        requests: &[(&OrgId, &OrgCommand)],
+    ) -> Result<Vec<OrgId>, TurnError> {
+        let mut stale = Vec::new();
+        let unguarded: Vec<OrgId> = if self.store.capabilities().shared {
+            requests.iter().map(|(org, _)| (*org).clone()).filter(|org| !changes.contains_key(org)).collect()
+        } else {
+            Vec::new()
+        };
+        if !changes.is_empty() {
+            let batch = org_batch(records, changes);
+            let orgs: Vec<Partition> = batch.changes.iter().map(|change| change.partition.clone()).collect();
+            let committed = self.store.commit(batch).await.map_err(TurnError::Commit)?;
+            assert_eq!(committed.len(), orgs.len(), "a store answers every change");
+            for (partition, committed) in orgs.into_iter().zip(committed) {
+                if let (Partition::Org(org), Committed::Conflict) = (partition, committed) {
+                    stale.push(org);
+                }
+            }
+        }
+        // A denial counts only if it was decided on the current version.
+        let keys: Vec<RecordKey> = unguarded.iter().cloned().map(RecordKey::Org).collect();
+        if !keys.is_empty() {
+            let current = self.store.load(&keys).await.map_err(TurnError::Load)?;
+            for (org, record) in unguarded.into_iter().zip(current) {
+                let version = match record {
+                    Some(Record::Org(org)) => org.version,
+                    _ => 0,
+                };
+                if records.org(&org).map_or(0, |org| org.version) != version {
+                    stale.push(org);
+                }
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Decides and commits one command of the house.
+    pub(crate) async fn run_house(&self, command: &HouseCommand) -> Result<Settled, TurnError> {
+        let mut records = Records::default();
+        load_all(self.store, &mut records, |records, keys| missing_of_house(records, command, keys)).await?;
+        let HouseOutcome { decision, entry } = decide_house(&records, self.at, command);
+        if let Some(entry) = entry {
+            let expected_version = entry.number - 1;
+            apply_house(&mut records, &entry);
+            let change = Change {
+                partition: Partition::House,
+                expected_version,
+                entries: vec![EntryChange::House(entry)],
+                records: records.changed().map(|(key, record)| (key.clone(), record.clone())).collect(),
+            };
+            let committed =
+                self.store.commit(Batch { changes: vec![change] }).await.map_err(TurnError::Commit)?;
+            if committed.first() != Some(&Committed::Done) {
+                return Ok(Settled::Again);
+            }
+        }
+        Ok(Settled::Answered(Answer::House(decision)))
+    }
+}
+
+/// Loads what is missing until nothing is.
+async fn load_all<S: Store>(
+    store: &S,
+    records: &mut Records,
+    missing: impl Fn(&Records, &mut Vec<RecordKey>),
+) -> Result<(), TurnError> {
+    loop {
+        let mut keys = Vec::new();
+        missing(records, &mut keys);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let loaded = store.load(&keys).await.map_err(TurnError::Load)?;
+        assert_eq!(loaded.len(), keys.len(), "a store answers every key");
+        for (key, record) in keys.into_iter().zip(loaded) {
+            records.put(key, record);
+        }
+    }
+}
+
+/// One change per org with its entries and every record they changed.
+fn org_batch(records: &Records, changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>) -> Batch {
+    let mut batch = Batch::default();
+    let mut places: HashMap<OrgId, usize, foldhash::fast::RandomState> = HashMap::default();
+    for (org, change) in changes {
+        places.insert(org.clone(), batch.changes.len());
+        batch.changes.push(Change {
+            partition: Partition::Org(org),
+            expected_version: change.expected_version,
+            entries: change.entries,
+            records: Vec::with_capacity(10),
+        });
+    }
+    for (key, record) in records.changed() {
+        let place = key.org().and_then(|org| places.get(org));
+        if let Some(change) = place.and_then(|place| batch.changes.get_mut(*place)) {
+            change.records.push((key.clone(), record.clone()));
+        }
+    }
+    batch
+}
+
+fn settle(requests: &[(&OrgId, &OrgCommand)], decisions: Vec<OrgDecision>, stale: &[OrgId]) -> Vec<Settled> {
+    let settled = requests.iter().zip(decisions).map(|((org, _), decision)| {
+        if stale.contains(org) { Settled::Again } else { Settled::Answered(Answer::Org(Box::new(decision))) }
+    });
+    settled.collect()
+}

@@ -1,0 +1,111 @@
+//! The routes and what their handlers share.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post, put};
+use tollgate_api::{Code, Problem};
+use tollgate_engine::Engine;
+
+use crate::auth::ApiKeys;
+use crate::metrics::Metrics;
+use crate::reply::Failure;
+use crate::stores::AnyStore;
+use crate::{Settings, docs, doors, native};
+
+/// What the handlers share.
+pub(crate) type App = Arc<AppState>;
+
+/// See [`App`].
+#[derive(Debug)]
+pub(crate) struct AppState {
+    pub(crate) engine: Engine<AnyStore>,
+    pub(crate) api_keys: ApiKeys,
+    pub(crate) metrics: Metrics,
+    pub(crate) settings: Settings,
+}
+
+/// Every route of the native API and the doors.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/usage", post(native::usage::use_))
+        .route("/v1/usage/check", post(native::usage::check))
+        .route("/v1/usage/reversals", post(native::usage::reverse))
+        .route("/v1/orgs", get(native::orgs::list))
+        .route("/v1/orgs/{org}", get(native::orgs::show).put(native::orgs::put))
+        .route("/v1/orgs/{org}/plan", put(native::orgs::put_plan))
+        .route("/v1/orgs/{org}/limits", put(native::orgs::put_limit).delete(native::orgs::delete_limit))
+        .route("/v1/orgs/{org}/top-ups", post(native::orgs::top_up))
+        .route("/v1/orgs/{org}/balance", get(native::balance::show))
+        .route("/v1/orgs/{org}/users", get(native::balance::users))
+        .route("/v1/orgs/{org}/usage", get(native::balance::series))
+        .route("/v1/orgs/{org}/ledger", get(native::ledger::list))
+        .route("/v1/orgs/{org}/ledger/{entry}", get(native::ledger::show))
+        .route("/v1/notices", get(native::ledger::notices))
+        .route("/v1/catalog", get(native::catalog::show).put(native::catalog::put))
+        .route("/v1/catalog/versions", get(native::catalog::versions))
+        .route("/v1/catalog/versions/{version}", get(native::catalog::version))
+        .route("/v1/api-keys", get(native::api_keys::list).post(native::api_keys::create))
+        .route("/v1/api-keys/{id}", delete(native::api_keys::revoke))
+        .route("/health", get(native::system::health))
+        .route("/ready", get(native::system::ready))
+        .route("/metrics", get(native::system::metrics))
+        .route("/openapi.json", get(docs::openapi))
+        .route("/docs", get(docs::page))
+        .route("/plan", post(doors::reports::plan))
+        .route("/limit", post(doors::reports::limit))
+        .route("/use", post(doors::reports::use_))
+        .route("/top-up", post(doors::reports::top_up))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(app)
+}
+
+async fn unknown_route() -> Failure {
+    Problem::new(Code::UnknownRoute, "there is no such route; /docs lists them").into()
+}
+
+async fn method_not_allowed() -> Failure {
+    Problem::new(Code::MethodNotAllowed, "the route does not take this method; /docs lists them").into()
+}
+
+/// The template of a path, for logs and metrics: ids in a path must not become labels.
+pub(crate) fn route_of(path: &str) -> &'static str {
+    const FIXED: &[&str] = &[
+        "/v1/usage",
+        "/v1/usage/check",
+        "/v1/usage/reversals",
+        "/v1/orgs",
+        "/v1/notices",
+        "/v1/catalog",
+        "/v1/catalog/versions",
+        "/v1/api-keys",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/plan",
+        "/limit",
+        "/use",
+        "/top-up",
+    ];
+    if let Some(route) = FIXED.iter().find(|route| **route == path) {
+        return route;
+    }
+    let mut parts = path.strip_prefix("/v1/").unwrap_or_default().split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("orgs"), Some(_), None, ..) => "/v1/orgs/{org}",
+        (Some("orgs"), Some(_), Some("plan"), None, _) => "/v1/orgs/{org}/plan",
+        (Some("orgs"), Some(_), Some("limits"), None, _) => "/v1/orgs/{org}/limits",
+        (Some("orgs"), Some(_), Some("top-ups"), None, _) => "/v1/orgs/{org}/top-ups",
+        (Some("orgs"), Some(_), Some("balance"), None, _) => "/v1/orgs/{org}/balance",
+        (Some("orgs"), Some(_), Some("users"), None, _) => "/v1/orgs/{org}/users",
+        (Some("orgs"), Some(_), Some("usage"), None, _) => "/v1/orgs/{org}/usage",
+        (Some("orgs"), Some(_), Some("ledger"), None, _) => "/v1/orgs/{org}/ledger",
+        (Some("orgs"), Some(_), Some("ledger"), Some(_), None) => "/v1/orgs/{org}/ledger/{entry}",
+        (Some("catalog"), Some("versions"), Some(_), None, _) => "/v1/catalog/versions/{version}",
+        (Some("api-keys"), Some(_), None, ..) => "/v1/api-keys/{id}",
+        _ => "unknown",
+    }
+}

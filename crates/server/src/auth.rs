@@ -1,0 +1,124 @@
+//! Who calls, and what they may do. Only hashes of secrets are kept.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+use tollgate_api::{Code, Problem};
+use tollgate_domain::{ApiKey, ApiKeyId, OrgId, Role};
+
+use crate::Secret;
+use crate::limits::API_KEY_SECRET_BYTES;
+use crate::reply::Failure;
+
+/// The API keys that are valid now.
+#[derive(Debug, Default)]
+pub(crate) struct ApiKeys {
+    /// The key from the settings.
+    configured: Option<[u8; 32]>,
+    /// Stored keys by the hash of their secret; revoked ones are not among them.
+    stored: RwLock<HashMap<[u8; 32], Caller>>,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) role: Role,
+    /// The only org it may name.
+    pub(crate) org: Option<OrgId>,
+}
+
+impl Caller {
+    /// Whoever reaches a server that has no keys: it listens to its own machine only.
+    const ANYONE: Self = Self { role: Role::Admin, org: None };
+
+    /// Lets pass who may do this.
+    pub(crate) fn require(&self, role: Role, org: Option<&OrgId>) -> Result<(), Failure> {
+        if !self.role.covers(role) {
+            let detail = format!(
+                "this needs the role '{}'; the API key has the role '{}'",
+                role.name(),
+                self.role.name()
+            );
+            return Err(Problem::new(Code::Forbidden, detail).into());
+        }
+        match (&self.org, org) {
+            (Some(bound), Some(org)) if bound == org => Ok(()),
+            (None, _) => Ok(()),
+            (Some(bound), _) => {
+                let detail = format!("the API key is bound to the organisation '{bound}'");
+                Err(Problem::new(Code::Forbidden, detail).on_field("org").into())
+            }
+        }
+    }
+}
+
+impl ApiKeys {
+    pub(crate) fn new(configured: Option<&Secret>) -> Self {
+        Self { configured: configured.map(|secret| hash(&secret.0)), stored: RwLock::default() }
+    }
+
+    /// Learns a key that was made, or forgets one that was revoked.
+    pub(crate) fn learn(&self, api_key: &ApiKey) {
+        let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
+        if api_key.revoked_at.is_some() {
+            stored.remove(&api_key.hash);
+        } else {
+            stored.insert(api_key.hash, Caller { role: api_key.role, org: api_key.org.clone() });
+        }
+    }
+
+    /// Whether nobody needs a key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.configured.is_none() && self.stored.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Finds the caller by the secret it sent.
+    ///
+    /// Secrets are random and compared by their SHA-256, so the time a comparison takes tells nothing of them.
+    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+        if self.is_empty() {
+            return Ok(Caller::ANYONE);
+        }
+        let unauthorized = |detail: &str| Failure::from(Problem::new(Code::Unauthorized, detail));
+        let secret = sent_secret(headers).ok_or_else(|| {
+            unauthorized("send an API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
+        })?;
+        let hash = hash(secret);
+        if self.configured == Some(hash) {
+            return Ok(Caller { role: Role::Admin, org: None });
+        }
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        stored.get(&hash).cloned().ok_or_else(|| unauthorized("the API key is not known or was revoked"))
+    }
+}
+
+fn sent_secret(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+        let (scheme, secret) = value.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim());
+    }
+    headers.get("x-api-key")?.to_str().ok()
+}
+
+pub(crate) fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// Makes a secret and the public id of its key.
+pub(crate) fn new_secret() -> Result<(String, [u8; 32], ApiKeyId), Failure> {
+    let mut bytes = [0_u8; API_KEY_SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::from(Problem::new(Code::Internal, "no randomness")).caused_by(error.to_string())
+    })?;
+    let secret = format!("tg_{}", hexadecimal(&bytes));
+    let hash = hash(&secret);
+    let id = ApiKeyId(hexadecimal(hash.get(..8).unwrap_or_default()));
+    Ok((secret, hash, id))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,411 @@
+//! From the domain's answers to the wire.
+
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderValue};
+use tollgate_api::{
+    BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, LimitDetail, LimitItem, MeterBalanceReply,
+    NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem,
+};
+use tollgate_domain::{
+    Balance, Burn, ConfigDenial, Denial, Denied, Entry, EntryKind, Limit, LimitScope, MeterBalance, MeterId,
+    Notice, NoticeKind, Org, OrgId, Period, Policy, ReversalDenial, Source, Timestamp, UsageKey, UsedEntry,
+    Window,
+};
+use tollgate_storage::NoticeRow;
+
+use crate::reply::Failure;
+
+/// An answer of the wrong kind: a defect.
+pub(crate) fn conflict() -> Failure {
+    Problem::new(Code::Internal, "the engine gave an answer of the wrong kind").into()
+}
+
+/// A denial as a problem.
+pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> Problem {
+    let (code, detail) = match &denied.denial {
+        Denial::KeyReused => {
+            (Code::KeyReused, "the key was used for another content; use a new key".to_owned())
+        }
+        Denial::KeyReversed => {
+            (Code::KeyReversed, "the usage under this key was taken back; use a new key".to_owned())
+        }
+        Denial::UnknownMeter => (Code::UnknownMeter, format!("the catalogue has no meter '{meter}'")),
+        Denial::UnknownOrg => (Code::UnknownOrg, format!("the organisation '{org}' is not known")),
+        Denial::NoPlan => (Code::NoPlan, format!("the organisation '{org}' has no plan")),
+        Denial::TrialEnded => (Code::TrialEnded, format!("the trial of '{org}' is over; set a plan")),
+        Denial::UserRequired => {
+            (Code::UserRequired, "a limit per user is in force, so the usage must name its user".to_owned())
+        }
+        Denial::OutOfCredit(limit) => {
+            let detail =
+                format!("{} of {} {meter} are used; top up, or set a larger plan", limit.used, limit.amount);
+            (Code::OrgLimitReached, detail)
+        }
+        Denial::OrgLimitReached(limit) | Denial::UserLimitReached(limit) => {
+            let whose = limit
+                .user
+                .as_ref()
+                .map_or_else(|| "the organisation".to_owned(), |user| format!("user '{user}'"));
+            let window = limit.window.map_or("", Window::name);
+            let detail = format!("{} of {} {meter} a {window} are used by {whose}", limit.used, limit.amount);
+            let user = matches!(denied.denial, Denial::UserLimitReached(_));
+            (if user { Code::UserLimitReached } else { Code::OrgLimitReached }, detail)
+        }
+    };
+    let mut problem = Problem::new(code, detail);
+    if matches!(denied.denial, Denial::OrgLimitReached(_)) {
+        // Buying does not help against a limit that the organisation set itself.
+        problem.status = 403;
+    }
+    let field = match code {
+        Code::KeyReused | Code::KeyReversed => Some("key"),
+        Code::UnknownMeter => Some("meter"),
+        Code::UnknownOrg => Some("org"),
+        Code::UserRequired => Some("user"),
+        _ => None,
+    };
+    problem.field = field.map(str::to_owned);
+    problem.allowed = Some(false);
+    problem.remaining = denied.standing.and_then(|standing| standing.remaining).map(Into::into);
+    problem.limit = denied.denial.limit().map(|limit| LimitDetail {
+        scope: if limit.user.is_some() { "user" } else { "org" }.to_owned(),
+        user: limit.user.clone().map(Into::into),
+        window: limit.window.map(|window| window.name().to_owned()),
+        amount: limit.amount.into(),
+        used: limit.used.into(),
+        resets_at: limit.resets_at.map(|at| at.to_string()),
+    });
+    problem
+}
+
+/// A refused setting as a problem.
+pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
+    let on = |code, detail: String, field: &str| Problem::new(code, detail).on_field(field);
+    match denial {
+        ConfigDenial::KeyReused => {
+            on(Code::KeyReused, "the key was used for another content; use a new key".to_owned(), "key")
+        }
+        ConfigDenial::UnknownMeter => {
+            on(Code::UnknownMeter, "the catalogue has no such meter".to_owned(), "meter")
+        }
+        ConfigDenial::UnknownOrg => {
+            on(Code::UnknownOrg, format!("the organisation '{org}' is not known"), "org")
+        }
+        ConfigDenial::UnknownPlan(plan) => {
+            on(Code::UnknownPlan, format!("the catalogue has no plan '{plan}'"), "plan")
+        }
+        ConfigDenial::PlanRetired(plan) => {
+            on(Code::PlanRetired, format!("the plan '{plan}' is not offered any more"), "plan")
+        }
+        ConfigDenial::TrialUsed => {
+            on(Code::TrialUsed, format!("the organisation '{org}' has had its trial"), "plan")
+        }
+        ConfigDenial::NoPlan => {
+            Problem::new(Code::NoPlan, format!("the organisation '{org}' has no plan to top up"))
+        }
+        ConfigDenial::TrialEnded => {
+            Problem::new(Code::TrialEnded, format!("the trial of '{org}' is over; set a plan first"))
+        }
+        ConfigDenial::ExpiryPassed => on(
+            Code::InvalidField,
+            "expires_at: must be after now, and after effective_at".to_owned(),
+            "expires_at",
+        ),
+        ConfigDenial::TooMany => {
+            Problem::new(Code::TooMany, "the organisation has as many of these as it may have")
+        }
+    }
+}
+
+/// A refused reversal as a problem.
+pub(crate) fn reversal_problem(denial: ReversalDenial, org: &OrgId, key: &UsageKey) -> Problem {
+    match denial {
+        ReversalDenial::UnknownOrg => {
+            Problem::new(Code::UnknownOrg, format!("the organisation '{org}' is not known")).on_field("org")
+        }
+        ReversalDenial::UnknownKey => {
+            Problem::new(Code::UnknownKey, format!("no usage is remembered under the key '{key}'"))
+                .on_field("key")
+        }
+    }
+}
+
+/// `RateLimit-Policy` and `RateLimit`, an item for the credit and for each limit.
+pub(crate) fn rate_limit_headers(headers: &mut HeaderMap, policies: &[Policy], now: Timestamp) {
+    if policies.is_empty() {
+        return;
+    }
+    let (mut policy_text, mut state_text) = (String::new(), String::new());
+    for policy in policies {
+        if !policy_text.is_empty() {
+            policy_text.push_str(", ");
+            state_text.push_str(", ");
+        }
+        let scope = if policy.user { "user" } else { "org" };
+        let window = policy.period.map(|period| period.window);
+        let dash = if window.is_some() { "-" } else { "" };
+        let name = window.map_or("", Window::name);
+        let _ = write!(policy_text, "\"{scope}{dash}{name}\";q={}", floor(policy.amount));
+        if let Some(secs) = window.and_then(fixed_secs) {
+            let _ = write!(policy_text, ";w={secs}");
+        }
+        let _ = write!(state_text, "\"{scope}{dash}{name}\";r={}", floor(policy.remaining));
+        if let Some(resets_at) = policy.resets_at {
+            let secs = resets_at.as_second().saturating_sub(now.as_second()).max(0);
+            let _ = write!(state_text, ";t={secs}");
+        }
+    }
+    for (name, text) in [("ratelimit-policy", policy_text), ("ratelimit", state_text)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Whole units, rounded down; the header knows no decimals.
+fn floor(amount: tollgate_domain::Amount) -> i128 {
+    amount.billionths().div_euclid(1_000_000_000)
+}
+
+const fn fixed_secs(window: Window) -> Option<u32> {
+    match window {
+        Window::Minute => Some(60),
+        Window::Hour => Some(3_600),
+        Window::Day => Some(86_400),
+        Window::Month | Window::Lifetime => None,
+    }
+}
+
+pub(crate) fn org_item(org: &Org, balance: &Balance) -> OrgItem {
+    let meters = balance.meters.iter().map(|(meter, line)| {
+        let item = OrgMeterItem {
+            used: line.used.into(),
+            remaining: line.remaining.map(Into::into),
+            projected: line.pace.map(|pace| pace.projected.into()),
+        };
+        (meter.to_string(), item)
+    });
+    OrgItem {
+        org: org.id.to_string(),
+        name: org.name.clone(),
+        time_zone: org.zone.name().to_owned(),
+        plan: org.plan.as_ref().map(|plan| plan.id.to_string()),
+        trial: org.trial.as_ref().map(|trial| TrialItem {
+            started_at: trial.started_at.to_string(),
+            ends_at: trial.ends_at.to_string(),
+        }),
+        version: org.version,
+        created_at: org.created_at.to_string(),
+        meters: meters.collect(),
+    }
+}
+
+pub(crate) fn balance_reply(org: &Org, balance: &Balance) -> BalanceReply {
+    let meters = balance.meters.iter().map(|(meter, line)| (meter.to_string(), meter_reply(meter, line)));
+    BalanceReply {
+        org: org.id.to_string(),
+        plan: org.plan.as_ref().map(|plan| plan.id.to_string()),
+        at: balance.at.to_string(),
+        meters: meters.collect(),
+    }
+}
+
+fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
+    let runs_out_on = line.pace.and_then(|pace| pace.runs_out_on);
+    MeterBalanceReply {
+        allowance: line.allowance.into(),
+        topped_up: line.topped_up.into(),
+        used: line.used.into(),
+        remaining: line.remaining.map(Into::into),
+        overage: line.overage.into(),
+        month: line.month.into(),
+        lifetime: line.lifetime.into(),
+        resets_at: line.resets_at.map(|at| at.to_string()),
+        projected: line.pace.map(|pace| pace.projected.into()),
+        runs_out_on: runs_out_on.map(day_label),
+        credits: line
+            .credits
+            .iter()
+            .map(|credit| CreditItem {
+                source: match credit.source {
+                    Source::Allowance(_) => "allowance",
+                    Source::Trial => "trial",
+                    Source::Grant(_) => "top_up",
+                    Source::Overdraft => "overdraft",
+                    Source::Overage => "overage",
+                }
+                .to_owned(),
+                entry: match credit.source {
+                    Source::Grant(entry) => Some(entry),
+                    _ => None,
+                },
+                granted: credit.granted.into(),
+                used: credit.burned.into(),
+                priority: credit.priority,
+                expires_at: credit.expires_at.map(|at| at.to_string()),
+            })
+            .collect(),
+        limits: line
+            .limits
+            .iter()
+            .map(|limit| LimitItem {
+                used: limit.used.map(Into::into),
+                resets_at: limit.resets_at.map(|at| at.to_string()),
+                ..limit_parts(meter, &limit.scope, limit.window, limit.amount.into())
+            })
+            .collect(),
+        users: Vec::new(),
+    }
+}
+
+fn day_label(day: i32) -> String {
+    Period { window: Window::Day, number: day }.label()
+}
+
+/// A limit as it was set.
+pub(crate) fn limit_item(limit: &Limit) -> LimitItem {
+    limit_parts(&limit.meter, &limit.scope, limit.window, limit.amount.into())
+}
+
+fn limit_parts(meter: &MeterId, scope: &LimitScope, window: Window, amount: Decimal) -> LimitItem {
+    let (scope, user) = match scope {
+        LimitScope::Org => (ScopeName::Org, None),
+        LimitScope::EachUser => (ScopeName::User, None),
+        LimitScope::User(user) => (ScopeName::User, Some(user.to_string())),
+    };
+    LimitItem { meter: meter.to_string(), scope, user, window, amount, used: None, resets_at: None }
+}
+
+pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
+    let mut item = EntryItem {
+        entry: entry.number,
+        at: entry.at.to_string(),
+        kind: entry.kind.name().to_owned(),
+        catalog: entry.catalog,
+        notices: entry.notices.iter().map(notice_summary).collect(),
+        ..EntryItem::default()
+    };
+    match &entry.kind {
+        EntryKind::Used(used) => {
+            used_item(&mut item, used, false);
+            item.summary = format!("used {} {}", used.quantity.amount(), used.meter);
+        }
+        EntryKind::Reversed { entry, used } => {
+            used_item(&mut item, used, true);
+            item.remaining = None;
+            item.reverses = Some(*entry);
+            item.summary = format!("took back {} {} of entry {entry}", used.quantity.amount(), used.meter);
+        }
+        EntryKind::Refused { user, meter, quantity, reason } => {
+            item.user = user.clone().map(Into::into);
+            item.meter = Some(meter.to_string());
+            item.quantity = Some(quantity.amount().into());
+            item.reason = Some(reason.clone());
+            item.summary = format!("refused {} {meter}: {reason}", quantity.amount());
+        }
+        EntryKind::Put { name, zone } => {
+            let name = name.as_deref().unwrap_or("none");
+            item.summary = format!("name {name}, time zone {}", zone.name());
+        }
+        EntryKind::PlanSet { plan, .. } => {
+            item.plan = Some(plan.id.to_string());
+            item.summary = format!("plan {}", plan.id);
+        }
+        EntryKind::LimitSet { meter, scope, window, amount } => {
+            item.meter = Some(meter.to_string());
+            item.quantity = amount.map(Into::into);
+            let whose = match scope {
+                LimitScope::Org => "the organisation".to_owned(),
+                LimitScope::EachUser => "each user".to_owned(),
+                LimitScope::User(user) => {
+                    item.user = Some(user.to_string());
+                    format!("user {user}")
+                }
+            };
+            let amount = amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
+            item.summary = format!("{amount} {meter} a {window} for {whose}");
+        }
+        EntryKind::ToppedUp { meter, key, grant, standing, .. } => {
+            item.meter = Some(meter.to_string());
+            item.quantity = Some(grant.amount.into());
+            item.key = key.clone().map(Into::into);
+            item.remaining = standing.remaining.map(Into::into);
+            item.reason.clone_from(&grant.reason);
+            let until = grant.expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
+            item.summary = format!("topped up {} {meter} {until}", grant.amount);
+        }
+    }
+    item
+}
+
+fn used_item(item: &mut EntryItem, used: &UsedEntry, negated: bool) {
+    item.user = used.user.clone().map(Into::into);
+    item.meter = Some(used.meter.to_string());
+    item.quantity = Some(used.quantity.amount().into());
+    item.key = Some(used.key.to_string());
+    item.time = used.occurred_at.map(|at| at.to_string());
+    item.properties.clone_from(&used.properties);
+    item.burns = used.burns.iter().map(|burn| burn_line(*burn, negated)).collect();
+    item.periods = used.periods.iter().map(|period| period.label()).collect();
+    item.remaining = used.standing.remaining.map(Into::into);
+}
+
+fn burn_line(burn: Burn, negated: bool) -> BurnLine {
+    let source = match burn.source {
+        Source::Allowance(month) => {
+            format!("allowance {}", Period { window: Window::Month, number: month }.label())
+        }
+        Source::Trial => "trial".to_owned(),
+        Source::Grant(entry) => format!("top_up {entry}"),
+        Source::Overdraft => "overdraft".to_owned(),
+        Source::Overage => "overage".to_owned(),
+    };
+    BurnLine { source, amount: if negated { -burn.amount } else { burn.amount }.into() }
+}
+
+pub(crate) fn notice_item(row: &NoticeRow) -> NoticeItem {
+    NoticeItem {
+        id: format!("{}/{}/{}", row.org, row.entry, row.index),
+        org: row.org.to_string(),
+        kind: row.notice.kind.name().to_owned(),
+        at: row.at.to_string(),
+        entry: row.entry,
+        meter: row.notice.meter.clone().map(Into::into),
+        user: row.notice.user.clone().map(Into::into),
+        period: row.notice.period.map(Period::label),
+        summary: notice_summary(&row.notice),
+    }
+}
+
+fn notice_summary(notice: &Notice) -> String {
+    let meter = notice.meter.as_ref().map_or("", MeterId::as_str);
+    match &notice.kind {
+        NoticeKind::ThresholdCrossed { percent, used, limit } => {
+            format!("{percent} % of the {meter} are used: {used} of {limit}")
+        }
+        NoticeKind::OnTrackToRunOut { used, projected, limit, day } => {
+            let day = day_label(*day);
+            format!(
+                "on track to run out of {meter} on {day}: {used} of {limit} used, {projected} expected this month"
+            )
+        }
+        NoticeKind::LimitReached { used, limit, credit } => {
+            let whose = notice
+                .user
+                .as_ref()
+                .map_or_else(|| "the organisation".to_owned(), |user| format!("user '{user}'"));
+            let what = if *credit { "credit" } else { "limit" };
+            format!("{whose} has reached the {what} of {limit} {meter} ({used} used)")
+        }
+        NoticeKind::TrialEnding { ends_at, remaining } => {
+            format!("the trial ends: {remaining} {meter} left, until {ends_at}")
+        }
+        NoticeKind::TrialEnded { used } => format!("the trial is over: {used} {meter} used"),
+        NoticeKind::FirstDenial { reason } => format!("the first denial of {meter} this period: {reason}"),
+        NoticeKind::TopUpGranted { amount, expires_at, .. } => {
+            let until = expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
+            format!("{amount} {meter} were added {until}")
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The dialects of other systems, each a thin translation to the same commands.
+
+pub(crate) mod reports;

@@ -1,0 +1,290 @@
+//! The reports door: `POST /plan`, `/limit`, `/use`, `/top-up` on the meter `reports`.
+//!
+//! Unknown fields are ignored and content types are not looked at, as its clients expect. Errors carry `error`, and the
+//! members of a native problem beside it.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tollgate_api::{Code, Decimal, Problem, read_body};
+use tollgate_domain::catalog::PRIORITY_DEFAULT;
+use tollgate_domain::{
+    Amount, ConfigDenial, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity,
+    Role, SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window,
+};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::convert::{config_problem, conflict, denial_problem};
+use crate::extract::read_limited;
+use crate::reply::{Failure, ProblemCode, json, ok, status};
+
+/// The meter of this door.
+const METER: &str = "reports";
+
+/// An error of this door.
+#[derive(Debug)]
+pub(crate) struct DoorFailure {
+    error: String,
+    failure: Failure,
+}
+
+#[derive(Serialize)]
+struct DoorError<'a> {
+    error: &'a str,
+    #[serde(flatten)]
+    problem: &'a Problem,
+}
+
+impl From<Failure> for DoorFailure {
+    fn from(failure: Failure) -> Self {
+        Self { error: failure.problem.detail.clone(), failure }
+    }
+}
+
+impl IntoResponse for DoorFailure {
+    fn into_response(self) -> Response {
+        let problem = &self.failure.problem;
+        let mut response = json(status(problem.status), &DoorError { error: &self.error, problem });
+        response.extensions_mut().insert(ProblemCode(problem.code));
+        if problem.status == 503 {
+            let native = self.failure.into_response();
+            for (name, value) in
+                native.headers().iter().filter(|(name, _)| *name == http::header::RETRY_AFTER)
+            {
+                response.headers_mut().insert(name.clone(), value.clone());
+            }
+        }
+        response
+    }
+}
+
+/// An error with the door's own words and status.
+fn door(status: u16, error: &str, mut problem: Problem) -> DoorFailure {
+    problem.status = status;
+    DoorFailure { error: error.to_owned(), failure: problem.into() }
+}
+
+/// A wrong request: 400 here, whatever it is in the native API.
+fn bad(problem: Problem) -> DoorFailure {
+    let error = problem.detail.clone();
+    door(400, &error, problem)
+}
+
+fn bad_field(field: &str, text: &str) -> DoorFailure {
+    bad(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
+}
+
+async fn read<T: serde::de::DeserializeOwned>(app: &App, request: Request) -> Result<T, DoorFailure> {
+    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await?;
+    read_body(&body).map_err(|error| {
+        let mut problem = Problem::new(error.code, error.detail);
+        problem.field = error.field;
+        bad(problem)
+    })
+}
+
+fn meter() -> Result<MeterId, DoorFailure> {
+    MeterId::new(METER).map_err(|_| conflict().into())
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+}
+
+#[derive(Deserialize)]
+struct PlanBody {
+    org_id: OrgId,
+    plan: String,
+}
+
+/// Sets the plan.
+pub(crate) async fn plan(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, DoorFailure> {
+    let body: PlanBody = read(&app, request).await?;
+    caller.require(Role::Manage, Some(&body.org_id))?;
+    let plan =
+        PlanId::new(&body.plan.to_lowercase()).map_err(|error| bad_field("plan", &error.to_string()))?;
+    match app
+        .engine
+        .submit(body.org_id.clone(), OrgCommand::SetPlan(SetPlan { plan }))
+        .await
+        .map_err(Failure::from)?
+    {
+        OrgDecision::Change(Ok(_)) => Ok(ok(&Status { status: "plan set" })),
+        OrgDecision::Change(Err(denial)) => Err(config_failure(&denial, &body.org_id)),
+        _ => Err(conflict().into()),
+    }
+}
+
+fn config_failure(denial: &ConfigDenial, org: &OrgId) -> DoorFailure {
+    let problem = config_problem(denial, org);
+    match denial {
+        ConfigDenial::UnknownOrg => door(404, "org not found", problem),
+        ConfigDenial::NoPlan => door(403, "no plan", problem),
+        ConfigDenial::TrialEnded => door(403, "trial ended", problem),
+        _ => bad(problem),
+    }
+}
+
+#[derive(Deserialize)]
+struct LimitBody {
+    org_id: OrgId,
+    // Told apart: a missing limit is an error, null removes it.
+    #[serde(deserialize_with = "Option::deserialize")]
+    limit: Option<Decimal>,
+}
+
+/// Sets the limit of each user a month, or removes it with null.
+pub(crate) async fn limit(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, DoorFailure> {
+    let body: LimitBody = read(&app, request).await?;
+    caller.require(Role::Manage, Some(&body.org_id))?;
+    let amount = body.limit.map(|limit| positive_whole("limit", limit)).transpose()?.map(Quantity::amount);
+    let set = SetLimit { meter: meter()?, scope: LimitScope::EachUser, window: Window::Month, amount };
+    match app.engine.submit(body.org_id.clone(), OrgCommand::SetLimit(set)).await.map_err(Failure::from)? {
+        OrgDecision::Change(Ok(_)) => Ok(ok(&Status { status: "user limit set" })),
+        OrgDecision::Change(Err(denial)) => Err(config_failure(&denial, &body.org_id)),
+        _ => Err(conflict().into()),
+    }
+}
+
+fn positive_whole(field: &str, Decimal(amount): Decimal) -> Result<Quantity, DoorFailure> {
+    let whole = amount.as_whole().filter(|whole| *whole >= 1);
+    let quantity = whole.and_then(|whole| Quantity::new(Amount::from_whole(whole)).ok());
+    quantity.ok_or_else(|| bad_field(field, "must be a whole number, at least 1"))
+}
+
+#[derive(Deserialize)]
+struct UseBody {
+    org_id: OrgId,
+    user_id: Option<UserId>,
+    report_id: Option<UsageKey>,
+    enquiry_id: Option<UsageKey>,
+}
+
+#[derive(Serialize)]
+struct UseReply {
+    status: &'static str,
+    enquiry_id: String,
+    remaining_credits: Option<Decimal>,
+    total_credits: Decimal,
+    user_usage: Decimal,
+    replayed: bool,
+}
+
+/// Checks and counts one report.
+pub(crate) async fn use_(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, DoorFailure> {
+    let body: UseBody = read(&app, request).await?;
+    caller.require(Role::Ingest, Some(&body.org_id))?;
+    let missing = || {
+        let detail = "the field 'report_id' is missing (or 'enquiry_id')";
+        bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
+    };
+    let key = body.enquiry_id.or(body.report_id).ok_or_else(missing)?;
+    let usage = Use {
+        user: body.user_id,
+        meter: meter()?,
+        quantity: Quantity::ONE,
+        key: key.clone(),
+        occurred_at: None,
+        properties: std::collections::BTreeMap::new(),
+    };
+    match app.engine.submit(body.org_id.clone(), OrgCommand::Use(usage)).await.map_err(Failure::from)? {
+        OrgDecision::Use(Ok(allowed)) => Ok(ok(&UseReply {
+            status: "report counted",
+            enquiry_id: key.into(),
+            remaining_credits: allowed.standing.remaining.map(Into::into),
+            total_credits: allowed.standing.granted.into(),
+            user_usage: allowed.standing.user_used.unwrap_or_default().into(),
+            replayed: allowed.replayed,
+        })),
+        OrgDecision::Use(Err(denied)) => {
+            let problem = denial_problem(&denied, &body.org_id, &meter()?);
+            Err(match denied.denial {
+                Denial::UnknownOrg => door(404, "org not found", problem),
+                Denial::NoPlan => door(403, "no plan", problem),
+                Denial::TrialEnded => door(403, "trial ended", problem),
+                Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => door(403, "limit reached", problem),
+                Denial::UserLimitReached(_) => door(403, "user limit reached", problem),
+                Denial::UserRequired => {
+                    let mut problem = problem;
+                    problem.field = Some("user_id".to_owned());
+                    door(400, "user_id is required while a user limit is in force", problem)
+                }
+                Denial::KeyReused => door(422, "the report id was used for another content", problem),
+                Denial::KeyReversed => door(409, "the report was taken back", problem),
+                Denial::UnknownMeter => bad(problem),
+            })
+        }
+        _ => Err(conflict().into()),
+    }
+}
+
+#[derive(Deserialize)]
+struct TopUpBody {
+    org_id: OrgId,
+    count: Option<Decimal>,
+    credits: Option<Decimal>,
+}
+
+#[derive(Serialize)]
+struct TopUpReply {
+    status: &'static str,
+    top_up_credits: Decimal,
+    remaining_credits: Option<Decimal>,
+    total_credits: Decimal,
+}
+
+/// Adds reports that expire with the month.
+pub(crate) async fn top_up(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, DoorFailure> {
+    let body: TopUpBody = read(&app, request).await?;
+    caller.require(Role::Manage, Some(&body.org_id))?;
+    let (field, count) = match (body.count, body.credits) {
+        (Some(count), _) => ("count", count),
+        (None, Some(credits)) => ("credits", credits),
+        (None, None) => {
+            let detail = "the field 'count' is missing (or 'credits')";
+            return Err(bad(Problem::new(Code::MissingField, detail).on_field("count")));
+        }
+    };
+    let amount = positive_whole(field, count)?;
+    let top_up = TopUp {
+        meter: meter()?,
+        amount,
+        key: None,
+        expiry: TopUpExpiry::EndOfMonth,
+        effective_at: None,
+        priority: PRIORITY_DEFAULT,
+        reason: None,
+    };
+    match app.engine.submit(body.org_id.clone(), OrgCommand::TopUp(top_up)).await.map_err(Failure::from)? {
+        OrgDecision::TopUp(Ok(topped_up)) => Ok(json(
+            StatusCode::OK,
+            &TopUpReply {
+                status: "credits topped up",
+                top_up_credits: amount.amount().into(),
+                remaining_credits: topped_up.standing.remaining.map(Into::into),
+                total_credits: topped_up.standing.granted.into(),
+            },
+        )),
+        OrgDecision::TopUp(Err(denial)) => Err(config_failure(&denial, &body.org_id)),
+        _ => Err(conflict().into()),
+    }
+}

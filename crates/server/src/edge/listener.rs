@@ -1,0 +1,154 @@
+//! Accepts connections, each within its limits, until told to stop.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tollgate_api::{Code, Problem};
+
+use crate::app::App;
+use crate::edge::rate::RateLimiter;
+use crate::edge::service::{RequestIds, answer};
+use crate::limits::HTTP2_STREAMS_MAX;
+use crate::reply::Failure;
+
+/// How long to wait after the system refused a connection (no file descriptors left).
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What every connection needs.
+pub(crate) struct Edge {
+    app: App,
+    router: Router,
+    ids: RequestIds,
+    rate: Option<RateLimiter>,
+    tls: Option<TlsAcceptor>,
+    http: auto::Builder<TokioExecutor>,
+}
+
+impl Edge {
+    pub(crate) fn new(app: App, router: Router, tls: Option<TlsAcceptor>) -> Self {
+        let settings = &app.settings;
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.request_timeout)
+            .max_buf_size(settings.header_bytes_max.max(8_192))
+            .pipeline_flush(true);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS_MAX)
+            .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(Some(settings.request_timeout));
+        let rate = settings.rate_per_address.map(RateLimiter::new);
+        Self { app, router, ids: RequestIds::new(), rate, tls, http }
+    }
+
+    /// Serves until `stop` turns true, then finishes the requests that have begun.
+    pub(crate) async fn run(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let connections_max = self.app.settings.connections_max;
+        let grace = self.app.settings.shutdown_grace;
+        let permits = Arc::new(Semaphore::new(connections_max));
+        let graceful = GracefulShutdown::new();
+        let edge = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = accept(&listener, &permits) => accepted,
+            };
+            if let Some((stream, address, permit)) = accepted {
+                let watcher = graceful.watcher();
+                let edge = Arc::clone(&edge);
+                tokio::spawn(async move {
+                    edge.connection(stream, address, watcher).await;
+                    drop(permit);
+                });
+            }
+        }
+        drop(listener);
+        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+            tracing::warn!(seconds = grace.as_secs(), "some connections did not end in time");
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) {
+        // Answers are small and must leave at once.
+        let _ = stream.set_nodelay(true);
+        match &self.tls {
+            None => self.http(stream, address, watcher).await,
+            Some(tls) => {
+                let handshake =
+                    tokio::time::timeout(self.app.settings.request_timeout, tls.accept(stream)).await;
+                match handshake {
+                    Ok(Ok(stream)) => self.http(stream, address, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!("a TLS handshake did not end in time"),
+                }
+            }
+        }
+    }
+
+    async fn http<IO>(
+        self: &Arc<Self>,
+        stream: IO,
+        address: SocketAddr,
+        watcher: hyper_util::server::graceful::Watcher,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let edge = Arc::clone(self);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let edge = Arc::clone(&edge);
+            async move { Ok::<_, Infallible>(edge.request(address, request.map(Body::new)).await) }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(error, "a connection broke off");
+        }
+    }
+
+    async fn request(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
+        if let Some(rate) = &self.rate
+            && !rate.admits(address.ip(), Instant::now())
+        {
+            let detail =
+                format!("more than {} requests a second", self.app.settings.rate_per_address.unwrap_or(0));
+            return Failure::from(Problem::new(Code::RateLimited, detail)).into_response();
+        }
+        answer(&self.app, self.router.clone(), &self.ids, request).await
+    }
+}
+
+/// The next connection, once there is room for one more.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, address)) => Some((stream, address, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection cannot be accepted");
+            tokio::time::sleep(ACCEPT_RETRY).await;
+            None
+        }
+    }
+}

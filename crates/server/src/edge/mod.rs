@@ -1,0 +1,6 @@
+//! The edge: connections in, requests to the routes, every answer logged and counted.
+
+pub(crate) mod listener;
+pub(crate) mod rate;
+pub(crate) mod service;
+pub(crate) mod tls;

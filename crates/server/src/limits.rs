@@ -1,0 +1,32 @@
+//! Every stated limit of the server that is not a setting, each with its reason.
+
+/// Rows of a list unless asked otherwise.
+pub const PAGE_ROWS_DEFAULT: usize = 50;
+
+/// Most rows of a list in one answer: about half a megabyte of JSON.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+
+/// Users listed within a balance; all are in a list of their own.
+pub const BALANCE_USERS_MAX: usize = 100;
+
+/// Characters of a request id that a caller may choose.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// Bytes of a body that is too large which are read and thrown away, so that a caller that sends before it listens
+/// still gets its answer.
+pub const DISCARDED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Seconds after which a refused caller should try again.
+pub const RETRY_AFTER_SECS: u32 = 1;
+
+/// Most requests of one HTTP/2 connection at a time.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// Most addresses whose request rate is remembered; beyond it the table starts afresh.
+pub const RATE_ADDRESSES_MAX: usize = 100_000;
+
+/// Most stored API keys that are read at start.
+pub const API_KEYS_MAX: usize = 100_000;
+
+/// Bytes of randomness in the secret of an API key.
+pub const API_KEY_SECRET_BYTES: usize = 24;

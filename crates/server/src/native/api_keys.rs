@@ -1,0 +1,137 @@
+//! API keys: made, listed, revoked. The secret is shown once.
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::Response;
+use http::StatusCode;
+use http::request::Parts;
+use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, Code, Problem};
+use tollgate_domain::{ApiKey, ApiKeyId, HouseCommand, Record, RecordKey, Role};
+use tollgate_storage::{Row, Scan};
+
+use crate::app::App;
+use crate::auth::{Caller, new_secret};
+use crate::extract::{Json, Query, cursor_text, path_param};
+use crate::native::catalog::house_failure;
+use crate::native::orgs::{scan, text_line};
+use crate::reply::{Failure, json, ok};
+
+/// Makes an API key. The first one must be an admin's: from then on every request needs a key.
+#[utoipa::path(
+    post, path = "/v1/api-keys", tag = "API keys", operation_id = "create_api_key",
+    request_body = ApiKeyRequest,
+    responses(
+        (status = 201, description = "Made; the secret is shown this once", body = ApiKeyCreated),
+        (status = "4XX", description = "Not valid, or not allowed", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<ApiKeyRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Admin, None)?;
+    let name = text_line("name", request.name)?;
+    let first = app.api_keys.is_empty();
+    if first && (request.role != Role::Admin || request.org.is_some()) {
+        let detail =
+            "role: the first API key must have the role 'admin' and no org, or nobody could make another";
+        return Err(Problem::new(Code::InvalidField, detail).on_field("role").into());
+    }
+    let (secret, hash, id) = new_secret()?;
+    let api_key = ApiKey {
+        id: id.clone(),
+        name,
+        hash,
+        role: request.role,
+        org: request.org,
+        created_at: app.engine.clock().now(),
+        revoked_at: None,
+    };
+    app.engine.submit_house(HouseCommand::MakeApiKey(api_key)).await?.map_err(house_failure)?;
+    let stored = learn(&app, id).await?;
+    Ok(json(StatusCode::CREATED, &ApiKeyCreated { secret, item: item(&stored) }))
+}
+
+/// Reads a key back as it is stored, and goes by it from now on.
+async fn learn(app: &App, id: ApiKeyId) -> Result<ApiKey, Failure> {
+    match app.engine.load(&[RecordKey::ApiKey(id)]).await?.pop() {
+        Some(Some(Record::ApiKey(api_key))) => {
+            app.api_keys.learn(&api_key);
+            Ok(api_key.as_ref().clone())
+        }
+        _ => Err(Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()),
+    }
+}
+
+fn item(api_key: &ApiKey) -> ApiKeyItem {
+    ApiKeyItem {
+        id: api_key.id.0.clone(),
+        name: api_key.name.clone(),
+        role: api_key.role,
+        org: api_key.org.clone().map(Into::into),
+        created_at: api_key.created_at.to_string(),
+        revoked_at: api_key.revoked_at.map(|at| at.to_string()),
+    }
+}
+
+/// The API keys, by id, the revoked ones too; never their secrets.
+#[utoipa::path(
+    get, path = "/v1/api-keys", tag = "API keys", operation_id = "list_api_keys",
+    params(
+        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "Some keys", body = ApiKeyList),
+        (status = "4XX", description = "Not valid, or not allowed", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Admin, None)?;
+    let (limit, cursor) = query.page()?;
+    query.end()?;
+    let page = scan(&app, &Scan::ApiKeys, cursor.as_ref(), limit).await?;
+    let api_keys = page.rows.iter().filter_map(|row| match row {
+        Row::ApiKey(api_key) => Some(item(api_key)),
+        _ => None,
+    });
+    Ok(ok(&ApiKeyList { api_keys: api_keys.collect(), next: page.next.as_ref().map(cursor_text) }))
+}
+
+/// The id in the path.
+pub(crate) struct IdPath(ApiKeyId);
+
+impl FromRequestParts<App> for IdPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        path_param(parts, app, "id").await.map(|id| Self(ApiKeyId(id)))
+    }
+}
+
+/// Revokes an API key, at once and for good.
+#[utoipa::path(
+    delete, path = "/v1/api-keys/{id}", tag = "API keys", operation_id = "revoke_api_key",
+    params(("id" = String, Path, description = "The public id of the key")),
+    responses(
+        (status = 200, description = "Revoked, now or before", body = ApiKeyItem),
+        (status = "4XX", description = "Not known, or not allowed", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    IdPath(id): IdPath,
+) -> Result<Response, Failure> {
+    caller.require(Role::Admin, None)?;
+    app.engine.submit_house(HouseCommand::RevokeApiKey(id.clone())).await?.map_err(house_failure)?;
+    let stored = learn(&app, id).await?;
+    Ok(ok(&item(&stored)))
+}

@@ -1,0 +1,199 @@
+//! What an org has, used and has left; its users; its usage over time.
+
+use axum::extract::State;
+use axum::response::Response;
+use tollgate_api::{BalanceReply, Problem, UsagePoint, UsageSeries, UserItem, UserPage};
+use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, Scope, UserId, Window};
+use tollgate_storage::{Cursor, Row, Scan};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::convert::balance_reply;
+use crate::extract::{OrgPath, Query, cursor_text};
+use crate::limits::BALANCE_USERS_MAX;
+use crate::native::orgs::{scan, unknown_org};
+use crate::reply::{Failure, ok};
+
+/// The balance of an organisation: per meter what it has, what it used, what is left.
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}/balance", tag = "Organisations", operation_id = "balance",
+    params(("org" = String, Path, description = "The organisation")),
+    responses(
+        (status = 200, description = "The balance", body = BalanceReply),
+        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
+    let mut reply = balance_reply(&known, &balance);
+    let month = known.zone.period_at(Window::Month, balance.at);
+    for (meter, line) in &balance.meters {
+        let each = line
+            .limits
+            .iter()
+            .find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month);
+        let (users, _) =
+            users_of(&app, &known, meter, month, each.map(|limit| limit.amount), None, BALANCE_USERS_MAX)
+                .await?;
+        if let Some(meter) = reply.meters.get_mut(meter.as_str()) {
+            meter.users = users;
+        }
+    }
+    Ok(ok(&reply))
+}
+
+async fn users_of(
+    app: &App,
+    org: &Org,
+    meter: &MeterId,
+    month: Period,
+    each_user: Option<tollgate_domain::Amount>,
+    cursor: Option<&Cursor>,
+    limit: usize,
+) -> Result<(Vec<UserItem>, Option<Cursor>), Failure> {
+    let users = Scan::UserCounters { org: org.id.clone(), meter: meter.clone(), period: month };
+    let page = scan(app, &users, cursor, limit).await?;
+    let items = page.rows.into_iter().filter_map(|row| match row {
+        Row::Counter(row) => match row.id.scope {
+            Scope::User(user) => Some((user, row.counter.value)),
+            Scope::Org => None,
+        },
+        _ => None,
+    });
+    let items = items.map(|(user, used)| {
+        let limit = named_limit(org, meter, &user).or(each_user);
+        UserItem {
+            user: user.into(),
+            used: used.into(),
+            limit: limit.map(Into::into),
+            remaining: limit.map(|limit| (limit - used).at_least_zero().into()),
+        }
+    });
+    Ok((items.collect(), page.next))
+}
+
+fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_domain::Amount> {
+    let named = org.limits.iter().find(|limit| {
+        limit.meter == *meter
+            && limit.window == Window::Month
+            && matches!(&limit.scope, LimitScope::User(named) if named == user)
+    });
+    named.map(|limit| limit.amount)
+}
+
+/// The users of an organisation in a month, by id.
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}/users", tag = "Organisations", operation_id = "list_users",
+    params(
+        ("org" = String, Path, description = "The organisation"),
+        ("meter" = String, Query, description = "The meter"),
+        ("month" = Option<String>, Query, description = "Such as `2026-11`; the current month unless given"),
+        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "Some users", body = UserPage),
+        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn users(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    let meter = query.need("meter", MeterId::new)?;
+    let month = query.take_as("month", read_month)?;
+    let (limit, cursor) = query.page()?;
+    query.end()?;
+    let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
+    let month = month.unwrap_or_else(|| known.zone.period_at(Window::Month, balance.at));
+    let each = balance.meters.iter().find(|(id, _)| *id == meter).and_then(|(_, line)| {
+        line.limits.iter().find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month)
+    });
+    let (users, next) =
+        users_of(&app, &known, &meter, month, each.map(|limit| limit.amount), cursor.as_ref(), limit).await?;
+    Ok(ok(&UserPage {
+        meter: meter.into(),
+        month: month.label(),
+        users,
+        next: next.as_ref().map(cursor_text),
+    }))
+}
+
+fn read_month(text: &str) -> Result<Period, &'static str> {
+    Period::parse_month(text).ok_or("must be a month such as 2026-11")
+}
+
+/// The usage of an organisation over time.
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}/usage", tag = "Organisations", operation_id = "usage_series",
+    params(
+        ("org" = String, Path, description = "The organisation"),
+        ("meter" = String, Query, description = "The meter"),
+        ("window" = Option<String>, Query, description = "`day` (unless given) or `month`"),
+        ("from" = Option<String>, Query, description = "The first day (`2026-11-01`) or month (`2026-11`)"),
+        ("until" = Option<String>, Query, description = "The first day or month that is not read any more"),
+        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "Some points", body = UsageSeries),
+        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn series(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    let meter = query.need("meter", MeterId::new)?;
+    let window = query.take_as("window", |text| match text {
+        "day" => Ok(Window::Day),
+        "month" => Ok(Window::Month),
+        _ => Err("must be 'day' or 'month'"),
+    })?;
+    let window = window.unwrap_or(Window::Day);
+    let read = |text: &str| match window {
+        Window::Month => Period::parse_month(text).ok_or("must be a month such as 2026-11"),
+        _ => Period::parse_day(text).ok_or("must be a day such as 2026-11-21"),
+    };
+    let from = query.take_as("from", read)?.map_or(i32::MIN, |period| period.number);
+    let until = query.take_as("until", read)?.map_or(i32::MAX, |period| period.number);
+    let (limit, cursor) = query.page()?;
+    query.end()?;
+    let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
+    let counters = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
+    let page = scan(&app, &counters, cursor.as_ref(), limit).await?;
+    let points = page.rows.into_iter().filter_map(|row| match row {
+        Row::Counter(row) => Some(row),
+        _ => None,
+    });
+    let points = points.map(|row| {
+        let (start, end) = known.zone.bounds(row.id.period);
+        UsagePoint {
+            period: row.id.period.label(),
+            start: start.map(|at| at.to_string()),
+            end: end.map(|at| at.to_string()),
+            quantity: row.counter.value.into(),
+        }
+    });
+    Ok(ok(&UsageSeries {
+        org: org.into(),
+        meter: meter.into(),
+        window: window.name().to_owned(),
+        points: points.collect(),
+        next: page.next.as_ref().map(cursor_text),
+    }))
+}

@@ -1,0 +1,170 @@
+//! The catalogue and its versions.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, Problem};
+use tollgate_domain::limits::CATALOG_BYTES_MAX;
+use tollgate_domain::{ApplyCatalog, Catalog, HouseCommand, HouseDenial, Record, RecordKey, Role};
+use tollgate_storage::{Row, Scan};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::extract::{Query, cursor_text, invalid_parameter, path_param, read_limited};
+use crate::native::orgs::scan;
+use crate::reply::{Failure, ok};
+
+/// The catalogue in force.
+#[utoipa::path(
+    get, path = "/v1/catalog", tag = "Catalogue", operation_id = "get_catalog",
+    responses(
+        (status = 200, description = "The catalogue", body = CatalogReply),
+        (status = "4XX", description = "Not allowed", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Response, Failure> {
+    caller.require(Role::Read, caller.org.as_ref())?;
+    show_version(&app, app.engine.catalog().version).await
+}
+
+async fn show_version(app: &App, version: u32) -> Result<Response, Failure> {
+    match app.engine.load(&[RecordKey::Catalog(version)]).await?.pop() {
+        Some(Some(Record::Catalog(catalog))) => Ok(ok(&CatalogReply {
+            version: catalog.version,
+            changes: Vec::new(),
+            toml: catalog.text.clone(),
+        })),
+        _ => {
+            let detail = format!("there is no version {version} of the catalogue");
+            Err(Problem::new(Code::UnknownRoute, detail).on_field("version").into())
+        }
+    }
+}
+
+/// Brings a catalogue into force, or with `dry_run` says what would change.
+#[utoipa::path(
+    put, path = "/v1/catalog", tag = "Catalogue", operation_id = "put_catalog",
+    params(("dry_run" = Option<bool>, Query, description = "Only check it and say what would change")),
+    request_body(content = String, content_type = "application/toml"),
+    responses(
+        (status = 200, description = "In force (or, in a dry run, valid), with what changes", body = CatalogReply),
+        (status = "4XX", description = "Not valid, or it lacks plans that organisations have", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn put(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: Query,
+    request: Request,
+) -> Result<Response, Failure> {
+    caller.require(Role::Admin, None)?;
+    let dry_run =
+        query.take_as("dry_run", |text| text.parse::<bool>().map_err(|_| "must be 'true' or 'false'"))?;
+    query.end()?;
+    let kind =
+        request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/toml");
+    if !["application/toml", "text/plain"].iter().any(|allowed| kind.starts_with(allowed)) {
+        let detail = format!("the body is '{kind}'; expected application/toml");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type").into());
+    }
+    let body = read_limited(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
+    let text = std::str::from_utf8(&body)
+        .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalogue is not UTF-8")))?;
+    let next = Catalog::from_toml(text).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
+    let changes = app.engine.catalog().catalog.diff(&next);
+    let version =
+        if dry_run == Some(true) { app.engine.catalog().version } else { apply(&app, text).await? };
+    Ok(ok(&CatalogReply { version, changes, toml: text.to_owned() }))
+}
+
+/// Brings a catalogue into force.
+pub(crate) async fn apply(app: &App, text: &str) -> Result<u32, Failure> {
+    let apply = ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() };
+    app.engine.submit_house(HouseCommand::ApplyCatalog(apply)).await?.map_err(house_failure)
+}
+
+pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
+    match denial {
+        HouseDenial::Catalog(error) => Problem::new(Code::InvalidCatalog, error.to_string()).into(),
+        HouseDenial::PlansInUse(orgs) => {
+            let mut problem = Problem::new(
+                Code::PlanInUse,
+                "the catalogue lacks plans that organisations have; keep them with `retired = true`",
+            );
+            problem.conflicts =
+                orgs.iter().map(|(plan, org)| format!("plan '{plan}': organisation '{org}'")).collect();
+            problem.into()
+        }
+        HouseDenial::UnknownApiKey => Problem::new(Code::UnknownApiKey, "there is no such API key").into(),
+        HouseDenial::ApiKeyExists => {
+            Problem::new(Code::Internal, "an API key with this id exists; try again").into()
+        }
+    }
+}
+
+/// The versions of the catalogue, oldest first.
+#[utoipa::path(
+    get, path = "/v1/catalog/versions", tag = "Catalogue", operation_id = "list_catalogs",
+    params(
+        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "Some versions", body = CatalogVersions),
+        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn versions(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, caller.org.as_ref())?;
+    let (limit, cursor) = query.page()?;
+    query.end()?;
+    let page = scan(&app, &Scan::Catalogs, cursor.as_ref(), limit).await?;
+    let versions = page.rows.iter().filter_map(|row| match row {
+        Row::Catalog(catalog) => {
+            Some(CatalogVersionItem { version: catalog.version, at: catalog.at.to_string() })
+        }
+        _ => None,
+    });
+    Ok(ok(&CatalogVersions { versions: versions.collect(), next: page.next.as_ref().map(cursor_text) }))
+}
+
+/// The version in the path.
+pub(crate) struct VersionPath(u32);
+
+impl FromRequestParts<App> for VersionPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<crate::app::AppState>) -> Result<Self, Failure> {
+        let version = path_param(parts, app, "version").await?;
+        version.parse().map(Self).map_err(|_| invalid_parameter("version", "must be a whole number"))
+    }
+}
+
+/// One version of the catalogue.
+#[utoipa::path(
+    get, path = "/v1/catalog/versions/{version}", tag = "Catalogue", operation_id = "get_catalog_version",
+    params(("version" = u32, Path, description = "The version")),
+    responses(
+        (status = 200, description = "The catalogue", body = CatalogReply),
+        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn version(
+    State(app): State<App>,
+    caller: Caller,
+    VersionPath(version): VersionPath,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, caller.org.as_ref())?;
+    show_version(&app, version).await
+}

@@ -1,0 +1,9 @@
+//! The native API: a module per thing, a function per route.
+
+pub(crate) mod api_keys;
+pub(crate) mod balance;
+pub(crate) mod catalog;
+pub(crate) mod ledger;
+pub(crate) mod orgs;
+pub(crate) mod system;
+pub(crate) mod usage;

@@ -1,0 +1,336 @@
+//! Orgs, their plans, limits and top-ups.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use tollgate_api::{
+    Code, LimitReply, LimitRequest, OrgItem, OrgPage, OrgRequest, PlanReply, PlanRequest, Problem, ScopeName,
+    TopUpReply, TopUpRequest,
+};
+use tollgate_domain::catalog::PRIORITY_DEFAULT;
+use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
+use tollgate_domain::{
+    Amount, Changed, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PutOrg, Role, SetLimit, SetPlan,
+    Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone,
+};
+use tollgate_engine::EngineError;
+use tollgate_storage::{Row, Scan, Store, StoreErrorKind};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::convert::{config_problem, conflict, limit_item, org_item};
+use crate::extract::{Json, OrgPath, Query, cursor_text, idempotency_key};
+use crate::reply::{Failure, ok};
+
+/// Sets name and time zone; makes the organisation if need be.
+#[utoipa::path(
+    put, path = "/v1/orgs/{org}", tag = "Organisations", operation_id = "put_org",
+    params(("org" = String, Path, description = "The organisation")),
+    request_body = OrgRequest,
+    responses(
+        (status = 200, description = "As it is now", body = OrgItem),
+        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn put(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    Json(request): Json<OrgRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Manage, Some(&org))?;
+    let zone = request.time_zone.map(|name| {
+        Zone::new(&name).map_err(|error| {
+            let shown: String = name.chars().take(60).collect();
+            Failure::from(
+                Problem::new(Code::InvalidField, format!("time_zone: '{shown}' {error}"))
+                    .on_field("time_zone"),
+            )
+        })
+    });
+    let name = request.name.map(|name| text_line("name", name)).transpose()?;
+    change(&app, &org, OrgCommand::Put(PutOrg { name, zone: zone.transpose()? })).await?;
+    show_org(&app, &org).await
+}
+
+/// A line of text for people.
+pub(crate) fn text_line(field: &str, text: String) -> Result<String, Failure> {
+    let length = text.chars().count();
+    if length == 0 || length > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        let detail =
+            format!("{field}: must be a line of 1 to {TEXT_CHARS_MAX} characters without control characters");
+        return Err(Problem::new(Code::InvalidField, detail).on_field(field).into());
+    }
+    Ok(text)
+}
+
+async fn change(app: &App, org: &OrgId, command: OrgCommand) -> Result<Changed, Failure> {
+    match app.engine.submit(org.clone(), command).await? {
+        OrgDecision::Change(Ok(changed)) => Ok(changed),
+        OrgDecision::Change(Err(denial)) => Err(config_problem(&denial, org).into()),
+        _ => Err(conflict()),
+    }
+}
+
+/// An organisation, with how it stands on each meter.
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}", tag = "Organisations", operation_id = "get_org",
+    params(("org" = String, Path, description = "The organisation")),
+    responses(
+        (status = 200, description = "The organisation", body = OrgItem),
+        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    show_org(&app, &org).await
+}
+
+async fn show_org(app: &App, org: &OrgId) -> Result<Response, Failure> {
+    let (known, balance) = app.engine.balance(org).await?.ok_or_else(|| unknown_org(org))?;
+    Ok(ok(&org_item(&known, &balance)))
+}
+
+pub(crate) fn unknown_org(org: &OrgId) -> Failure {
+    Problem::new(Code::UnknownOrg, format!("the organisation '{org}' is not known")).on_field("org").into()
+}
+
+/// The organisations, by id, with how each stands.
+#[utoipa::path(
+    get, path = "/v1/orgs", tag = "Organisations", operation_id = "list_orgs",
+    params(
+        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "Some organisations", body = OrgPage),
+        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, caller.org.as_ref())?;
+    let (limit, cursor) = query.page()?;
+    query.end()?;
+    if let Some(org) = &caller.org {
+        let found = app.engine.balance(org).await?;
+        let orgs = found.iter().map(|(org, balance)| org_item(org, balance)).collect();
+        return Ok(ok(&OrgPage { orgs, next: None }));
+    }
+    let page = scan(&app, &Scan::Orgs, cursor.as_ref(), limit).await?;
+    let mut orgs = Vec::with_capacity(page.rows.len());
+    for row in page.rows {
+        if let Row::Org(org) = row
+            && let Some((org, balance)) = app.engine.balance(&org.id).await?
+        {
+            orgs.push(org_item(&org, &balance));
+        }
+    }
+    Ok(ok(&OrgPage { orgs, next: page.next.as_ref().map(cursor_text) }))
+}
+
+/// Reads rows in order; a cursor of another list is the caller's error.
+pub(crate) async fn scan(
+    app: &App,
+    scan: &Scan,
+    cursor: Option<&tollgate_storage::Cursor>,
+    limit: usize,
+) -> Result<tollgate_storage::Page, Failure> {
+    app.engine.store().scan(scan, cursor, limit).await.map_err(|error| match error.kind() {
+        StoreErrorKind::BadCursor => {
+            Problem::new(Code::InvalidCursor, "cursor: is not one of this list").on_field("cursor").into()
+        }
+        _ => EngineError::Store(std::sync::Arc::new(error)).into(),
+    })
+}
+
+/// Sets the plan, at once; makes the organisation if need be.
+#[utoipa::path(
+    put, path = "/v1/orgs/{org}/plan", tag = "Organisations", operation_id = "put_plan",
+    params(("org" = String, Path, description = "The organisation")),
+    request_body = PlanRequest,
+    responses(
+        (status = 200, description = "The plan is in force", body = PlanReply),
+        (status = "4XX", description = "Not valid, or not to be had", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn put_plan(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    Json(request): Json<PlanRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Manage, Some(&org))?;
+    let changed = change(&app, &org, OrgCommand::SetPlan(SetPlan { plan: request.plan.clone() })).await?;
+    Ok(ok(&PlanReply {
+        org: org.into(),
+        plan: request.plan.into(),
+        changed: changed.entry.is_some(),
+        deprecated: changed.deprecated,
+    }))
+}
+
+/// Sets a limit, or removes it with `amount: null`.
+#[utoipa::path(
+    put, path = "/v1/orgs/{org}/limits", tag = "Organisations", operation_id = "put_limit",
+    params(("org" = String, Path, description = "The organisation")),
+    request_body = LimitRequest,
+    responses(
+        (status = 200, description = "The limits are in force", body = LimitReply),
+        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn put_limit(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    Json(request): Json<LimitRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Manage, Some(&org))?;
+    let amount = request.amount.map(|amount| amount.0.amount());
+    if amount.is_some_and(|amount| amount < Amount::from_whole(1)) {
+        let detail = "amount: must be at least 1, or null to remove the limit";
+        return Err(Problem::new(Code::InvalidField, detail).on_field("amount").into());
+    }
+    let scope = scope(request.scope, request.user)?;
+    let set = SetLimit { meter: request.meter, scope, window: request.window, amount };
+    set_limit(&app, org, set).await
+}
+
+fn scope(scope: ScopeName, user: Option<UserId>) -> Result<LimitScope, Failure> {
+    match (scope, user) {
+        (ScopeName::Org, None) => Ok(LimitScope::Org),
+        (ScopeName::User, None) => Ok(LimitScope::EachUser),
+        (ScopeName::User, Some(user)) => Ok(LimitScope::User(user)),
+        (ScopeName::Org, Some(_)) => {
+            let detail = "user: is not allowed with the scope 'org'; use the scope 'user'";
+            Err(Problem::new(Code::InvalidField, detail).on_field("user").into())
+        }
+    }
+}
+
+async fn set_limit(app: &App, org: OrgId, set: SetLimit) -> Result<Response, Failure> {
+    let changed = change(app, &org, OrgCommand::SetLimit(set)).await?;
+    let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
+    let limits = known.limits.iter().map(limit_item).collect();
+    Ok(ok(&LimitReply { org: org.into(), changed: changed.entry.is_some(), limits }))
+}
+
+/// Removes a limit.
+#[utoipa::path(
+    delete, path = "/v1/orgs/{org}/limits", tag = "Organisations", operation_id = "delete_limit",
+    params(
+        ("org" = String, Path, description = "The organisation"),
+        ("meter" = String, Query, description = "What is capped"),
+        ("scope" = String, Query, description = "`org` or `user`"),
+        ("user" = Option<String>, Query, description = "The one user, if it is for one"),
+        ("window" = Option<String>, Query, description = "`month` unless given"),
+    ),
+    responses(
+        (status = 200, description = "The limits are in force", body = LimitReply),
+        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn delete_limit(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Manage, Some(&org))?;
+    let meter = query.need("meter", MeterId::new)?;
+    let name = query.need("scope", |text| match text {
+        "org" => Ok(ScopeName::Org),
+        "user" => Ok(ScopeName::User),
+        _ => Err("must be 'org' or 'user'"),
+    })?;
+    let user = query.take_as("user", UserId::new)?;
+    let window = query.take_as("window", read_window)?.unwrap_or(Window::Month);
+    query.end()?;
+    set_limit(&app, org, SetLimit { meter, scope: scope(name, user)?, window, amount: None }).await
+}
+
+pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
+    Window::ALL
+        .into_iter()
+        .find(|window| window.name() == text)
+        .ok_or("must be 'minute', 'hour', 'day', 'month' or 'lifetime'")
+}
+
+/// Adds credit.
+#[utoipa::path(
+    post, path = "/v1/orgs/{org}/top-ups", tag = "Organisations", operation_id = "top_up",
+    params(
+        ("org" = String, Path, description = "The organisation"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The key, where the body has none; bare or quoted"),
+    ),
+    request_body = TopUpRequest,
+    responses(
+        (status = 200, description = "The credit is there", body = TopUpReply),
+        (status = "4XX", description = "Not valid, or not possible", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn top_up(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    headers: HeaderMap,
+    Json(request): Json<TopUpRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Manage, Some(&org))?;
+    let key = match request.key {
+        Some(key) => Some(key),
+        None => idempotency_key(&headers)?,
+    };
+    let expiry = match request.expires_at.as_deref() {
+        None => TopUpExpiry::EndOfMonth,
+        Some("never") => TopUpExpiry::Never,
+        Some(text) => TopUpExpiry::At(read_time("expires_at", text)?),
+    };
+    let effective_at = request.effective_at.map(|text| read_time("effective_at", &text)).transpose()?;
+    let top_up = TopUp {
+        meter: request.meter.clone(),
+        amount: request.amount.0,
+        key,
+        expiry,
+        effective_at,
+        priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
+        reason: request.reason.map(|reason| text_line("reason", reason)).transpose()?,
+    };
+    match app.engine.submit(org.clone(), OrgCommand::TopUp(top_up)).await? {
+        OrgDecision::TopUp(Ok(topped_up)) => Ok(ok(&TopUpReply {
+            org: org.into(),
+            meter: request.meter.into(),
+            amount: request.amount.0.amount().into(),
+            replayed: topped_up.replayed,
+            remaining: topped_up.standing.remaining.map(Into::into),
+            total: topped_up.standing.granted.into(),
+            expires_at: topped_up.expires_at.map(|at| at.to_string()),
+            entry: topped_up.entry,
+        })),
+        OrgDecision::TopUp(Err(denial)) => Err(config_problem(&denial, &org).into()),
+        _ => Err(conflict()),
+    }
+}
+
+fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {
+    let in_range = |at: &Timestamp| (TIME_MIN_SECS..TIME_MAX_SECS).contains(&at.as_second());
+    text.parse::<Timestamp>().ok().filter(in_range).ok_or_else(|| {
+        let detail = format!("{field}: must be a time such as 2026-12-31T00:00:00Z");
+        Problem::new(Code::InvalidField, detail).on_field(field).into()
+    })
+}

@@ -1,0 +1,62 @@
+//! How the server is.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use tollgate_api::{Code, Health, Problem, Ready};
+use tollgate_domain::Role;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::reply::{Failure, json, ok};
+
+/// The server runs.
+#[utoipa::path(
+    get, path = "/health", tag = "System", operation_id = "health",
+    responses((status = 200, description = "It runs", body = Health))
+)]
+pub(crate) async fn health(State(app): State<App>) -> Response {
+    ok(&Health {
+        status: "healthy".to_owned(),
+        time: app.engine.clock().now().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config: app.settings.environment.clone(),
+    })
+}
+
+/// Whether the server can decide.
+#[utoipa::path(
+    get, path = "/ready", tag = "System", operation_id = "ready",
+    responses(
+        (status = 200, description = "It can decide", body = Ready),
+        (status = 503, description = "It cannot, and why", body = Ready),
+    )
+)]
+pub(crate) async fn ready(State(app): State<App>) -> Response {
+    let reason =
+        app.engine.stopped().map(|_| "a write to the store failed; the server must be restarted".to_owned());
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let queue_depth = u64::try_from(app.engine.queue_depth()).unwrap_or(u64::MAX);
+    json(status, &Ready { ready: reason.is_none(), reason, queue_depth })
+}
+
+/// What the server measures of itself, in the text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "System", operation_id = "metrics",
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"),
+        (status = "4XX", description = "Not allowed", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response, Failure> {
+    caller.require(Role::Read, None)?;
+    let text = app.metrics.encode(app.engine.queue_depth()).map_err(|error| {
+        Failure::from(Problem::new(Code::Internal, "the metrics cannot be written"))
+            .caused_by(error.to_string())
+    })?;
+    let mut response = Response::new(text.into());
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
+}

@@ -1,0 +1,197 @@
+//! Check and consume, check only, and take back.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use tollgate_api::{
+    CheckReply, CheckRequest, CheckStep, Code, Problem, PropertyValue, ReversalReply, ReversalRequest,
+    UsageReply, UsageRequest,
+};
+use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
+use tollgate_domain::{
+    Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, Use,
+};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem};
+use crate::extract::{Json, idempotency_key};
+use crate::reply::{Failure, ok, problem_response};
+
+/// How far back the time of a usage may lie, in seconds (35 days).
+const TIME_BACK_SECS: i64 = 35 * 86_400;
+
+/// How far ahead the time of a usage may lie, in seconds (5 minutes).
+const TIME_AHEAD_SECS: i64 = 300;
+
+/// Asks to use something: counted, or refused with the reason.
+#[utoipa::path(
+    post, path = "/v1/usage", tag = "Usage", operation_id = "use",
+    request_body = UsageRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The key, where the body has none; bare or quoted")),
+    responses(
+        (status = 200, description = "Allowed and counted, or counted before", body = UsageReply),
+        (status = "4XX", description = "Denied, or not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn use_(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    Json(request): Json<UsageRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Ingest, Some(&request.org))?;
+    let (org, usage) = read_usage(request, &headers, app.engine.clock().now())?;
+    let asked = usage.clone();
+    match app.engine.submit(org.clone(), OrgCommand::Use(usage)).await? {
+        OrgDecision::Use(Ok(allowed)) => {
+            let reply = UsageReply {
+                allowed: true,
+                replayed: allowed.replayed,
+                key: asked.key.into(),
+                org: org.into(),
+                user: asked.user.map(Into::into),
+                meter: asked.meter.into(),
+                quantity: asked.quantity.amount().into(),
+                remaining: allowed.standing.remaining.map(Into::into),
+                used: allowed.standing.used.into(),
+                total: allowed.standing.granted.into(),
+                user_used: allowed.standing.user_used.map(Into::into),
+                entry: allowed.entry,
+            };
+            let mut response = ok(&reply);
+            rate_limit_headers(response.headers_mut(), &allowed.policies, app.engine.clock().now());
+            Ok(response)
+        }
+        OrgDecision::Use(Err(denied)) => Ok(problem_response(&denial_problem(&denied, &org, &asked.meter))),
+        _ => Err(conflict()),
+    }
+}
+
+fn read_usage(request: UsageRequest, headers: &HeaderMap, now: Timestamp) -> Result<(OrgId, Use), Failure> {
+    let key = match request.key {
+        Some(key) => Some(key),
+        None => idempotency_key(headers)?,
+    };
+    let Some(key) = key else {
+        let detail =
+            "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry count once";
+        return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
+    };
+    if let Some(time) = request.time {
+        let age = now.as_second() - time.as_second();
+        if !(-TIME_AHEAD_SECS..=TIME_BACK_SECS).contains(&age) {
+            let detail = "time: must be at most 35 days back and 5 minutes ahead";
+            return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
+        }
+    }
+    let usage = Use {
+        user: request.user,
+        meter: request.meter,
+        quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
+        key,
+        occurred_at: request.time,
+        properties: properties(request.properties.unwrap_or_default())?,
+    };
+    Ok((request.org, usage))
+}
+
+fn properties(given: BTreeMap<String, PropertyValue>) -> Result<BTreeMap<String, String>, Failure> {
+    let invalid = |field: String, text: String| {
+        Failure::from(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
+    };
+    if given.len() > PROPERTIES_MAX {
+        return Err(invalid("properties".to_owned(), format!("there may be at most {PROPERTIES_MAX}")));
+    }
+    for (name, PropertyValue(value)) in &given {
+        if name.is_empty() || [name, value].iter().any(|text| text.chars().count() > TEXT_CHARS_MAX) {
+            let text = format!(
+                "name and value must have at most {TEXT_CHARS_MAX} characters, the name at least one"
+            );
+            return Err(invalid(format!("properties.{}", name.chars().take(40).collect::<String>()), text));
+        }
+    }
+    Ok(given.into_iter().map(|(name, PropertyValue(value))| (name, value)).collect())
+}
+
+/// Asks what a usage would be answered, and why; nothing is consumed.
+#[utoipa::path(
+    post, path = "/v1/usage/check", tag = "Usage", operation_id = "check",
+    request_body = CheckRequest,
+    responses(
+        (status = 200, description = "The decision, whichever it is, with every check behind it", body = CheckReply),
+        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn check(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<CheckRequest>,
+) -> Result<Response, Failure> {
+    if caller.require(Role::Ingest, Some(&request.org)).is_err() {
+        caller.require(Role::Read, Some(&request.org))?;
+    }
+    let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
+    let check = Check { user: request.user, meter: request.meter.clone(), quantity };
+    let OrgDecision::Check(Checked { result, steps }) =
+        app.engine.submit(request.org.clone(), OrgCommand::Check(check)).await?
+    else {
+        return Err(conflict());
+    };
+    let standing = match &result {
+        Ok(allowed) => Some(allowed.standing),
+        Err(denied) => denied.standing,
+    };
+    let policies = result.as_ref().map(|allowed| allowed.policies.clone()).unwrap_or_default();
+    let reply = CheckReply {
+        allowed: result.is_ok(),
+        code: result.as_ref().err().map(|denied| denied.denial.code().to_owned()),
+        org: request.org.into(),
+        meter: request.meter.into(),
+        quantity: quantity.amount().into(),
+        remaining: standing.and_then(|standing| standing.remaining).map(Into::into),
+        used: standing.map(|standing| standing.used.into()),
+        steps: steps
+            .into_iter()
+            .map(|step| CheckStep { check: step.check.to_owned(), passed: step.passed, detail: step.detail })
+            .collect(),
+    };
+    let mut response = ok(&reply);
+    rate_limit_headers(response.headers_mut(), &policies, app.engine.clock().now());
+    Ok(response)
+}
+
+/// Takes a usage back by its key: its credit, counters and bill are put right.
+#[utoipa::path(
+    post, path = "/v1/usage/reversals", tag = "Usage", operation_id = "reverse",
+    request_body = ReversalRequest,
+    responses(
+        (status = 200, description = "Taken back, now or before", body = ReversalReply),
+        (status = "4XX", description = "Not known, or not valid", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn reverse(
+    State(app): State<App>,
+    caller: Caller,
+    Json(request): Json<ReversalRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Ingest, Some(&request.org))?;
+    let command = OrgCommand::Reverse(Reverse { key: request.key.clone() });
+    match app.engine.submit(request.org.clone(), command).await? {
+        OrgDecision::Reverse(Ok(reversed)) => Ok(ok(&ReversalReply {
+            reversed: true,
+            replayed: reversed.replayed,
+            org: request.org.into(),
+            key: request.key.into(),
+            entry: reversed.entry,
+            reversed_entry: reversed.reversed_entry,
+        })),
+        OrgDecision::Reverse(Err(denial)) => Err(reversal_problem(denial, &request.org, &request.key).into()),
+        _ => Err(conflict()),
+    }
+}

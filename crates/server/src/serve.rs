@@ -1,0 +1,240 @@
+//! Wiring: store, engine, catalogue, keys, listener; and the way down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tollgate_domain::catalog::DEFAULT;
+use tollgate_domain::{ApplyCatalog, HouseCommand};
+use tollgate_engine::{Clock, Engine, EngineOptions};
+use tollgate_storage::{Row, Scan, Store, StoreError};
+
+use crate::app::{App, AppState, router};
+use crate::auth::ApiKeys;
+use crate::edge::listener::Edge;
+use crate::edge::tls;
+use crate::limits::{API_KEYS_MAX, PAGE_ROWS_MAX};
+use crate::metrics::Metrics;
+use crate::stores::AnyStore;
+use crate::{Settings, demo};
+
+/// Why the server does not run, or runs no more.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The store cannot be opened or read, or a write to it failed.
+    Store(String),
+    /// The catalogue cannot be brought into force.
+    Catalog(String),
+    /// The address cannot be listened on.
+    Listen(String),
+    /// Certificate or key cannot be used.
+    Tls(String),
+    /// Anything but loopback needs an API key.
+    Unprotected(SocketAddr),
+}
+
+impl std::fmt::Display for ServeError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(text) | Self::Catalog(text) | Self::Listen(text) | Self::Tls(text) => {
+                formatter.write_str(text)
+            }
+            Self::Unprotected(address) => write!(
+                formatter,
+                "refusing to listen on {address} without any API key: everybody could do everything. Set TOLLGATE_API_KEY, \
+                 or make a key while listening on 127.0.0.1 (tollgate key create NAME --role admin)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<StoreError> for ServeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// A server that runs within this process.
+#[derive(Debug)]
+pub struct RunningServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether nobody needs an API key.
+    pub open: bool,
+    app: App,
+    stop: watch::Sender<bool>,
+    edge: JoinHandle<()>,
+}
+
+impl RunningServer {
+    /// Takes no more connections, answers what has begun, closes the store.
+    ///
+    /// # Errors
+    /// When the store cannot finish its background work; what was answered is durable all the same.
+    pub async fn shutdown(self) -> Result<(), ServeError> {
+        self.stop.send_replace(true);
+        if let Err(error) = self.edge.await {
+            tracing::error!(%error, "the listener ended by a panic");
+        }
+        self.app.engine.shutdown().await?;
+        Ok(())
+    }
+
+    /// Waits until a failed write stops the engine; says why.
+    pub async fn wait_stopped(&self) -> String {
+        self.app.engine.wait_stopped().await.to_string()
+    }
+}
+
+/// Starts a server and returns once it answers.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, ServeError> {
+    let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+    let app = assemble(settings, clock).await?;
+    let address = app.settings.listen;
+    let open = app.api_keys.is_empty();
+    if open && !address.ip().is_loopback() {
+        app.engine.shutdown().await?;
+        return Err(ServeError::Unprotected(address));
+    }
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            app.engine.shutdown().await?;
+            return Err(ServeError::Listen(format!("cannot listen on {address}: {error}")));
+        }
+    };
+    let address = listener.local_addr().map_err(|error| ServeError::Listen(error.to_string()))?;
+    let (stop, stopping) = watch::channel(false);
+    let edge = Edge::new(Arc::clone(&app), router(Arc::clone(&app)), tls);
+    let edge = tokio::spawn(edge.run(listener, stopping));
+    Ok(RunningServer { address, open, app, stop, edge })
+}
+
+/// Everything but the listener.
+pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
+    let store = AnyStore::open(&settings)?;
+    let options = EngineOptions {
+        clock,
+        key_keep_secs: i64::from(settings.key_keep_days) * 86_400,
+        queue_requests_max: settings.queue_requests_max,
+    };
+    let engine = Engine::start(Arc::clone(&store), options).await?;
+    let catalog = match &settings.catalog {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            ServeError::Catalog(format!("the catalogue {} cannot be read: {error}", path.display()))
+        })?),
+        None => None,
+    };
+    if let Err(error) = bring_into_force(&engine, catalog).await {
+        engine.shutdown().await?;
+        return Err(error);
+    }
+    let api_keys = ApiKeys::new(settings.api_key.as_ref());
+    learn_api_keys(store.as_ref(), &api_keys).await?;
+    let metrics = Metrics::new(engine.metrics(), |_| {});
+    Ok(Arc::new(AppState { engine, api_keys, metrics, settings }))
+}
+
+/// A store without a catalogue gets the default one; a given file comes into force unless it is already.
+async fn bring_into_force(engine: &Engine<AnyStore>, given: Option<String>) -> Result<(), ServeError> {
+    let in_force = engine.catalog();
+    let text = match given {
+        Some(text) if in_force.version > 0 => {
+            let next = tollgate_domain::Catalog::from_toml(&text)
+                .map_err(|error| ServeError::Catalog(error.to_string()))?;
+            if next == *in_force.catalog {
+                return Ok(());
+            }
+            text
+        }
+        Some(text) => text,
+        None if in_force.version > 0 => return Ok(()),
+        None => DEFAULT.to_owned(),
+    };
+    let apply = HouseCommand::ApplyCatalog(ApplyCatalog { text, plans_in_use: Vec::new() });
+    let applied = engine.submit_house(apply).await.map_err(|error| ServeError::Store(error.to_string()))?;
+    applied.map(|_| ()).map_err(|denial| {
+        let failure = crate::native::catalog::house_failure(denial);
+        ServeError::Catalog(format!("{}\n{}", failure.problem.detail, failure.problem.conflicts.join("\n")))
+    })
+}
+
+async fn learn_api_keys(store: &AnyStore, api_keys: &ApiKeys) -> Result<(), ServeError> {
+    let (mut cursor, mut known) = (None, 0);
+    loop {
+        let page = store.scan(&Scan::ApiKeys, cursor.as_ref(), PAGE_ROWS_MAX).await?;
+        known += page.rows.len();
+        for row in page.rows {
+            if let Row::ApiKey(api_key) = row {
+                api_keys.learn(&api_key);
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() || known >= API_KEYS_MAX {
+            return Ok(());
+        }
+    }
+}
+
+/// Runs a server until SIGTERM or SIGINT.
+///
+/// `on_ready` hears of the server once it answers.
+///
+/// # Errors
+/// [`ServeError`]: it did not start, or a failed write stopped it.
+pub async fn serve(settings: Settings, on_ready: impl FnOnce(&RunningServer)) -> Result<(), ServeError> {
+    let server = start(settings, Clock::System).await?;
+    on_ready(&server);
+    let failed = tokio::select! {
+        () = signalled() => None,
+        reason = server.wait_stopped() => Some(reason),
+    };
+    let closed = server.shutdown().await;
+    match failed {
+        Some(reason) => Err(ServeError::Store(reason)),
+        None => closed,
+    }
+}
+
+/// Runs a server on a temporary store that holds a month of several made-up organisations.
+///
+/// # Errors
+/// As for [`serve`].
+pub async fn serve_demo(
+    mut settings: Settings,
+    on_ready: impl FnOnce(&RunningServer),
+) -> Result<(), ServeError> {
+    let folder = tempfile::Builder::new()
+        .prefix("tollgate-demo-")
+        .tempdir()
+        .map_err(|error| ServeError::Store(format!("no temporary folder: {error}")))?;
+    settings.store = crate::StoreUrl::Embedded(folder.path().join("data"));
+    demo::fill(&settings).await?;
+    serve(settings, on_ready).await
+}
+
+async fn signalled() {
+    let ctrl_c = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        _ = ctrl_c => {}
+        () = terminate => {}
+    }
+}

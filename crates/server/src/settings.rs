@@ -1,0 +1,116 @@
+//! How the server is set up. Where each value comes from is the command line's business.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How the server is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; anything but loopback needs an API key.
+    pub listen: SocketAddr,
+    /// Where the data is.
+    pub store: StoreUrl,
+    /// A catalogue file to bring into force at start, if it is not in force already.
+    pub catalog: Option<PathBuf>,
+    /// An admin key that is valid besides the stored ones.
+    pub api_key: Option<Secret>,
+    /// Certificate and key files; plain HTTP unless given.
+    pub tls: Option<TlsFiles>,
+    /// The environment's name, told by `/health`.
+    pub environment: String,
+    /// Largest body of a request, in bytes; the catalogue has a limit of its own.
+    pub body_bytes_max: usize,
+    /// Largest headers of a request, in bytes.
+    pub header_bytes_max: usize,
+    /// Most connections at a time; further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// Most requests a second from one address; `None` is no limit.
+    pub rate_per_address: Option<u32>,
+    /// How long headers and body may take to arrive.
+    pub request_timeout: Duration,
+    /// How long open requests are waited for at shutdown.
+    pub shutdown_grace: Duration,
+    /// Most requests that wait for the writer.
+    pub queue_requests_max: usize,
+    /// How many days a key is remembered.
+    pub key_keep_days: u32,
+    /// How many months counters are kept after their window.
+    pub counter_keep_months: u32,
+    /// Threads that serve connections; `None` is one per core.
+    pub threads: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            store: StoreUrl::Embedded(PathBuf::from("./tollgate-data")),
+            catalog: None,
+            api_key: None,
+            tls: None,
+            environment: "production".to_owned(),
+            body_bytes_max: 64 * 1024,
+            header_bytes_max: 16 * 1024,
+            connections_max: 12_000,
+            rate_per_address: None,
+            request_timeout: Duration::from_secs(15),
+            shutdown_grace: Duration::from_secs(20),
+            queue_requests_max: tollgate_engine::limits::QUEUE_REQUESTS_MAX,
+            key_keep_days: 35,
+            counter_keep_months: 24,
+            threads: None,
+        }
+    }
+}
+
+/// Where the data is: `embedded:PATH`, or `memory:` for nothing that should last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In a folder of this machine.
+    Embedded(PathBuf),
+    /// In memory: gone with the process.
+    Memory,
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(PathBuf::from(path))),
+            Some(("memory", "")) => Ok(Self::Memory),
+            _ => Err(format!("'{text}' is not a store; expected embedded:PATH or memory:")),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
+            Self::Memory => formatter.write_str("memory:"),
+        }
+    }
+}
+
+/// Certificate and key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then its chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// A text that no log and no error shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}

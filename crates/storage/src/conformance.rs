@@ -1,0 +1,147 @@
+//! The suite every store must pass: the definition of the contract.
+//!
+//! A store's tests implement [`Subject`] and call [`run`]. Every case gets a fresh store; cases that need a durable
+//! store run where [`crate::Capabilities::durable`] says so. A failure names the case and the seed; setting the
+//! environment variable [`SEED_VARIABLE`] to that seed repeats it.
+//!
+//! The changes committed are made by the domain's own [`tollgate_domain::apply`] from made-up entries: a store may keep
+//! the records it is given or derive them from the entries, it must answer the same. What it should answer is
+//! remembered by a naive model.
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test, though part of the library so that every store can run it"
+)]
+
+mod basics;
+mod concurrency;
+mod durability;
+mod guards;
+mod harness;
+mod random;
+mod samples;
+mod scans;
+mod world;
+
+use std::env;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{Store, StoreError};
+use harness::Harness;
+
+/// The environment variable that sets the seed of the random cases; without it each run takes a new one.
+pub const SEED_VARIABLE: &str = "TOLLGATE_SEED";
+
+/// A kind of store to put to the test.
+pub trait Subject: Sync {
+    /// The store.
+    type Store: Store;
+
+    /// Makes a new, empty store that shares nothing with those made before.
+    fn fresh(&self) -> Self::Store;
+
+    /// Opens again what a store has kept.
+    ///
+    /// The store was closed before, or was not: then this is a crash, and everything that holds it goes with it. Called
+    /// for durable stores only.
+    ///
+    /// # Errors
+    /// When the store does not open; the suite fails.
+    fn reopen(&self, store: Self::Store) -> Result<Self::Store, StoreError>;
+
+    /// Runs a future to its end; called from several threads at once.
+    fn block_on<F: Future>(&self, future: F) -> F::Output;
+}
+
+/// Runs every case that fits the store.
+///
+/// # Panics
+/// When a case fails, after the others have run; the message names the cases that failed.
+pub fn run<S: Subject>(subject: &S) {
+    let seed = seed();
+    let mut failed = Vec::new();
+    let mut passed = 0;
+    for case in cases() {
+        let harness = Harness::new(subject, seed);
+        if case.needs == Needs::Durable && !harness.store().capabilities().durable {
+            continue;
+        }
+        eprintln!("store case {} (seed {seed})", case.name);
+        match catch_unwind(AssertUnwindSafe(|| (case.run)(harness))) {
+            Ok(()) => passed += 1,
+            Err(_) => failed.push(case.name),
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} store cases failed, {passed} passed (set {SEED_VARIABLE}={seed} to repeat): {}",
+        failed.len(),
+        failed.join(", ")
+    );
+}
+
+fn seed() -> u64 {
+    match env::var(SEED_VARIABLE) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{SEED_VARIABLE} is not a whole number: {text}")),
+        Err(_) => fastrand::u64(..),
+    }
+}
+
+/// What a case asks of a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Durable,
+}
+
+struct Case<'a, S: Subject> {
+    name: &'static str,
+    needs: Needs,
+    run: fn(Harness<'a, S>),
+}
+
+macro_rules! cases {
+    ($($needs:ident $module:ident::$name:ident),* $(,)?) => {
+        vec![$(Case {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            needs: Needs::$needs,
+            run: $module::$name,
+        }),*]
+    };
+}
+
+/// The table of all cases.
+fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
+    cases![
+        Nothing basics::an_empty_store_holds_nothing,
+        Nothing basics::every_kind_of_record_comes_back,
+        Nothing basics::every_kind_of_entry_and_notice_comes_back,
+        Nothing basics::records_are_replaced,
+        Nothing basics::answers_come_in_the_order_asked,
+        Nothing basics::ids_are_never_taken_for_one_another,
+        Nothing basics::the_longest_ids_fit,
+        Nothing basics::large_changes_are_whole,
+        Nothing guards::a_wrong_version_leaves_nothing,
+        Nothing guards::conflicts_do_not_hold_up_the_others,
+        Nothing guards::versions_are_per_partition,
+        Nothing guards::full_batches_fit_and_larger_ones_are_refused_whole,
+        Nothing scans::orgs_come_by_id,
+        Nothing scans::entries_come_from_either_end,
+        Nothing scans::entries_go_on_under_later_commits,
+        Nothing scans::org_counters_come_by_period,
+        Nothing scans::user_counters_come_by_user,
+        Nothing scans::notices_come_by_time,
+        Nothing scans::the_house_is_listed,
+        Nothing scans::neighbours_do_not_leak,
+        Nothing scans::foreign_cursors_are_refused,
+        Nothing scans::what_is_committed_is_seen_at_once,
+        Nothing concurrency::loads_never_see_half_a_change,
+        Nothing concurrency::one_of_many_writers_wins_each_version,
+        Durable durability::closing_and_reopening_keeps_everything,
+        Durable durability::a_crash_keeps_everything,
+        Durable durability::cursors_outlive_the_process,
+        Nothing random::a_random_history_matches_the_model,
+    ]
+}

@@ -1,0 +1,315 @@
+//! Made-up ids, entries and notices: each field at least once with something in it, each number once at its edge.
+
+use std::collections::BTreeMap;
+
+use tollgate_domain::{
+    Amount, ApiKey, ApiKeyId, Burn, EntryKind, Grant, LimitScope, MeterId, Notice, NoticeKind, OrgId, Period,
+    PlanId, PlanState, Quantity, Role, Source, Standing, Timestamp, Trial, UsageKey, UsedEntry, UserId,
+    Window, Zone,
+};
+
+use super::world::Line;
+
+/// Ids that differ, though a careless store takes some for one another or sorts them wrongly: prefixes, what sorts
+/// around separators, case, composed and decomposed accents, what only looks like nothing, what sorts differently in
+/// UTF-16, numbers, patterns, quotes.
+pub(super) const IDS: [&str; 46] = [
+    "a",
+    "a ",
+    " a",
+    "a!",
+    "a\"",
+    "a#",
+    "a%",
+    "a'",
+    "a*",
+    "a+",
+    "a,",
+    "a-",
+    "a.",
+    "a/",
+    "a:",
+    "a;",
+    "a=",
+    "a?",
+    "a@",
+    "a\\",
+    "a_",
+    "a|",
+    "a~",
+    "a\u{a0}",
+    "a\u{200b}",
+    "aa",
+    "ab",
+    "a/b",
+    "a:b",
+    "a|b",
+    "b",
+    "A",
+    "Z",
+    "z",
+    "é",
+    "e\u{301}",
+    "\u{fffd}",
+    "\u{ff61}",
+    "\u{10348}",
+    "😀",
+    "0",
+    "1",
+    "10",
+    "9",
+    "null",
+    "{a}",
+];
+
+pub(super) fn org(text: &str) -> OrgId {
+    OrgId::new(text).expect("an id")
+}
+
+pub(super) fn meter(text: &str) -> MeterId {
+    MeterId::new(text).expect("an id")
+}
+
+pub(super) fn user(text: &str) -> UserId {
+    UserId::new(text).expect("an id")
+}
+
+pub(super) fn key(text: &str) -> UsageKey {
+    UsageKey::new(text).expect("an id")
+}
+
+/// The longest id that starts with a text: 128 characters of four bytes.
+pub(super) fn longest(start: &str) -> String {
+    let rest = "😀".repeat(tollgate_domain::limits::ID_CHARS_MAX - start.chars().count());
+    format!("{start}{rest}")
+}
+
+/// Moments a nanosecond apart, that cross a second now and then.
+pub(super) fn moment(ticks: u32) -> Timestamp {
+    let start = 1_793_404_799_999_999_900_i128;
+    Timestamp::from_nanosecond(start + i128::from(ticks)).expect("a time")
+}
+
+pub(super) fn period(window: Window, number: i32) -> Period {
+    Period { window, number }
+}
+
+/// A month's number.
+pub(super) const MONTH: i32 = 2026 * 12 + 9;
+
+pub(super) fn periods() -> Vec<Period> {
+    vec![
+        period(Window::Minute, 29_890_079),
+        period(Window::Hour, 498_167),
+        period(Window::Day, 20_756),
+        period(Window::Month, MONTH),
+        period(Window::Lifetime, 0),
+    ]
+}
+
+fn amount(text: &str) -> Amount {
+    Amount::parse(text).expect("an amount")
+}
+
+/// Larger than 64 bits hold.
+fn huge() -> Amount {
+    Amount::from_billionths(123_456_789_012_345_678_901_234_567_890)
+}
+
+pub(super) fn standing(used: i64) -> Standing {
+    Standing {
+        granted: Amount::from_whole(1_000),
+        used: Amount::from_whole(used),
+        remaining: Some(Amount::from_whole(1_000 - used)),
+        user_used: None,
+    }
+}
+
+/// A usage of one, in a month.
+pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
+    UsedEntry {
+        user: by.map(user),
+        meter: meter(of),
+        quantity: Quantity::ONE,
+        key: key(with),
+        fingerprint: 7,
+        occurred_at: None,
+        properties: BTreeMap::new(),
+        burns: vec![Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }],
+        periods: vec![period(Window::Month, MONTH)],
+        standing: standing(1),
+    }
+}
+
+pub(super) fn used(entry: UsedEntry) -> EntryKind {
+    EntryKind::Used(Box::new(entry))
+}
+
+/// A usage with everything.
+pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
+    let text = |text: &str| text.to_owned();
+    UsedEntry {
+        user: Some(user(by)),
+        meter: meter("tokens"),
+        quantity: Quantity::parse("999999999999999.999999999").expect("a quantity"),
+        key: key(with),
+        fingerprint: u64::MAX,
+        occurred_at: Some("1970-01-01T00:00:00.000000001Z".parse().expect("a time")),
+        properties: BTreeMap::from([
+            (text("model"), text("gpt \"4\"\n'; drop table orgs; --")),
+            (text(""), text("")),
+            (text("région"), text("Zürich 😀\t\\")),
+        ]),
+        burns: vec![
+            Burn { source: Source::Allowance(MONTH), amount: amount("0.000000001") },
+            Burn { source: Source::Trial, amount: amount("1.5") },
+            Burn { source: Source::Grant(1), amount: huge() },
+            Burn { source: Source::Overdraft, amount: amount("-12.25") },
+            Burn { source: Source::Overage, amount: amount("3") },
+        ],
+        periods: periods(),
+        standing: Standing {
+            granted: huge(),
+            used: amount("0.1"),
+            remaining: Some(amount("-0.000000001")),
+            user_used: Some(amount("2.5")),
+        },
+    }
+}
+
+pub(super) fn put(name: &str) -> EntryKind {
+    EntryKind::Put { name: Some(name.to_owned()), zone: Zone::new("Europe/Berlin").expect("a zone") }
+}
+
+pub(super) fn plan_set(plan: &str) -> EntryKind {
+    EntryKind::PlanSet {
+        plan: PlanState { id: PlanId::new(plan).expect("an id"), since: moment(3) },
+        trial: Some(Trial {
+            started_at: moment(3),
+            ends_at: moment(1_209_600),
+            ending_noticed: false,
+            ended_noticed: false,
+        }),
+    }
+}
+
+pub(super) fn topped_up(of: &str, with: Option<&str>, entry: u64) -> EntryKind {
+    EntryKind::ToppedUp {
+        meter: meter(of),
+        key: with.map(key),
+        fingerprint: 1 << 63,
+        grant: Grant {
+            entry,
+            amount: huge(),
+            burned: Amount::ZERO,
+            priority: u8::MAX,
+            effective_at: moment(0),
+            expires_at: Some(moment(4_000_000)),
+            reason: Some("a credit, \"agreed\" on the phone".to_owned()),
+        },
+        standing: Standing { remaining: None, ..standing(0) },
+    }
+}
+
+pub(super) fn limit_set(of: &str, scope: LimitScope, whole: Option<i64>) -> EntryKind {
+    EntryKind::LimitSet {
+        meter: meter(of),
+        scope,
+        window: Window::Day,
+        amount: whole.map(Amount::from_whole),
+    }
+}
+
+pub(super) fn refused(of: &str, by: Option<&str>) -> EntryKind {
+    EntryKind::Refused {
+        user: by.map(user),
+        meter: meter(of),
+        quantity: Quantity::parse("2.5").expect("a quantity"),
+        reason: "org_limit_reached".to_owned(),
+    }
+}
+
+/// Entries of every kind, for an org that has none yet.
+pub(super) fn lines_of_every_kind() -> Vec<Line> {
+    let usage = used_fully("ann", "use-1");
+    let mut kinds = vec![
+        topped_up("tokens", Some("top-up-1"), 1),
+        topped_up("tokens", None, 2),
+        used(usage.clone()),
+        used(used_once("reports", None, "use-2")),
+        refused("reports", Some("bob")),
+        refused("reports", None),
+        EntryKind::Reversed { entry: 3, used: Box::new(usage) },
+        put("Ümläut & Söhne"),
+        EntryKind::Put { name: None, zone: Zone::UTC },
+        plan_set("enterprise"),
+        limit_set("tokens", LimitScope::Org, Some(50)),
+        limit_set("tokens", LimitScope::EachUser, Some(5)),
+        limit_set("tokens", LimitScope::User(user("ann")), Some(1)),
+        limit_set("tokens", LimitScope::User(user("bob")), None),
+    ];
+    kinds.push(EntryKind::PlanSet {
+        plan: PlanState { id: PlanId::new("lite").expect("an id"), since: moment(9) },
+        trial: None,
+    });
+    kinds.into_iter().map(Line::from).collect()
+}
+
+/// Notices of every kind.
+pub(super) fn notices_of_every_kind() -> Vec<Notice> {
+    let month = Some(period(Window::Month, MONTH));
+    let (used, limit) = (huge(), amount("1000"));
+    let notice = |about: Option<&str>, period, kind| Notice {
+        meter: Some(meter("tokens")),
+        user: about.map(user),
+        period,
+        kind,
+    };
+    vec![
+        notice(None, month, NoticeKind::ThresholdCrossed { percent: 80, used, limit }),
+        notice(
+            None,
+            month,
+            NoticeKind::OnTrackToRunOut { used, projected: amount("2000.5"), limit, day: -20_757 },
+        ),
+        notice(None, month, NoticeKind::LimitReached { used, limit, credit: true }),
+        notice(
+            Some("ann"),
+            Some(period(Window::Day, 20_756)),
+            NoticeKind::LimitReached { used, limit, credit: false },
+        ),
+        notice(None, None, NoticeKind::TrialEnding { ends_at: moment(8), remaining: amount("0.5") }),
+        notice(None, None, NoticeKind::TrialEnded { used }),
+        notice(None, month, NoticeKind::FirstDenial { reason: "user_limit_reached".to_owned() }),
+        top_up_notice("tokens"),
+        Notice {
+            meter: None,
+            user: None,
+            period: None,
+            kind: NoticeKind::TopUpGranted { amount: amount("0.000000001"), expires_at: None, plan: None },
+        },
+    ]
+}
+
+/// A notice that marks no record.
+pub(super) fn top_up_notice(of: &str) -> Notice {
+    let plan = Some(PlanId::new("basic").expect("an id"));
+    Notice {
+        meter: Some(meter(of)),
+        user: None,
+        period: None,
+        kind: NoticeKind::TopUpGranted { amount: Amount::from_whole(3), expires_at: Some(moment(7)), plan },
+    }
+}
+
+pub(super) fn api_key(id: &str, role: Role, bound: Option<&str>) -> ApiKey {
+    ApiKey {
+        id: ApiKeyId(id.to_owned()),
+        name: format!("the key {id}"),
+        hash: std::array::from_fn(|place| u8::MAX - u8::try_from(place).unwrap_or(0)),
+        role,
+        org: bound.map(org),
+        created_at: moment(1),
+        revoked_at: None,
+    }
+}

@@ -1,0 +1,363 @@
+//! Cases on reading in order, with cursors.
+
+use tollgate_domain::{HouseEntryKind, Role, UsedEntry, Window};
+
+use super::Subject;
+use super::harness::{Harness, same};
+use super::samples::{
+    self, IDS, MONTH, api_key, meter, moment, org, period, put, top_up_notice, used, used_once, user,
+};
+use super::world::{Line, World};
+use crate::{Cursor, NoticeRow, Order, Row, Scan, StoreErrorKind};
+
+/// Compares a scan with the model at every page size up to one more than there are rows.
+fn check_every_page_size<S: Subject>(harness: &Harness<'_, S>, world: &World, scan: &Scan) {
+    let count = world.rows(scan).len();
+    for limit in (1..=count + 1).chain([usize::MAX]) {
+        harness.check_scan(world, scan, limit);
+    }
+}
+
+pub(super) fn orgs_come_by_id<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    // Not in order, and changed again later.
+    for id in IDS.iter().rev().chain(IDS.iter().step_by(3)) {
+        let change = world.change(&org(id), [put(id)]);
+        harness.make(&mut world, vec![change]);
+    }
+    assert_eq!(world.rows(&Scan::Orgs).len(), IDS.len(), "the ids differ");
+    check_every_page_size(&harness, &world, &Scan::Orgs);
+    // An org that comes in before the cursor is not given any more; one behind it is.
+    let page = harness.page(&Scan::Orgs, None, 10);
+    let mut wanted = world.rows(&Scan::Orgs).split_off(10);
+    for id in [" ", "\u{10ffff}"] {
+        let change = world.change(&org(id), [put(id)]);
+        harness.make(&mut world, vec![change]);
+    }
+    wanted.extend(world.rows(&Scan::Orgs).pop());
+    same("orgs after a cursor", &harness.rows_after(&Scan::Orgs, page.next, 7), &wanted);
+    harness.finish();
+}
+
+fn entries_of(id: &str, order: Order) -> Scan {
+    Scan::Entries { org: org(id), order }
+}
+
+pub(super) fn entries_come_from_either_end<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    // Over 9, 10 and 11, where numbers kept as text fall out of order; several to a change.
+    for count in [1, 4, 1, 7, 2] {
+        let lines = (0..count).map(|place| put(&format!("{place} of {count}")));
+        let change = world.change(&org("acme"), lines);
+        harness.make(&mut world, vec![change]);
+    }
+    for order in [Order::Oldest, Order::Newest] {
+        check_every_page_size(&harness, &world, &entries_of("acme", order));
+    }
+    // Over 255, 256 and 257, where bytes the wrong way round do.
+    for _ in 0..5 {
+        let change = world.change(&org("acme"), (0..60).map(|_| put("many")));
+        harness.make(&mut world, vec![change]);
+    }
+    for order in [Order::Oldest, Order::Newest] {
+        for limit in [1, 7, 100, 1_000] {
+            harness.check_scan(&world, &entries_of("acme", order), limit);
+        }
+    }
+    harness.finish();
+}
+
+pub(super) fn entries_go_on_under_later_commits<S: Subject>(harness: Harness<'_, S>) {
+    let (mut world, acme) = (World::default(), org("acme"));
+    let change = world.change(&acme, (0..12).map(|_| put("before")));
+    harness.make(&mut world, vec![change]);
+    let mut newest_wanted = world.rows(&entries_of("acme", Order::Newest));
+    let (mut oldest, mut newest) = (Vec::new(), Vec::new());
+    let (mut oldest_from, mut newest_from) = (None, None);
+    for round in 0..4 {
+        let page = harness.page(&entries_of("acme", Order::Oldest), oldest_from.as_ref(), 3);
+        oldest.extend(page.rows);
+        oldest_from = page.next;
+        let page = harness.page(&entries_of("acme", Order::Newest), newest_from.as_ref(), 2);
+        newest.extend(page.rows);
+        newest_from = page.next;
+        assert!(oldest_from.is_some() && newest_from.is_some(), "there is more");
+        let change =
+            world.change(&acme, [put(&format!("during {round}")), samples::refused("reports", None)]);
+        harness.make(&mut world, vec![change]);
+    }
+    oldest.extend(harness.rows_after(&entries_of("acme", Order::Oldest), oldest_from, 3));
+    newest.extend(harness.rows_after(&entries_of("acme", Order::Newest), newest_from, 3));
+    same(
+        "oldest first, with those that came in between",
+        &oldest,
+        &world.rows(&entries_of("acme", Order::Oldest)),
+    );
+    newest_wanted.truncate(newest.len());
+    assert_eq!(newest.len(), 12, "newest first, without those that came in between");
+    same("newest first, without those that came in between", &newest, &newest_wanted);
+    harness.finish();
+}
+
+fn in_periods(usage: UsedEntry, numbers: &[i32], window: Window) -> Line {
+    let periods = numbers.iter().map(|number| period(window, *number)).collect();
+    used(UsedEntry { periods, ..usage }).into()
+}
+
+pub(super) fn org_counters_come_by_period<S: Subject>(harness: Harness<'_, S>) {
+    const NUMBERS: [i32; 12] = [i32::MIN, -65_536, -256, -10, -9, -1, 0, 1, 9, 10, 256, i32::MAX];
+    let mut world = World::default();
+    for window in Window::ALL {
+        for (id, of) in [("a", "m"), ("a", "m "), ("a", "mm"), ("a ", "m"), ("aa", "m")] {
+            let some = if of == "m" { &NUMBERS[..] } else { &[-9, 0, 9] };
+            let lines = [
+                in_periods(used_once(of, Some("ann"), window.name()), some, window),
+                in_periods(used_once(of, None, &format!("{window} again")), &[0], window),
+            ];
+            let change = world.change(&org(id), lines);
+            harness.make(&mut world, vec![change]);
+        }
+    }
+    let ranges = [
+        (i32::MIN, i32::MAX, 11),
+        (i32::MIN, i32::MIN, 0),
+        (i32::MIN, i32::MIN + 1, 1),
+        (i32::MAX, i32::MAX, 0),
+        (-10, 10, 6),
+        (-9, 9, 4),
+        (-8, 1, 2),
+        (0, 0, 0),
+        (0, 1, 1),
+        (9, 0, 0),
+        (10, -10, 0),
+        (2, 9, 0),
+        (257, i32::MAX, 0),
+    ];
+    for window in Window::ALL {
+        for (from, until, count) in ranges {
+            let scan = Scan::OrgCounters { org: org("a"), meter: meter("m"), window, from, until };
+            assert_eq!(world.rows(&scan).len(), count, "{scan:?}");
+            check_every_page_size(&harness, &world, &scan);
+        }
+    }
+    harness.check(&world);
+    harness.finish();
+}
+
+pub(super) fn user_counters_come_by_user<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    let numbers = [-1, 0, MONTH];
+    for (place, id) in IDS.iter().rev().enumerate() {
+        let some = &numbers[place % 3..];
+        let mut lines = Vec::new();
+        for of in ["m", "mm"] {
+            lines.push(in_periods(used_once(of, Some(id), &format!("{of} {id}")), some, Window::Month));
+            lines.push(in_periods(
+                used_once(of, Some(id), &format!("{of} {id} by day")),
+                &[MONTH],
+                Window::Day,
+            ));
+        }
+        let change = world.change(&org("a"), lines);
+        let other = world.change(&org("ab"), [in_periods(used_once("m", Some(id), id), &[0], Window::Month)]);
+        harness.make(&mut world, vec![change, other]);
+    }
+    for (number, count) in [(-1, 16), (0, 31), (MONTH, 46), (1, 0)] {
+        let scan =
+            Scan::UserCounters { org: org("a"), meter: meter("m"), period: period(Window::Month, number) };
+        assert_eq!(world.rows(&scan).len(), count, "{scan:?}");
+        check_every_page_size(&harness, &world, &scan);
+    }
+    harness.check(&world);
+    harness.finish();
+}
+
+pub(super) fn notices_come_by_time<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    let line = |count: usize| Line {
+        kind: samples::refused("reports", None),
+        notices: samples::notices_of_every_kind().into_iter().cycle().take(count).collect(),
+    };
+    // Orgs of different clocks: what is committed later may be of an earlier time, and of the same.
+    let steps = [
+        (5, "b", vec![1, 0, 2]),
+        (3, "a", vec![11]),
+        (5, "a b", vec![1]),
+        (5, "a", vec![2, 1]),
+        (4, "é", vec![1]),
+        (5, "B", vec![0]),
+        (120, "a", vec![1]),
+        (1_000_000_200, "a", vec![3]),
+        (6, "b", vec![1]),
+        (2_000_000_100, "b", vec![1]),
+        (1_000_000_199, "z", vec![1]),
+    ];
+    for (ticks, id, counts) in steps {
+        let change = world.change_at(moment(ticks), &org(id), counts.into_iter().map(line));
+        harness.make(&mut world, vec![change]);
+    }
+    assert_eq!(world.rows(&Scan::Notices).len(), 26);
+    check_every_page_size(&harness, &world, &Scan::Notices);
+    // What comes in behind the cursor is given.
+    let page = harness.page(&Scan::Notices, None, 20);
+    let change = world.change_at(moment(3_000_000_000), &org("a"), [line(2)]);
+    harness.make(&mut world, vec![change]);
+    let wanted = world.rows(&Scan::Notices).split_off(20);
+    same("notices after a cursor", &harness.rows_after(&Scan::Notices, page.next, 3), &wanted);
+    harness.finish();
+}
+
+pub(super) fn the_house_is_listed<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    for version in 1..=12 {
+        let text = format!("# {version}\n").repeat(100);
+        let mut kinds = vec![HouseEntryKind::CatalogApplied { version, text }];
+        for role in Role::ALL {
+            let id = format!("{:08x}{}", version.wrapping_mul(2_654_435_761), role.name());
+            kinds.push(HouseEntryKind::ApiKeyMade(api_key(&id, role, (version % 2 == 0).then_some("acme"))));
+        }
+        let change = world.house_change(kinds);
+        harness.make(&mut world, vec![change]);
+    }
+    check_every_page_size(&harness, &world, &Scan::Catalogs);
+    check_every_page_size(&harness, &world, &Scan::ApiKeys);
+    harness.check(&world);
+    harness.finish();
+}
+
+pub(super) fn neighbours_do_not_leak<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    let ids = ["a", "a ", "a!", "a/", "a/m", "a:", "a~", "aa", "ab"];
+    for id in ids {
+        let mut kinds = Vec::new();
+        for of in ["m", "m/", "a", "/m"] {
+            kinds.push(used(used_once(of, Some("u"), of)));
+            kinds.push(used(used_once(of, Some("m/u"), &format!("{of} again"))));
+        }
+        let change = world.change(&org(id), kinds);
+        harness.make(&mut world, vec![change]);
+    }
+    for scan in world.scans() {
+        check_every_page_size(&harness, &world, &scan);
+    }
+    // Of those that have nothing, nothing is found.
+    for id in ["", "a", "b"].map(|end| format!("a{end}\"")) {
+        for order in [Order::Oldest, Order::Newest] {
+            harness.check_scan(&world, &entries_of(&id, order), 5);
+        }
+        let period = period(Window::Month, MONTH);
+        harness.check_scan(&world, &Scan::UserCounters { org: org(&id), meter: meter("m"), period }, 5);
+    }
+    harness.finish();
+}
+
+/// Scans that differ, each with more than one row in the world of [`foreign_cursors_are_refused`].
+fn different_scans() -> Vec<Scan> {
+    let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
+    for id in ["a", "b"] {
+        for order in [Order::Oldest, Order::Newest] {
+            scans.push(entries_of(id, order));
+        }
+        for of in ["m", "n"] {
+            for window in [Window::Day, Window::Month] {
+                let (from, until) = (0, 100);
+                scans.push(Scan::OrgCounters { org: org(id), meter: meter(of), window, from, until });
+                scans.push(Scan::UserCounters { org: org(id), meter: meter(of), period: period(window, 7) });
+            }
+        }
+    }
+    scans
+}
+
+pub(super) fn foreign_cursors_are_refused<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    for id in ["a", "b"] {
+        let mut lines = Vec::new();
+        for of in ["m", "n"] {
+            for by in ["u", "v"] {
+                for window in [Window::Day, Window::Month] {
+                    lines.push(in_periods(used_once(of, Some(by), window.name()), &[7, 8], window));
+                }
+            }
+        }
+        lines.push(Line { kind: put("name"), notices: vec![top_up_notice("m")] });
+        let change = world.change(&org(id), lines);
+        harness.make(&mut world, vec![change]);
+    }
+    let keys = ["1", "2"].map(|id| HouseEntryKind::ApiKeyMade(api_key(id, Role::Read, None)));
+    let catalogs = [1, 2].map(|version| HouseEntryKind::CatalogApplied { version, text: String::new() });
+    let house = world.house_change(keys.into_iter().chain(catalogs));
+    harness.make(&mut world, vec![house]);
+
+    let refuse = |scan: &Scan, cursor: &Cursor| match harness.try_page(scan, Some(cursor), 10) {
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::BadCursor, "{scan:?}, {cursor:?}: {error}"),
+        Ok(page) => panic!("{scan:?} went on from {cursor:?}: {page:?}"),
+    };
+    let given: Vec<(Scan, Cursor)> = different_scans()
+        .into_iter()
+        .map(|scan| {
+            let next = harness.page(&scan, None, 1).next;
+            let cursor = next.unwrap_or_else(|| panic!("{scan:?} has more than one row"));
+            (scan, cursor)
+        })
+        .collect();
+    for (scan, own) in &given {
+        for (other, cursor) in &given {
+            if other != scan {
+                refuse(scan, cursor);
+            }
+        }
+        for bytes in [Vec::new(), vec![0], vec![0xff; 40], b"bad".to_vec()] {
+            refuse(scan, &Cursor(bytes));
+        }
+        let rest = harness.rows_after(scan, Some(own.clone()), 10);
+        same(&format!("{scan:?} with its own cursor"), &rest, &world.rows(scan)[1..]);
+    }
+    harness.finish();
+}
+
+pub(super) fn what_is_committed_is_seen_at_once<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    let mut notices_from = None;
+    for round in 0..200 {
+        let id = format!("org {round:03}");
+        let lines = [
+            Line { kind: used(used_once("m", Some("u"), "k")), notices: vec![top_up_notice("m")] },
+            Line { kind: put(&id), notices: vec![top_up_notice("m")] },
+        ];
+        let change = world.change(&org(&id), lines);
+        let keys: Vec<_> = change.records.iter().map(|(key, _)| key.clone()).collect();
+        let wanted: Vec<_> = change.records.iter().map(|(_, record)| Some(record.clone())).collect();
+        harness.make(&mut world, vec![change]);
+        same("the records of a change", &harness.load(&keys), &wanted);
+        harness.check_scan(&world, &entries_of(&id, Order::Newest), 2);
+        let period = period(Window::Month, MONTH);
+        harness.check_scan(&world, &Scan::UserCounters { org: org(&id), meter: meter("m"), period }, 2);
+        // One page of one notice leaves the second of the round, and the first of the next, behind the cursor.
+        let page = harness.page(&Scan::Notices, notices_from.as_ref(), 2);
+        let places: Vec<_> = page
+            .rows
+            .iter()
+            .map(|row| match row {
+                Row::Notice(NoticeRow { org, entry, .. }) => (org.to_string(), *entry),
+                _ => panic!("not a notice: {row:?}"),
+            })
+            .collect();
+        if round == 0 {
+            assert_eq!(places, [(id.clone(), 1), (id.clone(), 2)]);
+            notices_from = harness.page(&Scan::Notices, None, 1).next;
+        } else {
+            assert_eq!(places, [(format!("org {:03}", round - 1), 2), (id.clone(), 1)]);
+            notices_from = page.next;
+        }
+        assert!(notices_from.is_some(), "the second notice of the round is behind the cursor");
+    }
+    assert_eq!(harness.rows(&Scan::Orgs, 64).len(), 200);
+    assert!(harness.load_one(&tollgate_domain::RecordKey::Org(org("org 199"))).is_some());
+    let period = period(Window::Month, MONTH);
+    let rows = harness.rows(&Scan::UserCounters { org: org("org 199"), meter: meter("m"), period }, 1);
+    assert!(
+        matches!(&rows[..], [Row::Counter(row)] if row.id.scope == tollgate_domain::Scope::User(user("u")))
+    );
+    harness.finish();
+}

@@ -1,0 +1,273 @@
+//! What a store should hold: a naive model, and the builder of the changes that lead there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tollgate_domain::{
+    Entry, EntryKind, HouseEntry, HouseEntryKind, Notice, OrgId, Partition, Record, RecordKey, Records,
+    Scope, Timestamp, apply, apply_house, touched, touched_by_house,
+};
+
+use super::samples::moment;
+use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan};
+
+/// All that was committed, kept in the plainest way: scans look at everything and sort.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    records: BTreeMap<RecordKey, Record>,
+    entries: BTreeMap<(OrgId, u64), Arc<Entry>>,
+    ticks: u32,
+}
+
+/// A line of an org's ledger, before it has a number and a time.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) kind: EntryKind,
+    pub(super) notices: Vec<Notice>,
+}
+
+impl From<EntryKind> for Line {
+    fn from(kind: EntryKind) -> Self {
+        Self { kind, notices: Vec::new() }
+    }
+}
+
+impl World {
+    /// The next moment: all are different.
+    pub(super) fn tick(&mut self) -> Timestamp {
+        self.ticks += 1;
+        moment(self.ticks)
+    }
+
+    /// A change of an org decided on what is committed, at the next moment.
+    pub(super) fn change<L: Into<Line>>(
+        &mut self,
+        org: &OrgId,
+        lines: impl IntoIterator<Item = L>,
+    ) -> Change {
+        let at = self.tick();
+        self.change_at(at, org, lines)
+    }
+
+    /// A change of an org decided on what is committed.
+    pub(super) fn change_at<L: Into<Line>>(
+        &self,
+        at: Timestamp,
+        org: &OrgId,
+        lines: impl IntoIterator<Item = L>,
+    ) -> Change {
+        change_of(org, at, lines.into_iter().map(Into::into), |key| self.record(key))
+    }
+
+    /// A change of the house decided on what is committed, at the next moment.
+    pub(super) fn house_change(&mut self, kinds: impl IntoIterator<Item = HouseEntryKind>) -> Change {
+        let at = self.tick();
+        let mut records = Records::default();
+        records.put(RecordKey::House, self.record(&RecordKey::House));
+        let expected_version = records.house().version;
+        let mut entries = Vec::new();
+        for (number, kind) in (expected_version + 1..).zip(kinds) {
+            let entry = HouseEntry { number, at, kind };
+            for key in touched_by_house(&entry) {
+                let record = self.record(&key);
+                records.put(key, record);
+            }
+            apply_house(&mut records, &entry);
+            entries.push(EntryChange::House(entry));
+        }
+        Change { partition: Partition::House, expected_version, entries, records: changed(&records) }
+    }
+
+    /// Remembers a change as made.
+    pub(super) fn take(&mut self, change: &Change) {
+        self.records.extend(change.records.iter().cloned());
+        for entry in &change.entries {
+            if let (EntryChange::Org(entry), Partition::Org(org)) = (entry, &change.partition) {
+                self.entries.insert((org.clone(), entry.number), Arc::new(entry.clone()));
+            }
+        }
+    }
+
+    pub(super) fn record(&self, key: &RecordKey) -> Option<Record> {
+        match key {
+            RecordKey::Entry(org, number) => {
+                self.entries.get(&(org.clone(), *number)).cloned().map(Record::Entry)
+            }
+            _ => self.records.get(key).cloned(),
+        }
+    }
+
+    /// The keys of everything there is.
+    pub(super) fn keys(&self) -> Vec<RecordKey> {
+        let entries = self.entries.keys().map(|(org, number)| RecordKey::Entry(org.clone(), *number));
+        self.records.keys().cloned().chain(entries).collect()
+    }
+
+    /// The number of an org's latest entry.
+    pub(super) fn version(&self, of: &OrgId) -> u64 {
+        match self.records.get(&RecordKey::Org(of.clone())) {
+            Some(Record::Org(org)) => org.version,
+            _ => 0,
+        }
+    }
+
+    /// One entry of an org.
+    pub(super) fn entry(&self, of: &OrgId, number: u64) -> Option<Entry> {
+        self.entries.get(&(of.clone(), number)).map(|entry| Entry::clone(entry))
+    }
+
+    /// The entries of an org.
+    pub(super) fn entries(&self, of: &OrgId) -> Vec<Entry> {
+        let entries = self.entries.iter().filter(|((org, _), _)| org == of);
+        entries.map(|(_, entry)| Entry::clone(entry)).collect()
+    }
+
+    /// Every scan that gives something.
+    pub(super) fn scans(&self) -> Vec<Scan> {
+        let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
+        let orgs: BTreeSet<&OrgId> = self.entries.keys().map(|(org, _)| org).collect();
+        for org in orgs {
+            scans.push(Scan::Entries { org: org.clone(), order: Order::Oldest });
+            scans.push(Scan::Entries { org: org.clone(), order: Order::Newest });
+        }
+        let mut counters = BTreeSet::new();
+        for key in self.records.keys() {
+            if let RecordKey::Counter(id) = key {
+                counters.insert((&id.org, &id.meter, id.scope == Scope::Org, id.period));
+            }
+        }
+        for (org, meter, of_org, period) in counters {
+            let (org, meter, window) = (org.clone(), meter.clone(), period.window);
+            scans.push(if of_org {
+                let (from, until) = (period.number.saturating_sub(3), period.number.saturating_add(3));
+                Scan::OrgCounters { org, meter, window, from, until }
+            } else {
+                Scan::UserCounters { org, meter, period }
+            });
+        }
+        scans
+    }
+
+    /// What a scan should give.
+    pub(super) fn rows(&self, scan: &Scan) -> Vec<Row> {
+        match scan {
+            Scan::Orgs => self.sorted(
+                |_, record| {
+                    if let Record::Org(org) = record { Some(Row::Org(org.as_ref().clone())) } else { None }
+                },
+                |row| if let Row::Org(org) = row { org.id.as_str().as_bytes().to_vec() } else { Vec::new() },
+            ),
+            Scan::Entries { org, order } => {
+                let mut entries = self.entries(org);
+                match order {
+                    Order::Oldest => entries.sort_by_key(|entry| entry.number),
+                    Order::Newest => entries.sort_by_key(|entry| Reverse(entry.number)),
+                }
+                entries.into_iter().map(Row::Entry).collect()
+            }
+            Scan::OrgCounters { org, meter, window, from, until } => self.counters(|row| {
+                let period = row.id.period;
+                let wanted = row.id.org == *org && row.id.meter == *meter && row.id.scope == Scope::Org;
+                wanted && period.window == *window && *from <= period.number && period.number < *until
+            }),
+            Scan::UserCounters { org, meter, period } => self.counters(|row| {
+                let wanted = row.id.org == *org && row.id.meter == *meter && row.id.scope != Scope::Org;
+                wanted && row.id.period == *period
+            }),
+            Scan::Notices => self.notices(),
+            Scan::ApiKeys => self.sorted(
+                |_, record| match record {
+                    Record::ApiKey(api_key) => Some(Row::ApiKey(api_key.as_ref().clone())),
+                    _ => None,
+                },
+                |row| {
+                    if let Row::ApiKey(api_key) = row { api_key.id.0.as_bytes().to_vec() } else { Vec::new() }
+                },
+            ),
+            Scan::Catalogs => self.sorted(
+                |_, record| match record {
+                    Record::Catalog(catalog) => Some(Row::Catalog(catalog.as_ref().clone())),
+                    _ => None,
+                },
+                |row| if let Row::Catalog(catalog) = row { catalog.version } else { 0 },
+            ),
+        }
+    }
+
+    fn sorted<K: Ord>(
+        &self,
+        row: impl Fn(&RecordKey, &Record) -> Option<Row>,
+        order: impl Fn(&Row) -> K,
+    ) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.records.iter().filter_map(|(key, record)| row(key, record)).collect();
+        rows.sort_by_key(order);
+        rows
+    }
+
+    /// By user, then period; the one or the other is the same for all rows of a scan.
+    fn counters(&self, wanted: impl Fn(&CounterRow) -> bool) -> Vec<Row> {
+        let row = |key: &RecordKey, record: &Record| match (key, record) {
+            (RecordKey::Counter(id), Record::Counter(counter)) => {
+                let row = CounterRow { id: id.clone(), counter: *counter };
+                wanted(&row).then_some(Row::Counter(row))
+            }
+            _ => None,
+        };
+        self.sorted(row, |row| match row {
+            Row::Counter(CounterRow { id, .. }) => match &id.scope {
+                Scope::Org => (Vec::new(), id.period.number),
+                Scope::User(user) => (user.as_str().as_bytes().to_vec(), id.period.number),
+            },
+            _ => (Vec::new(), 0),
+        })
+    }
+
+    fn notices(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for ((org, _), entry) in &self.entries {
+            for (index, notice) in (0..).zip(&entry.notices) {
+                let notice = notice.clone();
+                rows.push(NoticeRow { org: org.clone(), entry: entry.number, index, at: entry.at, notice });
+            }
+        }
+        rows.sort_by(|one, other| {
+            let key = |row: &NoticeRow| (row.at, row.org.as_str().as_bytes().to_vec(), row.entry, row.index);
+            key(one).cmp(&key(other))
+        });
+        rows.into_iter().map(Row::Notice).collect()
+    }
+}
+
+/// A change of an org decided on the records that `find` finds.
+pub(super) fn change_of(
+    org: &OrgId,
+    at: Timestamp,
+    lines: impl IntoIterator<Item = Line>,
+    find: impl Fn(&RecordKey) -> Option<Record>,
+) -> Change {
+    let mut records = Records::default();
+    let org_key = RecordKey::Org(org.clone());
+    records.put(org_key.clone(), find(&org_key));
+    let expected_version = records.org(org).map_or(0, |org| org.version);
+    let mut entries = Vec::new();
+    for (number, line) in (expected_version + 1..).zip(lines) {
+        let entry = Entry { number, at, catalog: 1, kind: line.kind, notices: line.notices };
+        for key in touched(org, &entry) {
+            if !records.holds(&key) {
+                let record = find(&key);
+                records.put(key, record);
+            }
+        }
+        apply(&mut records, org, &entry);
+        entries.push(EntryChange::Org(entry));
+    }
+    Change { partition: Partition::Org(org.clone()), expected_version, entries, records: changed(&records) }
+}
+
+/// In a fixed order: that of a hash map would not repeat.
+fn changed(records: &Records) -> Vec<(RecordKey, Record)> {
+    let changed: BTreeMap<_, _> =
+        records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
+    changed.into_iter().collect()
+}
