@@ -1,1 +1,50 @@
-fn main() {}
+//! `tollgate-bench`: measures Tollgate beside Redis and PostgreSQL, and beside itself as it fills.
+//!
+//! It writes no file that stays: its answer is Markdown on standard output, its progress goes to standard error, and all
+//! it needs lives in a temporary folder beside the build's output, on the same disk for every system.
+//! What is deliberately absent: any code that knows which system it is loading. `client.rs` is one closed loop that
+//! writes prebuilt bytes and reads whole answers; only `wire.rs` knows where an answer ends and whether it is a yes.
+//! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
+//! Start reading at `gate.rs` (the comparison) or `scale.rs` (a month of ten million usages), then `client.rs`.
+
+mod args;
+mod client;
+mod gate;
+mod load;
+mod machine;
+mod report;
+mod scale;
+mod servers;
+mod stats;
+mod targets;
+mod wire;
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// A benchmark either ends with its tables or with one sentence saying why not.
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tollgate-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let options = args::Options::parse(std::env::args().skip(1))?;
+    machine::raise_open_files()?;
+    let tables = match options.mode {
+        args::Mode::Gate => gate::run(&options)?,
+        args::Mode::Scale => scale::run(&options)?,
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(tables.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}

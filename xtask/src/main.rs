@@ -1,1 +1,51 @@
-fn main() {}
+//! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
+//!
+//! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
+//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `bench` measures.
+//! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
+//! installs what it can and says how to get the rest).
+
+mod bench;
+mod ci;
+mod openapi;
+mod process;
+mod test;
+mod tidy;
+mod tools;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// A step either works or ends with a sentence.
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  test [ARGS]            every test of the workspace; ARGS go to `cargo test`
+  ci                     format, lints, tidy, openapi, then the tests
+  tidy                   the rules of this repository that no lint knows
+  openapi [--check]      write openapi.json from the code, or compare it
+  bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
+                         measure; --write puts the tables into docs/benchmarks.md";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test", rest @ ..] => test::run(rest),
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
+        ["openapi"] => openapi::write(),
+        ["openapi", "--check"] => openapi::check(),
+        ["bench", rest @ ..] => bench::run(rest),
+        _ => Err(HELP.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

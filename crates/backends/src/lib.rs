@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The stores Tollgate keeps its ledgers in: a module and a cargo feature each, all behind one contract,
+//! [`tollgate_storage::Store`].
+//!
+//! - [`embedded`] (default): one machine, one process; a ledger of its own with tables folded from it.
+//!
+//! Deliberately absent: rules of metering (they are the domain's), choosing a store (the server's wiring does),
+//! HTTP, clocks.
+//!
+//! Start reading at [`embedded::EmbeddedStore`].
+
+#[cfg(feature = "embedded")]
+pub mod embedded;

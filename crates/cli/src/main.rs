@@ -1,1 +1,31 @@
-fn main() {}
+//! `tollgate`: the server, and the commands to work with it, in one binary.
+//!
+//! `serve` finds its settings ([`config`]), sets up the log ([`logging`]) and runs the server. The client commands
+//! ([`commands`]) speak the native API to a running server; the offline ones ([`offline`]) open a store's folder.
+//!
+//! Deliberately absent: rules, HTTP handlers, stores. No command but `serve` starts an async runtime.
+//!
+//! Start reading at [`args`], then [`config::resolve`].
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod failure;
+mod limits;
+mod logging;
+mod offline;
+mod output;
+mod serve;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match args::Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

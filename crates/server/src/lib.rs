@@ -27,3 +27,4 @@ mod stores;
 pub use openapi::openapi_json;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
 pub use settings::{Secret, Settings, StoreUrl, TlsFiles};
+pub use stores::embedded_options;

@@ -138,7 +138,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     }
     let api_keys = ApiKeys::new(settings.api_key.as_ref());
     learn_api_keys(store.as_ref(), &api_keys).await?;
-    let metrics = Metrics::new(engine.metrics(), |_| {});
+    let metrics = Metrics::new(engine.metrics(), |registry| store.register(registry));
     Ok(Arc::new(AppState { engine, api_keys, metrics, settings }))
 }
 

@@ -27,7 +27,7 @@ pub struct Settings {
     pub header_bytes_max: usize,
     /// Most connections at a time; further ones wait in the system's queue.
     pub connections_max: usize,
-    /// Most requests a second from one address; `None` is no limit.
+    /// Most requests a second from one address other than this machine; `None` is no limit.
     pub rate_per_address: Option<u32>,
     /// How long headers and body may take to arrive.
     pub request_timeout: Duration,
@@ -39,6 +39,8 @@ pub struct Settings {
     pub key_keep_days: u32,
     /// How many months counters are kept after their window.
     pub counter_keep_months: u32,
+    /// Size of the ledger's segment files, in bytes; 4 KiB to 2 GiB. Two of them are taken ahead.
+    pub segment_bytes: u64,
     /// Threads that serve connections; `None` is one per core.
     pub threads: Option<usize>,
 }
@@ -55,12 +57,13 @@ impl Default for Settings {
             body_bytes_max: 64 * 1024,
             header_bytes_max: 16 * 1024,
             connections_max: 12_000,
-            rate_per_address: None,
+            rate_per_address: Some(10_000),
             request_timeout: Duration::from_secs(15),
             shutdown_grace: Duration::from_secs(20),
             queue_requests_max: tollgate_engine::limits::QUEUE_REQUESTS_MAX,
             key_keep_days: 35,
             counter_keep_months: 24,
+            segment_bytes: 64 * 1024 * 1024,
             threads: None,
         }
     }

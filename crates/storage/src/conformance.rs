@@ -60,10 +60,18 @@ pub trait Subject: Sync {
 /// # Panics
 /// When a case fails, after the others have run; the message names the cases that failed.
 pub fn run<S: Subject>(subject: &S) {
+    run_where(subject, |_| true);
+}
+
+/// Runs the cases whose name is wanted and that fit the store.
+///
+/// # Panics
+/// As [`run`] does, and when there is no such case.
+pub fn run_where<S: Subject>(subject: &S, wanted: impl Fn(&str) -> bool) {
     let seed = seed();
     let mut failed = Vec::new();
     let mut passed = 0;
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| wanted(case.name)) {
         let harness = Harness::new(subject, seed);
         if case.needs == Needs::Durable && !harness.store().capabilities().durable {
             continue;
@@ -80,6 +88,7 @@ pub fn run<S: Subject>(subject: &S) {
         failed.len(),
         failed.join(", ")
     );
+    assert!(passed > 0, "no case that fits this store was wanted");
 }
 
 fn seed() -> u64 {

@@ -21,7 +21,7 @@ use tollgate_api::{Code, Problem};
 
 use crate::app::App;
 use crate::edge::rate::RateLimiter;
-use crate::edge::service::{RequestIds, answer};
+use crate::edge::service::{Heard, RequestIds, route};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::reply::Failure;
 
@@ -126,14 +126,17 @@ impl Edge {
     }
 
     async fn request(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
-        if let Some(rate) = &self.rate
-            && !rate.admits(address.ip(), Instant::now())
-        {
-            let detail =
-                format!("more than {} requests a second", self.app.settings.rate_per_address.unwrap_or(0));
-            return Failure::from(Problem::new(Code::RateLimited, detail)).into_response();
-        }
-        answer(&self.app, self.router.clone(), &self.ids, request).await
+        let heard = Heard::new(&self.ids, &request);
+        let admitted = self.rate.as_ref().is_none_or(|rate| rate.admits(address.ip(), Instant::now()));
+        let answer = async {
+            if admitted {
+                route(&self.app, self.router.clone(), request).await
+            } else {
+                Failure::from(Problem::new(Code::RateLimited, "too many requests a second from this address"))
+                    .into_response()
+            }
+        };
+        heard.observe(&self.app.metrics, answer).await
     }
 }
 

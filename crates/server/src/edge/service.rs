@@ -1,12 +1,15 @@
 //! Around every request: its id, its log line, its metrics; a panic becomes an answer.
 
+use std::any::Any;
 use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -15,6 +18,8 @@ use tower::ServiceExt;
 
 use crate::app::{App, route_of};
 use crate::limits::REQUEST_ID_CHARS_MAX;
+use crate::metrics::Metrics;
+use crate::native;
 use crate::reply::{Failure, ProblemCode};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,32 +58,59 @@ impl RequestIds {
     }
 }
 
-/// Answers one request.
-pub(crate) async fn answer(app: &App, router: Router, ids: &RequestIds, request: Request<Body>) -> Response {
-    let started = Instant::now();
-    let method = request.method().clone();
-    let route = route_of(request.uri().path());
-    let id = ids.id_of(request.headers());
-    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
-    let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(panic) => {
-            let text = panic_text(panic.as_ref());
-            tracing::error!(%method, route, request_id = id.to_str().unwrap_or_default(), panic = text, "a handler panicked");
-            let detail = "the server failed; the request id finds it in the log";
-            let mut problem = Problem::new(Code::Internal, detail);
-            problem.request_id = id.to_str().ok().map(str::to_owned);
-            Failure::from(problem).into_response()
+/// Answers one request by the routes; the gate is reached without a look through all of them.
+pub(crate) async fn route(app: &App, router: Router, request: Request<Body>) -> Response {
+    if request.method() == Method::POST && request.uri().path() == "/v1/usage" {
+        return native::usage::use_(State(Arc::clone(app)), request).await.into_response();
+    }
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// What is known of a request before it is answered.
+pub(crate) struct Heard {
+    started: Instant,
+    method: Method,
+    route: &'static str,
+    id: HeaderValue,
+}
+
+impl Heard {
+    pub(crate) fn new(ids: &RequestIds, request: &Request<Body>) -> Self {
+        Self {
+            started: Instant::now(),
+            method: request.method().clone(),
+            route: route_of(request.uri().path()),
+            id: ids.id_of(request.headers()),
         }
-    };
-    let code = response.extensions().get::<ProblemCode>().map_or("", |code| code.0.text());
-    let status = response.status().as_u16();
-    let elapsed = started.elapsed();
-    app.metrics.observe(route, status, elapsed);
-    log(&method, route, status, elapsed.as_micros(), &id, code);
-    response.headers_mut().insert(&REQUEST_ID, id);
-    response
+    }
+
+    /// Waits for the answer, counts it, logs it, and gives it the id of the request.
+    pub(crate) async fn observe(self, metrics: &Metrics, answer: impl Future<Output = Response>) -> Response {
+        let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(response) => response,
+            Err(panic) => self.panicked(panic.as_ref()),
+        };
+        let code = response.extensions().get::<ProblemCode>().map_or("", |code| code.0.text());
+        let status = response.status().as_u16();
+        let elapsed = self.started.elapsed();
+        metrics.observe(self.route, status, elapsed);
+        log(&self.method, self.route, status, elapsed.as_micros(), &self.id, code);
+        response.headers_mut().insert(&REQUEST_ID, self.id);
+        response
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Response {
+        let request_id = self.id.to_str().unwrap_or_default();
+        let (method, route) = (&self.method, self.route);
+        tracing::error!(%method, route, request_id, panic = panic_text(panic), "a handler panicked");
+        let mut problem =
+            Problem::new(Code::Internal, "the server failed; the request id finds it in the log");
+        problem.request_id = Some(request_id.to_owned());
+        Failure::from(problem).into_response()
+    }
 }
 
 fn log(method: &Method, route: &str, status: u16, micros: u128, id: &HeaderValue, code: &str) {
@@ -90,7 +122,39 @@ fn log(method: &Method, route: &str, status: u16, micros: u128, id: &HeaderValue
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use http_body_util::BodyExt;
+    use tollgate_engine::EngineMetrics;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_answer_with_the_id_and_the_next_request_is_answered() {
+        let metrics = Metrics::new(&EngineMetrics::default(), |_| {});
+        let ids = RequestIds::new();
+        let request = || {
+            let request = Request::builder().uri("/v1/orgs/acme").header("x-request-id", "mine");
+            request.body(Body::empty()).expect("a request")
+        };
+        let response = Heard::new(&ids, &request()).observe(&metrics, async { panic!("on purpose") }).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            response.headers().get("x-request-id").map(HeaderValue::as_bytes),
+            Some(b"mine".as_slice())
+        );
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let problem: Problem = serde_json::from_slice(&body).expect("a problem");
+        assert_eq!((problem.code, problem.request_id.as_deref()), (Code::Internal, Some("mine")));
+        let next = Heard::new(&ids, &request()).observe(&metrics, async { Response::default() }).await;
+        assert_eq!(next.status(), StatusCode::OK);
+        let text = metrics.encode(0).expect("metrics");
+        assert!(text.contains("route=\"/v1/orgs/{org}\",status=\"500\"} 1"), "{text}");
+    }
 }

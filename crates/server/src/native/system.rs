@@ -34,8 +34,8 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let reason =
-        app.engine.stopped().map(|_| "a write to the store failed; the server must be restarted".to_owned());
+    let failed = app.engine.stopped().is_some() || app.engine.store().stopped().is_some();
+    let reason = failed.then(|| "a write to the store failed; the server must be restarted".to_owned());
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let queue_depth = u64::try_from(app.engine.queue_depth()).unwrap_or(u64::MAX);
     json(status, &Ready { ready: reason.is_none(), reason, queue_depth })

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::response::Response;
-use http::HeaderMap;
 use tollgate_api::{
     CheckReply, CheckRequest, CheckStep, Code, Problem, PropertyValue, ReversalReply, ReversalRequest,
     UsageReply, UsageRequest,
 };
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
 use tollgate_domain::{
-    Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, Use,
+    Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, UsageKey, Use,
 };
 
 use crate::app::App;
@@ -37,14 +36,12 @@ const TIME_AHEAD_SECS: i64 = 300;
         (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn use_(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
-    Json(request): Json<UsageRequest>,
-) -> Result<Response, Failure> {
+pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+    let caller = app.api_keys.authenticate(request.headers())?;
+    let key = idempotency_key(request.headers());
+    let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
-    let (org, usage) = read_usage(request, &headers, app.engine.clock().now())?;
+    let (org, usage) = read_usage(request, key, app.engine.clock().now())?;
     let asked = usage.clone();
     match app.engine.submit(org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
@@ -71,10 +68,14 @@ pub(crate) async fn use_(
     }
 }
 
-fn read_usage(request: UsageRequest, headers: &HeaderMap, now: Timestamp) -> Result<(OrgId, Use), Failure> {
+fn read_usage(
+    request: UsageRequest,
+    header_key: Result<Option<UsageKey>, Failure>,
+    now: Timestamp,
+) -> Result<(OrgId, Use), Failure> {
     let key = match request.key {
         Some(key) => Some(key),
-        None => idempotency_key(headers)?,
+        None => header_key?,
     };
     let Some(key) = key else {
         let detail =

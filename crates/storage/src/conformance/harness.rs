@@ -1,5 +1,6 @@
 //! A store under test, with the calls the cases make.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use tollgate_domain::{Record, RecordKey};
@@ -72,6 +73,7 @@ impl<'a, S: Subject> Harness<'a, S> {
     /// All rows from where a page ended, page by page.
     pub(super) fn rows_after(&self, scan: &Scan, mut from: Option<Cursor>, limit: usize) -> Vec<Row> {
         let mut rows = Vec::new();
+        let mut taken = BTreeSet::new();
         loop {
             let page = self.page(scan, from.as_ref(), limit);
             assert!(
@@ -79,10 +81,12 @@ impl<'a, S: Subject> Harness<'a, S> {
                 "{scan:?}: a cursor was given and nothing is after it"
             );
             rows.extend(page.rows);
-            match page.next {
-                Some(next) => from = Some(next),
-                None => return rows,
-            }
+            let Some(next) = page.next else { return rows };
+            assert!(
+                taken.insert(next.0.clone()),
+                "{scan:?}: {next:?} was given twice, the pages go in a circle"
+            );
+            from = Some(next);
         }
     }
 

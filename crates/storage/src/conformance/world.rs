@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Entry, EntryKind, HouseEntry, HouseEntryKind, Notice, OrgId, Partition, Record, RecordKey, Records,
-    Scope, Timestamp, apply, apply_house, touched, touched_by_house,
+    CounterId, Entry, EntryKind, HouseEntry, HouseEntryKind, Notice, OrgId, Partition, Record, RecordKey,
+    Records, Scope, Timestamp, apply, apply_house, touched, touched_by_house,
 };
 
 use super::samples::moment;
@@ -131,21 +131,26 @@ impl World {
             scans.push(Scan::Entries { org: org.clone(), order: Order::Oldest });
             scans.push(Scan::Entries { org: org.clone(), order: Order::Newest });
         }
-        let mut counters = BTreeSet::new();
+        let (mut of_orgs, mut of_users) = (BTreeSet::new(), BTreeSet::new());
         for key in self.records.keys() {
-            if let RecordKey::Counter(id) = key {
-                counters.insert((&id.org, &id.meter, id.scope == Scope::Org, id.period));
+            match key {
+                RecordKey::Counter(id) if id.scope == Scope::Org => {
+                    of_orgs.insert((&id.org, &id.meter, id.period.window));
+                }
+                RecordKey::Counter(id) => {
+                    of_users.insert((&id.org, &id.meter, id.period));
+                }
+                _ => {}
             }
         }
-        for (org, meter, of_org, period) in counters {
-            let (org, meter, window) = (org.clone(), meter.clone(), period.window);
-            scans.push(if of_org {
-                let (from, until) = (period.number.saturating_sub(3), period.number.saturating_add(3));
-                Scan::OrgCounters { org, meter, window, from, until }
-            } else {
-                Scan::UserCounters { org, meter, period }
-            });
-        }
+        scans.extend(of_orgs.into_iter().map(|(org, meter, window)| {
+            let (org, meter) = (org.clone(), meter.clone());
+            Scan::OrgCounters { org, meter, window, from: i32::MIN, until: i32::MAX }
+        }));
+        scans.extend(of_users.into_iter().map(|(org, meter, period)| {
+            let (org, meter) = (org.clone(), meter.clone());
+            Scan::UserCounters { org, meter, period }
+        }));
         scans
     }
 
@@ -166,14 +171,14 @@ impl World {
                 }
                 entries.into_iter().map(Row::Entry).collect()
             }
-            Scan::OrgCounters { org, meter, window, from, until } => self.counters(|row| {
-                let period = row.id.period;
-                let wanted = row.id.org == *org && row.id.meter == *meter && row.id.scope == Scope::Org;
+            Scan::OrgCounters { org, meter, window, from, until } => self.counters(|id| {
+                let period = id.period;
+                let wanted = id.org == *org && id.meter == *meter && id.scope == Scope::Org;
                 wanted && period.window == *window && *from <= period.number && period.number < *until
             }),
-            Scan::UserCounters { org, meter, period } => self.counters(|row| {
-                let wanted = row.id.org == *org && row.id.meter == *meter && row.id.scope != Scope::Org;
-                wanted && row.id.period == *period
+            Scan::UserCounters { org, meter, period } => self.counters(|id| {
+                let wanted = id.org == *org && id.meter == *meter && id.scope != Scope::Org;
+                wanted && id.period == *period
             }),
             Scan::Notices => self.notices(),
             Scan::ApiKeys => self.sorted(
@@ -206,11 +211,10 @@ impl World {
     }
 
     /// By user, then period; the one or the other is the same for all rows of a scan.
-    fn counters(&self, wanted: impl Fn(&CounterRow) -> bool) -> Vec<Row> {
+    fn counters(&self, wanted: impl Fn(&CounterId) -> bool) -> Vec<Row> {
         let row = |key: &RecordKey, record: &Record| match (key, record) {
-            (RecordKey::Counter(id), Record::Counter(counter)) => {
-                let row = CounterRow { id: id.clone(), counter: *counter };
-                wanted(&row).then_some(Row::Counter(row))
+            (RecordKey::Counter(id), Record::Counter(counter)) if wanted(id) => {
+                Some(Row::Counter(CounterRow { id: id.clone(), counter: *counter }))
             }
             _ => None,
         };

@@ -1,7 +1,12 @@
-//! The reference store keeps the contract.
+//! The reference store keeps the contract, and the suite notices those that do not.
+#![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+mod kept;
 
 use std::future::Future;
+use std::panic::catch_unwind;
 
+use kept::{Fault, Kept};
 use tollgate_storage::conformance::{self, Subject};
 use tollgate_storage::{MemoryStore, StoreError};
 
@@ -26,4 +31,40 @@ impl Subject for Memory {
 #[test]
 fn the_memory_store_keeps_the_contract() {
     conformance::run(&Memory);
+}
+
+#[test]
+fn a_durable_store_keeps_the_contract() {
+    conformance::run_where(&Kept(Fault::Sound), |name| {
+        // The random history opens a store again and again: what a log in memory takes long for.
+        name.starts_with("durability::")
+    });
+}
+
+#[test]
+fn a_fault_is_noticed() {
+    for (fault, case) in [
+        (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
+        (Fault::SharesKeySpaces, "basics::every_kind_of_record_comes_back"),
+        (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
+        (Fault::CutsTime, "scans::notices_come_by_time"),
+        (Fault::TearsLoads, "concurrency::loads_never_see_half_a_change"),
+        (Fault::OverfillsPages, "scans::entries_come_from_either_end"),
+        (Fault::GoesOnAtTheEnd, "scans::orgs_come_by_id"),
+        (Fault::TakesAnyCursor, "scans::foreign_cursors_are_refused"),
+        (Fault::ForgetsCursors, "durability::cursors_outlive_the_process"),
+        (Fault::ReadsPastRanges, "scans::org_counters_come_by_period"),
+        (Fault::SortsByUtf16, "scans::orgs_come_by_id"),
+        (Fault::SortsByUtf16, "scans::user_counters_come_by_user"),
+        (Fault::StopsAtConflicts, "guards::conflicts_do_not_hold_up_the_others"),
+        (Fault::HidesConflicts, "guards::a_wrong_version_leaves_nothing"),
+        (Fault::HidesConflicts, "concurrency::one_of_many_writers_wins_each_version"),
+        (Fault::TakesTooMuch, "guards::full_batches_fit_and_larger_ones_are_refused_whole"),
+        (Fault::LosesLastCommit, "durability::a_crash_keeps_everything"),
+        (Fault::LosesTheHouse, "durability::closing_and_reopening_keeps_everything"),
+    ] {
+        conformance::run_where(&Kept(Fault::Sound), |name| name == case);
+        let outcome = catch_unwind(|| conformance::run_where(&Kept(fault), |name| name == case));
+        assert!(outcome.is_err(), "{case} does not notice a store that {fault:?}");
+    }
 }

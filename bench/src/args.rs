@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Result;
+use crate::servers::Kind;
+
+/// What `--help` prints.
+const HELP: &str = "\
+usage: tollgate-bench gate  [--rounds N] [--seconds S] [--warmup S] [--connections N] [--orgs N]
+                            [--systems tollgate,redis,postgres]
+       tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
+both:  [--server FILE] [--folder DIR] [--seed N]
+
+  --server FILE   the tollgate binary (default: target/release/tollgate)
+  --folder DIR    where the temporary folder is made; must be on a real disk (default: target)";
+
+/// Which tables to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Side by side with the peers.
+    Gate,
+    /// Many orgs, a full month, restarts.
+    Scale,
+}
+
+/// What was asked for on the command line.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) mode: Mode,
+    pub(crate) rounds: u32,
+    pub(crate) measure: Duration,
+    pub(crate) warmup: Duration,
+    pub(crate) connections: usize,
+    pub(crate) orgs: u32,
+    pub(crate) usages: u64,
+    /// Requests in flight on each connection.
+    pub(crate) depth: usize,
+    pub(crate) systems: Vec<Kind>,
+    pub(crate) server: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) seed: u64,
+}
+
+impl Options {
+    fn defaults(mode: Mode) -> Self {
+        let (connections, orgs) = match mode {
+            Mode::Gate => (64, 10_000),
+            Mode::Scale => (128, 1_000_000),
+        };
+        Self {
+            mode,
+            rounds: 3,
+            measure: Duration::from_secs(6),
+            warmup: Duration::from_secs(2),
+            connections,
+            orgs,
+            usages: 10_000_000,
+            depth: 1,
+            systems: vec![Kind::Tollgate, Kind::Redis, Kind::Postgres],
+            server: PathBuf::from("target/release/tollgate"),
+            folder: PathBuf::from("target"),
+            seed: fastrand::u64(..),
+        }
+    }
+
+    /// Reads the arguments after the program's name.
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
+        let mode = match args.next().as_deref() {
+            Some("gate") => Mode::Gate,
+            Some("scale") => Mode::Scale,
+            _ => return Err(HELP.into()),
+        };
+        let mut options = Self::defaults(mode);
+        while let Some(flag) = args.next() {
+            if flag == "--help" {
+                return Err(HELP.into());
+            }
+            let value = args.next().ok_or_else(|| format!("{flag} needs a value\n{HELP}"))?;
+            options.set(&flag, &value).map_err(|error| format!("{flag} {value}: {error}"))?;
+        }
+        if options.connections == 0 || options.depth == 0 || options.orgs == 0 || options.rounds == 0 {
+            return Err("connections, depth, orgs and rounds must be at least 1".into());
+        }
+        if options.orgs >= crate::load::ORGS_MAX {
+            return Err(format!("at most {} orgs", crate::load::ORGS_MAX - 1).into());
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+        match flag {
+            "--rounds" => self.rounds = value.parse()?,
+            "--seconds" => self.measure = Duration::try_from_secs_f64(value.parse()?)?,
+            "--warmup" => self.warmup = Duration::try_from_secs_f64(value.parse()?)?,
+            "--connections" => self.connections = value.parse()?,
+            "--orgs" => self.orgs = value.parse()?,
+            "--usages" => self.usages = value.parse()?,
+            "--depth" => self.depth = value.parse()?,
+            "--systems" => self.systems = value.split(',').map(Kind::parse).collect::<Result<_>>()?,
+            "--server" => self.server = value.into(),
+            "--folder" => self.folder = value.into(),
+            "--seed" => self.seed = value.parse()?,
+            _ => return Err(format!("no such option\n{HELP}").into()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_are_read_and_checked() {
+        let options = parse("gate --rounds 5 --seconds 0.5 --systems redis,postgres").unwrap();
+        assert_eq!((options.mode, options.rounds), (Mode::Gate, 5));
+        assert_eq!(options.measure, Duration::from_millis(500));
+        assert_eq!(options.systems, [Kind::Redis, Kind::Postgres]);
+        for bad in ["", "race", "gate --rounds", "gate --rounds x", "gate --orgs 0", "gate --systems mysql"] {
+            assert!(parse(bad).is_err(), "{bad} was taken");
+        }
+    }
+}

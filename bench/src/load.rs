@@ -1,0 +1,177 @@
+//! The requests: bytes built once, in which only the org, the user and the key are overwritten for each request.
+//!
+//! Every system gets the same stream: an org drawn evenly, one of ten users of it, a key never sent before.
+//! Keys look random (they are a counter scrambled one-to-one), as ids that callers make do: ascending keys would
+//! flatter a B-tree.
+
+use crate::Result;
+
+/// Orgs are numbered with seven digits.
+pub(crate) const ORGS_MAX: u32 = 10_000_000;
+/// Users of each org.
+const USERS: u8 = 10;
+/// More requests than one run can send: each run has this many keys to itself.
+const KEYS_A_RUN: u64 = 1 << 40;
+
+/// Stand for the org's number, the user's and the key in a template.
+pub(crate) const ORG: &str = "@@@@@@@";
+pub(crate) const USER: &str = "~";
+pub(crate) const KEY: &str = "^^^^^^^^^^^^^^^^";
+
+/// The id of an org, as every system knows it.
+pub(crate) fn org_id(org: u32) -> String {
+    format!("o{org:07}")
+}
+
+/// Request bytes with the places of the holes.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    bytes: Vec<u8>,
+    orgs: Vec<usize>,
+    users: Vec<usize>,
+    keys: Vec<usize>,
+}
+
+impl Template {
+    /// Finds the holes marked by [`ORG`], [`USER`] and [`KEY`].
+    pub(crate) fn new(bytes: Vec<u8>) -> Result<Self> {
+        let find = |marker: &str| -> Vec<usize> {
+            let found = bytes.windows(marker.len()).enumerate();
+            found.filter(|(_, window)| *window == marker.as_bytes()).map(|(at, _)| at).collect()
+        };
+        let (orgs, users, keys) = (find(ORG), find(USER), find(KEY));
+        if orgs.is_empty() || users.is_empty() || keys.is_empty() {
+            return Err("a request template lacks a hole".into());
+        }
+        Ok(Self { bytes, orgs, users, keys })
+    }
+
+    /// Appends the request for these values to `out`.
+    fn write(&mut self, out: &mut Vec<u8>, org: u32, user: u8, key: u64) {
+        let org = decimal::<7>(org);
+        let key = hexadecimal(key);
+        for at in &self.orgs {
+            overwrite(&mut self.bytes, *at, &org);
+        }
+        for at in &self.users {
+            overwrite(&mut self.bytes, *at, &[b'0' + user]);
+        }
+        for at in &self.keys {
+            overwrite(&mut self.bytes, *at, &key);
+        }
+        out.extend_from_slice(&self.bytes);
+    }
+}
+
+fn overwrite(bytes: &mut [u8], at: usize, with: &[u8]) {
+    if let Some(hole) = bytes.get_mut(at..at + with.len()) {
+        hole.copy_from_slice(with);
+    }
+}
+
+fn decimal<const N: usize>(mut number: u32) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+    digits
+}
+
+fn hexadecimal(number: u64) -> [u8; 16] {
+    let mut digits = [b'0'; 16];
+    for (digit, shift) in digits.iter_mut().zip((0..64).step_by(4).rev()) {
+        let nibble = u8::try_from((number >> shift) & 0xf).unwrap_or(0);
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    digits
+}
+
+/// Which orgs a run asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spread {
+    /// Orgs `0..n`, evenly.
+    Even(u32),
+    /// One org only.
+    Hot(u32),
+}
+
+/// Hands out runs of keys, so that no key is ever sent twice within one benchmark.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    next: u64,
+    seed: u64,
+}
+
+impl Keys {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { next: 0, seed }
+    }
+
+    /// A stream of so many usages, or without end.
+    pub(crate) fn stream(&mut self, template: &Template, spread: Spread, requests: Option<u64>) -> Stream {
+        let first = self.next;
+        self.next += KEYS_A_RUN;
+        let random = fastrand::Rng::with_seed(self.seed ^ first);
+        Stream { template: template.clone(), spread, random, key: first, left: requests.unwrap_or(u64::MAX) }
+    }
+}
+
+/// A stream of usage requests.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    template: Template,
+    spread: Spread,
+    random: fastrand::Rng,
+    key: u64,
+    left: u64,
+}
+
+impl Stream {
+    /// Appends the next request; false when there is none.
+    pub(crate) fn next_into(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        let org = match self.spread {
+            Spread::Even(orgs) => self.random.u32(0..orgs),
+            Spread::Hot(org) => org,
+        };
+        // An odd factor makes the product a permutation of all 64-bit numbers.
+        let key = self.key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.key += 1;
+        let user = self.random.u8(0..USERS);
+        self.template.write(out, org, user, key);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn holes_are_filled_and_keys_never_repeat() {
+        let template = Template::new(format!("{ORG} u{USER} {KEY} {ORG}").into_bytes()).unwrap();
+        let mut keys = Keys::new(7);
+        let mut seen = HashSet::new();
+        for spread in [Spread::Even(5), Spread::Hot(12_345)] {
+            let mut stream = keys.stream(&template, spread, Some(100));
+            let mut out = Vec::new();
+            while stream.next_into(&mut out) {
+                let line = String::from_utf8(std::mem::take(&mut out)).unwrap();
+                let parts: Vec<&str> = line.split(' ').collect();
+                assert_eq!(parts[0], parts[3]);
+                let org: u32 = parts[0].parse().unwrap();
+                assert!(matches!(spread, Spread::Even(_)) && org < 5 || org == 12_345, "{line}");
+                assert!(parts[1].len() == 2 && parts[2].len() == 16, "{line}");
+                assert!(seen.insert(parts[2].to_owned()), "{line} repeats a key");
+            }
+        }
+        assert_eq!(seen.len(), 200);
+        assert!(Template::new(b"nothing".to_vec()).is_err());
+    }
+}

@@ -1,0 +1,269 @@
+//! The systems under load, each its own fresh process with its own folder on the same disk.
+//!
+//! Fairness, for every system alike: one instance at a time runs, started fresh for each round on an empty folder, so that
+//! no one's background work falls into another's time; loopback TCP, no TLS, no credentials; durable before the answer;
+//! the same orgs with the same allowance, top-up and per-user limit, all too large to run out, so that every rule is
+//! evaluated and every answer is a yes.
+
+mod postgres;
+mod redis;
+mod tollgate;
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use crate::Result;
+use crate::args::Options;
+use crate::client::{Crew, Next, Pace};
+use crate::load::{Keys, Spread, Template};
+use crate::machine;
+use crate::stats::{Figures, Tally};
+use crate::wire::Wire;
+
+/// How long a server may take until it answers.
+const START_MAX: Duration = Duration::from_secs(60);
+/// How long a server may take to end after it was asked to.
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// A system that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Tollgate,
+    Redis,
+    Postgres,
+}
+
+impl Kind {
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        match name {
+            "tollgate" => Ok(Self::Tollgate),
+            "redis" => Ok(Self::Redis),
+            "postgres" => Ok(Self::Postgres),
+            _ => Err(format!("no such system: {name}").into()),
+        }
+    }
+
+    /// How the tables call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tollgate => "Tollgate",
+            Self::Redis => "Redis, Lua, `appendfsync always`",
+            Self::Postgres => "PostgreSQL, function, `synchronous_commit on`",
+        }
+    }
+
+    /// What is started, and its version.
+    pub(crate) fn version(self, options: &Options) -> Result<String> {
+        Ok(machine::version(&match self {
+            Self::Tollgate => options.server.clone(),
+            Self::Redis => PathBuf::from("redis-server"),
+            Self::Postgres => postgres::program("postgres")?,
+        }))
+    }
+
+    fn wire(self) -> Wire {
+        match self {
+            Self::Tollgate => Wire::HttpGate,
+            Self::Redis => Wire::RedisGate,
+            Self::Postgres => Wire::PostgresGate,
+        }
+    }
+}
+
+/// A running system with the orgs of the benchmark in it.
+#[derive(Debug)]
+pub(crate) struct System {
+    kind: Kind,
+    daemon: Daemon,
+    template: Template,
+}
+
+impl System {
+    /// Starts the system on an empty folder under `folder`, and makes orgs `0..orgs`.
+    pub(crate) fn start(kind: Kind, options: &Options, folder: &Path, orgs: u32) -> Result<Self> {
+        fs::create_dir(folder)?;
+        let (daemon, template) = match kind {
+            Kind::Tollgate => {
+                let daemon = tollgate::start(&options.server, folder)?;
+                tollgate::make_orgs(daemon.address, orgs, true)?;
+                (daemon, tollgate::template(tollgate::METER)?)
+            }
+            Kind::Redis => {
+                let daemon = redis::start(folder)?;
+                let template = redis::prepare(daemon.address, orgs)?;
+                (daemon, template)
+            }
+            Kind::Postgres => {
+                let mut daemon = postgres::start(folder)?;
+                // An immediate shutdown: its children end with it and its shared memory is given back.
+                daemon.last_word = Signal::QUIT;
+                postgres::prepare(daemon.address, orgs)?;
+                (daemon, postgres::template()?)
+            }
+        };
+        Ok(Self { kind, daemon, template })
+    }
+
+    /// Opens connections that a run can use.
+    pub(crate) fn connect(&self, connections: usize) -> Result<Crew> {
+        Crew::connect(self.daemon.address, self.kind.wire(), connections, |stream| match self.kind {
+            Kind::Postgres => postgres::greet(stream),
+            Kind::Tollgate | Kind::Redis => Ok(()),
+        })
+    }
+
+    /// One run, with the CPU it took on both sides.
+    pub(crate) fn run(
+        &self,
+        crew: &mut Crew,
+        keys: &mut Keys,
+        spread: Spread,
+        pace: Pace,
+    ) -> Result<(Tally, Figures)> {
+        let streams = crew.usages(keys, &self.template, spread, None)?;
+        measured(&self.daemon, crew, streams, pace)
+    }
+
+    /// What the system itself says an org has used.
+    pub(crate) fn used(&self, org: u32) -> Result<u64> {
+        match self.kind {
+            Kind::Tollgate => tollgate::used(self.daemon.address, org),
+            Kind::Redis => redis::used(self.daemon.address, org),
+            Kind::Postgres => postgres::used(self.daemon.address, org),
+        }
+    }
+}
+
+/// Runs the streams and measures the CPU of both sides meanwhile.
+pub(crate) fn measured(
+    daemon: &Daemon,
+    crew: &mut Crew,
+    streams: Vec<Next<'_>>,
+    pace: Pace,
+) -> Result<(Tally, Figures)> {
+    let (server_before, client_before) = (daemon.cpu()?, machine::own_cpu()?);
+    let tally = crew.run(streams, pace).map_err(|error| daemon.blame(&error.to_string()))?;
+    let server = daemon.cpu()?.saturating_sub(server_before);
+    let client = machine::own_cpu()?.saturating_sub(client_before);
+    let figures = Figures::new(&tally, server, client);
+    Ok((tally, figures))
+}
+
+pub(crate) use tollgate::{
+    METER, make_orgs, start as start_tollgate, template as tollgate_template, used as tollgate_used,
+};
+
+/// A server process that ends with this value, whatever happens.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    log: PathBuf,
+    /// What ends it when nobody waits for an orderly stop.
+    last_word: Signal,
+    pub(crate) address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts `command`, which listens on `address`, with its output in a file; `is_ready` is asked until it says yes.
+    pub(crate) fn start(
+        mut command: Command,
+        log: PathBuf,
+        address: SocketAddr,
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Self> {
+        let output = File::create(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{} does not start: {error}", command.get_program().display()))?;
+        let mut daemon = Self { child, log, last_word: Signal::KILL, address };
+        let deadline = Instant::now() + START_MAX;
+        while !is_ready(address) {
+            if let Some(status) = daemon.child.try_wait()? {
+                return Err(daemon.blame(&format!("the server ended at once: {status}")).into());
+            }
+            if Instant::now() > deadline {
+                return Err(daemon.blame("the server does not become ready").into());
+            }
+            breathe();
+        }
+        Ok(daemon)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time used so far by the server and its children.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        machine::cpu_of_tree(self.pid())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid =
+            i32::try_from(self.pid()).ok().and_then(Pid::from_raw).ok_or("the server has no process id")?;
+        rustix::process::kill_process(pid, signal)?;
+        Ok(())
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let deadline = Instant::now() + STOP_MAX;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err(self.blame("the server does not end on SIGTERM").into());
+            }
+            breathe();
+        }
+        Ok(())
+    }
+
+    /// Kills the server without warning.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The message, with the end of what the server wrote.
+    fn blame(&self, message: &str) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
+        format!("{message}\n{}", tail.join("\n"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // A child that was waited for has no process id to send a signal to: its number may be another's by now.
+        let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+        if !ended && (self.signal(self.last_word).is_err() || self.child.wait().is_err()) {
+            eprintln!("process {} may be left over", self.pid());
+        }
+    }
+}
+
+/// Waits a millisecond before a condition is asked again.
+fn breathe() {
+    std::thread::park_timeout(Duration::from_millis(1));
+}
+
+/// An address nobody listens on at the moment.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// A connection for one question and its answer.
+fn open(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

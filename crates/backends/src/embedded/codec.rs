@@ -1,0 +1,379 @@
+//! Bytes of the tables and of the ledger: row keys in the order of what they name, rows behind a version byte, lines.
+//!
+//! Ids end with a zero byte in row keys: they hold no control characters, so a shorter id sorts before a longer one
+//! that starts with it, as in the domain. Numbers are big-endian.
+
+use std::str;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{
+    CounterId, Entry, EntryKind, HouseEntry, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record, RecordKey,
+    Scope, Timestamp, UserId, Window,
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::segment::Location;
+
+/// Version of the rows this code writes, and the newest it reads.
+pub(crate) const ROW_VERSION: u8 = 1;
+
+const END: u8 = 0;
+const ORG_SCOPE: u8 = 1;
+const USER_SCOPE: u8 = 2;
+
+/// The tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Table {
+    Orgs,
+    Accounts,
+    Counters,
+    Keys,
+    Entries,
+    Notices,
+    House,
+}
+
+impl Table {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Orgs, Self::Accounts, Self::Counters, Self::Keys, Self::Entries, Self::Notices, Self::House];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Orgs => "orgs",
+            Self::Accounts => "accounts",
+            Self::Counters => "counters",
+            Self::Keys => "keys",
+            Self::Entries => "entries",
+            Self::Notices => "notices",
+            Self::House => "house",
+        }
+    }
+}
+
+/// A line of the ledger as it is written.
+#[derive(Debug, Serialize)]
+pub(crate) enum LineRef<'a> {
+    Org(&'a OrgId, &'a Entry),
+    House(&'a HouseEntry),
+}
+
+/// A line of the ledger as it is read.
+#[derive(Debug, Deserialize)]
+pub(crate) enum Line {
+    Org(OrgId, Entry),
+    House(HouseEntry),
+}
+
+impl Line {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        decode(bytes)
+    }
+}
+
+/// Decodes all of `bytes`, or nothing.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        _ => None,
+    }
+}
+
+/// A row: the version byte and the value.
+pub(crate) fn encode_row<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_extend(value, vec![ROW_VERSION])
+}
+
+/// The value of a row.
+pub(crate) fn decode_row<T: DeserializeOwned>(row: &[u8]) -> Option<T> {
+    match row.split_first() {
+        Some((&ROW_VERSION, value)) => decode(value),
+        _ => None,
+    }
+}
+
+fn push_id(bytes: &mut Vec<u8>, id: &str) {
+    bytes.extend_from_slice(id.as_bytes());
+    bytes.push(END);
+}
+
+/// A signed number whose bytes sort as it does.
+fn ordered(number: i32) -> [u8; 4] {
+    (number.cast_unsigned() ^ (1 << 31)).to_be_bytes()
+}
+
+const fn window_tag(window: Window) -> u8 {
+    match window {
+        Window::Minute => 1,
+        Window::Hour => 2,
+        Window::Day => 3,
+        Window::Month => 4,
+        Window::Lifetime => 5,
+    }
+}
+
+fn push_period(bytes: &mut Vec<u8>, period: Period) {
+    bytes.push(window_tag(period.window));
+    bytes.extend_from_slice(&ordered(period.number));
+}
+
+/// The start of all row keys of an org, except those of its record and its keys.
+pub(crate) fn org_prefix(org: &OrgId) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    push_id(&mut bytes, org.as_str());
+    bytes
+}
+
+fn meter_prefix(org: &OrgId, meter: &MeterId) -> Vec<u8> {
+    let mut bytes = org_prefix(org);
+    push_id(&mut bytes, meter.as_str());
+    bytes
+}
+
+/// The start of the row keys of an org's own counters of a meter in a window, or of one of them.
+pub(crate) fn org_counter_key(org: &OrgId, meter: &MeterId, period: Period) -> Vec<u8> {
+    let mut bytes = meter_prefix(org, meter);
+    bytes.push(ORG_SCOPE);
+    push_period(&mut bytes, period);
+    bytes
+}
+
+/// The start of the row keys of the counters of an org's users of a meter in a period.
+pub(crate) fn user_counter_prefix(org: &OrgId, meter: &MeterId, period: Period) -> Vec<u8> {
+    let mut bytes = meter_prefix(org, meter);
+    bytes.push(USER_SCOPE);
+    push_period(&mut bytes, period);
+    bytes
+}
+
+fn counter_key(id: &CounterId) -> Vec<u8> {
+    match &id.scope {
+        Scope::Org => org_counter_key(&id.org, &id.meter, id.period),
+        Scope::User(user) => {
+            let mut bytes = user_counter_prefix(&id.org, &id.meter, id.period);
+            bytes.extend_from_slice(user.as_str().as_bytes());
+            bytes
+        }
+    }
+}
+
+/// The period in the row key of an org's own counter: its last bytes.
+pub(crate) fn period_number_of(row_key: &[u8]) -> Option<i32> {
+    let number = u32::from_be_bytes(*row_key.last_chunk::<4>()?);
+    Some((number ^ (1 << 31)).cast_signed())
+}
+
+/// The user in the row key of a user's counter, behind its prefix.
+pub(crate) fn user_of(row_key: &[u8], prefix: &[u8]) -> Option<UserId> {
+    UserId::new(str::from_utf8(row_key.strip_prefix(prefix)?).ok()?).ok()
+}
+
+/// Window tag and number in the row key of any counter.
+fn counter_period(row_key: &[u8]) -> Option<(u8, i32)> {
+    let mut parts = row_key.splitn(3, |byte| *byte == END);
+    let (_org, _meter, rest) = (parts.next()?, parts.next()?, parts.next()?);
+    let (head, _) = rest.split_first_chunk::<6>()?;
+    let [_scope, window, number @ ..] = *head;
+    Some((window, (u32::from_be_bytes(number) ^ (1 << 31)).cast_signed()))
+}
+
+/// When the period of a counter is surely over in every zone, in seconds since 1970; `None`: never.
+pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
+    const DAY: i64 = 86_400;
+    let (window, number) = counter_period(row_key)?;
+    let next = i64::from(number) + 1;
+    match window {
+        1 => Some(next * 60),
+        2 => Some(next * 3_600),
+        3 => Some(next * DAY + DAY),
+        4 => Some((next - 1970 * 12) * 31 * DAY + DAY),
+        _ => None,
+    }
+}
+
+/// The row key of an org's entries from number `first` on.
+pub(crate) fn entries_key(org: &OrgId, first: u64) -> Vec<u8> {
+    let mut bytes = org_prefix(org);
+    bytes.extend_from_slice(&first.to_be_bytes());
+    bytes
+}
+
+/// The first number in the row key of entries.
+pub(crate) fn first_entry_of(row_key: &[u8]) -> Option<u64> {
+    row_key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The row key of a notice: by time, org, entry, place in it.
+pub(crate) fn notice_key(at: Timestamp, org: &OrgId, entry: u64, index: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.extend_from_slice(&(at.as_nanosecond().cast_unsigned() ^ (1 << 127)).to_be_bytes());
+    push_id(&mut bytes, org.as_str());
+    bytes.extend_from_slice(&entry.to_be_bytes());
+    bytes.extend_from_slice(&index.to_be_bytes());
+    bytes
+}
+
+/// What the row key of a notice names.
+pub(crate) fn notice_of(row_key: &[u8]) -> Option<(Timestamp, OrgId, u64, u32)> {
+    let (at, rest) = row_key.split_first_chunk::<16>()?;
+    let at = Timestamp::from_nanosecond((u128::from_be_bytes(*at) ^ (1 << 127)).cast_signed()).ok()?;
+    let (rest, index) = rest.split_last_chunk::<4>()?;
+    let (org, entry) = rest.split_last_chunk::<8>()?;
+    let (end, org) = org.split_last()?;
+    let org = OrgId::new(str::from_utf8(org).ok()?).ok()?;
+    (*end == END).then_some((at, org, u64::from_be_bytes(*entry), u32::from_be_bytes(*index)))
+}
+
+/// The row key of a version of the catalogue.
+pub(crate) fn catalog_key(version: u32) -> Vec<u8> {
+    [CATALOG_PREFIX, version.to_be_bytes().as_slice()].concat()
+}
+
+/// The row key of an API key.
+pub(crate) fn api_key_key(id: &str) -> Vec<u8> {
+    [API_KEY_PREFIX, id.as_bytes()].concat()
+}
+
+/// The start of the row keys of API keys.
+pub(crate) const API_KEY_PREFIX: &[u8] = b"k";
+/// The start of the row keys of versions of the catalogue.
+pub(crate) const CATALOG_PREFIX: &[u8] = b"c";
+const HOUSE_KEY: &[u8] = b"h";
+
+/// The row key of a usage's or top-up's key: 128 bits stand for org, space and key.
+///
+/// A hash keeps the largest table small and its rows of one size; the entry behind it holds the key itself and is
+/// compared when it is read.
+fn seen_key(id: &KeyId) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64);
+    bytes.push(match id.space {
+        KeySpace::Use => 1,
+        KeySpace::TopUp => 2,
+    });
+    push_id(&mut bytes, id.org.as_str());
+    bytes.extend_from_slice(id.key.as_str().as_bytes());
+    xxh3_128(&bytes).to_be_bytes().to_vec()
+}
+
+/// In which table a record is, and under which row key; `None` for entries, which are in the segments.
+pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
+    Some(match key {
+        RecordKey::Org(org) => (Table::Orgs, org.as_str().as_bytes().to_vec()),
+        RecordKey::Account(org, meter) => (Table::Accounts, meter_prefix(org, meter)),
+        RecordKey::Counter(id) => (Table::Counters, counter_key(id)),
+        RecordKey::Key(id) => (Table::Keys, seen_key(id)),
+        RecordKey::Entry(..) => return None,
+        RecordKey::House => (Table::House, HOUSE_KEY.to_vec()),
+        RecordKey::Catalog(version) => (Table::House, catalog_key(*version)),
+        RecordKey::ApiKey(id) => (Table::House, api_key_key(&id.0)),
+    })
+}
+
+/// The row of a record that is not a key.
+pub(crate) fn encode_record(record: &Record) -> Result<Vec<u8>, postcard::Error> {
+    match record {
+        Record::Org(org) => encode_row(org),
+        Record::Account(account) => encode_row(account),
+        Record::Counter(counter) => encode_row(counter),
+        Record::Key(key) => encode_row(key),
+        Record::Entry(entry) => encode_row(entry),
+        Record::House(house) => encode_row(house),
+        Record::Catalog(catalog) => encode_row(catalog),
+        Record::ApiKey(api_key) => encode_row(api_key),
+    }
+}
+
+/// The record in the row of a key that is not one of [`Table::Keys`].
+pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
+    Some(match key {
+        RecordKey::Org(_) => Record::Org(Arc::new(decode_row(row)?)),
+        RecordKey::Account(..) => Record::Account(Arc::new(decode_row(row)?)),
+        RecordKey::Counter(_) => Record::Counter(decode_row(row)?),
+        RecordKey::House => Record::House(decode_row(row)?),
+        RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode_row(row)?)),
+        RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode_row(row)?)),
+        RecordKey::Key(_) | RecordKey::Entry(..) => return None,
+    })
+}
+
+/// A row of [`Table::Keys`]: when the key was seen, and either the entry that says the rest, or the rest.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum KeyRow {
+    /// As the entry there says.
+    InEntry(Location),
+    /// Changed since.
+    Whole(KeyRecord),
+}
+
+const KEY_IN_ENTRY: u8 = 1;
+const KEY_WHOLE: u8 = 2;
+
+/// The row of a key: a tag, the seconds of its time, and the rest.
+pub(crate) fn encode_key_row(record: &KeyRecord, location: Option<Location>) -> Result<Vec<u8>, postcard::Error> {
+    let mut row = Vec::with_capacity(21);
+    let in_entry = location.filter(|_| record.reversed_by.is_none());
+    row.push(if in_entry.is_some() { KEY_IN_ENTRY } else { KEY_WHOLE });
+    row.extend_from_slice(&record.at.as_second().to_le_bytes());
+    let Some(location) = in_entry else {
+        return postcard::to_extend(record, row);
+    };
+    for number in [location.segment, location.offset, location.len] {
+        row.extend_from_slice(&number.to_le_bytes());
+    }
+    Ok(row)
+}
+
+/// What the row of a key says.
+pub(crate) fn decode_key_row(row: &[u8]) -> Option<KeyRow> {
+    let (tag, rest) = row.split_first()?;
+    let (_seconds, rest) = rest.split_first_chunk::<8>()?;
+    match *tag {
+        KEY_IN_ENTRY => {
+            let (segment, rest) = rest.split_first_chunk::<4>()?;
+            let (offset, rest) = rest.split_first_chunk::<4>()?;
+            let (len, []) = rest.split_first_chunk::<4>()? else { return None };
+            let [segment, offset, len] = [segment, offset, len].map(|bytes| u32::from_le_bytes(*bytes));
+            Some(KeyRow::InEntry(Location { segment, offset, len }))
+        }
+        KEY_WHOLE => decode(rest).map(KeyRow::Whole),
+        _ => None,
+    }
+}
+
+/// When the key of a row was seen, in seconds since 1970.
+pub(crate) fn key_row_secs(row: &[u8]) -> Option<i64> {
+    let (seconds, _) = row.get(1..)?.split_first_chunk::<8>()?;
+    Some(i64::from_le_bytes(*seconds))
+}
+
+/// What an entry made the key's record to be; `None` when the entry is not that key's.
+pub(crate) fn key_record_of(id: &KeyId, entry: &Entry) -> Option<KeyRecord> {
+    let (space, key, fingerprint, standing) = match &entry.kind {
+        EntryKind::Used(used) => (KeySpace::Use, &used.key, used.fingerprint, used.standing),
+        EntryKind::ToppedUp { key: Some(key), fingerprint, standing, .. } => {
+            (KeySpace::TopUp, key, *fingerprint, *standing)
+        }
+        _ => return None,
+    };
+    (space == id.space && *key == id.key).then_some(KeyRecord {
+        entry: entry.number,
+        fingerprint,
+        at: entry.at,
+        standing,
+        reversed_by: None,
+    })
+}
+
+/// A row of [`Table::Entries`]: the locations of entries with consecutive numbers.
+pub(crate) fn encode_locations(locations: &[Location]) -> Result<Vec<u8>, postcard::Error> {
+    let numbers: Vec<(u32, u32, u32)> =
+        locations.iter().map(|location| (location.segment, location.offset, location.len)).collect();
+    encode_row(&numbers)
+}
+
+/// The locations in a row of [`Table::Entries`].
+pub(crate) fn decode_locations(row: &[u8]) -> Option<Vec<Location>> {
+    let numbers: Vec<(u32, u32, u32)> = decode_row(row)?;
+    Some(numbers.into_iter().map(|(segment, offset, len)| Location { segment, offset, len }).collect())
+}

@@ -1,0 +1,474 @@
+//! A commit's way: check the versions, write one frame, make it durable, show it; later, fold it into the tables.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tollgate_domain::{Partition, Record, RecordKey};
+use tollgate_storage::{Batch, Change, Committed, EntryChange, StoreError, StoreErrorKind};
+
+use super::codec::LineRef;
+use super::error::{full, stopped, tables_error};
+use super::fold::{FoldError, fold};
+use super::frame::EntrySpot;
+use super::ledger::Ledger;
+use super::limits::{CHANGES_MAX, ENTRIES_MAX, FOLD_MILLIS, RETRY_MILLIS, SWEEP_SECS, WAIT_SECS};
+use super::metrics::Metrics;
+use super::options::{EmbeddedOptions, Work};
+use super::overlay::Overlay;
+use super::segment::{Location, Segments};
+use super::tables::{Folded, Keep, Tables, is_full};
+use super::walk::Position;
+
+/// Everything of an open store but its thread.
+pub(crate) struct Core {
+    pub(crate) path: PathBuf,
+    pub(crate) options: EmbeddedOptions,
+    pub(crate) ledger: Mutex<Ledger>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) state: RwLock<State>,
+    pub(crate) tables: Tables,
+    pub(crate) keep: Arc<Keep>,
+    pub(crate) cache: Cache<RecordKey, Record, ByBytes>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How far the tables are; held while folding.
+    pub(crate) folded: Mutex<Folded>,
+    control: Mutex<Control>,
+    wanted: Condvar,
+    done: Condvar,
+    /// Held as long as the store is open; another process cannot lock the file meanwhile.
+    pub(crate) _lock: std::fs::File,
+}
+
+/// What is not in the tables yet.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Taking commits.
+    pub(crate) active: Overlay,
+    /// Being folded.
+    pub(crate) frozen: Option<Arc<Overlay>>,
+    /// Counts the overlays frozen so far: a clean record read before may be older than the tables by now.
+    pub(crate) generation: u64,
+}
+
+/// What the folding thread is told and tells.
+#[derive(Debug, Default)]
+struct Control {
+    wanted: bool,
+    closing: bool,
+    /// Why the last fold failed.
+    failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    kind: StoreErrorKind,
+    text: String,
+}
+
+/// Weighs a clean record by the bytes it takes, roughly.
+#[derive(Clone, Debug)]
+pub(crate) struct ByBytes;
+
+impl Weighter<RecordKey, Record> for ByBytes {
+    fn weight(&self, _: &RecordKey, record: &Record) -> u64 {
+        match record {
+            Record::Org(org) => 500 + 150 * org.limits.iter().fold(0, |count, _| count + 1),
+            Record::Account(account) => {
+                let rows = account.days.iter().fold(0, |count, _| count + 1)
+                    + account.grants.iter().fold(0, |count, _| count + 4);
+                500 + 32 * rows
+            }
+            _ => 300,
+        }
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Core").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What opening found, from which a [`Core`] is made.
+pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
+    pub(crate) options: EmbeddedOptions,
+    pub(crate) ledger: Ledger,
+    pub(crate) tables: Tables,
+    pub(crate) keep: Arc<Keep>,
+    pub(crate) active: Overlay,
+    pub(crate) folded: Folded,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lock: std::fs::File,
+}
+
+impl Core {
+    pub(crate) fn new(opened: Opened) -> Self {
+        let segments = Arc::clone(opened.ledger.segments());
+        let state = State { active: opened.active, ..State::default() };
+        Self {
+            path: opened.path,
+            cache: Cache::with_weighter(CACHE_ITEMS_ESTIMATED, opened.options.cache_bytes, ByBytes),
+            options: opened.options,
+            ledger: Mutex::new(opened.ledger),
+            segments,
+            state: RwLock::new(state),
+            tables: opened.tables,
+            keep: opened.keep,
+            metrics: opened.metrics,
+            folded: Mutex::new(opened.folded),
+            control: Mutex::default(),
+            wanted: Condvar::new(),
+            done: Condvar::new(),
+            _lock: opened.lock,
+        }
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits changes; see [`tollgate_storage::Store::commit`].
+    pub(crate) fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
+        let started = Instant::now();
+        check_batch(&batch)?;
+        let mut ledger = self.ledger();
+        if let Some(why) = ledger.stopped() {
+            return Err(stopped(why));
+        }
+        self.wait_for_room()?;
+        let mut answers = Vec::with_capacity(batch.changes.len());
+        let mut made = Vec::with_capacity(batch.changes.len());
+        for change in batch.changes {
+            let current = self.version(&change.partition)? == change.expected_version;
+            answers.push(if current { Committed::Done } else { Committed::Conflict });
+            made.extend(current.then_some(change));
+        }
+        if made.is_empty() {
+            return Ok(answers);
+        }
+        let spots = encode(&mut ledger, &made)?;
+        let position = ledger.append()?;
+        let records = self.show(made, &spots, position);
+        drop(ledger);
+        self.metrics.commits.add(1);
+        self.metrics.entries.add(count(spots.len()));
+        self.metrics.commit_seconds.record(started.elapsed());
+        if records >= self.options.overlay_records_max {
+            self.want_fold();
+        }
+        Ok(answers)
+    }
+
+    fn version(&self, partition: &Partition) -> Result<u64, StoreError> {
+        let key = match partition {
+            Partition::Org(org) => RecordKey::Org(org.clone()),
+            Partition::House => RecordKey::House,
+        };
+        let found = self.load(std::slice::from_ref(&key))?.pop().flatten();
+        Ok(found.as_ref().map_or(0, version_of))
+    }
+
+    /// Shows what is durable to readers; says how many records wait to be folded.
+    fn show(&self, made: Vec<Change>, spots: &[EntrySpot], position: Position) -> usize {
+        let mut spots = spots.iter();
+        let mut state = self.state_mut();
+        let active = &mut state.active;
+        for change in made {
+            for (entry, spot) in change.entries.iter().zip(spots.by_ref()) {
+                let location = Location {
+                    segment: position.segment,
+                    offset: position.offset + spot.offset,
+                    len: spot.len,
+                };
+                let at = match entry {
+                    EntryChange::Org(entry) => {
+                        let part = active.part_mut(&change.partition);
+                        part.add_entry(entry.number, location);
+                        part.add_notices(entry);
+                        entry.at
+                    }
+                    EntryChange::House(entry) => entry.at,
+                };
+                active.see_time(at);
+            }
+            active.put(&change.partition, change.records);
+        }
+        active.position = position;
+        let waiting = active.records;
+        self.show_lag(&state);
+        waiting
+    }
+
+    fn show_lag(&self, state: &State) {
+        let (records, entries) =
+            state.frozen.as_ref().map_or((0, 0), |frozen| (frozen.records, frozen.entries));
+        self.metrics.overlay_records.set(count(state.active.records + records));
+        self.metrics.fold_lag_entries.set(state.active.entries + entries);
+    }
+
+    /// Holds a commit up while memory is full of what is not folded; refuses it when folding fails or takes too long.
+    fn wait_for_room(&self) -> Result<(), StoreError> {
+        let most = self.options.overlay_records_max.saturating_mul(2);
+        let deadline = Instant::now() + Duration::from_secs(WAIT_SECS);
+        loop {
+            if self.state().active.records < most {
+                return Ok(());
+            }
+            if self.options.work == Work::Inline {
+                return self.fold_all();
+            }
+            let mut control = self.control();
+            control.wanted = true;
+            self.wanted.notify_all();
+            if let Some(failure) = &control.failure {
+                return Err(StoreError::new(failure.kind, failure.text.clone()));
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(full(&self.path, "folding into the tables does not keep up"));
+            }
+            let pause = (deadline - now).min(Duration::from_millis(RETRY_MILLIS));
+            drop(self.done.wait_timeout(control, pause));
+        }
+    }
+
+    fn want_fold(&self) {
+        if self.options.work == Work::Inline {
+            // A failure is kept, and refuses commits when memory is full.
+            drop(self.fold_all());
+            return;
+        }
+        self.control().wanted = true;
+        self.wanted.notify_all();
+    }
+
+    /// The folding thread: woken when there is much, and every [`FOLD_MILLIS`].
+    pub(crate) fn fold_until_closed(&self) {
+        loop {
+            let control = self.control();
+            let pause = Duration::from_millis(FOLD_MILLIS);
+            let waited = self.wanted.wait_timeout_while(control, pause, |control| !control.wanted && !control.closing);
+            let (mut control, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if control.closing {
+                return;
+            }
+            control.wanted = false;
+            let failed_before = control.failure.is_some();
+            drop(control);
+            let folded = self.fold_all();
+            if folded.is_err() && failed_before {
+                // Commits wake this thread; it pauses all the same, so that a full disk is not tried in a tight loop.
+                let control = self.control();
+                let pause = Duration::from_millis(RETRY_MILLIS);
+                drop(self.wanted.wait_timeout_while(control, pause, |control| !control.closing));
+            }
+        }
+    }
+
+    /// Folds everything committed before the call.
+    pub(crate) fn fold_all(&self) -> Result<(), StoreError> {
+        let mut folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        // An overlay left by a failed fold goes first.
+        while self.fold_one(&mut folded)? {}
+        drop(folded);
+        Ok(())
+    }
+
+    /// Folds the frozen overlay, or freezes and folds the active one; says whether there was one.
+    fn fold_one(&self, folded: &mut Folded) -> Result<bool, StoreError> {
+        let Some(frozen) = self.freeze() else { return Ok(false) };
+        let started = Instant::now();
+        let mut next = Folded { position: frozen.position, ..*folded };
+        next.latest_secs = next.latest_secs.max(frozen.latest_secs);
+        let sweep = next.latest_secs.saturating_sub(next.swept_secs) > SWEEP_SECS;
+        if sweep {
+            next.swept_secs = next.latest_secs;
+        }
+        if let Err(error) = fold(&self.tables, &frozen, &next) {
+            return Err(self.fold_failed(error));
+        }
+        self.keep.see(next.latest_secs);
+        self.warm(&frozen);
+        let mut state = self.state_mut();
+        state.frozen = None;
+        self.show_lag(&state);
+        drop(state);
+        let swept_before = folded.swept_secs;
+        *folded = next;
+        self.metrics.fold_seconds.record(started.elapsed());
+        self.metrics.tables_bytes.set(self.tables.bytes());
+        self.control().failure = None;
+        self.done.notify_all();
+        if sweep && swept_before != 0 {
+            self.sweep_aside();
+        }
+        Ok(true)
+    }
+
+    fn freeze(&self) -> Option<Arc<Overlay>> {
+        let mut state = self.state_mut();
+        if let Some(frozen) = &state.frozen {
+            return Some(Arc::clone(frozen));
+        }
+        if state.active.is_empty() {
+            return None;
+        }
+        let frozen = Arc::new(std::mem::take(&mut state.active));
+        state.frozen = Some(Arc::clone(&frozen));
+        state.generation += 1;
+        Some(frozen)
+    }
+
+    /// Keeps hot records at hand; the frozen overlay still hides them, so no reader sees one too early.
+    fn warm(&self, frozen: &Overlay) {
+        for (key, record) in frozen.orgs.values().flat_map(|part| &part.records) {
+            if is_cached(key) {
+                self.cache.insert(key.clone(), record.clone());
+            }
+        }
+    }
+
+    fn fold_failed(&self, error: FoldError) -> StoreError {
+        self.metrics.fold_failures.add(1);
+        let error = match error {
+            FoldError::Encode(error) => error,
+            FoldError::Tables(error) if is_full(&error) => full(&self.path, error),
+            FoldError::Tables(fjall::Error::Poisoned) => {
+                stopped("the tables failed to write; after a restart they are brought up to date from the ledger")
+            }
+            FoldError::Tables(error) => tables_error("fold into", error),
+        };
+        tracing::error!(%error, "fold failed");
+        let kind = if error.kind() == StoreErrorKind::Full { StoreErrorKind::Full } else { StoreErrorKind::Stopped };
+        self.control().failure = Some(Failure { kind, text: error.to_string() });
+        self.done.notify_all();
+        error
+    }
+
+    /// Sweeps without holding up folds: expired rows hurt nobody meanwhile.
+    fn sweep_aside(&self) {
+        let tables = self.tables.clone();
+        let sweep = move || {
+            if let Err(error) = tables.sweep() {
+                tracing::warn!(%error, "expired rows stay for another week");
+            }
+        };
+        if self.options.work == Work::Inline {
+            sweep();
+        } else {
+            drop(std::thread::Builder::new().name("tollgate-sweep".into()).spawn(sweep));
+        }
+    }
+
+    /// Takes no commits any more and lets the folding thread end.
+    pub(crate) fn stop(&self, why: &str) {
+        self.ledger().stop(why);
+        self.control().closing = true;
+        self.wanted.notify_all();
+    }
+
+    /// Why commits are refused for good, if they are.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        if let Some(why) = self.ledger().stopped() {
+            return Some(why.to_owned());
+        }
+        let control = self.control();
+        control
+            .failure
+            .as_ref()
+            .filter(|failure| failure.kind == StoreErrorKind::Stopped)
+            .map(|failure| failure.text.clone())
+    }
+}
+
+/// Records expected in the cache at first; it grows as need be.
+const CACHE_ITEMS_ESTIMATED: usize = 1_000;
+
+/// Whether a clean record is worth keeping at hand: those that every usage of an org asks for.
+pub(crate) const fn is_cached(key: &RecordKey) -> bool {
+    matches!(key, RecordKey::Org(_) | RecordKey::Account(..) | RecordKey::Counter(_))
+}
+
+pub(crate) fn version_of(record: &Record) -> u64 {
+    match record {
+        Record::Org(org) => org.version,
+        Record::House(house) => house.version,
+        _ => 0,
+    }
+}
+
+fn count(number: usize) -> u64 {
+    super::io::to_u64(number)
+}
+
+fn encode(ledger: &mut Ledger, made: &[Change]) -> Result<Vec<EntrySpot>, StoreError> {
+    let builder = ledger.begin()?;
+    let mut spots = Vec::with_capacity(made.len());
+    for change in made {
+        for entry in &change.entries {
+            let line = match (entry, &change.partition) {
+                (EntryChange::Org(entry), Partition::Org(org)) => LineRef::Org(org, entry),
+                (EntryChange::House(entry), Partition::House) => LineRef::House(entry),
+                _ => return Err(StoreError::new(StoreErrorKind::Format, "an entry of another kind of ledger")),
+            };
+            let spot = builder.push(|buffer| {
+                *buffer = postcard::to_extend(&line, std::mem::take(buffer))?;
+                Ok::<(), postcard::Error>(())
+            });
+            spots.push(spot.map_err(|error| {
+                StoreError::new(StoreErrorKind::TooLarge, "an entry cannot be encoded").caused_by(error)
+            })?);
+        }
+    }
+    Ok(spots)
+}
+
+/// What is larger than declared is refused; what must be true of a batch, whoever commits it, is asserted.
+fn check_batch(batch: &Batch) -> Result<(), StoreError> {
+    let entries: usize = batch.changes.iter().map(|change| change.entries.len()).sum();
+    if batch.changes.len() > CHANGES_MAX || entries > ENTRIES_MAX {
+        let text = format!(
+            "{} changes with {entries} entries are more than the {CHANGES_MAX} and {ENTRIES_MAX} of one batch",
+            batch.changes.len()
+        );
+        return Err(StoreError::new(StoreErrorKind::TooLarge, text));
+    }
+    if batch.changes.len() > 1 {
+        let partitions: HashSet<&Partition> = batch.changes.iter().map(|change| &change.partition).collect();
+        assert_eq!(partitions.len(), batch.changes.len(), "a batch has at most one change of a partition");
+    }
+    for change in &batch.changes {
+        let mut version = change.expected_version;
+        for entry in &change.entries {
+            version += 1;
+            let number = match entry {
+                EntryChange::Org(entry) => entry.number,
+                EntryChange::House(entry) => entry.number,
+            };
+            assert_eq!(number, version, "the entries of a change are numbered from its version on without gaps");
+        }
+        assert!(version > change.expected_version, "a change has an entry");
+        let versioned = change.records.iter().any(|(_, record)| {
+            matches!(record, Record::Org(_) | Record::House(_)) && version_of(record) == version
+        });
+        assert!(versioned, "a change holds the record with its version, the number of its latest entry");
+    }
+    Ok(())
+}

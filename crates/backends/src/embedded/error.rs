@@ -1,0 +1,45 @@
+//! The failures of this store, as the contract names them: each says the file and, where there is one, the offset.
+
+use std::io;
+use std::path::Path;
+
+use tollgate_storage::{StoreError, StoreErrorKind};
+
+/// Reading or writing `path` failed.
+pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Io, format!("cannot {action} {}", path.display())).caused_by(source)
+}
+
+/// What `path` holds at `offset` is not what was written.
+pub(crate) fn corrupt(path: &Path, offset: u64, what: impl std::fmt::Display) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, format!("{} is damaged at byte {offset}: {what}", path.display()))
+}
+
+/// There is no room; nothing was written.
+pub(crate) fn full(path: &Path, source: impl std::fmt::Display) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Full,
+        format!("no room in {}: {source}; nothing was changed, service goes on when there is", path.display()),
+    )
+}
+
+/// An earlier failure stopped the store.
+pub(crate) fn stopped(why: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Stopped, format!("the store has stopped and must be reopened: {why}"))
+}
+
+/// The tables failed.
+pub(crate) fn tables_error(action: &str, source: fjall::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Io, format!("cannot {action} the tables")).caused_by(source)
+}
+
+/// A row of the tables is not what was written.
+pub(crate) fn bad_row(table: &str, key: &[u8]) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!(
+            "the row {:?} of table {table} is damaged; make the tables anew with `tollgate rebuild`",
+            String::from_utf8_lossy(key)
+        ),
+    )
+}

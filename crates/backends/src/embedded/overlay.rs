@@ -1,0 +1,99 @@
+//! Records that are durable in the ledger and not yet in the tables.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use tollgate_domain::{Entry, Notice, OrgId, Partition, Record, RecordKey, Timestamp};
+
+use super::segment::Location;
+use super::walk::Position;
+
+/// What is not folded of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct PartOverlay {
+    /// The records as they are.
+    pub(crate) records: HashMap<RecordKey, Record, RandomState>,
+    /// The number of the first of `entries`.
+    pub(crate) first_entry: u64,
+    /// Where the entries lie, by number, without gaps.
+    pub(crate) entries: Vec<Location>,
+    /// The notices of those entries: time, number of the entry, place in it.
+    pub(crate) notices: Vec<(Timestamp, u64, u32, Notice)>,
+}
+
+/// What is not folded.
+#[derive(Debug, Default)]
+pub(crate) struct Overlay {
+    pub(crate) orgs: HashMap<OrgId, PartOverlay, RandomState>,
+    pub(crate) house: PartOverlay,
+    /// Records in all partitions.
+    pub(crate) records: usize,
+    /// Entries in all partitions.
+    pub(crate) entries: u64,
+    /// The newest frame in here.
+    pub(crate) position: Position,
+    /// The latest time of an entry in here, in seconds since 1970.
+    pub(crate) latest_secs: i64,
+}
+
+impl PartOverlay {
+    /// Where an entry lies.
+    pub(crate) fn location(&self, number: u64) -> Option<Location> {
+        let index = usize::try_from(number.checked_sub(self.first_entry)?).ok()?;
+        self.entries.get(index).copied()
+    }
+
+    /// Adds an entry; entries come in the order of their numbers.
+    pub(crate) fn add_entry(&mut self, number: u64, location: Location) {
+        if self.entries.is_empty() {
+            self.first_entry = number;
+        }
+        self.entries.push(location);
+    }
+
+    /// Adds the notices of an entry.
+    pub(crate) fn add_notices(&mut self, entry: &Entry) {
+        let notices = (0..).zip(&entry.notices);
+        self.notices.extend(notices.map(|(index, notice)| (entry.at, entry.number, index, notice.clone())));
+    }
+}
+
+impl Overlay {
+    /// What is here of a partition, if anything.
+    pub(crate) fn part(&self, org: Option<&OrgId>) -> Option<&PartOverlay> {
+        org.map_or(Some(&self.house), |org| self.orgs.get(org))
+    }
+
+    /// What is here of a partition, to change it.
+    pub(crate) fn part_mut(&mut self, partition: &Partition) -> &mut PartOverlay {
+        match partition {
+            Partition::House => &mut self.house,
+            Partition::Org(org) => self.orgs.entry(org.clone()).or_default(),
+        }
+    }
+
+    /// A record, if it is here.
+    pub(crate) fn get(&self, key: &RecordKey) -> Option<&Record> {
+        self.part(key.org())?.records.get(key)
+    }
+
+    /// Remembers records as they are now.
+    pub(crate) fn put(&mut self, partition: &Partition, records: impl IntoIterator<Item = (RecordKey, Record)>) {
+        let part = self.part_mut(partition);
+        let before = part.records.len();
+        part.records.extend(records);
+        let added = part.records.len() - before;
+        self.records += added;
+    }
+
+    /// Remembers when an entry was decided.
+    pub(crate) fn see_time(&mut self, at: Timestamp) {
+        self.latest_secs = self.latest_secs.max(at.as_second());
+        self.entries += 1;
+    }
+
+    /// Whether there is nothing to fold.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+}

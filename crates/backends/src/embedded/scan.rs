@@ -1,0 +1,309 @@
+//! Scans: rows of the tables in order, with what is not folded yet laid over them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
+
+use tollgate_domain::{CounterId, OrgId, Period, Record, RecordKey, Scope};
+use tollgate_storage::{CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::codec::{
+    API_KEY_PREFIX, CATALOG_PREFIX, Table, decode_row, notice_key, notice_of, org_counter_key, period_number_of,
+    row_key, user_counter_prefix, user_of,
+};
+use super::core::{Core, State};
+use super::error::bad_row;
+use super::io::to_u64;
+use super::overlay::{Overlay, PartOverlay};
+use super::read::{read_entry, stored_locations, stored_record};
+
+/// The rows of one table that a scan reads.
+struct Span {
+    table: Table,
+    from: Bound<Vec<u8>>,
+    until: Bound<Vec<u8>>,
+}
+
+impl Core {
+    /// Reads rows in order; see [`tollgate_storage::Store::scan`].
+    pub(crate) fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        assert!(limit > 0, "a page has room for a row");
+        let after = from.map(|cursor| key_in(scan, cursor)).transpose()?;
+        if let Scan::Entries { org, order } = scan {
+            return self.scan_entries(scan, org, *order, after, limit);
+        }
+        let Some(span) = span_of(scan, after)? else { return Ok(Page { rows: Vec::new(), next: None }) };
+        let state = self.state();
+        let mut fresh = fresh_rows(&state, scan, &span, limit.saturating_add(1));
+        let view = self.tables.view();
+        drop(state);
+        let mut rows: Vec<(Vec<u8>, Row)> = Vec::new();
+        for stored in view.range(span.table, span.from, span.until) {
+            let (key, row) = stored?;
+            while rows.len() <= limit
+                && let Some(first) = fresh.first_entry()
+                && *first.key() < key
+            {
+                rows.push(first.remove_entry());
+            }
+            if rows.len() > limit {
+                break;
+            }
+            let row = match fresh.remove(&key) {
+                Some(row) => row,
+                None => decode(scan, &key, &row).ok_or_else(|| bad_row(span.table.name(), &key))?,
+            };
+            rows.push((key, row));
+        }
+        let room = limit.saturating_add(1).saturating_sub(rows.len());
+        rows.extend(fresh.into_iter().take(room));
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(key, _)| cursor_at(scan, key));
+        Ok(Page { rows: rows.into_iter().map(|(_, row)| row).collect(), next })
+    }
+
+    fn scan_entries(
+        &self,
+        scan: &Scan,
+        org: &OrgId,
+        order: Order,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let after = match after {
+            Some(key) => Some(u64::from_be_bytes(key.try_into().map_err(|_| bad_cursor(scan))?)),
+            None => None,
+        };
+        let key = RecordKey::Org(org.clone());
+        let state = self.state();
+        let fresh = state.record(&key).cloned();
+        let span = |last: u64| entry_span(order, after, last, to_u64(limit));
+        // Where the entries lie that are not folded; they are the newest.
+        let known: BTreeMap<u64, _> = match &fresh {
+            Some(Record::Org(record)) => {
+                let (from, to) = span(record.version);
+                let parts = [Some(&state.active), state.frozen.as_deref()];
+                let parts = parts.into_iter().flatten().filter_map(|overlay| overlay.orgs.get(org));
+                parts
+                    .flat_map(|part| (part.first_entry..).zip(&part.entries))
+                    .filter(|(number, _)| (from..=to).contains(number))
+                    .map(|(number, location)| (number, *location))
+                    .collect()
+            }
+            _ => BTreeMap::new(),
+        };
+        let view = self.tables.view();
+        drop(state);
+        let record = match fresh {
+            Some(record) => Some(record),
+            None => stored_record(&view, &self.segments, &key)?,
+        };
+        let Some(Record::Org(record)) = record else { return Ok(Page { rows: Vec::new(), next: None }) };
+        let (from, to) = span(record.version);
+        let mut located = known;
+        let stored_to = located.first_key_value().map_or(to, |(first, _)| first.saturating_sub(1).min(to));
+        if from <= stored_to {
+            located.extend(stored_locations(&view, org, from, stored_to)?);
+        }
+        let read = |(number, location)| read_entry(&self.segments, org, number, location).map(Row::Entry);
+        let expected = (to + 1).saturating_sub(from);
+        if to_u64(located.len()) != expected {
+            let what = format!("the tables do not know all of the entries {from} to {to} of {org}");
+            return Err(StoreError::new(StoreErrorKind::Corrupt, format!("{what}; make them anew with `tollgate rebuild`")));
+        }
+        let (last, rows) = match order {
+            Order::Oldest => (to, located.into_iter().map(read).collect::<Result<Vec<_>, _>>()?),
+            Order::Newest => (from, located.into_iter().rev().map(read).collect::<Result<Vec<_>, _>>()?),
+        };
+        let more = match order {
+            Order::Oldest => to < record.version,
+            Order::Newest => from > 1,
+        };
+        let next = (more && !rows.is_empty()).then(|| cursor_at(scan, &last.to_be_bytes()));
+        Ok(Page { rows, next })
+    }
+}
+
+/// The numbers of a page of entries, lowest and highest; none when the first is above the second.
+fn entry_span(order: Order, after: Option<u64>, newest: u64, limit: u64) -> (u64, u64) {
+    match order {
+        Order::Oldest => {
+            let from = after.map_or(1, |number| number.saturating_add(1));
+            (from, from.saturating_add(limit - 1).min(newest))
+        }
+        Order::Newest => {
+            let to = after.map_or(newest, |number| number.saturating_sub(1).min(newest));
+            ((to.saturating_add(1)).saturating_sub(limit).max(1), to)
+        }
+    }
+}
+
+fn bad_cursor(scan: &Scan) -> StoreError {
+    StoreError::new(StoreErrorKind::BadCursor, format!("the cursor was not given by the scan {scan:?}"))
+}
+
+/// A cursor holds which scan it belongs to and the row key it stopped at.
+fn cursor_at(scan: &Scan, key: &[u8]) -> Cursor {
+    Cursor([scan_id(scan).as_slice(), key].concat())
+}
+
+fn scan_id(scan: &Scan) -> [u8; 8] {
+    xxh3_64(format!("{scan:?}").as_bytes()).to_be_bytes()
+}
+
+fn key_in<'a>(scan: &Scan, cursor: &'a Cursor) -> Result<&'a [u8], StoreError> {
+    cursor.0.strip_prefix(&scan_id(scan)).ok_or_else(|| bad_cursor(scan))
+}
+
+/// The rows a scan reads, behind `after`; `None` when there can be none.
+fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>, StoreError> {
+    let (table, from, until) = match scan {
+        Scan::Entries { .. } => return Ok(None),
+        Scan::Orgs => (Table::Orgs, Unbounded, Unbounded),
+        Scan::Notices => (Table::Notices, Unbounded, Unbounded),
+        Scan::OrgCounters { org, meter, window, from, until } => {
+            let key = |number| org_counter_key(org, meter, Period { window: *window, number });
+            if from >= until {
+                return Ok(None);
+            }
+            (Table::Counters, Included(key(*from)), Excluded(key(*until)))
+        }
+        Scan::UserCounters { org, meter, period } => {
+            let prefix = user_counter_prefix(org, meter, *period);
+            // No user's bytes start with this one.
+            let end = [prefix.as_slice(), &[0xFF]].concat();
+            (Table::Counters, Included(prefix), Excluded(end))
+        }
+        Scan::ApiKeys => (Table::House, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX))),
+        Scan::Catalogs => (Table::House, Included(CATALOG_PREFIX.to_vec()), Excluded(next_prefix(CATALOG_PREFIX))),
+    };
+    let Some(after) = after else { return Ok(Some(Span { table, from, until })) };
+    if !is_above(after, &from) || !is_below(after, &until) {
+        return Err(bad_cursor(scan));
+    }
+    Ok(Some(Span { table, from: Excluded(after.to_vec()), until }))
+}
+
+fn next_prefix(prefix: &[u8]) -> Vec<u8> {
+    prefix.iter().map(|byte| byte + 1).collect()
+}
+
+fn is_above(key: &[u8], from: &Bound<Vec<u8>>) -> bool {
+    match from {
+        Unbounded => true,
+        Included(from) => key >= from.as_slice(),
+        Excluded(from) => key > from.as_slice(),
+    }
+}
+
+fn is_below(key: &[u8], until: &Bound<Vec<u8>>) -> bool {
+    match until {
+        Unbounded => true,
+        Included(until) => key <= until.as_slice(),
+        Excluded(until) => key < until.as_slice(),
+    }
+}
+
+/// The first `most` rows of a scan that are not folded yet.
+fn fresh_rows(state: &State, scan: &Scan, span: &Span, most: usize) -> BTreeMap<Vec<u8>, Row> {
+    let mut rows = BTreeMap::new();
+    let mut add = |key: Vec<u8>, row: &dyn Fn() -> Option<Row>| {
+        if !is_above(&key, &span.from) || !is_below(&key, &span.until) {
+            return;
+        }
+        // The active overlay comes first: what it has is newer than what is frozen.
+        if let Slot::Vacant(slot) = rows.entry(key)
+            && let Some(row) = row()
+        {
+            slot.insert(row);
+            if rows.len() > most {
+                rows.pop_last();
+            }
+        }
+    };
+    for overlay in [Some(&state.active), state.frozen.as_deref()].into_iter().flatten() {
+        match scan {
+            Scan::Orgs => {
+                for org in overlay.orgs.keys() {
+                    let key = RecordKey::Org(org.clone());
+                    add_record(&mut add, overlay, span, &key);
+                }
+            }
+            Scan::Notices => {
+                for (org, part) in &overlay.orgs {
+                    add_notices(&mut add, org, part);
+                }
+            }
+            Scan::OrgCounters { org, .. } | Scan::UserCounters { org, .. } | Scan::Entries { org, .. } => {
+                for key in overlay.orgs.get(org).into_iter().flat_map(|part| part.records.keys()) {
+                    add_record(&mut add, overlay, span, key);
+                }
+            }
+            Scan::ApiKeys | Scan::Catalogs => {
+                for key in overlay.house.records.keys() {
+                    add_record(&mut add, overlay, span, key);
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn add_record(
+    add: &mut dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>),
+    overlay: &Overlay,
+    span: &Span,
+    key: &RecordKey,
+) {
+    let row = || match (overlay.get(key)?, key) {
+        (Record::Org(org), _) => Some(Row::Org(org.as_ref().clone())),
+        (Record::Counter(counter), RecordKey::Counter(id)) => {
+            Some(Row::Counter(CounterRow { id: id.clone(), counter: *counter }))
+        }
+        (Record::ApiKey(api_key), _) => Some(Row::ApiKey(api_key.as_ref().clone())),
+        (Record::Catalog(catalog), _) => Some(Row::Catalog(catalog.as_ref().clone())),
+        _ => None,
+    };
+    if let Some((table, row_key)) = row_key(key)
+        && table == span.table
+    {
+        add(row_key, &row);
+    }
+}
+
+fn add_notices(add: &mut dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>), org: &OrgId, part: &PartOverlay) {
+    for (at, entry, index, notice) in &part.notices {
+        let row = || {
+            let row = NoticeRow { org: org.clone(), entry: *entry, index: *index, at: *at, notice: notice.clone() };
+            Some(Row::Notice(row))
+        };
+        add(notice_key(*at, org, *entry, *index), &row);
+    }
+}
+
+/// The row of a scan in a row of a table.
+fn decode(scan: &Scan, key: &[u8], row: &[u8]) -> Option<Row> {
+    Some(match scan {
+        Scan::Orgs => Row::Org(decode_row(row)?),
+        Scan::OrgCounters { org, meter, window, .. } => {
+            let period = Period { window: *window, number: period_number_of(key)? };
+            let id = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
+            Row::Counter(CounterRow { id, counter: decode_row(row)? })
+        }
+        Scan::UserCounters { org, meter, period } => {
+            let user = user_of(key, &user_counter_prefix(org, meter, *period))?;
+            let id =
+                CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::User(user), period: *period };
+            Row::Counter(CounterRow { id, counter: decode_row(row)? })
+        }
+        Scan::Notices => {
+            let (at, org, entry, index) = notice_of(key)?;
+            Row::Notice(NoticeRow { org, entry, index, at, notice: decode_row(row)? })
+        }
+        Scan::ApiKeys => Row::ApiKey(decode_row(row)?),
+        Scan::Catalogs => Row::Catalog(decode_row(row)?),
+        Scan::Entries { .. } => return None,
+    })
+}

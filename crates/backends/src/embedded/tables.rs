@@ -1,0 +1,293 @@
+//! The tables: what the ledger says, folded into rows that are found by key and read in order.
+//!
+//! They are never the only copy. Writes are not synced: after a power cut the tables are at an older position, and the
+//! ledger is replayed from there; what makes this right is that each write carries its position with it.
+
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use fjall::compaction::filter::{
+    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
+};
+use fjall::config::{
+    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy, PinningPolicy,
+};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue};
+use serde::{Deserialize, Serialize};
+use tollgate_storage::{StoreError, StoreErrorKind};
+
+use super::codec::{Table, counter_end_secs, decode_row, encode_row, key_row_secs};
+use super::error::{bad_row, tables_error};
+use super::limits::{
+    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX, TABLES_THREADS,
+};
+use super::options::EmbeddedOptions;
+use super::walk::Position;
+
+const META: &str = "meta";
+const FOLDED_KEY: &[u8] = b"folded";
+
+/// How far the tables are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Folded {
+    /// The last frame that is in the tables.
+    pub(crate) position: Position,
+    /// The latest time of an entry in the tables, in seconds since 1970.
+    pub(crate) latest_secs: i64,
+    /// That time when expired rows were last swept.
+    pub(crate) swept_secs: i64,
+}
+
+/// The ledger's own time, and how long rows are kept. No clock is read: time is that of the latest entry.
+#[derive(Debug)]
+pub(crate) struct Keep {
+    latest_secs: AtomicI64,
+    key_keep_secs: i64,
+    counter_keep_secs: i64,
+}
+
+impl Keep {
+    pub(crate) const fn new(options: &EmbeddedOptions) -> Self {
+        Self {
+            latest_secs: AtomicI64::new(i64::MIN),
+            key_keep_secs: options.key_keep_secs,
+            counter_keep_secs: options.counter_keep_secs,
+        }
+    }
+
+    pub(crate) fn see(&self, latest_secs: i64) {
+        self.latest_secs.fetch_max(latest_secs, Ordering::Relaxed);
+    }
+
+    /// Whether a row is past its keep time. Such rows go when the tables are next rewritten, or never; no answer
+    /// depends on it.
+    pub(crate) fn is_expired(&self, table: Table, key: &[u8], row: &[u8]) -> bool {
+        let (end, keep) = match table {
+            Table::Keys => (key_row_secs(row), self.key_keep_secs),
+            Table::Counters => (counter_end_secs(key), self.counter_keep_secs),
+            _ => return false,
+        };
+        end.is_some_and(|end| end.saturating_add(keep) < self.latest_secs.load(Ordering::Relaxed))
+    }
+}
+
+struct ExpiryFactory {
+    table: Table,
+    keep: Arc<Keep>,
+}
+
+struct ExpiryFilter {
+    table: Table,
+    keep: Arc<Keep>,
+}
+
+impl Factory for ExpiryFactory {
+    fn name(&self) -> &'static str {
+        "expiry"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(ExpiryFilter { table: self.table, keep: Arc::clone(&self.keep) })
+    }
+}
+
+impl CompactionFilter for ExpiryFilter {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
+        // Older versions of a row expire no later than the newest, so none of them can come back.
+        let expired = self.keep.is_expired(self.table, item.key(), &item.value()?);
+        Ok(if expired { Verdict::Destroy } else { Verdict::Keep })
+    }
+}
+
+/// The open tables.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    db: Database,
+    orgs: Keyspace,
+    accounts: Keyspace,
+    counters: Keyspace,
+    keys: Keyspace,
+    entries: Keyspace,
+    notices: Keyspace,
+    house: Keyspace,
+    meta: Keyspace,
+}
+
+/// A moment of the tables.
+pub(crate) struct TablesView<'a> {
+    snapshot: Snapshot,
+    tables: &'a Tables,
+}
+
+/// Rows written together.
+pub(crate) struct TablesBatch<'a> {
+    batch: fjall::OwnedWriteBatch,
+    tables: &'a Tables,
+}
+
+/// A row of a table: its key and its content.
+pub(crate) type RawRow = (Vec<u8>, Vec<u8>);
+
+impl Tables {
+    /// Opens the tables in `path`, making them if there are none.
+    ///
+    /// # Errors
+    /// When they do not open: they can be made anew from the segments.
+    pub(crate) fn open(path: &Path, options: &EmbeddedOptions, keep: &Arc<Keep>) -> Result<Self, StoreError> {
+        let rebuild = |reason: &dyn std::fmt::Display| {
+            StoreError::new(
+                StoreErrorKind::Corrupt,
+                format!(
+                    "the tables in {} do not open ({reason}); the ledger is whole: make them anew with `tollgate rebuild`",
+                    path.display()
+                ),
+            )
+        };
+        // Damaged files make the table engine panic in places; that is a refusal like any other here.
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(path, options, keep)));
+        match opened {
+            Ok(Ok(tables)) => Ok(tables),
+            Ok(Err(error)) if is_full(&error) => Err(super::error::full(path, error)),
+            Ok(Err(error)) => Err(rebuild(&error)),
+            Err(_) => Err(rebuild(&"the table engine panicked")),
+        }
+    }
+
+    fn open_unguarded(path: &Path, options: &EmbeddedOptions, keep: &Arc<Keep>) -> Result<Self, fjall::Error> {
+        let keep = Arc::clone(keep);
+        let db = Database::builder(path)
+            .cache_size(options.table_cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .max_cached_files(Some(TABLES_FILES_OPEN_MAX))
+            .worker_threads(TABLES_THREADS)
+            .with_compaction_filter_factories(Arc::new(move |name| {
+                let table = [Table::Keys, Table::Counters].into_iter().find(|table| table.name() == name)?;
+                Some(Arc::new(ExpiryFactory { table, keep: Arc::clone(&keep) }))
+            }))
+            .open()?;
+        let open = |table: Table| db.keyspace(table.name(), || keyspace_options(table));
+        Ok(Self {
+            orgs: open(Table::Orgs)?,
+            accounts: open(Table::Accounts)?,
+            counters: open(Table::Counters)?,
+            keys: open(Table::Keys)?,
+            entries: open(Table::Entries)?,
+            notices: open(Table::Notices)?,
+            house: open(Table::House)?,
+            meta: db.keyspace(META, || keyspace_options(Table::House))?,
+            db,
+        })
+    }
+
+    const fn keyspace(&self, table: Table) -> &Keyspace {
+        match table {
+            Table::Orgs => &self.orgs,
+            Table::Accounts => &self.accounts,
+            Table::Counters => &self.counters,
+            Table::Keys => &self.keys,
+            Table::Entries => &self.entries,
+            Table::Notices => &self.notices,
+            Table::House => &self.house,
+        }
+    }
+
+    /// How far the tables are.
+    pub(crate) fn folded(&self) -> Result<Folded, StoreError> {
+        let row = self.meta.get(FOLDED_KEY).map_err(|error| tables_error("read", error))?;
+        row.map_or(Ok(Folded::default()), |row| decode_row(&row).ok_or_else(|| bad_row(META, FOLDED_KEY)))
+    }
+
+    /// The tables as they are now.
+    pub(crate) fn view(&self) -> TablesView<'_> {
+        TablesView { snapshot: self.db.snapshot(), tables: self }
+    }
+
+    /// Starts rows to be written together.
+    pub(crate) fn batch(&self, rows: usize) -> TablesBatch<'_> {
+        TablesBatch { batch: fjall::OwnedWriteBatch::with_capacity(self.db.clone(), rows), tables: self }
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.db.disk_space().unwrap_or(0)
+    }
+
+    /// Rewrites the tables that hold expired rows, without them.
+    pub(crate) fn sweep(&self) -> Result<(), StoreError> {
+        for keyspace in [&self.keys, &self.counters] {
+            keyspace
+                .rotate_memtable_and_wait()
+                .and_then(|()| keyspace.major_compact())
+                .map_err(|error| tables_error("sweep", error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::SyncAll).map_err(|error| tables_error("sync", error))
+    }
+}
+
+/// Whether there was no room.
+pub(crate) fn is_full(error: &fjall::Error) -> bool {
+    matches!(error, fjall::Error::Io(source) if source.kind() == std::io::ErrorKind::StorageFull)
+}
+
+fn keyspace_options(table: Table) -> KeyspaceCreateOptions {
+    let memtable = if table == Table::Keys { KEYS_MEMTABLE_BYTES } else { MEMTABLE_BYTES };
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(memtable)
+        // Most keys asked for are absent: every level has a filter, and filters and indexes stay in memory.
+        .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
+            BLOOM_BITS_PER_KEY,
+        ))))
+        .filter_block_pinning_policy(PinningPolicy::all(true))
+        .index_block_pinning_policy(PinningPolicy::all(true))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(false))
+        .index_block_partitioning_policy(PartitioningPolicy::all(false))
+        .data_block_compression_policy(CompressionPolicy::all(if table == Table::Keys {
+            CompressionType::None
+        } else {
+            CompressionType::Lz4
+        }))
+}
+
+impl TablesView<'_> {
+    /// A row.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<UserValue>, StoreError> {
+        self.snapshot
+            .get(self.tables.keyspace(table), key)
+            .map_err(|error| tables_error("read", error))
+    }
+
+    /// Rows from `from` up to but not including `until`, in order.
+    pub(crate) fn range(
+        &self,
+        table: Table,
+        from: Bound<Vec<u8>>,
+        until: Bound<Vec<u8>>,
+    ) -> impl DoubleEndedIterator<Item = Result<RawRow, StoreError>> + use<> {
+        self.snapshot.range::<Vec<u8>, _>(self.tables.keyspace(table), (from, until)).map(|guard| {
+            let (key, value) = guard.into_inner().map_err(|error| tables_error("read", error))?;
+            Ok((key.to_vec(), value.to_vec()))
+        })
+    }
+}
+
+impl TablesBatch<'_> {
+    /// Adds a row.
+    pub(crate) fn put(&mut self, table: Table, key: &[u8], row: &[u8]) {
+        self.batch.insert(self.tables.keyspace(table), key, row);
+    }
+
+    /// Writes all rows and how far the tables are with them, or nothing.
+    pub(crate) fn commit(mut self, folded: &Folded) -> Result<(), fjall::Error> {
+        let row = encode_row(folded).map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
+        self.batch.insert(&self.tables.meta, FOLDED_KEY, row);
+        self.batch.commit()
+    }
+}

@@ -1,0 +1,192 @@
+//! Verification: every checksum of the ledger, and that the tables are what a replay from empty makes.
+
+use std::iter::Peekable;
+use std::ops::Bound::Unbounded;
+use std::path::Path;
+
+use tollgate_storage::{StoreError, StoreErrorKind};
+
+use super::codec::{Table, decode_locations, first_entry_of};
+use super::error::bad_row;
+use super::maintain::{Replayed, replay_into};
+use super::open::{VERIFY_TABLES_DIR, check_options, lock, open_locked, remove_dir, remove_leftovers};
+use super::options::EmbeddedOptions;
+use super::tables::{Keep, RawRow, Tables};
+
+/// Differences kept with their text; all are counted.
+const DIFFERENCES_KEPT_MAX: usize = 1_000;
+
+/// What a verification counted and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Segment files.
+    pub segments: u64,
+    /// Frames, each checked.
+    pub frames: u64,
+    /// Entries, each checked and replayed.
+    pub entries: u64,
+    /// Orgs in the tables.
+    pub orgs: u64,
+    /// Keys in the tables.
+    pub keys: u64,
+    /// Counters in the tables.
+    pub counters: u64,
+    /// How many differences there are.
+    pub differences_count: u64,
+    /// The first thousand differences, each with its place.
+    pub differences: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether all is well.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.differences_count == 0
+    }
+
+    fn add(&mut self, difference: String) {
+        self.differences_count += 1;
+        if self.differences.len() < DIFFERENCES_KEPT_MAX {
+            self.differences.push(difference);
+        }
+    }
+
+    /// Takes a failure as a finding if it is one.
+    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Format) => {
+                self.add(error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Verifies a closed store; see [`super::EmbeddedStore::verify`].
+pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyReport, StoreError> {
+    check_options(options)?;
+    let held = lock(path)?;
+    remove_leftovers(path)?;
+    let mut report = VerifyReport::default();
+    let spare = held.try_clone().map_err(|source| super::error::io_error("hold the lock of", path, source))?;
+    let opened = report.note(open_locked(path, options.clone(), spare))?;
+    if let Some(core) = &opened {
+        core.fold_all()?;
+    }
+    let into = path.join(VERIFY_TABLES_DIR);
+    let replayed = replay_into(path, &into, options);
+    if let Some(replayed) = report.note(replayed)? {
+        report.segments = replayed.segments;
+        report.frames = replayed.frames;
+        report.entries = replayed.entries;
+        if let Some(core) = &opened {
+            compare(&mut report, &core.tables, &replayed)?;
+        }
+    }
+    drop(opened);
+    remove_dir(&into)?;
+    drop(held);
+    Ok(report)
+}
+
+fn compare(report: &mut VerifyReport, found: &Tables, replayed: &Replayed) -> Result<(), StoreError> {
+    for table in Table::ALL {
+        let keep = &replayed.keep;
+        let compared = if table == Table::Entries {
+            let (found, wanted) = (entry_rows(found), entry_rows(&replayed.tables));
+            compare_rows(report, table, found, wanted)
+        } else {
+            compare_rows(report, table, rows(found, table, keep), rows(&replayed.tables, table, keep))
+        };
+        let count = match compared {
+            Ok(count) => count,
+            Err(error) => {
+                report.add(format!("table {}: {error}", table.name()));
+                continue;
+            }
+        };
+        match table {
+            Table::Orgs => report.orgs = count,
+            Table::Keys => report.keys = count,
+            Table::Counters => report.counters = count,
+            _ => {}
+        }
+    }
+    let (stored, wanted) = (found.folded()?.position, replayed.tables.folded()?.position);
+    if stored != wanted {
+        report.add(format!("the tables are at frame {}, the ledger at {}", stored.sequence, wanted.sequence));
+    }
+    Ok(())
+}
+
+/// Rows of a table that are not past their keep time.
+fn rows<'a>(
+    tables: &Tables,
+    table: Table,
+    keep: &'a Keep,
+) -> impl Iterator<Item = Result<RawRow, StoreError>> + use<'a> {
+    let rows = tables.view().range(table, Unbounded, Unbounded);
+    rows.filter(move |row| !row.as_ref().is_ok_and(|(key, row)| keep.is_expired(table, key, row)))
+}
+
+/// One row for each entry: how many share a row of the table depends on when it was folded.
+fn entry_rows(tables: &Tables) -> impl Iterator<Item = Result<RawRow, StoreError>> + use<> {
+    let rows = tables.view().range(Table::Entries, Unbounded, Unbounded);
+    rows.flat_map(|row| {
+        let split = row.and_then(|(key, row)| {
+            let damaged = || bad_row(Table::Entries.name(), &key);
+            let locations = decode_locations(&row).ok_or_else(damaged)?;
+            let first = first_entry_of(&key).ok_or_else(damaged)?;
+            let prefix = key.get(..key.len().saturating_sub(8)).unwrap_or_default();
+            let number = |number: u64| [prefix, &number.to_be_bytes()].concat();
+            let split = (first..).zip(&locations);
+            Ok(split.map(|(at, location)| Ok((number(at), format!("{location:?}").into_bytes()))).collect())
+        });
+        split.unwrap_or_else(|error| vec![Err(error)])
+    })
+}
+
+/// Compares two tables row by row; says how many rows the first has.
+fn compare_rows(
+    report: &mut VerifyReport,
+    table: Table,
+    found: impl Iterator<Item = Result<RawRow, StoreError>>,
+    wanted: impl Iterator<Item = Result<RawRow, StoreError>>,
+) -> Result<u64, StoreError> {
+    let (mut found, mut wanted) = (found.peekable(), wanted.peekable());
+    let mut count = 0;
+    let say = |key: &[u8], what: &str| format!("table {}, row {}: {what}", table.name(), key.escape_ascii());
+    loop {
+        match (peek_key(&mut found)?, peek_key(&mut wanted)?) {
+            (None, None) => return Ok(count),
+            (Some(key), other) if other.as_ref().is_none_or(|other| key < *other) => {
+                report.add(say(&key, "the ledger does not make it"));
+                found.next();
+                count += 1;
+            }
+            (key, Some(other)) if key.as_ref().is_none_or(|key| other < *key) => {
+                report.add(say(&other, "it is missing"));
+                wanted.next();
+            }
+            (key, _) => {
+                let (stored, made) = (found.next().transpose()?, wanted.next().transpose()?);
+                if stored != made {
+                    report.add(say(&key.unwrap_or_default(), "it is not what the ledger makes"));
+                }
+                count += 1;
+            }
+        }
+    }
+}
+
+fn peek_key(
+    rows: &mut Peekable<impl Iterator<Item = Result<RawRow, StoreError>>>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    match rows.peek() {
+        None => Ok(None),
+        Some(Ok((key, _))) => Ok(Some(key.clone())),
+        Some(Err(_)) => rows.next().transpose().map(|_| None),
+    }
+}

@@ -1,0 +1,4 @@
+//! The embedded store against the contract, faults, damage and time.
+
+mod conformance;
+mod support;

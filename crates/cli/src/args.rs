@@ -1,0 +1,237 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::client::{Client, Connection};
+use crate::commands::{self, Session};
+use crate::config::{self, Flags};
+use crate::failure::Failure;
+use crate::offline::{self, StoreArgs};
+use crate::output::Output;
+use crate::serve;
+
+/// Tollgate decides whether an organisation, and a user of it, may use so much of something, and counts it.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(Flags),
+    /// Show the settings in force and where each comes from.
+    Config(ConfigArgs),
+    /// Organisations: make, list, show.
+    Org(Group<commands::org::OrgCommand>),
+    /// What an organisation bought.
+    Plan(Group<commands::org::PlanCommand>),
+    /// Limits: set, remove.
+    Limit(Group<commands::org::LimitCommand>),
+    /// Add credit.
+    TopUp(Call<commands::org::TopUpArgs>),
+    /// Show what an organisation has, has used, and may still use.
+    Balance(Call<commands::balance::BalanceArgs>),
+    /// List the users of a month.
+    Users(Call<commands::balance::UsersArgs>),
+    /// Show usage over time.
+    Usage(Call<commands::balance::UsageArgs>),
+    /// Check and consume.
+    Use(Call<commands::gate::UseArgs>),
+    /// Say what a use would be answered, and why; nothing is consumed.
+    Check(Call<commands::gate::CheckArgs>),
+    /// Take a usage back by its key.
+    Reverse(Call<commands::gate::ReverseArgs>),
+    /// Show the entries of an organisation's ledger.
+    Ledger(Call<commands::ledger::LedgerArgs>),
+    /// List what people should know.
+    Notices(Call<commands::ledger::NoticesArgs>),
+    /// The catalogue: what is counted, and what can be bought.
+    Catalog(Group<commands::catalog::CatalogCommand>),
+    /// API keys: make, list, revoke.
+    Key(Group<commands::key::KeyCommand>),
+    /// Say how the server is.
+    Health(Call<commands::health::HealthArgs>),
+    /// Print the server's metrics.
+    Metrics(Call<commands::health::MetricsArgs>),
+    /// Copy a store's data to a folder; the server may run.
+    Backup(BackupArgs),
+    /// Check every checksum of a store, and that its tables say what its ledger says.
+    Verify(StoreArgs),
+    /// Make a store's tables anew from its ledger.
+    Rebuild(StoreArgs),
+    /// Print what a shell needs to complete commands.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Print the description of the API.
+    #[command(hide = true)]
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct BackupArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The folder to make; it must not exist, or be empty.
+    dir: PathBuf,
+}
+
+/// A client command.
+#[derive(Debug, Args)]
+struct Call<A: Args> {
+    #[command(flatten)]
+    args: A,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Client commands under one word.
+#[derive(Debug, Args)]
+struct Group<C: Subcommand> {
+    #[command(subcommand)]
+    command: C,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// [`Failure`] with what to tell and the exit code.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Serve(flags) => serve::run(&flags),
+            Command::Config(args) => show_config(&args),
+            Command::Org(group) => {
+                online(&group.connection, |session| commands::org::org(session, &group.command))
+            }
+            Command::Plan(group) => {
+                online(&group.connection, |session| commands::org::plan(session, &group.command))
+            }
+            Command::Limit(group) => {
+                online(&group.connection, |session| commands::org::limit(session, &group.command))
+            }
+            Command::TopUp(call) => {
+                online(&call.connection, |session| commands::org::top_up(session, &call.args))
+            }
+            Command::Balance(call) => {
+                online(&call.connection, |session| commands::balance::balance(session, &call.args))
+            }
+            Command::Users(call) => {
+                online(&call.connection, |session| commands::balance::users(session, &call.args))
+            }
+            Command::Usage(call) => {
+                online(&call.connection, |session| commands::balance::usage(session, &call.args))
+            }
+            Command::Use(call) => {
+                online(&call.connection, |session| commands::gate::use_(session, &call.args))
+            }
+            Command::Check(call) => {
+                online(&call.connection, |session| commands::gate::check(session, &call.args))
+            }
+            Command::Reverse(call) => {
+                online(&call.connection, |session| commands::gate::reverse(session, &call.args))
+            }
+            Command::Ledger(call) => {
+                online(&call.connection, |session| commands::ledger::ledger(session, &call.args))
+            }
+            Command::Notices(call) => {
+                online(&call.connection, |session| commands::ledger::notices(session, &call.args))
+            }
+            Command::Catalog(group) => commands::catalog::run(&group.connection, &group.command),
+            Command::Key(group) => {
+                online(&group.connection, |session| commands::key::run(session, &group.command))
+            }
+            Command::Health(call) => {
+                online(&call.connection, |session| commands::health::health(session, &call.args))
+            }
+            Command::Metrics(call) => {
+                online(&call.connection, |session| commands::health::metrics(session, &call.args))
+            }
+            Command::Backup(args) => offline::backup(&args.store, &args.dir),
+            Command::Verify(args) => offline::verify(&args),
+            Command::Rebuild(args) => offline::rebuild(&args),
+            Command::Completions { shell } => completions(shell),
+            Command::Openapi => Output::stdout(true).text(&tollgate_server::openapi_json()),
+        }
+    }
+}
+
+/// Runs a client command.
+pub(crate) fn online(
+    connection: &Connection,
+    command: impl FnOnce(&mut Session) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let client = Client::new(connection)?;
+    command(&mut Session { client, output: Output::stdout(connection.json) })
+}
+
+fn show_config(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = config::resolve(&args.flags, &config::environment())?;
+    if args.json {
+        let text = config::report::json(&config).map_err(|error| Failure::Other(error.to_string()))?;
+        return Output::stdout(true).text(&text);
+    }
+    serve::tell_warnings(&config);
+    Output::stdout(false).text(&config::report::table(&config))
+}
+
+fn completions(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tollgate", &mut script);
+    Ok(std::io::stdout().lock().write_all(&script)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_settings_are_read() {
+        for (line, name, value) in [
+            (&["tollgate", "serve", "--listen", "h:1"][..], "listen", Some("h:1")),
+            (&["tollgate", "serve", "--demo"], "demo", Some("true")),
+            (&["tollgate", "serve", "--demo=false"], "demo", Some("false")),
+            (&["tollgate", "serve", "--log-json", "--threads", "2"], "threads", Some("2")),
+            (&["tollgate", "serve"], "listen", None),
+        ] {
+            let Command::Serve(flags) = Cli::try_parse_from(line).expect("a command line").command else {
+                panic!("not serve: {line:?}");
+            };
+            assert_eq!(flags.values.get(name).map(String::as_str), value, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_server_may_be_named_at_both_ends_of_a_group() {
+        for line in [["tollgate", "org", "--json", "list"], ["tollgate", "org", "list", "--json"]] {
+            let Command::Org(group) = Cli::try_parse_from(line).expect("a command line").command else {
+                panic!("not org: {line:?}");
+            };
+            assert!(group.connection.json, "{line:?}");
+        }
+    }
+}

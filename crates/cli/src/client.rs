@@ -1,0 +1,260 @@
+//! The native API over HTTP, as the client commands need it: one request, one reply, problems as failures.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+use ureq::http::{Method, Request};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body};
+
+use crate::failure::{Failure, ProblemTold};
+use crate::limits::{CALL_TIMEOUT, CONNECT_TIMEOUT, FOREIGN_REPLY_CHARS_SHOWN, REPLY_BYTES_MAX};
+
+/// Which server to talk to, and how the answer is shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct Connection {
+    /// Where the server is.
+    #[arg(
+        long,
+        global = true,
+        env = "TOLLGATE_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub(crate) url: String,
+    /// The API key to show it; better given in the environment than as a flag.
+    #[arg(long, global = true, env = "TOLLGATE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+    /// Trust the certificates in this PEM file in place of the public ones.
+    #[arg(long, global = true, env = "TOLLGATE_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Print the server's JSON as it is.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// A path of the API with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route(String);
+
+impl Route {
+    /// `/v1` and the segments, each encoded.
+    pub(crate) fn v1(segments: &[&str]) -> Self {
+        segments.iter().fold(Self("/v1".to_owned()), |route, segment| {
+            let segment = match *segment {
+                // Whole segments that intermediaries would resolve away.
+                "." => "%2E".to_owned(),
+                ".." => "%2E%2E".to_owned(),
+                other => encoded(other),
+            };
+            Self(format!("{}/{segment}", route.0))
+        })
+    }
+
+    /// A path outside `/v1`, as it is.
+    pub(crate) fn plain(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The same with a parameter, if there is a value.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            let mark = if self.0.contains('?') { '&' } else { '?' };
+            self.0 = format!("{}{mark}{name}={}", self.0, encoded(value));
+        }
+        self
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Percent-encodes all but the unreserved characters of RFC 3986.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// What is sent along.
+pub(crate) enum Sent<'a> {
+    /// Nothing.
+    Nothing,
+    /// JSON.
+    Json(Value),
+    /// A catalogue.
+    Toml(&'a str),
+}
+
+/// An answer of the server.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) text: String,
+}
+
+/// Talks to one server.
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+    api_key: Option<String>,
+}
+
+impl Client {
+    /// Gets ready; connects with the first request.
+    pub(crate) fn new(connection: &Connection) -> Result<Self, Failure> {
+        let base = connection.url.trim_end_matches('/').to_owned();
+        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
+        let Some(host) = host.filter(|host| !host.is_empty()) else {
+            return Err(Failure::Usage(format!(
+                "url: '{}' is not the address of a server; expected http://HOST:PORT or https://HOST:PORT",
+                connection.url
+            )));
+        };
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_global(Some(CALL_TIMEOUT))
+            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+        if ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback)) {
+            // No proxy reaches this machine's own loopback.
+            config = config.proxy(None);
+        }
+        if let Some(path) = &connection.ca_file {
+            config = config.tls_config(TlsConfig::builder().root_certs(root_certs(path)?).build());
+        }
+        let api_key = connection.api_key.clone().filter(|key| !key.is_empty());
+        Ok(Self { agent: config.build().new_agent(), base, api_key })
+    }
+
+    /// Sends and returns the answer, whatever its status.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] when there is none.
+    pub(crate) fn exchange(&self, method: Method, route: &Route, sent: &Sent<'_>) -> Result<Reply, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("{}{}", self.base, route.text()));
+        if let Some(key) = &self.api_key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let wrong = |error: ureq::http::Error| Failure::Usage(format!("the request cannot be made: {error}"));
+        let answer = match sent {
+            Sent::Nothing => self.agent.run(request.body(()).map_err(wrong)?),
+            Sent::Json(value) => {
+                let request = request.header("content-type", "application/json");
+                self.agent.run(request.body(value.to_string()).map_err(wrong)?)
+            }
+            Sent::Toml(text) => {
+                let request = request.header("content-type", "application/toml");
+                self.agent.run(request.body((*text).to_owned()).map_err(wrong)?)
+            }
+        };
+        let (parts, mut body) = answer.map_err(|error| self.unreachable(&error))?.into_parts();
+        Ok(Reply { status: parts.status.as_u16(), text: self.read(&mut body)? })
+    }
+
+    fn read(&self, body: &mut Body) -> Result<String, Failure> {
+        let text = body.with_config().limit(REPLY_BYTES_MAX).lossy_utf8(true).read_to_string();
+        text.map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Failure {
+        let reason = error.to_string();
+        let reason = reason.strip_prefix("io: ").unwrap_or(&reason).to_owned();
+        let hint =
+            "is a server running there? 'tollgate serve' starts one; --url or TOLLGATE_URL names another";
+        Failure::Unreachable { url: self.base.clone(), reason, hints: vec![hint.to_owned()] }
+    }
+
+    /// What an answer that is not a success means.
+    pub(crate) fn problem(&self, reply: &Reply) -> Failure {
+        if let Ok(problem) = serde_json::from_str::<ProblemTold>(&reply.text) {
+            return Failure::Problem(Box::new(problem));
+        }
+        let shown: String =
+            crate::table::printable(&reply.text).chars().take(FOREIGN_REPLY_CHARS_SHOWN).collect();
+        Failure::Other(format!("{} answered {}, and not as Tollgate does: {shown}", self.base, reply.status))
+    }
+}
+
+fn root_certs(path: &PathBuf) -> Result<RootCerts, Failure> {
+    let wrong = |reason: String| Failure::Usage(format!("ca-file: {}: {reason}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+            Ok(_) => None,
+            Err(error) => Some(Err(wrong(error.to_string()))),
+        })
+        .collect::<Result<_, _>>()?;
+    if certificates.is_empty() {
+        return Err(wrong("there is no certificate in it".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
+/// JSON without the members that are null.
+pub(crate) fn given(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            Value::Object(members.into_iter().filter(|(_, member)| !member.is_null()).collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_encoded() {
+        for (org, wanted) in [
+            ("acme", "/v1/orgs/acme/plan"),
+            ("a.b-c_d~e", "/v1/orgs/a.b-c_d~e/plan"),
+            ("a/b?c#d", "/v1/orgs/a%2Fb%3Fc%23d/plan"),
+            ("ä ö%", "/v1/orgs/%C3%A4%20%C3%B6%25/plan"),
+            ("a@b+c:d", "/v1/orgs/a%40b%2Bc%3Ad/plan"),
+            ("..", "/v1/orgs/%2E%2E/plan"),
+            (".", "/v1/orgs/%2E/plan"),
+        ] {
+            assert_eq!(Route::v1(&["orgs", org, "plan"]).text(), wanted);
+        }
+        let route =
+            Route::v1(&["notices"]).with("cursor", Some("a&b=c")).with("limit", None).with("n", Some("1"));
+        assert_eq!(route.text(), "/v1/notices?cursor=a%26b%3Dc&n=1");
+    }
+
+    #[test]
+    fn what_is_not_given_is_not_sent() {
+        let body = given(serde_json::json!({"a": null, "b": 1}));
+        assert_eq!(body, serde_json::json!({"b": 1}));
+    }
+
+    #[test]
+    fn addresses_are_checked_before_anything_is_sent() {
+        for (url, fine) in [
+            ("http://127.0.0.1:1/", true),
+            ("https://gate.example", true),
+            ("127.0.0.1:1", false),
+            ("http://", false),
+        ] {
+            let connection = Connection { url: url.to_owned(), api_key: None, ca_file: None, json: false };
+            assert_eq!(Client::new(&connection).is_ok(), fine, "{url}");
+        }
+    }
+}

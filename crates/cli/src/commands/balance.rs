@@ -1,0 +1,189 @@
+//! What an organisation has, has used, and may still use; its users; its usage over time.
+
+use clap::Args;
+use tollgate_api::{BalanceReply, MeterBalanceReply, UsageSeries, UserItem, UserPage};
+use ureq::http::Method;
+
+use super::org::limit_rows;
+use super::pages::more;
+use super::{MeterArg, Paging, Session};
+use crate::client::{Route, Sent};
+use crate::failure::Failure;
+use crate::table::{Field, pairs, parts, rows};
+
+/// `tollgate balance`
+#[derive(Debug, Args)]
+pub(crate) struct BalanceArgs {
+    /// The organisation.
+    org: String,
+}
+
+/// `tollgate users`
+#[derive(Debug, Args)]
+pub(crate) struct UsersArgs {
+    /// The organisation.
+    org: String,
+    #[command(flatten)]
+    meter: MeterArg,
+    /// The month, such as 2026-11; the current one unless given.
+    #[arg(long)]
+    month: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// `tollgate usage`
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// The organisation.
+    org: String,
+    #[command(flatten)]
+    meter: MeterArg,
+    /// A point for each.
+    #[arg(long, value_parser = ["day", "month"], default_value = "day")]
+    window: String,
+    /// The first day (2026-11-01) or month (2026-11).
+    #[arg(long, value_name = "DATE")]
+    from: Option<String>,
+    /// The first day or month that is not shown any more.
+    #[arg(long, value_name = "DATE")]
+    until: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// Runs `tollgate balance`.
+pub(crate) fn balance(session: &mut Session, args: &BalanceArgs) -> Result<(), Failure> {
+    session.show(Method::GET, &Route::v1(&["orgs", &args.org, "balance"]), &Sent::Nothing, balance_text)
+}
+
+/// Runs `tollgate users`.
+pub(crate) fn users(session: &mut Session, args: &UsersArgs) -> Result<(), Failure> {
+    let route = Route::v1(&["orgs", &args.org, "users"])
+        .with("meter", Some(&args.meter.meter))
+        .with("month", args.month.as_deref());
+    let page = session.list(&route, &args.paging, "users")?;
+    session.output.reply(&page, |page: &UserPage| {
+        let empty = format!("no users of {} in {}", page.meter, page.month);
+        parts(vec![user_rows(&page.users, &empty), more(page.next.as_ref())])
+    })
+}
+
+/// Runs `tollgate usage`.
+pub(crate) fn usage(session: &mut Session, args: &UsageArgs) -> Result<(), Failure> {
+    let route = Route::v1(&["orgs", &args.org, "usage"])
+        .with("meter", Some(&args.meter.meter))
+        .with("window", Some(&args.window))
+        .with("from", args.from.as_deref())
+        .with("until", args.until.as_deref());
+    let page = session.list(&route, &args.paging, "points")?;
+    session.output.reply(&page, series_text)
+}
+
+fn balance_text(balance: &BalanceReply) -> String {
+    let about = pairs(vec![
+        ("org", (&balance.org).into()),
+        ("plan", (&balance.plan).into()),
+        ("at", (&balance.at).into()),
+    ]);
+    let meters = balance.meters.iter().map(|(meter, stands)| {
+        vec![
+            Field::from(meter),
+            stands.allowance.into(),
+            stands.topped_up.into(),
+            stands.used.into(),
+            stands.remaining.into(),
+            stands.month.into(),
+            stands.projected.into(),
+            (&stands.runs_out_on).into(),
+            (&stands.resets_at).into(),
+        ]
+    });
+    let headings = [
+        "meter",
+        "allowance",
+        "topped up",
+        "used",
+        "remaining",
+        "this month",
+        "projected",
+        "runs out on",
+        "resets at",
+    ];
+    let mut all = vec![about, rows(&headings, meters.collect(), "no meters: no plan, and nothing used")];
+    for (meter, stands) in &balance.meters {
+        all.extend(meter_parts(meter, stands));
+    }
+    parts(all)
+}
+
+/// The credit, the limits and the users of a meter, each if there are any.
+fn meter_parts(meter: &str, stands: &MeterBalanceReply) -> Vec<String> {
+    let mut all = Vec::new();
+    if !stands.credits.is_empty() {
+        let lines = stands.credits.iter().map(|credit| {
+            let source = credit
+                .entry
+                .map_or_else(|| credit.source.clone(), |entry| format!("{} (entry {entry})", credit.source));
+            vec![
+                Field::from(meter),
+                source.into(),
+                credit.granted.into(),
+                credit.used.into(),
+                u64::from(credit.priority).into(),
+                credit.expires_at.as_deref().unwrap_or("never").into(),
+            ]
+        });
+        let headings = ["meter", "credit, as it burns", "granted", "used", "priority", "expires at"];
+        all.push(rows(&headings, lines.collect(), ""));
+    }
+    if !stands.limits.is_empty() {
+        all.push(limit_rows(&stands.limits, ""));
+    }
+    if !stands.users.is_empty() {
+        all.push(user_rows(&stands.users, ""));
+    }
+    all
+}
+
+fn user_rows(users: &[UserItem], empty: &str) -> String {
+    let lines = users.iter().map(|user| {
+        vec![Field::from(&user.user), user.used.into(), user.limit.into(), user.remaining.into()]
+    });
+    rows(&["user", "used", "limit", "remaining"], lines.collect(), empty)
+}
+
+fn series_text(series: &UsageSeries) -> String {
+    let lines = series.points.iter().map(|point| vec![Field::from(&point.period), point.quantity.into()]);
+    let table = rows(&[&series.window, &series.meter], lines.collect(), "nothing used");
+    parts(vec![table, more(series.next.as_ref())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_balance_shows_what_there_is() {
+        let reply = r#"{"org":"acme","plan":"basic","at":"2026-11-21T05:00:00Z","meters":{"reports":{
+            "allowance":100,"topped_up":20,"used":7,"remaining":113,"overage":0,"month":7,"lifetime":9,
+            "resets_at":"2026-12-01T00:00:00Z","projected":10.5,"runs_out_on":null,
+            "credits":[{"source":"allowance","granted":100,"used":7,"priority":100,"expires_at":"2026-12-01T00:00:00Z"},
+                       {"source":"top_up","entry":4,"granted":20,"used":0,"priority":100,"expires_at":null}],
+            "limits":[],"users":[{"user":"ann","used":7,"limit":50,"remaining":43}]}}}"#;
+        let balance = serde_json::from_str(reply).expect("a balance");
+        assert_eq!(
+            balance_text(&balance),
+            "org   acme\nplan  basic\nat    2026-11-21T05:00:00Z\n\n\
+             METER    ALLOWANCE  TOPPED UP  USED  REMAINING  THIS MONTH  PROJECTED  RUNS OUT ON  RESETS AT\n\
+             reports        100         20     7        113           7       10.5  -            2026-12-01T00:00:00Z\n\
+             \n\
+             METER    CREDIT, AS IT BURNS  GRANTED  USED  PRIORITY  EXPIRES AT\n\
+             reports  allowance                100     7       100  2026-12-01T00:00:00Z\n\
+             reports  top_up (entry 4)          20     0       100  never\n\
+             \n\
+             USER  USED  LIMIT  REMAINING\n\
+             ann      7     50         43\n"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The catalogue: show, check, compare, bring into force.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use tollgate_api::{CatalogReply, CatalogVersions};
+use tollgate_domain::Catalog;
+use ureq::http::Method;
+
+use super::pages::more;
+use super::{Paging, Session};
+use crate::client::{Connection, Route, Sent};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::table::{Field, parts, rows};
+
+/// `tollgate catalog`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CatalogCommand {
+    /// Print the catalogue in force, as TOML.
+    Show {
+        /// A version before it.
+        #[arg(long, value_name = "N")]
+        version: Option<u32>,
+    },
+    /// List the versions.
+    Versions {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Say what is wrong with a file; needs no server.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Say what would change with a file.
+    Diff {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Bring a file into force.
+    Apply {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Runs `tollgate catalog`.
+pub(crate) fn run(connection: &Connection, command: &CatalogCommand) -> Result<(), Failure> {
+    if let CatalogCommand::Check { file } = command {
+        return check(&mut Output::stdout(connection.json), file);
+    }
+    crate::args::online(connection, |session| run_online(session, command))
+}
+
+fn run_online(session: &mut Session, command: &CatalogCommand) -> Result<(), Failure> {
+    let route = Route::v1(&["catalog"]);
+    match command {
+        CatalogCommand::Show { version: None } => {
+            session.show(Method::GET, &route, &Sent::Nothing, |reply: &CatalogReply| reply.toml.clone())
+        }
+        CatalogCommand::Show { version: Some(version) } => {
+            let route = Route::v1(&["catalog", "versions", &version.to_string()]);
+            session.show(Method::GET, &route, &Sent::Nothing, |reply: &CatalogReply| reply.toml.clone())
+        }
+        CatalogCommand::Versions { paging } => {
+            let page = session.list(&Route::v1(&["catalog", "versions"]), paging, "versions")?;
+            session.output.reply(&page, versions_text)
+        }
+        CatalogCommand::Check { file } => check(&mut session.output, file),
+        CatalogCommand::Diff { file } => {
+            let text = read(file)?;
+            let route = route.with("dry_run", Some("true"));
+            session.show(Method::PUT, &route, &Sent::Toml(&text), diff_text)
+        }
+        CatalogCommand::Apply { file } => {
+            let text = read(file)?;
+            session.show(Method::PUT, &route, &Sent::Toml(&text), |reply: &CatalogReply| {
+                parts(vec![format!("version {} is in force\n", reply.version), changes_text(reply)])
+            })
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::Other(format!("{} cannot be read: {error}", file.display())))
+}
+
+fn check(output: &mut Output, file: &Path) -> Result<(), Failure> {
+    let text = read(file)?;
+    let catalog =
+        Catalog::from_toml(&text).map_err(|error| Failure::Other(format!("{}: {error}", file.display())))?;
+    let (meters, plans) = (catalog.meters.len(), catalog.plans.len());
+    if output.is_json() {
+        return output
+            .text(&serde_json::json!({"valid": true, "meters": meters, "plans": plans}).to_string());
+    }
+    output.text(&format!("{} is valid; meters: {meters}, plans: {plans}", file.display()))
+}
+
+fn diff_text(reply: &CatalogReply) -> String {
+    parts(vec![format!("against version {}, which is in force\n", reply.version), changes_text(reply)])
+}
+
+fn changes_text(reply: &CatalogReply) -> String {
+    if reply.changes.is_empty() {
+        return "nothing changes\n".to_owned();
+    }
+    reply.changes.iter().map(|change| format!("{}\n", crate::table::printable(change))).collect()
+}
+
+fn versions_text(page: &CatalogVersions) -> String {
+    let lines =
+        page.versions.iter().map(|item| vec![Field::from(u64::from(item.version)), (&item.at).into()]);
+    parts(vec![
+        rows(&["version", "in force since"], lines.collect(), "no versions"),
+        more(page.next.as_ref()),
+    ])
+}

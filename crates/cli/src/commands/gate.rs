@@ -1,0 +1,203 @@
+//! The gate: use, check, reverse.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use tollgate_api::{CheckReply, ReversalReply, UsageReply};
+use ureq::http::Method;
+
+use super::{MeterArg, Session};
+use crate::client::{Route, Sent, given};
+use crate::failure::Failure;
+use crate::limits::MADE_KEY_BYTES;
+use crate::output::read_reply;
+use crate::table::{Field, pairs, parts, rows};
+
+/// `tollgate use`
+#[derive(Debug, Args)]
+pub(crate) struct UseArgs {
+    #[command(flatten)]
+    what: WhatArgs,
+    /// Your id of this usage: it counts once however often it is sent. One is made unless given.
+    #[arg(long)]
+    key: Option<String>,
+    /// When it happened (RFC 3339); kept with the entry.
+    #[arg(long)]
+    time: Option<String>,
+    /// What should be known of it, such as model=large; may be given several times.
+    #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
+    properties: Vec<(String, String)>,
+}
+
+/// `tollgate check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    what: WhatArgs,
+}
+
+/// Who uses how much of what.
+#[derive(Debug, Args)]
+struct WhatArgs {
+    /// The organisation.
+    org: String,
+    #[command(flatten)]
+    meter: MeterArg,
+    /// The user; needed while a limit per user is in force.
+    #[arg(long)]
+    user: Option<String>,
+    /// How much; 1 unless given.
+    #[arg(long, value_name = "Q")]
+    quantity: Option<String>,
+}
+
+/// `tollgate reverse`
+#[derive(Debug, Args)]
+pub(crate) struct ReverseArgs {
+    /// The organisation.
+    org: String,
+    /// The key the usage was counted with.
+    key: String,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// Runs `tollgate use`.
+pub(crate) fn use_(session: &mut Session, args: &UseArgs) -> Result<(), Failure> {
+    let (key, made) = match &args.key {
+        Some(key) => (key.clone(), false),
+        None => (made_key()?, true),
+    };
+    let properties: Map<String, Value> =
+        args.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let properties = if properties.is_empty() { Value::Null } else { Value::Object(properties) };
+    let what = &args.what;
+    let body = given(json!({
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key,
+        "time": args.time, "properties": properties,
+    }));
+    let answer = session.show(Method::POST, &Route::v1(&["usage"]), &Sent::Json(body), usage_text);
+    answer.map_err(|failure| match failure {
+        // It may have been counted all the same: with the key the question can be asked again.
+        Failure::Unreachable { url, reason, mut hints } if made => {
+            hints.push(format!("--key {key} asks again without counting twice"));
+            Failure::Unreachable { url, reason, hints }
+        }
+        other => other,
+    })
+}
+
+fn made_key() -> Result<String, Failure> {
+    let mut bytes = [0_u8; MADE_KEY_BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::Other(format!("no randomness for a key: {error}; give one with --key")))?;
+    Ok(bytes.iter().fold(String::from("cli-"), |mut key, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{byte:02x}");
+        key
+    }))
+}
+
+/// Runs `tollgate check`; a "no" is exit code 1, as it is for a use.
+pub(crate) fn check(session: &mut Session, args: &CheckArgs) -> Result<(), Failure> {
+    let what = &args.what;
+    let body = given(json!({
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity,
+    }));
+    let reply = session.ask(Method::POST, &Route::v1(&["usage", "check"]), &Sent::Json(body))?;
+    session.output.reply(&reply, check_text)?;
+    let decision: CheckReply = read_reply(&reply)?;
+    if decision.allowed { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// Runs `tollgate reverse`.
+pub(crate) fn reverse(session: &mut Session, args: &ReverseArgs) -> Result<(), Failure> {
+    let body = json!({"org": args.org, "key": args.key});
+    let route = Route::v1(&["usage", "reversals"]);
+    session.show(Method::POST, &route, &Sent::Json(body), |reply: &ReversalReply| {
+        pairs(vec![
+            ("org", (&reply.org).into()),
+            ("key", (&reply.key).into()),
+            ("replayed", reply.replayed.into()),
+            ("entry", reply.entry.into()),
+            ("reverses entry", reply.reversed_entry.into()),
+        ])
+    })
+}
+
+fn usage_text(reply: &UsageReply) -> String {
+    let mut lines = vec![
+        ("allowed", Field::from(reply.allowed)),
+        ("replayed", reply.replayed.into()),
+        ("key", (&reply.key).into()),
+        ("org", (&reply.org).into()),
+        ("meter", (&reply.meter).into()),
+        ("quantity", reply.quantity.into()),
+        ("used", reply.used.into()),
+        ("remaining", reply.remaining.into()),
+        ("total", reply.total.into()),
+    ];
+    if let Some(user) = &reply.user {
+        lines.push(("user", user.into()));
+        lines.push(("used by the user", reply.user_used.into()));
+    }
+    lines.push(("entry", reply.entry.into()));
+    pairs(lines)
+}
+
+fn check_text(reply: &CheckReply) -> String {
+    let answer = match (&reply.code, reply.allowed) {
+        (_, true) => "allowed".to_owned(),
+        (Some(code), false) => format!("denied ({code})"),
+        (None, false) => "denied".to_owned(),
+    };
+    let about = pairs(vec![
+        ("answer", answer.into()),
+        ("org", (&reply.org).into()),
+        ("meter", (&reply.meter).into()),
+        ("quantity", reply.quantity.into()),
+        ("used", reply.used.into()),
+        ("remaining", reply.remaining.into()),
+    ]);
+    let steps = reply.steps.iter().map(|step| {
+        let passed = if step.passed { "pass" } else { "FAIL" };
+        vec![Field::from(&step.check), passed.into(), (&step.detail).into()]
+    });
+    parts(vec![about, rows(&["check", "result", "by"], steps.collect(), "no checks")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_keys_differ_and_are_ids() {
+        let (one, other) = (made_key().expect("randomness"), made_key().expect("randomness"));
+        assert_ne!(one, other);
+        assert!(tollgate_domain::UsageKey::new(&one).is_ok(), "{one}");
+    }
+
+    #[test]
+    fn a_check_shows_its_steps() {
+        let reply = r#"{"allowed":false,"code":"org_limit_reached","org":"acme","meter":"reports","quantity":1,
+            "remaining":0,"used":100,"steps":[{"check":"org","passed":true,"detail":"'acme'"},
+            {"check":"credit","passed":false,"detail":"0 left, 1 asked"}]}"#;
+        assert_eq!(
+            check_text(&serde_json::from_str(reply).expect("a reply")),
+            "answer     denied (org_limit_reached)\norg        acme\nmeter      reports\nquantity   1\nused       100\n\
+             remaining  0\n\nCHECK   RESULT  BY\norg     pass    'acme'\ncredit  FAIL    0 left, 1 asked\n"
+        );
+    }
+
+    #[test]
+    fn properties_are_names_and_values() {
+        assert_eq!(property("model=a=b"), Ok(("model".to_owned(), "a=b".to_owned())));
+        assert!(property("model").is_err() && property("=x").is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! API keys.
+
+use clap::Subcommand;
+use serde_json::json;
+use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList};
+use ureq::http::Method;
+
+use super::pages::more;
+use super::{Paging, Session};
+use crate::client::{Route, Sent, given};
+use crate::failure::Failure;
+use crate::table::{Field, pairs, parts, rows};
+
+/// `tollgate key`
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key; its secret is shown this once. The first must be an admin's.
+    Create {
+        /// A name for people.
+        name: String,
+        /// What it may do: use; read; read and manage organisations; everything.
+        #[arg(long, value_parser = ["ingest", "read", "manage", "admin"])]
+        role: String,
+        /// The only organisation it may name.
+        #[arg(long)]
+        org: Option<String>,
+    },
+    /// List the keys, the revoked ones too.
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Revoke a key, at once and for good.
+    Revoke {
+        /// The key's public id.
+        id: String,
+    },
+}
+
+/// Runs `tollgate key`.
+pub(crate) fn run(session: &mut Session, command: &KeyCommand) -> Result<(), Failure> {
+    let route = Route::v1(&["api-keys"]);
+    match command {
+        KeyCommand::Create { name, role, org } => {
+            let body = given(json!({"name": name, "role": role, "org": org}));
+            session.show(Method::POST, &route, &Sent::Json(body), created_text)
+        }
+        KeyCommand::List { paging } => {
+            let page = session.list(&route, paging, "api_keys")?;
+            session.output.reply(&page, list_text)
+        }
+        KeyCommand::Revoke { id } => {
+            session.show(Method::DELETE, &Route::v1(&["api-keys", id]), &Sent::Nothing, |key: &ApiKeyItem| {
+                pairs(about(key))
+            })
+        }
+    }
+}
+
+fn about(key: &ApiKeyItem) -> Vec<(&'static str, Field)> {
+    vec![
+        ("id", (&key.id).into()),
+        ("name", (&key.name).into()),
+        ("role", key.role.name().into()),
+        ("org", key.org.as_deref().unwrap_or("any").into()),
+        ("created", (&key.created_at).into()),
+        ("revoked", (&key.revoked_at).into()),
+    ]
+}
+
+fn created_text(created: &ApiKeyCreated) -> String {
+    let mut lines = vec![("secret", Field::from(&created.secret))];
+    lines.extend(about(&created.item));
+    parts(vec![pairs(lines), "The secret is shown this once; only its hash is kept.\n".to_owned()])
+}
+
+fn list_text(page: &ApiKeyList) -> String {
+    let lines = page.api_keys.iter().map(|key| about(key).into_iter().map(|(_, field)| field).collect());
+    let headings = ["id", "name", "role", "org", "created", "revoked"];
+    parts(vec![rows(&headings, lines.collect(), "no API keys"), more(page.next.as_ref())])
+}

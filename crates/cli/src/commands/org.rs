@@ -1,0 +1,312 @@
+//! Organisations: who they are, what they bought, their limits and top-ups.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use tollgate_api::{LimitItem, LimitReply, OrgItem, OrgPage, PlanReply, ScopeName, TopUpReply};
+use ureq::http::Method;
+
+use super::pages::more;
+use super::{MeterArg, Paging, Session};
+use crate::client::{Route, Sent, given};
+use crate::failure::Failure;
+use crate::table::{Field, pairs, parts, rows};
+
+/// `tollgate org`
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrgCommand {
+    /// Make an organisation, or set its name or time zone.
+    Set {
+        /// The organisation.
+        org: String,
+        /// A name for people.
+        #[arg(long)]
+        name: Option<String>,
+        /// The IANA time zone its days and months go by, such as Europe/Berlin.
+        #[arg(long, value_name = "ZONE")]
+        time_zone: Option<String>,
+    },
+    /// List organisations by id.
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show one.
+    Show {
+        /// The organisation.
+        org: String,
+    },
+}
+
+/// `tollgate plan`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Set the plan of an organisation; makes it if need be.
+    Set {
+        /// The organisation.
+        org: String,
+        /// A plan of the catalogue.
+        plan: String,
+    },
+}
+
+/// `tollgate limit`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitCommand {
+    /// Cap how much may be used in a window.
+    Set {
+        /// The organisation.
+        org: String,
+        /// How much may be used, at least 1.
+        amount: String,
+        #[command(flatten)]
+        which: LimitArgs,
+    },
+    /// Remove a cap.
+    Remove {
+        /// The organisation.
+        org: String,
+        #[command(flatten)]
+        which: LimitArgs,
+    },
+}
+
+/// Which limit.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    #[command(flatten)]
+    meter: MeterArg,
+    /// Whose usage: all of the organisation together, or that of each user.
+    #[arg(long, value_enum, default_value_t = ScopeArg::User)]
+    scope: ScopeArg,
+    /// The one user it is for, in place of each.
+    #[arg(long)]
+    user: Option<String>,
+    /// Over which stretch of time.
+    #[arg(long, value_parser = ["minute", "hour", "day", "month", "lifetime"], default_value = "month")]
+    window: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScopeArg {
+    Org,
+    User,
+}
+
+impl ScopeArg {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Org => "org",
+            Self::User => "user",
+        }
+    }
+}
+
+/// `tollgate top-up`
+#[derive(Debug, Args)]
+pub(crate) struct TopUpArgs {
+    /// The organisation.
+    org: String,
+    /// How much.
+    amount: String,
+    #[command(flatten)]
+    meter: MeterArg,
+    /// Your id of this top-up: it counts once however often it is sent.
+    #[arg(long)]
+    key: Option<String>,
+    /// When it expires (RFC 3339), or 'never'; with the current month unless given.
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<String>,
+    /// From when it can be used (RFC 3339); at once unless given.
+    #[arg(long, value_name = "TIME")]
+    effective_at: Option<String>,
+    /// Lower burns first; 100 unless given.
+    #[arg(long, value_name = "N")]
+    priority: Option<u8>,
+    /// Why, for people.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Runs `tollgate org`.
+pub(crate) fn org(session: &mut Session, command: &OrgCommand) -> Result<(), Failure> {
+    match command {
+        OrgCommand::Set { org, name, time_zone } => {
+            let body = given(json!({"name": name, "time_zone": time_zone}));
+            session.show(Method::PUT, &Route::v1(&["orgs", org]), &Sent::Json(body), org_text)
+        }
+        OrgCommand::List { paging } => {
+            let page = session.list(&Route::v1(&["orgs"]), paging, "orgs")?;
+            session.output.reply(&page, orgs_text)
+        }
+        OrgCommand::Show { org } => {
+            session.show(Method::GET, &Route::v1(&["orgs", org]), &Sent::Nothing, org_text)
+        }
+    }
+}
+
+/// Runs `tollgate plan`.
+pub(crate) fn plan(session: &mut Session, command: &PlanCommand) -> Result<(), Failure> {
+    let PlanCommand::Set { org, plan } = command;
+    let body = json!({"plan": plan});
+    session.show(Method::PUT, &Route::v1(&["orgs", org, "plan"]), &Sent::Json(body), plan_text)
+}
+
+/// Runs `tollgate limit`.
+pub(crate) fn limit(session: &mut Session, command: &LimitCommand) -> Result<(), Failure> {
+    match command {
+        LimitCommand::Set { org, amount, which } => {
+            let body = given(json!({
+                "meter": which.meter.meter, "scope": which.scope.name(), "user": which.user,
+                "window": which.window, "amount": amount,
+            }));
+            session.show(Method::PUT, &Route::v1(&["orgs", org, "limits"]), &Sent::Json(body), limits_text)
+        }
+        LimitCommand::Remove { org, which } => {
+            let route = Route::v1(&["orgs", org, "limits"])
+                .with("meter", Some(&which.meter.meter))
+                .with("scope", Some(which.scope.name()))
+                .with("user", which.user.as_deref())
+                .with("window", Some(&which.window));
+            session.show(Method::DELETE, &route, &Sent::Nothing, limits_text)
+        }
+    }
+}
+
+/// Runs `tollgate top-up`.
+pub(crate) fn top_up(session: &mut Session, args: &TopUpArgs) -> Result<(), Failure> {
+    let body = given(json!({
+        "meter": args.meter.meter, "amount": args.amount, "key": args.key, "expires_at": args.expires_at,
+        "effective_at": args.effective_at, "priority": args.priority, "reason": args.reason,
+    }));
+    let route = Route::v1(&["orgs", &args.org, "top-ups"]);
+    session.show(Method::POST, &route, &Sent::Json(body), top_up_text)
+}
+
+fn org_text(org: &OrgItem) -> String {
+    let mut about = vec![
+        ("org", Field::from(&org.org)),
+        ("name", (&org.name).into()),
+        ("plan", (&org.plan).into()),
+        ("time zone", (&org.time_zone).into()),
+        ("created", (&org.created_at).into()),
+        ("version", org.version.into()),
+    ];
+    if let Some(trial) = &org.trial {
+        about.push(("trial", format!("{} to {}", trial.started_at, trial.ends_at).into()));
+    }
+    let meters = org.meters.iter().map(|(meter, stands)| {
+        vec![meter.into(), stands.used.into(), stands.remaining.into(), stands.projected.into()]
+    });
+    let meters = rows(&["meter", "used", "remaining", "projected"], meters.collect(), "nothing counted yet");
+    parts(vec![pairs(about), meters])
+}
+
+fn orgs_text(page: &OrgPage) -> String {
+    let mut lines: Vec<Vec<Field>> = Vec::new();
+    for org in &page.orgs {
+        let about = || vec![Field::from(&org.org), (&org.name).into(), (&org.plan).into()];
+        if org.meters.is_empty() {
+            let mut line = about();
+            line.extend([Field::from("-"), None.into(), None.into(), None.into()]);
+            lines.push(line);
+        }
+        for (meter, stands) in &org.meters {
+            let mut line = about();
+            line.extend([
+                Field::from(meter),
+                stands.used.into(),
+                stands.remaining.into(),
+                stands.projected.into(),
+            ]);
+            lines.push(line);
+        }
+    }
+    let headings = ["org", "name", "plan", "meter", "used", "remaining", "projected"];
+    parts(vec![rows(&headings, lines, "no organisations"), more(page.next.as_ref())])
+}
+
+fn plan_text(reply: &PlanReply) -> String {
+    pairs(vec![
+        ("org", (&reply.org).into()),
+        ("plan", (&reply.plan).into()),
+        ("changed", reply.changed.into()),
+        ("deprecated", reply.deprecated.into()),
+    ])
+}
+
+fn limits_text(reply: &LimitReply) -> String {
+    let about = pairs(vec![("org", (&reply.org).into()), ("changed", reply.changed.into())]);
+    parts(vec![about, limit_rows(&reply.limits, "no limits of its own")])
+}
+
+/// Limits, a row each.
+pub(super) fn limit_rows(limits: &[LimitItem], empty: &str) -> String {
+    let lines = limits.iter().map(|limit| {
+        let whose = match (limit.scope, &limit.user) {
+            (ScopeName::Org, _) => "org".to_owned(),
+            (ScopeName::User, None) => "each user".to_owned(),
+            (ScopeName::User, Some(user)) => format!("user {user}"),
+        };
+        vec![
+            Field::from(&limit.meter),
+            whose.into(),
+            limit.window.to_string().into(),
+            limit.amount.into(),
+            limit.used.into(),
+            (&limit.resets_at).into(),
+        ]
+    });
+    rows(&["meter", "limit on", "window", "amount", "used", "resets at"], lines.collect(), empty)
+}
+
+fn top_up_text(reply: &TopUpReply) -> String {
+    pairs(vec![
+        ("org", (&reply.org).into()),
+        ("meter", (&reply.meter).into()),
+        ("added", reply.amount.into()),
+        ("replayed", reply.replayed.into()),
+        ("remaining", reply.remaining.into()),
+        ("total", reply.total.into()),
+        ("expires", reply.expires_at.as_deref().unwrap_or(if reply.replayed { "-" } else { "never" }).into()),
+        ("entry", reply.entry.into()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn organisations_are_listed_a_line_a_meter() {
+        let page = r#"{"orgs":[
+            {"org":"acme","name":"Acme","time_zone":"UTC","plan":"basic","trial":null,"version":3,
+             "created_at":"2026-11-21T00:00:00Z","meters":{
+               "reports":{"used":7,"remaining":93,"projected":10.5},
+               "tokens":{"used":0.000000001,"remaining":null,"projected":null}}},
+            {"org":"b","name":null,"time_zone":"UTC","plan":null,"trial":null,"version":1,
+             "created_at":"2026-11-21T00:00:00Z","meters":{}}],"next":"c2"}"#;
+        let page = serde_json::from_str(page).expect("a page");
+        assert_eq!(
+            orgs_text(&page),
+            "ORG   NAME  PLAN   METER           USED  REMAINING  PROJECTED\n\
+             acme  Acme  basic  reports            7         93       10.5\n\
+             acme  Acme  basic  tokens   0.000000001          -          -\n\
+             b     -     -      -                  -          -          -\n\
+             \nthere is more: --cursor c2, or --all\n"
+        );
+    }
+
+    #[test]
+    fn limits_say_on_whom() {
+        let reply = r#"{"org":"acme","changed":true,"limits":[
+            {"meter":"reports","scope":"user","window":"month","amount":5,"used":null,"resets_at":null},
+            {"meter":"reports","scope":"user","user":"ann","window":"day","amount":50,"used":2,"resets_at":"t"}]}"#;
+        assert_eq!(
+            limits_text(&serde_json::from_str(reply).expect("a reply")),
+            "org      acme\nchanged  yes\n\n\
+             METER    LIMIT ON   WINDOW  AMOUNT  USED  RESETS AT\n\
+             reports  each user  month        5     -  -\n\
+             reports  user ann   day         50     2  t\n"
+        );
+    }
+}

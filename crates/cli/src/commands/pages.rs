@@ -1,0 +1,76 @@
+//! Lists: one page, or all of them put together, with every digit and member as the server sent it.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde_json::value::RawValue;
+use ureq::http::Method;
+
+use super::Session;
+use crate::client::{Route, Sent};
+use crate::failure::Failure;
+use crate::output::read_reply;
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Paging {
+    /// All of it, page by page.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// At most so many (with --all: a page).
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+    /// From where the last page said there is more.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// A page: its members as they were sent.
+type Page = BTreeMap<String, Box<RawValue>>;
+
+impl Session {
+    /// Reads a list whose items are in the member `items`; returns it as one page.
+    pub(super) fn list(&mut self, route: &Route, paging: &Paging, items: &str) -> Result<String, Failure> {
+        let limit = paging.limit.map(|limit| limit.to_string());
+        let route = route.clone().with("limit", limit.as_deref());
+        let first =
+            self.ask(Method::GET, &route.clone().with("cursor", paging.cursor.as_deref()), &Sent::Nothing)?;
+        if !paging.all {
+            return Ok(first);
+        }
+        let mut page: Page = read_reply(&first)?;
+        let mut next = next_of(&page)?;
+        let mut found = items_of(&page, items)?;
+        while let Some(cursor) = next {
+            let text = self.ask(Method::GET, &route.clone().with("cursor", Some(&cursor)), &Sent::Nothing)?;
+            let more: Page = read_reply(&text)?;
+            found.extend(items_of(&more, items)?);
+            next = next_of(&more)?;
+            if next.as_ref() == Some(&cursor) {
+                return Err(Failure::Other(
+                    "the server's list does not end: it names the same page again".to_owned(),
+                ));
+            }
+        }
+        page.insert(items.to_owned(), raw(&found)?);
+        page.insert("next".to_owned(), raw(&None::<String>)?);
+        raw(&page).map(|page| page.get().to_owned())
+    }
+}
+
+fn next_of(page: &Page) -> Result<Option<String>, Failure> {
+    page.get("next").map_or(Ok(None), |next| read_reply(next.get()))
+}
+
+fn items_of(page: &Page, items: &str) -> Result<Vec<Box<RawValue>>, Failure> {
+    page.get(items).map_or(Ok(Vec::new()), |list| read_reply(list.get()))
+}
+
+fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, Failure> {
+    serde_json::value::to_raw_value(value).map_err(|error| Failure::Other(error.to_string()))
+}
+
+/// The line below a table that says there is more.
+pub(super) fn more(next: Option<&String>) -> String {
+    next.map(|cursor| format!("there is more: --cursor {cursor}, or --all\n")).unwrap_or_default()
+}

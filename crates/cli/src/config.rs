@@ -1,0 +1,241 @@
+//! The settings of the server: what they are, and where each value comes from.
+//!
+//! One row a setting ([`rows::SETTINGS`]); the flags, the environment, the file and the printed table are all made from
+//! it. Later sources win over earlier ones: the default, the file, the environment names of the systems that Tollgate
+//! replaces, `TOLLGATE_*`, the flag.
+
+pub(crate) mod flags;
+pub(crate) mod report;
+pub(crate) mod rows;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tollgate_server::{Settings, TlsFiles};
+
+use crate::failure::Failure;
+use crate::logging::LogLevel;
+use rows::{SETTINGS, Setting, Take};
+
+/// The file that is read when none is named and it is there.
+pub(crate) const DEFAULT_FILE: &str = "tollgate.toml";
+
+/// Names the file.
+pub(crate) const FILE_ENV: &str = "TOLLGATE_CONFIG";
+
+/// Environment names that choose a store this build does not have, and which.
+const STORES_TO_COME: [(&str, &str); 4] = [
+    ("DATABASE_URL", "postgres"),
+    ("REDIS_URL", "redis"),
+    ("DYNAMODB_TABLE_NAME", "dynamodb"),
+    ("MONGO_URL", "mongodb"),
+];
+
+/// What the settings say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chosen {
+    /// What the server is told.
+    pub(crate) server: Settings,
+    /// Whether to serve made-up data from a temporary folder.
+    pub(crate) demo: bool,
+    /// What is logged.
+    pub(crate) log_level: LogLevel,
+    /// Whether log lines are JSON.
+    pub(crate) log_json: bool,
+    /// The certificate file.
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key's file.
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// The file, by its path.
+    File(String),
+    /// The environment, by the name.
+    Environment(String),
+    /// A flag, by its name.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File(path) => write!(formatter, "file {path}"),
+            Self::Environment(name) => write!(formatter, "environment {name}"),
+            Self::Flag(name) => write!(formatter, "flag {name}"),
+        }
+    }
+}
+
+/// The settings in force.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// What they say.
+    pub(crate) chosen: Chosen,
+    /// Where each comes from, in the order of [`SETTINGS`].
+    pub(crate) origins: Vec<(&'static Setting, Origin)>,
+    /// What should be known of them, a line each.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the command line says: the file, and settings by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// The configuration file.
+    pub(crate) file: Option<PathBuf>,
+    /// The settings given.
+    pub(crate) values: BTreeMap<&'static str, String>,
+}
+
+/// The environment of a process, as a map.
+pub(crate) type Environment = BTreeMap<String, String>;
+
+/// The environment of this process.
+pub(crate) fn environment() -> Environment {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// Finds the settings in force.
+///
+/// # Errors
+/// [`Failure::Usage`] naming the setting, where its value comes from, and what is allowed.
+pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config, Failure> {
+    let file = read_file(flags, environment)?;
+    let mut chosen = Chosen::default();
+    let mut origins = Vec::with_capacity(SETTINGS.len());
+    for setting in SETTINGS {
+        origins.push((setting, choose(setting, flags, environment, &file, &mut chosen)?));
+    }
+    chosen.server.tls = match (chosen.tls_cert.clone(), chosen.tls_key.clone()) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (Some(_), None) => return Err(half_tls("tls-cert", "tls-key")),
+        (None, Some(_)) => return Err(half_tls("tls-key", "tls-cert")),
+    };
+    let warnings = warnings(environment, &origins);
+    Ok(Config { chosen, origins, warnings })
+}
+
+fn half_tls(given: &str, missing: &str) -> Failure {
+    Failure::Usage(format!("{given} is set and {missing} is not: TLS needs both"))
+}
+
+/// Takes every value of a setting, the weakest source first. A wrong value matters only if no stronger one replaces it.
+fn choose(
+    setting: &'static Setting,
+    flags: &Flags,
+    environment: &Environment,
+    file: &File,
+    chosen: &mut Chosen,
+) -> Result<Origin, Failure> {
+    let mut origin = Origin::Default;
+    let mut wrong = None;
+    for (source, take, text) in sources(setting, flags, environment, file) {
+        match take(chosen, text) {
+            Ok(()) => wrong = None,
+            Err(reason) => wrong = Some(format!("{}: {reason} (from {source})", setting.name)),
+        }
+        origin = source;
+    }
+    wrong.map_or(Ok(origin), |text| Err(Failure::Usage(text)))
+}
+
+/// The values of a setting, the weakest source first. An empty value in the environment is none.
+fn sources<'a>(
+    setting: &'static Setting,
+    flags: &'a Flags,
+    environment: &'a Environment,
+    file: &'a File,
+) -> Vec<(Origin, Take, &'a str)> {
+    let mut sources = Vec::new();
+    if let Some(text) = file.values.get(&setting.file_key()) {
+        sources.push((Origin::File(file.path.clone()), setting.take, text.as_str()));
+    }
+    let own = (setting.env(), setting.take);
+    let seeds = setting.seeds.iter().map(|&(name, take)| (name.to_owned(), take));
+    for (name, take) in seeds.chain([own]) {
+        if let Some(text) = environment.get(&name).filter(|text| !text.is_empty()) {
+            sources.push((Origin::Environment(name), take, text.as_str()));
+        }
+    }
+    if let Some(text) = flags.values.get(setting.name) {
+        sources.push((Origin::Flag(format!("--{}", setting.name)), setting.take, text.as_str()));
+    }
+    sources
+}
+
+fn warnings(environment: &Environment, origins: &[(&'static Setting, Origin)]) -> Vec<String> {
+    let store_is_default =
+        origins.iter().any(|(setting, origin)| setting.name == "store" && *origin == Origin::Default);
+    let asked = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
+    STORES_TO_COME
+        .iter()
+        .filter(|(name, _)| store_is_default && asked(name))
+        .map(|(name, store)| {
+            format!(
+                "{name} is set, but this build has no {store} store yet: the data goes to the embedded one"
+            )
+        })
+        .collect()
+}
+
+/// What the file says.
+#[derive(Default)]
+struct File {
+    path: String,
+    values: BTreeMap<String, String>,
+}
+
+fn read_file(flags: &Flags, environment: &Environment) -> Result<File, Failure> {
+    let named = environment.get(FILE_ENV).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let named = flags.file.clone().or(named);
+    let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => parse_file(&path, &text),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(File::default()),
+        Err(error) => {
+            Err(Failure::Usage(format!("the configuration file {} cannot be read: {error}", path.display())))
+        }
+    }
+}
+
+fn parse_file(path: &Path, text: &str) -> Result<File, Failure> {
+    let path = path.display().to_string();
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| Failure::Usage(format!("the configuration file {path} is not TOML: {error}")))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        if !SETTINGS.iter().any(|setting| setting.file_key() == key) {
+            let allowed: Vec<String> = SETTINGS.iter().map(Setting::file_key).collect();
+            return Err(Failure::Usage(format!(
+                "{path}: there is no setting '{key}'; expected one of {}",
+                allowed.join(", ")
+            )));
+        }
+        let value = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) => truth.to_string(),
+            other => {
+                return Err(Failure::Usage(format!(
+                    "{path}: {key} is {}; expected text, a whole number, true or false",
+                    other.type_str()
+                )));
+            }
+        };
+        values.insert(key, value);
+    }
+    Ok(File { path, values })
+}
+
+#[cfg(test)]
+mod tests;

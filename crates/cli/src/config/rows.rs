@@ -1,0 +1,318 @@
+//! The settings, a row each: name, environment names, help, how a value is read and shown.
+
+use std::fmt::Display;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tollgate_server::Secret;
+
+use super::Chosen;
+
+/// Reads a text into the settings; `Err` says what is wrong with it and what is allowed.
+pub(crate) type Take = fn(&mut Chosen, &str) -> Result<(), String>;
+
+/// A setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Its name; the flag is `--name`.
+    pub(crate) name: &'static str,
+    /// What stands for the value in the help; empty for a switch.
+    pub(crate) value: &'static str,
+    /// What it does.
+    pub(crate) help: &'static str,
+    /// The environment names it had in the systems that Tollgate replaces, the weakest first.
+    pub(crate) seeds: &'static [(&'static str, Take)],
+    /// Whether its value is shown nowhere.
+    pub(crate) secret: bool,
+    /// Reads a value.
+    pub(crate) take: Take,
+    /// The value in force.
+    pub(crate) show: fn(&Chosen) -> Option<String>,
+}
+
+impl Setting {
+    /// Its name in the file.
+    pub(crate) fn file_key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// Its name in the environment.
+    pub(crate) fn env(&self) -> String {
+        format!("TOLLGATE_{}", self.file_key().to_uppercase())
+    }
+
+    /// The value in force, as people may see it.
+    pub(crate) fn shown(&self, chosen: &Chosen) -> Option<String> {
+        (self.show)(chosen).map(|value| if self.secret { "***".to_owned() } else { value })
+    }
+}
+
+/// Every setting of `serve`.
+pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        value: "HOST:PORT",
+        help: "Where to listen; port 0 takes a free one. Anything but loopback needs an API key",
+        seeds: &[("SERVER_PORT", take_port), ("PORT", take_port)],
+        secret: false,
+        take: |chosen, text| address(text).map(|address| chosen.server.listen = address),
+        show: |chosen| Some(chosen.server.listen.to_string()),
+    },
+    Setting {
+        name: "store",
+        value: "STORE",
+        help: "Where the data is: embedded:PATH, or memory: for nothing that should last",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|store| chosen.server.store = store),
+        show: |chosen| Some(chosen.server.store.to_string()),
+    },
+    Setting {
+        name: "catalog",
+        value: "FILE",
+        help: "A catalogue to bring into force at start, if it is not in force already",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| path(text).map(|path| chosen.server.catalog = Some(path)),
+        show: |chosen| chosen.server.catalog.as_ref().map(|path| path.display().to_string()),
+    },
+    Setting {
+        name: "api-key",
+        value: "KEY",
+        help: "An admin key that is valid besides the stored ones; better given in the environment than as a flag",
+        seeds: &[("X_API_KEY", take_api_key)],
+        secret: true,
+        take: take_api_key,
+        show: |chosen| chosen.server.api_key.as_ref().map(|key| key.0.clone()),
+    },
+    Setting {
+        name: "tls-cert",
+        value: "FILE",
+        help: "The certificate and its chain, PEM; plain HTTP unless given",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| path(text).map(|path| chosen.tls_cert = Some(path)),
+        show: |chosen| chosen.tls_cert.as_ref().map(|path| path.display().to_string()),
+    },
+    Setting {
+        name: "tls-key",
+        value: "FILE",
+        help: "The certificate's private key, PEM",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| path(text).map(|path| chosen.tls_key = Some(path)),
+        show: |chosen| chosen.tls_key.as_ref().map(|path| path.display().to_string()),
+    },
+    Setting {
+        name: "demo",
+        value: "",
+        help: "Serve made-up organisations from a temporary folder that is gone afterwards",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| truth(text).map(|demo| chosen.demo = demo),
+        show: |chosen| Some(chosen.demo.to_string()),
+    },
+    Setting {
+        name: "environment",
+        value: "NAME",
+        help: "The environment's name, told by /health",
+        seeds: &[("ENV", take_environment), ("ENVIRONMENT", take_environment)],
+        secret: false,
+        take: take_environment,
+        show: |chosen| Some(chosen.server.environment.clone()),
+    },
+    Setting {
+        name: "log-level",
+        value: "LEVEL",
+        help: "What is logged: error, warn, info, debug, trace or off; or by part: info,tollgate_engine=debug",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|level| chosen.log_level = level),
+        show: |chosen| Some(chosen.log_level.text().to_owned()),
+    },
+    Setting {
+        name: "log-json",
+        value: "",
+        help: "Log lines as JSON",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| truth(text).map(|json| chosen.log_json = json),
+        show: |chosen| Some(chosen.log_json.to_string()),
+    },
+    Setting {
+        name: "queue",
+        value: "N",
+        help: "Most requests that wait for the writer; what comes beyond is refused with 503",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| {
+            whole(text, 1..=1_000_000).map(|number| chosen.server.queue_requests_max = number)
+        },
+        show: |chosen| Some(chosen.server.queue_requests_max.to_string()),
+    },
+    Setting {
+        name: "key-keep-days",
+        value: "N",
+        help: "How many days the key of a usage is remembered",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| whole(text, 1..=3_650).map(|number| chosen.server.key_keep_days = number),
+        show: |chosen| Some(chosen.server.key_keep_days.to_string()),
+    },
+    Setting {
+        name: "counter-keep-months",
+        value: "N",
+        help: "How many months counters are kept after their window",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| whole(text, 1..=1_200).map(|number| chosen.server.counter_keep_months = number),
+        show: |chosen| Some(chosen.server.counter_keep_months.to_string()),
+    },
+    Setting {
+        name: "rate-per-address",
+        value: "N",
+        help: "Most requests a second from one address; 'none' is no limit",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| {
+            unless(text, "none", 1..=u32::MAX).map(|number| chosen.server.rate_per_address = number)
+        },
+        show: |chosen| Some(or(chosen.server.rate_per_address, "none")),
+    },
+    Setting {
+        name: "body-max",
+        value: "BYTES",
+        help: "Largest body of a request",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| {
+            whole(text, 1_024..=64 * 1024 * 1024).map(|number| chosen.server.body_bytes_max = number)
+        },
+        show: |chosen| Some(chosen.server.body_bytes_max.to_string()),
+    },
+    Setting {
+        name: "header-max",
+        value: "BYTES",
+        help: "Largest headers of a request",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| {
+            whole(text, 8_192..=1024 * 1024).map(|number| chosen.server.header_bytes_max = number)
+        },
+        show: |chosen| Some(chosen.server.header_bytes_max.to_string()),
+    },
+    Setting {
+        name: "connections-max",
+        value: "N",
+        help: "Most connections at a time; further ones wait",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| whole(text, 1..=1_000_000).map(|number| chosen.server.connections_max = number),
+        show: |chosen| Some(chosen.server.connections_max.to_string()),
+    },
+    Setting {
+        name: "request-timeout",
+        value: "SECS",
+        help: "How long headers and body of a request may take to arrive",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.request_timeout = time),
+        show: |chosen| Some(chosen.server.request_timeout.as_secs().to_string()),
+    },
+    Setting {
+        name: "shutdown-grace",
+        value: "SECS",
+        help: "How long open requests are waited for at shutdown",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.shutdown_grace = time),
+        show: |chosen| Some(chosen.server.shutdown_grace.as_secs().to_string()),
+    },
+    Setting {
+        name: "threads",
+        value: "N",
+        help: "Threads that serve connections; 'auto' is one per core",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| unless(text, "auto", 1..=1_024).map(|number| chosen.server.threads = number),
+        show: |chosen| Some(or(chosen.server.threads, "auto")),
+    },
+];
+
+fn take_port(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    let port =
+        text.parse().map_err(|_| format!("'{text}' is not a port; expected a number from 0 to 65535"))?;
+    chosen.server.listen.set_port(port);
+    Ok(())
+}
+
+fn take_api_key(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    // A key travels in a header: it must be one word of visible characters. The text itself stays out of the message.
+    if text.is_empty() || !text.chars().all(|character| character.is_ascii_graphic()) {
+        return Err("not an API key; expected visible ASCII characters without spaces".to_owned());
+    }
+    chosen.server.api_key = Some(Secret(text.to_owned()));
+    Ok(())
+}
+
+fn take_environment(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("not a name; expected a word such as production".to_owned());
+    }
+    text.clone_into(&mut chosen.server.environment);
+    Ok(())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || format!("'{text}' is not an address; expected HOST:PORT such as 127.0.0.1:8080");
+    let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|_| wrong())?.collect();
+    // `localhost` is both: the IPv4 one is what other programs try first.
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address.copied().ok_or_else(wrong)
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("the path is empty".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(format!("'{text}' is neither true nor false")),
+    }
+}
+
+fn whole<N>(text: &str, allowed: RangeInclusive<N>) -> Result<N, String>
+where
+    N: std::str::FromStr + PartialOrd + Display,
+{
+    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(|| {
+        format!(
+            "'{text}' is not allowed; expected a whole number from {} to {}",
+            allowed.start(),
+            allowed.end()
+        )
+    })
+}
+
+/// A number, or the word that stands for none.
+fn unless<N>(text: &str, word: &str, allowed: RangeInclusive<N>) -> Result<Option<N>, String>
+where
+    N: std::str::FromStr + PartialOrd + Display,
+{
+    if text == word {
+        return Ok(None);
+    }
+    whole(text, allowed).map(Some).map_err(|reason| format!("{reason}, or {word}"))
+}
+
+fn or<N: Display>(number: Option<N>, word: &str) -> String {
+    number.map_or_else(|| word.to_owned(), |number| number.to_string())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    whole(text, 1..=3_600).map(Duration::from_secs)
+}

@@ -1,0 +1,247 @@
+use std::net::SocketAddr;
+
+use tollgate_server::StoreUrl;
+
+use super::*;
+
+/// What was said where; the file's text is TOML.
+#[derive(Default)]
+struct Said<'a> {
+    flags: &'a [(&'static str, &'a str)],
+    environment: &'a [(&'a str, &'a str)],
+    file: Option<&'a str>,
+}
+
+/// Resolves what was said, with the file as a real one in a folder of its own.
+fn resolved(said: &Said<'_>) -> Result<Config, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("t.toml");
+    std::fs::write(&path, said.file.unwrap_or_default()).expect("the file is written");
+    let flags = Flags {
+        file: Some(path.clone()),
+        values: said.flags.iter().map(|&(name, value)| (name, value.to_owned())).collect(),
+    };
+    let environment =
+        said.environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let in_force = resolve(&flags, &environment).map_err(|failure| failure.to_string());
+    in_force.map_err(|text| text.replace(&path.display().to_string(), "t.toml"))
+}
+
+/// The value and the kind of origin of one setting.
+fn one(config: &Config, name: &str) -> (String, String) {
+    let (setting, origin) =
+        config.origins.iter().find(|(setting, _)| setting.name == name).expect("a setting of this name");
+    let origin = match origin {
+        Origin::File(_) => "file".to_owned(),
+        other => other.to_string(),
+    };
+    (setting.shown(&config.chosen).unwrap_or_else(|| "-".to_owned()), origin)
+}
+
+#[test]
+fn the_strongest_source_wins_and_is_named() {
+    const FILE: &str = "listen = '127.0.0.3:3'\nthreads = 3\nlog_json = true\nenvironment = 'file'\n";
+    for (setting, flags, environment, file, value, origin) in [
+        ("listen", &[][..], &[][..], None, "127.0.0.1:8080", "default"),
+        ("listen", &[], &[], Some(FILE), "127.0.0.3:3", "file"),
+        ("listen", &[], &[("SERVER_PORT", "5")], None, "127.0.0.1:5", "environment SERVER_PORT"),
+        ("listen", &[], &[("SERVER_PORT", "5"), ("PORT", "6")], None, "127.0.0.1:6", "environment PORT"),
+        ("listen", &[], &[("PORT", "6")], Some(FILE), "127.0.0.3:6", "environment PORT"),
+        (
+            "listen",
+            &[],
+            &[("PORT", "6"), ("TOLLGATE_LISTEN", "127.0.0.2:7")],
+            Some(FILE),
+            "127.0.0.2:7",
+            "environment TOLLGATE_LISTEN",
+        ),
+        (
+            "listen",
+            &[("listen", "127.0.0.9:9")],
+            &[("PORT", "6"), ("TOLLGATE_LISTEN", "127.0.0.2:7")],
+            Some(FILE),
+            "127.0.0.9:9",
+            "flag --listen",
+        ),
+        ("listen", &[], &[("TOLLGATE_LISTEN", "")], None, "127.0.0.1:8080", "default"),
+        ("threads", &[], &[], None, "auto", "default"),
+        ("threads", &[], &[], Some(FILE), "3", "file"),
+        ("threads", &[("threads", "auto")], &[], Some(FILE), "auto", "flag --threads"),
+        ("log-json", &[], &[], Some(FILE), "true", "file"),
+        (
+            "log-json",
+            &[],
+            &[("TOLLGATE_LOG_JSON", "off")],
+            Some(FILE),
+            "false",
+            "environment TOLLGATE_LOG_JSON",
+        ),
+        (
+            "environment",
+            &[],
+            &[("ENV", "e"), ("ENVIRONMENT", "f")],
+            Some(FILE),
+            "f",
+            "environment ENVIRONMENT",
+        ),
+        ("api-key", &[], &[], None, "-", "default"),
+        ("api-key", &[], &[("X_API_KEY", "s")], None, "***", "environment X_API_KEY"),
+        (
+            "api-key",
+            &[],
+            &[("X_API_KEY", "s"), ("TOLLGATE_API_KEY", "t")],
+            None,
+            "***",
+            "environment TOLLGATE_API_KEY",
+        ),
+        // A wrong value that a stronger one replaces does no harm: orchestrators set such names on their own.
+        (
+            "listen",
+            &[("listen", "127.0.0.9:9")],
+            &[("PORT", "tcp://x:1")],
+            None,
+            "127.0.0.9:9",
+            "flag --listen",
+        ),
+    ] {
+        let said = Said { flags, environment, file };
+        let config = resolved(&said).expect(setting);
+        assert_eq!(one(&config, setting), (value.to_owned(), origin.to_owned()), "{setting} {environment:?}");
+    }
+}
+
+#[test]
+fn values_reach_the_server() {
+    let flags = &[
+        ("listen", "0.0.0.0:1"),
+        ("store", "embedded:/data"),
+        ("catalog", "c.toml"),
+        ("api-key", "k"),
+        ("tls-cert", "c.pem"),
+        ("tls-key", "k.pem"),
+        ("demo", "true"),
+        ("environment", "test"),
+        ("log-level", "debug"),
+        ("log-json", "true"),
+        ("queue", "2"),
+        ("key-keep-days", "3"),
+        ("counter-keep-months", "4"),
+        ("rate-per-address", "5"),
+        ("body-max", "6000"),
+        ("header-max", "9000"),
+        ("connections-max", "8"),
+        ("request-timeout", "9"),
+        ("shutdown-grace", "10"),
+        ("threads", "11"),
+    ];
+    assert_eq!(flags.len(), SETTINGS.len(), "every setting stands in this test");
+    let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
+    let server = &chosen.server;
+    assert_eq!(server.listen, SocketAddr::from(([0, 0, 0, 0], 1)));
+    assert_eq!(server.store, StoreUrl::Embedded(PathBuf::from("/data")));
+    assert_eq!(server.catalog, Some(PathBuf::from("c.toml")));
+    assert_eq!(server.api_key.as_ref().map(|key| key.0.as_str()), Some("k"));
+    let tls = TlsFiles { certificate: PathBuf::from("c.pem"), key: PathBuf::from("k.pem") };
+    assert_eq!(server.tls, Some(tls));
+    assert_eq!(server.environment, "test");
+    assert_eq!((server.queue_requests_max, server.key_keep_days, server.counter_keep_months), (2, 3, 4));
+    assert_eq!(
+        (server.rate_per_address, server.body_bytes_max, server.header_bytes_max),
+        (Some(5), 6000, 9000)
+    );
+    assert_eq!((server.connections_max, server.threads), (8, Some(11)));
+    assert_eq!((server.request_timeout.as_secs(), server.shutdown_grace.as_secs()), (9, 10));
+    assert!(chosen.demo && chosen.log_json);
+    assert_eq!(chosen.log_level.text(), "debug");
+}
+
+#[test]
+fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
+    let environment = |environment| Said { environment, ..Said::default() };
+    let file = |text| Said { file: Some(text), ..Said::default() };
+    for (said, wanted) in [
+        (
+            environment(&[("TOLLGATE_LISTEN", "here")]),
+            "listen: 'here' is not an address; expected HOST:PORT such as 127.0.0.1:8080 (from environment \
+             TOLLGATE_LISTEN)",
+        ),
+        (
+            environment(&[("PORT", "99999")]),
+            "listen: '99999' is not a port; expected a number from 0 to 65535 (from environment PORT)",
+        ),
+        (
+            environment(&[("TOLLGATE_API_KEY", "my secret")]),
+            "api-key: not an API key; expected visible ASCII characters without spaces (from environment \
+             TOLLGATE_API_KEY)",
+        ),
+        (
+            file("store = 'postgres://x'"),
+            "store: 'postgres://x' is not a store; expected embedded:PATH or memory: (from file t.toml)",
+        ),
+        (
+            file("threads = 0"),
+            "threads: '0' is not allowed; expected a whole number from 1 to 1024, or auto (from file t.toml)",
+        ),
+        (
+            file("log_level = 'loud'"),
+            "log-level: 'loud' is not a log level; expected error, warn, info, debug, trace or off, or levels by part \
+             such as info,tollgate_engine=debug (from file t.toml)",
+        ),
+        (file("queue = 1.5"), "t.toml: queue is float; expected text, a whole number, true or false"),
+        (file("tls_cert = 'c.pem'"), "tls-cert is set and tls-key is not: TLS needs both"),
+    ] {
+        assert_eq!(resolved(&said).err().as_deref(), Some(wanted));
+    }
+}
+
+#[test]
+fn unknown_settings_in_the_file_are_named_with_the_allowed_ones() {
+    let error =
+        resolved(&Said { file: Some("listen-on = 1"), ..Said::default() }).expect_err("an unknown setting");
+    assert!(
+        error.starts_with("t.toml: there is no setting 'listen-on'; expected one of listen, store, "),
+        "{error}"
+    );
+    assert!(error.contains("key_keep_days"), "{error}");
+    let error = resolved(&Said { file: Some("listen = "), ..Said::default() }).expect_err("not TOML");
+    assert!(error.starts_with("the configuration file t.toml is not TOML: "), "{error}");
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let flags = Flags { file: Some(PathBuf::from("/nowhere/t.toml")), ..Flags::default() };
+    let error = resolve(&flags, &Environment::new()).expect_err("no file");
+    assert!(
+        matches!(&error, Failure::Usage(text) if text.contains("/nowhere/t.toml cannot be read")),
+        "{error}"
+    );
+}
+
+#[test]
+fn stores_to_come_are_warned_of_unless_a_store_is_chosen() {
+    let environment = &[("DATABASE_URL", "postgres://u:p@h/d"), ("MONGO_URL", "m"), ("REDIS_URL", "")];
+    let config = resolved(&Said { environment, ..Said::default() }).expect("a warning is no error");
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert!(config.warnings[0].starts_with("DATABASE_URL is set, but this build has no postgres store yet"));
+    assert!(!config.warnings[0].contains("u:p"), "addresses hold passwords");
+    let said = Said { environment, flags: &[("store", "memory:")], ..Said::default() };
+    assert!(resolved(&said).expect("a store").warnings.is_empty());
+}
+
+#[test]
+fn secrets_are_shown_nowhere() {
+    let said = Said { environment: &[("TOLLGATE_API_KEY", "hush-hush")], ..Said::default() };
+    let config = resolved(&said).expect("a key");
+    let (table, json) = (report::table(&config), report::json(&config).expect("JSON"));
+    for text in [&table, &json, &format!("{config:?}")] {
+        assert!(text.contains("***") && !text.contains("hush"), "{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let line = json["settings"].as_array().expect("settings").iter().find(|line| line["name"] == "api-key");
+    assert_eq!(
+        line.expect("the key"),
+        &serde_json::json!({
+            "name": "api-key", "value": "***", "origin": {"from": "environment", "name": "TOLLGATE_API_KEY"}
+        })
+    );
+}

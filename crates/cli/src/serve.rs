@@ -1,0 +1,118 @@
+//! `tollgate serve`: settings, log, runtime, server.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use tollgate_server::{RunningServer, Settings, StoreUrl};
+
+use crate::config::{self, Chosen, Config, Flags};
+use crate::failure::Failure;
+use crate::logging;
+
+/// Serves until a signal.
+///
+/// # Errors
+/// A wrong setting, or what stopped the server.
+pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
+    let config = config::resolve(flags, &config::environment())?;
+    tell_warnings(&config);
+    let Chosen { server: settings, demo, log_level, log_json, .. } = config.chosen;
+    // Dropped last: the log's last lines are those of the shutdown.
+    let _log = logging::start(&log_level, log_json)
+        .map_err(|error| Failure::Other(format!("the log cannot be set up: {error}")))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = settings.threads {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("the threads cannot be started: {error}")))?;
+    let told = Told { settings: settings.clone(), demo, log_json };
+    let on_ready = move |server: &RunningServer| told.listening(server.address, server.open);
+    let served = if demo {
+        runtime.block_on(tollgate_server::serve_demo(settings, on_ready))
+    } else {
+        runtime.block_on(tollgate_server::serve(settings, on_ready))
+    };
+    served.map_err(|error| Failure::Other(error.to_string()))
+}
+
+/// Tells what should be known of the settings, on standard error.
+pub(crate) fn tell_warnings(config: &Config) {
+    for warning in &config.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+}
+
+/// What the line at start is made of.
+struct Told {
+    settings: Settings,
+    demo: bool,
+    log_json: bool,
+}
+
+impl Told {
+    fn listening(&self, address: SocketAddr, open: bool) {
+        let line = self.line(address, open);
+        if self.log_json {
+            tracing::info!(%address, "{line}");
+        } else {
+            tell(&line);
+        }
+    }
+
+    fn line(&self, address: SocketAddr, open: bool) -> String {
+        let scheme = if self.settings.tls.is_some() { "https" } else { "http" };
+        let data = match (&self.settings.store, self.demo) {
+            (_, true) => "demo data that is gone afterwards".to_owned(),
+            (StoreUrl::Embedded(path), false) => format!("data in {}", path.display()),
+            (StoreUrl::Memory, false) => "data in memory only".to_owned(),
+        };
+        let key = if open { ", no API key: loopback only" } else { "" };
+        format!("tollgate {} listening on {scheme}://{address}, {data}{key}", env!("CARGO_PKG_VERSION"))
+    }
+}
+
+fn tell(line: &str) {
+    // When standard error is gone there is nobody to tell.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tollgate_server::{Secret, TlsFiles};
+
+    use super::*;
+
+    #[test]
+    fn the_line_at_start_says_where_and_what() {
+        let version = env!("CARGO_PKG_VERSION");
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let told = |settings, demo| Told { settings, demo, log_json: false };
+        assert_eq!(
+            told(Settings::default(), false).line(loopback, true),
+            format!(
+                "tollgate {version} listening on http://127.0.0.1:8080, data in ./tollgate-data, no API key: loopback \
+                 only"
+            )
+        );
+        let files = TlsFiles { certificate: PathBuf::from("c"), key: PathBuf::from("k") };
+        let settings = Settings {
+            tls: Some(files),
+            store: StoreUrl::Memory,
+            api_key: Some(Secret("k".to_owned())),
+            ..Settings::default()
+        };
+        assert_eq!(
+            told(settings.clone(), false).line(loopback, false),
+            format!("tollgate {version} listening on https://127.0.0.1:8080, data in memory only")
+        );
+        assert_eq!(
+            told(Settings { tls: None, ..settings }, true).line(SocketAddr::from(([0, 0, 0, 0], 1)), false),
+            format!("tollgate {version} listening on http://0.0.0.0:1, demo data that is gone afterwards")
+        );
+    }
+}

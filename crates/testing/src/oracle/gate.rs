@@ -1,0 +1,179 @@
+//! Use and check.
+
+use std::collections::BTreeMap;
+
+use tollgate_domain::catalog::Enforcement;
+use tollgate_domain::{
+    Allowed, Amount, Check, Checked, Denial, Denied, MeterId, OrgCommand, OrgDecision, Policy, Quantity,
+    ReachedLimit, UsageKey, Use, UserId, Window,
+};
+
+use super::{History, Now, Pot};
+
+/// Who asks for how much of what.
+struct Ask<'a> {
+    user: Option<&'a UserId>,
+    meter: &'a MeterId,
+    quantity: Amount,
+}
+
+impl Now<'_> {
+    pub(super) fn decide_use(&self, usage: &Use) -> (OrgDecision, bool) {
+        if let Some(answer) = self.known_key(usage) {
+            return (OrgDecision::Use(answer), false);
+        }
+        let result = self.try_use(usage, self.entry);
+        let accepted = result.is_ok();
+        (OrgDecision::Use(result), accepted)
+    }
+
+    pub(super) fn decide_check(&self, check: &Check) -> OrgDecision {
+        let Check { user, meter, quantity } = check.clone();
+        let result = match UsageKey::new("a check") {
+            Ok(key) => self.try_use(&as_use(user, meter, quantity, key), 0),
+            Err(_) => Err(Denied { denial: Denial::KeyReused, standing: None }),
+        };
+        OrgDecision::Check(Checked { result, steps: Vec::new() })
+    }
+
+    /// The answer to a usage whose key was seen.
+    fn known_key(&self, usage: &Use) -> Option<Result<Allowed, Denied>> {
+        let history = self.history()?;
+        let known = history.uses.iter().rev().find(|counted| counted.usage.key == usage.key)?;
+        if !self.remembers(known.at) {
+            return None;
+        }
+        let same = known.usage.user == usage.user
+            && known.usage.meter == usage.meter
+            && known.usage.quantity == usage.quantity
+            && known.usage.properties == usage.properties;
+        if !same {
+            return Some(Err(Denied { denial: Denial::KeyReused, standing: None }));
+        }
+        if known.reversed_by.is_some() {
+            return Some(Err(Denied { denial: Denial::KeyReversed, standing: None }));
+        }
+        let fact = self.facts.iter().find(|fact| fact.entry == known.entry)?;
+        let then = self.history_until(known.entry);
+        let standing = then.standing(&fact.catalog, fact.at, &usage.meter, usage.user.as_ref())?;
+        Some(Ok(Allowed { entry: known.entry, replayed: true, standing, policies: Vec::new() }))
+    }
+
+    fn try_use(&self, usage: &Use, entry: u64) -> Result<Allowed, Denied> {
+        let refuse = |denial| Err(Denied { denial, standing: None });
+        let ask = Ask { user: usage.user.as_ref(), meter: &usage.meter, quantity: usage.quantity.amount() };
+        if self.catalog.meters.iter().all(|meter| meter.id != usage.meter) {
+            return refuse(Denial::UnknownMeter);
+        }
+        let command = OrgCommand::Use(usage.clone());
+        let Some(mut history) = self.history() else { return refuse(Denial::UnknownOrg) };
+        let Some(standing) = history.standing(self.catalog, self.at, ask.meter, ask.user) else {
+            return refuse(Denial::NoPlan);
+        };
+        if let Some(denial) = self.refusal(&history, &ask) {
+            return Err(Denied { denial, standing: Some(standing) });
+        }
+        history.follow(self.entry, self.at, self.catalog, &command);
+        let Some(standing) = history.standing(self.catalog, self.at, ask.meter, ask.user) else {
+            return refuse(Denial::NoPlan);
+        };
+        Ok(Allowed { entry, replayed: false, standing, policies: self.policies(&history, &ask) })
+    }
+
+    fn refusal(&self, history: &History<'_>, ask: &Ask<'_>) -> Option<Denial> {
+        if self.trial_is_over(history, ask.meter) {
+            return Some(Denial::TrialEnded);
+        }
+        if ask.user.is_none() && history.limits_users(self.catalog, ask.meter) {
+            return Some(Denial::UserRequired);
+        }
+        let left = history.left(self.catalog, self.at, ask.meter);
+        let covered = match history.enforcement(self.catalog, ask.meter) {
+            Enforcement::Hard => left >= ask.quantity,
+            Enforcement::Overdraft => left > Amount::ZERO,
+            Enforcement::Soft | Enforcement::None => true,
+        };
+        if !covered {
+            let standing = history.standing(self.catalog, self.at, ask.meter, None)?;
+            let month = !self.on_trial(history);
+            return Some(Denial::OutOfCredit(ReachedLimit {
+                user: None,
+                window: month.then_some(Window::Month),
+                amount: standing.granted,
+                used: standing.used,
+                resets_at: if month { self.end_of(history, Window::Month) } else { None },
+            }));
+        }
+        for limit in history.limits_on(self.catalog, ask.meter, ask.user) {
+            let label = self.calendar.label(&history.zone, limit.window, self.at);
+            let used = history.counted(ask.meter, limit.user.as_ref(), label);
+            if used + ask.quantity > limit.amount {
+                let of_user = limit.user.is_some();
+                let reached = ReachedLimit {
+                    user: limit.user,
+                    window: Some(limit.window),
+                    amount: limit.amount,
+                    used,
+                    resets_at: self.end_of(history, limit.window),
+                };
+                let denial = if of_user { Denial::UserLimitReached } else { Denial::OrgLimitReached };
+                return Some(denial(reached));
+            }
+        }
+        None
+    }
+
+    fn on_trial(&self, history: &History<'_>) -> bool {
+        history.plan_in(self.catalog).is_some_and(|plan| plan.trial_days.is_some())
+    }
+
+    /// A trial ends by time, or when the credit it gave on the meter is used up.
+    pub(super) fn trial_is_over(&self, history: &History<'_>, meter: &MeterId) -> bool {
+        if !self.on_trial(history) {
+            return false;
+        }
+        if history.trial.is_none_or(|(_, end)| self.at >= end) {
+            return true;
+        }
+        let asked = matches!(history.enforcement(self.catalog, meter), Enforcement::Hard | Enforcement::Overdraft);
+        let pots = history.pots(self.catalog, self.at, meter);
+        let given = pots.iter().any(|pot| pot.pot == Pot::Trial && pot.granted > Amount::ZERO);
+        asked && given && history.left(self.catalog, self.at, meter) <= Amount::ZERO
+    }
+
+    fn end_of(&self, history: &History<'_>, window: Window) -> Option<tollgate_domain::Timestamp> {
+        self.calendar.end(&history.zone, window, self.at)
+    }
+
+    /// The credit, then the limits that a usage went by, as they stand after it.
+    fn policies(&self, history: &History<'_>, ask: &Ask<'_>) -> Vec<Policy> {
+        let mut policies = Vec::new();
+        let standing = history.standing(self.catalog, self.at, ask.meter, None);
+        if let Some((amount, remaining)) = standing.and_then(|standing| Some((standing.granted, standing.remaining?))) {
+            let resets_at = if self.on_trial(history) {
+                let pots = history.pots(self.catalog, self.at, ask.meter);
+                pots.iter().find(|pot| pot.pot == Pot::Trial).and_then(|pot| pot.until)
+            } else {
+                self.end_of(history, Window::Month)
+            };
+            let remaining = if remaining < Amount::ZERO { Amount::ZERO } else { remaining };
+            policies.push(Policy { user: false, period: None, amount, remaining, resets_at });
+        }
+        for limit in history.limits_on(self.catalog, ask.meter, ask.user) {
+            let label = self.calendar.label(&history.zone, limit.window, self.at);
+            let used = history.counted(ask.meter, limit.user.as_ref(), label);
+            policies.push(Policy {
+                user: limit.user.is_some(),
+                period: Some(label.period()),
+                amount: limit.amount,
+                remaining: if used > limit.amount { Amount::ZERO } else { limit.amount - used },
+                resets_at: self.end_of(history, limit.window),
+            });
+        }
+        policies
+    }
+}
+
+fn as_use(user: Option<UserId>, meter: MeterId, quantity: Quantity, key: UsageKey) -> Use {
+    Use { user, meter, quantity, key, occurred_at: None, properties: BTreeMap::new() }
+}

@@ -1,0 +1,393 @@
+//! The history of an org, gone through from the first accepted command to the last, every time anew.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use tollgate_domain::catalog::{Allowance, Enforcement, Plan, PlanLimitScope};
+use tollgate_domain::{
+    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, Standing, TopUp, TopUpExpiry, Use, UserId,
+    Window, Zone,
+};
+
+use super::{Calendar, Fact, Label, sum};
+
+/// What is known of an org after some of its commands.
+#[derive(Debug)]
+pub struct History<'a> {
+    /// The zone of its calendar.
+    pub zone: Zone,
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its plan.
+    pub plan: Option<&'a PlanId>,
+    /// Start and end of its trial.
+    pub trial: Option<(Timestamp, Timestamp)>,
+    /// The limits it set.
+    pub limits: BTreeMap<(&'a MeterId, LimitScope, Window), Amount>,
+    /// What it used, with what was taken back.
+    pub uses: Vec<Counted<'a>>,
+    /// What it was granted beyond its plan.
+    pub grants: Vec<Granted<'a>>,
+    debts: BTreeMap<&'a MeterId, Amount>,
+    calendar: &'a Calendar,
+}
+
+/// A usage that was counted.
+#[derive(Debug)]
+pub struct Counted<'a> {
+    /// The number of its entry.
+    pub entry: u64,
+    /// When it was counted.
+    pub at: Timestamp,
+    /// The usage.
+    pub usage: &'a Use,
+    /// The windows it was counted in.
+    pub labels: Vec<Label>,
+    /// Which credit it burned.
+    pub burns: Vec<(Pot, Amount)>,
+    /// How it moved the debt.
+    pub debt: Amount,
+    /// What nothing covered and is billed.
+    pub overage: Amount,
+    /// The entry that took it back.
+    pub reversed_by: Option<u64>,
+}
+
+/// Credit beyond the plan's.
+#[derive(Debug)]
+pub struct Granted<'a> {
+    /// The number of its entry.
+    pub entry: u64,
+    /// When it was granted.
+    pub at: Timestamp,
+    /// As it was asked for.
+    pub top_up: &'a TopUp,
+    /// From when it can be burned.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Option<Timestamp>,
+}
+
+/// One source of credit of a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pot {
+    /// The allowance of a year and month.
+    Month(i16, i8),
+    /// The trial.
+    Trial,
+    /// The top-up of an entry.
+    TopUp(u64),
+}
+
+/// A source of credit as it is at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct PotInForce {
+    /// Which.
+    pub pot: Pot,
+    /// How much was granted.
+    pub granted: Amount,
+    /// How much of it is burned.
+    pub burned: Amount,
+    /// Until when it can be burned.
+    pub until: Option<Timestamp>,
+    priority: u8,
+    from: Timestamp,
+}
+
+impl PotInForce {
+    fn left(&self) -> Amount {
+        if self.burned > self.granted { Amount::ZERO } else { self.granted - self.burned }
+    }
+}
+
+impl<'a> History<'a> {
+    pub(super) fn of(facts: &'a [Fact], calendar: &'a Calendar) -> Self {
+        let mut history = Self {
+            zone: Zone::UTC,
+            name: None,
+            plan: None,
+            trial: None,
+            limits: BTreeMap::new(),
+            uses: Vec::new(),
+            grants: Vec::new(),
+            debts: BTreeMap::new(),
+            calendar,
+        };
+        for fact in facts {
+            if let Some(command) = &fact.command {
+                history.follow(fact.entry, fact.at, &fact.catalog, command);
+            }
+        }
+        history
+    }
+
+    /// Takes one more accepted command.
+    pub(super) fn follow(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, command: &'a OrgCommand) {
+        match command {
+            OrgCommand::Use(usage) => self.count(entry, at, catalog, usage),
+            OrgCommand::Check(_) => {}
+            OrgCommand::Reverse(reverse) => {
+                if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key) {
+                    counted.reversed_by = Some(entry);
+                    let debt = self.debts.entry(&counted.usage.meter).or_default();
+                    *debt -= counted.debt;
+                }
+            }
+            OrgCommand::Put(PutOrg { name, zone }) => {
+                if let Some(name) = name {
+                    self.name = Some(name);
+                }
+                if let Some(zone) = zone {
+                    self.zone = zone.clone();
+                }
+            }
+            OrgCommand::SetPlan(set) => {
+                self.plan = Some(&set.plan);
+                if let Some(days) = catalog.plan(&set.plan).and_then(|plan| plan.trial_days) {
+                    let length = SignedDuration::from_hours(24 * i64::from(days));
+                    self.trial = Some((at, at.checked_add(length).unwrap_or(Timestamp::MAX)));
+                }
+            }
+            OrgCommand::SetLimit(set) => {
+                let place = (&set.meter, set.scope.clone(), set.window);
+                match set.amount {
+                    Some(amount) => self.limits.insert(place, amount),
+                    None => self.limits.remove(&place),
+                };
+            }
+            OrgCommand::TopUp(top_up) => {
+                let (from, until) = self.stretch(at, top_up);
+                self.grants.push(Granted { entry, at, top_up, from, until });
+            }
+        }
+    }
+
+    /// From when until when a top-up asked for at a moment can be burned.
+    pub(super) fn stretch(&self, at: Timestamp, top_up: &TopUp) -> (Timestamp, Option<Timestamp>) {
+        let from = top_up.effective_at.filter(|from| *from > at).unwrap_or(at);
+        let until = match top_up.expiry {
+            TopUpExpiry::EndOfMonth => self.calendar.end(&self.zone, Window::Month, from),
+            TopUpExpiry::At(until) => Some(until),
+            TopUpExpiry::Never => None,
+        };
+        (from, until)
+    }
+
+    /// The plan in force, as a catalogue has it.
+    pub(super) fn plan_in<'c>(&self, catalog: &'c Catalog) -> Option<&'c Plan> {
+        let id = self.plan?;
+        catalog.plans.iter().find(|plan| plan.id == *id)
+    }
+
+    pub(super) fn enforcement(&self, catalog: &Catalog, meter: &MeterId) -> Enforcement {
+        self.allowance(catalog, meter).map_or(Enforcement::Hard, |allowance| allowance.enforcement)
+    }
+
+    fn allowance<'c>(&self, catalog: &'c Catalog, meter: &MeterId) -> Option<&'c Allowance> {
+        self.plan_in(catalog)?.allowances.iter().find(|allowance| allowance.meter == *meter)
+    }
+
+    /// The credit in force at a moment, in the order it burns: by priority, nearest expiry, oldest.
+    #[must_use]
+    pub fn pots(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> Vec<PotInForce> {
+        let mut pots = Vec::new();
+        if let (Some(plan), Some(allowance)) = (self.plan_in(catalog), self.allowance(catalog, meter)) {
+            let stretch = if plan.trial_days.is_some() {
+                let running = self.trial.filter(|(_, end)| at < *end);
+                running.map(|(start, end)| (Pot::Trial, start, Some(end)))
+            } else {
+                // The first instant of the month is before every top-up of the month: the allowance is the oldest.
+                let Label::Month(year, month) = self.calendar.label(&self.zone, Window::Month, at) else { return pots };
+                let end = self.calendar.end(&self.zone, Window::Month, at);
+                Some((Pot::Month(year, month), Timestamp::MIN, end))
+            };
+            if let Some((pot, from, until)) = stretch {
+                let (granted, priority) = (allowance.amount, allowance.priority);
+                pots.push(PotInForce { pot, granted, burned: self.burned(meter, pot), until, priority, from });
+            }
+        }
+        for grant in self.grants.iter().filter(|grant| grant.top_up.meter == *meter) {
+            if grant.from <= at && grant.until.is_none_or(|until| until > at) {
+                let pot = Pot::TopUp(grant.entry);
+                pots.push(PotInForce {
+                    pot,
+                    granted: grant.top_up.amount.amount(),
+                    burned: self.burned(meter, pot),
+                    until: grant.until,
+                    priority: grant.top_up.priority,
+                    from: grant.from,
+                });
+            }
+        }
+        pots.sort_by_key(|pot| (pot.priority, pot.until.is_none(), pot.until, pot.from, pot.pot));
+        pots
+    }
+
+    /// What all usage that was not taken back burned of a pot.
+    fn burned(&self, meter: &MeterId, pot: Pot) -> Amount {
+        let burns = self.standing_uses(meter).flat_map(|counted| &counted.burns);
+        sum(burns.filter(|(from, _)| *from == pot).map(|(_, amount)| *amount))
+    }
+
+    /// The usage of a meter that was not taken back.
+    fn standing_uses(&self, meter: &MeterId) -> impl Iterator<Item = &Counted<'a>> {
+        self.uses.iter().filter(move |counted| counted.usage.meter == *meter && counted.reversed_by.is_none())
+    }
+
+    /// What an overdraft took beyond all credit; negative is credit that came back from one.
+    #[must_use]
+    pub fn debt(&self, meter: &MeterId) -> Amount {
+        self.debts.get(meter).copied().unwrap_or_default()
+    }
+
+    /// What may still be used.
+    pub(super) fn left(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> Amount {
+        sum(self.pots(catalog, at, meter).iter().map(PotInForce::left)) - self.debt(meter)
+    }
+
+    /// The sum of what was counted under a label, for the org or one of its users.
+    #[must_use]
+    pub fn counted(&self, meter: &MeterId, user: Option<&UserId>, label: Label) -> Amount {
+        let uses = self.standing_uses(meter).filter(|counted| {
+            counted.labels.contains(&label) && (user.is_none() || counted.usage.user.as_ref() == user)
+        });
+        sum(uses.map(|counted| counted.usage.quantity.amount()))
+    }
+
+    /// How the org stands on a meter at a moment; `None` without a plan.
+    #[must_use]
+    pub fn standing(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        user: Option<&UserId>,
+    ) -> Option<Standing> {
+        self.plan_in(catalog)?;
+        let pots = self.pots(catalog, at, meter);
+        let month = self.calendar.label(&self.zone, Window::Month, at);
+        let asked = self.enforcement(catalog, meter) != Enforcement::None;
+        let used = if asked {
+            let overages = self.standing_uses(meter).filter(|counted| counted.labels.contains(&month));
+            sum(pots.iter().map(|pot| pot.burned)) + self.debt(meter) + sum(overages.map(|counted| counted.overage))
+        } else {
+            self.counted(meter, None, month)
+        };
+        Some(Standing {
+            granted: sum(pots.iter().map(|pot| pot.granted)),
+            used,
+            remaining: asked.then(|| self.left(catalog, at, meter)),
+            user_used: user.map(|user| self.counted(meter, Some(user), month)),
+        })
+    }
+
+    fn count(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, usage: &'a Use) {
+        let labels = Window::ALL
+            .into_iter()
+            .filter(|window| self.is_counted(catalog, &usage.meter, *window))
+            .map(|window| self.calendar.label(&self.zone, window, at))
+            .collect();
+        let enforcement = self.enforcement(catalog, &usage.meter);
+        let quantity = usage.quantity.amount();
+        let mut counted = Counted {
+            entry,
+            at,
+            usage,
+            labels,
+            burns: Vec::new(),
+            debt: Amount::ZERO,
+            overage: Amount::ZERO,
+            reversed_by: None,
+        };
+        let debt = self.debt(&usage.meter);
+        let pots = self.pots(catalog, at, &usage.meter);
+        let (burns, short) = burn(&pots, quantity + debt);
+        counted.burns = burns;
+        // What is short of this usage itself: older debt is settled first, and what came back from an overdraft and is
+        // not used up stays credit.
+        let beyond = if short > quantity { quantity } else { short };
+        let beyond = if beyond < Amount::ZERO { Amount::ZERO } else { beyond };
+        let on_trial = pots.iter().any(|pot| pot.pot == Pot::Trial);
+        let mut owed = short - beyond;
+        if on_trial {
+            counted.burns.push((Pot::Trial, beyond));
+        } else {
+            match enforcement {
+                Enforcement::Soft => counted.overage = beyond,
+                Enforcement::Overdraft | Enforcement::Hard => owed = short,
+                Enforcement::None => {}
+            }
+        }
+        counted.debt = owed - debt;
+        *self.debts.entry(&usage.meter).or_default() += counted.debt;
+        self.uses.push(counted);
+    }
+
+    /// Days, months and the lifetime always are; minutes and hours while a limit on them is there.
+    fn is_counted(&self, catalog: &Catalog, meter: &MeterId, window: Window) -> bool {
+        if !matches!(window, Window::Minute | Window::Hour) {
+            return true;
+        }
+        let own = self.limits.keys().any(|(on, _, over)| *on == meter && *over == window);
+        let plan = self.plan_in(catalog);
+        own || plan.is_some_and(|plan| {
+            plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
+        })
+    }
+
+    /// The limits that hold for a user on a meter: for each window, the org's, then the user's; widest first.
+    pub(super) fn limits_on(&self, catalog: &Catalog, meter: &MeterId, user: Option<&UserId>) -> Vec<LimitOn> {
+        let own = |scope: LimitScope, window| self.limits.get(&(meter, scope, window)).copied();
+        let planned = |scope, window| {
+            let limits = &self.plan_in(catalog)?.limits;
+            let is_it = |limit: &&tollgate_domain::catalog::PlanLimit| {
+                limit.meter == *meter && limit.scope == scope && limit.window == window
+            };
+            limits.iter().find(is_it).map(|limit| limit.amount)
+        };
+        let widest_first = || Window::ALL.into_iter().rev();
+        let of_org = widest_first().filter_map(|window| {
+            let amount = own(LimitScope::Org, window).or_else(|| planned(PlanLimitScope::Org, window))?;
+            Some(LimitOn { user: None, window, amount })
+        });
+        let of_user = widest_first().filter_map(|window| {
+            let user = user?;
+            let amount = own(LimitScope::User(user.clone()), window)
+                .or_else(|| own(LimitScope::EachUser, window))
+                .or_else(|| planned(PlanLimitScope::User, window))?;
+            Some(LimitOn { user: Some(user.clone()), window, amount })
+        });
+        of_org.chain(of_user).collect()
+    }
+
+    /// Whether some user of a meter is limited.
+    pub(super) fn limits_users(&self, catalog: &Catalog, meter: &MeterId) -> bool {
+        let own = self.limits.keys().any(|(on, scope, _)| *on == meter && *scope != LimitScope::Org);
+        let plan = self.plan_in(catalog);
+        own || plan.is_some_and(|plan| {
+            plan.limits.iter().any(|limit| limit.meter == *meter && limit.scope == PlanLimitScope::User)
+        })
+    }
+}
+
+/// A limit that holds.
+pub(super) struct LimitOn {
+    /// Whose counter, unless it is the org's.
+    pub(super) user: Option<UserId>,
+    pub(super) window: Window,
+    pub(super) amount: Amount,
+}
+
+/// Takes an amount from pots in their order; what was taken from which, and what they could not give.
+fn burn(pots: &[PotInForce], amount: Amount) -> (Vec<(Pot, Amount)>, Amount) {
+    let mut burns = Vec::new();
+    let mut short = amount;
+    for pot in pots {
+        let taken = if pot.left() < short { pot.left() } else { short };
+        if taken > Amount::ZERO {
+            burns.push((pot.pot, taken));
+            short -= taken;
+        }
+    }
+    (burns, short)
+}

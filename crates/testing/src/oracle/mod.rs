@@ -1,0 +1,168 @@
+//! The oracle: the rules once more, without any state but the list of what was accepted.
+
+mod calendar;
+mod config;
+mod gate;
+mod history;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tollgate_domain::{
+    Amount, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, Reversed, ReversalDenial, Standing, UsageKey, UserId,
+};
+
+pub use calendar::{Calendar, Label};
+pub use history::{Counted, Granted, History, Pot, PotInForce};
+
+/// Answers commands from the list of the commands accepted before.
+#[derive(Debug)]
+pub struct Oracle {
+    orgs: BTreeMap<OrgId, Vec<Fact>>,
+    calendar: Calendar,
+    key_keep_secs: i64,
+}
+
+/// A command that was accepted.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// Its number among those of its org: 1, 2, 3 …
+    pub entry: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The catalogue that was in force.
+    pub catalog: Arc<Catalog>,
+    /// The command; `None` is a refusal that was written down.
+    pub command: Option<OrgCommand>,
+}
+
+impl Oracle {
+    /// Knows nobody yet; forgets keys after some seconds.
+    #[must_use]
+    pub fn new(key_keep_secs: i64) -> Self {
+        Self { orgs: BTreeMap::new(), calendar: Calendar::default(), key_keep_secs }
+    }
+
+    /// Answers a command and, if it is accepted, adds it to the list. The steps of a check are left empty.
+    pub fn decide(
+        &mut self,
+        catalog: &Arc<Catalog>,
+        at: Timestamp,
+        org: &OrgId,
+        command: &OrgCommand,
+    ) -> OrgDecision {
+        let facts = self.orgs.get(org).map_or(&[][..], Vec::as_slice);
+        let entry = number_after(facts);
+        let now = Now { catalog, at, entry, key_keep_secs: self.key_keep_secs, calendar: &self.calendar, facts };
+        let (decision, accepted) = match command {
+            OrgCommand::Use(usage) => now.decide_use(usage),
+            OrgCommand::Check(check) => (now.decide_check(check), false),
+            OrgCommand::Reverse(reverse) => {
+                let result = now.take_back(&reverse.key);
+                let accepted = matches!(&result, Ok(reversed) if !reversed.replayed);
+                (OrgDecision::Reverse(result), accepted)
+            }
+            OrgCommand::Put(put) => now.put(put),
+            OrgCommand::SetPlan(set) => now.set_plan(&set.plan),
+            OrgCommand::SetLimit(set) => now.set_limit(set),
+            OrgCommand::TopUp(top_up) => now.top_up(top_up),
+        };
+        if accepted {
+            self.accept(catalog, at, org, Some(command.clone()));
+        }
+        decision
+    }
+
+    /// Adds a refusal that was written down: it takes a number and nothing else.
+    pub fn note_refusal(&mut self, catalog: &Arc<Catalog>, at: Timestamp, org: &OrgId) {
+        self.accept(catalog, at, org, None);
+    }
+
+    /// Everything that is known of an org, worked out from its list.
+    #[must_use]
+    pub fn history(&self, org: &OrgId) -> Option<History<'_>> {
+        let facts = self.orgs.get(org)?;
+        Some(History::of(facts, &self.calendar))
+    }
+
+    /// How an org stands on a meter at a moment; `None` without a plan.
+    #[must_use]
+    pub fn standing(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        org: &OrgId,
+        meter: &MeterId,
+        user: Option<&UserId>,
+    ) -> Option<Standing> {
+        self.history(org)?.standing(catalog, at, meter, user)
+    }
+
+    /// What was accepted of an org, in order.
+    #[must_use]
+    pub fn facts(&self, org: &OrgId) -> &[Fact] {
+        self.orgs.get(org).map_or(&[][..], Vec::as_slice)
+    }
+
+    /// The calendar it goes by.
+    #[must_use]
+    pub const fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
+    fn accept(&mut self, catalog: &Arc<Catalog>, at: Timestamp, org: &OrgId, command: Option<OrgCommand>) {
+        let facts = self.orgs.entry(org.clone()).or_default();
+        facts.push(Fact { entry: number_after(facts), at, catalog: Arc::clone(catalog), command });
+    }
+}
+
+fn number_after(facts: &[Fact]) -> u64 {
+    facts.last().map_or(1, |fact| fact.entry + 1)
+}
+
+/// A command's moment: what it is answered from.
+struct Now<'a> {
+    catalog: &'a Arc<Catalog>,
+    at: Timestamp,
+    /// The number it gets if it is accepted.
+    entry: u64,
+    key_keep_secs: i64,
+    calendar: &'a Calendar,
+    facts: &'a [Fact],
+}
+
+impl<'a> Now<'a> {
+    fn history(&self) -> Option<History<'a>> {
+        (!self.facts.is_empty()).then(|| History::of(self.facts, self.calendar))
+    }
+
+    /// The history that ends with an entry.
+    fn history_until(&self, entry: u64) -> History<'a> {
+        let known = self.facts.iter().take_while(|fact| fact.entry <= entry).count();
+        let (facts, _) = self.facts.split_at(known);
+        History::of(facts, self.calendar)
+    }
+
+    /// Whether a key seen at a time is still known.
+    fn remembers(&self, seen_at: Timestamp) -> bool {
+        self.at.as_second() - seen_at.as_second() < self.key_keep_secs
+    }
+
+    fn take_back(&self, key: &UsageKey) -> Result<Reversed, ReversalDenial> {
+        let Some(history) = self.history() else { return Err(ReversalDenial::UnknownOrg) };
+        let Some(known) = history.uses.iter().rev().find(|counted| counted.usage.key == *key) else {
+            return Err(ReversalDenial::UnknownKey);
+        };
+        Ok(Reversed {
+            entry: known.reversed_by.unwrap_or(self.entry),
+            reversed_entry: known.entry,
+            replayed: known.reversed_by.is_some(),
+        })
+    }
+}
+
+/// The sum of some amounts.
+fn sum(amounts: impl Iterator<Item = Amount>) -> Amount {
+    amounts.fold(Amount::ZERO, |sum, amount| sum + amount)
+}

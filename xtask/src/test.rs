@@ -1,0 +1,96 @@
+//! `test`: every test of the workspace, and their sum in the last line.
+
+use crate::Result;
+use crate::process::{cargo, run as run_command, say, stream, target_folder};
+use crate::tools::ensure;
+
+/// Tests that ran, over all test programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl Sum {
+    /// Adds what a line says, if it is the last line of a test program:
+    /// `test result: ok. 12 passed; 0 failed; 0 ignored; …`.
+    fn see(&mut self, line: &str) {
+        if let Some((_, result)) = line.split_once("test result: ") {
+            self.passed += before(result, " passed");
+            self.failed += before(result, " failed");
+        }
+    }
+
+    /// The last line of the test command, then its verdict.
+    pub(crate) fn report(self) -> Result<()> {
+        say(&format!("{} passed, {} failed", self.passed, self.failed))?;
+        self.verdict()
+    }
+
+    fn verdict(self) -> Result<()> {
+        match self {
+            Self { failed: 0, passed: 1.. } => Ok(()),
+            Self { failed: 0, .. } => Err("no test ran".into()),
+            Self { .. } => Err("tests failed".into()),
+        }
+    }
+}
+
+/// The number that stands right before `word`.
+fn before(text: &str, word: &str) -> u64 {
+    let number = text.split_once(word).and_then(|(head, _)| head.split([' ', ';']).next_back()?.parse().ok());
+    number.unwrap_or(0)
+}
+
+/// Runs every test; `args` go to `cargo test`.
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    sum(args)?.report()
+}
+
+/// Runs every test and counts.
+pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
+    // Every server that a test talks to is started by the test itself from this workspace; only the compiler of the
+    // C parts of the dependencies comes from outside.
+    ensure("cc", &["gcc", "libc6-dev"])?;
+    run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
+    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?;
+    // The crash tests start and kill the real server.
+    command.env("TOLLGATE_BIN", target_folder()?.join("debug").join("tollgate"));
+    command.args(args);
+    let mut sum = Sum::default();
+    let succeeded = stream(command, |line| sum.see(line))?;
+    if !succeeded && sum.failed == 0 {
+        // A test program that does not compile or that dies prints no result: it has failed all the same.
+        sum.failed = 1;
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed_and_other_lines_are_not() {
+        let mut sum = Sum::default();
+        for line in [
+            "running 3 tests\n",
+            "test decide::says_no ... ok\n",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s\n",
+            "test result: \u{1b}[31mFAILED\u{1b}[m. 5 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n",
+            "the plan has 40 passed; 40 failed\n",
+            "   Doc-tests tollgate_domain\n",
+            "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n",
+        ] {
+            sum.see(line);
+        }
+        assert_eq!(sum, Sum { passed: 17, failed: 2 });
+    }
+
+    #[test]
+    fn no_test_is_no_success() {
+        assert!(Sum { passed: 3, failed: 0 }.verdict().is_ok());
+        assert!(Sum { passed: 0, failed: 0 }.verdict().is_err());
+        assert!(Sum { passed: 3, failed: 1 }.verdict().is_err());
+    }
+}
