@@ -123,9 +123,9 @@ fn measure(
         one(Load::Hot, usual, None)?;
         one(Load::Even, usual, None)?
     };
+    one(Load::Single, 1, None)?;
+    one(Load::Half, usual, Some(half(even.rate)))?;
     if kind == Kind::Tollgate {
-        one(Load::Single, 1, None)?;
-        one(Load::Half, usual, Some(half(even.rate)))?;
         for connections in MANY {
             if u64::try_from(connections)? + 500 > machine::open_files_max() {
                 return Err(format!("{connections} connections need a higher limit of open files").into());

@@ -140,7 +140,8 @@ pub(crate) fn resident_mib(pid: u32) -> Result<(f64, f64)> {
 /// What a folder takes on disk, in bytes.
 pub(crate) fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut sum = 0;
-    for entry in fs::read_dir(folder)? {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for entry in entries {
         let entry = entry?;
         let metadata = entry.metadata()?;
         sum += metadata.blocks() * 512;

@@ -103,6 +103,8 @@ pub(crate) enum Sent<'a> {
 pub(crate) struct Reply {
     /// The HTTP status.
     pub(crate) status: u16,
+    /// The id the server gave the request.
+    pub(crate) request_id: Option<String>,
     /// The body.
     pub(crate) text: String,
 }
@@ -164,7 +166,8 @@ impl Client {
             }
         };
         let (parts, mut body) = answer.map_err(|error| self.unreachable(&error))?.into_parts();
-        Ok(Reply { status: parts.status.as_u16(), text: self.read(&mut body)? })
+        let request_id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        Ok(Reply { status: parts.status.as_u16(), request_id, text: self.read(&mut body)? })
     }
 
     fn read(&self, body: &mut Body) -> Result<String, Failure> {
@@ -182,7 +185,8 @@ impl Client {
 
     /// What an answer that is not a success means.
     pub(crate) fn problem(&self, reply: &Reply) -> Failure {
-        if let Ok(problem) = serde_json::from_str::<ProblemTold>(&reply.text) {
+        if let Ok(mut problem) = serde_json::from_str::<ProblemTold>(&reply.text) {
+            problem.request_id = problem.request_id.or_else(|| reply.request_id.clone());
             return Failure::Problem(Box::new(problem));
         }
         let shown: String =

@@ -49,7 +49,8 @@ impl FromStr for LogLevel {
         let mut targets = Targets::new();
         for part in text.split(',').map(str::trim) {
             let level = |level: &str| {
-                let known = level.parse::<LevelFilter>().ok().filter(|_| level.chars().any(char::is_alphabetic));
+                let known =
+                    level.parse::<LevelFilter>().ok().filter(|_| level.chars().any(char::is_alphabetic));
                 known.ok_or_else(|| {
                     format!(
                         "'{text}' is not a log level; expected error, warn, info, debug, trace or off, or levels by \

@@ -23,7 +23,7 @@ pub(crate) struct StoreArgs {
     config: Option<PathBuf>,
 }
 
-/// A closed store.
+/// Where a store is, and how it is opened.
 struct Folder {
     path: PathBuf,
     options: EmbeddedOptions,
@@ -52,6 +52,7 @@ fn options(settings: &Settings) -> EmbeddedOptions {
     const DAY_SECS: i64 = 86_400;
     const MONTH_DAYS_MAX: i64 = 31;
     EmbeddedOptions {
+        segment_bytes: settings.segment_bytes,
         key_keep_secs: i64::from(settings.key_keep_days) * DAY_SECS,
         counter_keep_secs: i64::from(settings.counter_keep_months) * MONTH_DAYS_MAX * DAY_SECS,
         ..EmbeddedOptions::default()
@@ -63,11 +64,10 @@ fn failed(error: &StoreError) -> Failure {
     Failure::Other(format!("{error}{hint}"))
 }
 
-/// Runs `tollgate backup`.
+/// Runs `tollgate backup`, beside a running server too.
 pub(crate) fn backup(store: &StoreArgs, dir: &Path) -> Result<(), Failure> {
     let folder = store.folder()?;
-    let opened = EmbeddedStore::open(&folder.path, folder.options).map_err(|error| failed(&error))?;
-    opened.backup(dir).map_err(|error| failed(&error))?;
+    EmbeddedStore::backup_folder(&folder.path, dir, &folder.options).map_err(|error| failed(&error))?;
     Output::stdout(false).text(&format!(
         "{} is copied to {}; 'tollgate serve --store embedded:{}' serves the copy",
         folder.path.display(),

@@ -59,6 +59,19 @@ impl From<Option<Decimal>> for Field {
     }
 }
 
+/// A time, to the second: what a person looks for is not in the fractions.
+pub(crate) fn time(text: &str) -> Field {
+    match text.split_once('.') {
+        Some((second, rest)) if rest.ends_with('Z') => Field::Text(format!("{second}Z")),
+        _ => text.into(),
+    }
+}
+
+/// A time, if there is one.
+pub(crate) fn time_or(text: Option<&String>, otherwise: &str) -> Field {
+    text.map_or_else(|| otherwise.into(), |text| time(text))
+}
+
 /// What stands where there is no value.
 fn nothing() -> String {
     "-".to_owned()
@@ -147,6 +160,18 @@ mod tests {
             "none",
         );
         assert_eq!(table, "ORG   USED  PLAN\nacme  1000  basic\nb      2.5  -\nü        -  yes\n");
+    }
+
+    #[test]
+    fn times_are_shown_to_the_second() {
+        for (text, shown) in [
+            ("2026-11-21T05:54:40.105252356Z", "2026-11-21T05:54:40Z"),
+            ("2026-11-21T05:54:40Z", "2026-11-21T05:54:40Z"),
+            ("v1.2", "v1.2"),
+        ] {
+            assert_eq!(pairs(vec![("at", time(text))]), format!("at  {shown}\n"));
+        }
+        assert_eq!(pairs(vec![("at", time_or(None, "never"))]), "at  never\n");
     }
 
     #[test]

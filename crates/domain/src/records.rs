@@ -159,6 +159,12 @@ struct Slot {
 }
 
 impl Records {
+    /// Nothing at hand, with room for so many records.
+    #[must_use]
+    pub fn with_capacity(records: usize) -> Self {
+        Self { slots: HashMap::with_capacity_and_hasher(records, foldhash::fast::RandomState::default()) }
+    }
+
     /// Puts a loaded record, or its absence, at hand. What is already at hand stays.
     pub fn put(&mut self, key: RecordKey, record: Option<Record>) {
         self.slots.entry(key).or_insert(Slot { record, changed: false });

@@ -72,8 +72,9 @@ impl Reply {
         let headers: Vec<(String, String)> =
             headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
         let length = headers.iter().find(|(name, _)| name == "content-length");
-        let length: usize =
-            length.and_then(|(_, value)| value.parse().ok()).ok_or_else(|| bad("an answer without content-length"))?;
+        let length: usize = length
+            .and_then(|(_, value)| value.parse().ok())
+            .ok_or_else(|| bad("an answer without content-length"))?;
         let Some(body) = rest.get(..length) else { return Ok(None) };
         Ok(Some((Self { status, headers, body: body.to_vec() }, end + 4 + length)))
     }
@@ -142,9 +143,13 @@ impl Client {
             (Sent::Answered(reply), _) => Ok(reply),
             (Sent::Unknown(_), true) => match self.send(method, path, body) {
                 Sent::Answered(reply) => Ok(reply),
-                Sent::NotSent(error) | Sent::Unknown(error) => Err(format!("{method} {path}: {error}").into()),
+                Sent::NotSent(error) | Sent::Unknown(error) => {
+                    Err(format!("{method} {path}: {error}").into())
+                }
             },
-            (Sent::NotSent(error) | Sent::Unknown(error), _) => Err(format!("{method} {path}: {error}").into()),
+            (Sent::NotSent(error) | Sent::Unknown(error), _) => {
+                Err(format!("{method} {path}: {error}").into())
+            }
         }
     }
 

@@ -24,11 +24,7 @@ pub fn pause(time: Duration) {
 ///
 /// # Errors
 /// When it found nothing in time, or failed.
-pub fn until<T>(
-    what: &str,
-    at_most: Duration,
-    mut look: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, at_most: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + at_most;
     loop {
         if let Some(found) = look()? {

@@ -41,7 +41,8 @@ pub fn tollgate() -> Result<PathBuf> {
         return Ok(path.canonicalize()?);
     }
     let path = path.display();
-    Err(format!("there is no {path}; build it with `cargo build -p tollgate`, or name it in TOLLGATE_BIN").into())
+    Err(format!("there is no {path}; build it with `cargo build -p tollgate`, or name it in TOLLGATE_BIN")
+        .into())
 }
 
 /// Whether the binary is a release build, by the folder it lies in.
@@ -71,6 +72,12 @@ impl Tollgate {
         Self::command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--store"]).arg(url(store))
     }
 
+    /// The same with ledger files of so many bytes, so that a short test fills several.
+    #[must_use]
+    pub fn serve_small(store: &Path, segment_bytes: u64) -> Self {
+        Self::serve(store).arg("--segment-bytes").arg(segment_bytes.to_string())
+    }
+
     /// `verify` of the store in a folder.
     #[must_use]
     pub fn verify(store: &Path) -> Self {
@@ -93,7 +100,8 @@ impl Tollgate {
 
     fn build(&self) -> Result<Command> {
         let binary = tollgate()?;
-        let mut words = self.wrapper.iter().cloned().chain([binary.into_os_string()]).chain(self.args.iter().cloned());
+        let mut words =
+            self.wrapper.iter().cloned().chain([binary.into_os_string()]).chain(self.args.iter().cloned());
         let mut command = Command::new(words.next().ok_or("an empty command line")?);
         // No setting of the machine or of the folder may slip in.
         command.args(words).env_clear().current_dir("/").stdin(Stdio::null());
@@ -231,7 +239,11 @@ impl Server {
             return Ok(());
         }
         let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(format!("the server ended with {status}; its log:\n{}", log.iter().cloned().collect::<Vec<_>>().join("\n")).into())
+        Err(format!(
+            "the server ended with {status}; its log:\n{}",
+            log.iter().cloned().collect::<Vec<_>>().join("\n")
+        )
+        .into())
     }
 
     /// Memory resident in it, in KiB.

@@ -1,6 +1,6 @@
 //! One turn of the engine: requests in, one commit, answers out. No threads, no queues, no clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
@@ -12,6 +12,9 @@ use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError}
 
 use crate::engine::CatalogInForce;
 use crate::queue::Answer;
+
+/// About how many records a request needs: org, account, key, and three counters each of org and user.
+const RECORDS_A_REQUEST: usize = 9;
 
 /// What one turn goes by.
 pub(crate) struct Turn<'a, S> {
@@ -49,7 +52,7 @@ impl<S: Store> Turn<'_, S> {
         &self,
         requests: &[(&OrgId, &OrgCommand)],
     ) -> Result<Vec<Settled>, TurnError> {
-        let mut records = Records::default();
+        let mut records = Records::with_capacity(requests.len() * RECORDS_A_REQUEST);
         let moments = Moments::new(self.at);
         let context = Context {
             catalog: &self.catalog.catalog,
@@ -58,9 +61,9 @@ impl<S: Store> Turn<'_, S> {
             key_keep_secs: self.key_keep_secs,
         };
         load_all(self.store, &mut records, |records, keys| {
-            for (org, command) in requests {
-                missing(records, &context, org, command, keys);
-            }
+            requests.iter().fold(true, |complete, (org, command)| {
+                missing(records, &context, org, command, keys) && complete
+            })
         })
         .await?;
 
@@ -71,7 +74,7 @@ impl<S: Store> Turn<'_, S> {
         for (org, command) in requests {
             if needs_moved {
                 load_all(self.store, &mut records, |records, keys| {
-                    missing(records, &context, org, command, keys);
+                    missing(records, &context, org, command, keys)
                 })
                 .await?;
             }
@@ -140,7 +143,11 @@ impl<S: Store> Turn<'_, S> {
     /// Decides and commits one command of the house.
     pub(crate) async fn run_house(&self, command: &HouseCommand) -> Result<Settled, TurnError> {
         let mut records = Records::default();
-        load_all(self.store, &mut records, |records, keys| missing_of_house(records, command, keys)).await?;
+        load_all(self.store, &mut records, |records, keys| {
+            missing_of_house(records, command, keys);
+            true
+        })
+        .await?;
         let HouseOutcome { decision, entry } = decide_house(&records, self.at, command);
         if let Some(entry) = entry {
             let expected_version = entry.number - 1;
@@ -165,22 +172,30 @@ impl<S: Store> Turn<'_, S> {
 async fn load_all<S: Store>(
     store: &S,
     records: &mut Records,
-    missing: impl Fn(&Records, &mut Vec<RecordKey>),
+    missing: impl Fn(&Records, &mut Vec<RecordKey>) -> bool,
 ) -> Result<(), TurnError> {
     loop {
         let mut keys = Vec::new();
-        missing(records, &mut keys);
+        let complete = missing(records, &mut keys);
         if keys.is_empty() {
             return Ok(());
         }
-        keys.sort_unstable();
-        keys.dedup();
+        forget_repeats(&mut keys);
         let loaded = store.load(&keys).await.map_err(TurnError::Load)?;
         assert_eq!(loaded.len(), keys.len(), "a store answers every key");
         for (key, record) in keys.into_iter().zip(loaded) {
             records.put(key, record);
         }
+        if complete {
+            return Ok(());
+        }
     }
+}
+
+/// Drops keys that were named before.
+fn forget_repeats(keys: &mut Vec<RecordKey>) {
+    let mut seen = HashSet::with_capacity_and_hasher(keys.len(), foldhash::fast::RandomState::default());
+    keys.retain(|key| seen.insert(key.clone()));
 }
 
 /// One change per org with its entries and every record they changed.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    CounterId, Entry, EntryKind, HouseEntry, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record, RecordKey,
-    Scope, Timestamp, UserId, Window,
+    CounterId, Entry, EntryKind, HouseEntry, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record,
+    RecordKey, Scope, Timestamp, UserId, Window,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -181,13 +181,16 @@ fn counter_period(row_key: &[u8]) -> Option<(u8, i32)> {
 /// When the period of a counter is surely over in every zone, in seconds since 1970; `None`: never.
 pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
     const DAY: i64 = 86_400;
+    /// The calendar repeats: so many months have so many days.
+    const CYCLE: (i64, i64) = (4_800, 146_097);
     let (window, number) = counter_period(row_key)?;
     let next = i64::from(number) + 1;
     match window {
         1 => Some(next * 60),
         2 => Some(next * 3_600),
         3 => Some(next * DAY + DAY),
-        4 => Some((next - 1970 * 12) * 31 * DAY + DAY),
+        // Months of unequal length are never further than these days from the mean.
+        4 => Some(((next - 1970 * 12) * CYCLE.1 / CYCLE.0 + 5) * DAY),
         _ => None,
     }
 }
@@ -310,7 +313,10 @@ const KEY_IN_ENTRY: u8 = 1;
 const KEY_WHOLE: u8 = 2;
 
 /// The row of a key: a tag, the seconds of its time, and the rest.
-pub(crate) fn encode_key_row(record: &KeyRecord, location: Option<Location>) -> Result<Vec<u8>, postcard::Error> {
+pub(crate) fn encode_key_row(
+    record: &KeyRecord,
+    location: Option<Location>,
+) -> Result<Vec<u8>, postcard::Error> {
     let mut row = Vec::with_capacity(21);
     let in_entry = location.filter(|_| record.reversed_by.is_none());
     row.push(if in_entry.is_some() { KEY_IN_ENTRY } else { KEY_WHOLE });
@@ -376,4 +382,62 @@ pub(crate) fn encode_locations(locations: &[Location]) -> Result<Vec<u8>, postca
 pub(crate) fn decode_locations(row: &[u8]) -> Option<Vec<Location>> {
     let numbers: Vec<(u32, u32, u32)> = decode_row(row)?;
     Some(numbers.into_iter().map(|(segment, offset, len)| Location { segment, offset, len }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_domain::Zone;
+
+    #[test]
+    fn row_keys_sort_as_what_they_name() {
+        let org = |text: &str| OrgId::new(text).expect("an id");
+        let meter = MeterId::new("m").expect("an id");
+        let counter = |of: &str, scope: Scope, window, number| {
+            let id =
+                CounterId { org: org(of), meter: meter.clone(), scope, period: Period { window, number } };
+            row_key(&RecordKey::Counter(id)).expect("a row").1
+        };
+        let user = |text: &str| Scope::User(UserId::new(text).expect("an id"));
+        let sorted = [
+            counter("a", Scope::Org, Window::Day, i32::MIN),
+            counter("a", Scope::Org, Window::Day, -1),
+            counter("a", Scope::Org, Window::Day, 0),
+            counter("a", Scope::Org, Window::Day, i32::MAX),
+            counter("a", user("u"), Window::Day, 0),
+            counter("a", user("u "), Window::Day, 0),
+            counter("a", user("v"), Window::Day, 0),
+            counter("a ", Scope::Org, Window::Day, 0),
+            counter("ab", Scope::Org, Window::Day, 0),
+        ];
+        assert!(sorted.is_sorted(), "{sorted:?}");
+        assert_eq!(period_number_of(&sorted[1]), Some(-1));
+        let notices = [(-5, "b"), (0, "a"), (0, "a "), (7, "a")].map(|(at, of)| {
+            let at = Timestamp::from_second(at).expect("a time");
+            (notice_key(at, &org(of), 3, 1), (at, org(of), 3, 1))
+        });
+        assert!(notices.is_sorted_by_key(|(key, _)| key));
+        for (key, named) in notices {
+            assert_eq!(notice_of(&key), Some(named));
+        }
+    }
+
+    #[test]
+    fn a_counter_ends_after_its_period_in_every_zone_and_not_much_later() {
+        let (org, meter) = (OrgId::new("o").expect("an id"), MeterId::new("m").expect("an id"));
+        for window in Window::ALL {
+            for number in [0, 1, 20_758, 24_322, 24_323, 24_324, 26_000, 30_000] {
+                let period = Period { window, number };
+                let end = counter_end_secs(&org_counter_key(&org, &meter, period));
+                let Some(wanted) = Zone::UTC.bounds(period).1 else {
+                    assert_eq!(end, None, "{period:?}");
+                    continue;
+                };
+                let late = end.expect("it ends") - wanted.as_second();
+                let day = 86_400;
+                let least = if matches!(window, Window::Day | Window::Month) { day } else { 0 };
+                assert!((least..=9 * day).contains(&late), "{period:?} ends {late} s late");
+            }
+        }
+    }
 }

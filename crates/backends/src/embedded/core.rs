@@ -15,12 +15,15 @@ use super::error::{full, stopped, tables_error};
 use super::fold::{FoldError, fold};
 use super::frame::EntrySpot;
 use super::ledger::Ledger;
-use super::limits::{CHANGES_MAX, ENTRIES_MAX, FOLD_MILLIS, RETRY_MILLIS, SWEEP_SECS, WAIT_SECS};
+use super::limits::{
+    CHANGES_MAX, ENTRIES_MAX, FOLD_FREE_BYTES_MIN, FOLD_MILLIS, RETRY_MILLIS, SWEEP_SECS, WAIT_SECS,
+};
 use super::metrics::Metrics;
+use super::open::TABLES_DIR;
 use super::options::{EmbeddedOptions, Work};
 use super::overlay::Overlay;
 use super::segment::{Location, Segments};
-use super::tables::{Folded, Keep, Tables, is_full};
+use super::tables::{Folded, Keep, Tables, TablesSlot, free_bytes};
 use super::walk::Position;
 
 /// Everything of an open store but its thread.
@@ -30,7 +33,7 @@ pub(crate) struct Core {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) state: RwLock<State>,
-    pub(crate) tables: Tables,
+    pub(crate) tables: TablesSlot,
     pub(crate) keep: Arc<Keep>,
     pub(crate) cache: Cache<RecordKey, Record, ByBytes>,
     pub(crate) metrics: Arc<Metrics>,
@@ -61,6 +64,8 @@ struct Control {
     closing: bool,
     /// Why the last fold failed.
     failure: Option<Failure>,
+    /// Whether the tables take no more writes until they are reopened.
+    tables_broken: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -117,7 +122,7 @@ impl Core {
             ledger: Mutex::new(opened.ledger),
             segments,
             state: RwLock::new(state),
-            tables: opened.tables,
+            tables: TablesSlot::new(opened.tables),
             keep: opened.keep,
             metrics: opened.metrics,
             folded: Mutex::new(opened.folded),
@@ -264,7 +269,8 @@ impl Core {
         loop {
             let control = self.control();
             let pause = Duration::from_millis(FOLD_MILLIS);
-            let waited = self.wanted.wait_timeout_while(control, pause, |control| !control.wanted && !control.closing);
+            let waited =
+                self.wanted.wait_timeout_while(control, pause, |control| !control.wanted && !control.closing);
             let (mut control, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if control.closing {
                 return;
@@ -301,9 +307,7 @@ impl Core {
         if sweep {
             next.swept_secs = next.latest_secs;
         }
-        if let Err(error) = fold(&self.tables, &frozen, &next) {
-            return Err(self.fold_failed(error));
-        }
+        self.write_rows(&frozen, folded, &next).map_err(|error| self.fold_failed(error))?;
         self.keep.see(next.latest_secs);
         self.warm(&frozen);
         let mut state = self.state_mut();
@@ -313,13 +317,43 @@ impl Core {
         let swept_before = folded.swept_secs;
         *folded = next;
         self.metrics.fold_seconds.record(started.elapsed());
-        self.metrics.tables_bytes.set(self.tables.bytes());
+        self.metrics.tables_bytes.set(self.tables.read().get()?.bytes());
         self.control().failure = None;
         self.done.notify_all();
         if sweep && swept_before != 0 {
             self.sweep_aside();
         }
         Ok(true)
+    }
+
+    /// Writes an overlay into the tables, reopening them first if they failed before.
+    fn write_rows(&self, frozen: &Overlay, folded: &Folded, next: &Folded) -> Result<(), StoreError> {
+        if free_bytes(&self.path) < FOLD_FREE_BYTES_MIN {
+            return Err(full(&self.path, "too little is free to fold into the tables"));
+        }
+        if self.control().tables_broken {
+            let path = self.path.join(TABLES_DIR);
+            self.tables.reopen(|| Tables::open(&path, &self.options, &self.keep))?;
+            let now = self.tables.read().get()?.folded()?;
+            if now == *next {
+                self.control().tables_broken = false;
+                return Ok(());
+            }
+            if now.position != folded.position {
+                return Err(stopped(
+                    "the tables lost what was folded; a restart brings them up from the ledger",
+                ));
+            }
+            self.control().tables_broken = false;
+            tracing::info!("the tables were reopened after they had failed");
+        }
+        fold(self.tables.read().get()?, frozen, next).map_err(|error| match error {
+            FoldError::Encode(error) => error,
+            FoldError::Tables(error) => {
+                self.control().tables_broken = true;
+                tables_error("fold into", error)
+            }
+        })
     }
 
     fn freeze(&self) -> Option<Arc<Overlay>> {
@@ -345,18 +379,14 @@ impl Core {
         }
     }
 
-    fn fold_failed(&self, error: FoldError) -> StoreError {
+    fn fold_failed(&self, error: StoreError) -> StoreError {
         self.metrics.fold_failures.add(1);
-        let error = match error {
-            FoldError::Encode(error) => error,
-            FoldError::Tables(error) if is_full(&error) => full(&self.path, error),
-            FoldError::Tables(fjall::Error::Poisoned) => {
-                stopped("the tables failed to write; after a restart they are brought up to date from the ledger")
-            }
-            FoldError::Tables(error) => tables_error("fold into", error),
+        tracing::error!(%error, "cannot fold into the tables; it will be tried again");
+        let kind = if error.kind() == StoreErrorKind::Full || free_bytes(&self.path) < FOLD_FREE_BYTES_MIN {
+            StoreErrorKind::Full
+        } else {
+            StoreErrorKind::Stopped
         };
-        tracing::error!(%error, "fold failed");
-        let kind = if error.kind() == StoreErrorKind::Full { StoreErrorKind::Full } else { StoreErrorKind::Stopped };
         self.control().failure = Some(Failure { kind, text: error.to_string() });
         self.done.notify_all();
         error
@@ -364,7 +394,7 @@ impl Core {
 
     /// Sweeps without holding up folds: expired rows hurt nobody meanwhile.
     fn sweep_aside(&self) {
-        let tables = self.tables.clone();
+        let Ok(tables) = self.tables.read().get().cloned() else { return };
         let sweep = move || {
             if let Err(error) = tables.sweep() {
                 tracing::warn!(%error, "expired rows stay for another week");
@@ -390,11 +420,8 @@ impl Core {
             return Some(why.to_owned());
         }
         let control = self.control();
-        control
-            .failure
-            .as_ref()
-            .filter(|failure| failure.kind == StoreErrorKind::Stopped)
-            .map(|failure| failure.text.clone())
+        let failure = control.failure.as_ref().filter(|failure| failure.kind == StoreErrorKind::Stopped);
+        failure.map(|failure| failure.text.clone())
     }
 }
 
@@ -426,7 +453,9 @@ fn encode(ledger: &mut Ledger, made: &[Change]) -> Result<Vec<EntrySpot>, StoreE
             let line = match (entry, &change.partition) {
                 (EntryChange::Org(entry), Partition::Org(org)) => LineRef::Org(org, entry),
                 (EntryChange::House(entry), Partition::House) => LineRef::House(entry),
-                _ => return Err(StoreError::new(StoreErrorKind::Format, "an entry of another kind of ledger")),
+                _ => {
+                    return Err(StoreError::new(StoreErrorKind::Format, "an entry of another kind of ledger"));
+                }
             };
             let spot = builder.push(|buffer| {
                 *buffer = postcard::to_extend(&line, std::mem::take(buffer))?;
@@ -462,7 +491,10 @@ fn check_batch(batch: &Batch) -> Result<(), StoreError> {
                 EntryChange::Org(entry) => entry.number,
                 EntryChange::House(entry) => entry.number,
             };
-            assert_eq!(number, version, "the entries of a change are numbered from its version on without gaps");
+            assert_eq!(
+                number, version,
+                "the entries of a change are numbered from its version on without gaps"
+            );
         }
         assert!(version > change.expected_version, "a change has an entry");
         let versioned = change.records.iter().any(|(_, record)| {

@@ -12,14 +12,20 @@ pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> StoreErr
 
 /// What `path` holds at `offset` is not what was written.
 pub(crate) fn corrupt(path: &Path, offset: u64, what: impl std::fmt::Display) -> StoreError {
-    StoreError::new(StoreErrorKind::Corrupt, format!("{} is damaged at byte {offset}: {what}", path.display()))
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!("{} is damaged at byte {offset}: {what}", path.display()),
+    )
 }
 
 /// There is no room; nothing was written.
 pub(crate) fn full(path: &Path, source: impl std::fmt::Display) -> StoreError {
     StoreError::new(
         StoreErrorKind::Full,
-        format!("no room in {}: {source}; nothing was changed, service goes on when there is", path.display()),
+        format!(
+            "no room in {}: {source}; nothing was changed, service goes on when there is",
+            path.display()
+        ),
     )
 }
 

@@ -3,7 +3,9 @@
 use tollgate_domain::{OrgId, Record, RecordKey};
 use tollgate_storage::StoreError;
 
-use super::codec::{Table, encode_key_row, encode_locations, encode_record, encode_row, entries_key, notice_key, row_key};
+use super::codec::{
+    Table, encode_key_row, encode_locations, encode_record, encode_row, entries_key, notice_key, row_key,
+};
 use super::error::stopped;
 use super::limits::INDEX_ROW_ENTRIES_MAX;
 use super::overlay::{Overlay, PartOverlay};
@@ -21,7 +23,8 @@ pub(crate) enum FoldError {
 
 /// Writes an overlay into the tables.
 pub(crate) fn fold(tables: &Tables, overlay: &Overlay, folded: &Folded) -> Result<(), FoldError> {
-    let rows = rows_of(overlay).map_err(|error| FoldError::Encode(stopped(&format!("cannot encode a row: {error}"))))?;
+    let rows = rows_of(overlay)
+        .map_err(|error| FoldError::Encode(stopped(&format!("cannot encode a row: {error}"))))?;
     let mut batch = tables.batch(rows.len() + 1);
     for (table, (key, row)) in &rows {
         batch.put(*table, key, row);
@@ -62,7 +65,11 @@ fn location_of_key(key: &RecordKey, part: &PartOverlay, entry: u64) -> Option<Lo
     matches!(key, RecordKey::Key(_)).then(|| part.location(entry)).flatten()
 }
 
-fn add_entries(rows: &mut Vec<(Table, RawRow)>, org: &OrgId, part: &PartOverlay) -> Result<(), postcard::Error> {
+fn add_entries(
+    rows: &mut Vec<(Table, RawRow)>,
+    org: &OrgId,
+    part: &PartOverlay,
+) -> Result<(), postcard::Error> {
     let mut first = part.first_entry;
     for locations in part.entries.chunks(INDEX_ROW_ENTRIES_MAX) {
         rows.push((Table::Entries, (entries_key(org, first), encode_locations(locations)?)));

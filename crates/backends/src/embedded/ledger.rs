@@ -42,9 +42,11 @@ impl LedgerFiles {
     /// Finds the segments in `dir`, making the first if there is none.
     pub(crate) fn open(disk: Disk, dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
         let segments = Arc::new(Segments::new(disk, dir));
+        segments.remove_temporary()?;
         let mut ordinals = segments.ordinals()?;
         if ordinals.is_empty() {
-            let first = Segment::create(&segments.disk, &segments.dir, 1, segment_bytes).map_err(cannot_create)?;
+            let first =
+                Segment::create(&segments.disk, &segments.dir, 1, segment_bytes).map_err(cannot_create)?;
             segments.add(Arc::new(first));
             ordinals.push(1);
         }
@@ -72,8 +74,7 @@ impl LedgerFiles {
             }
             match walker.into_tail() {
                 Some(Tail::Clean { segment, offset }) => {
-                    // What was found may be in memory only, if the process before this one died before its sync.
-                    segment.file.sync_data().map_err(|source| io_error("sync", &segment.path, source))?;
+                    self.confirm(&last)?;
                     return Ok(LedgerEnd { segment, offset, last });
                 }
                 Some(Tail::Torn { segment, offset, until }) => cut(&segment, offset, until)?,
@@ -81,6 +82,24 @@ impl LedgerFiles {
                 None => return Err(stopped("the end of the ledger was not found")),
             }
         }
+    }
+
+    /// Makes the last frame durable. The process before this one may have died before its sync, or after a sync that
+    /// failed: then the file system takes the frame for written, so it is written again, not only synced.
+    fn confirm(&self, last: &Position) -> Result<(), StoreError> {
+        if last.sequence == 0 {
+            return Ok(());
+        }
+        let segment = self.segments.get(last.segment)?;
+        let io = |source| io_error("write to", &segment.path, source);
+        let offset = u64::from(last.offset);
+        let mut bytes = vec![0; usize::try_from(last.len).unwrap_or(0)];
+        let read = segment.file.read_full_at(&mut bytes, offset).map_err(io)?;
+        if Frame::decode(bytes.get(..read).unwrap_or_default()).is_err() {
+            return Err(corrupt(&segment.path, offset, "the last frame changed while it was read"));
+        }
+        segment.file.write_all_at(&bytes, offset).map_err(io)?;
+        segment.file.sync_data().map_err(io)
     }
 
     /// Checks that the frame which the tables say was folded last is there, and is that frame.
@@ -152,7 +171,8 @@ fn mark(segment: &Segment, offset: u64) -> Result<(), StoreError> {
     let io = |source| io_error("finish a frame of", &segment.path, source);
     let mut header = [0; HEADER_BYTES];
     segment.file.read_full_at(&mut header, offset).map_err(io)?;
-    let header = super::frame::FrameHeader::decode(&header).map_err(|error| corrupt(&segment.path, offset, error))?;
+    let header =
+        super::frame::FrameHeader::decode(&header).map_err(|error| corrupt(&segment.path, offset, error))?;
     let (place, bytes) = header.end_mark();
     segment.file.write_all_at(bytes, offset + place).map_err(io)?;
     segment.file.sync_data().map_err(io)
@@ -163,7 +183,9 @@ fn cannot_create(error: CreateError) -> StoreError {
         CreateError::Retry(path, source) if source.kind() == std::io::ErrorKind::StorageFull => {
             super::error::full(&path, source)
         }
-        CreateError::Retry(path, source) | CreateError::Stop(path, source) => io_error("create", &path, source),
+        CreateError::Retry(path, source) | CreateError::Stop(path, source) => {
+            io_error("create", &path, source)
+        }
     }
 }
 
@@ -176,11 +198,20 @@ impl Ledger {
         work: Work,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        let ready =
-            if end.segment.ordinal < files.last { Some(files.segments.get(end.segment.ordinal + 1)?) } else { None };
+        let ready = if end.segment.ordinal < files.last {
+            Some(files.segments.get(end.segment.ordinal + 1)?)
+        } else {
+            None
+        };
         let next = files.last + 1;
-        let preparer =
-            Preparer::start(files.segments.disk.clone(), &files.segments.dir, segment_bytes, next, ready, work)?;
+        let preparer = Preparer::start(
+            files.segments.disk.clone(),
+            &files.segments.dir,
+            segment_bytes,
+            next,
+            ready,
+            work,
+        )?;
         metrics.ledger_bytes.set(ledger_bytes(end.segment.ordinal, segment_bytes, end.offset));
         Ok(Self {
             segments: files.segments,

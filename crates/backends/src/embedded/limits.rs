@@ -75,3 +75,7 @@ pub(crate) const TABLES_FILES_OPEN_MAX: usize = 128;
 
 /// Threads that write out and compact tables: one leaves the other cores to the answers.
 pub(crate) const TABLES_THREADS: usize = 1;
+
+/// Free bytes below which nothing is folded: what the tables need to write out what they hold in memory. They do not
+/// survive a full disk without being reopened, the ledger does.
+pub(crate) const FOLD_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;

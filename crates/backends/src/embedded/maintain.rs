@@ -15,15 +15,50 @@ use super::open::{
 };
 use super::options::EmbeddedOptions;
 use super::replay::Replay;
-use super::segment::Segment;
+use super::segment::{SEGMENT_HEADER_BYTES, Segment, Segments};
 use super::tables::{Folded, Keep, Tables};
-use super::walk::Position;
+use super::walk::{Position, Walker};
 
 /// Bytes copied at once.
 const COPY_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Copies the ledger up to its last durable frame; see [`super::EmbeddedStore::backup`].
 pub(crate) fn backup(core: &Core, dir: &Path) -> Result<(), StoreError> {
+    let (last, end) = core.ledger().end();
+    copy_ledger(&core.segments, last, end, dir)
+}
+
+/// Copies the ledger of another process; see [`super::EmbeddedStore::backup_folder`].
+pub(crate) fn backup_folder(path: &Path, dir: &Path, options: &EmbeddedOptions) -> Result<(), StoreError> {
+    let segments = Segments::new(options.disk.clone(), path.join(LEDGER_DIR));
+    let mut last = Position::default();
+    loop {
+        let before = last.sequence;
+        match last_whole_frame(&segments, &mut last) {
+            Ok(()) => break,
+            // A frame that was half written when it was read may be whole by now, and others may follow it.
+            Err(_) if last.sequence > before => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let end = if last.sequence == 0 { SEGMENT_HEADER_BYTES } else { last.end() };
+    copy_ledger(&segments, last.segment.max(1), end, dir)
+}
+
+/// Goes on from `last` to the last frame that is whole.
+fn last_whole_frame(segments: &Segments, last: &mut Position) -> Result<(), StoreError> {
+    let Some(newest) = segments.ordinals()?.pop() else {
+        let text = format!("{} holds no ledger", segments.dir.display());
+        return Err(StoreError::new(StoreErrorKind::Format, text));
+    };
+    let mut walker = Walker::new(segments, newest, last)?;
+    while let Some((position, _)) = walker.next()? {
+        *last = position;
+    }
+    Ok(())
+}
+
+fn copy_ledger(segments: &Segments, last: u32, end: u64, dir: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
     let mut inside = std::fs::read_dir(dir).map_err(|source| io_error("list", dir, source))?;
     if inside.next().is_some() {
@@ -32,9 +67,8 @@ pub(crate) fn backup(core: &Core, dir: &Path) -> Result<(), StoreError> {
     }
     let partial = dir.join(PARTIAL_DIR);
     std::fs::create_dir_all(&partial).map_err(|source| io_error("create", &partial, source))?;
-    let (last, end) = core.ledger().end();
     for ordinal in 1..=last {
-        let segment = core.segments.get(ordinal)?;
+        let segment = segments.get(ordinal)?;
         let until = if ordinal == last { end } else { segment.bytes };
         copy(&segment, until, &partial)?;
     }
@@ -59,7 +93,8 @@ fn copy(segment: &Segment, until: u64, dir: &Path) -> Result<(), StoreError> {
     while at < until {
         let wanted = usize::try_from(until - at).unwrap_or(usize::MAX).min(COPY_CHUNK_BYTES);
         let chunk = buffer.get_mut(..wanted).unwrap_or_default();
-        let read = segment.file.read_full_at(chunk, at).map_err(|source| io_error("read", &segment.path, source))?;
+        let read =
+            segment.file.read_full_at(chunk, at).map_err(|source| io_error("read", &segment.path, source))?;
         if read < wanted {
             return Err(corrupt(&segment.path, at + to_u64(read), "the file is shorter than it should be"));
         }
@@ -96,7 +131,11 @@ pub(crate) struct Replayed {
 }
 
 /// Replays the whole ledger into new tables at `into`.
-pub(crate) fn replay_into(path: &Path, into: &Path, options: &EmbeddedOptions) -> Result<Replayed, StoreError> {
+pub(crate) fn replay_into(
+    path: &Path,
+    into: &Path,
+    options: &EmbeddedOptions,
+) -> Result<Replayed, StoreError> {
     let files = open_ledger(path, options)?;
     let keep = Arc::new(Keep::new(options));
     let tables = Tables::open(into, options, &keep)?;

@@ -38,7 +38,9 @@ impl Timing {
     /// How often it took up to each of [`TIMING_BOUNDS_MICROS`] (not summed up), and, last, longer.
     #[must_use]
     pub fn buckets(&self) -> [u64; TIMING_BOUNDS_MICROS.len() + 1] {
-        std::array::from_fn(|index| self.buckets.get(index).map_or(0, |bucket| bucket.load(Ordering::Relaxed)))
+        std::array::from_fn(|index| {
+            self.buckets.get(index).map_or(0, |bucket| bucket.load(Ordering::Relaxed))
+        })
     }
 
     /// All the time it took.

@@ -32,6 +32,9 @@ mod tables;
 mod verify;
 mod walk;
 
+#[cfg(test)]
+mod sweep_tests;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -66,8 +69,9 @@ impl EmbeddedStore {
             Work::Inline => None,
             Work::Background => {
                 let core = Arc::clone(&core);
-                let spawned =
-                    std::thread::Builder::new().name("tollgate-fold".into()).spawn(move || core.fold_until_closed());
+                let spawned = std::thread::Builder::new()
+                    .name("tollgate-fold".into())
+                    .spawn(move || core.fold_until_closed());
                 Some(spawned.map_err(|source| error::io_error("start a thread for", path, source))?)
             }
         };
@@ -100,7 +104,7 @@ impl EmbeddedStore {
     /// When the tables cannot be rewritten.
     pub fn sweep(&self) -> Result<(), StoreError> {
         self.core.fold_all()?;
-        self.core.tables.sweep()
+        self.core.tables.read().get()?.sweep()
     }
 
     /// Copies the ledger as it is at this moment into an empty or absent folder, while commits go on. A store opened on
@@ -110,6 +114,15 @@ impl EmbeddedStore {
     /// When the folder is not empty, or copying fails; what is there then is not taken for a store.
     pub fn backup(&self, dir: &Path) -> Result<(), StoreError> {
         maintain::backup(&self.core, dir)
+    }
+
+    /// Copies the ledger of a store that another process may have open, as [`Self::backup`] does: up to the last whole
+    /// frame at some moment during the call. Nothing is written to the store's folder.
+    ///
+    /// # Errors
+    /// As [`Self::backup`]; Corrupt when a frame is damaged.
+    pub fn backup_folder(path: &Path, dir: &Path, options: &EmbeddedOptions) -> Result<(), StoreError> {
+        maintain::backup_folder(path, dir, options)
     }
 
     /// Makes the tables of a closed store anew from its ledger.
@@ -132,7 +145,7 @@ impl EmbeddedStore {
         let folded = self.core.fold_all();
         self.stop_working();
         folded?;
-        self.core.tables.sync()
+        self.core.tables.read().get()?.sync()
     }
 
     fn stop_working(&self) {

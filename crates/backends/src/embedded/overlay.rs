@@ -78,7 +78,11 @@ impl Overlay {
     }
 
     /// Remembers records as they are now.
-    pub(crate) fn put(&mut self, partition: &Partition, records: impl IntoIterator<Item = (RecordKey, Record)>) {
+    pub(crate) fn put(
+        &mut self,
+        partition: &Partition,
+        records: impl IntoIterator<Item = (RecordKey, Record)>,
+    ) {
         let part = self.part_mut(partition);
         let before = part.records.len();
         part.records.extend(records);

@@ -137,7 +137,10 @@ impl Shared {
                         let made = Segment::create(&self.disk, &self.dir, ordinal, self.bytes);
                         state = self.lock();
                         if matches!(*state, State::Failed(..) | State::Wanted(_)) {
-                            *state = made.map_or_else(|error| failed(ordinal, error), |made| State::Ready(Arc::new(made)));
+                            *state = made.map_or_else(
+                                |error| failed(ordinal, error),
+                                |made| State::Ready(Arc::new(made)),
+                            );
                             self.changed.notify_all();
                         }
                     }

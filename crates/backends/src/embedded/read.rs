@@ -6,8 +6,8 @@ use tollgate_domain::{Entry, KeyId, OrgId, Record, RecordKey};
 use tollgate_storage::StoreError;
 
 use super::codec::{
-    KeyRow, Line, Table, decode_key_row, decode_locations, decode_record, entries_key, first_entry_of, key_record_of,
-    org_prefix, row_key,
+    KeyRow, Line, Table, decode_key_row, decode_locations, decode_record, entries_key, first_entry_of,
+    key_record_of, org_prefix, row_key,
 };
 use super::core::{Core, State, is_cached};
 use super::error::{bad_row, corrupt};
@@ -53,7 +53,8 @@ impl Core {
         }
         let generation = state.generation;
         // The view is of the same moment as the overlays: what is in neither is in it.
-        let view = (!missing.is_empty()).then(|| self.tables.view());
+        let tables = self.tables.read();
+        let view = if missing.is_empty() { None } else { Some(tables.get()?.view()) };
         drop(state);
         if let Some(view) = view {
             for index in missing {
@@ -94,7 +95,9 @@ impl Core {
     /// A record in the tables.
     fn stored(&self, view: &TablesView<'_>, key: &RecordKey) -> Result<Option<Found>, StoreError> {
         if let RecordKey::Entry(org, number) = key {
-            return Ok(stored_locations(view, org, *number, *number)?.pop().map(|(_, location)| Found::Entry(location)));
+            return Ok(stored_locations(view, org, *number, *number)?
+                .pop()
+                .map(|(_, location)| Found::Entry(location)));
         }
         stored_record(view, &self.segments, key).map(|found| found.map(Found::Record))
     }
@@ -114,7 +117,12 @@ pub(crate) fn stored_record(
     decode_record(key, &row).map(Some).ok_or_else(|| bad_row(table.name(), &row_key))
 }
 
-fn seen_key(segments: &Segments, id: &KeyId, row_key: &[u8], row: &[u8]) -> Result<Option<Record>, StoreError> {
+fn seen_key(
+    segments: &Segments,
+    id: &KeyId,
+    row_key: &[u8],
+    row: &[u8],
+) -> Result<Option<Record>, StoreError> {
     let record = match decode_key_row(row).ok_or_else(|| bad_row(Table::Keys.name(), row_key))? {
         KeyRow::Whole(record) => Some(record),
         KeyRow::InEntry(location) => {
@@ -137,7 +145,9 @@ pub(crate) fn read_entry(
     if found_org == *org && entry.number == number {
         return Ok(entry);
     }
-    let what = format!("entry {number} of {org} should be here, and another is; make the tables anew with `tollgate rebuild`");
+    let what = format!(
+        "entry {number} of {org} should be here, and another is; make the tables anew with `tollgate rebuild`"
+    );
     Err(corrupt(&segments.path(location.segment), u64::from(location.offset), what))
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use tollgate_domain::{
-    Entry, HouseEntry, OrgId, Partition, Record, RecordKey, Records, apply, apply_house, touched, touched_by_house,
+    Entry, HouseEntry, OrgId, Partition, Record, RecordKey, Records, apply, apply_house, touched,
+    touched_by_house,
 };
 use tollgate_storage::StoreError;
 

@@ -9,8 +9,8 @@ use tollgate_storage::{CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, St
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{
-    API_KEY_PREFIX, CATALOG_PREFIX, Table, decode_row, notice_key, notice_of, org_counter_key, period_number_of,
-    row_key, user_counter_prefix, user_of,
+    API_KEY_PREFIX, CATALOG_PREFIX, Table, decode_row, notice_key, notice_of, org_counter_key,
+    period_number_of, row_key, user_counter_prefix, user_of,
 };
 use super::core::{Core, State};
 use super::error::bad_row;
@@ -36,7 +36,8 @@ impl Core {
         let Some(span) = span_of(scan, after)? else { return Ok(Page { rows: Vec::new(), next: None }) };
         let state = self.state();
         let mut fresh = fresh_rows(&state, scan, &span, limit.saturating_add(1));
-        let view = self.tables.view();
+        let tables = self.tables.read();
+        let view = tables.get()?.view();
         drop(state);
         let mut rows: Vec<(Vec<u8>, Row)> = Vec::new();
         for stored in view.range(span.table, span.from, span.until) {
@@ -94,7 +95,8 @@ impl Core {
             }
             _ => BTreeMap::new(),
         };
-        let view = self.tables.view();
+        let tables = self.tables.read();
+        let view = tables.get()?.view();
         drop(state);
         let record = match fresh {
             Some(record) => Some(record),
@@ -111,7 +113,10 @@ impl Core {
         let expected = (to + 1).saturating_sub(from);
         if to_u64(located.len()) != expected {
             let what = format!("the tables do not know all of the entries {from} to {to} of {org}");
-            return Err(StoreError::new(StoreErrorKind::Corrupt, format!("{what}; make them anew with `tollgate rebuild`")));
+            return Err(StoreError::new(
+                StoreErrorKind::Corrupt,
+                format!("{what}; make them anew with `tollgate rebuild`"),
+            ));
         }
         let (last, rows) = match order {
             Order::Oldest => (to, located.into_iter().map(read).collect::<Result<Vec<_>, _>>()?),
@@ -176,8 +181,12 @@ fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>, StoreError
             let end = [prefix.as_slice(), &[0xFF]].concat();
             (Table::Counters, Included(prefix), Excluded(end))
         }
-        Scan::ApiKeys => (Table::House, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX))),
-        Scan::Catalogs => (Table::House, Included(CATALOG_PREFIX.to_vec()), Excluded(next_prefix(CATALOG_PREFIX))),
+        Scan::ApiKeys => {
+            (Table::House, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX)))
+        }
+        Scan::Catalogs => {
+            (Table::House, Included(CATALOG_PREFIX.to_vec()), Excluded(next_prefix(CATALOG_PREFIX)))
+        }
     };
     let Some(after) = after else { return Ok(Some(Span { table, from, until })) };
     if !is_above(after, &from) || !is_below(after, &until) {
@@ -276,7 +285,8 @@ fn add_record(
 fn add_notices(add: &mut dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>), org: &OrgId, part: &PartOverlay) {
     for (at, entry, index, notice) in &part.notices {
         let row = || {
-            let row = NoticeRow { org: org.clone(), entry: *entry, index: *index, at: *at, notice: notice.clone() };
+            let row =
+                NoticeRow { org: org.clone(), entry: *entry, index: *index, at: *at, notice: notice.clone() };
             Some(Row::Notice(row))
         };
         add(notice_key(*at, org, *entry, *index), &row);
@@ -294,8 +304,12 @@ fn decode(scan: &Scan, key: &[u8], row: &[u8]) -> Option<Row> {
         }
         Scan::UserCounters { org, meter, period } => {
             let user = user_of(key, &user_counter_prefix(org, meter, *period))?;
-            let id =
-                CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::User(user), period: *period };
+            let id = CounterId {
+                org: org.clone(),
+                meter: meter.clone(),
+                scope: Scope::User(user),
+                period: *period,
+            };
             Row::Counter(CounterRow { id, counter: decode_row(row)? })
         }
         Scan::Notices => {

@@ -118,7 +118,11 @@ impl Segment {
         }
         let len = file.len().map_err(|source| io_error("measure", &path, source))?;
         if len != bytes {
-            return Err(corrupt(&path, len.min(bytes), format!("the file has {len} bytes and should have {bytes}")));
+            return Err(corrupt(
+                &path,
+                len.min(bytes),
+                format!("the file has {len} bytes and should have {bytes}"),
+            ));
         }
         Ok(Self { ordinal, path, file, bytes })
     }
@@ -131,8 +135,10 @@ impl Segment {
             return Err(corrupt(&self.path, offset, "an entry reaches beyond the end"));
         }
         let mut buffer = vec![0; len];
-        let read =
-            self.file.read_full_at(&mut buffer, offset).map_err(|source| io_error("read", &self.path, source))?;
+        let read = self
+            .file
+            .read_full_at(&mut buffer, offset)
+            .map_err(|source| io_error("read", &self.path, source))?;
         let own_len = match decode_entry(buffer.get(..read).unwrap_or_default()) {
             Ok(blob) => blob.len(),
             Err(error) => return Err(corrupt(&self.path, offset, error)),
@@ -166,18 +172,25 @@ impl Segments {
         Self { disk, dir, open: RwLock::new(BTreeMap::new()) }
     }
 
-    /// Ordinals of the segments there are: 1, 2, 3 … without gaps. Removes what an interrupted preparation left.
+    /// Removes what an interrupted preparation left.
+    pub(crate) fn remove_temporary(&self) -> Result<(), StoreError> {
+        let names = self.disk.list(&self.dir).map_err(|source| io_error("list", &self.dir, source))?;
+        for name in names.into_iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX)) {
+            let path = self.dir.join(name);
+            self.disk.remove(&path).map_err(|source| io_error("remove", &path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Ordinals of the segments there are: 1, 2, 3 … without gaps.
     pub(crate) fn ordinals(&self) -> Result<Vec<u32>, StoreError> {
         let names = self.disk.list(&self.dir).map_err(|source| io_error("list", &self.dir, source))?;
         let mut ordinals = Vec::new();
         for name in names {
-            if name.ends_with(TEMPORARY_SUFFIX) {
-                let path = self.dir.join(name);
-                self.disk.remove(&path).map_err(|source| io_error("remove", &path, source))?;
-                continue;
-            }
-            let Some(ordinal) =
-                name.strip_suffix(SUFFIX).filter(|stem| stem.len() == 16).and_then(|stem| u32::from_str_radix(stem, 16).ok())
+            let Some(ordinal) = name
+                .strip_suffix(SUFFIX)
+                .filter(|stem| stem.len() == 16)
+                .and_then(|stem| u32::from_str_radix(stem, 16).ok())
             else {
                 continue;
             };

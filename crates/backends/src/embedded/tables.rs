@@ -6,23 +6,27 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 use fjall::config::{
-    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy, PinningPolicy,
+    BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry, PartitioningPolicy,
+    PinningPolicy,
 };
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue,
+};
 use serde::{Deserialize, Serialize};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::codec::{Table, counter_end_secs, decode_row, encode_row, key_row_secs};
 use super::error::{bad_row, tables_error};
 use super::limits::{
-    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX, TABLES_THREADS,
+    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX,
+    TABLES_THREADS,
 };
 use super::options::EmbeddedOptions;
 use super::walk::Position;
@@ -116,6 +120,37 @@ pub(crate) struct Tables {
     meta: Keyspace,
 }
 
+/// The tables of an open store; they are reopened when they fail.
+pub(crate) struct TablesSlot(RwLock<Option<Tables>>);
+
+/// Tables that stay open while this lives.
+pub(crate) struct TablesGuard<'a>(RwLockReadGuard<'a, Option<Tables>>);
+
+impl TablesSlot {
+    pub(crate) const fn new(tables: Tables) -> Self {
+        Self(RwLock::new(Some(tables)))
+    }
+
+    pub(crate) fn read(&self) -> TablesGuard<'_> {
+        TablesGuard(self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes the tables and opens them again.
+    pub(crate) fn reopen(&self, open: impl FnOnce() -> Result<Tables, StoreError>) -> Result<(), StoreError> {
+        let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // The files are locked until the last handle is gone.
+        drop(slot.take());
+        *slot = Some(open()?);
+        Ok(())
+    }
+}
+
+impl TablesGuard<'_> {
+    pub(crate) fn get(&self) -> Result<&Tables, StoreError> {
+        self.0.as_ref().ok_or_else(|| super::error::stopped("the tables could not be reopened"))
+    }
+}
+
 /// A moment of the tables.
 pub(crate) struct TablesView<'a> {
     snapshot: Snapshot,
@@ -156,7 +191,11 @@ impl Tables {
         }
     }
 
-    fn open_unguarded(path: &Path, options: &EmbeddedOptions, keep: &Arc<Keep>) -> Result<Self, fjall::Error> {
+    fn open_unguarded(
+        path: &Path,
+        options: &EmbeddedOptions,
+        keep: &Arc<Keep>,
+    ) -> Result<Self, fjall::Error> {
         let keep = Arc::clone(keep);
         let db = Database::builder(path)
             .cache_size(options.table_cache_bytes)
@@ -237,6 +276,11 @@ pub(crate) fn is_full(error: &fjall::Error) -> bool {
     matches!(error, fjall::Error::Io(source) if source.kind() == std::io::ErrorKind::StorageFull)
 }
 
+/// Bytes free for this process where `path` is.
+pub(crate) fn free_bytes(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 fn keyspace_options(table: Table) -> KeyspaceCreateOptions {
     let memtable = if table == Table::Keys { KEYS_MEMTABLE_BYTES } else { MEMTABLE_BYTES };
     KeyspaceCreateOptions::default()
@@ -259,9 +303,7 @@ fn keyspace_options(table: Table) -> KeyspaceCreateOptions {
 impl TablesView<'_> {
     /// A row.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<UserValue>, StoreError> {
-        self.snapshot
-            .get(self.tables.keyspace(table), key)
-            .map_err(|error| tables_error("read", error))
+        self.snapshot.get(self.tables.keyspace(table), key).map_err(|error| tables_error("read", error))
     }
 
     /// Rows from `from` up to but not including `until`, in order.

@@ -70,7 +70,8 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
     let held = lock(path)?;
     remove_leftovers(path)?;
     let mut report = VerifyReport::default();
-    let spare = held.try_clone().map_err(|source| super::error::io_error("hold the lock of", path, source))?;
+    let spare =
+        held.try_clone().map_err(|source| super::error::io_error("hold the lock of", path, source))?;
     let opened = report.note(open_locked(path, options.clone(), spare))?;
     if let Some(core) = &opened {
         core.fold_all()?;
@@ -82,7 +83,7 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
         report.frames = replayed.frames;
         report.entries = replayed.entries;
         if let Some(core) = &opened {
-            compare(&mut report, &core.tables, &replayed)?;
+            compare(&mut report, core.tables.read().get()?, &replayed)?;
         }
     }
     drop(opened);

@@ -29,7 +29,8 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    fn end(&self) -> u64 {
+    /// Behind its last byte.
+    pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.len)
     }
 }
@@ -169,7 +170,11 @@ impl<'a> Walker<'a> {
         for later in self.segment.ordinal + 1..=self.last {
             let segment = self.segments.get(later)?;
             if self.window.last_not_zero(&segment, SEGMENT_HEADER_BYTES)?.is_some() {
-                return Err(corrupt(&self.segment.path, self.offset, "a damaged frame, and later frames follow"));
+                return Err(corrupt(
+                    &self.segment.path,
+                    self.offset,
+                    "a damaged frame, and later frames follow",
+                ));
             }
         }
         self.tail = Some(self.judge(until)?);

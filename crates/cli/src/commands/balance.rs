@@ -9,7 +9,7 @@ use super::pages::more;
 use super::{MeterArg, Paging, Session};
 use crate::client::{Route, Sent};
 use crate::failure::Failure;
-use crate::table::{Field, pairs, parts, rows};
+use crate::table::{Field, pairs, parts, rows, time, time_or};
 
 /// `tollgate balance`
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ fn balance_text(balance: &BalanceReply) -> String {
     let about = pairs(vec![
         ("org", (&balance.org).into()),
         ("plan", (&balance.plan).into()),
-        ("at", (&balance.at).into()),
+        ("at", time(&balance.at)),
     ]);
     let meters = balance.meters.iter().map(|(meter, stands)| {
         vec![
@@ -96,7 +96,7 @@ fn balance_text(balance: &BalanceReply) -> String {
             stands.month.into(),
             stands.projected.into(),
             (&stands.runs_out_on).into(),
-            (&stands.resets_at).into(),
+            time_or(stands.resets_at.as_ref(), "-"),
         ]
     });
     let headings = [
@@ -131,7 +131,7 @@ fn meter_parts(meter: &str, stands: &MeterBalanceReply) -> Vec<String> {
                 credit.granted.into(),
                 credit.used.into(),
                 u64::from(credit.priority).into(),
-                credit.expires_at.as_deref().unwrap_or("never").into(),
+                time_or(credit.expires_at.as_ref(), "never"),
             ]
         });
         let headings = ["meter", "credit, as it burns", "granted", "used", "priority", "expires at"];

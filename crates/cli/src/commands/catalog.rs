@@ -12,7 +12,7 @@ use super::{Paging, Session};
 use crate::client::{Connection, Route, Sent};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::table::{Field, parts, rows};
+use crate::table::{Field, parts, rows, time};
 
 /// `tollgate catalog`
 #[derive(Debug, Subcommand)]
@@ -111,8 +111,7 @@ fn changes_text(reply: &CatalogReply) -> String {
 }
 
 fn versions_text(page: &CatalogVersions) -> String {
-    let lines =
-        page.versions.iter().map(|item| vec![Field::from(u64::from(item.version)), (&item.at).into()]);
+    let lines = page.versions.iter().map(|item| vec![Field::from(u64::from(item.version)), time(&item.at)]);
     parts(vec![
         rows(&["version", "in force since"], lines.collect(), "no versions"),
         more(page.next.as_ref()),

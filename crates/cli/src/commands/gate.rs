@@ -48,7 +48,7 @@ struct WhatArgs {
     #[arg(long)]
     user: Option<String>,
     /// How much; 1 unless given.
-    #[arg(long, value_name = "Q")]
+    #[arg(long, value_name = "Q", allow_negative_numbers = true)]
     quantity: Option<String>,
 }
 

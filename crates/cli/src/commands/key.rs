@@ -9,7 +9,7 @@ use super::pages::more;
 use super::{Paging, Session};
 use crate::client::{Route, Sent, given};
 use crate::failure::Failure;
-use crate::table::{Field, pairs, parts, rows};
+use crate::table::{Field, pairs, parts, rows, time, time_or};
 
 /// `tollgate key`
 #[derive(Debug, Subcommand)]
@@ -63,8 +63,8 @@ fn about(key: &ApiKeyItem) -> Vec<(&'static str, Field)> {
         ("name", (&key.name).into()),
         ("role", key.role.name().into()),
         ("org", key.org.as_deref().unwrap_or("any").into()),
-        ("created", (&key.created_at).into()),
-        ("revoked", (&key.revoked_at).into()),
+        ("created", time(&key.created_at)),
+        ("revoked", time_or(key.revoked_at.as_ref(), "-")),
     ]
 }
 

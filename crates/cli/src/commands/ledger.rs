@@ -8,7 +8,7 @@ use super::pages::more;
 use super::{Paging, Session};
 use crate::client::{Route, Sent};
 use crate::failure::Failure;
-use crate::table::{Field, pairs, parts, rows};
+use crate::table::{Field, pairs, parts, rows, time};
 
 /// `tollgate ledger`
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(crate) fn notices(session: &mut Session, args: &NoticesArgs) -> Result<(), F
     session.output.reply(&page, |page: &NoticePage| {
         let lines = page.notices.iter().map(|notice| {
             vec![
-                Field::from(&notice.at),
+                time(&notice.at),
                 (&notice.org).into(),
                 (&notice.kind).into(),
                 notice.entry.into(),
@@ -63,7 +63,7 @@ pub(crate) fn notices(session: &mut Session, args: &NoticesArgs) -> Result<(), F
 
 fn ledger_text(page: &LedgerPage) -> String {
     let lines = page.entries.iter().map(|entry| {
-        vec![Field::from(entry.entry), (&entry.at).into(), (&entry.kind).into(), (&entry.summary).into()]
+        vec![Field::from(entry.entry), time(&entry.at), (&entry.kind).into(), (&entry.summary).into()]
     });
     let table = rows(&["entry", "at", "kind", "summary"], lines.collect(), "no entries");
     parts(vec![table, more(page.next.as_ref())])

@@ -9,7 +9,7 @@ use super::pages::more;
 use super::{MeterArg, Paging, Session};
 use crate::client::{Route, Sent, given};
 use crate::failure::Failure;
-use crate::table::{Field, pairs, parts, rows};
+use crate::table::{Field, pairs, parts, rows, time, time_or};
 
 /// `tollgate org`
 #[derive(Debug, Subcommand)]
@@ -57,6 +57,7 @@ pub(crate) enum LimitCommand {
         /// The organisation.
         org: String,
         /// How much may be used, at least 1.
+        #[arg(allow_negative_numbers = true)]
         amount: String,
         #[command(flatten)]
         which: LimitArgs,
@@ -107,6 +108,7 @@ pub(crate) struct TopUpArgs {
     /// The organisation.
     org: String,
     /// How much.
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     meter: MeterArg,
@@ -188,11 +190,12 @@ fn org_text(org: &OrgItem) -> String {
         ("name", (&org.name).into()),
         ("plan", (&org.plan).into()),
         ("time zone", (&org.time_zone).into()),
-        ("created", (&org.created_at).into()),
+        ("created", time(&org.created_at)),
         ("version", org.version.into()),
     ];
     if let Some(trial) = &org.trial {
-        about.push(("trial", format!("{} to {}", trial.started_at, trial.ends_at).into()));
+        about.push(("trial started", time(&trial.started_at)));
+        about.push(("trial ends", time(&trial.ends_at)));
     }
     let meters = org.meters.iter().map(|(meter, stands)| {
         vec![meter.into(), stands.used.into(), stands.remaining.into(), stands.projected.into()]
@@ -253,7 +256,7 @@ pub(super) fn limit_rows(limits: &[LimitItem], empty: &str) -> String {
             limit.window.to_string().into(),
             limit.amount.into(),
             limit.used.into(),
-            (&limit.resets_at).into(),
+            time_or(limit.resets_at.as_ref(), "-"),
         ]
     });
     rows(&["meter", "limit on", "window", "amount", "used", "resets at"], lines.collect(), empty)
@@ -267,7 +270,7 @@ fn top_up_text(reply: &TopUpReply) -> String {
         ("replayed", reply.replayed.into()),
         ("remaining", reply.remaining.into()),
         ("total", reply.total.into()),
-        ("expires", reply.expires_at.as_deref().unwrap_or(if reply.replayed { "-" } else { "never" }).into()),
+        ("expires", time_or(reply.expires_at.as_ref(), if reply.replayed { "-" } else { "never" })),
         ("entry", reply.entry.into()),
     ])
 }

@@ -171,6 +171,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(chosen.server.counter_keep_months.to_string()),
     },
     Setting {
+        name: "segment-bytes",
+        value: "BYTES",
+        help: "Size of the ledger's files made from now on; two of them are there at least",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| segment_bytes(text).map(|bytes| chosen.server.segment_bytes = bytes),
+        show: |chosen| Some(chosen.server.segment_bytes.to_string()),
+    },
+    Setting {
         name: "rate-per-address",
         value: "N",
         help: "Most requests a second from one address; 'none' is no limit",
@@ -311,6 +320,16 @@ where
 
 fn or<N: Display>(number: Option<N>, word: &str) -> String {
     number.map_or_else(|| word.to_owned(), |number| number.to_string())
+}
+
+fn segment_bytes(text: &str) -> Result<u64, String> {
+    const STEP: u64 = 8;
+    let bytes: u64 = whole(text, 4 * 1024..=2 * 1024 * 1024 * 1024)?;
+    if bytes.is_multiple_of(STEP) {
+        Ok(bytes)
+    } else {
+        Err(format!("'{text}' is not allowed; expected a multiple of {STEP}"))
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -126,6 +126,7 @@ fn values_reach_the_server() {
         ("queue", "2"),
         ("key-keep-days", "3"),
         ("counter-keep-months", "4"),
+        ("segment-bytes", "8192"),
         ("rate-per-address", "5"),
         ("body-max", "6000"),
         ("header-max", "9000"),
@@ -149,6 +150,7 @@ fn values_reach_the_server() {
         (server.rate_per_address, server.body_bytes_max, server.header_bytes_max),
         (Some(5), 6000, 9000)
     );
+    assert_eq!(server.segment_bytes, 8192);
     assert_eq!((server.connections_max, server.threads), (8, Some(11)));
     assert_eq!((server.request_timeout.as_secs(), server.shutdown_grace.as_secs()), (9, 10));
     assert!(chosen.demo && chosen.log_json);
@@ -186,6 +188,10 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
             file("log_level = 'loud'"),
             "log-level: 'loud' is not a log level; expected error, warn, info, debug, trace or off, or levels by part \
              such as info,tollgate_engine=debug (from file t.toml)",
+        ),
+        (
+            file("segment_bytes = 4097"),
+            "segment-bytes: '4097' is not allowed; expected a multiple of 8 (from file t.toml)",
         ),
         (file("queue = 1.5"), "t.toml: queue is float; expected text, a whole number, true or false"),
         (file("tls_cert = 'c.pem'"), "tls-cert is set and tls-key is not: TLS needs both"),

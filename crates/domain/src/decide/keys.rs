@@ -9,14 +9,16 @@ use crate::{
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
 ///
-/// What is needed may depend on what is loaded: call again after loading until nothing is added.
+/// What is needed may depend on what is loaded: true when nothing more will be needed once these are loaded, otherwise
+/// call again after loading them.
 pub fn missing(
     records: &Records,
     context: &Context<'_>,
     org: &OrgId,
     command: &OrgCommand,
     keys: &mut Vec<RecordKey>,
-) {
+) -> bool {
+    let org_at_hand = records.holds(&RecordKey::Org(org.clone()));
     let mut need = |key: RecordKey| {
         let absent = !records.holds(&key);
         if absent {
@@ -28,9 +30,11 @@ pub fn missing(
         OrgCommand::Use(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, &mut need);
+            org_at_hand
         }
         OrgCommand::Check(check) => {
             gate_needs(records, context, org, check.user.as_ref(), &check.meter, &mut need);
+            org_at_hand
         }
         OrgCommand::Reverse(reverse) => {
             let key = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
@@ -41,8 +45,10 @@ pub fn missing(
                 {
                     need(RecordKey::Account(org.clone(), used.meter.clone()));
                     counters_of(org, used).map(RecordKey::Counter).for_each(need);
+                    return true;
                 }
             }
+            false
         }
         OrgCommand::TopUp(top_up) => {
             need(RecordKey::Account(org.clone(), top_up.meter.clone()));
@@ -53,8 +59,9 @@ pub fn missing(
                 let period = context.moments.in_zone(&known.zone).month;
                 need(RecordKey::Counter(counter(org, &top_up.meter, Scope::Org, period)));
             }
+            org_at_hand
         }
-        OrgCommand::Put(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => {}
+        OrgCommand::Put(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => true,
     }
 }
 

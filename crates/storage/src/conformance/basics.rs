@@ -103,10 +103,9 @@ pub(super) fn every_kind_of_entry_and_notice_comes_back<S: Subject>(harness: Har
         let change = world.change(&org("acme"), [line]);
         harness.make(&mut world, vec![change]);
     }
-    let all = Line { kind: samples::refused("tokens", None), notices: samples::notices_of_every_kind() };
-    let mut lines = vec![all];
+    let mut lines = vec![samples::noticed(samples::notices_of_every_kind())];
     for notice in samples::notices_of_every_kind() {
-        lines.push(Line { kind: samples::refused("reports", None), notices: vec![notice] });
+        lines.push(samples::noticed(vec![notice]));
     }
     let change = world.change(&org("acme"), lines);
     harness.make(&mut world, vec![change]);

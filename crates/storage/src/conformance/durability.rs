@@ -4,8 +4,8 @@ use tollgate_domain::{HouseEntryKind, Role};
 
 use super::Subject;
 use super::harness::{End, Harness, same};
-use super::samples::{self, api_key, org, put};
-use super::world::{Line, World};
+use super::samples::{self, api_key, org};
+use super::world::World;
 use crate::{Committed, Order, Scan};
 
 pub(super) fn closing_and_reopening_keeps_everything<S: Subject>(harness: Harness<'_, S>) {
@@ -26,7 +26,7 @@ fn keeps_everything<S: Subject>(mut harness: Harness<'_, S>, end: End) {
         ]);
         let lines = samples::lines_of_every_kind()
             .into_iter()
-            .chain([Line { kind: put("notices"), notices: samples::notices_of_every_kind() }]);
+            .chain([samples::noticed(samples::notices_of_every_kind())]);
         let old = world.change(&org("old"), lines.clone());
         let new = world.change(&org(&format!("org {round}")), lines);
         harness.make(&mut world, vec![house.clone(), old.clone(), new.clone()]);
@@ -47,7 +47,7 @@ fn keeps_everything<S: Subject>(mut harness: Harness<'_, S>, end: End) {
 pub(super) fn cursors_outlive_the_process<S: Subject>(mut harness: Harness<'_, S>) {
     let mut world = World::default();
     for id in ["a", "b", "c"] {
-        let line = || Line { kind: put(id), notices: samples::notices_of_every_kind() };
+        let line = || samples::noticed(samples::notices_of_every_kind());
         let change = world.change(&org(id), [line(), line(), line()]);
         harness.make(&mut world, vec![change]);
     }

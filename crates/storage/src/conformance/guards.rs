@@ -18,7 +18,7 @@ fn broad_change(world: &mut World, org: &OrgId, name: &str) -> Change {
         Line::from(samples::topped_up("reports", Some(&format!("{name} top-up")), 1)),
         Line::from(put(name)),
     ];
-    lines.push(Line { kind: samples::refused("reports", None), notices: samples::notices_of_every_kind() });
+    lines.push(samples::noticed(samples::notices_of_every_kind()));
     world.change(org, lines)
 }
 

@@ -16,10 +16,10 @@ use crate::{Change, Committed, EntryChange, Order, Scan, Store};
 const STEPS: usize = 2_000;
 
 /// Steps between comparisons of everything.
-const FULL_CHECK_STEPS: usize = 250;
+const FULL_CHECK_STEPS: usize = 500;
 
 /// Steps between ends of a durable store, on average.
-const REOPEN_STEPS: usize = 100;
+const REOPEN_STEPS: usize = 200;
 
 /// The changes made lately, to be sent again.
 const STALE_KEPT: usize = 16;
@@ -120,11 +120,13 @@ impl History {
     }
 
     fn line(&mut self, id: &OrgId) -> Line {
-        let kind = self.kind(id);
+        if self.rng.u8(..20) > 0 {
+            return self.kind(id).into();
+        }
         let mut notices = samples::notices_of_every_kind();
         self.rng.shuffle(&mut notices);
-        notices.truncate(self.rng.usize(..40).saturating_sub(37));
-        Line { kind, notices }
+        notices.truncate(self.rng.usize(1..4));
+        samples::noticed(notices)
     }
 
     fn kind(&mut self, id: &OrgId) -> EntryKind {
@@ -225,17 +227,18 @@ impl History {
 
     fn scan(&mut self) -> Scan {
         let (org, meter) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..8) {
+        match self.rng.u8(..16) {
             0 => Scan::Orgs,
             1 => Scan::Entries { org, order: Order::Oldest },
             2 => Scan::Entries { org, order: Order::Newest },
-            3 => {
+            // The long ones are read more seldom.
+            3..8 => {
                 let (from, until) = (self.rng.i32(-5..5), self.rng.i32(-5..5));
                 Scan::OrgCounters { org, meter, window: self.period().window, from, until }
             }
-            4 => Scan::UserCounters { org, meter, period: self.period() },
-            5 => Scan::Notices,
-            6 => Scan::ApiKeys,
+            8..13 => Scan::UserCounters { org, meter, period: self.period() },
+            13 => Scan::Notices,
+            14 => Scan::ApiKeys,
             _ => Scan::Catalogs,
         }
     }

@@ -291,6 +291,11 @@ pub(super) fn notices_of_every_kind() -> Vec<Notice> {
     ]
 }
 
+/// A line with notices, on the meter that they are about: a notice changes nothing that its entry does not.
+pub(super) fn noticed(notices: Vec<Notice>) -> Line {
+    Line { kind: refused("tokens", None), notices }
+}
+
 /// A notice that marks no record.
 pub(super) fn top_up_notice(of: &str) -> Notice {
     let plan = Some(PlanId::new("basic").expect("an id"));

@@ -174,9 +174,8 @@ pub(super) fn user_counters_come_by_user<S: Subject>(harness: Harness<'_, S>) {
 
 pub(super) fn notices_come_by_time<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
-    let line = |count: usize| Line {
-        kind: samples::refused("reports", None),
-        notices: samples::notices_of_every_kind().into_iter().cycle().take(count).collect(),
+    let line = |count: usize| {
+        samples::noticed(samples::notices_of_every_kind().into_iter().cycle().take(count).collect())
     };
     // Orgs of different clocks: what is committed later may be of an earlier time, and of the same.
     let steps = [

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    CounterId, Entry, EntryKind, HouseEntry, HouseEntryKind, Notice, OrgId, Partition, Record, RecordKey,
-    Records, Scope, Timestamp, apply, apply_house, touched, touched_by_house,
+    CounterId, Entry, EntryKind, HouseEntry, HouseEntryKind, MeterId, Notice, OrgId, Partition, Period,
+    Record, RecordKey, Records, Scope, Timestamp, Window, apply, apply_house, touched, touched_by_house,
 };
 
 use super::samples::moment;
@@ -119,8 +119,8 @@ impl World {
 
     /// The entries of an org.
     pub(super) fn entries(&self, of: &OrgId) -> Vec<Entry> {
-        let entries = self.entries.iter().filter(|((org, _), _)| org == of);
-        entries.map(|(_, entry)| Entry::clone(entry)).collect()
+        let range = (of.clone(), 0)..=(of.clone(), u64::MAX);
+        self.entries.range(range).map(|(_, entry)| Entry::clone(entry)).collect()
     }
 
     /// Every scan that gives something.
@@ -171,15 +171,16 @@ impl World {
                 }
                 entries.into_iter().map(Row::Entry).collect()
             }
-            Scan::OrgCounters { org, meter, window, from, until } => self.counters(|id| {
+            Scan::OrgCounters { org, meter, window, from, until } => self.counters(org, meter, |id| {
                 let period = id.period;
-                let wanted = id.org == *org && id.meter == *meter && id.scope == Scope::Org;
-                wanted && period.window == *window && *from <= period.number && period.number < *until
+                id.scope == Scope::Org
+                    && period.window == *window
+                    && *from <= period.number
+                    && period.number < *until
             }),
-            Scan::UserCounters { org, meter, period } => self.counters(|id| {
-                let wanted = id.org == *org && id.meter == *meter && id.scope != Scope::Org;
-                wanted && id.period == *period
-            }),
+            Scan::UserCounters { org, meter, period } => {
+                self.counters(org, meter, |id| id.scope != Scope::Org && id.period == *period)
+            }
             Scan::Notices => self.notices(),
             Scan::ApiKeys => self.sorted(
                 |_, record| match record {
@@ -211,20 +212,27 @@ impl World {
     }
 
     /// By user, then period; the one or the other is the same for all rows of a scan.
-    fn counters(&self, wanted: impl Fn(&CounterId) -> bool) -> Vec<Row> {
-        let row = |key: &RecordKey, record: &Record| match (key, record) {
-            (RecordKey::Counter(id), Record::Counter(counter)) if wanted(id) => {
-                Some(Row::Counter(CounterRow { id: id.clone(), counter: *counter }))
+    fn counters(&self, org: &OrgId, meter: &MeterId, wanted: impl Fn(&CounterId) -> bool) -> Vec<Row> {
+        let period = Period { window: Window::Minute, number: i32::MIN };
+        let first = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
+        let mut rows = Vec::new();
+        for (key, record) in self.records.range(RecordKey::Counter(first)..) {
+            match (key, record) {
+                (RecordKey::Counter(id), Record::Counter(counter))
+                    if id.org == *org && id.meter == *meter =>
+                {
+                    if wanted(id) {
+                        rows.push(CounterRow { id: id.clone(), counter: *counter });
+                    }
+                }
+                _ => break,
             }
-            _ => None,
-        };
-        self.sorted(row, |row| match row {
-            Row::Counter(CounterRow { id, .. }) => match &id.scope {
-                Scope::Org => (Vec::new(), id.period.number),
-                Scope::User(user) => (user.as_str().as_bytes().to_vec(), id.period.number),
-            },
-            _ => (Vec::new(), 0),
-        })
+        }
+        rows.sort_by_key(|row| match &row.id.scope {
+            Scope::Org => (Vec::new(), row.id.period.number),
+            Scope::User(user) => (user.as_str().as_bytes().to_vec(), row.id.period.number),
+        });
+        rows.into_iter().map(Row::Counter).collect()
     }
 
     fn notices(&self) -> Vec<Row> {

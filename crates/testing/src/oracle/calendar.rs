@@ -1,7 +1,7 @@
 //! The calendar, by the labels that a wall clock shows rather than by the bounds of periods.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -28,7 +28,9 @@ impl Label {
     #[must_use]
     pub fn period(self) -> Period {
         let (window, number) = match self {
-            Self::Minute(time) => (Window::Minute, days_from_civil(time.date()) * 1_440 + minute_of_day(time)),
+            Self::Minute(time) => {
+                (Window::Minute, days_from_civil(time.date()) * 1_440 + minute_of_day(time))
+            }
             Self::Hour(time) => (Window::Hour, days_from_civil(time.date()) * 24 + i64::from(time.hour())),
             Self::Day(date) => (Window::Day, days_from_civil(date)),
             Self::Month(year, month) => (Window::Month, i64::from(year) * 12 + i64::from(month) - 1),
@@ -56,53 +58,78 @@ fn days_from_civil(date: Date) -> i64 {
 /// Reads wall clocks; remembers where labels change, as finding that is slow.
 #[derive(Debug, Default)]
 pub struct Calendar {
-    zones: RefCell<HashMap<String, TimeZone>>,
-    ends: RefCell<HashMap<(String, Label), Option<Timestamp>>>,
+    clocks: RefCell<Vec<WallClock>>,
+}
+
+/// The wall clock of a zone.
+#[derive(Debug)]
+struct WallClock {
+    zone: String,
+    tz: TimeZone,
+    ends: BTreeMap<Label, Option<Timestamp>>,
 }
 
 impl Calendar {
     /// The label of the window that holds a moment.
     #[must_use]
     pub fn label(&self, zone: &Zone, window: Window, at: Timestamp) -> Label {
+        self.with_clock(zone, |clock| clock.label(window, at))
+    }
+
+    /// First moment at which the wall clock shows a later label than it does at a moment; `None` is never.
+    #[must_use]
+    pub fn end(&self, zone: &Zone, window: Window, at: Timestamp) -> Option<Timestamp> {
+        self.with_clock(zone, |clock| clock.end(window, at))
+    }
+
+    fn with_clock<T>(&self, zone: &Zone, look: impl FnOnce(&mut WallClock) -> T) -> T {
+        let mut clocks = self.clocks.borrow_mut();
+        if let Some(clock) = clocks.iter_mut().find(|clock| clock.zone == zone.name()) {
+            return look(clock);
+        }
+        let tz = TimeZone::get(zone.name()).unwrap_or(TimeZone::UTC);
+        let mut clock = WallClock { zone: zone.name().to_owned(), tz, ends: BTreeMap::new() };
+        let seen = look(&mut clock);
+        clocks.push(clock);
+        seen
+    }
+}
+
+impl WallClock {
+    fn label(&self, window: Window, at: Timestamp) -> Label {
         let utc = || TimeZone::UTC.to_datetime(at);
         match window {
             Window::Minute => Label::Minute(truncated(utc(), true)),
             Window::Hour => Label::Hour(truncated(utc(), false)),
-            Window::Day => Label::Day(self.wall_clock(zone, at).date()),
+            Window::Day => Label::Day(self.tz.to_datetime(at).date()),
             Window::Month => {
-                let date = self.wall_clock(zone, at).date();
+                let date = self.tz.to_datetime(at).date();
                 Label::Month(date.year(), date.month())
             }
             Window::Lifetime => Label::Lifetime,
         }
     }
 
-    /// First moment at which the wall clock shows a later label than it does at a moment; `None` is never.
-    #[must_use]
-    pub fn end(&self, zone: &Zone, window: Window, at: Timestamp) -> Option<Timestamp> {
-        if window == Window::Lifetime {
-            return None;
-        }
-        let label = self.label(zone, window, at);
-        let place = (zone.name().to_owned(), label);
-        if let Some(end) = self.ends.borrow().get(&place) {
+    fn end(&mut self, window: Window, at: Timestamp) -> Option<Timestamp> {
+        let label = self.label(window, at);
+        if let Some(end) = self.ends.get(&label) {
             return *end;
         }
-        let longest = match window {
+        let longest_secs = match window {
             Window::Minute => 60,
             Window::Hour => 3_600,
             Window::Day => 50 * 3_600,
-            Window::Month | Window::Lifetime => 33 * 86_400,
+            Window::Month => 33 * 86_400,
+            Window::Lifetime => return None,
         };
-        let end = self.first_after(zone, window, at, label, longest);
-        self.ends.borrow_mut().insert(place, end);
+        let end = self.first_after(window, at, label, longest_secs);
+        self.ends.insert(label, end);
         end
     }
 
     /// Halves the stretch between a moment with the label and one after it until a nanosecond is left.
     fn first_after(
         &self,
-        zone: &Zone,
         window: Window,
         at: Timestamp,
         label: Label,
@@ -112,23 +139,13 @@ impl Calendar {
         let mut after = at.checked_add(SignedDuration::from_secs(longest_secs)).ok()?.as_nanosecond();
         while after - before > 1 {
             let middle = before + (after - before) / 2;
-            if self.label(zone, window, Timestamp::from_nanosecond(middle).ok()?) > label {
+            if self.label(window, Timestamp::from_nanosecond(middle).ok()?) > label {
                 after = middle;
             } else {
                 before = middle;
             }
         }
         Timestamp::from_nanosecond(after).ok()
-    }
-
-    fn wall_clock(&self, zone: &Zone, at: Timestamp) -> DateTime {
-        let mut zones = self.zones.borrow_mut();
-        if let Some(tz) = zones.get(zone.name()) {
-            return tz.to_datetime(at);
-        }
-        let tz = TimeZone::get(zone.name()).unwrap_or(TimeZone::UTC);
-        zones.insert(zone.name().to_owned(), tz.clone());
-        tz.to_datetime(at)
     }
 }
 

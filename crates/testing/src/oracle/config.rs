@@ -1,7 +1,7 @@
 //! Setting what an org is and may.
 
 use tollgate_domain::{
-    Changed, ConfigDenial, MeterId, OrgDecision, PlanId, PutOrg, SetLimit, ToppedUp, TopUp, OrgCommand,
+    Changed, ConfigDenial, MeterId, OrgCommand, OrgDecision, PlanId, PutOrg, SetLimit, TopUp, ToppedUp,
 };
 
 use super::{History, Now};

@@ -38,24 +38,23 @@ impl Now<'_> {
 
     /// The answer to a usage whose key was seen.
     fn known_key(&self, usage: &Use) -> Option<Result<Allowed, Denied>> {
-        let history = self.history()?;
-        let known = history.uses.iter().rev().find(|counted| counted.usage.key == usage.key)?;
+        let known = self.last_use(&usage.key)?;
+        let Some(OrgCommand::Use(before)) = &known.command else { return None };
         if !self.remembers(known.at) {
             return None;
         }
-        let same = known.usage.user == usage.user
-            && known.usage.meter == usage.meter
-            && known.usage.quantity == usage.quantity
-            && known.usage.properties == usage.properties;
+        let same = before.user == usage.user
+            && before.meter == usage.meter
+            && before.quantity == usage.quantity
+            && before.properties == usage.properties;
         if !same {
             return Some(Err(Denied { denial: Denial::KeyReused, standing: None }));
         }
-        if known.reversed_by.is_some() {
+        if self.reversal(known, &usage.key).is_some() {
             return Some(Err(Denied { denial: Denial::KeyReversed, standing: None }));
         }
-        let fact = self.facts.iter().find(|fact| fact.entry == known.entry)?;
         let then = self.history_until(known.entry);
-        let standing = then.standing(&fact.catalog, fact.at, &usage.meter, usage.user.as_ref())?;
+        let standing = then.standing(&known.catalog, known.at, &usage.meter, usage.user.as_ref())?;
         Some(Ok(Allowed { entry: known.entry, replayed: true, standing, policies: Vec::new() }))
     }
 
@@ -135,7 +134,8 @@ impl Now<'_> {
         if history.trial.is_none_or(|(_, end)| self.at >= end) {
             return true;
         }
-        let asked = matches!(history.enforcement(self.catalog, meter), Enforcement::Hard | Enforcement::Overdraft);
+        let asked =
+            matches!(history.enforcement(self.catalog, meter), Enforcement::Hard | Enforcement::Overdraft);
         let pots = history.pots(self.catalog, self.at, meter);
         let given = pots.iter().any(|pot| pot.pot == Pot::Trial && pot.granted > Amount::ZERO);
         asked && given && history.left(self.catalog, self.at, meter) <= Amount::ZERO
@@ -149,7 +149,9 @@ impl Now<'_> {
     fn policies(&self, history: &History<'_>, ask: &Ask<'_>) -> Vec<Policy> {
         let mut policies = Vec::new();
         let standing = history.standing(self.catalog, self.at, ask.meter, None);
-        if let Some((amount, remaining)) = standing.and_then(|standing| Some((standing.granted, standing.remaining?))) {
+        if let Some((amount, remaining)) =
+            standing.and_then(|standing| Some((standing.granted, standing.remaining?)))
+        {
             let resets_at = if self.on_trial(history) {
                 let pots = history.pots(self.catalog, self.at, ask.meter);
                 pots.iter().find(|pot| pot.pot == Pot::Trial).and_then(|pot| pot.until)

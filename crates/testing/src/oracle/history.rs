@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::{Allowance, Enforcement, Plan, PlanLimitScope};
 use tollgate_domain::{
-    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, Standing, TopUp, TopUpExpiry, Use, UserId,
-    Window, Zone,
+    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, Standing, TopUp, TopUpExpiry, Use,
+    UserId, Window, Zone,
 };
 
 use super::{Calendar, Fact, Label, sum};
@@ -28,6 +28,8 @@ pub struct History<'a> {
     pub uses: Vec<Counted<'a>>,
     /// What it was granted beyond its plan.
     pub grants: Vec<Granted<'a>>,
+    /// What all usage that was not taken back burned of each pot.
+    burned: BTreeMap<(&'a MeterId, Pot), Amount>,
     debts: BTreeMap<&'a MeterId, Amount>,
     calendar: &'a Calendar,
 }
@@ -110,6 +112,7 @@ impl<'a> History<'a> {
             limits: BTreeMap::new(),
             uses: Vec::new(),
             grants: Vec::new(),
+            burned: BTreeMap::new(),
             debts: BTreeMap::new(),
             calendar,
         };
@@ -127,10 +130,14 @@ impl<'a> History<'a> {
             OrgCommand::Use(usage) => self.count(entry, at, catalog, usage),
             OrgCommand::Check(_) => {}
             OrgCommand::Reverse(reverse) => {
-                if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key) {
+                if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key)
+                {
                     counted.reversed_by = Some(entry);
-                    let debt = self.debts.entry(&counted.usage.meter).or_default();
-                    *debt -= counted.debt;
+                    let meter = &counted.usage.meter;
+                    *self.debts.entry(meter).or_default() -= counted.debt;
+                    for (pot, amount) in &counted.burns {
+                        *self.burned.entry((meter, *pot)).or_default() -= *amount;
+                    }
                 }
             }
             OrgCommand::Put(PutOrg { name, zone }) => {
@@ -197,13 +204,22 @@ impl<'a> History<'a> {
                 running.map(|(start, end)| (Pot::Trial, start, Some(end)))
             } else {
                 // The first instant of the month is before every top-up of the month: the allowance is the oldest.
-                let Label::Month(year, month) = self.calendar.label(&self.zone, Window::Month, at) else { return pots };
+                let Label::Month(year, month) = self.calendar.label(&self.zone, Window::Month, at) else {
+                    return pots;
+                };
                 let end = self.calendar.end(&self.zone, Window::Month, at);
                 Some((Pot::Month(year, month), Timestamp::MIN, end))
             };
             if let Some((pot, from, until)) = stretch {
                 let (granted, priority) = (allowance.amount, allowance.priority);
-                pots.push(PotInForce { pot, granted, burned: self.burned(meter, pot), until, priority, from });
+                pots.push(PotInForce {
+                    pot,
+                    granted,
+                    burned: self.burned(meter, pot),
+                    until,
+                    priority,
+                    from,
+                });
             }
         }
         for grant in self.grants.iter().filter(|grant| grant.top_up.meter == *meter) {
@@ -223,10 +239,8 @@ impl<'a> History<'a> {
         pots
     }
 
-    /// What all usage that was not taken back burned of a pot.
     fn burned(&self, meter: &MeterId, pot: Pot) -> Amount {
-        let burns = self.standing_uses(meter).flat_map(|counted| &counted.burns);
-        sum(burns.filter(|(from, _)| *from == pot).map(|(_, amount)| *amount))
+        self.burned.get(&(meter, pot)).copied().unwrap_or_default()
     }
 
     /// The usage of a meter that was not taken back.
@@ -269,7 +283,9 @@ impl<'a> History<'a> {
         let asked = self.enforcement(catalog, meter) != Enforcement::None;
         let used = if asked {
             let overages = self.standing_uses(meter).filter(|counted| counted.labels.contains(&month));
-            sum(pots.iter().map(|pot| pot.burned)) + self.debt(meter) + sum(overages.map(|counted| counted.overage))
+            sum(pots.iter().map(|pot| pot.burned))
+                + self.debt(meter)
+                + sum(overages.map(|counted| counted.overage))
         } else {
             self.counted(meter, None, month)
         };
@@ -320,6 +336,9 @@ impl<'a> History<'a> {
         }
         counted.debt = owed - debt;
         *self.debts.entry(&usage.meter).or_default() += counted.debt;
+        for (pot, amount) in &counted.burns {
+            *self.burned.entry((&usage.meter, *pot)).or_default() += *amount;
+        }
         self.uses.push(counted);
     }
 
@@ -336,7 +355,12 @@ impl<'a> History<'a> {
     }
 
     /// The limits that hold for a user on a meter: for each window, the org's, then the user's; widest first.
-    pub(super) fn limits_on(&self, catalog: &Catalog, meter: &MeterId, user: Option<&UserId>) -> Vec<LimitOn> {
+    pub(super) fn limits_on(
+        &self,
+        catalog: &Catalog,
+        meter: &MeterId,
+        user: Option<&UserId>,
+    ) -> Vec<LimitOn> {
         let own = |scope: LimitScope, window| self.limits.get(&(meter, scope, window)).copied();
         let planned = |scope, window| {
             let limits = &self.plan_in(catalog)?.limits;

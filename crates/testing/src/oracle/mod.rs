@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tollgate_domain::{
-    Amount, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, Reversed, ReversalDenial, Standing, UsageKey, UserId,
+    Amount, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, ReversalDenial, Reversed, Standing, UsageKey,
+    UserId,
 };
 
 pub use calendar::{Calendar, Label};
@@ -54,7 +55,8 @@ impl Oracle {
     ) -> OrgDecision {
         let facts = self.orgs.get(org).map_or(&[][..], Vec::as_slice);
         let entry = number_after(facts);
-        let now = Now { catalog, at, entry, key_keep_secs: self.key_keep_secs, calendar: &self.calendar, facts };
+        let now =
+            Now { catalog, at, entry, key_keep_secs: self.key_keep_secs, calendar: &self.calendar, facts };
         let (decision, accepted) = match command {
             OrgCommand::Use(usage) => now.decide_use(usage),
             OrgCommand::Check(check) => (now.decide_check(check), false),
@@ -150,15 +152,30 @@ impl<'a> Now<'a> {
     }
 
     fn take_back(&self, key: &UsageKey) -> Result<Reversed, ReversalDenial> {
-        let Some(history) = self.history() else { return Err(ReversalDenial::UnknownOrg) };
-        let Some(known) = history.uses.iter().rev().find(|counted| counted.usage.key == *key) else {
-            return Err(ReversalDenial::UnknownKey);
-        };
+        if self.facts.is_empty() {
+            return Err(ReversalDenial::UnknownOrg);
+        }
+        let Some(known) = self.last_use(key) else { return Err(ReversalDenial::UnknownKey) };
+        let reversed_by = self.reversal(known, key);
         Ok(Reversed {
-            entry: known.reversed_by.unwrap_or(self.entry),
+            entry: reversed_by.unwrap_or(self.entry),
             reversed_entry: known.entry,
-            replayed: known.reversed_by.is_some(),
+            replayed: reversed_by.is_some(),
         })
+    }
+
+    /// The last usage that was counted with a key.
+    fn last_use(&self, key: &UsageKey) -> Option<&'a Fact> {
+        let has_key =
+            |fact: &&Fact| matches!(&fact.command, Some(OrgCommand::Use(usage)) if usage.key == *key);
+        self.facts.iter().rev().find(has_key)
+    }
+
+    /// The entry that took back a usage with a key.
+    fn reversal(&self, counted: &Fact, key: &UsageKey) -> Option<u64> {
+        let takes_back =
+            |fact: &&Fact| matches!(&fact.command, Some(OrgCommand::Reverse(reverse)) if reverse.key == *key);
+        self.facts.iter().filter(|fact| fact.entry > counted.entry).find(takes_back).map(|fact| fact.entry)
     }
 }
 

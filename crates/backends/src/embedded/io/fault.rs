@@ -69,6 +69,8 @@ struct Inner {
     epoch: u64,
     capacity: Option<u64>,
     rng: Option<Rng>,
+    /// The disk as it was before each operation, if that is recorded.
+    history: Option<Vec<FaultDisk>>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,11 +105,18 @@ impl FaultDisk {
     /// Another disk with the same content, on which nothing is planned and no operation was counted.
     #[must_use]
     pub fn copy(&self) -> Self {
-        let mut inner = self.lock().clone();
-        inner.plan = None;
-        inner.operations.clear();
-        inner.epoch += 1;
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        self.lock().copy()
+    }
+
+    /// Remembers the disk as it is before each operation from now on.
+    pub fn record(&self) {
+        self.lock().history = Some(Vec::new());
+    }
+
+    /// The disk as it was before each operation since [`Self::record`].
+    #[must_use]
+    pub fn history(&self) -> Vec<Self> {
+        self.lock().history.clone().unwrap_or_default()
     }
 
     /// Makes the operation after the next `skip` ones go wrong.
@@ -252,9 +261,27 @@ fn no_power() -> Error {
 }
 
 impl Inner {
+    fn copy(&self) -> FaultDisk {
+        let copy = Self {
+            files: self.files.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            renamings: self.renamings.clone(),
+            epoch: self.epoch + 1,
+            capacity: self.capacity,
+            rng: self.rng.clone(),
+            ..Self::default()
+        };
+        FaultDisk { inner: Arc::new(Mutex::new(copy)) }
+    }
+
     fn begin(&mut self, operation: Operation) -> Result<Verdict> {
         if self.power_off {
             return Err(no_power());
+        }
+        if self.history.is_some() {
+            let copy = self.copy();
+            self.history.get_or_insert_default().push(copy);
         }
         let number = self.operations.len();
         self.operations.push(operation);
@@ -367,7 +394,10 @@ fn index(offset: u64) -> usize {
 
 impl FaultFile {
     fn run<T>(&self, operation: Operation, act: impl FnOnce(&mut Inner, bool) -> Result<T>) -> Result<T> {
-        self.disk.run(operation, |inner, half| if inner.epoch == self.epoch { act(inner, half) } else { Err(no_power()) })
+        self.disk.run(
+            operation,
+            |inner, half| if inner.epoch == self.epoch { act(inner, half) } else { Err(no_power()) },
+        )
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<usize> {
@@ -410,6 +440,8 @@ impl FaultFile {
     }
 
     pub(super) fn len(&self) -> Result<u64> {
-        self.run(Operation::Len, |inner, _| Ok(super::to_u64(inner.files.get(&self.file).map_or(0, |file| file.live.len()))))
+        self.run(Operation::Len, |inner, _| {
+            Ok(super::to_u64(inner.files.get(&self.file).map_or(0, |file| file.live.len())))
+        })
     }
 }

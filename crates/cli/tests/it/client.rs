@@ -1,0 +1,188 @@
+//! Every client command in one story, for people and for programs.
+
+use serde_json::{Value, json};
+
+use crate::server::{Ran, Server, folder};
+
+/// Checks one command: its exit code and what it says.
+fn check(server: &Server, line: &str, code: i32, says: &[&str]) -> Ran {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    let ran = server.run(&args);
+    assert_eq!(ran.code, code, "{line}: {ran:?}");
+    let all = format!("{}{}", ran.out, ran.err);
+    let words = all.split_whitespace().collect::<Vec<_>>().join(" ");
+    for wanted in says {
+        assert!(words.contains(wanted), "{line}: '{wanted}' is not in\n{all}");
+    }
+    ran
+}
+
+#[test]
+fn every_command_answers_people() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    for (line, code, says) in [
+        ("org list", 0, &["no organisations"][..]),
+        (
+            "org set acme --name Acme --time-zone Europe/Berlin",
+            0,
+            &["org acme", "name Acme", "time zone Europe/Berlin"],
+        ),
+        ("plan set acme basic", 0, &["plan basic", "changed yes", "deprecated no"]),
+        ("plan set acme basic", 0, &["changed no"]),
+        ("plan set lite-org lite", 0, &["deprecated yes"]),
+        ("org list", 0, &["ORG NAME PLAN", "acme Acme basic", "lite-org - lite"]),
+        (
+            "use acme --key k1",
+            0,
+            &["allowed yes", "replayed no", "key k1", "used 1", "remaining 99", "total 100"],
+        ),
+        ("use acme --key k1", 0, &["replayed yes", "used 1"]),
+        ("use acme --quantity 2.5 --key k2 --property model=large", 0, &["quantity 2.5", "remaining 96.5"]),
+        ("use acme", 0, &["allowed yes", "key cli-"]),
+        ("reverse acme k2", 0, &["reverses entry", "replayed no"]),
+        ("reverse acme k2", 0, &["replayed yes"]),
+        ("limit set acme 5", 0, &["changed yes", "reports each user month 5"]),
+        ("limit set acme 7 --user ann --window day", 0, &["reports user ann day 7"]),
+        ("limit set acme 50 --scope org --window hour", 0, &["reports org hour 50"]),
+        ("use acme", 1, &["(user_required)", "request id:"]),
+        ("use acme --user ann --quantity 5 --key k3", 0, &["user ann", "used by the user 5"]),
+        (
+            "use acme --user ann --key k4",
+            1,
+            &["error:", "(user_limit_reached)", "limit: user ann, month: 5 of 5 used"],
+        ),
+        ("check acme --user ann", 1, &["answer denied (user_limit_reached)", "CHECK RESULT BY", "FAIL"]),
+        ("check acme --user bob", 0, &["answer allowed", "pass"]),
+        ("users acme", 0, &["USER USED LIMIT REMAINING", "ann 5 5 0"]),
+        ("limit remove acme --scope org --window hour", 0, &["changed yes"]),
+        ("limit remove acme --scope org --window hour", 0, &["changed no"]),
+        (
+            "top-up acme 20 --key t1 --reason gift --expires-at never",
+            0,
+            &["added 20", "total 120", "expires never"],
+        ),
+        ("top-up acme 20 --key t1 --reason gift --expires-at never", 0, &["replayed yes"]),
+        (
+            "balance acme",
+            0,
+            &["plan basic", "reports 100 20 7 113", "top_up (entry", "reports each user month 5", "ann 5"],
+        ),
+        ("usage acme", 0, &["DAY REPORTS", " 7"]),
+        ("usage acme --window month", 0, &["MONTH REPORTS", " 7"]),
+        ("usage acme --from 1999-01-01 --until 1999-02-01", 0, &["nothing used"]),
+        ("ledger acme --limit 2", 0, &["ENTRY AT KIND SUMMARY", "topped_up", "there is more: --cursor"]),
+        ("ledger acme --order oldest --all", 0, &["1 ", "used", "reversed", "limit_set", "plan_set"]),
+        (
+            "ledger acme --entry 4",
+            0,
+            &["entry 4", "kind used", "quantity 2.5", "property model=large", "burned 2.5 of"],
+        ),
+        ("notices", 0, &["AT ORG KIND", "limit_reached"]),
+        ("org show acme", 0, &["version", "METER USED REMAINING PROJECTED", "reports 7 113"]),
+        ("health", 0, &["status healthy", "ready yes", "environment production"]),
+        ("metrics", 0, &["# TYPE", "# EOF"]),
+    ] {
+        check(&server, line, code, says);
+    }
+}
+
+#[test]
+fn every_command_answers_programs() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    for (line, pointer, wanted) in [
+        ("org set acme --name Acme", "/name", json!("Acme")),
+        ("plan set acme basic", "/plan", json!("basic")),
+        ("limit set acme 5 --scope user", "/limits/0/amount", json!(5)),
+        ("top-up acme 0.000000001", "/total", json!(100.000_000_001)),
+        ("use acme --user ann --key k1", "/remaining", json!(99.000_000_001)),
+        ("check acme --user ann", "/allowed", json!(true)),
+        ("balance acme", "/meters/reports/used", json!(1)),
+        ("users acme --meter reports", "/users/0/user", json!("ann")),
+        ("usage acme --window month", "/points/0/quantity", json!(1)),
+        ("reverse acme k1", "/reversed", json!(true)),
+        ("ledger acme", "/entries/0/kind", json!("reversed")),
+        ("ledger acme --entry 1", "/entry", json!(1)),
+        ("notices", "/next", Value::Null),
+        ("org list", "/orgs/0/org", json!("acme")),
+        ("org show acme", "/plan", json!("basic")),
+        ("limit remove acme", "/limits", json!([])),
+        ("catalog show", "/version", json!(1)),
+        ("catalog versions", "/versions/0/version", json!(1)),
+        ("health", "/ready/ready", json!(true)),
+        ("key list", "/api_keys", json!([])),
+    ] {
+        let ran = check(&server, &format!("{line} --json"), 0, &[]);
+        assert_eq!(ran.json().pointer(pointer), Some(&wanted), "{line}: {ran:?}");
+    }
+}
+
+#[test]
+fn ids_of_any_kind_reach_the_server() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    for org in ["a/b?c#d", "ä ö%", "..", ".", "a@b+c:d&e=f", "%2F"] {
+        server.ok(&["plan", "set", org, "basic"]);
+        server.ok(&["use", org, "--user", org, "--key", org]);
+        let users = server.ok(&["users", org, "--json"]).json();
+        assert_eq!(users["users"][0]["user"], org, "{users}");
+        let shown = server.ok(&["org", "show", org, "--json"]).json();
+        assert_eq!(shown["org"], org, "{shown}");
+    }
+}
+
+#[test]
+fn the_catalogue_goes_round() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    let shown = server.ok(&["catalog", "show"]).out;
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, &shown).expect("the file is written");
+    check(&server, "catalog diff c.toml", 0, &["against version 1", "nothing changes"]);
+    check(&server, "catalog check c.toml", 0, &["c.toml is valid; meters: 1, plans: 5"]);
+    std::fs::write(&file, shown.replace("amount = 100 ", "amount = 150 ")).expect("the file is written");
+    check(&server, "catalog diff c.toml", 0, &["basic"]);
+    check(&server, "catalog apply c.toml", 0, &["version 2 is in force", "basic"]);
+    check(&server, "catalog versions", 0, &["VERSION IN FORCE SINCE", "1 ", "2 "]);
+    assert_eq!(server.ok(&["catalog", "show", "--version", "1"]).out, shown);
+    check(&server, "plan set acme basic", 0, &[]);
+    check(&server, "balance acme", 0, &["reports 150"]);
+    std::fs::write(&file, shown.replace("id = \"basic\"", "id = \"other\"")).expect("the file is written");
+    check(
+        &server,
+        "catalog apply c.toml",
+        1,
+        &["(plan_in_use)", "in the way: plan 'basic': organisation 'acme'"],
+    );
+    std::fs::write(&file, "colour = 1").expect("the file is written");
+    check(&server, "catalog check c.toml", 1, &["error: c.toml:", "colour"]);
+    check(&server, "catalog apply c.toml", 1, &["(invalid_catalog)"]);
+    check(&server, "catalog check none.toml", 1, &["none.toml cannot be read"]);
+}
+
+#[test]
+fn keys_open_and_close_the_gate() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    check(&server, "key create gate --role ingest", 1, &["the first API key must", "field: role"]);
+    let made = check(&server, "key create ops --role admin --json", 0, &[]).json();
+    let secret = made["secret"].as_str().expect("a secret").to_owned();
+    check(&server, "org list", 1, &["(unauthorized)"]);
+    let with_key = |line: &str| format!("{line} --api-key {secret}");
+    check(&server, &with_key("plan set acme basic"), 0, &[]);
+    let made = check(&server, &with_key("key create gate --role ingest --org acme"), 0, &["shown this once"]);
+    let words: Vec<&str> = made.out.split_whitespace().collect();
+    let (gate, id) = (words[1], words[3]);
+    check(&server, &format!("use acme --api-key {gate}"), 0, &["remaining 99"]);
+    check(&server, &format!("use other --api-key {gate}"), 1, &["(forbidden)"]);
+    check(
+        &server,
+        &with_key("key list"),
+        0,
+        &["ID NAME ROLE ORG CREATED REVOKED", "gate ingest acme", "ops admin any"],
+    );
+    check(&server, &with_key(&format!("key revoke {id}")), 0, &["revoked 20"]);
+    check(&server, &format!("use acme --api-key {gate}"), 1, &["(unauthorized)"]);
+    check(&server, &with_key("key revoke nobody"), 1, &["(unknown_api_key)"]);
+}

@@ -1,0 +1,10 @@
+//! The built binary against itself: a server on a free port, and every command that talks to it.
+//!
+//! Start reading at `server.rs` (how one is run), then `client.rs` (every command, for people and for programs).
+
+mod client;
+mod offline;
+mod paging;
+mod problems;
+mod serve;
+mod server;

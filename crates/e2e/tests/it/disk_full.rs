@@ -1,0 +1,113 @@
+//! A disk that is full: the gate refuses and says so, reads go on, nothing accepted is lost, and service comes back when
+//! there is room again.
+//!
+//! The store lies in a file system in memory of [`DISK_BYTES`], mounted for the test (as root, or with sudo); ballast
+//! takes what is left of it while the load goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tollgate_e2e::books::{Kind, Tally, compare, read_books, read_list, unbalanced};
+use tollgate_e2e::disk::SmallDisk;
+use tollgate_e2e::load::{Ask, Draw, Load, make_wide_org};
+use tollgate_e2e::{Result, Tollgate, until};
+
+const DISK_BYTES: u64 = 48 * 1024 * 1024;
+
+const SEGMENT_BYTES: u64 = 1024 * 1024;
+
+const ORGS: usize = 4;
+
+const CALLERS: u64 = 8;
+
+/// Refusals that must be seen before the ballast goes.
+const REFUSALS: u64 = 200;
+
+/// Service must be back so soon after there is room.
+const BACK_WITHIN: Duration = Duration::from_secs(15);
+
+fn draw(rng: &mut Rng) -> Ask {
+    // Two kilobytes each, so that the two files of the ledger that are there already are full soon.
+    let properties: serde_json::Map<String, Value> =
+        (0..8).map(|number| (format!("p{number}"), json!("x".repeat(250)))).collect();
+    let org = format!("org-{}", rng.usize(..ORGS));
+    Ask { org, user: None, kind: Kind::Usage, quantity: 1, properties: Value::Object(properties) }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_recovers() -> Result<()> {
+    let _machine = super::machine();
+    let disk = SmallDisk::mount(DISK_BYTES)?;
+    let store = disk.path().join("data");
+    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
+    let mut client = server.client();
+    for number in 0..ORGS {
+        make_wide_org(&mut client, &format!("org-{number}"))?;
+    }
+    let draw: Arc<Draw> = Arc::new(draw);
+    let load = Load::start(server.address(), CALLERS, super::seed(), &draw);
+    until("the first answers", Duration::from_secs(30), || Ok((load.answers() > 100).then_some(())))?;
+    let ballast = disk.fill()?;
+    until("refusals", Duration::from_secs(60), || Ok((load.full_answers() >= REFUSALS).then_some(())))?;
+    let refusal = load.last_full().ok_or("no refusal was kept")?;
+    let detail = refusal.text("detail").unwrap_or_default();
+    assert_eq!(refusal.status, 503);
+    assert!(refusal.header("retry-after").is_some(), "{:?}", refusal.headers);
+    assert!(
+        !detail.is_empty() && !detail.contains('/') && !detail.contains("os error"),
+        "not plain: {detail}"
+    );
+
+    // Reads go on while writes are refused.
+    let refused_before = load.full_answers();
+    assert_eq!(read_list(&mut client, "/v1/orgs", "orgs")?.len(), ORGS);
+    for number in 0..ORGS {
+        client.get(&format!("/v1/orgs/org-{number}/balance"))?;
+        client.get(&format!("/v1/orgs/org-{number}/ledger?limit=50"))?;
+    }
+    client.get("/health")?;
+    until("writes to be refused beside the reads", Duration::from_secs(20), || {
+        Ok((load.full_answers() > refused_before).then_some(()))
+    })?;
+
+    let answers = load.answers();
+    disk.empty()?;
+    let emptied = Instant::now();
+    // As many as need new files of the ledger, not only the rest of one.
+    let back = until("service to come back", BACK_WITHIN, || {
+        Ok((load.answers() > answers).then(|| emptied.elapsed()))
+    });
+    let back = back.map_err(|error| format!("{error}; the server's log:\n{}", server.log()))?;
+    until("many answers", Duration::from_secs(30), || Ok((load.answers() > answers + 1_000).then_some(())))?;
+    let attempts = load.finish()?;
+
+    let tally = Tally::of(&attempts);
+    let books = read_books(&mut client)?;
+    super::assert_none(&compare(&attempts, &books), "what callers were told is not what the ledger says");
+    for (org, ledger) in &books {
+        super::assert_none(
+            &unbalanced(&mut client, org, ledger, 1_000)?,
+            "a balance is not its ledger's sum",
+        );
+    }
+    // In the same process, without a restart; and after one.
+    client.expect_ok("GET", "/ready", None)?;
+    server.stop()?;
+    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
+    super::assert_none(&compare(&attempts, &read_books(&mut server.client())?), "after a restart");
+    server.stop()?;
+    super::assert_verified(&store);
+    println!(
+        "disk of {} MB, {} MB of it ballast: {} accepted, {} refused with 503 store_full ({detail}), {} unknown, reads went \
+         on, 0 lost; service back {} ms after there was room, without a restart",
+        DISK_BYTES / 1024 / 1024,
+        ballast / 1024 / 1024,
+        tally.yes,
+        tally.refused("store_full"),
+        tally.unknown,
+        back.as_millis(),
+    );
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The real binary under crashes, full disks, damage, overload and shutdown.
+#![cfg(test)]
+#![expect(clippy::print_stdout, reason = "the measured numbers are quoted in the documentation")]
+
+mod crash;
+mod damage;
+mod disk_full;
+mod footprint;
+mod fsync;
+mod overload;
+mod shutdown;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tollgate_e2e::Tollgate;
+
+/// Tests that measure or load the whole machine run one after the other.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+fn machine() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The seed of a random test: printed, and taken from `TOLLGATE_SEED` to repeat a run.
+fn seed() -> u64 {
+    let given = std::env::var("TOLLGATE_SEED").ok();
+    let seed =
+        given.map_or_else(|| fastrand::u64(..), |text| text.parse().expect("TOLLGATE_SEED is a number"));
+    println!("seed {seed}: repeat with TOLLGATE_SEED={seed}");
+    seed
+}
+
+/// `tollgate verify` finds nothing.
+fn assert_verified(store: &Path) {
+    let verified = Tollgate::verify(store).run().expect("tollgate verify runs");
+    let said = String::from_utf8_lossy(&verified.stdout);
+    let error = String::from_utf8_lossy(&verified.stderr);
+    assert!(verified.status.success(), "tollgate verify ended with {}:\n{said}{error}", verified.status);
+}
+
+#[track_caller]
+fn assert_none(differences: &[String], what: &str) {
+    assert!(differences.is_empty(), "{what}:\n{}", differences.join("\n"));
+}

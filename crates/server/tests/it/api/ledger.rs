@@ -1,0 +1,210 @@
+//! The ledger of an org, and the notices of all.
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::server::TestServer;
+
+/// All rows of a list, read in pages.
+fn all(client: &mut Client, path: &str, rows: &str, limit: usize) -> Vec<Value> {
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    let joint = if path.contains('?') { '&' } else { '?' };
+    loop {
+        let page = client.get(&format!("{path}{joint}limit={limit}{cursor}")).ok();
+        let part = page[rows].as_array().expect("rows").clone();
+        assert!(part.len() <= limit, "{} of {limit}", part.len());
+        found.extend(part);
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return found,
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_entry_is_told() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let at = "2026-11-02T10:00:00Z";
+    client.put("/v1/orgs/acme", json!({"name": "Acme", "time_zone": "Europe/Berlin"})).ok();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    client
+        .put("/v1/orgs/acme/limits", json!({"meter": "reports", "scope": "user", "user": "ada", "amount": 3}))
+        .ok();
+    let top_up = json!({"meter": "reports", "amount": 2, "key": "t-1", "reason": "goodwill"});
+    client.post("/v1/orgs/acme/top-ups", top_up).ok();
+    let usage =
+        |key: &str| json!({"org": "acme", "user": "ada", "meter": "reports", "quantity": 2, "key": key});
+    client.post("/v1/usage", usage("r-1")).ok();
+    client.post("/v1/usage", usage("r-2")).is_problem(403, "user_limit_reached", None);
+    client.post("/v1/usage", usage("r-3")).is_problem(403, "user_limit_reached", None);
+    client.post("/v1/usage/reversals", json!({"org": "acme", "key": "r-1"})).ok();
+    let entries = [
+        json!({"entry": 1, "at": at, "kind": "org_set", "catalog": 1, "summary": "name Acme, time zone Europe/Berlin"}),
+        json!({"entry": 2, "at": at, "kind": "plan_set", "catalog": 1, "plan": "lite", "summary": "plan lite"}),
+        json!({
+            "entry": 3, "at": at, "kind": "limit_set", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 3,
+            "summary": "3 reports a month for user ada"
+        }),
+        json!({
+            "entry": 4, "at": at, "kind": "topped_up", "catalog": 1, "meter": "reports", "quantity": 2, "key": "t-1",
+            "remaining": 22, "reason": "goodwill", "summary": "topped up 2 reports until 2026-11-30T23:00:00Z",
+            "notices": ["2 reports were added until 2026-11-30T23:00:00Z"]
+        }),
+        json!({
+            "entry": 5, "at": at, "kind": "used", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
+            "key": "r-1", "burns": [{"source": "allowance 2026-11", "amount": 2}],
+            "periods": ["2026-11-02", "2026-11", "all"], "remaining": 20, "summary": "used 2 reports"
+        }),
+        json!({
+            "entry": 6, "at": at, "kind": "refused", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
+            "reason": "user_limit_reached", "summary": "refused 2 reports: user_limit_reached",
+            "notices": ["the first denial of reports this period: user_limit_reached"]
+        }),
+        json!({
+            "entry": 7, "at": at, "kind": "reversed", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
+            "key": "r-1", "burns": [{"source": "allowance 2026-11", "amount": -2}],
+            "periods": ["2026-11-02", "2026-11", "all"], "reverses": 5, "summary": "took back 2 reports of entry 5"
+        }),
+    ];
+    client.get("/v1/orgs/acme/ledger?order=oldest").is(200, json!({"entries": entries, "next": null}));
+    for (number, entry) in entries.into_iter().enumerate() {
+        client.get(&format!("/v1/orgs/acme/ledger/{}", number + 1)).is(200, entry);
+    }
+    assert_eq!(client.get("/v1/orgs/acme").ok()["version"], 7);
+}
+
+#[test]
+fn the_ledger_is_read_from_either_end_in_pages() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    client.put("/v1/orgs/acme-2/plan", json!({"plan": "basic"})).ok();
+    for number in 2..=60 {
+        let usage = |org: &str| json!({"org": org, "meter": "reports", "key": format!("r-{number}")});
+        client.post("/v1/usage", usage("acme")).ok();
+        client.post("/v1/usage", usage("acme-2")).ok();
+    }
+    let numbers =
+        |entries: &[Value]| entries.iter().filter_map(|entry| entry["entry"].as_u64()).collect::<Vec<_>>();
+    let oldest: Vec<u64> = (1..=60).collect();
+    let newest: Vec<u64> = (1..=60).rev().collect();
+    for limit in [1, 7, 60, 1_000] {
+        for (order, wanted) in [("", &newest), ("?order=newest", &newest), ("?order=oldest", &oldest)] {
+            let found = all(&mut client, &format!("/v1/orgs/acme/ledger{order}"), "entries", limit);
+            assert_eq!(numbers(&found), *wanted, "{order} {limit} a page");
+        }
+    }
+    let default = client.get("/v1/orgs/acme/ledger").ok();
+    assert_eq!(default["entries"].as_array().map(Vec::len), Some(50), "fifty unless asked otherwise");
+
+    // What comes while one reads from the newest moves nothing.
+    let page = client.get("/v1/orgs/acme/ledger?limit=10").ok();
+    client.post("/v1/usage", json!({"org": "acme", "meter": "reports", "key": "meanwhile"})).ok();
+    let next = page["next"].as_str().expect("there is more");
+    let rest = client.get(&format!("/v1/orgs/acme/ledger?limit=1000&cursor={next}")).ok();
+    assert_eq!(numbers(rest["entries"].as_array().expect("entries")), newest[10..]);
+    // A cursor of one order is none of the other.
+    let path = format!("/v1/orgs/acme/ledger?order=oldest&cursor={next}");
+    client.get(&path).is_problem(400, "invalid_cursor", Some("cursor"));
+    let path = format!("/v1/orgs/acme-2/ledger?cursor={next}");
+    client.get(&path).is_problem(400, "invalid_cursor", Some("cursor"));
+}
+
+#[test]
+fn each_notice_goes_out_once() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.get("/v1/notices").is(200, json!({"notices": [], "next": null}));
+    let mut number = 0;
+    let mut usage = |client: &mut Client, org: &str, quantity: i64| {
+        number += 1;
+        let body = json!({"org": org, "user": "ada", "meter": "reports", "quantity": quantity, "key": format!("r-{number}")});
+        client.post("/v1/usage", body).status
+    };
+    // The last day of the month: no forecast warns, so that every notice here has another cause.
+    server.at("2026-11-30T12:00:00Z");
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    assert_eq!(usage(&mut client, "acme", 15), 200);
+    assert_eq!(usage(&mut client, "acme", 1), 200);
+    assert_eq!(usage(&mut client, "acme", 1), 200);
+    assert_eq!(usage(&mut client, "acme", 3), 200);
+    assert_eq!(usage(&mut client, "acme", 1), 402);
+    assert_eq!(usage(&mut client, "acme", 1), 402);
+    server.at("2026-11-30T13:00:00Z");
+    client.post("/v1/orgs/acme/top-ups", json!({"meter": "reports", "amount": 30})).ok();
+    assert_eq!(usage(&mut client, "acme", 30), 200);
+    assert_eq!(usage(&mut client, "acme", 1), 402);
+    let notice = |entry: u64, index: u64, kind: &str, at: &str, user: Value, summary: &str| {
+        json!({
+            "id": format!("acme/{entry}/{index}"), "org": "acme", "kind": kind, "at": at, "entry": entry,
+            "meter": "reports", "user": user, "period": "2026-11", "summary": summary
+        })
+    };
+    let (noon, one) = ("2026-11-30T12:00:00Z", "2026-11-30T13:00:00Z");
+    let wanted = [
+        notice(3, 0, "threshold_crossed", noon, Value::Null, "80 % of the reports are used: 16 of 20"),
+        notice(5, 0, "threshold_crossed", noon, Value::Null, "100 % of the reports are used: 20 of 20"),
+        notice(
+            5,
+            1,
+            "limit_reached",
+            noon,
+            Value::Null,
+            "the organisation has reached the credit of 20 reports (20 used)",
+        ),
+        notice(
+            6,
+            0,
+            "first_denial",
+            noon,
+            json!("ada"),
+            "the first denial of reports this period: org_limit_reached",
+        ),
+        notice(7, 0, "top_up_granted", one, Value::Null, "30 reports were added until 2026-12-01T00:00:00Z"),
+        // The raised limit re-arms them.
+        notice(8, 0, "threshold_crossed", one, Value::Null, "80 % of the reports are used: 50 of 50"),
+        notice(8, 1, "threshold_crossed", one, Value::Null, "100 % of the reports are used: 50 of 50"),
+        notice(
+            8,
+            2,
+            "limit_reached",
+            one,
+            Value::Null,
+            "the organisation has reached the credit of 50 reports (50 used)",
+        ),
+    ];
+    client.get("/v1/notices").is(200, json!({"notices": wanted, "next": null}));
+    for limit in [1, 3, 8] {
+        assert_eq!(all(&mut client, "/v1/notices", "notices", limit), wanted, "{limit} a page");
+    }
+
+    // Of a user's limit, of a forecast, and of a trial.
+    server.at("2026-12-10T00:00:00Z");
+    client.put("/v1/orgs/globex/plan", json!({"plan": "basic"})).ok();
+    client.put("/v1/orgs/globex/limits", json!({"meter": "reports", "scope": "user", "amount": 40})).ok();
+    assert_eq!(usage(&mut client, "globex", 40), 200);
+    client.put("/v1/orgs/initech/plan", json!({"plan": "trial"})).ok();
+    assert_eq!(usage(&mut client, "initech", 8), 200);
+    assert_eq!(usage(&mut client, "initech", 2), 200);
+    assert_eq!(usage(&mut client, "initech", 1), 402);
+    let told: Vec<(Value, Value, Value)> = all(&mut client, "/v1/notices", "notices", 1_000)
+        .into_iter()
+        .skip(wanted.len())
+        .map(|notice| (notice["org"].clone(), notice["kind"].clone(), notice["user"].clone()))
+        .collect();
+    let nobody = Value::Null;
+    let mut expected = vec![
+        ("globex", "on_track_to_run_out", nobody.clone()),
+        ("globex", "limit_reached", json!("ada")),
+        ("initech", "threshold_crossed", nobody.clone()),
+        ("initech", "trial_ending", nobody.clone()),
+        ("initech", "threshold_crossed", nobody.clone()),
+        ("initech", "limit_reached", nobody.clone()),
+        ("initech", "trial_ended", nobody),
+        ("initech", "first_denial", json!("ada")),
+    ];
+    let expected: Vec<_> =
+        expected.drain(..).map(|(org, kind, user)| (json!(org), json!(kind), user)).collect();
+    assert_eq!(told, expected);
+}

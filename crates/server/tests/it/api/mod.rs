@@ -1,0 +1,8 @@
+//! Every route of the native API, with its whole body where that is stable.
+
+mod catalog;
+mod ledger;
+mod orgs;
+mod system;
+mod top_ups;
+mod usage;

@@ -1,0 +1,200 @@
+//! How the server is, and what it says of itself.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::client::{Ask, Client};
+use crate::server::TestServer;
+
+#[test]
+fn health_and_ready() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.get("/health").is(
+        200,
+        json!({
+            "status": "healthy", "time": "2026-11-02T10:00:00Z", "version": env!("CARGO_PKG_VERSION"), "config": "test"
+        }),
+    );
+    client.get("/ready").is(200, json!({"ready": true, "queue_depth": 0}));
+}
+
+/// The value of a metric with its labels.
+fn metric(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    let line = line.unwrap_or_else(|| panic!("there is no {name} in\n{text}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[test]
+fn metrics_count_what_happened() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    let usage = |quantity: i64, key: &str| json!({"org": "acme", "meter": "reports", "quantity": quantity, "key": key});
+    for _ in 0..3 {
+        client.post("/v1/usage", usage(20, "r-1")).ok();
+    }
+    client.post("/v1/usage", usage(1, "r-2")).is_problem(402, "org_limit_reached", None);
+    client.get("/v1/orgs/nobody").is_problem(404, "unknown_org", Some("org"));
+    client.get("/v1/orgs/somebody/else/entirely").is_problem(404, "unknown_route", None);
+    let reply = client.get("/metrics");
+    assert_eq!(reply.status, 200);
+    let kind = reply.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = reply.text();
+    for (name, wanted) in [
+        ("tollgate_requests_total{route=\"/v1/usage\",status=\"200\"}", 3.0),
+        ("tollgate_requests_total{route=\"/v1/usage\",status=\"402\"}", 1.0),
+        ("tollgate_requests_total{route=\"/v1/orgs/{org}\",status=\"404\"}", 1.0),
+        ("tollgate_requests_total{route=\"unknown\",status=\"404\"}", 1.0),
+        ("tollgate_decisions_total{outcome=\"allowed\"}", 1.0),
+        ("tollgate_decisions_total{outcome=\"replayed\"}", 2.0),
+        ("tollgate_decisions_total{outcome=\"org_limit_reached\"}", 1.0),
+        ("tollgate_request_seconds_count{route=\"/v1/usage\"}", 4.0),
+        ("tollgate_queue_depth", 0.0),
+        ("tollgate_overloads_total", 0.0),
+        ("tollgate_conflicts_total", 0.0),
+        ("tollgate_store_fold_failures", 0.0),
+    ] {
+        let found = metric(&text, name);
+        assert!((found - wanted).abs() < f64::EPSILON, "{name}: {found} instead of {wanted}");
+    }
+    for name in ["tollgate_commit_seconds_count", "tollgate_store_commits", "tollgate_store_ledger_bytes"] {
+        assert!(metric(&text, name) >= 1.0, "{name}");
+    }
+    assert!(!text.contains("nobody") && !text.contains("acme"), "no ids among the labels");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+/// The members of a body that its schema does not know, by their places.
+fn unknown_members(document: &Value, schema: &Value, body: &Value, place: &str, found: &mut Vec<String>) {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => {
+            &document["components"]["schemas"][reference.rsplit('/').next().unwrap_or_default()]
+        }
+        None => schema,
+    };
+    let parts = ["oneOf", "anyOf", "allOf"].into_iter().find_map(|kind| schema[kind].as_array());
+    match (body, parts) {
+        (Value::Object(_), Some(parts)) => {
+            let part = parts.iter().find(|part| part["type"] != "null");
+            unknown_members(document, part.unwrap_or(&Value::Null), body, place, found);
+        }
+        (Value::Object(members), None) => {
+            for (name, value) in members {
+                let place = format!("{place}.{name}");
+                let known = &schema["properties"][name];
+                let known = if known.is_null() { &schema["additionalProperties"] } else { known };
+                match known {
+                    Value::Null => found.push(place),
+                    known => unknown_members(document, known, value, &place, found),
+                }
+            }
+        }
+        (Value::Array(items), _) => {
+            for item in items {
+                unknown_members(document, &schema["items"], item, place, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A server where every route has something to tell.
+fn lived_in(client: &mut Client) {
+    client.put("/v1/orgs/acme/plan", json!({"plan": "trial"})).ok();
+    client.put("/v1/orgs/acme/limits", json!({"meter": "reports", "scope": "user", "amount": 9})).ok();
+    client.post("/v1/orgs/acme/top-ups", json!({"meter": "reports", "amount": 2})).ok();
+    for key in ["r-1", "r-2"] {
+        let usage = json!({"org": "acme", "user": "ada", "meter": "reports", "key": key, "quantity": 4});
+        client.post("/v1/usage", usage).ok();
+    }
+}
+
+#[test]
+fn every_route_of_the_document_answers_as_it_says() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    lived_in(&mut client);
+    let reply = client.get("/openapi.json");
+    assert_eq!(reply.text(), tollgate_server::openapi_json());
+    let document = reply.ok();
+    assert!(
+        document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")),
+        "{}",
+        document["openapi"]
+    );
+    let usage = json!({"org": "acme", "user": "ada", "meter": "reports", "key": "r-2", "quantity": 4});
+    let bodies: BTreeMap<&str, Value> = BTreeMap::from([
+        ("use", usage.clone()),
+        ("check", usage),
+        ("reverse", json!({"org": "acme", "key": "r-1"})),
+        ("put_org", json!({"name": "Acme"})),
+        ("put_plan", json!({"plan": "basic"})),
+        ("put_limit", json!({"meter": "reports", "scope": "org", "amount": 9})),
+        ("top_up", json!({"meter": "reports", "amount": 1})),
+        ("create_api_key", json!({"name": "first", "role": "admin"})),
+    ]);
+    // Making a key closes the server for those without one, so that comes last.
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            operations.push((operation["operationId"] == "create_api_key", path, method, operation));
+        }
+    }
+    operations.sort_by_key(|(last, ..)| *last);
+    assert!(operations.len() >= 25, "{}", operations.len());
+    for (_, path, method, operation) in operations {
+        let id = operation["operationId"].as_str().expect("an operation has an id");
+        let mut target = path.replace("{org}", "acme").replace("{entry}", "1").replace("{version}", "1");
+        target = target.replace("{id}", "unknown");
+        let required = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|parameter| parameter["in"] == "query" && parameter["required"] == json!(true));
+        for (place, parameter) in required.enumerate() {
+            let name = parameter["name"].as_str().expect("a name");
+            let value = if name == "scope" { "user" } else { "reports" };
+            target = format!("{target}{}{name}={value}", if place == 0 { '?' } else { '&' });
+        }
+        let mut ask = Ask::new(&method.to_uppercase(), &target);
+        if let Some(body) = bodies.get(id) {
+            ask = ask.json(body.clone());
+        } else if id == "put_catalog" {
+            ask = ask.body(tollgate_domain::catalog::DEFAULT);
+        }
+        let reply = client.ask(&ask);
+        println!("{} {target}: {}", ask.method, reply.status);
+        let wanted = match id {
+            "create_api_key" => 201,
+            "revoke_api_key" => 404,
+            _ => 200,
+        };
+        assert_eq!(reply.status, wanted, "{id}: {}", reply.text());
+        let responses = &operation["responses"];
+        let exact = &responses[wanted.to_string()];
+        let response = if exact.is_null() { &responses["4XX"] } else { exact };
+        let kind = reply.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+        let content = &response["content"][kind];
+        assert!(!content.is_null(), "{id}: {wanted} as {kind} is not in {response}");
+        if kind != "application/openmetrics-text" {
+            let mut unknown = Vec::new();
+            unknown_members(&document, &content["schema"], &reply.json(), id, &mut unknown);
+            assert_eq!(unknown, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn the_document_can_be_browsed_without_fetching_anything() {
+    let server = TestServer::start();
+    let reply = server.client().get("/docs");
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = reply.header("content-security-policy").unwrap_or_default();
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    let page = reply.text();
+    assert!(page.contains("/openapi.json") && !page.contains("src=\"http"), "{page}");
+}

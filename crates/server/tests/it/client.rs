@@ -1,0 +1,274 @@
+//! A small blocking HTTP/1.1 client that keeps its connection, and what it heard.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long an answer may take before a test fails instead of hanging.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a client speaks over: a TCP connection, or TLS on top of one.
+pub(crate) trait Wire: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Wire for T {}
+
+/// One connection.
+pub(crate) struct Client {
+    wire: BufReader<Box<dyn Wire>>,
+    secret: Option<String>,
+}
+
+/// Opens a TCP connection to a server.
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(stream)
+}
+
+impl Client {
+    /// A client of a server's address.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self::over(connect(address).expect("the server takes connections"))
+    }
+
+    /// A client over a connection that is open.
+    pub(crate) fn over(wire: impl Wire + 'static) -> Self {
+        Self { wire: BufReader::new(Box::new(wire)), secret: None }
+    }
+
+    /// The same, sending an API key.
+    pub(crate) fn with_key(mut self, secret: &str) -> Self {
+        self.secret = Some(secret.to_owned());
+        self
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        let wire = self.wire.get_mut();
+        wire.write_all(bytes)?;
+        wire.flush()
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub(crate) fn send(&mut self, ask: &Ask) -> Result<()> {
+        let bytes = ask.bytes(self.secret.as_deref());
+        self.send_raw(&bytes)
+    }
+
+    /// Reads one answer; an interim `100 Continue` is skipped.
+    pub(crate) fn read(&mut self) -> Result<Reply> {
+        loop {
+            let reply = self.read_one()?;
+            if reply.status != 100 {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn read_one(&mut self) -> Result<Reply> {
+        let broken = |text: &str| Error::new(ErrorKind::InvalidData, text.to_owned());
+        let first = self.line()?;
+        let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| broken(&format!("not a status line: {first:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| broken("a header without a colon"))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let mut reply = Reply { status, headers, body: Vec::new() };
+        if status != 100 {
+            let length = reply.header("content-length").and_then(|length| length.parse().ok());
+            reply.body = vec![0; length.ok_or_else(|| broken("an answer without a length"))?];
+            self.wire.read_exact(&mut reply.body)?;
+        }
+        Ok(reply)
+    }
+
+    /// Whether the server has closed the connection, waited for.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.wire.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.wire.read_line(&mut line)? == 0 {
+            return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
+        }
+        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// Sends a request and reads its answer, or says how the connection failed.
+    pub(crate) fn try_ask(&mut self, ask: &Ask) -> Result<Reply> {
+        self.send(ask)?;
+        self.read()
+    }
+
+    /// Sends a request and reads its answer.
+    pub(crate) fn ask(&mut self, ask: &Ask) -> Reply {
+        self.try_ask(ask).unwrap_or_else(|error| panic!("{} {}: {error}", ask.method, ask.path))
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Reply {
+        self.ask(&Ask::new("GET", path))
+    }
+
+    pub(crate) fn delete(&mut self, path: &str) -> Reply {
+        self.ask(&Ask::new("DELETE", path))
+    }
+
+    pub(crate) fn put(&mut self, path: &str, body: Value) -> Reply {
+        self.ask(&Ask::new("PUT", path).json(body))
+    }
+
+    pub(crate) fn post(&mut self, path: &str, body: Value) -> Reply {
+        self.ask(&Ask::new("POST", path).json(body))
+    }
+}
+
+/// Closes one's own side of a connection, so that the other sees its end.
+pub(crate) fn end(stream: &TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Ask {
+    pub(crate) fn new(method: &str, path: &str) -> Self {
+        Self { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A body as it is, with no content type unless a header says one.
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "written with json! at the call")]
+    pub(crate) fn json(self, body: Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// As it goes over the wire.
+    pub(crate) fn bytes(&self, secret: Option<&str>) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\nhost: tollgate\r\n", self.method, self.path);
+        let mut line = |name: &str, value: &str| {
+            let _ = write!(head, "{name}: {value}\r\n");
+        };
+        if let Some(secret) = secret {
+            line("authorization", &format!("Bearer {secret}"));
+        }
+        for (name, value) in &self.headers {
+            line(name, value);
+        }
+        if let Some(body) = &self.body {
+            line("content-length", &body.len().to_string());
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
+        bytes
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// A header by its name in small letters.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{} is not JSON ({error}): {}", self.status, self.text()))
+    }
+
+    /// The body of an answer that says yes.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()
+    }
+
+    /// Compares status and the whole body.
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "written with json! at the call")]
+    pub(crate) fn is(&self, status: u16, body: Value) {
+        let found = serde_json::from_slice::<Value>(&self.body).unwrap_or(Value::Null);
+        let shown = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+        assert!(
+            self.status == status && found == body,
+            "expected {status} {}\nfound {} {}",
+            shown(&body),
+            self.status,
+            if found.is_null() { self.text() } else { shown(&found) }
+        );
+        assert_eq!(self.header("content-type"), Some(kind_of(status)));
+        self.has_request_id();
+    }
+
+    /// Checks that this is a problem with these, as every problem is told.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: &str, field: Option<&str>) {
+        let found = (self.status, self.header("content-type").unwrap_or_default());
+        assert_eq!(found, (status, "application/problem+json"), "{}", self.text());
+        self.has_problem_members(status, code, field);
+        self.has_request_id();
+    }
+
+    /// Checks the members of a problem, in whatever body.
+    #[track_caller]
+    pub(crate) fn has_problem_members(&self, status: u16, code: &str, field: Option<&str>) {
+        let body = self.json();
+        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        assert_eq!((text("code").as_str(), body["field"].as_str()), (code, field), "{body:#}");
+        assert_eq!(text("type"), format!("urn:tollgate:problem:{code}"), "{body:#}");
+        assert_eq!(body["status"], status, "{body:#}");
+        assert!(!text("title").is_empty() && !text("detail").is_empty(), "{body:#}");
+    }
+
+    #[track_caller]
+    pub(crate) fn has_request_id(&self) {
+        assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "{:?}", self.headers);
+    }
+}
+
+const fn kind_of(status: u16) -> &'static str {
+    if status < 400 { "application/json" } else { "application/problem+json" }
+}

@@ -1,0 +1,15 @@
+//! The server as its callers see it: over real connections, on a real store, through the months of a clock set by hand.
+//!
+//! Start reading at [`task_sheet`]. What the tests share is in [`client`] and [`server`].
+#![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+mod api;
+mod bad_input;
+mod client;
+mod door;
+mod races;
+mod server;
+mod shutdown;
+mod strangers;
+mod task_sheet;
+mod wire;

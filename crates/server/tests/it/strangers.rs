@@ -1,0 +1,233 @@
+//! Who may call what: without a key, with a wrong or revoked one, with one of a lesser role or of another org.
+
+use serde_json::{Value, json};
+use tollgate_server::Secret;
+
+use crate::client::{Ask, Client};
+use crate::server::TestServer;
+
+const ADMIN: &str = "the-first-admin-key";
+
+fn guarded() -> TestServer {
+    let server = TestServer::with(|settings| settings.api_key = Some(Secret(ADMIN.to_owned())));
+    let mut admin = server.client().with_key(ADMIN);
+    for org in ["acme", "globex"] {
+        admin.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
+    }
+    server
+}
+
+fn make(admin: &mut Client, role: &str, org: Option<&str>) -> (String, String) {
+    let reply = admin.post("/v1/api-keys", json!({"name": role, "role": role, "org": org}));
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let key = reply.json();
+    let text = |name: &str| key[name].as_str().expect("a text").to_owned();
+    (text("secret"), text("id"))
+}
+
+/// A route, with a request that it takes, and the roles that may call it.
+fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
+    const GATE: &[&str] = &["ingest", "manage", "admin"];
+    const READ: &[&str] = &["read", "manage", "admin"];
+    const ANY: &[&str] = &["ingest", "read", "manage", "admin"];
+    const MANAGE: &[&str] = &["manage", "admin"];
+    const ADMIN: &[&str] = &["admin"];
+    let get = |path: &str| Ask::new("GET", path);
+    let of = |rest: &str| format!("/v1/orgs/{org}{rest}");
+    let put = |path: String, body: Value| Ask::new("PUT", &path).json(body);
+    let post = |path: &str, body: Value| Ask::new("POST", path).json(body);
+    let usage = json!({"org": org, "user": "ada", "meter": "reports", "key": key});
+    let limit = json!({"meter": "reports", "scope": "user", "amount": 50});
+    vec![
+        (post("/v1/usage", usage.clone()), GATE),
+        (post("/v1/usage/check", usage), ANY),
+        (post("/v1/usage/reversals", json!({"org": org, "key": key})), GATE),
+        (get("/v1/orgs"), READ),
+        (get(&of("")), READ),
+        (put(of(""), json!({"name": "A name"})), MANAGE),
+        (put(of("/plan"), json!({"plan": "basic"})), MANAGE),
+        (put(of("/limits"), limit), MANAGE),
+        (Ask::new("DELETE", &of("/limits?meter=reports&scope=user")), MANAGE),
+        (post(&of("/top-ups"), json!({"meter": "reports", "amount": 1})), MANAGE),
+        (get(&of("/balance")), READ),
+        (get(&of("/users?meter=reports")), READ),
+        (get(&of("/usage?meter=reports")), READ),
+        (get(&of("/ledger")), READ),
+        (get(&of("/ledger/1")), READ),
+        (get("/v1/notices"), READ),
+        (get("/v1/catalog"), READ),
+        (get("/v1/catalog/versions"), READ),
+        (get("/v1/catalog/versions/1"), READ),
+        (Ask::new("PUT", "/v1/catalog?dry_run=true").body(tollgate_domain::catalog::DEFAULT), ADMIN),
+        (get("/v1/api-keys"), ADMIN),
+        (post("/v1/api-keys", json!({"name": "n", "role": "read"})), ADMIN),
+        (get("/metrics"), READ),
+        (post("/plan", json!({"org_id": org, "plan": "Basic"})), MANAGE),
+        (post("/limit", json!({"org_id": org, "limit": 50})), MANAGE),
+        (post("/use", json!({"org_id": org, "user_id": "ada", "report_id": format!("{key}-door")})), GATE),
+        (post("/top-up", json!({"org_id": org, "count": 1})), MANAGE),
+    ]
+}
+
+#[test]
+fn each_role_may_call_its_routes_and_no_others() {
+    let server = guarded();
+    let mut admin = server.client().with_key(ADMIN);
+    for role in ["ingest", "read", "manage", "admin"] {
+        let (secret, _) = make(&mut admin, role, None);
+        let mut client = server.client().with_key(&secret);
+        for (ask, roles) in routes("acme", role) {
+            let reply = client.ask(&ask);
+            let place = format!("{role}: {} {}: {}", ask.method, ask.path, reply.text());
+            if roles.contains(&role) {
+                assert!(reply.status < 300, "{place}");
+            } else {
+                assert_eq!(reply.status, 403, "{place}");
+                reply.has_problem_members(403, "forbidden", None);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_valid_key_nothing_is_told() {
+    let server = guarded();
+    let mut admin = server.client().with_key(ADMIN);
+    let before = admin.get("/v1/orgs").ok();
+    let (revoked, id) = make(&mut admin, "admin", None);
+    admin.delete(&format!("/v1/api-keys/{id}")).ok();
+    let headers = [
+        ("none", vec![]),
+        ("unknown", vec![("authorization", "Bearer tg_unknown")]),
+        ("empty", vec![("authorization", "Bearer ")]),
+        ("revoked", vec![("x-api-key", revoked.as_str())]),
+        ("another scheme", vec![("authorization", "Basic dXNlcjpwYXNz")]),
+        ("no scheme", vec![("authorization", ADMIN)]),
+        ("half of it", vec![("x-api-key", &ADMIN[..ADMIN.len() - 1])]),
+        ("its hash", vec![("x-api-key", "0000000000000000000000000000000000000000000000000000000000000000")]),
+    ];
+    for (name, headers) in headers {
+        let mut client = server.client();
+        for (ask, _) in routes("acme", "k") {
+            let ask = headers.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
+            let reply = client.ask(&ask);
+            assert_eq!(reply.status, 401, "{name}: {} {}: {}", ask.method, ask.path, reply.text());
+            reply.has_problem_members(401, "unauthorized", None);
+            assert_eq!(reply.header("www-authenticate"), Some("Bearer"), "{name}: {}", ask.path);
+        }
+    }
+    assert_eq!(admin.get("/v1/orgs").ok(), before);
+    // What nobody needs a key for.
+    for path in ["/health", "/ready", "/openapi.json", "/docs"] {
+        assert_eq!(server.client().get(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn both_headers_are_taken() {
+    let server = guarded();
+    let mut client = server.client();
+    for (name, value) in [
+        ("Authorization", format!("Bearer {ADMIN}")),
+        ("authorization", format!("bearer {ADMIN}")),
+        ("X-API-Key", ADMIN.to_owned()),
+    ] {
+        client.ask(&Ask::new("GET", "/v1/orgs").header(name, &value)).ok();
+    }
+}
+
+#[test]
+fn a_key_of_one_org_names_no_other() {
+    let server = guarded();
+    let mut admin = server.client().with_key(ADMIN);
+    let before = admin.get("/v1/orgs/globex").ok();
+    for role in ["ingest", "read", "manage", "admin"] {
+        let (secret, _) = make(&mut admin, role, Some("acme"));
+        let mut client = server.client().with_key(&secret);
+        for (ask, roles) in routes("globex", role) {
+            let reply = client.ask(&ask);
+            let place = format!("{role}: {} {}: {}", ask.method, ask.path, reply.text());
+            let of_no_org = ["/v1/orgs", "/v1/catalog", "/v1/catalog/versions", "/v1/catalog/versions/1"];
+            if of_no_org.contains(&ask.path.as_str()) && ask.method == "GET" && roles.contains(&role) {
+                assert_eq!(reply.status, 200, "{place}");
+            } else {
+                assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("forbidden")), "{place}");
+            }
+        }
+        if role != "ingest" {
+            let listed = client.get("/v1/orgs").ok();
+            assert_eq!(listed["orgs"].as_array().map(Vec::len), Some(1), "only its own: {listed}");
+            assert_eq!(listed["orgs"][0]["org"], "acme");
+        }
+        let own = json!({"org": "acme", "meter": "reports", "key": role});
+        let wanted = if role == "read" { 403 } else { 200 };
+        assert_eq!(client.post("/v1/usage", own).status, wanted, "{role}");
+    }
+    assert_eq!(admin.get("/v1/orgs/globex").ok(), before);
+}
+
+#[test]
+fn the_life_of_api_keys() {
+    let mut server = TestServer::start();
+    let mut anyone = server.client();
+    // Nobody needs a key until there is one, and the first must be able to make others.
+    assert_eq!(anyone.get("/v1/api-keys").ok(), json!({"api_keys": [], "next": null}));
+    let made = anyone.post("/v1/api-keys", json!({"name": "first", "role": "admin"}));
+    let first = made.json();
+    let (secret, id) = (first["secret"].as_str().expect("a secret"), first["id"].as_str().expect("an id"));
+    made.is(
+        201,
+        json!({
+            "secret": secret, "id": id, "name": "first", "role": "admin", "org": null,
+            "created_at": "2026-11-02T10:00:00Z", "revoked_at": null
+        }),
+    );
+    assert!(secret.starts_with("tg_") && secret.len() >= 40 && id.len() == 16, "{secret} {id}");
+    assert!(!secret.contains(id), "the id says nothing of the secret");
+    anyone.get("/v1/api-keys").is_problem(401, "unauthorized", None);
+
+    let mut admin = server.client().with_key(secret);
+    server.at("2026-11-03T00:00:00Z");
+    let (ingest, ingest_id) = make(&mut admin, "ingest", Some("acme"));
+    let listed = admin.get("/v1/api-keys").ok();
+    let text = listed.to_string();
+    assert!(!text.contains(secret) && !text.contains(&ingest), "no list shows a secret: {text}");
+    let mut ids: Vec<_> = [id, &ingest_id].map(str::to_owned).to_vec();
+    ids.sort();
+    let found: Vec<_> =
+        listed["api_keys"].as_array().expect("keys").iter().map(|key| key["id"].clone()).collect();
+    assert_eq!(found, ids);
+    let page = admin.get("/v1/api-keys?limit=1").ok();
+    let next = page["next"].as_str().expect("there is more");
+    let rest = admin.get(&format!("/v1/api-keys?limit=1&cursor={next}")).ok();
+    assert_eq!((&page["api_keys"][0]["id"], &rest["api_keys"][0]["id"]), (&json!(ids[0]), &json!(ids[1])));
+    assert_eq!(rest["next"], Value::Null);
+
+    admin.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    let usage = |key: &str| json!({"org": "acme", "meter": "reports", "key": key});
+    let mut caller = server.client().with_key(&ingest);
+    caller.post("/v1/usage", usage("k-1")).ok();
+    server.at("2026-11-04T00:00:00Z");
+    let revoked = json!({
+        "id": ingest_id, "name": "ingest", "role": "ingest", "org": "acme",
+        "created_at": "2026-11-03T00:00:00Z", "revoked_at": "2026-11-04T00:00:00Z"
+    });
+    admin.delete(&format!("/v1/api-keys/{ingest_id}")).is(200, revoked.clone());
+    caller.post("/v1/usage", usage("k-2")).is_problem(401, "unauthorized", None);
+    server.at("2026-11-05T00:00:00Z");
+    admin.delete(&format!("/v1/api-keys/{ingest_id}")).is(200, revoked);
+
+    // All of it outlives the process.
+    server.restart();
+    let (mut anyone, mut admin) = (server.client(), server.client().with_key(secret));
+    let mut caller = server.client().with_key(&ingest);
+    anyone.get("/v1/orgs").is_problem(401, "unauthorized", None);
+    caller.post("/v1/usage", usage("k-2")).is_problem(401, "unauthorized", None);
+    assert_eq!(admin.get("/v1/orgs/acme/balance").ok()["meters"]["reports"]["used"], 1);
+
+    // With the last key gone, nobody but the configured key would get in: the server must not stand open again.
+    admin.delete(&format!("/v1/api-keys/{id}"));
+    anyone.get("/v1/orgs").is_problem(401, "unauthorized", None);
+    server.restart();
+    server.client().get("/v1/orgs").is_problem(401, "unauthorized", None);
+}

@@ -1,0 +1,400 @@
+//! Random scenarios: catalogues, commands and times, all from one seed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use fastrand::Rng;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use tollgate_domain::{
+    Amount, Check, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse, SetLimit,
+    SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
+};
+
+/// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
+pub(crate) const ZONES: [&str; 10] = [
+    "UTC",
+    "Pacific/Kiritimati",
+    "Pacific/Pago_Pago",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "America/St_Johns",
+    "America/Sao_Paulo",
+    "Europe/Berlin",
+    "Africa/Casablanca",
+    "Asia/Tokyo",
+];
+
+const METERS: [&str; 3] = ["reports", "tokens", "seats"];
+const PLANS: [&str; 5] = ["large", "middle", "small", "other", "trial"];
+const USERS: [&str; 3] = ["ann", "bob", "cid"];
+const DAY: i64 = 86_400;
+
+/// How far the clock may step back behind the latest time it showed.
+const STEP_BACK_SECS_MAX: i64 = 35 * DAY;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// When, by the server's clock.
+    pub(crate) at: Timestamp,
+    /// What.
+    pub(crate) action: Action,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// A command of an org.
+    Org(OrgId, OrgCommand),
+    /// A catalogue comes into force.
+    Catalog(String),
+}
+
+/// Everything that happens under one seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    /// How long keys answer replays.
+    pub(crate) key_keep_secs: i64,
+    /// Whether records are kept at hand all along, or loaded anew for each command.
+    pub(crate) keeps_records: bool,
+    /// Whether every allowance is hard.
+    pub(crate) all_hard: bool,
+    /// The first catalogue.
+    pub(crate) catalog: String,
+    /// What happens.
+    pub(crate) steps: Vec<Step>,
+}
+
+struct Generator {
+    rng: Rng,
+    all_hard: bool,
+    at: Timestamp,
+    latest: Timestamp,
+    /// Moments worth landing on: expiries, ends of trials.
+    edges: Vec<Timestamp>,
+    used: BTreeMap<OrgId, Vec<Use>>,
+    topped_up: Vec<TopUp>,
+    keys: u32,
+}
+
+/// Makes a scenario of some commands.
+pub(crate) fn scenario(seed: u64, commands: usize) -> Scenario {
+    let mut rng = Rng::with_seed(seed);
+    let start = Timestamp::from_second(rng.i64(1_704_067_200..2_100_000_000)).expect("a time");
+    let all_hard = rng.u8(0..4) == 0;
+    let mut generator = Generator {
+        all_hard,
+        at: start,
+        latest: start,
+        edges: Vec::new(),
+        used: BTreeMap::new(),
+        topped_up: Vec::new(),
+        keys: 0,
+        rng,
+    };
+    let catalog = generator.catalog();
+    let orgs: Vec<OrgId> =
+        (0..generator.rng.usize(1..4)).map(|n| id(&format!("org-{n}"), OrgId::new)).collect();
+    let mut steps = Vec::with_capacity(commands);
+    for org in &orgs {
+        if generator.one_in(4) {
+            continue;
+        }
+        for command in [generator.put(), generator.set_plan()] {
+            steps.push(Step { at: generator.at, action: Action::Org(org.clone(), command) });
+        }
+    }
+    while steps.len() < commands {
+        generator.move_clock();
+        let action = if generator.one_in(60) {
+            Action::Catalog(generator.catalog())
+        } else {
+            let org = generator.pick(&orgs).clone();
+            let command = generator.command(&org);
+            Action::Org(org, command)
+        };
+        steps.push(Step { at: generator.at, action });
+    }
+    let key_keep_secs = generator.rng.i64(1..40) * DAY;
+    let keeps_records = generator.rng.bool();
+    Scenario { key_keep_secs, keeps_records, all_hard, catalog, steps }
+}
+
+fn id<T, E: std::fmt::Debug>(text: &str, new: impl Fn(&str) -> Result<T, E>) -> T {
+    new(text).expect("an id")
+}
+
+impl Generator {
+    fn one_in(&mut self, count: u32) -> bool {
+        self.rng.u32(0..count) == 0
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.rng.usize(0..from.len())]
+    }
+
+    fn move_clock(&mut self) {
+        let step = match self.rng.u32(0..100) {
+            0..40 => SignedDuration::from_millis(self.rng.i64(0..2_000)),
+            40..60 => SignedDuration::from_secs(self.rng.i64(1..4_000)),
+            60..75 => SignedDuration::from_secs(self.rng.i64(3_600..DAY)),
+            75..82 => SignedDuration::from_secs(self.rng.i64(DAY..4 * DAY)),
+            82..85 => SignedDuration::from_secs(self.rng.i64(7 * DAY..22 * DAY)),
+            85..96 => return self.land_on_edge(),
+            96..99 => -SignedDuration::from_millis(self.rng.i64(1..2 * DAY * 1_000)),
+            _ => -SignedDuration::from_secs(self.rng.i64(DAY..STEP_BACK_SECS_MAX)),
+        };
+        self.set_clock(self.at + step);
+    }
+
+    fn set_clock(&mut self, at: Timestamp) {
+        self.latest = self.latest.max(at);
+        self.at = at.max(self.latest - SignedDuration::from_secs(STEP_BACK_SECS_MAX));
+    }
+
+    /// To the end of a month or day, a change of the clocks, an expiry: a nanosecond before, at it, or after.
+    fn land_on_edge(&mut self) {
+        let tz = TimeZone::get(ZONES[self.rng.usize(0..ZONES.len())]).expect("a zone");
+        let here = self.at.to_zoned(tz.clone());
+        let edge = match self.rng.u32(0..5) {
+            0 | 1 => here
+                .first_of_month()
+                .and_then(|day| day.checked_add(1.month()))
+                .and_then(|day| day.start_of_day())
+                .expect("next month")
+                .timestamp(),
+            2 => here.tomorrow().and_then(|day| day.start_of_day()).expect("tomorrow").timestamp(),
+            3 => match tz.following(self.at).next() {
+                Some(change) if change.timestamp().as_second() - self.at.as_second() < 200 * DAY => {
+                    change.timestamp()
+                }
+                _ => self.at,
+            },
+            _ => {
+                let ahead: Vec<_> = self.edges.iter().copied().filter(|edge| *edge > self.at).collect();
+                ahead.into_iter().min().unwrap_or(self.at)
+            }
+        };
+        let nudge = SignedDuration::from_nanos(self.rng.i64(-1..2));
+        self.set_clock(edge + nudge);
+    }
+
+    fn command(&mut self, org: &OrgId) -> OrgCommand {
+        match self.rng.u32(0..100) {
+            0..62 => OrgCommand::Use(self.usage(org)),
+            62..70 => {
+                OrgCommand::Check(Check { user: self.user(), meter: self.meter(), quantity: self.quantity() })
+            }
+            70..77 => OrgCommand::Reverse(Reverse { key: self.known_key(org) }),
+            77..85 => OrgCommand::TopUp(self.top_up()),
+            85..91 => self.set_plan(),
+            91..97 => self.set_limit(),
+            _ => self.put(),
+        }
+    }
+
+    fn usage(&mut self, org: &OrgId) -> Use {
+        let known = self.used.get(org).cloned().unwrap_or_default();
+        if !known.is_empty() && self.one_in(6) {
+            let mut again = self.pick(&known[known.len().saturating_sub(20)..]).clone();
+            again.occurred_at = Some(self.at);
+            match self.rng.u32(0..8) {
+                0 => again.user = self.user(),
+                1 => again.quantity = self.quantity(),
+                2 => again.meter = self.meter(),
+                3 => {
+                    again.properties.insert("model".to_owned(), "b".to_owned());
+                }
+                _ => {}
+            }
+            return again;
+        }
+        let properties = if self.one_in(10) {
+            BTreeMap::from([("model".to_owned(), "a".to_owned())])
+        } else {
+            BTreeMap::new()
+        };
+        let usage = Use {
+            user: self.user(),
+            meter: self.meter(),
+            quantity: self.quantity(),
+            key: self.new_key(),
+            occurred_at: None,
+            properties,
+        };
+        self.used.entry(org.clone()).or_default().push(usage.clone());
+        usage
+    }
+
+    fn new_key(&mut self) -> UsageKey {
+        self.keys += 1;
+        id(&format!("key-{}", self.keys), UsageKey::new)
+    }
+
+    fn known_key(&mut self, org: &OrgId) -> UsageKey {
+        let known = self.used.get(org).cloned().unwrap_or_default();
+        if known.is_empty() || self.one_in(12) {
+            return id("never-seen", UsageKey::new);
+        }
+        let from = if self.one_in(3) { 0 } else { known.len().saturating_sub(6) };
+        self.pick(&known[from..]).key.clone()
+    }
+
+    fn user(&mut self) -> Option<UserId> {
+        if self.one_in(4) { None } else { Some(id(USERS[self.rng.usize(0..USERS.len())], UserId::new)) }
+    }
+
+    fn meter(&mut self) -> MeterId {
+        let name = match self.rng.u32(0..50) {
+            0..30 => METERS[0],
+            30..43 => METERS[1],
+            43..49 => METERS[2],
+            _ => "unheard-of",
+        };
+        id(name, MeterId::new)
+    }
+
+    fn quantity(&mut self) -> Quantity {
+        let text = match self.rng.u32(0..40) {
+            0..18 => "1".to_owned(),
+            18..30 => self.rng.u32(1..6).to_string(),
+            30..33 => "0.5".to_owned(),
+            33..35 => "7.25".to_owned(),
+            35..37 => "20".to_owned(),
+            37 => "0.000000001".to_owned(),
+            38 => "999999999999999.999999999".to_owned(),
+            _ => self.rng.u32(1..60).to_string(),
+        };
+        Quantity::parse(&text).expect("a quantity")
+    }
+
+    fn top_up(&mut self) -> TopUp {
+        if !self.topped_up.is_empty() && self.one_in(6) {
+            let known = self.topped_up.clone();
+            let mut again = self.pick(&known).clone();
+            match self.rng.u32(0..6) {
+                0 => again.amount = Quantity::ONE,
+                1 => again.effective_at = Some(self.at + SignedDuration::from_hours(1)),
+                2 => again.expiry = TopUpExpiry::Never,
+                _ => {}
+            }
+            return again;
+        }
+        let expiry = match self.rng.u32(0..10) {
+            0..5 => TopUpExpiry::EndOfMonth,
+            5..8 => {
+                let expiry = self.at + SignedDuration::from_secs(self.rng.i64(-DAY..60 * DAY));
+                self.edges.push(expiry);
+                TopUpExpiry::At(expiry)
+            }
+            _ => TopUpExpiry::Never,
+        };
+        let effective_at = self.one_in(6).then(|| {
+            let from = self.at + SignedDuration::from_secs(self.rng.i64(-DAY..20 * DAY));
+            self.edges.push(from);
+            from
+        });
+        let key = if self.one_in(3) { None } else { Some(self.new_key()) };
+        let top_up = TopUp {
+            meter: self.meter(),
+            amount: Quantity::parse(&self.rng.u32(1..20).to_string()).expect("a quantity"),
+            key,
+            expiry,
+            effective_at,
+            priority: *self.pick(&[100, 100, 100, 50, 200]),
+            reason: None,
+        };
+        if top_up.key.is_some() {
+            self.topped_up.push(top_up.clone());
+        }
+        top_up
+    }
+
+    fn set_plan(&mut self) -> OrgCommand {
+        let plan = if self.one_in(40) { "unheard-of" } else { PLANS[self.rng.usize(0..PLANS.len())] };
+        if plan == "trial" {
+            self.edges.push(self.at + SignedDuration::from_secs(14 * DAY));
+        }
+        OrgCommand::SetPlan(SetPlan { plan: id(plan, PlanId::new) })
+    }
+
+    fn set_limit(&mut self) -> OrgCommand {
+        let scope = match self.rng.u32(0..3) {
+            0 => LimitScope::Org,
+            1 => LimitScope::EachUser,
+            _ => LimitScope::User(id(USERS[self.rng.usize(0..USERS.len())], UserId::new)),
+        };
+        let amount = (!self.one_in(3)).then(|| Amount::from_whole(self.rng.i64(1..40)));
+        OrgCommand::SetLimit(SetLimit {
+            meter: self.meter(),
+            scope,
+            window: *self.pick(&Window::ALL),
+            amount,
+        })
+    }
+
+    fn put(&mut self) -> OrgCommand {
+        let zone =
+            (!self.one_in(4)).then(|| Zone::new(ZONES[self.rng.usize(0..ZONES.len())]).expect("a zone"));
+        let name = self.one_in(3).then(|| format!("Name {}", self.rng.u32(0..3)));
+        OrgCommand::Put(PutOrg { name, zone })
+    }
+
+    fn catalog(&mut self) -> String {
+        let thresholds = *self.pick(&["80, 100", "80, 100", "100, 50", "90", ""]);
+        let mut text = format!("[notices]\nthresholds = [{thresholds}]\n");
+        let meters = if self.one_in(8) { &METERS[..2] } else { &METERS[..] };
+        for meter in meters {
+            let _ = write!(text, "[[meters]]\nid = \"{meter}\"\nname = \"M\"\nunit = \"u\"\n");
+        }
+        for plan in PLANS {
+            let _ = write!(text, "[[plans]]\nid = \"{plan}\"\nname = \"P\"\n");
+            if plan == "trial" {
+                text.push_str("trial_days = 14\n");
+            }
+            for (flag, rare) in [("retired", 12), ("deprecated", 6)] {
+                if self.one_in(rare) {
+                    let _ = writeln!(text, "{flag} = true");
+                }
+            }
+            for meter in meters {
+                self.allowance(&mut text, meter);
+            }
+            for meter in meters {
+                self.plan_limits(&mut text, meter);
+            }
+        }
+        text
+    }
+
+    fn allowance(&mut self, text: &mut String, meter: &str) {
+        if self.one_in(5) {
+            return;
+        }
+        let amount = *self.pick(&["0", "3", "10", "10", "12.5", "40", "40", "150"]);
+        let enforcement =
+            if self.all_hard { "hard" } else { *self.pick(&["hard", "hard", "overdraft", "soft", "none"]) };
+        let priority = *self.pick(&[100, 100, 50, 200]);
+        let _ = write!(
+            text,
+            "[[plans.allowances]]\nmeter = \"{meter}\"\namount = \"{amount}\"\nenforcement = \"{enforcement}\"\n\
+             priority = {priority}\n"
+        );
+    }
+
+    fn plan_limits(&mut self, text: &mut String, meter: &str) {
+        for scope in ["org", "user"] {
+            for window in Window::ALL {
+                if self.one_in(14) {
+                    let amount = self.rng.u32(1..40);
+                    let _ = write!(
+                        text,
+                        "[[plans.limits]]\nmeter = \"{meter}\"\nscope = \"{scope}\"\nwindow = \"{window}\"\n\
+                         amount = {amount}\n"
+                    );
+                }
+            }
+        }
+    }
+}

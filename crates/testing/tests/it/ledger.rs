@@ -1,0 +1,226 @@
+//! The invariants: what the ledgers say by themselves, against the records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tollgate_domain::catalog::Enforcement;
+use tollgate_domain::{
+    Account, Amount, Catalog, Counter, CounterId, Entry, EntryKind, MeterId, OrgId, PlanId, Record,
+    RecordKey, Records, Scope, Source, UsageKey, UsedEntry, Window, apply, apply_house, touched,
+    touched_by_house,
+};
+
+use crate::generate::Scenario;
+use crate::world::{Stored, World, hold};
+
+/// Every invariant that holds after any run.
+pub(crate) fn check(world: &World, scenario: &Scenario) -> Result<(), String> {
+    let all = world.all_records();
+    replay(world, &all)?;
+    counters(world, &all)?;
+    for (org, entries) in &world.ledgers {
+        let burned = burns(world, scenario, org, entries)?;
+        accounts(org, &burned, &all)?;
+        keys(scenario, org, entries)?;
+    }
+    Ok(())
+}
+
+/// Replaying all entries, with nothing at hand but what each says it touches, gives the same records.
+fn replay(world: &World, all: &Stored) -> Result<(), String> {
+    let mut stored = Stored::default();
+    let mut with = |keys: Vec<RecordKey>, change: &dyn Fn(&mut Records)| {
+        let mut records = Records::default();
+        for key in keys {
+            let record = stored.get(&key).cloned();
+            records.put(key, record);
+        }
+        change(&mut records);
+        let changed: Vec<_> = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
+        stored.extend(changed);
+    };
+    for entry in &world.house {
+        with(touched_by_house(entry), &|records| apply_house(records, entry));
+    }
+    for (org, entries) in &world.ledgers {
+        for entry in entries {
+            with(touched(org, entry), &|records| apply(records, org, entry));
+        }
+    }
+    for (key, record) in all {
+        hold!(
+            stored.get(key) == Some(record),
+            "a replay gives another record {key:?}: {:?}\nit was {record:?}",
+            stored.get(key)
+        );
+    }
+    hold!(stored.len() == all.len(), "a replay gives {} records, there were {}", stored.len(), all.len());
+    Ok(())
+}
+
+/// A usage that an entry counts (1) or takes back (-1).
+fn counted(entry: &Entry) -> Option<(&UsedEntry, i128)> {
+    match &entry.kind {
+        EntryKind::Used(used) => Some((used, 1)),
+        EntryKind::Reversed { used, .. } => Some((used, -1)),
+        _ => None,
+    }
+}
+
+fn times(amount: Amount, sign: i128) -> Amount {
+    Amount::from_billionths(amount.billionths() * sign)
+}
+
+/// What all counters say is what all ledgers say.
+fn counters(world: &World, all: &Stored) -> Result<(), String> {
+    let mut sums: BTreeMap<CounterId, (Amount, Amount)> = BTreeMap::new();
+    for (org, entries) in &world.ledgers {
+        for (used, sign) in entries.iter().filter_map(counted) {
+            for period in &used.periods {
+                for scope in std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User)) {
+                    let overage = scope == Scope::Org && period.window == Window::Month;
+                    let id =
+                        CounterId { org: org.clone(), meter: used.meter.clone(), scope, period: *period };
+                    let sum = sums.entry(id).or_default();
+                    sum.0 += times(used.quantity.amount(), sign);
+                    sum.1 += if overage { times(used.overage(), sign) } else { Amount::ZERO };
+                }
+            }
+        }
+    }
+    let found: BTreeMap<&CounterId, Counter> = all
+        .iter()
+        .filter_map(|(key, record)| match (key, record) {
+            (RecordKey::Counter(id), Record::Counter(counter)) => Some((id, *counter)),
+            _ => None,
+        })
+        .collect();
+    for (id, counter) in &found {
+        let (value, overage) = sums.get(id).copied().unwrap_or_default();
+        hold!(
+            counter.value == value && counter.overage == overage,
+            "{id:?} holds {counter:?}, the ledger says {value} with overage {overage}"
+        );
+        hold!(value >= Amount::ZERO && overage >= Amount::ZERO, "{id:?} is below zero: {counter:?}");
+    }
+    let lost = sums.keys().find(|id| !found.contains_key(id));
+    hold!(lost.is_none(), "the ledger counts {lost:?}, there is no such counter");
+    Ok(())
+}
+
+type Burned = BTreeMap<(MeterId, Source), Amount>;
+
+/// What the ledger burned from where. On the way: burns add up to the quantity, no grant gives more than it has, and
+/// where all is hard nothing is taken beyond credit.
+fn burns(world: &World, scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> Result<Burned, String> {
+    let mut burned = Burned::new();
+    let mut granted: BTreeMap<u64, Amount> = BTreeMap::new();
+    let mut plan: Option<&PlanId> = None;
+    for entry in entries {
+        let at = format!("{org}: entry {} at {}", entry.number, entry.at);
+        match &entry.kind {
+            EntryKind::PlanSet { plan: set, .. } => plan = Some(&set.id),
+            EntryKind::ToppedUp { grant, .. } => {
+                granted.insert(entry.number, grant.amount);
+            }
+            _ => {}
+        }
+        let Some((used, sign)) = counted(entry) else { continue };
+        if sign > 0 {
+            let catalog = &world.catalogs[usize::try_from(entry.catalog).expect("a version") - 1];
+            let enforcement = enforcement(catalog, plan, &used.meter);
+            let sum: Amount = used.burns.iter().map(|burn| burn.amount).sum();
+            let whole = sum == used.quantity.amount();
+            hold!(whole || enforcement == Enforcement::None, "{at}: burns of {sum} for {used:?}");
+            hold!(used.overage() >= Amount::ZERO, "{at}: overage below zero: {used:?}");
+        }
+        for burn in &used.burns {
+            let sum = burned.entry((used.meter.clone(), burn.source)).or_default();
+            *sum += times(burn.amount, sign);
+            let (sum, source) = (*sum, burn.source);
+            if source != Source::Overdraft {
+                hold!(sum >= Amount::ZERO, "{at}: {source:?} is burned below zero: {sum}");
+            }
+            if let Source::Grant(number) = source {
+                let most = granted.get(&number).copied().unwrap_or_default();
+                hold!(sum <= most, "{at}: {sum} burned of the {most} that entry {number} granted");
+            }
+            if scenario.all_hard {
+                let beyond = matches!(source, Source::Overdraft | Source::Overage);
+                hold!(!beyond, "{at}: taken beyond hard credit: {used:?}");
+                if matches!(source, Source::Allowance(_) | Source::Trial) {
+                    let most = largest_allowance(&world.catalogs, &used.meter);
+                    hold!(sum <= most, "{at}: {sum} burned of {source:?}, no plan gives more than {most}");
+                }
+            }
+        }
+    }
+    Ok(burned)
+}
+
+fn enforcement(catalog: &Catalog, plan: Option<&PlanId>, meter: &MeterId) -> Enforcement {
+    plan.and_then(|plan| catalog.plan(plan))
+        .and_then(|plan| plan.allowance(meter))
+        .map_or(Enforcement::Hard, |allowance| allowance.enforcement)
+}
+
+fn largest_allowance(catalogs: &[Arc<Catalog>], meter: &MeterId) -> Amount {
+    let plans = catalogs.iter().flat_map(|catalog| &catalog.plans);
+    plans.filter_map(|plan| plan.allowance(meter)).map(|allowance| allowance.amount).max().unwrap_or_default()
+}
+
+/// Accounts hold what the ledger burned, per grant and in sum.
+fn accounts(org: &OrgId, burned: &Burned, all: &Stored) -> Result<(), String> {
+    for ((meter, source), sum) in burned {
+        if *source == Source::Overage {
+            continue;
+        }
+        let Some(Record::Account(account)) = all.get(&RecordKey::Account(org.clone(), meter.clone())) else {
+            return Err(format!("{org} burned {meter} and has no account of it"));
+        };
+        let found = held(account, *source);
+        hold!(
+            found.is_none_or(|found| found == *sum),
+            "{org} {meter}: the account holds {found:?} of {source:?}, the ledger says {sum}"
+        );
+    }
+    Ok(())
+}
+
+/// What an account says was burned of a source; `None` when it no longer remembers.
+fn held(account: &Account, source: Source) -> Option<Amount> {
+    match source {
+        Source::Allowance(month) => {
+            account.allowances.iter().find(|known| known.month == month).map(|known| known.burned)
+        }
+        Source::Trial => Some(account.trial_burned),
+        Source::Grant(entry) => {
+            account.grants.iter().find(|grant| grant.entry == entry).map(|grant| grant.burned)
+        }
+        Source::Overdraft => Some(account.debt),
+        Source::Overage => None,
+    }
+}
+
+/// A key counts once while it is remembered, and is taken back once.
+fn keys(scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> Result<(), String> {
+    let mut seen: BTreeMap<&UsageKey, i64> = BTreeMap::new();
+    let mut taken_back = BTreeSet::new();
+    for entry in entries {
+        match &entry.kind {
+            EntryKind::Used(used) => {
+                let at = entry.at.as_second();
+                if let Some(before) = seen.insert(&used.key, at) {
+                    let forgotten = at - before >= scenario.key_keep_secs;
+                    hold!(forgotten, "{org}: entry {} counts {} again", entry.number, used.key);
+                }
+            }
+            EntryKind::Reversed { entry: number, .. } => {
+                let first = taken_back.insert(*number);
+                hold!(first, "{org}: entry {} takes back entry {number} again", entry.number);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

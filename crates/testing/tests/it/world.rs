@@ -1,0 +1,421 @@
+//! The domain and the oracle side by side: the same commands to both, every answer compared.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tollgate_domain::{
+    Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, HouseCommand,
+    HouseEntry, Moments, NoticeKind, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record, RecordKey,
+    Records, Source, Use, Window, apply, apply_house, balance, balance_needs, decide, decide_house, missing,
+    missing_of_house, touched, touched_by_house,
+};
+use tollgate_testing::oracle::{History, Oracle, Pot};
+
+use crate::generate::{Action, Scenario, Step};
+use crate::{ledger, notices};
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) commands: usize,
+    pub(crate) allowed: usize,
+    pub(crate) denied: usize,
+    pub(crate) replayed: usize,
+    pub(crate) reversed: usize,
+    pub(crate) topped_up: usize,
+    pub(crate) notices: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.commands += other.commands;
+        self.allowed += other.allowed;
+        self.denied += other.denied;
+        self.replayed += other.replayed;
+        self.reversed += other.reversed;
+        self.topped_up += other.topped_up;
+        self.notices += other.notices;
+    }
+}
+
+/// A store that only remembers.
+pub(crate) type Stored = HashMap<RecordKey, Record, foldhash::fast::RandomState>;
+
+/// Fails with a sentence unless something holds.
+macro_rules! hold {
+    ($condition:expr, $($says:tt)+) => {
+        if !$condition {
+            return Err(format!($($says)+));
+        }
+    };
+}
+pub(crate) use hold;
+
+pub(crate) struct World {
+    key_keep_secs: i64,
+    keeps_records: bool,
+    records: Records,
+    stored: Stored,
+    pub(crate) ledgers: BTreeMap<OrgId, Vec<Entry>>,
+    pub(crate) house: Vec<HouseEntry>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) catalogs: Vec<Arc<Catalog>>,
+    oracle: Oracle,
+    pub(crate) tally: Tally,
+}
+
+/// Runs steps through both; the first difference or broken invariant is the error.
+pub(crate) fn run(scenario: &Scenario, steps: &[Step]) -> Result<Tally, String> {
+    let mut world = World::new(scenario)?;
+    for (number, step) in steps.iter().enumerate() {
+        world
+            .step(step)
+            .map_err(|error| format!("step {number} at {}: {:?}\n{error}", step.at, step.action))?;
+    }
+    ledger::check(&world, scenario)?;
+    for (org, entries) in &world.ledgers {
+        world.tally.notices += notices::check_ledger(org, entries)?;
+    }
+    Ok(world.tally)
+}
+
+impl World {
+    pub(crate) fn new(scenario: &Scenario) -> Result<Self, String> {
+        let catalog = Arc::new(Catalog::from_toml(&scenario.catalog).map_err(|error| error.to_string())?);
+        let mut world = Self {
+            key_keep_secs: scenario.key_keep_secs,
+            keeps_records: scenario.keeps_records,
+            records: Records::default(),
+            stored: Stored::default(),
+            ledgers: BTreeMap::new(),
+            house: Vec::new(),
+            catalogs: Vec::new(),
+            catalog,
+            oracle: Oracle::new(scenario.key_keep_secs),
+            tally: Tally::default(),
+        };
+        world.apply_catalog(Timestamp::UNIX_EPOCH, &scenario.catalog)?;
+        Ok(world)
+    }
+
+    /// A world with a catalogue in which nothing happened yet; keys are kept for 35 days.
+    pub(crate) fn with_catalog(catalog: &str) -> Self {
+        let scenario = Scenario {
+            key_keep_secs: 35 * 86_400,
+            keeps_records: true,
+            all_hard: true,
+            catalog: catalog.to_owned(),
+            steps: Vec::new(),
+        };
+        Self::new(&scenario).expect("a catalogue")
+    }
+
+    /// All records as they are.
+    pub(crate) fn all_records(&self) -> Stored {
+        let mut all = self.stored.clone();
+        all.extend(self.records.changed().map(|(key, record)| (key.clone(), record.clone())));
+        all
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        self.tally.commands += 1;
+        match &step.action {
+            Action::Catalog(text) => self.apply_catalog(step.at, text),
+            Action::Org(org, command) => self.command(step.at, org, command).map(drop),
+        }
+    }
+
+    pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) -> Result<(), String> {
+        let command =
+            HouseCommand::ApplyCatalog(ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() });
+        self.begin();
+        let mut keys = Vec::new();
+        missing_of_house(&self.records, &command, &mut keys);
+        self.load(keys);
+        let outcome = decide_house(&self.records, at, &command);
+        let wanted = u32::try_from(self.catalogs.len() + 1).expect("a version");
+        hold!(outcome.decision == Ok(wanted), "catalogue {wanted}: {:?}", outcome.decision);
+        let entry = outcome.entry.ok_or("a catalogue makes an entry")?;
+        hold!(
+            touched_by_house(&entry).iter().all(|key| self.records.holds(key)),
+            "what the house touches is not at hand"
+        );
+        apply_house(&mut self.records, &entry);
+        self.house.push(entry);
+        self.catalog = Arc::new(Catalog::from_toml(text).map_err(|error| error.to_string())?);
+        self.catalogs.push(Arc::clone(&self.catalog));
+        self.finish();
+        Ok(())
+    }
+
+    /// Forgets the records at hand, unless they are kept all along.
+    fn begin(&mut self) {
+        if !self.keeps_records {
+            self.records.clear();
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.keeps_records {
+            let changed = self.records.changed().map(|(key, record)| (key.clone(), record.clone()));
+            self.stored.extend(changed);
+        }
+    }
+
+    fn load(&mut self, keys: Vec<RecordKey>) {
+        for key in keys {
+            let record = match &key {
+                RecordKey::Entry(org, number) => {
+                    let place = usize::try_from(*number - 1).expect("a place");
+                    self.ledgers
+                        .get(org)
+                        .and_then(|entries| entries.get(place))
+                        .cloned()
+                        .map(Arc::new)
+                        .map(Record::Entry)
+                }
+                _ => self.stored.get(&key).cloned(),
+            };
+            self.records.put(key, record);
+        }
+    }
+
+    /// Gives a command to both and compares their answers; the answer they agree on.
+    pub(crate) fn command(
+        &mut self,
+        at: Timestamp,
+        org: &OrgId,
+        command: &OrgCommand,
+    ) -> Result<OrgDecision, String> {
+        let outcome = self.decide(at, org, command)?;
+        let mut answer = outcome.decision;
+        let wanted = self.oracle.decide(&Arc::clone(&self.catalog), at, org, command);
+        if let OrgDecision::Check(checked) = &mut answer {
+            check_steps(checked)?;
+            checked.steps.clear();
+        }
+        hold!(answer == wanted, "the oracle says {wanted:#?}\nthe domain   {answer:#?}");
+        self.check_entry(at, org, command, &answer, outcome.entry)?;
+        self.count(&answer);
+        self.look_closer(at, org, command, &answer)?;
+        Ok(answer)
+    }
+
+    fn count(&mut self, answer: &OrgDecision) {
+        match answer {
+            OrgDecision::Use(Ok(allowed)) if allowed.replayed => self.tally.replayed += 1,
+            OrgDecision::Use(Ok(_)) => self.tally.allowed += 1,
+            OrgDecision::Use(Err(_)) => self.tally.denied += 1,
+            OrgDecision::Reverse(Ok(_)) => self.tally.reversed += 1,
+            OrgDecision::TopUp(Ok(_)) => self.tally.topped_up += 1,
+            _ => {}
+        }
+    }
+
+    fn decide(&mut self, at: Timestamp, org: &OrgId, command: &OrgCommand) -> Result<Outcome, String> {
+        self.begin();
+        let catalog = Arc::clone(&self.catalog);
+        let moments = Moments::new(at);
+        let context = self.context(&catalog, &moments);
+        loop {
+            let mut keys = Vec::new();
+            missing(&self.records, &context, org, command, &mut keys);
+            if keys.is_empty() {
+                break;
+            }
+            self.load(keys);
+        }
+        let outcome = decide(&self.records, &context, org, command);
+        if let Some(entry) = &outcome.entry {
+            let absent: Vec<_> =
+                touched(org, entry).into_iter().filter(|key| !self.records.holds(key)).collect();
+            hold!(absent.is_empty(), "applying needs what deciding did not load: {absent:?}");
+            apply(&mut self.records, org, entry);
+            self.finish();
+        }
+        Ok(outcome)
+    }
+
+    fn context<'a>(&self, catalog: &'a Catalog, moments: &'a Moments) -> Context<'a> {
+        Context {
+            catalog,
+            catalog_version: u32::try_from(self.catalogs.len()).expect("a version"),
+            moments,
+            key_keep_secs: self.key_keep_secs,
+        }
+    }
+
+    /// An entry is made exactly when something changed, and carries the next number, the time and the catalogue.
+    fn check_entry(
+        &mut self,
+        at: Timestamp,
+        org: &OrgId,
+        command: &OrgCommand,
+        answer: &OrgDecision,
+        entry: Option<Entry>,
+    ) -> Result<(), String> {
+        let promised = match answer {
+            OrgDecision::Use(Ok(allowed)) => (!allowed.replayed).then_some(allowed.entry),
+            OrgDecision::Use(Err(_)) | OrgDecision::Check(_) => None,
+            OrgDecision::Reverse(result) => {
+                result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)
+            }
+            OrgDecision::TopUp(result) => {
+                result.as_ref().ok().filter(|topped_up| !topped_up.replayed).map(|topped_up| topped_up.entry)
+            }
+            OrgDecision::Change(result) => result.as_ref().ok().and_then(|changed| changed.entry),
+        };
+        let Some(entry) = entry else {
+            hold!(promised.is_none(), "entry {promised:?} was promised and not made");
+            return Ok(());
+        };
+        let refused = matches!(entry.kind, EntryKind::Refused { .. });
+        if refused {
+            hold!(matches!(answer, OrgDecision::Use(Err(_))), "only a use can be refused: {command:?}");
+            hold!(!entry.notices.is_empty(), "a refusal without notice is not written down");
+            self.oracle.note_refusal(&self.catalog, at, org);
+        } else {
+            hold!(promised == Some(entry.number), "entry {} for promised {promised:?}", entry.number);
+        }
+        let ledger = self.ledgers.entry(org.clone()).or_default();
+        let next = u64::try_from(ledger.len()).expect("a number") + 1;
+        let version = u32::try_from(self.catalogs.len()).expect("a version");
+        hold!(
+            entry.number == next && entry.at == at && entry.catalog == version,
+            "entry {next} at {at} under {version}: {entry:?}"
+        );
+        ledger.push(entry);
+        Ok(())
+    }
+
+    /// Looks at the balance and the notices after a command.
+    fn look_closer(
+        &mut self,
+        at: Timestamp,
+        org: &OrgId,
+        command: &OrgCommand,
+        answer: &OrgDecision,
+    ) -> Result<(), String> {
+        let moments = Moments::new(at);
+        self.load_absent(vec![RecordKey::Org(org.clone())]);
+        let Some(known) = self.records.org(org).cloned() else { return Ok(()) };
+        let catalog = Arc::clone(&self.catalog);
+        let context = self.context(&catalog, &moments);
+        self.load_absent(balance_needs(&context, &known));
+        let history = self.oracle.history(org).ok_or("the oracle knows the org")?;
+        self.check_balance(&self.context(&catalog, &moments), org, &history)?;
+        if let (OrgCommand::Use(usage), OrgDecision::Use(result)) = (command, answer) {
+            self.check_use_notices(at, org, &history, usage, result)?;
+            if result.as_ref().is_ok_and(|allowed| !allowed.replayed) {
+                self.check_end_of_trial(at, org, usage)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The balance says of each grant what the oracle burns of it, and the sums fit.
+    fn check_balance(&self, context: &Context<'_>, org: &OrgId, history: &History<'_>) -> Result<(), String> {
+        let balance = balance(&self.records, context, org).ok_or("a known org has a balance")?;
+        for (meter, found) in &balance.meters {
+            let Some(wanted) = history.standing(context.catalog, context.at(), meter, None) else { continue };
+            hold!(
+                found.used == wanted.used
+                    && found.remaining == wanted.remaining
+                    && found.allowance + found.topped_up == wanted.granted,
+                "balance of {meter}: {found:#?}\nthe oracle: {wanted:?}"
+            );
+            let lines: Vec<_> = found
+                .credits
+                .iter()
+                .map(|line| (line.source, line.granted, line.burned, line.expires_at))
+                .collect();
+            let pots: Vec<_> = history
+                .pots(context.catalog, context.at(), meter)
+                .into_iter()
+                .map(|pot| (source(pot.pot), pot.granted, pot.burned, pot.until))
+                .collect();
+            hold!(lines == pots, "credit of {meter}: {lines:?}\nthe oracle: {pots:?}");
+        }
+        Ok(())
+    }
+
+    fn load_absent(&mut self, mut keys: Vec<RecordKey>) {
+        keys.retain(|key| !self.records.holds(key));
+        self.load(keys);
+    }
+
+    /// What is due to be told has been told.
+    fn check_use_notices(
+        &self,
+        at: Timestamp,
+        org: &OrgId,
+        history: &History<'_>,
+        usage: &Use,
+        result: &Result<Allowed, Denied>,
+    ) -> Result<(), String> {
+        let plan = history.plan.and_then(|plan| self.catalog.plan(plan));
+        let on_trial = plan.is_some_and(|plan| plan.trial_days.is_some());
+        let month = self.oracle.calendar().label(&history.zone, Window::Month, at).period();
+        let period = (!on_trial).then_some(month);
+        let entries = self.ledgers.get(org).map_or(&[][..], Vec::as_slice);
+        match result {
+            Err(denied) => {
+                let told = notices::first_denial_is_told(entries, usage, period, &denied.denial);
+                hold!(told, "nobody was told of the first denial of {period:?}: {denied:?}");
+                Ok(())
+            }
+            Ok(allowed) if allowed.replayed => Ok(()),
+            Ok(allowed) => {
+                notices::credit_is_told(entries, &self.catalog, usage, period, allowed)?;
+                notices::limits_are_told(entries, usage, allowed)
+            }
+        }
+    }
+
+    /// The end of a trial is told with a usage only when nothing more of it would be allowed.
+    fn check_end_of_trial(&mut self, at: Timestamp, org: &OrgId, usage: &Use) -> Result<(), String> {
+        let last = self.ledgers.get(org).and_then(|entries| entries.last());
+        let is_end = |entry: &Entry| {
+            entry.notices.iter().any(|notice| matches!(notice.kind, NoticeKind::TrialEnded { .. }))
+        };
+        if !last.is_some_and(is_end) {
+            return Ok(());
+        }
+        let quantity = Quantity::parse("0.000000001").expect("a quantity");
+        let check = Check { user: usage.user.clone(), meter: usage.meter.clone(), quantity };
+        let catalog = Arc::clone(&self.catalog);
+        let next = self.oracle.decide(&catalog, at, org, &OrgCommand::Check(check));
+        let over = matches!(&next, OrgDecision::Check(checked)
+            if matches!(&checked.result, Err(denied) if denied.denial == Denial::TrialEnded));
+        hold!(over, "the end of a trial was told while it runs: {next:?}");
+        Ok(())
+    }
+}
+
+/// The name that the domain gives a source of credit.
+fn source(pot: Pot) -> Source {
+    match pot {
+        Pot::Month(year, month) => Source::Allowance(i32::from(year) * 12 + i32::from(month) - 1),
+        Pot::Trial => Source::Trial,
+        Pot::TopUp(entry) => Source::Grant(entry),
+    }
+}
+
+/// The steps of a check tell its result: all passed, or the first that failed is the reason.
+fn check_steps(checked: &tollgate_domain::Checked) -> Result<(), String> {
+    let failed = checked.steps.iter().find(|step| !step.passed).map(|step| step.check);
+    let wanted = match checked.result.as_ref().map_err(|denied| &denied.denial) {
+        Ok(_) => None,
+        Err(Denial::UnknownMeter) => Some("meter"),
+        Err(Denial::UnknownOrg) => Some("org"),
+        Err(Denial::NoPlan) => Some("plan"),
+        Err(Denial::TrialEnded) => Some("trial"),
+        Err(Denial::UserRequired) => Some("user"),
+        Err(Denial::OutOfCredit(_)) => Some("credit"),
+        Err(Denial::OrgLimitReached(_) | Denial::UserLimitReached(_)) => Some("limit"),
+        Err(Denial::KeyReused | Denial::KeyReversed) => Some("no key is checked"),
+    };
+    hold!(failed == wanted, "the steps say {failed:?}, the result {wanted:?}: {checked:#?}");
+    Ok(())
+}
