@@ -20,6 +20,11 @@ pub struct BodyError {
 /// # Errors
 /// [`BodyError`] with the field that is wrong.
 pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError> {
+    if body.trim_ascii_start().first().is_some_and(|byte| *byte == b'[') {
+        // Serde would take the elements of an array for the fields of a struct.
+        let detail = "the body must be a JSON object".to_owned();
+        return Err(BodyError { code: Code::InvalidField, field: None, detail });
+    }
     // The plain reading is the fast one; only a body that is wrong is read again to find where.
     serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error))
 }
@@ -83,6 +88,7 @@ mod tests {
             ("", Code::Unreadable, None),
             ("{", Code::Unreadable, None),
             ("[]", Code::InvalidField, None),
+            (r#" ["acme",null,"reports",1,"k",null,null]"#, Code::InvalidField, None),
             ("nonsense", Code::Unreadable, None),
             (r#"{"meter":"m","key":"k"}"#, Code::MissingField, Some("org")),
             (r#"{"org":"o","meter":"m","key":"k","colour":1}"#, Code::UnknownField, Some("colour")),

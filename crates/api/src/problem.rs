@@ -65,6 +65,8 @@ codes! {
     UnknownKey = "unknown_key", 404, "No usage is remembered under this key";
     /// There is no such entry.
     UnknownEntry = "unknown_entry", 404, "There is no such entry";
+    /// There is no such version of the catalogue.
+    UnknownVersion = "unknown_version", 404, "There is no such version";
     /// There is no such API key.
     UnknownApiKey = "unknown_api_key", 404, "There is no such API key";
     /// The catalogue has no such meter.

@@ -4,6 +4,12 @@
 //! the records of a usage costs with its key absent. With USAGES given, one store is filled with that many in batches of
 //! 1,000, then closed, opened, and opened after a crash.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a measurement: it prints, and stops where it cannot go on"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::Path;
@@ -108,7 +114,11 @@ fn memory(what: &str) {
 }
 
 fn micros(took: Duration, count: usize) -> f64 {
-    took.as_secs_f64() * 1e6 / count.max(1) as f64
+    took.as_secs_f64() * 1e6 / number(count)
+}
+
+fn number(count: usize) -> f64 {
+    u32::try_from(count.max(1)).map_or(f64::NAN, f64::from)
 }
 
 fn open(path: &Path) -> EmbeddedStore {
@@ -136,7 +146,7 @@ fn measure(store: &EmbeddedStore, load: &mut Load, size: usize, usages: usize) {
     let synced = metrics.sync_seconds.total() - synced;
     println!(
         "batches of {size:>5}: {:>9.0} usages/s in commits; per usage {:.2} us committing without the disk, {:.2} us loading; per batch {:.0} us of disk; worst {:.1} ms; fold lag {}",
-        done as f64 / committing.as_secs_f64(),
+        number(done) / committing.as_secs_f64(),
         micros(committing - synced, done),
         micros(loading, done),
         micros(synced, done / size),

@@ -1,10 +1,12 @@
 //! The account: how an org stands on one meter.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
-use crate::{Amount, Burn};
+use crate::{Amount, Burn, Period, Window};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
 ///
@@ -78,6 +80,21 @@ pub enum Source {
     Overdraft,
     /// Nowhere: billed as overage.
     Overage,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allowance(month) => {
+                let period = Period { window: Window::Month, number: *month };
+                write!(formatter, "allowance {}", period.label())
+            }
+            Self::Trial => formatter.write_str("trial"),
+            Self::Grant(entry) => write!(formatter, "top_up {entry}"),
+            Self::Overdraft => formatter.write_str("overdraft"),
+            Self::Overage => formatter.write_str("overage"),
+        }
+    }
 }
 
 /// Which notices on credit have gone out in a period; a raised limit re-arms them.

@@ -186,6 +186,7 @@ pub fn touched(org: &OrgId, entry: &Entry) -> Vec<RecordKey> {
         EntryKind::Put { .. } | EntryKind::PlanSet { .. } | EntryKind::LimitSet { .. } => {}
     }
     for notice in &entry.notices {
+        keys.extend(notice.meter.as_ref().map(account));
         if let NoticeKind::LimitReached { credit: false, .. } = notice.kind {
             keys.extend(limit_counter(org, notice).map(RecordKey::Counter));
         }

@@ -135,6 +135,8 @@ pub enum TopUpExpiry {
 pub enum HouseCommand {
     /// Bring a catalogue into force.
     ApplyCatalog(ApplyCatalog),
+    /// Ask what [`HouseCommand::ApplyCatalog`] would be answered.
+    CheckCatalog(ApplyCatalog),
     /// Make an API key.
     MakeApiKey(ApiKey),
     /// Revoke an API key.

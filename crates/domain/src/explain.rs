@@ -61,7 +61,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     let pots: Vec<_> = credit
         .pots
         .iter()
-        .map(|pot| format!("{:?} {} of {}", pot.source, pot.remaining(), pot.granted))
+        .map(|pot| format!("{}: {} of {}", pot.source, pot.remaining(), pot.granted))
         .collect();
     let quantity = check.quantity.amount();
     let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));

@@ -364,10 +364,15 @@ impl<S: Store> Writer<S> {
     }
 
     async fn house_turn(&self, turn: &Turn<'_, S>, command: &HouseCommand) -> Result<Settled, TurnError> {
-        let HouseCommand::ApplyCatalog(apply) = command else { return turn.run_house(command).await };
+        let (HouseCommand::ApplyCatalog(apply) | HouseCommand::CheckCatalog(apply)) = command else {
+            return turn.run_house(command).await;
+        };
         let plans_in_use = self.plans_in_use(turn, apply).await.map_err(TurnError::Load)?;
-        let command = HouseCommand::ApplyCatalog(ApplyCatalog { text: apply.text.clone(), plans_in_use });
-        let settled = turn.run_house(&command).await?;
+        let informed = ApplyCatalog { text: apply.text.clone(), plans_in_use };
+        if matches!(command, HouseCommand::CheckCatalog(_)) {
+            return turn.run_house(&HouseCommand::CheckCatalog(informed)).await;
+        }
+        let settled = turn.run_house(&HouseCommand::ApplyCatalog(informed)).await?;
         if let (Settled::Answered(Answer::House(Ok(version))), Ok(catalog)) =
             (&settled, Catalog::from_toml(&apply.text))
         {

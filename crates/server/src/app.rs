@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use http::Uri;
 use tollgate_api::{Code, Problem};
 use tollgate_engine::Engine;
 
@@ -65,8 +67,14 @@ async fn unknown_route() -> Failure {
     Problem::new(Code::UnknownRoute, "there is no such route; /docs lists them").into()
 }
 
-async fn method_not_allowed() -> Failure {
-    Problem::new(Code::MethodNotAllowed, "the route does not take this method; /docs lists them").into()
+async fn method_not_allowed(uri: Uri) -> Response {
+    let problem =
+        Problem::new(Code::MethodNotAllowed, "the route does not take this method; /docs lists them");
+    let failure = Failure::from(problem);
+    match uri.path() {
+        "/plan" | "/limit" | "/use" | "/top-up" => doors::reports::DoorFailure::from(failure).into_response(),
+        _ => failure.into_response(),
+    }
 }
 
 /// The template of a path, for logs and metrics: ids in a path must not become labels.

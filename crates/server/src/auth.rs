@@ -1,6 +1,7 @@
 //! Who calls, and what they may do. Only hashes of secrets are kept.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use http::HeaderMap;
@@ -20,6 +21,8 @@ pub(crate) struct ApiKeys {
     configured: Option<[u8; 32]>,
     /// Stored keys by the hash of their secret; revoked ones are not among them.
     stored: RwLock<HashMap<[u8; 32], Caller>>,
+    /// Whether there ever was a stored key: revoking the last one must not open the server to everybody.
+    ever_stored: AtomicBool,
 }
 
 /// Who calls.
@@ -57,11 +60,16 @@ impl Caller {
 
 impl ApiKeys {
     pub(crate) fn new(configured: Option<&Secret>) -> Self {
-        Self { configured: configured.map(|secret| hash(&secret.0)), stored: RwLock::default() }
+        Self {
+            configured: configured.map(|secret| hash(&secret.0)),
+            stored: RwLock::default(),
+            ever_stored: AtomicBool::new(false),
+        }
     }
 
     /// Learns a key that was made, or forgets one that was revoked.
     pub(crate) fn learn(&self, api_key: &ApiKey) {
+        self.ever_stored.store(true, Ordering::SeqCst);
         let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
         if api_key.revoked_at.is_some() {
             stored.remove(&api_key.hash);
@@ -70,9 +78,9 @@ impl ApiKeys {
         }
     }
 
-    /// Whether nobody needs a key.
+    /// Whether nobody needs a key: none is configured and none was ever made.
     pub(crate) fn is_empty(&self) -> bool {
-        self.configured.is_none() && self.stored.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.configured.is_none() && !self.ever_stored.load(Ordering::SeqCst)
     }
 
     /// Finds the caller by the secret it sent.

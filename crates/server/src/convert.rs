@@ -352,16 +352,10 @@ fn used_item(item: &mut EntryItem, used: &UsedEntry, negated: bool) {
 }
 
 fn burn_line(burn: Burn, negated: bool) -> BurnLine {
-    let source = match burn.source {
-        Source::Allowance(month) => {
-            format!("allowance {}", Period { window: Window::Month, number: month }.label())
-        }
-        Source::Trial => "trial".to_owned(),
-        Source::Grant(entry) => format!("top_up {entry}"),
-        Source::Overdraft => "overdraft".to_owned(),
-        Source::Overage => "overage".to_owned(),
-    };
-    BurnLine { source, amount: if negated { -burn.amount } else { burn.amount }.into() }
+    BurnLine {
+        source: burn.source.to_string(),
+        amount: if negated { -burn.amount } else { burn.amount }.into(),
+    }
 }
 
 pub(crate) fn notice_item(row: &NoticeRow) -> NoticeItem {

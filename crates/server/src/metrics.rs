@@ -41,7 +41,8 @@ impl Metrics {
     pub(crate) fn new(engine: &EngineMetrics, register_store: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::with_prefix("tollgate");
         let requests = Family::default();
-        let seconds = Family::new_with_constructor(request_histogram as fn() -> Histogram);
+        let make: fn() -> Histogram = request_histogram;
+        let seconds = Family::new_with_constructor(make);
         let queue_depth = Gauge::default();
         registry.register("requests", "Requests by route and status", requests.clone());
         registry.register_with_unit("request", "Time to answer by route", Unit::Seconds, seconds.clone());

@@ -190,10 +190,12 @@ async fn learn_api_keys(store: &AnyStore, api_keys: &ApiKeys) -> Result<(), Serv
 /// # Errors
 /// [`ServeError`]: it did not start, or a failed write stopped it.
 pub async fn serve(settings: Settings, on_ready: impl FnOnce(&RunningServer)) -> Result<(), ServeError> {
+    // From here on a signal ends the server in order, also in the moment after it says that it listens.
+    let signalled = signalled()?;
     let server = start(settings, Clock::System).await?;
     on_ready(&server);
     let failed = tokio::select! {
-        () = signalled() => None,
+        () = signalled => None,
         reason = server.wait_stopped() => Some(reason),
     };
     let closed = server.shutdown().await;
@@ -220,21 +222,17 @@ pub async fn serve_demo(
     serve(settings, on_ready).await
 }
 
-async fn signalled() {
-    let ctrl_c = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+/// Listens for SIGTERM and SIGINT from now on; the future ends with the first of them.
+fn signalled() -> Result<impl Future<Output = ()>, ServeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen =
+        |kind| signal(kind).map_err(|error| ServeError::Listen(format!("signals cannot be heard: {error}")));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        _ = ctrl_c => {}
-        () = terminate => {}
-    }
+    })
 }

@@ -454,7 +454,10 @@ fn encode(ledger: &mut Ledger, made: &[Change]) -> Result<Vec<EntrySpot>, StoreE
                 (EntryChange::Org(entry), Partition::Org(org)) => LineRef::Org(org, entry),
                 (EntryChange::House(entry), Partition::House) => LineRef::House(entry),
                 _ => {
-                    return Err(StoreError::new(StoreErrorKind::Format, "an entry of another kind of ledger"));
+                    return Err(StoreError::new(
+                        StoreErrorKind::Format,
+                        "an entry of another kind of ledger",
+                    ));
                 }
             };
             let spot = builder.push(|buffer| {

@@ -260,12 +260,10 @@ fn fresh_rows(state: &State, scan: &Scan, span: &Span, most: usize) -> BTreeMap<
     rows
 }
 
-fn add_record(
-    add: &mut dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>),
-    overlay: &Overlay,
-    span: &Span,
-    key: &RecordKey,
-) {
+/// Takes a row by its key, if the scan reads it.
+type AddRow<'a> = dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>) + 'a;
+
+fn add_record(add: &mut AddRow<'_>, overlay: &Overlay, span: &Span, key: &RecordKey) {
     let row = || match (overlay.get(key)?, key) {
         (Record::Org(org), _) => Some(Row::Org(org.as_ref().clone())),
         (Record::Counter(counter), RecordKey::Counter(id)) => {
@@ -282,7 +280,7 @@ fn add_record(
     }
 }
 
-fn add_notices(add: &mut dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>), org: &OrgId, part: &PartOverlay) {
+fn add_notices(add: &mut AddRow<'_>, org: &OrgId, part: &PartOverlay) {
     for (at, entry, index, notice) in &part.notices {
         let row = || {
             let row =

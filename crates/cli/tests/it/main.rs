@@ -2,6 +2,8 @@
 //!
 //! Start reading at `server.rs` (how one is run), then `client.rs` (every command, for people and for programs).
 
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod client;
 mod offline;
 mod paging;

@@ -37,6 +37,7 @@ pub fn decide_house(records: &Records, at: Timestamp, command: &HouseCommand) ->
             let version = house.catalog + 1;
             Some(entry(HouseEntryKind::CatalogApplied { version, text: apply.text.clone() }))
         }),
+        HouseCommand::CheckCatalog(apply) => apply_catalog(apply).map(|()| None),
         HouseCommand::MakeApiKey(api_key) if records.api_key(&api_key.id).is_some() => {
             Err(HouseDenial::ApiKeyExists)
         }
@@ -75,7 +76,7 @@ fn apply_catalog(apply: &ApplyCatalog) -> Result<(), HouseDenial> {
 pub fn missing_of_house(records: &Records, command: &HouseCommand, keys: &mut Vec<RecordKey>) {
     let mut need = vec![RecordKey::House];
     match command {
-        HouseCommand::ApplyCatalog(_) => {}
+        HouseCommand::ApplyCatalog(_) | HouseCommand::CheckCatalog(_) => {}
         HouseCommand::MakeApiKey(api_key) => need.push(RecordKey::ApiKey(api_key.id.clone())),
         HouseCommand::RevokeApiKey(id) => need.push(RecordKey::ApiKey(id.clone())),
     }

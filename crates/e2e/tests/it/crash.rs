@@ -27,7 +27,7 @@ const EACH_USER: u64 = 12;
 const USERS: usize = 6;
 
 /// How long a server lives at most, in milliseconds.
-const LIFE_MILLIS: std::ops::RangeInclusive<u64> = 5..=450;
+const LIFE_MILLIS: std::ops::RangeInclusive<u64> = 5..=300;
 
 /// Small enough that the ledger goes from file to file within a run.
 const SEGMENT_BYTES: u64 = 512 * 1024;

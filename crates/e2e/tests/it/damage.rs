@@ -23,10 +23,10 @@ const ORGS: usize = 4;
 const USAGES: u64 = 2_500;
 
 /// Damages of the ledger that verify must find, and of these: served and read.
-const LEDGER_FLIPS: usize = 12;
+const LEDGER_FLIPS: usize = 10;
 
 /// Damages of the tables.
-const TABLE_FLIPS: usize = 12;
+const TABLE_FLIPS: usize = 8;
 
 /// What a sound server says, by path.
 type Truth = Vec<(String, Value)>;
@@ -39,10 +39,15 @@ fn paths() -> Vec<String> {
     (0..ORGS).flat_map(of).collect()
 }
 
-/// Without what depends on when it was asked.
+/// Without what depends on when it was asked: the time, and what is projected from it.
 fn timeless(mut body: Value) -> Value {
-    if let Some(members) = body.as_object_mut() {
-        members.remove("at");
+    match &mut body {
+        Value::Object(members) => {
+            members.retain(|name, _| !["at", "projected", "runs_out_on"].contains(&name.as_str()));
+            members.values_mut().for_each(|value| *value = timeless(value.take()));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = timeless(item.take())),
+        _ => {}
     }
     body
 }
@@ -194,17 +199,10 @@ fn a_flipped_byte_of_the_tables_is_found_or_healed_and_never_answered() -> Resul
             Some(errors) => failed_reads += errors,
         }
         // The ledger is whole, so the tables can always be had again.
-        for store in [&damaged, &served] {
-            let rebuilt = Tollgate::command(&["rebuild", "--store"])
-                .arg(format!("embedded:{}", store.display()))
-                .run()?;
-            assert!(
-                rebuilt.status.success(),
-                "{what}: rebuild: {}",
-                String::from_utf8_lossy(&rebuilt.stderr)
-            );
-            super::assert_verified(store);
-        }
+        let rebuilt =
+            Tollgate::command(&["rebuild", "--store"]).arg(format!("embedded:{}", served.display())).run()?;
+        assert!(rebuilt.status.success(), "{what}: rebuild: {}", String::from_utf8_lossy(&rebuilt.stderr));
+        super::assert_verified(&served);
         assert_eq!(serve_damaged(&served, &truth, &what), Some(0), "{what}: after a rebuild");
         std::fs::remove_dir_all(&damaged)?;
         std::fs::remove_dir_all(&served)?;

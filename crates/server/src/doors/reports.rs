@@ -38,8 +38,20 @@ struct DoorError<'a> {
 }
 
 impl From<Failure> for DoorFailure {
-    fn from(failure: Failure) -> Self {
+    fn from(mut failure: Failure) -> Self {
+        let field = failure.problem.field.take();
+        failure.problem.field = field.map(|field| own_name(&field).to_owned());
         Self { error: failure.problem.detail.clone(), failure }
+    }
+}
+
+/// What a field of the native API is called at this door.
+fn own_name(field: &str) -> &str {
+    match field {
+        "org" => "org_id",
+        "user" => "user_id",
+        "key" => "report_id",
+        other => other,
     }
 }
 
@@ -63,7 +75,7 @@ impl IntoResponse for DoorFailure {
 /// An error with the door's own words and status.
 fn door(status: u16, error: &str, mut problem: Problem) -> DoorFailure {
     problem.status = status;
-    DoorFailure { error: error.to_owned(), failure: problem.into() }
+    DoorFailure { error: error.to_owned(), ..DoorFailure::from(Failure::from(problem)) }
 }
 
 /// A wrong request: 400 here, whatever it is in the native API.
@@ -103,11 +115,11 @@ struct PlanBody {
 /// Sets the plan.
 pub(crate) async fn plan(
     State(app): State<App>,
-    caller: Caller,
+    caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
     let body: PlanBody = read(&app, request).await?;
-    caller.require(Role::Manage, Some(&body.org_id))?;
+    caller?.require(Role::Manage, Some(&body.org_id))?;
     let plan =
         PlanId::new(&body.plan.to_lowercase()).map_err(|error| bad_field("plan", &error.to_string()))?;
     match app
@@ -143,11 +155,11 @@ struct LimitBody {
 /// Sets the limit of each user a month, or removes it with null.
 pub(crate) async fn limit(
     State(app): State<App>,
-    caller: Caller,
+    caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
     let body: LimitBody = read(&app, request).await?;
-    caller.require(Role::Manage, Some(&body.org_id))?;
+    caller?.require(Role::Manage, Some(&body.org_id))?;
     let amount = body.limit.map(|limit| positive_whole("limit", limit)).transpose()?.map(Quantity::amount);
     let set = SetLimit { meter: meter()?, scope: LimitScope::EachUser, window: Window::Month, amount };
     match app.engine.submit(body.org_id.clone(), OrgCommand::SetLimit(set)).await.map_err(Failure::from)? {
@@ -184,11 +196,11 @@ struct UseReply {
 /// Checks and counts one report.
 pub(crate) async fn use_(
     State(app): State<App>,
-    caller: Caller,
+    caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
     let body: UseBody = read(&app, request).await?;
-    caller.require(Role::Ingest, Some(&body.org_id))?;
+    caller?.require(Role::Ingest, Some(&body.org_id))?;
     let missing = || {
         let detail = "the field 'report_id' is missing (or 'enquiry_id')";
         bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
@@ -220,8 +232,6 @@ pub(crate) async fn use_(
                 Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => door(403, "limit reached", problem),
                 Denial::UserLimitReached(_) => door(403, "user limit reached", problem),
                 Denial::UserRequired => {
-                    let mut problem = problem;
-                    problem.field = Some("user_id".to_owned());
                     door(400, "user_id is required while a user limit is in force", problem)
                 }
                 Denial::KeyReused => door(422, "the report id was used for another content", problem),
@@ -251,11 +261,11 @@ struct TopUpReply {
 /// Adds reports that expire with the month.
 pub(crate) async fn top_up(
     State(app): State<App>,
-    caller: Caller,
+    caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
     let body: TopUpBody = read(&app, request).await?;
-    caller.require(Role::Manage, Some(&body.org_id))?;
+    caller?.require(Role::Manage, Some(&body.org_id))?;
     let (field, count) = match (body.count, body.credits) {
         (Some(count), _) => ("count", count),
         (None, Some(credits)) => ("credits", credits),

@@ -45,8 +45,7 @@ impl Edge {
         http.http1()
             .timer(TokioTimer::new())
             .header_read_timeout(settings.request_timeout)
-            .max_buf_size(settings.header_bytes_max.max(8_192))
-            .pipeline_flush(true);
+            .max_buf_size(settings.header_bytes_max.max(8_192));
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(HTTP2_STREAMS_MAX)

@@ -40,7 +40,7 @@ async fn show_version(app: &App, version: u32) -> Result<Response, Failure> {
         })),
         _ => {
             let detail = format!("there is no version {version} of the catalogue");
-            Err(Problem::new(Code::UnknownRoute, detail).on_field("version").into())
+            Err(Problem::new(Code::UnknownVersion, detail).on_field("version").into())
         }
     }
 }
@@ -76,16 +76,16 @@ pub(crate) async fn put(
     let text = std::str::from_utf8(&body)
         .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalogue is not UTF-8")))?;
     let next = Catalog::from_toml(text).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
-    let changes = app.engine.catalog().catalog.diff(&next);
-    let version =
-        if dry_run == Some(true) { app.engine.catalog().version } else { apply(&app, text).await? };
-    Ok(ok(&CatalogReply { version, changes, toml: text.to_owned() }))
-}
-
-/// Brings a catalogue into force.
-pub(crate) async fn apply(app: &App, text: &str) -> Result<u32, Failure> {
+    let in_force = app.engine.catalog();
+    let changes = in_force.catalog.diff(&next);
     let apply = ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() };
-    app.engine.submit_house(HouseCommand::ApplyCatalog(apply)).await?.map_err(house_failure)
+    let command = match dry_run {
+        Some(true) => HouseCommand::CheckCatalog(apply),
+        _ if next == *in_force.catalog => return show_version(&app, in_force.version).await,
+        _ => HouseCommand::ApplyCatalog(apply),
+    };
+    let version = app.engine.submit_house(command).await?.map_err(house_failure)?;
+    Ok(ok(&CatalogReply { version, changes, toml: text.to_owned() }))
 }
 
 pub(crate) fn house_failure(denial: HouseDenial) -> Failure {

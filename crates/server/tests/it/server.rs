@@ -22,7 +22,8 @@ pub(crate) struct TestServer {
     address: SocketAddr,
     settings: Settings,
     clock: Clock,
-    folder: TempDir,
+    /// Gone with the server.
+    _folder: TempDir,
 }
 
 impl TestServer {
@@ -44,7 +45,7 @@ impl TestServer {
         let clock = Clock::manual(time(START));
         let running = runtime.block_on(start(settings.clone(), clock.clone())).expect("the server starts");
         let address = running.address;
-        Self { runtime, running: Some(running), address, settings, clock, folder }
+        Self { runtime, running: Some(running), address, settings, clock, _folder: folder }
     }
 
     /// What a server with other settings says instead of starting.
@@ -67,11 +68,6 @@ impl TestServer {
     /// The runtime it runs on.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
-    }
-
-    /// A folder for the files of a test.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// A new connection.

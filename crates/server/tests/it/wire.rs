@@ -147,6 +147,18 @@ fn requests_one_after_the_other_without_waiting_are_answered_in_order() {
 }
 
 #[test]
+fn an_answer_does_not_wait_for_half_of_the_next_request() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let bytes = Ask::new("GET", "/health").bytes(None);
+    let (half, rest) = bytes.split_at(bytes.len() / 2);
+    client.send_raw(&[&bytes, half].concat()).expect("sent");
+    client.read().expect("an answer to the first").ok();
+    client.send_raw(rest).expect("sent");
+    client.read().expect("an answer to the second").ok();
+}
+
+#[test]
 fn every_answer_has_the_id_of_its_request() {
     let server = TestServer::start();
     let mut client = server.client();

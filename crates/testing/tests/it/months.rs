@@ -36,10 +36,8 @@ impl Org {
         Self { world: World::with_catalog(catalog), id: OrgId::new("acme").expect("an id"), keys: 0 }
     }
 
-    pub(crate) fn tell(&mut self, at: Timestamp, command: OrgCommand) -> OrgDecision {
-        self.world
-            .command(at, &self.id, &command)
-            .unwrap_or_else(|error| panic!("{at}: {command:?}\n{error}"))
+    pub(crate) fn tell(&mut self, at: Timestamp, command: &OrgCommand) -> OrgDecision {
+        self.world.command(at, &self.id, command).unwrap_or_else(|error| panic!("{at}: {command:?}\n{error}"))
     }
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) {
@@ -48,14 +46,14 @@ impl Org {
 
     pub(crate) fn zone(&mut self, at: Timestamp, zone: &str) {
         let zone = Some(Zone::new(zone).expect("a zone"));
-        let decision = self.tell(at, OrgCommand::Put(PutOrg { name: None, zone }));
+        let decision = self.tell(at, &OrgCommand::Put(PutOrg { name: None, zone }));
         assert!(matches!(decision, OrgDecision::Change(Ok(_))), "{decision:?}");
     }
 
     /// Sets a plan; the code of the denial if it is refused.
     pub(crate) fn plan(&mut self, at: Timestamp, plan: &str) -> Result<(), String> {
         let plan = PlanId::new(plan).expect("an id");
-        match self.tell(at, OrgCommand::SetPlan(SetPlan { plan })) {
+        match self.tell(at, &OrgCommand::SetPlan(SetPlan { plan })) {
             OrgDecision::Change(Ok(_)) => Ok(()),
             OrgDecision::Change(Err(denial)) => Err(format!("{denial:?}")),
             other => panic!("not an answer to a plan: {other:?}"),
@@ -64,7 +62,7 @@ impl Org {
 
     pub(crate) fn limit(&mut self, at: Timestamp, window: Window, amount: i64) {
         let (meter, scope, amount) = (reports(), LimitScope::Org, Some(Amount::from_whole(amount)));
-        let decision = self.tell(at, OrgCommand::SetLimit(SetLimit { meter, scope, window, amount }));
+        let decision = self.tell(at, &OrgCommand::SetLimit(SetLimit { meter, scope, window, amount }));
         assert!(matches!(decision, OrgDecision::Change(Ok(_))), "{decision:?}");
     }
 
@@ -78,7 +76,7 @@ impl Org {
             priority: catalog::PRIORITY_DEFAULT,
             reason: None,
         };
-        match self.tell(at, OrgCommand::TopUp(top_up)) {
+        match self.tell(at, &OrgCommand::TopUp(top_up)) {
             OrgDecision::TopUp(result) => result.map(drop).map_err(|denial| format!("{denial:?}")),
             other => panic!("not an answer to a top-up: {other:?}"),
         }
@@ -95,7 +93,7 @@ impl Org {
             occurred_at: None,
             properties: std::collections::BTreeMap::new(),
         };
-        match self.tell(at, OrgCommand::Use(usage)) {
+        match self.tell(at, &OrgCommand::Use(usage)) {
             OrgDecision::Use(Ok(allowed)) => {
                 Ok(allowed.standing.remaining.map_or_else(|| "no end".to_owned(), |left| left.to_string()))
             }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::generate::{Scenario, Step, scenario};
 use crate::world::{Tally, run};
 
-const SEEDS: u64 = 520;
+const SEEDS: u64 = 505;
 const COMMANDS_PER_SEED: usize = 200;
 
 /// Runs steps; a panic is a failure as well.

@@ -54,7 +54,7 @@ fn every_kind_of_entry_is_told() {
         json!({
             "entry": 5, "at": at, "kind": "used", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
             "key": "r-1", "burns": [{"source": "allowance 2026-11", "amount": 2}],
-            "periods": ["2026-11-02", "2026-11", "all"], "remaining": 20, "summary": "used 2 reports"
+            "periods": ["2026-11-02", "2026-11", "lifetime"], "remaining": 20, "summary": "used 2 reports"
         }),
         json!({
             "entry": 6, "at": at, "kind": "refused", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
@@ -64,7 +64,7 @@ fn every_kind_of_entry_is_told() {
         json!({
             "entry": 7, "at": at, "kind": "reversed", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
             "key": "r-1", "burns": [{"source": "allowance 2026-11", "amount": -2}],
-            "periods": ["2026-11-02", "2026-11", "all"], "reverses": 5, "summary": "took back 2 reports of entry 5"
+            "periods": ["2026-11-02", "2026-11", "lifetime"], "reverses": 5, "summary": "took back 2 reports of entry 5"
         }),
     ];
     client.get("/v1/orgs/acme/ledger?order=oldest").is(200, json!({"entries": entries, "next": null}));

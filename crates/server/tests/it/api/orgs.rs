@@ -111,9 +111,12 @@ fn limits_are_set_replaced_and_removed() {
     }
     let again = json!({"org": "acme", "changed": false, "limits": limits});
     client.put("/v1/orgs/acme/limits", set(&limits[3])).is(200, again);
-    limits[3]["amount"] = json!(7.5);
-    let raised = json!({"org": "acme", "changed": true, "limits": limits});
-    client.put("/v1/orgs/acme/limits", set(&limits[3])).is(200, raised);
+    // One that changes goes to the end.
+    let mut raised = limits.remove(3);
+    raised["amount"] = json!(7.5);
+    limits.push(raised.clone());
+    let told = json!({"org": "acme", "changed": true, "limits": limits});
+    client.put("/v1/orgs/acme/limits", set(&raised)).is(200, told);
 
     // Removed by null, by no amount, and by DELETE; what is not there is removed without a change.
     let mut first = set(&limits.remove(0));

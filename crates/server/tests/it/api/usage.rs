@@ -120,7 +120,11 @@ fn properties_are_kept_as_text() {
     let entry = client.get("/v1/orgs/acme/ledger/2").ok();
     let kept = json!({"model": "large", "tokens": "12", "share": "0.5", "cached": "true", "empty": ""});
     assert_eq!((&entry["properties"], &entry["time"]), (&kept, &json!("2026-11-01T10:30:00Z")));
-    assert_eq!(entry["periods"], json!(["2026-11-02", "2026-11", "all"]), "quotas go by the server's time");
+    assert_eq!(
+        entry["periods"],
+        json!(["2026-11-02", "2026-11", "lifetime"]),
+        "quotas go by the server's time"
+    );
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn what_a_denial_says() {
     let limits = [
         ("org", Value::Null, "day", 19),
         ("user", Value::Null, "month", 5),
-        ("user", json!("vip"), "hour", 7),
+        ("user", json!("vip"), "hour", 3),
     ];
     for (scope, user, window, amount) in limits {
         let limit =
@@ -173,7 +177,7 @@ fn what_a_denial_says() {
     client.delete("/v1/orgs/acme/limits?meter=reports&scope=org&window=day").ok();
     client.post("/v1/orgs/acme/top-ups", json!({"meter": "reports", "amount": 20})).ok();
     for (user, quantity, window, amount, resets_at) in
-        [("ada", 6, "month", 5, "2026-12-01T00:00:00Z"), ("vip", 8, "hour", 7, "2026-11-02T11:00:00Z")]
+        [("ada", 6, "month", 5, "2026-12-01T00:00:00Z"), ("vip", 4, "hour", 3, "2026-11-02T11:00:00Z")]
     {
         client.post("/v1/usage", usage(Some(user), quantity, "r-4")).is(
             403,
