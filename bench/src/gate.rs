@@ -154,13 +154,15 @@ fn tables(options: &Options, rounds: &Rounds) -> Result<String> {
     }
     text.push_str(&format!(
         "\n{} rounds of {} s after {} s of warm-up, {} connections, {} orgs of 10 users; load and server share the \
-         cores; medians.\n\n",
+         cores; medians.\n",
         options.rounds,
         options.measure.as_secs_f64(),
         options.warmup.as_secs_f64(),
         options.connections,
         options.orgs
     ));
+    text.push_str(&report::others(rounds.figures.values().flatten()));
+    text.push('\n');
     let rows: Vec<_> = (rounds.figures.iter())
         .map(|((kind, load), figures)| {
             let what = format!("{}: {}", kind.name(), describe(*load, options));

@@ -95,6 +95,19 @@ pub(crate) fn cpu_of_tree(root: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / hertz))
 }
 
+/// CPU time of everything on the machine since it started.
+pub(crate) fn cpu_of_all() -> Result<Duration> {
+    let ticks = busy_ticks(&fs::read_to_string("/proc/stat")?).ok_or("no CPU line in /proc/stat")?;
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+}
+
+/// The first line's user, nice and system time, interrupts and what a hypervisor took; not idle and waiting.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let ticks: Vec<u64> = fields.map_while(|field| field.parse().ok()).collect();
+    Some([0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum())
+}
+
 /// CPU time of the load generator itself.
 pub(crate) fn own_cpu() -> Result<Duration> {
     // Children of this process are the servers: only its own share counts.
@@ -182,6 +195,12 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.parent, stat.own_ticks, stat.ticks), (7, 33, 40));
         assert!(parse_stat("42 (x").is_none());
+    }
+
+    #[test]
+    fn idle_and_waiting_are_not_busy() {
+        assert_eq!(busy_ticks("cpu  1 2 3 1000 2000 4 5 6 7 8\ncpu0 1 1"), Some(21));
+        assert_eq!(busy_ticks("intr 1"), None);
     }
 
     #[test]

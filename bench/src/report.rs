@@ -1,6 +1,6 @@
 //! Markdown tables.
 
-use crate::stats::Figures;
+use crate::stats::{Figures, median};
 
 /// A Markdown table; the first column is text, the others are set right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -40,6 +40,14 @@ pub(crate) fn figures(what: &str, figures: &Figures) -> Vec<String> {
             errors => format!("**{errors}**"),
         },
     ]
+}
+
+/// How much other work there was on the machine meanwhile: with more than a little, the figures say little.
+pub(crate) fn others<'a>(runs: impl Iterator<Item = &'a Figures> + Clone) -> String {
+    let most = runs.clone().map(|run| run.others_cores).fold(0.0, f64::max);
+    let usual = median(runs.map(|run| run.others_cores));
+    let warning = if most > 0.2 { " **The machine was not quiet: measure again.**" } else { "" };
+    format!("Other work kept {usual:.2} cores busy in the usual run, {most:.2} in the worst.{warning}\n")
 }
 
 /// A whole number with its thousands set apart.

@@ -74,12 +74,14 @@ fn measure(options: &Options, folder: &Path) -> Result<String> {
     let mut text = format!("Machine: {}.\n", machine::describe());
     text.push_str(&format!(
         "{} orgs known ({:.0} s to make them, {known_mib:.0} MiB resident then), {} usages of the month over {} \
-         connections.\n\n",
+         connections.\n",
         report::thousands(f64::from(options.orgs)),
         set_up.as_secs_f64(),
         report::thousands(float(options.usages)),
         options.connections * options.depth
     ));
+    text.push_str(&report::others(windows.iter().map(|(_, figures)| figures)));
+    text.push('\n');
     let rows: Vec<_> = windows.iter().map(|(what, figures)| report::figures(what, figures)).collect();
     text.push_str(&report::table(&report::FIGURES_HEAD, &rows));
     text.push_str(&format!(

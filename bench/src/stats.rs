@@ -93,6 +93,15 @@ impl Tally {
     }
 }
 
+/// CPU time spent during a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    pub(crate) server: Duration,
+    pub(crate) client: Duration,
+    /// Everything else on the machine.
+    pub(crate) others: Duration,
+}
+
 /// The figures of one run, as they go into a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
@@ -104,19 +113,22 @@ pub(crate) struct Figures {
     pub(crate) server_cpu_us: f64,
     /// CPU of the load generator per yes, in microseconds.
     pub(crate) client_cpu_us: f64,
+    /// Cores that everything else on the machine kept busy meanwhile.
+    pub(crate) others_cores: f64,
     pub(crate) errors: u64,
 }
 
 impl Figures {
-    pub(crate) fn new(tally: &Tally, server_cpu: Duration, client_cpu: Duration) -> Self {
+    pub(crate) fn new(tally: &Tally, cpu: Cpu) -> Self {
         let each = |cpu: Duration| ratio(cpu.as_secs_f64() * 1e6, float(tally.yes));
         Self {
             rate: tally.rate(),
             p50_ms: tally.latencies.millis(0.5),
             p99_ms: tally.latencies.millis(0.99),
             p999_ms: tally.latencies.millis(0.999),
-            server_cpu_us: each(server_cpu),
-            client_cpu_us: each(client_cpu),
+            server_cpu_us: each(cpu.server),
+            client_cpu_us: each(cpu.client),
+            others_cores: ratio(cpu.others.as_secs_f64(), tally.elapsed.as_secs_f64()),
             errors: tally.error_count(),
         }
     }
@@ -131,6 +143,7 @@ impl Figures {
             p999_ms: of(|round| round.p999_ms),
             server_cpu_us: of(|round| round.server_cpu_us),
             client_cpu_us: of(|round| round.client_cpu_us),
+            others_cores: of(|round| round.others_cores),
             errors: rounds.iter().map(|round| round.errors).sum(),
         }
     }
@@ -200,8 +213,10 @@ mod tests {
         tally.yes = 2_000;
         tally.elapsed = Duration::from_secs(2);
         tally.error("402 no_plan");
-        let one = Figures::new(&tally, Duration::from_millis(20), Duration::from_millis(10));
+        let millis = Duration::from_millis;
+        let one = Figures::new(&tally, Cpu { server: millis(20), client: millis(10), others: millis(500) });
         assert_eq!((one.rate, one.server_cpu_us, one.client_cpu_us, one.errors), (1000.0, 10.0, 5.0, 1));
+        assert_eq!(one.others_cores, 0.25);
         let clean = Figures { rate: 3000.0, errors: 0, ..one };
         let median = Figures::median(&[clean, one, clean]);
         assert_eq!((median.rate, median.errors), (3000.0, 1));

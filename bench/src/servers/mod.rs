@@ -22,7 +22,7 @@ use crate::args::Options;
 use crate::client::{Crew, Next, Pace};
 use crate::load::{Keys, Spread, Template};
 use crate::machine;
-use crate::stats::{Figures, Tally};
+use crate::stats::{Cpu, Figures, Tally};
 use crate::wire::Wire;
 
 /// How long a server may take until it answers.
@@ -146,11 +146,17 @@ pub(crate) fn measured(
     streams: Vec<Next<'_>>,
     pace: Pace,
 ) -> Result<(Tally, Figures)> {
-    let (server_before, client_before) = (daemon.cpu()?, machine::own_cpu()?);
+    let now =
+        || -> Result<[Duration; 3]> { Ok([daemon.cpu()?, machine::own_cpu()?, machine::cpu_of_all()?]) };
+    let before = now()?;
     let tally = crew.run(streams, pace).map_err(|error| daemon.blame(&error.to_string()))?;
-    let server = daemon.cpu()?.saturating_sub(server_before);
-    let client = machine::own_cpu()?.saturating_sub(client_before);
-    let figures = Figures::new(&tally, server, client);
+    let after = now()?;
+    let [server, client, all] = std::array::from_fn(|at| {
+        let of = |cpu: &[Duration; 3]| cpu.get(at).copied().unwrap_or_default();
+        of(&after).saturating_sub(of(&before))
+    });
+    let others = all.saturating_sub(server + client);
+    let figures = Figures::new(&tally, Cpu { server, client, others });
     Ok((tally, figures))
 }
 

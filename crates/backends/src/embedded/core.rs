@@ -186,34 +186,40 @@ impl Core {
             Partition::Org(org) => RecordKey::Org(org.clone()),
             Partition::House => RecordKey::House,
         };
+        let at_hand = self.state().record(&key).map(version_of);
+        if let Some(version) = at_hand {
+            return Ok(version);
+        }
         let found = self.load(std::slice::from_ref(&key))?.pop().flatten();
         Ok(found.as_ref().map_or(0, version_of))
     }
 
     /// Shows what is durable to readers; says how many records wait to be folded.
     fn show(&self, made: Vec<Change>, spots: &[EntrySpot], position: Position) -> usize {
-        let mut spots = spots.iter();
+        let mut locations = spots.iter().map(|spot| Location {
+            segment: position.segment,
+            offset: position.offset + spot.offset,
+            len: spot.len,
+        });
         let mut state = self.state_mut();
         let active = &mut state.active;
         for change in made {
-            for (entry, spot) in change.entries.iter().zip(spots.by_ref()) {
-                let location = Location {
-                    segment: position.segment,
-                    offset: position.offset + spot.offset,
-                    len: spot.len,
-                };
-                let at = match entry {
+            let part = active.part_mut(&change.partition);
+            let before = part.records.len();
+            part.records.extend(change.records);
+            let added = part.records.len() - before;
+            let mut latest = i64::MIN;
+            for (entry, location) in change.entries.iter().zip(locations.by_ref()) {
+                latest = latest.max(match entry {
                     EntryChange::Org(entry) => {
-                        let part = active.part_mut(&change.partition);
                         part.add_entry(entry.number, location);
                         part.add_notices(entry);
-                        entry.at
+                        entry.at.as_second()
                     }
-                    EntryChange::House(entry) => entry.at,
-                };
-                active.see_time(at);
+                    EntryChange::House(entry) => entry.at.as_second(),
+                });
             }
-            active.put(&change.partition, change.records);
+            active.count(added, count(change.entries.len()), latest);
         }
         active.position = position;
         let waiting = active.records;

@@ -90,10 +90,11 @@ impl Overlay {
         self.records += added;
     }
 
-    /// Remembers when an entry was decided.
-    pub(crate) fn see_time(&mut self, at: Timestamp) {
-        self.latest_secs = self.latest_secs.max(at.as_second());
-        self.entries += 1;
+    /// Counts what was added: records, entries, and the latest second at which one of those was decided.
+    pub(crate) fn count(&mut self, records: usize, entries: u64, latest_secs: i64) {
+        self.records += records;
+        self.entries += entries;
+        self.latest_secs = self.latest_secs.max(latest_secs);
     }
 
     /// Whether there is nothing to fold.

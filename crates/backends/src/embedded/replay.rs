@@ -95,7 +95,7 @@ impl<'a> Replay<'a> {
         let part = self.overlay.part_mut(&Partition::Org(org.clone()));
         part.add_entry(entry.number, location);
         part.add_notices(entry);
-        self.overlay.see_time(entry.at);
+        self.overlay.count(0, 1, entry.at.as_second());
         Ok(true)
     }
 
@@ -107,7 +107,7 @@ impl<'a> Replay<'a> {
             return Ok(false);
         }
         apply_house(&mut self.records, entry);
-        self.overlay.see_time(entry.at);
+        self.overlay.count(0, 1, entry.at.as_second());
         Ok(true)
     }
 

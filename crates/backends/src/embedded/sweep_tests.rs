@@ -123,7 +123,7 @@ fn a_power_cut_at_every_operation_loses_nothing_acknowledged() {
             );
         }
     }
-    println!("{} states after a power cut", states.len() * 24);
+    eprintln!("{} states after a power cut", states.len() * 24);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_power_cut_in_recovery_loses_nothing_acknowledged() {
         }
     }
     assert!(states >= 1_000, "{states} states of an interrupted recovery");
-    println!("{states} states after a power cut in recovery");
+    eprintln!("{states} states after a power cut in recovery");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn an_error_at_every_operation_is_reported_and_loses_nothing() {
             runs += 1;
         }
     }
-    println!("{runs} runs with an error");
+    eprintln!("{runs} runs with an error");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn every_flipped_byte_is_refused_or_harmless() {
         }
     }
     assert!(refused > 10_000, "{refused} of {damages} damages were refused");
-    println!("{damages} flipped bytes, {refused} refused, the others harmless");
+    eprintln!("{damages} flipped bytes, {refused} refused, the others harmless");
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn swapped_and_stale_blocks_are_refused_or_harmless() {
         }
         match open(&damaged, 4 * 1024) {
             Ok((_, found)) => {
-                assert_eq!(found, (1..=count).collect::<Vec<_>>(), "round {round}: silently changed")
+                assert_eq!(found, (1..=count).collect::<Vec<_>>(), "round {round}: silently changed");
             }
             Err(error) => assert_eq!(error.kind(), StoreErrorKind::Corrupt, "round {round}: {error}"),
         }

@@ -1,6 +1,12 @@
 //! The embedded store against the contract, faults, damage and time.
 
-#![expect(clippy::print_stdout, reason = "tests say how much they tried")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "this is a test: a panic is its answer, and it says how much it tried"
+)]
 
 mod conformance;
 mod damage;

@@ -27,10 +27,17 @@ impl Ran {
     }
 }
 
-/// The binary, with nothing of this process's environment that could set anything.
+/// The binary, with nothing of this process's environment that could set anything, and with small files: tests have
+/// little to keep.
 pub(crate) fn tollgate(folder: &Path, environment: &[(&str, &str)], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    command.args(args).current_dir(folder).env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
+    command
+        .args(args)
+        .current_dir(folder)
+        .env_clear()
+        .env("TOLLGATE_SEGMENT_BYTES", "1048576")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null());
     command
 }
 

@@ -38,6 +38,7 @@ fn an_idle_server_is_small_and_starts_fast() -> Result<()> {
         agains[STARTS / 2].as_millis(),
     );
     assert!(largest <= most, "an idle {build} build takes {largest} KiB, more than {most}");
-    assert!(agains[STARTS / 2].as_secs() < 1, "starting takes {agains:?}");
+    let start_secs_max = if is_release_build()? { 1 } else { 15 };
+    assert!(agains[STARTS / 2].as_secs() < start_secs_max, "starting takes {agains:?}");
     Ok(())
 }

@@ -5,7 +5,8 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tollgate_api::{Code, Decimal, Problem, read_body};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
@@ -18,7 +19,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{config_problem, conflict, denial_problem};
 use crate::extract::read_limited;
-use crate::reply::{Failure, ProblemCode, json, ok, status};
+use crate::reply::{Failure, json, ok};
 
 /// The meter of this door.
 const METER: &str = "reports";
@@ -57,17 +58,12 @@ fn own_name(field: &str) -> &str {
 
 impl IntoResponse for DoorFailure {
     fn into_response(self) -> Response {
-        let problem = &self.failure.problem;
-        let mut response = json(status(problem.status), &DoorError { error: &self.error, problem });
-        response.extensions_mut().insert(ProblemCode(problem.code));
-        if problem.status == 503 {
-            let native = self.failure.into_response();
-            for (name, value) in
-                native.headers().iter().filter(|(name, _)| *name == http::header::RETRY_AFTER)
-            {
-                response.headers_mut().insert(name.clone(), value.clone());
-            }
-        }
+        let body = json(StatusCode::OK, &DoorError { error: &self.error, problem: &self.failure.problem });
+        // The native answer with the door's body: its status and headers are right as they are.
+        let mut response = self.failure.into_response();
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *response.body_mut() = body.into_body();
         response
     }
 }
@@ -118,8 +114,9 @@ pub(crate) async fn plan(
     caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
+    let caller = caller?;
     let body: PlanBody = read(&app, request).await?;
-    caller?.require(Role::Manage, Some(&body.org_id))?;
+    caller.require(Role::Manage, Some(&body.org_id))?;
     let plan =
         PlanId::new(&body.plan.to_lowercase()).map_err(|error| bad_field("plan", &error.to_string()))?;
     match app
@@ -158,8 +155,9 @@ pub(crate) async fn limit(
     caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
+    let caller = caller?;
     let body: LimitBody = read(&app, request).await?;
-    caller?.require(Role::Manage, Some(&body.org_id))?;
+    caller.require(Role::Manage, Some(&body.org_id))?;
     let amount = body.limit.map(|limit| positive_whole("limit", limit)).transpose()?.map(Quantity::amount);
     let set = SetLimit { meter: meter()?, scope: LimitScope::EachUser, window: Window::Month, amount };
     match app.engine.submit(body.org_id.clone(), OrgCommand::SetLimit(set)).await.map_err(Failure::from)? {
@@ -199,8 +197,9 @@ pub(crate) async fn use_(
     caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
+    let caller = caller?;
     let body: UseBody = read(&app, request).await?;
-    caller?.require(Role::Ingest, Some(&body.org_id))?;
+    caller.require(Role::Ingest, Some(&body.org_id))?;
     let missing = || {
         let detail = "the field 'report_id' is missing (or 'enquiry_id')";
         bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
@@ -264,8 +263,9 @@ pub(crate) async fn top_up(
     caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, DoorFailure> {
+    let caller = caller?;
     let body: TopUpBody = read(&app, request).await?;
-    caller?.require(Role::Manage, Some(&body.org_id))?;
+    caller.require(Role::Manage, Some(&body.org_id))?;
     let (field, count) = match (body.count, body.credits) {
         (Some(count), _) => ("count", count),
         (None, Some(credits)) => ("credits", credits),

@@ -167,7 +167,6 @@ impl Ask {
         self
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "written with json! at the call")]
     pub(crate) fn json(self, body: Value) -> Self {
         self.header("content-type", "application/json").body(body.to_string())
     }
@@ -228,7 +227,6 @@ impl Reply {
 
     /// Compares status and the whole body.
     #[track_caller]
-    #[expect(clippy::needless_pass_by_value, reason = "written with json! at the call")]
     pub(crate) fn is(&self, status: u16, body: Value) {
         let found = serde_json::from_slice::<Value>(&self.body).unwrap_or(Value::Null);
         let mut differences = String::new();

@@ -2,6 +2,8 @@
 //!
 //! Start reading at [`task_sheet`]. What the tests share is in [`client`] and [`server`].
 #![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "a failing case names itself")]
+#![expect(clippy::needless_pass_by_value, reason = "bodies are written with json! at the call")]
 
 mod api;
 mod bad_input;

@@ -221,12 +221,15 @@ impl World {
         let catalog = Arc::clone(&self.catalog);
         let moments = Moments::new(at);
         let context = self.context(&catalog, &moments);
+        let mut done = false;
         loop {
             let mut keys = Vec::new();
-            missing(&self.records, &context, org, command, &mut keys);
+            let last = missing(&self.records, &context, org, command, &mut keys);
             if keys.is_empty() {
                 break;
             }
+            hold!(!done, "after the last loading {keys:?} are needed");
+            done = last;
             self.load(keys);
         }
         let outcome = decide(&self.records, &context, org, command);
