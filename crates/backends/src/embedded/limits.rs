@@ -68,7 +68,7 @@ pub(crate) const KEYS_MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 pub(crate) const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Bytes of the tables' journal at which the oldest tables are written out.
-pub(crate) const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub(crate) const JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Most files of the tables kept open.
 pub(crate) const TABLES_FILES_OPEN_MAX: usize = 128;
