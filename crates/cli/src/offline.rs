@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, VerifyReport};
-use tollgate_server::{Settings, StoreUrl};
+use tollgate_server::{StoreUrl, embedded_options};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use crate::config::{self, Flags};
@@ -43,19 +43,7 @@ impl StoreArgs {
         if !path.join("ledger").is_dir() {
             return Err(Failure::Other(format!("there is no store at {}", path.display())));
         }
-        Ok(Folder { path: path.clone(), options: options(&settings) })
-    }
-}
-
-/// As the server opens it: what is past its keep time is no difference.
-fn options(settings: &Settings) -> EmbeddedOptions {
-    const DAY_SECS: i64 = 86_400;
-    const MONTH_DAYS_MAX: i64 = 31;
-    EmbeddedOptions {
-        segment_bytes: settings.segment_bytes,
-        key_keep_secs: i64::from(settings.key_keep_days) * DAY_SECS,
-        counter_keep_secs: i64::from(settings.counter_keep_months) * MONTH_DAYS_MAX * DAY_SECS,
-        ..EmbeddedOptions::default()
+        Ok(Folder { path: path.clone(), options: embedded_options(&settings) })
     }
 }
 

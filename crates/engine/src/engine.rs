@@ -241,7 +241,7 @@ impl<S: Store> Writer<S> {
         let mut held_back = None;
         while self.next_batch(&mut batch, &mut held_back).await {
             self.metrics.batch_requests.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
-            if let Err(reason) = self.settle(std::mem::take(&mut batch), 0).await {
+            if let Err(reason) = self.settle(std::mem::take(&mut batch)).await {
                 self.fail_stop(reason, held_back).await;
                 return;
             }
@@ -279,8 +279,8 @@ impl<S: Store> Writer<S> {
     }
 
     /// Decides, commits and answers; again for those that lost a race. An error is a reason to stop.
-    async fn settle(&self, mut jobs: Vec<Job>, from_round: usize) -> Result<(), Arc<StoreError>> {
-        for _ in from_round..CONFLICT_ROUNDS_MAX {
+    async fn settle(&self, mut jobs: Vec<Job>) -> Result<(), Arc<StoreError>> {
+        for _ in 0..CONFLICT_ROUNDS_MAX {
             if jobs.is_empty() {
                 return Ok(());
             }
@@ -314,7 +314,7 @@ impl<S: Store> Writer<S> {
     async fn settle_alone(&self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
         if jobs.len() > 1 {
             for job in jobs {
-                Box::pin(self.settle(vec![job], 0)).await?;
+                Box::pin(self.settle(vec![job])).await?;
             }
             return Ok(());
         }

@@ -27,11 +27,3 @@ pub enum EngineError {
     #[error("the store stopped after a failed write: {0}")]
     Stopped(Arc<StoreError>),
 }
-
-impl EngineError {
-    /// Whether the same request may succeed later.
-    #[must_use]
-    pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Store(_))
-    }
-}
