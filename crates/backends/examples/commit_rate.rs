@@ -55,9 +55,15 @@ impl Load {
                 kind: self.usage(),
                 notices: Vec::new(),
             };
-            for key in touched(&org, &entry) {
-                records.put(key.clone(), self.known.get(&key).cloned());
-                asked.push(key);
+            loop {
+                let keys = touched(&records, &org, &entry);
+                if keys.is_empty() {
+                    break;
+                }
+                for key in keys {
+                    records.put(key.clone(), self.known.get(&key).cloned());
+                    asked.push(key);
+                }
             }
             entry.number = records.org(&org).map_or(0, |org| org.version) + 1;
             apply(&mut records, &org, &entry);

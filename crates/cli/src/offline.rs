@@ -87,6 +87,7 @@ fn report_text(report: &VerifyReport) -> String {
         ("entries", report.entries.into()),
         ("organisations", report.orgs.into()),
         ("keys", report.keys.into()),
+        ("tallies", report.tallies.into()),
         ("counters", report.counters.into()),
         ("differences", report.differences_count.into()),
     ]);

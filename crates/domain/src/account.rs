@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
-use crate::{Amount, Burn, Period, Window};
+use crate::{Amount, Burn, Period, Tally, Window};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
 ///
@@ -28,6 +28,8 @@ pub struct Account {
     pub days: Vec<DayUse>,
     /// Which notices on credit have gone out, by period, newest last; a few are kept.
     pub marks: Vec<CreditMarks>,
+    /// The org's own open counters of the meter.
+    pub tally: Tally,
 }
 
 /// What was burned of one month's allowance.
@@ -60,8 +62,10 @@ pub struct Grant {
     /// Lower burns first.
     pub priority: u8,
     /// From when it can be burned.
+    #[serde(with = "crate::instant")]
     pub effective_at: Timestamp,
     /// First moment at which it can no longer be burned; `None` is never.
+    #[serde(with = "crate::instant::option")]
     pub expires_at: Option<Timestamp>,
     /// Why it was granted, for people.
     pub reason: Option<String>,

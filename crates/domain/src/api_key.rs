@@ -64,7 +64,9 @@ pub struct ApiKey {
     /// The only org it may name, if it is bound to one.
     pub org: Option<OrgId>,
     /// When it was made.
+    #[serde(with = "crate::instant")]
     pub created_at: Timestamp,
     /// When it was revoked, if it was.
+    #[serde(with = "crate::instant::option")]
     pub revoked_at: Option<Timestamp>,
 }

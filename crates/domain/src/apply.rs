@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::decide::counters_of;
+use crate::decide::keys::counters_need;
 use crate::{
-    ApiKey, Burn, CatalogVersion, CounterId, Entry, EntryKind, House, HouseEntry, HouseEntryKind, KeyId,
-    KeyRecord, KeySpace, Limit, Notice, NoticeKind, OrgId, Period, Record, RecordKey, Records, Scope,
-    UsedEntry, Window,
+    Amount, ApiKey, Burn, CatalogVersion, Entry, EntryKind, House, HouseEntry, HouseEntryKind, KeyId,
+    KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey, Records,
+    Scope, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -73,13 +73,7 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
             account.count_day(day.number, used.quantity.amount());
         }
     });
-    for id in counters_of(org, used) {
-        let overage = if is_org_month(&id) { used.overage() } else { crate::Amount::ZERO };
-        records.change_counter(id, |counter| {
-            counter.value += used.quantity.amount();
-            counter.overage += overage;
-        });
-    }
+    count(records, org, used, used.quantity.amount(), used.overage());
     let record = KeyRecord {
         entry: entry.number,
         fingerprint: used.fingerprint,
@@ -99,18 +93,24 @@ fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, used: &UsedEn
             account.count_day(day.number, -used.quantity.amount());
         }
     });
-    for id in counters_of(org, used) {
-        let overage = if is_org_month(&id) { used.overage() } else { crate::Amount::ZERO };
-        records.change_counter(id, |counter| {
-            counter.value -= used.quantity.amount();
-            counter.overage -= overage;
-        });
-    }
+    count(records, org, used, -used.quantity.amount(), -used.overage());
     records.change_key(used_key(org, used), |key| key.reversed_by = Some(number));
 }
 
-fn is_org_month(id: &CounterId) -> bool {
-    id.scope == Scope::Org && id.period.window == Window::Month
+/// Moves the counters of the org, and of the user if one was given; overage is kept on the org's months.
+fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, quantity: Amount, overage: Amount) {
+    records.change_counters(org, &used.meter, &Scope::Org, &used.periods, |period, counter| {
+        counter.value += quantity;
+        if period.window == Window::Month {
+            counter.overage += overage;
+        }
+    });
+    if let Some(user) = &used.user {
+        let scope = Scope::User(user.clone());
+        records.change_counters(org, &used.meter, &scope, &used.periods, |_, counter| {
+            counter.value += quantity;
+        });
+    }
 }
 
 fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
@@ -140,8 +140,10 @@ fn mark(records: &mut Records, org: &OrgId, entry: &Entry, notice: &Notice) {
         }
         NoticeKind::FirstDenial { .. } => mark_credit(&|marks| marks.denied = true),
         NoticeKind::LimitReached { limit, credit: false, .. } => {
-            if let (Some(id), limit) = (limit_counter(org, notice), *limit) {
-                records.change_counter(id, |counter| counter.marks.reached_of = limit);
+            if let (Some((meter, scope, period)), limit) = (limit_counter(notice), *limit) {
+                records.change_counters(org, meter, &scope, &[period], |_, counter| {
+                    counter.marks.reached_of = limit;
+                });
             }
         }
         NoticeKind::TrialEnding { .. } => {
@@ -161,34 +163,38 @@ fn mark_trial(records: &mut Records, org: &OrgId, entry: &Entry, change: impl Fn
 }
 
 /// The counter whose limit a notice reports as reached.
-fn limit_counter(org: &OrgId, notice: &Notice) -> Option<CounterId> {
-    let period: Period = notice.period?;
-    Some(CounterId {
-        org: org.clone(),
-        meter: notice.meter.clone()?,
-        scope: notice.user.clone().map_or(Scope::Org, Scope::User),
-        period,
-    })
+fn limit_counter(notice: &Notice) -> Option<(&MeterId, Scope, Period)> {
+    let scope = notice.user.clone().map_or(Scope::Org, Scope::User);
+    Some((notice.meter.as_ref()?, scope, notice.period?))
 }
 
-/// The records that [`apply`] needs at hand for an entry, besides making what is absent.
+/// The records that [`apply`] needs at hand for an entry and that are not, besides making what is absent.
+///
+/// What is needed may depend on what is loaded: call again after loading them, until it names none.
 #[must_use]
-pub fn touched(org: &OrgId, entry: &Entry) -> Vec<RecordKey> {
-    let mut keys = vec![RecordKey::Org(org.clone())];
-    let account = |meter: &crate::MeterId| RecordKey::Account(org.clone(), meter.clone());
+pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> {
+    let mut keys = Vec::new();
+    let mut need = |key: RecordKey| {
+        if !records.holds(&key) && !keys.contains(&key) {
+            keys.push(key);
+        }
+    };
+    need(RecordKey::Org(org.clone()));
+    let account = |meter: &MeterId| RecordKey::Account(org.clone(), meter.clone());
     match &entry.kind {
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
-            keys.push(account(&used.meter));
-            keys.push(RecordKey::Key(used_key(org, used)));
-            keys.extend(counters_of(org, used).map(RecordKey::Counter));
+            need(RecordKey::Key(used_key(org, used)));
+            counters_need(records, org, &used.meter, used.user.as_ref(), &used.periods, &mut need);
         }
-        EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => keys.push(account(meter)),
+        EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
         EntryKind::Put { .. } | EntryKind::PlanSet { .. } | EntryKind::LimitSet { .. } => {}
     }
     for notice in &entry.notices {
-        keys.extend(notice.meter.as_ref().map(account));
-        if let NoticeKind::LimitReached { credit: false, .. } = notice.kind {
-            keys.extend(limit_counter(org, notice).map(RecordKey::Counter));
+        notice.meter.as_ref().map(account).into_iter().for_each(&mut need);
+        if let NoticeKind::LimitReached { credit: false, .. } = notice.kind
+            && let Some((meter, _, period)) = limit_counter(notice)
+        {
+            counters_need(records, org, meter, notice.user.as_ref(), &[period], &mut need);
         }
     }
     keys

@@ -1,10 +1,10 @@
 //! The balance of an org: what it has, what it used, what is left, per meter.
 
-use crate::decide::keys::counter;
+use crate::decide::keys::counters_need;
 use crate::decide::{Context, Credit, InForce, limits_in_force};
 use crate::{
-    Account, Amount, CounterId, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source,
-    Timestamp, Window, project,
+    Account, Amount, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source, Timestamp,
+    UserId, Window, project,
 };
 
 /// The balance of an org.
@@ -73,28 +73,37 @@ pub struct LimitLine {
     pub resets_at: Option<Timestamp>,
 }
 
-/// The records that [`balance`] needs besides the org itself.
-#[must_use]
-pub fn balance_needs(context: &Context<'_>, org: &Org) -> Vec<RecordKey> {
+/// Adds the keys of the records that [`balance`] needs and that are not at hand yet.
+///
+/// What is needed may depend on what is loaded, as for [`crate::missing`]; the org itself must be at hand.
+pub fn balance_needs(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    keys: &mut Vec<RecordKey>,
+) -> bool {
+    let Some(org) = records.org(org) else { return true };
     let moment = context.moments.in_zone(&org.zone);
-    let mut keys = Vec::new();
+    let mut need = |key: RecordKey| {
+        if !records.holds(&key) && !keys.contains(&key) {
+            keys.push(key);
+        }
+    };
+    let mut complete = true;
     for meter in &context.catalog.meters {
-        keys.push(RecordKey::Account(org.id.clone(), meter.id.clone()));
-        for window in Window::ALL {
-            keys.push(RecordKey::Counter(counter(&org.id, &meter.id, Scope::Org, moment.period(window))));
+        let periods = Window::ALL.map(|window| moment.period(window));
+        let users = org.limits.iter().filter(|limit| limit.meter == meter.id).filter_map(limited_user);
+        for user in std::iter::once(None).chain(users.map(Some)) {
+            complete &= counters_need(records, &org.id, &meter.id, user, &periods, &mut need);
         }
     }
-    keys.extend(
-        org.limits.iter().filter_map(|limit| named_counter(org, limit, &moment)).map(RecordKey::Counter),
-    );
-    keys
+    complete
 }
 
-fn named_counter(org: &Org, limit: &crate::Limit, moment: &crate::Moment) -> Option<CounterId> {
+/// The user a limit names.
+const fn limited_user(limit: &crate::Limit) -> Option<&UserId> {
     match &limit.scope {
-        LimitScope::User(user) => {
-            Some(counter(&org.id, &limit.meter, Scope::User(user.clone()), moment.period(limit.window)))
-        }
+        LimitScope::User(user) => Some(user),
         LimitScope::Org | LimitScope::EachUser => None,
     }
 }
@@ -121,7 +130,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
     let moment = context.moments.in_zone(&org.zone);
     let empty = Account::default();
     let account = records.account(&org.id, meter).unwrap_or(&empty);
-    let value = |window| records.counter(counter(&org.id, meter, Scope::Org, moment.period(window)));
+    let value = |window| records.counter(&org.id, meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
     let credit = plan.map(|plan| Credit::new(org, plan, account, meter, &moment, month));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
@@ -176,8 +185,9 @@ fn limit_lines(
         })
         .collect();
     for limit in org.limits.iter().filter(|limit| limit.meter == *meter) {
-        if let Some(id) = named_counter(org, limit, moment) {
-            let used = records.counter(id).value;
+        if let Some(user) = limited_user(limit) {
+            let period = moment.period(limit.window);
+            let used = records.counter(&org.id, meter, &Scope::User(user.clone()), period).value;
             lines.push(line(org, moment, limit.scope.clone(), limit.window, limit.amount, Some(used)));
         }
     }

@@ -1,4 +1,8 @@
 //! Counters: the sum of a meter for a scope in a period.
+//!
+//! A usage moves a counter in each window, but of each window only the latest period is still open. The open counters
+//! of a scope are kept together in its [`Tally`], one record however many windows there are; when a later period
+//! begins, the counter of the one before is closed into a record of its own.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +28,70 @@ pub enum Scope {
     Org,
     /// One user's.
     User(UserId),
+}
+
+/// The open counters of a scope on a meter: of each window that of the latest period in which something was counted.
+///
+/// The org's own is in its [`crate::Account`], that of a user is a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// At most one counter of each window.
+    open: Vec<OpenCounter>,
+}
+
+/// A counter with the period it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenCounter {
+    /// Which period.
+    pub period: Period,
+    /// What it holds.
+    pub counter: Counter,
+}
+
+/// Where the counter of a period is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Here.
+    Open(Counter),
+    /// Nowhere: nothing was counted in the period, nor in any later one of its window.
+    NotYet,
+    /// In a record of its own, if anything was counted in it: a later period is open.
+    Closed,
+}
+
+impl Tally {
+    /// Where the counter of a period is.
+    #[must_use]
+    pub fn place(&self, period: Period) -> Place {
+        match self.open.iter().find(|open| open.period.window == period.window) {
+            Some(open) if open.period.number == period.number => Place::Open(open.counter),
+            Some(open) if open.period.number > period.number => Place::Closed,
+            _ => Place::NotYet,
+        }
+    }
+
+    /// The open counters.
+    #[must_use]
+    pub fn open(&self) -> &[OpenCounter] {
+        &self.open
+    }
+
+    /// The counter of a period that is not closed, opened if need be, and what that closed.
+    pub(crate) fn open_mut(&mut self, period: Period) -> (&mut Counter, Option<OpenCounter>) {
+        let fresh = OpenCounter { period, counter: Counter::default() };
+        let known = self.open.iter().position(|open| open.period.window == period.window);
+        let place = known.unwrap_or_else(|| {
+            // Day, month and lifetime are always counted.
+            self.open.reserve_exact(if self.open.is_empty() { 3 } else { 1 });
+            self.open.push(fresh);
+            self.open.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
+        let open = &mut self.open[place];
+        assert!(open.period.number <= period.number, "a period that is closed is not opened again");
+        let closed = (open.period.number < period.number).then(|| std::mem::replace(open, fresh));
+        (&mut open.counter, closed)
+    }
 }
 
 /// What a counter holds.

@@ -18,6 +18,7 @@ pub struct Entry {
     /// Its number in the org's ledger: 1, 2, 3 …
     pub number: u64,
     /// When it was decided, by the server's time.
+    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// The version of the catalogue it was decided on.
     pub catalog: u32,
@@ -120,6 +121,7 @@ pub struct UsedEntry {
     /// Which content the key stands for.
     pub fingerprint: u64,
     /// When it happened, as the caller said.
+    #[serde(with = "crate::instant::option")]
     pub occurred_at: Option<Timestamp>,
     /// What the caller told about it.
     pub properties: BTreeMap<String, String>,
@@ -154,6 +156,7 @@ pub struct HouseEntry {
     /// Its number: 1, 2, 3 …
     pub number: u64,
     /// When it was decided.
+    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// What changed.
     pub kind: HouseEntryKind,

@@ -1,6 +1,5 @@
 //! Explanations: every check of a usage with the numbers it went by.
 
-use crate::decide::keys::counter;
 use crate::decide::{Context, Credit, InForce, gate, limits_in_force};
 use crate::{Account, Amount, Check, OrgId, Records, Scope};
 
@@ -45,7 +44,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     let moment = context.moments.in_zone(&known.zone);
     let empty = Account::default();
     let account = records.account(org, meter).unwrap_or(&empty);
-    let month = records.counter(counter(org, meter, Scope::Org, moment.month));
+    let month = records.counter(org, meter, &Scope::Org, moment.month);
     let credit = Credit::new(known, plan, account, meter, &moment, month);
     let refused = gate(records, context, org, check.user.as_ref(), meter, check.quantity, &empty).err();
     let code = refused.as_ref().map(|denied| denied.denial.code());

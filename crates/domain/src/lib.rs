@@ -22,6 +22,7 @@ mod entry;
 mod explain;
 mod forecast;
 mod ids;
+mod instant;
 pub mod limits;
 mod moment;
 mod notice;
@@ -40,11 +41,11 @@ pub use command::{
     ApplyCatalog, Check, Command, HouseCommand, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan, TopUp,
     TopUpExpiry, Use,
 };
-pub use counter::{Counter, CounterId, CounterMarks, Scope};
+pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use decide::{
     Allowed, Changed, Checked, ConfigDenial, Context, Denial, Denied, HouseDenial, HouseOutcome, OrgDecision,
-    Outcome, Policy, ReachedLimit, ReversalDenial, Reversed, ToppedUp, counters_of, decide, decide_house,
-    missing, missing_of_house,
+    Outcome, Policy, ReachedLimit, ReversalDenial, Reversed, ToppedUp, decide, decide_house, missing,
+    missing_of_house,
 };
 pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
 pub use explain::{Step, explain};

@@ -55,6 +55,7 @@ pub enum NoticeKind {
     /// The trial is about to end.
     TrialEnding {
         /// When it ends by time.
+        #[serde(with = "crate::instant")]
         ends_at: Timestamp,
         /// What is left of it.
         remaining: Amount,
@@ -74,6 +75,7 @@ pub enum NoticeKind {
         /// How much.
         amount: Amount,
         /// When it expires; `None` is never.
+        #[serde(with = "crate::instant::option")]
         expires_at: Option<Timestamp>,
         /// The plan of the org at that time.
         plan: Option<PlanId>,

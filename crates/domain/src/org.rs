@@ -23,6 +23,7 @@ pub struct Org {
     /// The number of its latest entry, zero before the first: every change of anything of the org moves it.
     pub version: u64,
     /// When it was first heard of.
+    #[serde(with = "crate::instant")]
     pub created_at: Timestamp,
 }
 
@@ -32,6 +33,7 @@ pub struct PlanState {
     /// The plan.
     pub id: PlanId,
     /// When it was set.
+    #[serde(with = "crate::instant")]
     pub since: Timestamp,
 }
 
@@ -39,8 +41,10 @@ pub struct PlanState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// When it started.
+    #[serde(with = "crate::instant")]
     pub started_at: Timestamp,
     /// First moment at which it is over.
+    #[serde(with = "crate::instant")]
     pub ends_at: Timestamp,
     /// Whether its nearing end was noticed.
     pub ending_noticed: bool,

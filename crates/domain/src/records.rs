@@ -6,7 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Account, Amount, ApiKey, ApiKeyId, Counter, CounterId, Entry, MeterId, Org, OrgId, UsageKey};
+use crate::{
+    Account, Amount, ApiKey, ApiKeyId, Counter, CounterId, Entry, MeterId, Org, OrgId, Period, Place, Scope,
+    Tally, UsageKey, UserId,
+};
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,7 +27,9 @@ pub enum RecordKey {
     Org(OrgId),
     /// How an org stands on a meter.
     Account(OrgId, MeterId),
-    /// A counter.
+    /// The open counters of a user of an org on a meter.
+    Tally(OrgId, MeterId, UserId),
+    /// A closed counter.
     Counter(CounterId),
     /// A key that was seen.
     Key(KeyId),
@@ -45,6 +50,8 @@ pub enum Record {
     Org(Arc<Org>),
     /// See [`RecordKey::Account`].
     Account(Arc<Account>),
+    /// See [`RecordKey::Tally`].
+    Tally(Arc<Tally>),
     /// See [`RecordKey::Counter`].
     Counter(Counter),
     /// See [`RecordKey::Key`].
@@ -87,6 +94,7 @@ pub struct KeyRecord {
     /// Which content it stands for.
     pub fingerprint: u64,
     /// When it was seen.
+    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// How the org stood after it.
     pub standing: Standing,
@@ -122,6 +130,7 @@ pub struct CatalogVersion {
     /// Which one.
     pub version: u32,
     /// When it came into force.
+    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// Its TOML text.
     pub text: String,
@@ -132,7 +141,7 @@ impl RecordKey {
     #[must_use]
     pub const fn org(&self) -> Option<&OrgId> {
         match self {
-            Self::Org(org) | Self::Account(org, _) | Self::Entry(org, _) => Some(org),
+            Self::Org(org) | Self::Account(org, _) | Self::Tally(org, ..) | Self::Entry(org, _) => Some(org),
             Self::Counter(counter) => Some(&counter.org),
             Self::Key(key) => Some(&key.org),
             Self::House | Self::Catalog(_) | Self::ApiKey(_) => None,
@@ -213,12 +222,39 @@ impl Records {
         }
     }
 
-    /// A counter; zero where there is none yet.
+    /// The open counters of the org itself, or of a user of it.
     #[must_use]
-    pub fn counter(&self, id: CounterId) -> Counter {
-        match self.get(&RecordKey::Counter(id)) {
-            Some(Record::Counter(counter)) => *counter,
-            _ => Counter::default(),
+    pub fn tally(&self, org: &OrgId, meter: &MeterId, scope: &Scope) -> Option<&Tally> {
+        match scope {
+            Scope::Org => self.account(org, meter).map(|account| &account.tally),
+            Scope::User(user) => {
+                match self.get(&RecordKey::Tally(org.clone(), meter.clone(), user.clone())) {
+                    Some(Record::Tally(tally)) => Some(tally),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Where a counter is.
+    #[must_use]
+    pub fn place(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Place {
+        self.tally(org, meter, scope).map_or(Place::NotYet, |tally| tally.place(period))
+    }
+
+    /// A counter, open or closed; zero where nothing was counted.
+    #[must_use]
+    pub fn counter(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Counter {
+        match self.place(org, meter, scope, period) {
+            Place::Open(counter) => counter,
+            Place::NotYet => Counter::default(),
+            Place::Closed => {
+                let id = CounterId { org: org.clone(), meter: meter.clone(), scope: scope.clone(), period };
+                match self.get(&RecordKey::Counter(id)) {
+                    Some(Record::Counter(counter)) => *counter,
+                    _ => Counter::default(),
+                }
+            }
         }
     }
 
@@ -281,24 +317,80 @@ impl Records {
     }
 
     /// Changes an account, making it if need be.
-    pub(crate) fn change_account(&mut self, org: &OrgId, meter: &MeterId, change: impl FnOnce(&mut Account)) {
+    pub(crate) fn change_account<T>(
+        &mut self,
+        org: &OrgId,
+        meter: &MeterId,
+        change: impl FnOnce(&mut Account) -> T,
+    ) -> T {
         let slot = self.slot(RecordKey::Account(org.clone(), meter.clone()));
-        if !matches!(slot.record, Some(Record::Account(_))) {
-            slot.record = Some(Record::Account(Arc::default()));
-        }
-        if let Some(Record::Account(account)) = &mut slot.record {
-            change(Arc::make_mut(account));
-        }
+        let mut account = match slot.record.take() {
+            Some(Record::Account(account)) => account,
+            _ => Arc::default(),
+        };
+        let made = change(Arc::make_mut(&mut account));
+        slot.record = Some(Record::Account(account));
+        made
     }
 
-    /// Changes a counter, making it if need be.
-    pub(crate) fn change_counter(&mut self, id: CounterId, change: impl FnOnce(&mut Counter)) {
-        let slot = self.slot(RecordKey::Counter(id));
-        if !matches!(slot.record, Some(Record::Counter(_))) {
-            slot.record = Some(Record::Counter(Counter::default()));
+    /// Changes the open counters of the org itself, or of a user of it, making them if need be.
+    fn change_tally<T>(
+        &mut self,
+        org: &OrgId,
+        meter: &MeterId,
+        scope: &Scope,
+        change: impl FnOnce(&mut Tally) -> T,
+    ) -> T {
+        let Scope::User(user) = scope else {
+            return self.change_account(org, meter, |account| change(&mut account.tally));
+        };
+        let slot = self.slot(RecordKey::Tally(org.clone(), meter.clone(), user.clone()));
+        let mut tally = match slot.record.take() {
+            Some(Record::Tally(tally)) => tally,
+            _ => Arc::default(),
+        };
+        let made = change(Arc::make_mut(&mut tally));
+        slot.record = Some(Record::Tally(tally));
+        made
+    }
+
+    /// Changes counters of one scope, those of periods: opening, and closing what came before, as need be.
+    pub(crate) fn change_counters(
+        &mut self,
+        org: &OrgId,
+        meter: &MeterId,
+        scope: &Scope,
+        periods: &[Period],
+        mut change: impl FnMut(Period, &mut Counter),
+    ) {
+        let mut late = Vec::new();
+        let mut closed = Vec::new();
+        self.change_tally(org, meter, scope, |tally| {
+            for period in periods {
+                if tally.place(*period) == Place::Closed {
+                    late.push(*period);
+                } else {
+                    let (counter, before) = tally.open_mut(*period);
+                    change(*period, counter);
+                    closed.extend(before);
+                }
+            }
+        });
+        let id = |period| {
+            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
+            RecordKey::Counter(CounterId { org, meter, scope, period })
+        };
+        for open in closed {
+            self.set(id(open.period), Record::Counter(open.counter));
         }
-        if let Some(Record::Counter(counter)) = &mut slot.record {
-            change(counter);
+        for period in late {
+            let slot = self.slot(id(period));
+            let mut counter = match slot.record {
+                Some(Record::Counter(counter)) => counter,
+                _ => Counter::default(),
+            };
+            change(period, &mut counter);
+            slot.record = Some(Record::Counter(counter));
         }
     }
 

@@ -1,12 +1,13 @@
 //! The writer and what callers hold of it.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tollgate_domain::{
     ApplyCatalog, Catalog, Command, HouseCommand, OrgCommand, OrgDecision, OrgId, PlanId, Record, RecordKey,
+    Records,
 };
 use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
 
@@ -76,6 +77,7 @@ impl<S: Store> Engine<S> {
             jobs,
             shutdown: shutdown_seen,
             stop,
+            records: std::sync::Mutex::default(),
         };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
@@ -135,7 +137,7 @@ impl<S: Store> Engine<S> {
     /// The catalogue in force.
     #[must_use]
     pub fn catalog(&self) -> CatalogInForce {
-        self.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The store, for reading.
@@ -233,6 +235,7 @@ struct Writer<S> {
     jobs: mpsc::Receiver<Job>,
     shutdown: watch::Receiver<bool>,
     stop: watch::Sender<Option<Arc<StoreError>>>,
+    records: std::sync::Mutex<Records>,
 }
 
 impl<S: Store> Writer<S> {
@@ -360,7 +363,11 @@ impl<S: Store> Writer<S> {
                 }
             }
         }
-        turn.run_orgs(&orgs).await
+        // Room of the turn before: its allocation is worth keeping.
+        let mut records = std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner));
+        let settled = turn.run_orgs(&orgs, &mut records).await;
+        *self.records.lock().unwrap_or_else(PoisonError::into_inner) = records;
+        settled
     }
 
     async fn house_turn(&self, turn: &Turn<'_, S>, command: &HouseCommand) -> Result<Settled, TurnError> {
@@ -377,7 +384,7 @@ impl<S: Store> Writer<S> {
             (&settled, Catalog::from_toml(&apply.text))
         {
             let in_force = CatalogInForce { version: *version, catalog: Arc::new(catalog) };
-            *self.catalog.write().unwrap_or_else(std::sync::PoisonError::into_inner) = in_force;
+            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = in_force;
         }
         Ok(settled)
     }
@@ -411,7 +418,7 @@ impl<S: Store> Writer<S> {
     }
 
     fn catalog_in_force(&self) -> CatalogInForce {
-        self.catalog.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers what is settled and gives back what must be decided again.

@@ -3,12 +3,23 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Balance, Context, Moments, Org, OrgId, Record, RecordKey, Records, Timestamp, balance, balance_needs,
+    Balance, Context, Counter, CounterId, MeterId, Moments, Org, OrgId, Period, Place, Record, RecordKey,
+    Records, Scope, Timestamp, UserId, Window, balance, balance_needs,
 };
-use tollgate_storage::{Store, StoreError};
+use tollgate_storage::{Cursor, Row, Scan, Store, StoreError};
 
 use crate::limits::READ_ROUNDS_MAX;
 use crate::{CatalogInForce, Engine, EngineError};
+
+/// What a look at a balance saw.
+enum Look {
+    /// There is no such org.
+    Absent,
+    /// All of it, as of one version.
+    Whole(Arc<Org>, Balance),
+    /// The org changed in the middle of it.
+    Moved,
+}
 
 impl<S: Store> Engine<S> {
     /// An org.
@@ -27,25 +38,41 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
     pub async fn balance(&self, id: &OrgId) -> Result<Option<(Arc<Org>, Balance)>, EngineError> {
-        let in_force = self.catalog();
         for _ in 0..READ_ROUNDS_MAX {
-            let Some(org) = self.org(id).await? else { return Ok(None) };
-            let at = self.clock().now();
-            // The org is loaded again with the rest: if it is the same version, nothing moved in between.
-            let mut keys = vec![RecordKey::Org(id.clone())];
-            keys.extend(self.in_context(&in_force, at, |context| balance_needs(context, &org)));
-            let mut records = Records::default();
-            for (key, record) in keys.iter().zip(self.load(&keys).await?) {
-                records.put(key.clone(), record);
-            }
-            if records.org(id).is_some_and(|again| again.version == org.version)
-                && let Some(balance) =
-                    self.in_context(&in_force, at, |context| balance(&records, context, id))
-            {
-                return Ok(Some((org, balance)));
+            match self.try_balance(id).await? {
+                Look::Absent => return Ok(None),
+                Look::Whole(org, balance) => return Ok(Some((org, balance))),
+                Look::Moved => {}
             }
         }
         Err(EngineError::Contended)
+    }
+
+    async fn try_balance(&self, id: &OrgId) -> Result<Look, EngineError> {
+        let in_force = self.catalog();
+        let at = self.clock().now();
+        let Some(org) = self.org(id).await? else { return Ok(Look::Absent) };
+        let mut records = Records::default();
+        records.put(RecordKey::Org(id.clone()), Some(Record::Org(Arc::clone(&org))));
+        loop {
+            let mut keys = Vec::new();
+            self.in_context(&in_force, at, |context| balance_needs(&records, context, id, &mut keys));
+            if keys.is_empty() {
+                break;
+            }
+            // The org is loaded again with the rest: if it is the same version, nothing moved in between.
+            keys.push(RecordKey::Org(id.clone()));
+            let mut loaded = self.load(&keys).await?;
+            match loaded.pop() {
+                Some(Some(Record::Org(again))) if again.version == org.version => {}
+                _ => return Ok(Look::Moved),
+            }
+            for (key, record) in keys.into_iter().zip(loaded) {
+                records.put(key, record);
+            }
+        }
+        let balance = self.in_context(&in_force, at, |context| balance(&records, context, id));
+        Ok(balance.map_or(Look::Absent, |balance| Look::Whole(org, balance)))
     }
 
     fn in_context<T>(
@@ -61,6 +88,102 @@ impl<S: Store> Engine<S> {
             moments: &moments,
             key_keep_secs: self.options.key_keep_secs,
         })
+    }
+
+    /// What the users of an org used of a meter in a period, by user: those that did, at most `limit`, from the
+    /// beginning or from where a former page ended.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn user_counters(
+        &self,
+        org: &OrgId,
+        meter: &MeterId,
+        period: Period,
+        from: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<(Vec<(UserId, Counter)>, Option<Cursor>), EngineError> {
+        let scan = Scan::Tallies { org: org.clone(), meter: meter.clone() };
+        let mut from = from.cloned();
+        loop {
+            let page = self.store.scan(&scan, from.as_ref(), limit).await.map_err(store_error)?;
+            let users = self.counters_in(org, meter, period, page.rows).await?;
+            if !users.is_empty() || page.next.is_none() {
+                return Ok((users, page.next));
+            }
+            from = page.next;
+        }
+    }
+
+    /// The counters of a period: those that are open in the tallies, and those that are closed.
+    async fn counters_in(
+        &self,
+        org: &OrgId,
+        meter: &MeterId,
+        period: Period,
+        tallies: Vec<Row>,
+    ) -> Result<Vec<(UserId, Counter)>, EngineError> {
+        let mut users = Vec::with_capacity(tallies.len());
+        let mut closed = Vec::new();
+        for row in tallies {
+            let Row::Tally(row) = row else { continue };
+            match row.tally.place(period) {
+                Place::NotYet => {}
+                Place::Open(counter) => users.push((row.user, Some(counter))),
+                Place::Closed => {
+                    let scope = Scope::User(row.user.clone());
+                    let id = CounterId { org: org.clone(), meter: meter.clone(), scope, period };
+                    closed.push(RecordKey::Counter(id));
+                    users.push((row.user, None));
+                }
+            }
+        }
+        let mut closed = self.load(&closed).await?.into_iter();
+        let known = users.into_iter().filter_map(|(user, open)| match open {
+            Some(counter) => Some((user, counter)),
+            None => match closed.next().flatten() {
+                Some(Record::Counter(counter)) => Some((user, counter)),
+                _ => None,
+            },
+        });
+        Ok(known.collect())
+    }
+
+    /// What an org used of a meter in the periods of a window with the numbers `from` up to but not including `until`,
+    /// by period: at most `limit` and one, from the beginning or from where a former page ended.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn org_counters(
+        &self,
+        org: &OrgId,
+        meter: &MeterId,
+        window: Window,
+        (from, until): (i32, i32),
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<(Vec<(Period, Counter)>, Option<Cursor>), EngineError> {
+        // The open counter first: should it be closed in between, it is among the others.
+        let account = self.load(&[RecordKey::Account(org.clone(), meter.clone())]).await?.pop().flatten();
+        let scan = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
+        let page = self.store.scan(&scan, cursor, limit).await.map_err(store_error)?;
+        let mut counters: Vec<(Period, Counter)> = page
+            .rows
+            .into_iter()
+            .filter_map(|row| match row {
+                Row::Counter(row) => Some((row.id.period, row.counter)),
+                _ => None,
+            })
+            .collect();
+        if let (None, Some(Record::Account(account))) = (&page.next, account) {
+            let open = account.tally.open().iter().filter(|open| {
+                open.period.window == window
+                    && (from..until).contains(&open.period.number)
+                    && counters.last().is_none_or(|(last, _)| last.number < open.period.number)
+            });
+            counters.extend(open.map(|open| (open.period, open.counter)).collect::<Vec<_>>());
+        }
+        Ok((counters, page.next))
     }
 
     /// Records by key.

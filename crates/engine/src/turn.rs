@@ -13,9 +13,6 @@ use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError}
 use crate::engine::CatalogInForce;
 use crate::queue::Answer;
 
-/// About how many records a request needs: org, account, key, and three counters each of org and user.
-const RECORDS_A_REQUEST: usize = 9;
-
 /// What one turn goes by.
 pub(crate) struct Turn<'a, S> {
     pub(crate) store: &'a S,
@@ -47,12 +44,13 @@ struct OrgChange {
 }
 
 impl<S: Store> Turn<'_, S> {
-    /// Decides requests of orgs in order, commits once, and says what became of each.
+    /// Decides requests of orgs in order, commits once, and says what became of each. `records` is room to work in.
     pub(crate) async fn run_orgs(
         &self,
         requests: &[(&OrgId, &OrgCommand)],
+        records: &mut Records,
     ) -> Result<Vec<Settled>, TurnError> {
-        let mut records = Records::with_capacity(requests.len() * RECORDS_A_REQUEST);
+        records.clear();
         let moments = Moments::new(self.at);
         let context = Context {
             catalog: &self.catalog.catalog,
@@ -60,7 +58,7 @@ impl<S: Store> Turn<'_, S> {
             moments: &moments,
             key_keep_secs: self.key_keep_secs,
         };
-        load_all(self.store, &mut records, |records, keys| {
+        load_all(self.store, records, |records, keys| {
             requests.iter().fold(true, |complete, (org, command)| {
                 missing(records, &context, org, command, keys) && complete
             })
@@ -73,12 +71,10 @@ impl<S: Store> Turn<'_, S> {
         let mut needs_moved = false;
         for (org, command) in requests {
             if needs_moved {
-                load_all(self.store, &mut records, |records, keys| {
-                    missing(records, &context, org, command, keys)
-                })
-                .await?;
+                load_all(self.store, records, |records, keys| missing(records, &context, org, command, keys))
+                    .await?;
             }
-            let outcome = decide(&records, &context, org, command);
+            let outcome = decide(records, &context, org, command);
             if let Some(entry) = outcome.entry {
                 // What later requests need may depend on what this one changes.
                 needs_moved |=
@@ -86,7 +82,7 @@ impl<S: Store> Turn<'_, S> {
                 let change = changes
                     .entry((*org).clone())
                     .or_insert_with(|| OrgChange { expected_version: entry.number - 1, entries: Vec::new() });
-                apply(&mut records, org, &entry);
+                apply(records, org, &entry);
                 if keeps_entries {
                     let key = RecordKey::Entry((*org).clone(), entry.number);
                     records.put(key, Some(Record::Entry(Arc::new(entry.clone()))));
@@ -95,7 +91,7 @@ impl<S: Store> Turn<'_, S> {
             }
             decisions.push(outcome.decision);
         }
-        let stale = self.commit_orgs(&records, changes, requests).await?;
+        let stale = self.commit_orgs(records, changes, requests).await?;
         Ok(settle(requests, decisions, &stale))
     }
 

@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tollgate_api::{Code, Problem};
 use tollgate_engine::EngineError;
+use tollgate_storage::StoreErrorKind;
 
 use crate::limits::RETRY_AFTER_SECS;
 
@@ -33,6 +34,10 @@ impl From<Problem> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let (code, detail) = match &error {
+            EngineError::Store(store) if store.kind() == StoreErrorKind::BadCursor => {
+                let problem = Problem::new(Code::InvalidCursor, "cursor: is not one of this list");
+                return problem.on_field("cursor").into();
+            }
             EngineError::Overloaded => {
                 (Code::Overloaded, "too many requests are waiting; nothing was counted")
             }

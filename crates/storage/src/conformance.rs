@@ -140,7 +140,7 @@ fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
         Nothing scans::entries_come_from_either_end,
         Nothing scans::entries_go_on_under_later_commits,
         Nothing scans::org_counters_come_by_period,
-        Nothing scans::user_counters_come_by_user,
+        Nothing scans::tallies_come_by_user,
         Nothing scans::notices_come_by_time,
         Nothing scans::the_house_is_listed,
         Nothing scans::neighbours_do_not_leak,

@@ -1,10 +1,11 @@
 //! The store contract.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tollgate_domain::{
     ApiKey, CatalogVersion, Counter, CounterId, Entry, HouseEntry, MeterId, Notice, Org, OrgId, Partition,
-    Record, RecordKey, Timestamp, Window,
+    Record, RecordKey, Tally, Timestamp, UserId, Window,
 };
 
 use crate::StoreError;
@@ -107,7 +108,7 @@ pub enum Scan {
         /// Which end first.
         order: Order,
     },
-    /// An org's own counters of a meter and window, by period.
+    /// An org's own closed counters of a meter and window, by period; the open one is in its account.
     OrgCounters {
         /// Whose.
         org: OrgId,
@@ -120,14 +121,12 @@ pub enum Scan {
         /// The first period number that is not read any more.
         until: i32,
     },
-    /// The counters of an org's users of a meter in one period, by user.
-    UserCounters {
+    /// The open counters of an org's users of a meter, by user: every user that ever used it has a row.
+    Tallies {
         /// Whose.
         org: OrgId,
         /// Of what.
         meter: MeterId,
-        /// In which period.
-        period: tollgate_domain::Period,
     },
     /// The notices of all orgs, by time of their entry, then org and number.
     Notices,
@@ -166,8 +165,10 @@ pub enum Row {
     Org(Org),
     /// Of [`Scan::Entries`].
     Entry(Entry),
-    /// Of [`Scan::OrgCounters`] and [`Scan::UserCounters`].
+    /// Of [`Scan::OrgCounters`].
     Counter(CounterRow),
+    /// Of [`Scan::Tallies`].
+    Tally(TallyRow),
     /// Of [`Scan::Notices`].
     Notice(NoticeRow),
     /// Of [`Scan::ApiKeys`].
@@ -183,6 +184,15 @@ pub struct CounterRow {
     pub id: CounterId,
     /// What it holds.
     pub counter: Counter,
+}
+
+/// The open counters of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TallyRow {
+    /// Whose.
+    pub user: UserId,
+    /// What they hold.
+    pub tally: Arc<Tally>,
 }
 
 /// A notice with the entry that caused it.

@@ -6,13 +6,13 @@ use std::str;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollgate_domain::{
-    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition,
-    Period, Record, RecordKey, Scope, Timestamp, UserId, Window,
+    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, Notice, Org, OrgId, Partition, Period,
+    Record, RecordKey, Scope, Timestamp, UserId,
 };
 
 use crate::{
     Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
-    Scan, Store, StoreError, StoreErrorKind,
+    Scan, Store, StoreError, StoreErrorKind, TallyRow,
 };
 
 /// Most changes in one batch: one for each record of the largest request.
@@ -20,6 +20,9 @@ const CHANGES_MAX: usize = 10_000;
 
 /// Most entries in one batch: far beyond what one commit gathers, small enough that a test can exceed it.
 const ENTRIES_MAX: usize = 20_000;
+
+/// No id comes before this one: those that would hold a control character.
+const FIRST_ID: &str = " ";
 
 /// Keeps everything in memory and loses it with the process.
 ///
@@ -141,19 +144,16 @@ impl State {
 
 /// Where in the order of all records a scan starts.
 fn start_of(scan: &Scan) -> Bound<RecordKey> {
-    let counter = |org: &OrgId, meter: &MeterId, period| {
-        RecordKey::Counter(CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period })
-    };
     match scan {
         Scan::Orgs | Scan::Notices => Unbounded,
         Scan::Entries { org, .. } => Included(RecordKey::Entry(org.clone(), 0)),
         Scan::OrgCounters { org, meter, window, from, .. } => {
-            Included(counter(org, meter, Period { window: *window, number: *from }))
+            let period = Period { window: *window, number: *from };
+            let id = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
+            Included(RecordKey::Counter(id))
         }
-        // The org's own counters of a meter come before those of its users.
-        Scan::UserCounters { org, meter, .. } => {
-            Excluded(counter(org, meter, Period { window: Window::Lifetime, number: i32::MAX }))
-        }
+        Scan::Tallies { org, meter } => UserId::new(FIRST_ID)
+            .map_or(Unbounded, |user| Included(RecordKey::Tally(org.clone(), meter.clone(), user))),
         Scan::ApiKeys => Included(RecordKey::ApiKey(ApiKeyId(String::new()))),
         Scan::Catalogs => Included(RecordKey::Catalog(0)),
     }
@@ -175,9 +175,9 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
             let inside = id.scope == Scope::Org && id.period.window == *window && id.period.number < *until;
             (id.org == *org && id.meter == *meter && inside).then(|| Some(counter_row(id, *counter)))
         }
-        (Scan::UserCounters { org, meter, period }, RecordKey::Counter(id), Record::Counter(counter)) => {
-            let row = || (id.period == *period).then(|| counter_row(id, *counter));
-            (id.org == *org && id.meter == *meter).then(row)
+        (Scan::Tallies { org, meter }, RecordKey::Tally(of, on, user), Record::Tally(tally)) => {
+            let row = || Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }));
+            (of == org && on == meter).then(row)
         }
         (Scan::ApiKeys, _, Record::ApiKey(api_key)) => Some(Some(Row::ApiKey(ApiKey::clone(api_key)))),
         (Scan::Catalogs, _, Record::Catalog(catalog)) => {
@@ -200,10 +200,8 @@ fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
     let key = match last {
         Row::Org(org) => org.id.to_string(),
         Row::Entry(entry) => entry.number.to_string(),
-        Row::Counter(row) => match &row.id.scope {
-            Scope::Org => row.id.period.number.to_string(),
-            Scope::User(user) => user.to_string(),
-        },
+        Row::Counter(row) => row.id.period.number.to_string(),
+        Row::Tally(row) => row.user.to_string(),
         Row::Notice(row) => format!("{} {} {} {}", row.at, row.entry, row.index, row.org),
         Row::ApiKey(api_key) => api_key.id.0.clone(),
         Row::Catalog(catalog) => catalog.version.to_string(),
@@ -232,10 +230,9 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
                 period,
             })
         }),
-        Scan::UserCounters { org, meter, period } => UserId::new(text).ok().map(|user| {
-            let scope = Scope::User(user);
-            RecordKey::Counter(CounterId { org: org.clone(), meter: meter.clone(), scope, period: *period })
-        }),
+        Scan::Tallies { org, meter } => {
+            UserId::new(text).ok().map(|user| RecordKey::Tally(org.clone(), meter.clone(), user))
+        }
         Scan::ApiKeys => Some(RecordKey::ApiKey(ApiKeyId(text.to_owned()))),
         Scan::Catalogs => text.parse().ok().map(RecordKey::Catalog),
         Scan::Notices => None,
@@ -316,6 +313,7 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         (RecordKey::Catalog(version), Record::Catalog(catalog)) => *version == catalog.version,
         (RecordKey::ApiKey(id), Record::ApiKey(api_key)) => *id == api_key.id,
         (RecordKey::Account(..), Record::Account(_))
+        | (RecordKey::Tally(..), Record::Tally(_))
         | (RecordKey::Counter(_), Record::Counter(_))
         | (RecordKey::Key(_), Record::Key(_))
         | (RecordKey::House, Record::House(_)) => true,

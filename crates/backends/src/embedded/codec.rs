@@ -24,10 +24,11 @@ const ORG_SCOPE: u8 = 1;
 const USER_SCOPE: u8 = 2;
 
 /// The tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Table {
     Orgs,
     Accounts,
+    Tallies,
     Counters,
     Keys,
     Entries,
@@ -36,13 +37,22 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Orgs, Self::Accounts, Self::Counters, Self::Keys, Self::Entries, Self::Notices, Self::House];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Orgs,
+        Self::Accounts,
+        Self::Tallies,
+        Self::Counters,
+        Self::Keys,
+        Self::Entries,
+        Self::Notices,
+        Self::House,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Orgs => "orgs",
             Self::Accounts => "accounts",
+            Self::Tallies => "tallies",
             Self::Counters => "counters",
             Self::Keys => "keys",
             Self::Entries => "entries",
@@ -125,7 +135,8 @@ pub(crate) fn org_prefix(org: &OrgId) -> Vec<u8> {
     bytes
 }
 
-fn meter_prefix(org: &OrgId, meter: &MeterId) -> Vec<u8> {
+/// The start of all row keys of an org on a meter, and the row key of its account.
+pub(crate) fn meter_prefix(org: &OrgId, meter: &MeterId) -> Vec<u8> {
     let mut bytes = org_prefix(org);
     push_id(&mut bytes, meter.as_str());
     bytes
@@ -139,19 +150,13 @@ pub(crate) fn org_counter_key(org: &OrgId, meter: &MeterId, period: Period) -> V
     bytes
 }
 
-/// The start of the row keys of the counters of an org's users of a meter in a period.
-pub(crate) fn user_counter_prefix(org: &OrgId, meter: &MeterId, period: Period) -> Vec<u8> {
-    let mut bytes = meter_prefix(org, meter);
-    bytes.push(USER_SCOPE);
-    push_period(&mut bytes, period);
-    bytes
-}
-
 fn counter_key(id: &CounterId) -> Vec<u8> {
     match &id.scope {
         Scope::Org => org_counter_key(&id.org, &id.meter, id.period),
         Scope::User(user) => {
-            let mut bytes = user_counter_prefix(&id.org, &id.meter, id.period);
+            let mut bytes = meter_prefix(&id.org, &id.meter);
+            bytes.push(USER_SCOPE);
+            push_period(&mut bytes, id.period);
             bytes.extend_from_slice(user.as_str().as_bytes());
             bytes
         }
@@ -164,7 +169,7 @@ pub(crate) fn period_number_of(row_key: &[u8]) -> Option<i32> {
     Some((number ^ (1 << 31)).cast_signed())
 }
 
-/// The user in the row key of a user's counter, behind its prefix.
+/// The user in the row key of a tally, behind the org's and the meter's.
 pub(crate) fn user_of(row_key: &[u8], prefix: &[u8]) -> Option<UserId> {
     UserId::new(str::from_utf8(row_key.strip_prefix(prefix)?).ok()?).ok()
 }
@@ -264,6 +269,11 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
     Some(match key {
         RecordKey::Org(org) => (Table::Orgs, org.as_str().as_bytes().to_vec()),
         RecordKey::Account(org, meter) => (Table::Accounts, meter_prefix(org, meter)),
+        RecordKey::Tally(org, meter, user) => {
+            let mut bytes = meter_prefix(org, meter);
+            bytes.extend_from_slice(user.as_str().as_bytes());
+            (Table::Tallies, bytes)
+        }
         RecordKey::Counter(id) => (Table::Counters, counter_key(id)),
         RecordKey::Key(id) => (Table::Keys, seen_key(id)),
         RecordKey::Entry(..) => return None,
@@ -278,6 +288,7 @@ pub(crate) fn encode_record(record: &Record) -> Result<Vec<u8>, postcard::Error>
     match record {
         Record::Org(org) => encode_row(org),
         Record::Account(account) => encode_row(account),
+        Record::Tally(tally) => encode_row(tally),
         Record::Counter(counter) => encode_row(counter),
         Record::Key(key) => encode_row(key),
         Record::Entry(entry) => encode_row(entry),
@@ -292,6 +303,7 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
     Some(match key {
         RecordKey::Org(_) => Record::Org(Arc::new(decode_row(row)?)),
         RecordKey::Account(..) => Record::Account(Arc::new(decode_row(row)?)),
+        RecordKey::Tally(..) => Record::Tally(Arc::new(decode_row(row)?)),
         RecordKey::Counter(_) => Record::Counter(decode_row(row)?),
         RecordKey::House => Record::House(decode_row(row)?),
         RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode_row(row)?)),

@@ -10,8 +10,9 @@ use quick_cache::sync::Cache;
 use tollgate_domain::{Partition, Record, RecordKey};
 use tollgate_storage::{Batch, Change, Committed, EntryChange, StoreError, StoreErrorKind};
 
-use super::codec::LineRef;
+use super::codec::{LineRef, Table};
 use super::error::{full, stopped, tables_error};
+use super::filter::{FilterKeeper, Filters};
 use super::fold::{FoldError, fold};
 use super::frame::EntrySpot;
 use super::ledger::Ledger;
@@ -23,7 +24,7 @@ use super::open::TABLES_DIR;
 use super::options::{EmbeddedOptions, Work};
 use super::overlay::Overlay;
 use super::segment::{Location, Segments};
-use super::tables::{Folded, Keep, Tables, TablesSlot, free_bytes};
+use super::tables::{Folded, Keep, RawRow, Tables, TablesSlot, free_bytes, yield_to_answers};
 use super::walk::Position;
 
 /// Everything of an open store but its thread.
@@ -37,13 +38,22 @@ pub(crate) struct Core {
     pub(crate) keep: Arc<Keep>,
     pub(crate) cache: Cache<RecordKey, Record, ByBytes>,
     pub(crate) metrics: Arc<Metrics>,
-    /// How far the tables are; held while folding.
-    pub(crate) folded: Mutex<Folded>,
+    pub(crate) filters: Filters,
+    /// Held while folding.
+    folding: Mutex<Folding>,
     control: Mutex<Control>,
     wanted: Condvar,
     done: Condvar,
     /// Held as long as the store is open; another process cannot lock the file meanwhile.
     pub(crate) _lock: std::fs::File,
+}
+
+/// What whoever folds goes by.
+#[derive(Debug)]
+struct Folding {
+    /// How far the tables are.
+    folded: Folded,
+    filters: FilterKeeper,
 }
 
 /// What is not in the tables yet.
@@ -115,6 +125,7 @@ impl Core {
     pub(crate) fn new(opened: Opened) -> Self {
         let segments = Arc::clone(opened.ledger.segments());
         let state = State { active: opened.active, ..State::default() };
+        let filters = FilterKeeper::new(&opened.tables);
         Self {
             path: opened.path,
             cache: Cache::with_weighter(CACHE_ITEMS_ESTIMATED, opened.options.cache_bytes, ByBytes),
@@ -125,7 +136,8 @@ impl Core {
             tables: TablesSlot::new(opened.tables),
             keep: opened.keep,
             metrics: opened.metrics,
-            folded: Mutex::new(opened.folded),
+            filters: Filters::default(),
+            folding: Mutex::new(Folding { folded: opened.folded, filters }),
             control: Mutex::default(),
             wanted: Condvar::new(),
             done: Condvar::new(),
@@ -272,14 +284,19 @@ impl Core {
 
     /// The folding thread: woken when there is much, and every [`FOLD_MILLIS`].
     pub(crate) fn fold_until_closed(&self) {
+        yield_to_answers();
         loop {
+            let building = self.build_filters();
             let control = self.control();
-            let pause = Duration::from_millis(FOLD_MILLIS);
+            let pause = Duration::from_millis(if building { 0 } else { FOLD_MILLIS });
             let waited =
                 self.wanted.wait_timeout_while(control, pause, |control| !control.wanted && !control.closing);
             let (mut control, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if control.closing {
                 return;
+            }
+            if building && !control.wanted {
+                continue;
             }
             control.wanted = false;
             let failed_before = control.failure.is_some();
@@ -296,24 +313,42 @@ impl Core {
 
     /// Folds everything committed before the call.
     pub(crate) fn fold_all(&self) -> Result<(), StoreError> {
-        let mut folded = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folding = self.folding();
         // An overlay left by a failed fold goes first.
-        while self.fold_one(&mut folded)? {}
-        drop(folded);
+        while self.fold_one(&mut folding)? {}
+        drop(folding);
+        if self.options.work == Work::Inline {
+            while self.build_filters() {}
+        }
         Ok(())
     }
 
+    fn folding(&self) -> MutexGuard<'_, Folding> {
+        self.folding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with the filters; false when they are whole, or cannot be made now.
+    fn build_filters(&self) -> bool {
+        let mut folding = self.folding();
+        let step = self.tables.read().get().and_then(|tables| folding.filters.step(&self.filters, tables));
+        step.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a filter cannot be made; look-ups go to the tables");
+            false
+        })
+    }
+
     /// Folds the frozen overlay, or freezes and folds the active one; says whether there was one.
-    fn fold_one(&self, folded: &mut Folded) -> Result<bool, StoreError> {
+    fn fold_one(&self, folding: &mut Folding) -> Result<bool, StoreError> {
+        let folded = folding.folded;
         let Some(frozen) = self.freeze() else { return Ok(false) };
         let started = Instant::now();
-        let mut next = Folded { position: frozen.position, ..*folded };
+        let mut next = Folded { position: frozen.position, ..folded };
         next.latest_secs = next.latest_secs.max(frozen.latest_secs);
         let sweep = next.latest_secs.saturating_sub(next.swept_secs) > SWEEP_SECS;
         if sweep {
             next.swept_secs = next.latest_secs;
         }
-        self.write_rows(&frozen, folded, &next).map_err(|error| self.fold_failed(error))?;
+        self.write_rows(&frozen, folding, &next).map_err(|error| self.fold_failed(error))?;
         self.keep.see(next.latest_secs);
         self.warm(&frozen);
         let mut state = self.state_mut();
@@ -321,7 +356,7 @@ impl Core {
         self.show_lag(&state);
         drop(state);
         let swept_before = folded.swept_secs;
-        *folded = next;
+        folding.folded = next;
         self.metrics.fold_seconds.record(started.elapsed());
         self.metrics.tables_bytes.set(self.tables.read().get()?.bytes());
         self.control().failure = None;
@@ -333,7 +368,7 @@ impl Core {
     }
 
     /// Writes an overlay into the tables, reopening them first if they failed before.
-    fn write_rows(&self, frozen: &Overlay, folded: &Folded, next: &Folded) -> Result<(), StoreError> {
+    fn write_rows(&self, frozen: &Overlay, folding: &Folding, next: &Folded) -> Result<(), StoreError> {
         if free_bytes(&self.path) < FOLD_FREE_BYTES_MIN {
             return Err(full(&self.path, "too little is free to fold into the tables"));
         }
@@ -345,7 +380,7 @@ impl Core {
                 self.control().tables_broken = false;
                 return Ok(());
             }
-            if now.position != folded.position {
+            if now.position != folding.folded.position {
                 return Err(stopped(
                     "the tables lost what was folded; a restart brings them up from the ledger",
                 ));
@@ -353,7 +388,8 @@ impl Core {
             self.control().tables_broken = false;
             tracing::info!("the tables were reopened after they had failed");
         }
-        fold(self.tables.read().get()?, frozen, next).map_err(|error| match error {
+        let filters = |rows: &[(Table, RawRow)]| folding.filters.put(&self.filters, rows.iter());
+        fold(self.tables.read().get()?, frozen, next, filters).map_err(|error| match error {
             FoldError::Encode(error) => error,
             FoldError::Tables(error) => {
                 self.control().tables_broken = true;
@@ -436,7 +472,7 @@ const CACHE_ITEMS_ESTIMATED: usize = 1_000;
 
 /// Whether a clean record is worth keeping at hand: those that every usage of an org asks for.
 pub(crate) const fn is_cached(key: &RecordKey) -> bool {
-    matches!(key, RecordKey::Org(_) | RecordKey::Account(..) | RecordKey::Counter(_))
+    matches!(key, RecordKey::Org(_) | RecordKey::Account(..) | RecordKey::Tally(..))
 }
 
 pub(crate) fn version_of(record: &Record) -> u64 {

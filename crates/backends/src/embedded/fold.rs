@@ -21,10 +21,16 @@ pub(crate) enum FoldError {
     Tables(fjall::Error),
 }
 
-/// Writes an overlay into the tables.
-pub(crate) fn fold(tables: &Tables, overlay: &Overlay, folded: &Folded) -> Result<(), FoldError> {
+/// Writes an overlay into the tables; `before` sees the rows first.
+pub(crate) fn fold(
+    tables: &Tables,
+    overlay: &Overlay,
+    folded: &Folded,
+    before: impl FnOnce(&[(Table, RawRow)]),
+) -> Result<(), FoldError> {
     let rows = rows_of(overlay)
         .map_err(|error| FoldError::Encode(stopped(&format!("cannot encode a row: {error}"))))?;
+    before(&rows);
     let mut batch = tables.batch(rows.len() + 1);
     for (table, (key, row)) in &rows {
         batch.put(*table, key, row);
@@ -44,7 +50,7 @@ fn rows_of(overlay: &Overlay) -> Result<Vec<(Table, RawRow)>, postcard::Error> {
     }
     add_records(&mut rows, &overlay.house)?;
     rows.sort_unstable_by(|(table, (key, _)), (other, (other_key, _))| {
-        table.name().cmp(other.name()).then_with(|| key.cmp(other_key))
+        table.cmp(other).then_with(|| key.cmp(other_key))
     });
     Ok(rows)
 }

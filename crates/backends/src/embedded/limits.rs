@@ -31,11 +31,27 @@ pub(crate) const CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Default bytes of table blocks in memory; filters and indexes are held besides.
 pub(crate) const TABLE_CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
-/// Records in memory at which a fold starts: some 200 thousand usages, replayed in well under five seconds.
+/// Records in memory at which a fold starts: some 50 thousand usages, replayed in well under five seconds.
 pub(crate) const OVERLAY_RECORDS_MAX: usize = 256 * 1024;
 
-/// How often a fold starts at least while there is something to fold, in milliseconds.
-pub(crate) const FOLD_MILLIS: u64 = 500;
+/// How often a fold starts at least while there is something to fold, in milliseconds. The longer, the more usages of
+/// an org share its rows; what is not folded is replayed after a crash, and is in memory until then.
+pub(crate) const FOLD_MILLIS: u64 = 2_000;
+
+/// By how much folding and compaction yield to answering, as `nice` counts.
+pub(crate) const BACKGROUND_NICENESS: i32 = 5;
+
+/// Bits of the filters in memory for each row: fewer than one in a hundred absent rows is looked for in the tables.
+pub(crate) const FILTER_BITS_PER_ROW: u64 = 12;
+
+/// How many times larger than its table a filter is made.
+pub(crate) const FILTER_GROWTH: u64 = 2;
+
+/// Rows a filter has room for at least.
+pub(crate) const FILTER_ROWS_MIN: u64 = 16 * 1024;
+
+/// Rows read into a filter at a time, between folds: some 20 milliseconds.
+pub(crate) const FILTER_STEP_ROWS: usize = 20_000;
 
 /// How long a key is kept after its time, in seconds (35 days): as long as late usage is taken.
 pub(crate) const KEY_KEEP_SECS: i64 = 35 * 86_400;

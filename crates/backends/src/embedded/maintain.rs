@@ -145,6 +145,6 @@ pub(crate) fn replay_into(
     let (frames, entries) = (replay.frames, replay.entries);
     let (_, folded) = replay.finish();
     keep.see(folded.latest_secs);
-    tables.sync()?;
+    tables.flush()?;
     Ok(Replayed { tables, keep, segments: u64::from(files.last), frames, entries })
 }

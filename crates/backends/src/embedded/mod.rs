@@ -5,7 +5,8 @@
 //! DIR/LOCK               one process per folder
 //! DIR/ledger/N.seg       the ledger, the only copy that counts      io, frame, segment, walk, prepare, ledger
 //! DIR/tables/            what it adds up to, made anew at will       codec, tables, fold
-//! in memory              what is not folded yet, and hot records     overlay, core
+//! in memory              what is not folded yet, hot records, and    overlay, core, filter
+//!                        filters in front of the tables
 //! ```
 //! Start reading at [`EmbeddedStore`], then `core.rs` for a commit's way, `walk.rs` for how damage is told from a frame
 //! that was never finished.
@@ -13,6 +14,7 @@
 mod codec;
 mod core;
 mod error;
+mod filter;
 mod fold;
 mod frame;
 pub mod io;
@@ -145,7 +147,7 @@ impl EmbeddedStore {
         let folded = self.core.fold_all();
         self.stop_working();
         folded?;
-        self.core.tables.read().get()?.sync()
+        self.core.tables.read().get()?.flush()
     }
 
     fn stop_working(&self) {

@@ -46,7 +46,7 @@ impl Core {
                 RecordKey::Entry(org, number) => state.location(org, *number).map(Found::Entry),
                 key => state.record(key).cloned().or_else(|| self.cached(key)).map(Found::Record),
             };
-            if found.is_none() {
+            if found.is_none() && self.may_be_stored(key) {
                 missing.push(index);
             }
             answers.push(found);
@@ -81,6 +81,12 @@ impl Core {
 
     fn cached(&self, key: &RecordKey) -> Option<Record> {
         if is_cached(key) { self.cache.get(key) } else { None }
+    }
+
+    /// Whether a record that is in no overlay may be in the tables; asked while the state is held.
+    fn may_be_stored(&self, key: &RecordKey) -> bool {
+        let filtered = matches!(key, RecordKey::Key(_) | RecordKey::Tally(..));
+        !filtered || row_key(key).is_none_or(|(table, row_key)| self.filters.may_hold(table, &row_key))
     }
 
     /// Keeps a clean record at hand, unless it may have changed since it was read: everything that changed went through

@@ -85,8 +85,12 @@ impl<'a> Replay<'a> {
     }
 
     fn org_entry(&mut self, org: &OrgId, entry: &Entry, location: Location) -> Result<bool, StoreError> {
-        for key in touched(org, entry) {
-            self.fetch(key)?;
+        loop {
+            let keys = touched(&self.records, org, entry);
+            if keys.is_empty() {
+                break;
+            }
+            keys.into_iter().try_for_each(|key| self.fetch(key))?;
         }
         if self.records.org(org).map_or(0, |org| org.version) + 1 != entry.number {
             return Ok(false);
@@ -145,7 +149,7 @@ impl<'a> Replay<'a> {
         let overlay = std::mem::take(&mut self.overlay);
         self.folded.position = overlay.position;
         self.folded.latest_secs = self.folded.latest_secs.max(overlay.latest_secs);
-        fold(self.tables, &overlay, &self.folded).map_err(|error| match error {
+        fold(self.tables, &overlay, &self.folded, |_| {}).map_err(|error| match error {
             FoldError::Encode(error) => error,
             FoldError::Tables(error) if is_full(&error) => full(&self.segments.dir, error),
             FoldError::Tables(error) => tables_error("fold into", error),

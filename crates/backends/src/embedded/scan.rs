@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
+use std::sync::Arc;
 
 use tollgate_domain::{CounterId, OrgId, Period, Record, RecordKey, Scope};
-use tollgate_storage::{CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind};
+use tollgate_storage::{
+    CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind, TallyRow,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{
-    API_KEY_PREFIX, CATALOG_PREFIX, Table, decode_row, notice_key, notice_of, org_counter_key,
-    period_number_of, row_key, user_counter_prefix, user_of,
+    API_KEY_PREFIX, CATALOG_PREFIX, Table, decode_row, meter_prefix, notice_key, notice_of, org_counter_key,
+    period_number_of, row_key, user_of,
 };
 use super::core::{Core, State};
 use super::error::bad_row;
@@ -175,11 +178,11 @@ fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>, StoreError
             }
             (Table::Counters, Included(key(*from)), Excluded(key(*until)))
         }
-        Scan::UserCounters { org, meter, period } => {
-            let prefix = user_counter_prefix(org, meter, *period);
+        Scan::Tallies { org, meter } => {
+            let prefix = meter_prefix(org, meter);
             // No user's bytes start with this one.
             let end = [prefix.as_slice(), &[0xFF]].concat();
-            (Table::Counters, Included(prefix), Excluded(end))
+            (Table::Tallies, Included(prefix), Excluded(end))
         }
         Scan::ApiKeys => {
             (Table::House, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX)))
@@ -245,7 +248,7 @@ fn fresh_rows(state: &State, scan: &Scan, span: &Span, most: usize) -> BTreeMap<
                     add_notices(&mut add, org, part);
                 }
             }
-            Scan::OrgCounters { org, .. } | Scan::UserCounters { org, .. } | Scan::Entries { org, .. } => {
+            Scan::OrgCounters { org, .. } | Scan::Tallies { org, .. } | Scan::Entries { org, .. } => {
                 for key in overlay.orgs.get(org).into_iter().flat_map(|part| part.records.keys()) {
                     add_record(&mut add, overlay, span, key);
                 }
@@ -268,6 +271,9 @@ fn add_record(add: &mut AddRow<'_>, overlay: &Overlay, span: &Span, key: &Record
         (Record::Org(org), _) => Some(Row::Org(org.as_ref().clone())),
         (Record::Counter(counter), RecordKey::Counter(id)) => {
             Some(Row::Counter(CounterRow { id: id.clone(), counter: *counter }))
+        }
+        (Record::Tally(tally), RecordKey::Tally(_, _, user)) => {
+            Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }))
         }
         (Record::ApiKey(api_key), _) => Some(Row::ApiKey(api_key.as_ref().clone())),
         (Record::Catalog(catalog), _) => Some(Row::Catalog(catalog.as_ref().clone())),
@@ -300,15 +306,9 @@ fn decode(scan: &Scan, key: &[u8], row: &[u8]) -> Option<Row> {
             let id = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
             Row::Counter(CounterRow { id, counter: decode_row(row)? })
         }
-        Scan::UserCounters { org, meter, period } => {
-            let user = user_of(key, &user_counter_prefix(org, meter, *period))?;
-            let id = CounterId {
-                org: org.clone(),
-                meter: meter.clone(),
-                scope: Scope::User(user),
-                period: *period,
-            };
-            Row::Counter(CounterRow { id, counter: decode_row(row)? })
+        Scan::Tallies { org, meter } => {
+            let user = user_of(key, &meter_prefix(org, meter))?;
+            Row::Tally(TallyRow { user, tally: Arc::new(decode_row(row)?) })
         }
         Scan::Notices => {
             let (at, org, entry, index) = notice_of(key)?;

@@ -4,7 +4,6 @@
 //! ledger is replayed from there; what makes this right is that each write carries its position with it.
 
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -25,8 +24,8 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 use super::codec::{Table, counter_end_secs, decode_row, encode_row, key_row_secs};
 use super::error::{bad_row, tables_error};
 use super::limits::{
-    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX,
-    TABLES_THREADS,
+    BACKGROUND_NICENESS, BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES,
+    TABLES_FILES_OPEN_MAX, TABLES_THREADS,
 };
 use super::options::EmbeddedOptions;
 use super::walk::Position;
@@ -112,6 +111,7 @@ pub(crate) struct Tables {
     db: Database,
     orgs: Keyspace,
     accounts: Keyspace,
+    tallies: Keyspace,
     counters: Keyspace,
     keys: Keyspace,
     entries: Keyspace,
@@ -181,8 +181,18 @@ impl Tables {
                 ),
             )
         };
-        // Damaged files make the table engine panic in places; that is a refusal like any other here.
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(path, options, keep)));
+        // On a thread of its own: the workers of the table engine inherit its priority, and where damaged files make
+        // it panic, that is a refusal like any other here.
+        let opened = std::thread::scope(|scope| {
+            let open = || {
+                yield_to_answers();
+                Self::open_unguarded(path, options, keep)
+            };
+            let spawned =
+                std::thread::Builder::new().name("tollgate-tables".into()).spawn_scoped(scope, open);
+            spawned.map(std::thread::ScopedJoinHandle::join)
+        });
+        let opened = opened.map_err(|source| super::error::io_error("start a thread for", path, source))?;
         match opened {
             Ok(Ok(tables)) => Ok(tables),
             Ok(Err(error)) if is_full(&error) => Err(super::error::full(path, error)),
@@ -211,6 +221,7 @@ impl Tables {
         Ok(Self {
             orgs: open(Table::Orgs)?,
             accounts: open(Table::Accounts)?,
+            tallies: open(Table::Tallies)?,
             counters: open(Table::Counters)?,
             keys: open(Table::Keys)?,
             entries: open(Table::Entries)?,
@@ -225,6 +236,7 @@ impl Tables {
         match table {
             Table::Orgs => &self.orgs,
             Table::Accounts => &self.accounts,
+            Table::Tallies => &self.tallies,
             Table::Counters => &self.counters,
             Table::Keys => &self.keys,
             Table::Entries => &self.entries,
@@ -265,10 +277,28 @@ impl Tables {
         Ok(())
     }
 
-    /// Makes durable what was written.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.db.persist(PersistMode::SyncAll).map_err(|error| tables_error("sync", error))
+    /// Writes out what is in memory, so that the next start reads no journal, and makes it durable.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let keyspaces = Table::ALL.map(|table| self.keyspace(table));
+        let flushed = keyspaces
+            .into_iter()
+            .chain([&self.meta])
+            .try_for_each(|keyspace| keyspace.rotate_memtable_and_wait());
+        flushed
+            .and_then(|()| self.db.persist(PersistMode::SyncAll))
+            .map_err(|error| tables_error("flush", error))
     }
+
+    /// About how many rows a table has.
+    pub(crate) fn rows_estimated(&self, table: Table) -> u64 {
+        super::io::to_u64(self.keyspace(table).approximate_len())
+    }
+}
+
+/// Lets this thread, and those it starts, yield to the threads that answer.
+pub(crate) fn yield_to_answers() {
+    // Without the right to do so it goes on as it is.
+    let _ = rustix::process::nice(BACKGROUND_NICENESS);
 }
 
 /// Whether there was no room.

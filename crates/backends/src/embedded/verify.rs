@@ -29,7 +29,9 @@ pub struct VerifyReport {
     pub orgs: u64,
     /// Keys in the tables.
     pub keys: u64,
-    /// Counters in the tables.
+    /// Users with open counters of a meter, in the tables.
+    pub tallies: u64,
+    /// Closed counters in the tables.
     pub counters: u64,
     /// How many differences there are.
     pub differences_count: u64,
@@ -111,6 +113,7 @@ fn compare(report: &mut VerifyReport, found: &Tables, replayed: &Replayed) -> Re
         match table {
             Table::Orgs => report.orgs = count,
             Table::Keys => report.keys = count,
+            Table::Tallies => report.tallies = count,
             Table::Counters => report.counters = count,
             _ => {}
         }

@@ -56,7 +56,7 @@ fn a_sound_store_verifies_and_says_what_it_holds() {
     assert_eq!((report.frames, report.orgs), (120, 6));
     let keys = world.records.keys().filter(|key| matches!(key, tollgate_domain::RecordKey::Key(_))).count();
     assert_eq!(report.keys, u64::try_from(keys).expect("a count"));
-    assert!(report.segments > 2 && report.entries > 120 && report.counters > 6, "{report:?}");
+    assert!(report.segments >= 2 && report.entries > 120 && report.tallies >= 6, "{report:?}");
 }
 
 #[test]

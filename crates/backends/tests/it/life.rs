@@ -13,7 +13,7 @@ use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
 use tollgate_domain::{KeyId, KeySpace, Record, RecordKey, UsageKey};
 use tollgate_storage::{Scan, Store, StoreErrorKind};
 
-use crate::support::{World, at, commit, org, run, used};
+use crate::support::{World, at, commit, org, run, used, used_on};
 
 fn small() -> EmbeddedOptions {
     EmbeddedOptions { segment_bytes: 256 * 1024, overlay_records_max: 2_000, ..EmbeddedOptions::default() }
@@ -209,7 +209,8 @@ fn what_is_past_its_keep_time_leaves_the_tables() {
     commit(&store, vec![world.change(&id, at(0), vec![used(None, "old")])]).expect("commits");
     store.sweep().expect("sweeps");
     assert_eq!(present(&store), [true, false], "nothing is past its time");
-    commit(&store, vec![world.change(&id, at(36 * day), vec![used(None, "young")])]).expect("commits");
+    commit(&store, vec![world.change(&id, at(36 * day), vec![used_on(20_794, None, "young")])])
+        .expect("commits");
     store.sweep().expect("sweeps");
     assert_eq!(present(&store), [false, true], "the old key is gone");
     let counters =

@@ -60,9 +60,15 @@ impl World {
         let mut entries = Vec::new();
         for (number, kind) in (expected_version + 1..).zip(kinds) {
             let entry = Entry { number, at, catalog: 1, kind, notices: Vec::new() };
-            for key in touched(org, &entry) {
-                let record = self.records.get(&key).cloned();
-                records.put(key, record);
+            loop {
+                let keys = touched(&records, org, &entry);
+                if keys.is_empty() {
+                    break;
+                }
+                for key in keys {
+                    let record = self.records.get(&key).cloned();
+                    records.put(key, record);
+                }
             }
             apply(&mut records, org, &entry);
             entries.push(EntryChange::Org(entry));
@@ -128,6 +134,11 @@ impl World {
 }
 
 pub(crate) fn used(user: Option<&str>, key: &str) -> EntryKind {
+    used_on(20_758, user, key)
+}
+
+/// A usage on a day, in the month of the others.
+pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
     EntryKind::Used(Box::new(UsedEntry {
         user: user.map(|user| UserId::new(user).expect("an id")),
         meter: MeterId::new("reports").expect("an id"),
@@ -138,7 +149,7 @@ pub(crate) fn used(user: Option<&str>, key: &str) -> EntryKind {
         properties: BTreeMap::new(),
         burns: vec![Burn { source: Source::Allowance(24_322), amount: Amount::from_whole(1) }],
         periods: vec![
-            Period { window: Window::Day, number: 20_758 },
+            Period { window: Window::Day, number: day },
             Period { window: Window::Month, number: 24_322 },
         ],
         standing: standing(),

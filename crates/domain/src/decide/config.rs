@@ -5,7 +5,6 @@ use std::hash::Hasher;
 use jiff::SignedDuration;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::decide::keys::counter;
 use crate::decide::usage::trial_over;
 use crate::decide::{Changed, ConfigDenial, Context, Credit, OrgDecision, Outcome, ToppedUp};
 use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
@@ -135,7 +134,7 @@ fn add_credit(
     };
     let moment = context.moments.in_zone(&org.zone);
     let mut account = records.account(&org.id, &top_up.meter).cloned().unwrap_or_default();
-    let month = records.counter(counter(&org.id, &top_up.meter, Scope::Org, moment.month));
+    let month = records.counter(&org.id, &top_up.meter, &Scope::Org, moment.month);
     if trial_over(org, plan, &Credit::new(org, plan, &account, &top_up.meter, &moment, month), &moment) {
         return Err(ConfigDenial::TrialEnded);
     }

@@ -3,8 +3,8 @@
 use crate::decide::Context;
 use crate::decide::limits::windows_counted;
 use crate::{
-    CounterId, EntryKind, KeyId, KeySpace, MeterId, OrgCommand, OrgId, Period, RecordKey, Records, Scope,
-    UsageKey, UsedEntry, UserId, Window,
+    CounterId, EntryKind, KeyId, KeySpace, MeterId, OrgCommand, OrgId, Period, Place, RecordKey, Records,
+    Scope, UsageKey, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -18,7 +18,6 @@ pub fn missing(
     command: &OrgCommand,
     keys: &mut Vec<RecordKey>,
 ) -> bool {
-    let org_at_hand = records.holds(&RecordKey::Org(org.clone()));
     let mut need = |key: RecordKey| {
         let absent = !records.holds(&key);
         if absent {
@@ -29,12 +28,10 @@ pub fn missing(
     match command {
         OrgCommand::Use(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
-            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, &mut need);
-            org_at_hand
+            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, &mut need)
         }
         OrgCommand::Check(check) => {
-            gate_needs(records, context, org, check.user.as_ref(), &check.meter, &mut need);
-            org_at_hand
+            gate_needs(records, context, org, check.user.as_ref(), &check.meter, &mut need)
         }
         OrgCommand::Reverse(reverse) => {
             let key = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
@@ -43,9 +40,14 @@ pub fn missing(
                 need(RecordKey::Entry(org.clone(), known.entry));
                 if let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind)
                 {
-                    need(RecordKey::Account(org.clone(), used.meter.clone()));
-                    counters_of(org, used).map(RecordKey::Counter).for_each(need);
-                    return true;
+                    return counters_need(
+                        records,
+                        org,
+                        &used.meter,
+                        used.user.as_ref(),
+                        &used.periods,
+                        &mut need,
+                    );
                 }
             }
             false
@@ -55,11 +57,10 @@ pub fn missing(
             if let Some(key) = &top_up.key {
                 need(key_of(org, KeySpace::TopUp, key));
             }
-            if let Some(known) = records.org(org) {
-                let period = context.moments.in_zone(&known.zone).month;
-                need(RecordKey::Counter(counter(org, &top_up.meter, Scope::Org, period)));
-            }
-            org_at_hand
+            records.org(org).is_some_and(|known| {
+                let month = context.moments.in_zone(&known.zone).month;
+                counters_need(records, org, &top_up.meter, None, &[month], &mut need)
+            })
         }
         OrgCommand::Put(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => true,
     }
@@ -72,32 +73,46 @@ fn gate_needs(
     user: Option<&UserId>,
     meter: &MeterId,
     need: &mut impl FnMut(RecordKey),
-) {
-    need(RecordKey::Account(org.clone(), meter.clone()));
-    let Some(known) = records.org(org) else { return };
-    let moment = context.moments.in_zone(&known.zone);
-    let plan = known.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
-    for window in windows_counted(known, plan, meter) {
-        let period = moment.period(window);
-        need(RecordKey::Counter(counter(org, meter, Scope::Org, period)));
-        if let Some(user) = user {
-            need(RecordKey::Counter(counter(org, meter, Scope::User(user.clone()), period)));
-        }
+) -> bool {
+    let mut periods = Vec::new();
+    if let Some(known) = records.org(org) {
+        let moment = context.moments.in_zone(&known.zone);
+        let plan = known.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+        periods.extend(windows_counted(known, plan, meter).map(|window| moment.period(window)));
     }
+    let complete = counters_need(records, org, meter, user, &periods, need);
+    complete && !periods.is_empty()
 }
 
-/// The counters that a usage moved.
-pub fn counters_of<'a>(org: &'a OrgId, used: &'a UsedEntry) -> impl Iterator<Item = CounterId> + 'a {
-    used.periods.iter().flat_map(move |period| {
-        let own = counter(org, &used.meter, Scope::Org, *period);
-        let users =
-            used.user.iter().map(|user| counter(org, &used.meter, Scope::User(user.clone()), *period));
-        std::iter::once(own).chain(users)
-    })
-}
-
-pub(crate) fn counter(org: &OrgId, meter: &MeterId, scope: Scope, period: Period) -> CounterId {
-    CounterId { org: org.clone(), meter: meter.clone(), scope, period }
+/// Needs the counters of an org, and of a user if one is given, in some periods: the open ones, and of those that are
+/// closed their own records. False while it is not known which are closed.
+pub(crate) fn counters_need(
+    records: &Records,
+    org: &OrgId,
+    meter: &MeterId,
+    user: Option<&UserId>,
+    periods: &[Period],
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let account = RecordKey::Account(org.clone(), meter.clone());
+    let mut complete = records.holds(&account);
+    need(account);
+    let mut closed = |scope: Scope| {
+        for period in periods {
+            if records.place(org, meter, &scope, *period) == Place::Closed {
+                let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
+                need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
+            }
+        }
+    };
+    closed(Scope::Org);
+    if let Some(user) = user {
+        closed(Scope::User(user.clone()));
+        let tally = RecordKey::Tally(org.clone(), meter.clone(), user.clone());
+        complete &= records.holds(&tally);
+        need(tally);
+    }
+    complete
 }
 
 fn key_of(org: &OrgId, space: KeySpace, key: &UsageKey) -> RecordKey {

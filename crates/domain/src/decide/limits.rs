@@ -1,7 +1,7 @@
 //! Limits: which apply, and whether each leaves room.
 
 use crate::catalog::Plan;
-use crate::decide::keys::{ALWAYS_COUNTED, counter};
+use crate::decide::keys::ALWAYS_COUNTED;
 use crate::moment::Moment;
 use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, Records, Scope, UserId, Window};
 
@@ -45,16 +45,19 @@ pub(crate) fn needs_user(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> boo
 }
 
 /// The windows whose counters a usage of a meter moves.
-pub(crate) fn windows_counted(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> Vec<Window> {
-    let asked = |window: Window| {
+pub(crate) fn windows_counted<'a>(
+    org: &'a Org,
+    plan: Option<&'a Plan>,
+    meter: &'a MeterId,
+) -> impl Iterator<Item = Window> + 'a {
+    let asked = move |window: &Window| {
+        let window = *window;
         let own = org.limits.iter().any(|limit| limit.meter == *meter && limit.window == window);
         own || plan.is_some_and(|plan| {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
         })
     };
-    let mut windows = ALWAYS_COUNTED.to_vec();
-    windows.extend([Window::Minute, Window::Hour].into_iter().filter(|window| asked(*window)));
-    windows
+    ALWAYS_COUNTED.into_iter().chain([Window::Minute, Window::Hour].into_iter().filter(asked))
 }
 
 /// A limit in force with the counter it goes by.
@@ -76,7 +79,7 @@ impl InForce {
     ) -> Self {
         let user = if is_user(&limit.scope) { user.cloned() } else { None };
         let scope = user.clone().map_or(Scope::Org, Scope::User);
-        let counter = records.counter(counter(&org.id, &limit.meter, scope, moment.period(limit.window)));
+        let counter = records.counter(&org.id, &limit.meter, &scope, moment.period(limit.window));
         Self { limit, user, counter }
     }
 

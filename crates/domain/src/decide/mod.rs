@@ -16,7 +16,7 @@ pub(crate) use limits::{InForce, limits_in_force};
 pub(crate) use usage::gate;
 
 pub use house::{HouseDenial, HouseOutcome, decide_house, missing_of_house};
-pub use keys::{counters_of, missing};
+pub use keys::missing;
 pub use outcome::{
     Allowed, Changed, Checked, ConfigDenial, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
     ReversalDenial, Reversed, ToppedUp,

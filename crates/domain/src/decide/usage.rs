@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::catalog::Plan;
-use crate::decide::keys::{ALWAYS_COUNTED, counter};
+use crate::decide::keys::ALWAYS_COUNTED;
 use crate::decide::limits::{InForce, limits_in_force, needs_user, windows_counted};
 use crate::decide::{
     Allowed, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
@@ -82,10 +82,10 @@ pub(crate) fn gate<'a>(
     };
     let moment = context.moments.in_zone(&org.zone);
     let account = records.account(&org.id, meter).unwrap_or(empty);
-    let month = records.counter(counter(&org.id, meter, Scope::Org, moment.month));
+    let month = records.counter(&org.id, meter, &Scope::Org, moment.month);
     let credit = Credit::new(org, plan, account, meter, &moment, month);
-    let user_month = user
-        .map(|user| records.counter(counter(&org.id, meter, Scope::User(user.clone()), moment.month)).value);
+    let user_month =
+        user.map(|user| records.counter(&org.id, meter, &Scope::User(user.clone()), moment.month).value);
     let limits = limits_in_force(org, Some(plan), meter, user)
         .into_iter()
         .map(|limit| InForce::load(records, org, user, &moment, limit))
@@ -261,8 +261,10 @@ pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Momen
 fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u64) -> Outcome {
     let burns = gate.take(usage.quantity.amount());
     let standing = gate.standing();
+    let mut periods = Vec::with_capacity(ALWAYS_COUNTED.len());
     let windows = windows_counted(gate.org, Some(gate.plan), &usage.meter);
-    assert!(windows.len() >= ALWAYS_COUNTED.len(), "day, month and lifetime are always counted");
+    periods.extend(windows.map(|window| gate.moment.period(window)));
+    assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
         meter: usage.meter.clone(),
@@ -272,7 +274,7 @@ fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u6
         occurred_at: usage.occurred_at,
         properties: usage.properties.clone(),
         burns,
-        periods: windows.into_iter().map(|window| gate.moment.period(window)).collect(),
+        periods,
         standing,
     };
     let notices = gate.notices(context, usage);

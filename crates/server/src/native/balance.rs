@@ -3,15 +3,15 @@
 use axum::extract::State;
 use axum::response::Response;
 use tollgate_api::{BalanceReply, Problem, UsagePoint, UsageSeries, UserItem, UserPage};
-use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, Scope, UserId, Window};
-use tollgate_storage::{Cursor, Row, Scan};
+use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, UserId, Window};
+use tollgate_storage::Cursor;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::balance_reply;
 use crate::extract::{OrgPath, Query, cursor_text};
 use crate::limits::BALANCE_USERS_MAX;
-use crate::native::orgs::{scan, unknown_org};
+use crate::native::orgs::unknown_org;
 use crate::reply::{Failure, ok};
 
 /// The balance of an organisation: per meter what it has, what it used, what is left.
@@ -57,16 +57,9 @@ async fn users_of(
     cursor: Option<&Cursor>,
     limit: usize,
 ) -> Result<(Vec<UserItem>, Option<Cursor>), Failure> {
-    let users = Scan::UserCounters { org: org.id.clone(), meter: meter.clone(), period: month };
-    let page = scan(app, &users, cursor, limit).await?;
-    let items = page.rows.into_iter().filter_map(|row| match row {
-        Row::Counter(row) => match row.id.scope {
-            Scope::User(user) => Some((user, row.counter.value)),
-            Scope::Org => None,
-        },
-        _ => None,
-    });
-    let items = items.map(|(user, used)| {
+    let (users, next) = app.engine.user_counters(&org.id, meter, month, cursor, limit).await?;
+    let items = users.into_iter().map(|(user, counter)| {
+        let used = counter.value;
         let limit = named_limit(org, meter, &user).or(each_user);
         UserItem {
             user: user.into(),
@@ -75,7 +68,7 @@ async fn users_of(
             remaining: limit.map(|limit| (limit - used).at_least_zero().into()),
         }
     });
-    Ok((items.collect(), page.next))
+    Ok((items.collect(), next))
 }
 
 fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_domain::Amount> {
@@ -174,19 +167,15 @@ pub(crate) async fn series(
     let (limit, cursor) = query.page()?;
     query.end()?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
-    let counters = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
-    let page = scan(&app, &counters, cursor.as_ref(), limit).await?;
-    let points = page.rows.into_iter().filter_map(|row| match row {
-        Row::Counter(row) => Some(row),
-        _ => None,
-    });
-    let points = points.map(|row| {
-        let (start, end) = known.zone.bounds(row.id.period);
+    let (counters, next) =
+        app.engine.org_counters(&org, &meter, window, (from, until), cursor.as_ref(), limit).await?;
+    let points = counters.into_iter().map(|(period, counter)| {
+        let (start, end) = known.zone.bounds(period);
         UsagePoint {
-            period: row.id.period.label(),
+            period: period.label(),
             start: start.map(|at| at.to_string()),
             end: end.map(|at| at.to_string()),
-            quantity: row.counter.value.into(),
+            quantity: counter.value.into(),
         }
     });
     Ok(ok(&UsageSeries {
@@ -194,6 +183,6 @@ pub(crate) async fn series(
         meter: meter.into(),
         window: window.name().to_owned(),
         points: points.collect(),
-        next: page.next.as_ref().map(cursor_text),
+        next: next.as_ref().map(cursor_text),
     }))
 }

@@ -14,7 +14,7 @@ use tollgate_domain::{
     Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone,
 };
 use tollgate_engine::EngineError;
-use tollgate_storage::{Row, Scan, Store, StoreErrorKind};
+use tollgate_storage::{Row, Scan, Store};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -146,12 +146,8 @@ pub(crate) async fn scan(
     cursor: Option<&tollgate_storage::Cursor>,
     limit: usize,
 ) -> Result<tollgate_storage::Page, Failure> {
-    app.engine.store().scan(scan, cursor, limit).await.map_err(|error| match error.kind() {
-        StoreErrorKind::BadCursor => {
-            Problem::new(Code::InvalidCursor, "cursor: is not one of this list").on_field("cursor").into()
-        }
-        _ => EngineError::Store(std::sync::Arc::new(error)).into(),
-    })
+    let page = app.engine.store().scan(scan, cursor, limit).await;
+    page.map_err(|error| EngineError::Store(std::sync::Arc::new(error)).into())
 }
 
 /// Sets the plan, at once; makes the organisation if need be.

@@ -20,6 +20,7 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
     let mut keys = vec![
         RecordKey::Org(org(of)),
         RecordKey::Account(org(of), meter("tokens")),
+        RecordKey::Tally(org(of), meter("tokens"), user("ann")),
         key_id(KeySpace::Use),
         key_id(KeySpace::TopUp),
         RecordKey::Entry(org(of), 1),
@@ -53,7 +54,7 @@ pub(super) fn an_empty_store_holds_nothing<S: Subject>(harness: Harness<'_, S>) 
             from: i32::MIN,
             until: i32::MAX,
         },
-        Scan::UserCounters { org: org("acme"), meter: meter("tokens"), period },
+        Scan::Tallies { org: org("acme"), meter: meter("tokens") },
         Scan::Notices,
         Scan::ApiKeys,
         Scan::Catalogs,
@@ -71,7 +72,11 @@ fn catalog(version: u32) -> HouseEntryKind {
 
 pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
-    let change = world.change(&org("acme"), samples::lines_of_every_kind());
+    // A later usage closes the counters of the earlier.
+    let mut later = samples::used_fully("ann", "later");
+    later.periods.iter_mut().for_each(|period| period.number += 1);
+    let lines = samples::lines_of_every_kind().into_iter().chain([samples::used(later).into()]);
+    let change = world.change(&org("acme"), lines);
     let house = world.house_change([
         catalog(1),
         HouseEntryKind::ApiKeyMade(api_key("0123456789abcdef", Role::Ingest, None)),

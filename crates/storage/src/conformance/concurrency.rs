@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use tollgate_domain::{Amount, CounterId, KeyId, KeySpace, OrgId, Record, RecordKey, Scope, Window};
+use tollgate_domain::{Amount, KeyId, KeySpace, OrgId, Place, Record, RecordKey, Window};
 
 use super::Subject;
 use super::harness::Harness;
@@ -21,9 +21,9 @@ const WATCHED_COMMITS_MAX: u32 = 200_000;
 /// Changes that the racing writers make together.
 const RACED_CHANGES: u64 = 400;
 
-fn month_counter(of: &OrgId) -> RecordKey {
-    let period = period(Window::Month, MONTH);
-    RecordKey::Counter(CounterId { org: of.clone(), meter: meter("reports"), scope: Scope::Org, period })
+/// Holds the org's open counters.
+fn account_of(of: &OrgId) -> RecordKey {
+    RecordKey::Account(of.clone(), meter("reports"))
 }
 
 fn version(record: Option<&Record>) -> u64 {
@@ -37,8 +37,11 @@ fn version(record: Option<&Record>) -> u64 {
 fn count(record: Option<&Record>) -> Amount {
     match record {
         None => Amount::ZERO,
-        Some(Record::Counter(counter)) => counter.value,
-        Some(other) => panic!("not a counter: {other:?}"),
+        Some(Record::Account(account)) => match account.tally.place(period(Window::Month, MONTH)) {
+            Place::Open(counter) => counter.value,
+            other => panic!("not open: {other:?}"),
+        },
+        Some(other) => panic!("not an account: {other:?}"),
     }
 }
 
@@ -52,10 +55,10 @@ fn watch<S: Subject>(harness: &Harness<'_, S>, id: &OrgId, seen: u64) -> u64 {
     // The org first and last: a store that answers key by key is caught either way.
     let keys = [
         RecordKey::Org(id.clone()),
-        month_counter(id),
+        account_of(id),
         use_key(next),
         RecordKey::Entry(id.clone(), next),
-        month_counter(id),
+        account_of(id),
         RecordKey::Org(id.clone()),
     ];
     let found = harness.load(&keys);
@@ -174,7 +177,7 @@ pub(super) fn one_of_many_writers_wins_each_version<S: Subject>(harness: Harness
     });
     let made = made.into_inner();
     assert!(made >= RACED_CHANGES);
-    let found = harness.load(&[RecordKey::Org(id.clone()), month_counter(&id)]);
+    let found = harness.load(&[RecordKey::Org(id.clone()), account_of(&id)]);
     assert_eq!(version(found[0].as_ref()), made * 2, "a version for each entry of each change made");
     let value = Amount::from_whole(i64::try_from(made).expect("a count"));
     assert_eq!(count(found[1].as_ref()), value, "each change made is counted once");

@@ -204,7 +204,7 @@ impl History {
     /// The key of a record that may be there.
     fn key(&mut self) -> RecordKey {
         let (id, of) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..8) {
+        match self.rng.u8(..9) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -221,6 +221,7 @@ impl History {
             }
             5 => RecordKey::House,
             6 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
+            7 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }
@@ -236,7 +237,7 @@ impl History {
                 let (from, until) = (self.rng.i32(-5..5), self.rng.i32(-5..5));
                 Scan::OrgCounters { org, meter, window: self.period().window, from, until }
             }
-            8..13 => Scan::UserCounters { org, meter, period: self.period() },
+            8..13 => Scan::Tallies { org, meter },
             13 => Scan::Notices,
             14 => Scan::ApiKeys,
             _ => Scan::Catalogs,

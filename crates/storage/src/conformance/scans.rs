@@ -144,7 +144,7 @@ pub(super) fn org_counters_come_by_period<S: Subject>(harness: Harness<'_, S>) {
     harness.finish();
 }
 
-pub(super) fn user_counters_come_by_user<S: Subject>(harness: Harness<'_, S>) {
+pub(super) fn tallies_come_by_user<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
     let numbers = [-1, 0, MONTH];
     for (place, id) in IDS.iter().rev().enumerate() {
@@ -162,9 +162,9 @@ pub(super) fn user_counters_come_by_user<S: Subject>(harness: Harness<'_, S>) {
         let other = world.change(&org("ab"), [in_periods(used_once("m", Some(id), id), &[0], Window::Month)]);
         harness.make(&mut world, vec![change, other]);
     }
-    for (number, count) in [(-1, 16), (0, 31), (MONTH, 46), (1, 0)] {
-        let scan =
-            Scan::UserCounters { org: org("a"), meter: meter("m"), period: period(Window::Month, number) };
+    for (id, of, count) in [("a", "m", 46), ("a", "mm", 46), ("ab", "m", 46), ("a", "mmm", 0), ("b", "m", 0)]
+    {
+        let scan = Scan::Tallies { org: org(id), meter: meter(of) };
         assert_eq!(world.rows(&scan).len(), count, "{scan:?}");
         check_every_page_size(&harness, &world, &scan);
     }
@@ -244,8 +244,7 @@ pub(super) fn neighbours_do_not_leak<S: Subject>(harness: Harness<'_, S>) {
         for order in [Order::Oldest, Order::Newest] {
             harness.check_scan(&world, &entries_of(&id, order), 5);
         }
-        let period = period(Window::Month, MONTH);
-        harness.check_scan(&world, &Scan::UserCounters { org: org(&id), meter: meter("m"), period }, 5);
+        harness.check_scan(&world, &Scan::Tallies { org: org(&id), meter: meter("m") }, 5);
     }
     harness.finish();
 }
@@ -261,8 +260,8 @@ fn different_scans() -> Vec<Scan> {
             for window in [Window::Day, Window::Month] {
                 let (from, until) = (0, 100);
                 scans.push(Scan::OrgCounters { org: org(id), meter: meter(of), window, from, until });
-                scans.push(Scan::UserCounters { org: org(id), meter: meter(of), period: period(window, 7) });
             }
+            scans.push(Scan::Tallies { org: org(id), meter: meter(of) });
         }
     }
     scans
@@ -275,7 +274,7 @@ pub(super) fn foreign_cursors_are_refused<S: Subject>(harness: Harness<'_, S>) {
         for of in ["m", "n"] {
             for by in ["u", "v"] {
                 for window in [Window::Day, Window::Month] {
-                    lines.push(in_periods(used_once(of, Some(by), window.name()), &[7, 8], window));
+                    lines.push(in_periods(used_once(of, Some(by), window.name()), &[7, 8, 9], window));
                 }
             }
         }
@@ -330,8 +329,7 @@ pub(super) fn what_is_committed_is_seen_at_once<S: Subject>(harness: Harness<'_,
         harness.make(&mut world, vec![change]);
         same("the records of a change", &harness.load(&keys), &wanted);
         harness.check_scan(&world, &entries_of(&id, Order::Newest), 2);
-        let period = period(Window::Month, MONTH);
-        harness.check_scan(&world, &Scan::UserCounters { org: org(&id), meter: meter("m"), period }, 2);
+        harness.check_scan(&world, &Scan::Tallies { org: org(&id), meter: meter("m") }, 2);
         // One page of one notice leaves the second of the round, and the first of the next, behind the cursor.
         let page = harness.page(&Scan::Notices, notices_from.as_ref(), 2);
         let places: Vec<_> = page
@@ -353,10 +351,7 @@ pub(super) fn what_is_committed_is_seen_at_once<S: Subject>(harness: Harness<'_,
     }
     assert_eq!(harness.rows(&Scan::Orgs, 64).len(), 200);
     assert!(harness.load_one(&tollgate_domain::RecordKey::Org(org("org 199"))).is_some());
-    let period = period(Window::Month, MONTH);
-    let rows = harness.rows(&Scan::UserCounters { org: org("org 199"), meter: meter("m"), period }, 1);
-    assert!(
-        matches!(&rows[..], [Row::Counter(row)] if row.id.scope == tollgate_domain::Scope::User(user("u")))
-    );
+    let rows = harness.rows(&Scan::Tallies { org: org("org 199"), meter: meter("m") }, 1);
+    assert!(matches!(&rows[..], [Row::Tally(row)] if row.user == user("u")));
     harness.finish();
 }

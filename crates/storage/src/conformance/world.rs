@@ -10,7 +10,7 @@ use tollgate_domain::{
 };
 
 use super::samples::moment;
-use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan};
+use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan, TallyRow};
 
 /// All that was committed, kept in the plainest way: scans look at everything and sort.
 #[derive(Clone, Debug, Default)]
@@ -137,8 +137,8 @@ impl World {
                 RecordKey::Counter(id) if id.scope == Scope::Org => {
                     of_orgs.insert((&id.org, &id.meter, id.period.window));
                 }
-                RecordKey::Counter(id) => {
-                    of_users.insert((&id.org, &id.meter, id.period));
+                RecordKey::Tally(org, meter, _) => {
+                    of_users.insert((org, meter));
                 }
                 _ => {}
             }
@@ -147,9 +147,9 @@ impl World {
             let (org, meter) = (org.clone(), meter.clone());
             Scan::OrgCounters { org, meter, window, from: i32::MIN, until: i32::MAX }
         }));
-        scans.extend(of_users.into_iter().map(|(org, meter, period)| {
+        scans.extend(of_users.into_iter().map(|(org, meter)| {
             let (org, meter) = (org.clone(), meter.clone());
-            Scan::UserCounters { org, meter, period }
+            Scan::Tallies { org, meter }
         }));
         scans
     }
@@ -178,9 +178,7 @@ impl World {
                     && *from <= period.number
                     && period.number < *until
             }),
-            Scan::UserCounters { org, meter, period } => {
-                self.counters(org, meter, |id| id.scope != Scope::Org && id.period == *period)
-            }
+            Scan::Tallies { org, meter } => self.tallies(org, meter),
             Scan::Notices => self.notices(),
             Scan::ApiKeys => self.sorted(
                 |_, record| match record {
@@ -211,7 +209,22 @@ impl World {
         rows
     }
 
-    /// By user, then period; the one or the other is the same for all rows of a scan.
+    fn tallies(&self, org: &OrgId, meter: &MeterId) -> Vec<Row> {
+        let mut rows: Vec<TallyRow> = self
+            .records
+            .iter()
+            .filter_map(|(key, record)| match (key, record) {
+                (RecordKey::Tally(of, on, user), Record::Tally(tally)) if of == org && on == meter => {
+                    Some(TallyRow { user: user.clone(), tally: Arc::clone(tally) })
+                }
+                _ => None,
+            })
+            .collect();
+        rows.sort_by_key(|row| row.user.as_str().as_bytes().to_vec());
+        rows.into_iter().map(Row::Tally).collect()
+    }
+
+    /// By period.
     fn counters(&self, org: &OrgId, meter: &MeterId, wanted: impl Fn(&CounterId) -> bool) -> Vec<Row> {
         let period = Period { window: Window::Minute, number: i32::MIN };
         let first = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
@@ -228,10 +241,7 @@ impl World {
                 _ => break,
             }
         }
-        rows.sort_by_key(|row| match &row.id.scope {
-            Scope::Org => (Vec::new(), row.id.period.number),
-            Scope::User(user) => (user.as_str().as_bytes().to_vec(), row.id.period.number),
-        });
+        rows.sort_by_key(|row| row.id.period.number);
         rows.into_iter().map(Row::Counter).collect()
     }
 
@@ -265,8 +275,12 @@ pub(super) fn change_of(
     let mut entries = Vec::new();
     for (number, line) in (expected_version + 1..).zip(lines) {
         let entry = Entry { number, at, catalog: 1, kind: line.kind, notices: line.notices };
-        for key in touched(org, &entry) {
-            if !records.holds(&key) {
+        loop {
+            let keys = touched(&records, org, &entry);
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
                 let record = find(&key);
                 records.put(key, record);
             }

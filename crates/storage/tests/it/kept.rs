@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use tollgate_domain::{KeySpace, OrgId, Partition, Record, RecordKey, Scope, Timestamp};
+use tollgate_domain::{KeySpace, OrgId, Partition, Record, RecordKey, Timestamp};
 use tollgate_storage::conformance::Subject;
 use tollgate_storage::{
     Batch, Capabilities, Committed, Cursor, MemoryStore, Page, Row, Scan, Store, StoreError, StoreErrorKind,
@@ -139,10 +139,7 @@ impl KeptStore {
     fn utf16(row: &Row) -> Vec<u16> {
         match row {
             Row::Org(org) => org.id.as_str().encode_utf16().collect(),
-            Row::Counter(counter) => match &counter.id.scope {
-                Scope::User(user) => user.as_str().encode_utf16().collect(),
-                Scope::Org => Vec::new(),
-            },
+            Row::Tally(tally) => tally.user.as_str().encode_utf16().collect(),
             _ => Vec::new(),
         }
     }

@@ -29,22 +29,28 @@ pub(crate) fn check(world: &World, scenario: &Scenario) -> Result<(), String> {
 /// Replaying all entries, with nothing at hand but what each says it touches, gives the same records.
 fn replay(world: &World, all: &Stored) -> Result<(), String> {
     let mut stored = Stored::default();
-    let mut with = |keys: Vec<RecordKey>, change: &dyn Fn(&mut Records)| {
+    let mut with = |needs: &dyn Fn(&Records) -> Vec<RecordKey>, change: &dyn Fn(&mut Records)| {
         let mut records = Records::default();
-        for key in keys {
-            let record = stored.get(&key).cloned();
-            records.put(key, record);
+        loop {
+            let keys: Vec<_> = needs(&records).into_iter().filter(|key| !records.holds(key)).collect();
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                let record = stored.get(&key).cloned();
+                records.put(key, record);
+            }
         }
         change(&mut records);
         let changed: Vec<_> = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
         stored.extend(changed);
     };
     for entry in &world.house {
-        with(touched_by_house(entry), &|records| apply_house(records, entry));
+        with(&|_| touched_by_house(entry), &|records| apply_house(records, entry));
     }
     for (org, entries) in &world.ledgers {
         for entry in entries {
-            with(touched(org, entry), &|records| apply(records, org, entry));
+            with(&|records| touched(records, org, entry), &|records| apply(records, org, entry));
         }
     }
     for (key, record) in all {
@@ -88,13 +94,27 @@ fn counters(world: &World, all: &Stored) -> Result<(), String> {
             }
         }
     }
-    let found: BTreeMap<&CounterId, Counter> = all
-        .iter()
-        .filter_map(|(key, record)| match (key, record) {
-            (RecordKey::Counter(id), Record::Counter(counter)) => Some((id, *counter)),
-            _ => None,
-        })
-        .collect();
+    let mut found: BTreeMap<CounterId, Counter> = BTreeMap::new();
+    for (key, record) in all {
+        let (org, meter, scope, tally) = match (key, record) {
+            (RecordKey::Counter(id), Record::Counter(counter)) => {
+                hold!(found.insert(id.clone(), *counter).is_none(), "{id:?} is open and closed");
+                continue;
+            }
+            (RecordKey::Account(org, meter), Record::Account(account)) => {
+                (org, meter, Scope::Org, &account.tally)
+            }
+            (RecordKey::Tally(org, meter, user), Record::Tally(tally)) => {
+                (org, meter, Scope::User(user.clone()), tally.as_ref())
+            }
+            _ => continue,
+        };
+        for open in tally.open() {
+            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
+            let id = CounterId { org, meter, scope, period: open.period };
+            hold!(found.insert(id.clone(), open.counter).is_none(), "{id:?} is open and closed");
+        }
+    }
     for (id, counter) in &found {
         let (value, overage) = sums.get(id).copied().unwrap_or_default();
         hold!(

@@ -234,8 +234,7 @@ impl World {
         }
         let outcome = decide(&self.records, &context, org, command);
         if let Some(entry) = &outcome.entry {
-            let absent: Vec<_> =
-                touched(org, entry).into_iter().filter(|key| !self.records.holds(key)).collect();
+            let absent = touched(&self.records, org, entry);
             hold!(absent.is_empty(), "applying needs what deciding did not load: {absent:?}");
             apply(&mut self.records, org, entry);
             self.finish();
@@ -309,7 +308,14 @@ impl World {
         if self.tally.commands.is_multiple_of(BALANCE_EVERY) {
             let catalog = Arc::clone(&self.catalog);
             let context = self.context(&catalog, &moments);
-            self.load_absent(balance_needs(&context, &known));
+            loop {
+                let mut keys = Vec::new();
+                balance_needs(&self.records, &context, org, &mut keys);
+                if keys.is_empty() {
+                    break;
+                }
+                self.load_absent(keys);
+            }
             self.check_balance(&self.context(&catalog, &moments), org)?;
         }
         if let (OrgCommand::Use(usage), OrgDecision::Use(result)) = (command, answer) {
