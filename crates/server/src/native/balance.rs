@@ -2,45 +2,46 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use tollgate_api::{BalanceReply, Problem, UsagePoint, UsageSeries, UserItem, UserPage};
+use tollgate_api::{BalanceReply, Id, SeriesWindow, UsagePoint, UsageSeries, UserItem, UserPage};
 use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, Scope, UserId, Window};
-use tollgate_storage::{Cursor, Row, Scan};
+use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::balance_reply;
-use crate::extract::{OrgPath, Query, cursor_text};
+use crate::extract::{NoQuery, OrgPath, Query, invalid_parameter};
 use crate::limits::BALANCE_USERS_MAX;
-use crate::native::orgs::{scan, unknown_org};
+use crate::native::orgs::unknown_org;
+use crate::native::problems::Problems;
+use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
 /// The balance of an organisation: per meter what it has, what it used, what is left.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/balance", tag = "Organisations", operation_id = "balance",
-    params(("org" = String, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organisation")),
     responses(
         (status = 200, description = "The balance", body = BalanceReply),
-        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn show(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
     let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let mut reply = balance_reply(&known, &balance);
     let month = known.zone.period_at(Window::Month, balance.at);
+    let first = Paging::first(BALANCE_USERS_MAX);
     for (meter, line) in &balance.meters {
         let each = line
             .limits
             .iter()
             .find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month);
-        let (users, _) =
-            users_of(&app, &known, meter, month, each.map(|limit| limit.amount), None, BALANCE_USERS_MAX)
-                .await?;
+        let (users, _) = users_of(&app, &known, meter, month, each.map(|limit| limit.amount), &first).await?;
         if let Some(meter) = reply.meters.get_mut(meter.as_str()) {
             meter.users = users;
         }
@@ -54,11 +55,10 @@ async fn users_of(
     meter: &MeterId,
     month: Period,
     each_user: Option<tollgate_domain::Amount>,
-    cursor: Option<&Cursor>,
-    limit: usize,
-) -> Result<(Vec<UserItem>, Option<Cursor>), Failure> {
+    paging: &Paging,
+) -> Result<(Vec<UserItem>, Option<String>), Failure> {
     let users = Scan::UserCounters { org: org.id.clone(), meter: meter.clone(), period: month };
-    let page = scan(app, &users, cursor, limit).await?;
+    let page = paging.read(app, &users).await?;
     let items = page.rows.into_iter().filter_map(|row| match row {
         Row::Counter(row) => match row.id.scope {
             Scope::User(user) => Some((user, row.counter.value)),
@@ -91,16 +91,14 @@ fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_dom
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/users", tag = "Organisations", operation_id = "list_users",
     params(
-        ("org" = String, Path, description = "The organisation"),
-        ("meter" = String, Query, description = "The meter"),
-        ("month" = Option<String>, Query, description = "Such as `2026-11`; the current month unless given"),
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("org" = Id, Path, description = "The organisation"),
+        ("meter" = Id, Query, description = "The meter"),
+        ("month" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11", description = "Such as `2026-11`; the current month unless given"),
+        Paging,
     ),
     responses(
         (status = 200, description = "Some users", body = UserPage),
-        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn users(
@@ -112,7 +110,7 @@ pub(crate) async fn users(
     caller.require(Role::Read, Some(&org))?;
     let meter = query.need("meter", MeterId::new)?;
     let month = query.take_as("month", read_month)?;
-    let (limit, cursor) = query.page()?;
+    let paging = Paging::take(&mut query)?;
     query.end()?;
     let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let month = month.unwrap_or_else(|| known.zone.period_at(Window::Month, balance.at));
@@ -120,13 +118,8 @@ pub(crate) async fn users(
         line.limits.iter().find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month)
     });
     let (users, next) =
-        users_of(&app, &known, &meter, month, each.map(|limit| limit.amount), cursor.as_ref(), limit).await?;
-    Ok(ok(&UserPage {
-        meter: meter.into(),
-        month: month.label(),
-        users,
-        next: next.as_ref().map(cursor_text),
-    }))
+        users_of(&app, &known, &meter, month, each.map(|limit| limit.amount), &paging).await?;
+    Ok(ok(&UserPage { meter: meter.into(), month: month.label(), users, next }))
 }
 
 fn read_month(text: &str) -> Result<Period, &'static str> {
@@ -137,18 +130,16 @@ fn read_month(text: &str) -> Result<Period, &'static str> {
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/usage", tag = "Organisations", operation_id = "usage_series",
     params(
-        ("org" = String, Path, description = "The organisation"),
-        ("meter" = String, Query, description = "The meter"),
-        ("window" = Option<String>, Query, description = "`day` (unless given) or `month`"),
-        ("from" = Option<String>, Query, description = "The first day (`2026-11-01`) or month (`2026-11`)"),
-        ("until" = Option<String>, Query, description = "The first day or month that is not read any more"),
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("org" = Id, Path, description = "The organisation"),
+        ("meter" = Id, Query, description = "The meter"),
+        ("window" = Option<SeriesWindow>, Query, description = "`day` unless given"),
+        ("from" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$", description = "The first day (`2026-11-01`) or month (`2026-11`)"),
+        ("until" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$", description = "The first day or month that is not read any more"),
+        Paging,
     ),
     responses(
         (status = 200, description = "Some points", body = UsageSeries),
-        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn series(
@@ -171,11 +162,14 @@ pub(crate) async fn series(
     };
     let from = query.take_as("from", read)?.map_or(i32::MIN, |period| period.number);
     let until = query.take_as("until", read)?.map_or(i32::MAX, |period| period.number);
-    let (limit, cursor) = query.page()?;
+    if from >= until {
+        return Err(invalid_parameter("until", "must be after 'from'"));
+    }
+    let paging = Paging::take(&mut query)?;
     query.end()?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let counters = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
-    let page = scan(&app, &counters, cursor.as_ref(), limit).await?;
+    let page = paging.read(&app, &counters).await?;
     let points = page.rows.into_iter().filter_map(|row| match row {
         Row::Counter(row) => Some(row),
         _ => None,
@@ -194,6 +188,6 @@ pub(crate) async fn series(
         meter: meter.into(),
         window: window.name().to_owned(),
         points: points.collect(),
-        next: page.next.as_ref().map(cursor_text),
+        next: page.next,
     }))
 }
