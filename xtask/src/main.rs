@@ -1,12 +1,14 @@
 //! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
-//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `bench` measures.
+//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `fuzz_http` calls every route with
+//! made-up requests, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
 mod bench;
 mod ci;
+mod fuzz_http;
 mod openapi;
 mod process;
 mod test;
@@ -22,10 +24,12 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  test [ARGS]            every test of the workspace; ARGS go to `cargo test`
+  test [ARGS]            every test of the workspace, then a short fuzz-http; ARGS go to `cargo test`, alone
   ci                     format, lints, tidy, openapi, then the tests
   tidy                   the rules of this repository that no lint knows
   openapi [--check]      write openapi.json from the code, or compare it
+  fuzz-http [--examples N] [--seed N]
+                         schemathesis against the server's own OpenAPI document
   bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
                          measure; --write puts the tables into docs/benchmarks.md";
 
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
+        ["fuzz-http", rest @ ..] => fuzz_http::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         _ => Err(HELP.into()),
     };

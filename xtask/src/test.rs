@@ -1,8 +1,11 @@
-//! `test`: every test of the workspace, and their sum in the last line.
+//! `test`: every test of the workspace, a short run of `fuzz-http`, and their sum in the last line.
 
-use crate::Result;
 use crate::process::{cargo, run as run_command, say, stream, target_folder};
 use crate::tools::ensure;
+use crate::{Result, fuzz_http};
+
+/// Examples an operation in the short run of `fuzz-http` that is part of the tests: about a minute.
+const FUZZ_EXAMPLES: &str = "20";
 
 /// Tests that ran, over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ fn before(text: &str, word: &str) -> u64 {
     number.unwrap_or(0)
 }
 
-/// Runs every test; `args` go to `cargo test`.
+/// Runs every test; `args` go to `cargo test`, and with them only what they choose runs.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     sum(args)?.report()
 }
@@ -62,6 +65,15 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     if !succeeded && sum.failed == 0 {
         // A test program that does not compile or that dies prints no result: it has failed all the same.
         sum.failed = 1;
+    }
+    if args.is_empty() {
+        match fuzz_http::run(&["--examples", FUZZ_EXAMPLES, "--seed", "1"]) {
+            Ok(()) => sum.passed += 1,
+            Err(error) => {
+                eprintln!("{error}");
+                sum.failed += 1;
+            }
+        }
     }
     Ok(sum)
 }

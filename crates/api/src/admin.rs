@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use tollgate_domain::{OrgId, Role};
 use utoipa::ToSchema;
 
+use crate::text::word;
+use crate::{Id, Line, RoleName};
+
 /// The catalogue in force, or a version of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogReply {
@@ -39,13 +42,14 @@ pub struct CatalogVersionItem {
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyRequest {
     /// A name for people.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(value_type = Line)]
     pub name: String,
-    /// What it may do: `ingest`, `read`, `manage` or `admin`.
-    #[schema(value_type = String, example = "ingest")]
+    /// What it may do.
+    #[serde(deserialize_with = "word")]
+    #[schema(value_type = RoleName)]
     pub role: Role,
     /// The only organisation it may name; any unless given.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Id>)]
     pub org: Option<OrgId>,
 }
 
@@ -67,7 +71,7 @@ pub struct ApiKeyItem {
     /// A name for people.
     pub name: String,
     /// What it may do.
-    #[schema(value_type = String)]
+    #[schema(value_type = RoleName)]
     pub role: Role,
     /// The only organisation it may name.
     pub org: Option<String>,

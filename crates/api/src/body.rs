@@ -1,6 +1,7 @@
 //! Reading a JSON body so that an error names its field.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Code;
 
@@ -30,8 +31,9 @@ pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError>
 }
 
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> BodyError {
-    if !error.is_data() {
-        let detail = if body.is_empty() {
+    // Serde calls some values of the wrong type a fault of the syntax.
+    if !error.is_data() && serde_json::from_slice::<Value>(body).is_err() {
+        let detail = if body.trim_ascii().is_empty() {
             "the body is empty".to_owned()
         } else {
             format!("the body is not JSON: {error}")
@@ -43,31 +45,27 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) ->
         Err(error) => (error.path().to_string(), error.inner().to_string()),
         Ok(_) => (String::new(), error.to_string()),
     };
+    let path = Some(path).filter(|path| !path.is_empty() && path != ".");
     let text = without_place(&text);
-    let named = |prefix: &str| {
-        let rest = text.strip_prefix(prefix)?;
-        let name = rest.split('`').next()?;
-        Some(if path.is_empty() || path == "." {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", path.trim_end_matches(&format!(".{name}")))
-        })
-    };
-    if let Some(field) = named("missing field `") {
+    let name_after = |prefix: &str| text.strip_prefix(prefix)?.split('`').next();
+    if let Some(name) = name_after("missing field `") {
+        let field = match &path {
+            Some(path) => format!("{}.{name}", path.trim_end_matches(&format!(".{name}"))),
+            None => name.to_owned(),
+        };
         let detail = format!("the field '{field}' is missing");
         return BodyError { code: Code::MissingField, field: Some(field), detail };
     }
-    if let Some(name) = text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        let allowed = text.split_once("expected ").map(|(_, allowed)| allowed).unwrap_or_default();
+    if let Some(name) = name_after("unknown field `") {
+        let allowed = text.rsplit_once("expected ").map(|(_, allowed)| allowed).unwrap_or_default();
+        let name = shortened(name);
         let detail = format!("there is no field '{name}'; expected {}", allowed.replace('`', "'"));
-        return BodyError { code: Code::UnknownField, field: Some(name.to_owned()), detail };
+        return BodyError { code: Code::UnknownField, field: Some(name), detail };
     }
-    let twice = text.strip_prefix("duplicate field `").and_then(|rest| rest.split('`').next());
-    let field = match twice {
-        Some(name) => Some(name.to_owned()),
-        None => (!path.is_empty() && path != ".").then_some(path),
-    };
-    let detail = field.as_ref().map_or_else(|| text.to_owned(), |field| format!("{field}: {text}"));
+    let field = name_after("duplicate field `").map(str::to_owned).or(path).map(|field| shortened(&field));
+    let text = shortened(&in_words(text));
+    let detail =
+        field.as_ref().map_or_else(|| format!("the body {text}"), |field| format!("{field}: {text}"));
     BodyError { code: Code::InvalidField, field, detail }
 }
 
@@ -76,10 +74,51 @@ fn without_place(text: &str) -> &str {
     text.rsplit_once(" at line ").map_or(text, |(text, _)| text)
 }
 
+/// Serde's text in the words of JSON and of this API.
+fn in_words(text: &str) -> String {
+    if text.starts_with("duplicate field") {
+        return "is given twice".to_owned();
+    }
+    let said = text
+        .strip_prefix("invalid type: ")
+        .or_else(|| text.strip_prefix("invalid value: "))
+        .or_else(|| text.strip_prefix("unknown variant "))
+        .and_then(|rest| rest.split_once(", expected "));
+    let Some((found, expected)) = said else { return text.to_owned() };
+    let found = match found {
+        "map" => "an object".to_owned(),
+        "sequence" => "an array".to_owned(),
+        other => {
+            let value = ["integer ", "floating point ", "boolean ", "string ", "character "]
+                .into_iter()
+                .find_map(|kind| other.strip_prefix(kind));
+            value.map_or_else(|| other.replace('`', "'"), |value| value.replace('`', ""))
+        }
+    };
+    let expected = match expected {
+        "a map" => "an object".to_owned(),
+        other if other.starts_with("struct ") => "a JSON object".to_owned(),
+        other => other.replace('`', "'"),
+    };
+    format!("must be {expected}, not {found}")
+}
+
+/// A text without its middle if it is long: an answer need not repeat all that was sent.
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    const KEPT_CHARS: usize = 100;
+    let length = text.chars().count();
+    if length <= 2 * KEPT_CHARS {
+        return text.to_owned();
+    }
+    let head = text.chars().take(KEPT_CHARS);
+    head.chain(['…']).chain(text.chars().skip(length - KEPT_CHARS)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::UsageRequest;
+    use crate::{LimitRequest, UsageRequest};
 
     #[test]
     fn errors_name_the_field() {
@@ -123,6 +162,34 @@ mod tests {
             let error = read_body::<UsageRequest>(body.as_bytes()).expect_err(body);
             assert_eq!((error.code, error.field.as_deref()), (code, field), "{body}: {}", error.detail);
         }
+        for (field, detail) in [
+            (r#""meter":7"#, "meter: must be an id of 1 to 128 characters, not 7"),
+            (r#""meter":null"#, "meter: must be an id of 1 to 128 characters, not null"),
+            (r#""meter":{}"#, "meter: must be an id of 1 to 128 characters, not an object"),
+            (r#""meter":"m","properties":[]"#, "properties: must be an object, not an array"),
+            (r#""meter":"m","time":"x""#, "time: must be a time such as 2026-11-21T00:00:00Z"),
+            (r#""meter":"m","meter":"m""#, "meter: is given twice"),
+        ] {
+            let body = format!(r#"{{"org":"o","key":"k",{field}}}"#);
+            let error = read_body::<UsageRequest>(body.as_bytes()).expect_err(&body);
+            assert_eq!((error.code, error.detail.as_str()), (Code::InvalidField, detail));
+        }
+        for (field, detail) in [
+            (r#""scope":"team""#, "scope: must be 'org' or 'user', not 'team'"),
+            (r#""scope":5"#, "scope: must be a word, not 5"),
+            (r#""scope":{"org":null}"#, "scope: must be a word, not an object"),
+            (
+                r#""scope":"org","window":"week""#,
+                "window: must be one of 'minute', 'hour', 'day', 'month', 'lifetime', not 'week'",
+            ),
+        ] {
+            let body = format!(r#"{{"meter":"m",{field}}}"#);
+            let error = read_body::<LimitRequest>(body.as_bytes()).expect_err(&body);
+            assert_eq!((error.code, error.detail.as_str()), (Code::InvalidField, detail));
+        }
+        let body = format!(r#"{{"org":"o","meter":"m","{}":1}}"#, "x".repeat(60_000));
+        let error = read_body::<UsageRequest>(body.as_bytes()).expect_err("an unknown field");
+        assert!(error.detail.len() < 500, "{}", error.detail);
         for quantity in ["2.5", "\"2.5\"", "25e-1"] {
             let body = format!(r#"{{"org":"o","meter":"m","key":"k","quantity":{quantity}}}"#);
             let usage = read_body::<UsageRequest>(body.as_bytes()).expect("a usage");

@@ -14,6 +14,9 @@ pub struct LedgerPage {
     pub entries: Vec<EntryItem>,
     /// From where the next page is read (`?cursor=`); null when there is nothing more.
     pub next: Option<String>,
+    /// Oldest first only: from where what comes after these entries is read, also what is not there yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
 }
 
 /// One entry. Members that say nothing about its kind are left out.
@@ -86,6 +89,8 @@ pub struct NoticePage {
     pub notices: Vec<NoticeItem>,
     /// From where the next page is read; null when there is nothing more.
     pub next: Option<String>,
+    /// From where what comes after these notices is read, also what is not there yet.
+    pub resume: String,
 }
 
 /// A notice.

@@ -14,13 +14,14 @@ mod decimal;
 mod ledger;
 mod org;
 mod problem;
+mod text;
 mod usage;
 
 pub use admin::{
     ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, CatalogReply, CatalogVersionItem, CatalogVersions,
     Health, Ready,
 };
-pub use body::{BodyError, read_body};
+pub use body::{BodyError, read_body, shortened};
 pub use decimal::Decimal;
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
 pub use org::{
@@ -29,7 +30,8 @@ pub use org::{
     UserPage, WindowName,
 };
 pub use problem::{Code, LimitDetail, Problem};
+pub use text::{HeaderKey, Id, Line, OrderName, RoleName, SeriesWindow, TimeOrNever};
 pub use usage::{
-    CheckReply, CheckRequest, CheckStep, PositiveDecimal, PropertyValue, ReversalReply, ReversalRequest,
+    CheckReply, CheckStep, PositiveDecimal, Properties, PropertyValue, ReversalReply, ReversalRequest, Time,
     UsageReply, UsageRequest,
 };

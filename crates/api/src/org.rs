@@ -1,20 +1,23 @@
 //! Orgs, plans, limits, top-ups, balances.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{MeterId, PlanId, UsageKey, UserId, Window};
 use utoipa::ToSchema;
 
-use crate::Decimal;
+use crate::text::word;
 use crate::usage::PositiveDecimal;
+use crate::{Decimal, Id, Line, TimeOrNever};
 
 /// Sets name and time zone; what is not given stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrgRequest {
     /// A name for people.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<Line>)]
     pub name: Option<String>,
     /// The IANA time zone whose months and days its quotas go by; UTC unless set.
     #[schema(example = "Europe/Berlin")]
@@ -76,7 +79,7 @@ pub struct OrgPage {
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// A plan of the catalogue.
-    #[schema(value_type = String, example = "enterprise")]
+    #[schema(value_type = Id, example = "enterprise")]
     pub plan: PlanId,
 }
 
@@ -98,20 +101,21 @@ pub struct PlanReply {
 #[serde(deny_unknown_fields)]
 pub struct LimitRequest {
     /// What is capped.
-    #[schema(value_type = String)]
+    #[schema(value_type = Id)]
     pub meter: MeterId,
     /// `org`: all usage together. `user`: that of each user, or of the one that `user` names.
+    #[serde(deserialize_with = "word")]
     pub scope: ScopeName,
     /// The one user the limit is for, in place of the number for each user on the same meter and window.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<Id>)]
     pub user: Option<UserId>,
     /// Over which stretch of time; `month` unless given.
-    #[serde(default = "month")]
+    #[serde(default = "month", deserialize_with = "word")]
     #[schema(value_type = WindowName)]
     pub window: Window,
     /// How much may be used in it, at least 1; null removes the limit.
     #[serde(default)]
-    #[schema(value_type = Option<Decimal>)]
+    #[schema(value_type = Option<PositiveDecimal>)]
     pub amount: Option<PositiveDecimal>,
 }
 
@@ -161,24 +165,54 @@ pub struct LimitReply {
 #[serde(deny_unknown_fields)]
 pub struct TopUpRequest {
     /// On what.
-    #[schema(value_type = String)]
+    #[schema(value_type = Id)]
     pub meter: MeterId,
     /// How much.
-    #[schema(value_type = Decimal)]
     pub amount: PositiveDecimal,
     /// The caller's id of the top-up: it counts once however often it is sent. The header `Idempotency-Key` is taken
     /// where this is not given.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    #[schema(value_type = Option<Id>)]
     pub key: Option<UsageKey>,
     /// When it expires (RFC 3339), or `never`; with the current month unless given.
+    #[schema(value_type = Option<TimeOrNever>)]
     pub expires_at: Option<String>,
     /// From when it can be burned (RFC 3339); at once unless given.
+    #[schema(format = DateTime)]
     pub effective_at: Option<String>,
     /// Lower burns first; 100 unless given.
+    #[serde(default, deserialize_with = "priority")]
+    #[schema(maximum = 255)]
     pub priority: Option<u8>,
     /// Why, for people.
-    #[schema(max_length = 256)]
+    #[schema(value_type = Option<Line>)]
     pub reason: Option<String>,
+}
+
+/// Reads a priority, or null. To JSON 7 and 7.0 are the same whole number.
+fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    struct PriorityVisitor;
+    impl Visitor<'_> for PriorityVisitor {
+        type Value = u8;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a whole number from 0 to 255")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u8, E> {
+            u8::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<u8, E> {
+            number.to_string().parse().map_err(|_| E::invalid_value(Unexpected::Float(number), &self))
+        }
+    }
+    struct Priority(u8);
+    impl<'de> Deserialize<'de> for Priority {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_u8(PriorityVisitor).map(Self)
+        }
+    }
+    Ok(Option::<Priority>::deserialize(deserializer)?.map(|priority| priority.0))
 }
 
 /// Credit was added.

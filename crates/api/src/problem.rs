@@ -1,14 +1,16 @@
 //! Problems: every error as `application/problem+json` with a stable code.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::Decimal;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
         /// The stable code of a problem.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
@@ -105,8 +107,6 @@ codes! {
     InvalidCatalog = "invalid_catalog", 422, "The catalogue is not valid";
     /// Too many requests from this connection's address.
     RateLimited = "rate_limited", 429, "Too many requests";
-    /// The headers are too large.
-    HeadersTooLarge = "headers_too_large", 431, "The headers are too large";
     /// A defect.
     Internal = "internal", 500, "The server failed";
     /// Too many requests wait.
@@ -120,6 +120,19 @@ codes! {
     /// The store cannot be read or written.
     StoreFailed = "store_failed", 503, "The store cannot be used";
 }
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        let texts = Self::ALL.iter().map(|code| code.text());
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("The stable code of a problem."))
+            .enum_values(Some(texts))
+            .into()
+    }
+}
+
+impl ToSchema for Code {}
 
 /// An error (RFC 9457), with members of our own.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

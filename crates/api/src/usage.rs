@@ -5,38 +5,39 @@ use std::fmt;
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
+use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
 use tollgate_domain::{MeterId, OrgId, Quantity, Timestamp, UsageKey, UserId};
 use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::Decimal;
+use crate::text::NO_CONTROL_CHARACTERS;
+use crate::{Decimal, Id};
 
 /// Asks to use something, once.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UsageRequest {
     /// The paying organisation.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
+    #[schema(value_type = Id)]
     pub org: OrgId,
     /// A person or key inside it; needed while a limit per user is in force.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    #[schema(value_type = Option<Id>)]
     pub user: Option<UserId>,
     /// What is used.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
+    #[schema(value_type = Id)]
     pub meter: MeterId,
     /// How much; 1 unless given.
-    #[schema(value_type = Option<Decimal>)]
     pub quantity: Option<PositiveDecimal>,
     /// The caller's id of this usage: it counts once however often it is sent. The header `Idempotency-Key` is taken
     /// where this is not given.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    #[schema(value_type = Option<Id>)]
     pub key: Option<UsageKey>,
     /// When it happened; kept with the entry. Quotas go by the server's time.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub time: Option<Timestamp>,
+    pub time: Option<Time>,
     /// What should be known of it, such as model or region; at most 16.
-    #[schema(value_type = Option<BTreeMap<String, PropertyValue>>)]
+    #[schema(value_type = Option<Properties>)]
     pub properties: Option<BTreeMap<String, PropertyValue>>,
 }
 
@@ -50,6 +51,45 @@ impl<'de> Deserialize<'de> for PositiveDecimal {
         Quantity::new(amount)
             .map(Self)
             .map_err(|error| serde::de::Error::custom(format_args!("{amount} {error}")))
+    }
+}
+
+impl PartialSchema for PositiveDecimal {
+    fn schema() -> RefOr<Schema> {
+        let description = "An exact decimal above zero: at most 15 digits before the point and 9 after.";
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .exclusive_minimum(Some(0))
+            .exclusive_maximum(Some(1_000_000_000_000_000_i64));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"));
+        OneOfBuilder::new().item(number).item(text).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for PositiveDecimal {}
+
+/// A moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Timestamp);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimeVisitor;
+        impl Visitor<'_> for TimeVisitor {
+            type Value = Time;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a time such as 2026-11-21T00:00:00Z")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Time, E> {
+                let wrong = |_| E::custom("must be a time such as 2026-11-21T00:00:00Z");
+                text.parse().map(Time).map_err(wrong)
+            }
+        }
+        deserializer.deserialize_str(TimeVisitor)
     }
 }
 
@@ -84,7 +124,9 @@ impl<'de> Deserialize<'de> for PropertyValue {
             }
 
             fn visit_f64<E>(self, number: f64) -> Result<PropertyValue, E> {
-                Ok(PropertyValue(number.to_string()))
+                // In full, a number may have 300 digits.
+                let plain = number.to_string();
+                Ok(PropertyValue(if plain.len() > 32 { format!("{number:e}") } else { plain }))
             }
         }
         deserializer.deserialize_any(ValueVisitor)
@@ -94,11 +136,36 @@ impl<'de> Deserialize<'de> for PropertyValue {
 impl PartialSchema for PropertyValue {
     fn schema() -> RefOr<Schema> {
         let of = |kind| ObjectBuilder::new().schema_type(kind);
-        OneOfBuilder::new().item(of(Type::String)).item(of(Type::Number)).item(of(Type::Boolean)).into()
+        let text = of(Type::String).max_length(Some(TEXT_CHARS_MAX)).pattern(Some(PROPERTY_CHARACTERS));
+        OneOfBuilder::new().item(text).item(of(Type::Number)).item(of(Type::Boolean)).into()
     }
 }
 
 impl ToSchema for PropertyValue {}
+
+/// Any text but control characters; tab and line feed are none here.
+const PROPERTY_CHARACTERS: &str = "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]*$";
+
+/// The schema of the properties of a usage.
+#[derive(Clone, Copy, Debug)]
+pub enum Properties {}
+
+impl PartialSchema for Properties {
+    fn schema() -> RefOr<Schema> {
+        let name = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(TEXT_CHARS_MAX))
+            .pattern(Some(NO_CONTROL_CHARACTERS));
+        ObjectBuilder::new()
+            .property_names(Some(name))
+            .additional_properties(Some(PropertyValue::schema()))
+            .max_properties(Some(PROPERTIES_MAX))
+            .into()
+    }
+}
+
+impl ToSchema for Properties {}
 
 /// It was allowed and counted.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -129,33 +196,6 @@ pub struct UsageReply {
     pub user_used: Option<Decimal>,
     /// The number of the ledger entry that counted it.
     pub entry: u64,
-}
-
-/// Asks what a usage would be answered; nothing is consumed.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CheckRequest {
-    /// The paying organisation.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
-    pub org: OrgId,
-    /// A person or key inside it.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
-    pub user: Option<UserId>,
-    /// What would be used.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
-    pub meter: MeterId,
-    /// How much; 1 unless given.
-    #[schema(value_type = Option<Decimal>)]
-    pub quantity: Option<PositiveDecimal>,
-    /// Taken so that the body of a usage can be checked as it is; a check says nothing about keys.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
-    pub key: Option<UsageKey>,
-    /// As in a usage; not looked at.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub time: Option<Timestamp>,
-    /// As in a usage; not looked at.
-    #[schema(value_type = Option<BTreeMap<String, PropertyValue>>)]
-    pub properties: Option<BTreeMap<String, PropertyValue>>,
 }
 
 /// What a usage would be answered, and why.
@@ -196,10 +236,10 @@ pub struct CheckStep {
 #[serde(deny_unknown_fields)]
 pub struct ReversalRequest {
     /// The paying organisation.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
+    #[schema(value_type = Id)]
     pub org: OrgId,
     /// The key the usage was counted with.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
+    #[schema(value_type = Id)]
     pub key: UsageKey,
 }
 

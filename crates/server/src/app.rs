@@ -117,3 +117,22 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         _ => "unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_path_is_a_route_of_the_logs_and_metrics() {
+        let document: serde_json::Value =
+            serde_json::from_str(&crate::openapi_json()).expect("the document is JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        assert!(paths.len() >= 20, "{}", paths.len());
+        for path in paths.keys() {
+            assert_eq!(route_of(path), path);
+        }
+        for path in ["/v1/orgs/a/b", "/v1/orgs/a/ledger/1/2", "/v1/usage/", "/v1", "/", ""] {
+            assert_eq!(route_of(path), "unknown", "{path}");
+        }
+    }
+}

@@ -85,7 +85,7 @@ const CAST: &[Cast] = &[
 
 /// Fills an empty store and closes it.
 pub(crate) async fn fill(settings: &Settings) -> Result<(), ServeError> {
-    let now = Timestamp::now();
+    let now = Clock::System.now();
     let start = Timestamp::from_second(now.as_second() - DAYS * 86_400).unwrap_or(now);
     let clock = Clock::manual(start);
     let app = assemble(settings.clone(), clock.clone()).await?;

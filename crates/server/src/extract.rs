@@ -1,6 +1,8 @@
 //! Reading requests: bodies with limits and time-outs, paths, queries, callers.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,16 +10,15 @@ use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, Uri};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
-use tollgate_api::{Code, Problem, read_body};
+use tollgate_api::{Code, Problem, read_body, shortened};
 use tollgate_domain::{OrgId, UsageKey};
-use tollgate_storage::Cursor;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::limits::{DISCARDED_BODY_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use crate::limits::DISCARDED_BODY_BYTES_MAX;
 use crate::reply::Failure;
 
 /// A JSON body; an error names its field.
@@ -146,7 +147,19 @@ pub(crate) async fn path_param(parts: &mut Parts, app: &App, name: &str) -> Resu
     found.ok_or_else(|| Problem::new(Code::Internal, format!("the route has no '{name}'")).into())
 }
 
+/// A whole number in a path: digits and nothing else.
+pub(crate) fn whole_number<T: FromStr + Display + Copy>(
+    name: &str,
+    text: &str,
+    most: T,
+) -> Result<T, Failure> {
+    let number = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = number.and_then(|text| text.parse().ok());
+    number.ok_or_else(|| invalid_parameter(name, &format!("must be a whole number from 0 to {most}")))
+}
+
 pub(crate) fn invalid_parameter(name: &str, text: &str) -> Failure {
+    let name = shortened(name);
     Problem::new(Code::InvalidParameter, format!("{name}: {text}")).on_field(name).into()
 }
 
@@ -158,17 +171,33 @@ impl FromRequestParts<App> for Query {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        Self::read(&parts.uri)
+    }
+}
+
+/// The query of a route that takes no parameter: there is none.
+pub(crate) struct NoQuery;
+
+impl FromRequestParts<App> for NoQuery {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        Query::read(&parts.uri)?.end().map(|()| Self)
+    }
+}
+
+impl Query {
+    /// The query of an address.
+    pub(crate) fn read(uri: &Uri) -> Result<Self, Failure> {
         let mut found = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             if found.insert(name.clone().into_owned(), value.into_owned()).is_some() {
                 return Err(invalid_parameter(&name, "is given twice"));
             }
         }
         Ok(Self(found))
     }
-}
 
-impl Query {
     /// A parameter as text.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
@@ -194,17 +223,6 @@ impl Query {
         self.take_as(name, read)?.ok_or_else(|| invalid_parameter(name, "is missing"))
     }
 
-    /// `limit` and `cursor` of a list.
-    pub(crate) fn page(&mut self) -> Result<(usize, Option<Cursor>), Failure> {
-        let allowed = format!("must be a whole number from 1 to {PAGE_ROWS_MAX}");
-        let limit = self.take_as("limit", |text| match text.parse::<usize>() {
-            Ok(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => Ok(limit),
-            _ => Err(allowed),
-        })?;
-        let cursor = self.take_as("cursor", read_cursor)?;
-        Ok((limit.unwrap_or(PAGE_ROWS_DEFAULT), cursor))
-    }
-
     /// Refuses what nobody took.
     pub(crate) fn end(self) -> Result<(), Failure> {
         match self.0.into_keys().next() {
@@ -214,33 +232,14 @@ impl Query {
     }
 }
 
-/// A cursor as text: hexadecimal.
-pub(crate) fn cursor_text(cursor: &Cursor) -> String {
-    cursor.0.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn read_cursor(text: &str) -> Result<Cursor, &'static str> {
-    let digits: Option<Vec<u32>> = text.chars().map(|character| character.to_digit(16)).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0 && digits.len() <= 4_096);
-    let bytes = digits.and_then(|digits| {
-        let pairs = digits.chunks(2).map(|pair| {
-            let high = pair.first().copied().unwrap_or_default();
-            let low = pair.get(1).copied().unwrap_or_default();
-            u8::try_from(high * 16 + low).ok()
-        });
-        pairs.collect::<Option<Vec<u8>>>()
-    });
-    bytes.map(Cursor).ok_or("is not a cursor of this list")
-}
-
 /// The header `Idempotency-Key`, bare or quoted.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<UsageKey>, Failure> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = std::str::from_utf8(HeaderValue::as_bytes(value)).unwrap_or_default().trim();
+    let text = value.to_str().unwrap_or_default();
     let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    UsageKey::new(bare).map(Some).map_err(|error| {
-        Problem::new(Code::InvalidField, format!("Idempotency-Key: {error}"))
-            .on_field("Idempotency-Key")
-            .into()
+    UsageKey::new(bare).ok().filter(|_| !bare.contains('"')).map(Some).ok_or_else(|| {
+        let detail =
+            "Idempotency-Key: must be 1 to 128 visible characters of ASCII or spaces, bare or in quotes";
+        Problem::new(Code::InvalidField, detail).on_field("Idempotency-Key").into()
     })
 }

@@ -19,6 +19,7 @@ pub mod limits;
 mod metrics;
 mod native;
 mod openapi;
+mod paging;
 mod reply;
 mod serve;
 mod settings;

@@ -6,6 +6,9 @@ pub const PAGE_ROWS_DEFAULT: usize = 50;
 /// Most rows of a list in one answer: about half a megabyte of JSON.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
+/// Most bytes of a cursor of the store within one of ours: two ids of 128 characters and some numbers, in UTF-8.
+pub const CURSOR_BYTES_MAX: usize = 2_048;
+
 /// Users listed within a balance; all are in a list of their own.
 pub const BALANCE_USERS_MAX: usize = 100;
 

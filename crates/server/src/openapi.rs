@@ -1,6 +1,9 @@
 //! The OpenAPI document, generated from the handlers and the types of the wire.
 
+use tollgate_api::{HeaderKey, OrderName, Problem, SeriesWindow};
 use utoipa::OpenApi;
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
 
 use crate::native;
 
@@ -21,7 +24,9 @@ use crate::native;
         native::api_keys::list, native::api_keys::create, native::api_keys::revoke,
         native::system::health, native::system::ready, native::system::metrics,
     ),
-    modifiers(&Security),
+    // What only parameters and problems name is not found by itself.
+    components(schemas(Problem, OrderName, SeriesWindow, HeaderKey)),
+    modifiers(&Security, &Problems, &Parameters),
     security(("bearer" = []), ("api_key" = [])),
 )]
 struct Document;
@@ -36,6 +41,59 @@ impl utoipa::Modify for Security {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let header = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("api_key", SecurityScheme::ApiKey(header));
+        for path in ["/health", "/ready"] {
+            if let Some(operation) = document.paths.paths.get_mut(path).and_then(|item| item.get.as_mut()) {
+                operation.security = Some(Vec::new());
+            }
+        }
+    }
+}
+
+/// What need not be given is left out of a query or a header; there is no null to send.
+struct Parameters;
+
+impl utoipa::Modify for Parameters {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let items = document.paths.paths.values_mut();
+        let operations =
+            items.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.delete]);
+        let parameters = operations.flatten().filter_map(|operation| operation.parameters.as_mut()).flatten();
+        for parameter in parameters {
+            if let RefOr::T(parameter) = parameter
+                && let Some(schema) = &mut parameter.schema
+            {
+                without_null(schema);
+            }
+        }
+    }
+}
+
+fn without_null(schema: &mut RefOr<Schema>) {
+    let is_null = |kind: &SchemaType| matches!(kind, SchemaType::Type(Type::Null));
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            if let SchemaType::Array(kinds) = &mut object.schema_type {
+                kinds.retain(|kind| *kind != Type::Null);
+            }
+        }
+        RefOr::T(Schema::OneOf(one_of)) => {
+            let item = one_of.items.iter().find(
+                |item| !matches!(item, RefOr::T(Schema::Object(object)) if is_null(&object.schema_type)),
+            );
+            if let Some(item) = item.cloned() {
+                *schema = item;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The problems that the routes refer to.
+struct Problems;
+
+impl utoipa::Modify for Problems {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        document.components.get_or_insert_default().responses.extend(native::problems::all());
     }
 }
 
@@ -43,4 +101,42 @@ impl utoipa::Modify for Security {
 #[must_use]
 pub fn openapi_json() -> String {
     Document::openapi().to_pretty_json().map(|text| text + "\n").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn codes_are_named_as_they_are_sent() {
+        let document: Value = serde_json::from_str(&openapi_json()).expect("the document is JSON");
+        let named = document["components"]["schemas"]["Code"]["enum"].clone();
+        let sent = serde_json::to_value(tollgate_api::Code::ALL).expect("codes are texts");
+        assert_eq!(named, sent);
+    }
+
+    #[test]
+    fn everything_that_is_referred_to_is_there() {
+        let document: Value = serde_json::from_str(&openapi_json()).expect("the document is JSON");
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 100, "{}", found.len());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
 }

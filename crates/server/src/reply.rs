@@ -1,7 +1,7 @@
 //! Answers: JSON, and problems.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tollgate_api::{Code, Problem};
@@ -23,6 +23,12 @@ impl Failure {
         self.internal = Some(internal);
         self
     }
+
+    fn log(&self) {
+        if let Some(internal) = &self.internal {
+            tracing::warn!(code = self.problem.code.text(), error = internal.as_str(), "a request failed");
+        }
+    }
 }
 
 impl From<Problem> for Failure {
@@ -35,8 +41,7 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let (code, detail) = match &error {
             EngineError::Store(store) if store.kind() == StoreErrorKind::BadCursor => {
-                let problem = Problem::new(Code::InvalidCursor, "cursor: is not one of this list");
-                return problem.on_field("cursor").into();
+                return crate::paging::invalid_cursor();
             }
             EngineError::Overloaded => {
                 (Code::Overloaded, "too many requests are waiting; nothing was counted")
@@ -64,31 +69,65 @@ impl From<EngineError> for Failure {
     }
 }
 
-/// The code of a problem, for the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ProblemCode(pub(crate) Code);
+/// A problem on its way out, in the extensions of its response: it is written once the id of its request is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Unwritten {
+    problem: Problem,
+    /// What the door it leaves by says beside it.
+    error: Option<String>,
+}
+
+/// The body of a door's error.
+#[derive(Serialize)]
+struct DoorError<'a> {
+    error: &'a str,
+    #[serde(flatten)]
+    problem: &'a Problem,
+}
+
+/// Writes the body of a response that is a problem, naming the request; gives the code, for the log.
+pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option<Code> {
+    let Unwritten { mut problem, error } = response.extensions_mut().remove()?;
+    problem.request_id = Some(request_id.to_owned());
+    let written = match &error {
+        None => json(StatusCode::OK, &problem),
+        Some(error) => json(StatusCode::OK, &DoorError { error, problem: &problem }),
+    };
+    // The router has counted the body that was not there yet.
+    response.headers_mut().remove(CONTENT_LENGTH);
+    *response.body_mut() = written.into_body();
+    Some(problem.code)
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        if let Some(internal) = &self.internal {
-            tracing::warn!(code = self.problem.code.text(), error = internal.as_str(), "a request failed");
-        }
-        problem_response(&self.problem)
+        self.log();
+        problem_response(*self.problem)
     }
 }
 
-/// A problem as a response.
-pub(crate) fn problem_response(problem: &Problem) -> Response {
-    let mut response = json(status(problem.status), problem);
+/// A problem as a response; [`write_problem`] gives it its body.
+pub(crate) fn problem_response(problem: Problem) -> Response {
+    leaving(problem, None, "application/problem+json")
+}
+
+/// A problem as a door tells it: as plain JSON, with its own words in `error`.
+pub(crate) fn door_response(failure: Failure, error: String) -> Response {
+    failure.log();
+    leaving(*failure.problem, Some(error), "application/json")
+}
+
+fn leaving(problem: Problem, error: Option<String>, content_type: &'static str) -> Response {
+    let mut response = status(problem.status).into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if matches!(problem.status, 429 | 503) {
         headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
     }
     if problem.status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    response.extensions_mut().insert(ProblemCode(problem.code));
+    response.extensions_mut().insert(Unwritten { problem, error });
     response
 }
 

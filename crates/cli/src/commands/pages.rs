@@ -20,7 +20,7 @@ pub(crate) struct Paging {
     /// At most so many (with --all: a page).
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
-    /// From where the last page said there is more.
+    /// From where the last page said to read on: its `next`, or its `resume` for what came since.
     #[arg(long)]
     pub(crate) cursor: Option<String>,
 }
@@ -39,13 +39,14 @@ impl Session {
             return Ok(first);
         }
         let mut page: Page = read_reply(&first)?;
-        let mut next = next_of(&page)?;
+        let (mut next, mut resume) = (next_of(&page)?, page.remove("resume"));
         let mut found = items_of(&page, items)?;
         while let Some(cursor) = next {
             let text = self.ask(Method::GET, &route.clone().with("cursor", Some(&cursor)), &Sent::Nothing)?;
-            let more: Page = read_reply(&text)?;
+            let mut more: Page = read_reply(&text)?;
             found.extend(items_of(&more, items)?);
             next = next_of(&more)?;
+            resume = more.remove("resume");
             if next.as_ref() == Some(&cursor) {
                 return Err(Failure::Other(
                     "the server's list does not end: it names the same page again".to_owned(),
@@ -53,6 +54,9 @@ impl Session {
             }
         }
         page.insert(items.to_owned(), raw(&found)?);
+        if let Some(resume) = resume {
+            page.insert("resume".to_owned(), resume);
+        }
         page.insert("next".to_owned(), raw(&None::<String>)?);
         raw(&page).map(|page| page.get().to_owned())
     }

@@ -5,8 +5,7 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tollgate_api::{Code, Decimal, Problem, read_body};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
@@ -19,7 +18,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{config_problem, conflict, denial_problem};
 use crate::extract::read_limited;
-use crate::reply::{Failure, json, ok};
+use crate::reply::{Failure, door_response, json, ok};
 
 /// The meter of this door.
 const METER: &str = "reports";
@@ -29,13 +28,6 @@ const METER: &str = "reports";
 pub(crate) struct DoorFailure {
     error: String,
     failure: Failure,
-}
-
-#[derive(Serialize)]
-struct DoorError<'a> {
-    error: &'a str,
-    #[serde(flatten)]
-    problem: &'a Problem,
 }
 
 impl From<Failure> for DoorFailure {
@@ -58,13 +50,7 @@ fn own_name(field: &str) -> &str {
 
 impl IntoResponse for DoorFailure {
     fn into_response(self) -> Response {
-        let body = json(StatusCode::OK, &DoorError { error: &self.error, problem: &self.failure.problem });
-        // The native answer with the door's body: its status and headers are right as they are.
-        let mut response = self.failure.into_response();
-        response.headers_mut().remove(CONTENT_LENGTH);
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *response.body_mut() = body.into_body();
-        response
+        door_response(self.failure, self.error)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::app::{App, route_of};
 use crate::limits::REQUEST_ID_CHARS_MAX;
 use crate::metrics::Metrics;
 use crate::native;
-use crate::reply::{Failure, ProblemCode};
+use crate::reply::{Failure, write_problem};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -93,11 +93,12 @@ impl Heard {
             Ok(response) => response,
             Err(panic) => self.panicked(panic.as_ref()),
         };
-        let code = response.extensions().get::<ProblemCode>().map_or("", |code| code.0.text());
+        let request_id = self.id.to_str().unwrap_or_default();
+        let code = write_problem(&mut response, request_id).map_or("", Code::text);
         let status = response.status().as_u16();
         let elapsed = self.started.elapsed();
         metrics.observe(self.route, status, elapsed);
-        log(&self.method, self.route, status, elapsed.as_micros(), &self.id, code);
+        log(&self.method, self.route, status, elapsed.as_micros(), request_id, code);
         response.headers_mut().insert(&REQUEST_ID, self.id);
         response
     }
@@ -106,15 +107,12 @@ impl Heard {
         let request_id = self.id.to_str().unwrap_or_default();
         let (method, route) = (&self.method, self.route);
         tracing::error!(%method, route, request_id, panic = panic_text(panic), "a handler panicked");
-        let mut problem =
-            Problem::new(Code::Internal, "the server failed; the request id finds it in the log");
-        problem.request_id = Some(request_id.to_owned());
+        let problem = Problem::new(Code::Internal, "the server failed; the request id finds it in the log");
         Failure::from(problem).into_response()
     }
 }
 
-fn log(method: &Method, route: &str, status: u16, micros: u128, id: &HeaderValue, code: &str) {
-    let request_id = id.to_str().unwrap_or_default();
+fn log(method: &Method, route: &str, status: u16, micros: u128, request_id: &str, code: &str) {
     if code.is_empty() {
         tracing::info!(target: "tollgate::request", %method, route, status, micros, request_id);
     } else {

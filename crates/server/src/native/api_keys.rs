@@ -10,9 +10,11 @@ use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::{Caller, new_secret};
-use crate::extract::{Json, Query, cursor_text, path_param};
+use crate::extract::{Json, NoQuery, Query, path_param};
 use crate::native::catalog::house_failure;
-use crate::native::orgs::{scan, text_line};
+use crate::native::orgs::text_line;
+use crate::native::problems::{BodyProblems, Problems};
+use crate::paging::Paging;
 use crate::reply::{Failure, json, ok};
 
 /// Makes an API key. The first one must be an admin's: from then on every request needs a key.
@@ -21,13 +23,13 @@ use crate::reply::{Failure, json, ok};
     request_body = ApiKeyRequest,
     responses(
         (status = 201, description = "Made; the secret is shown this once", body = ApiKeyCreated),
-        (status = "4XX", description = "Not valid, or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<ApiKeyRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
@@ -78,14 +80,10 @@ fn item(api_key: &ApiKey) -> ApiKeyItem {
 /// The API keys, by id, the revoked ones too; never their secrets.
 #[utoipa::path(
     get, path = "/v1/api-keys", tag = "API keys", operation_id = "list_api_keys",
-    params(
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-    ),
+    params(Paging),
     responses(
         (status = 200, description = "Some keys", body = ApiKeyList),
-        (status = "4XX", description = "Not valid, or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn list(
@@ -94,14 +92,14 @@ pub(crate) async fn list(
     mut query: Query,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
-    let (limit, cursor) = query.page()?;
+    let paging = Paging::take(&mut query)?;
     query.end()?;
-    let page = scan(&app, &Scan::ApiKeys, cursor.as_ref(), limit).await?;
+    let page = paging.read(&app, &Scan::ApiKeys).await?;
     let api_keys = page.rows.iter().filter_map(|row| match row {
         Row::ApiKey(api_key) => Some(item(api_key)),
         _ => None,
     });
-    Ok(ok(&ApiKeyList { api_keys: api_keys.collect(), next: page.next.as_ref().map(cursor_text) }))
+    Ok(ok(&ApiKeyList { api_keys: api_keys.collect(), next: page.next }))
 }
 
 /// The id in the path.
@@ -121,14 +119,14 @@ impl FromRequestParts<App> for IdPath {
     params(("id" = String, Path, description = "The public id of the key")),
     responses(
         (status = 200, description = "Revoked, now or before", body = ApiKeyItem),
-        (status = "4XX", description = "Not known, or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn revoke(
     State(app): State<App>,
     caller: Caller,
     IdPath(id): IdPath,
+    _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
     app.engine.submit_house(HouseCommand::RevokeApiKey(id.clone())).await?.map_err(house_failure)?;

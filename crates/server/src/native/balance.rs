@@ -2,45 +2,46 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use tollgate_api::{BalanceReply, Problem, UsagePoint, UsageSeries, UserItem, UserPage};
+use tollgate_api::{BalanceReply, Id, SeriesWindow, UsagePoint, UsageSeries, UserItem, UserPage};
 use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, UserId, Window};
-use tollgate_storage::Cursor;
+use tollgate_storage::Scan;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::balance_reply;
-use crate::extract::{OrgPath, Query, cursor_text};
+use crate::extract::{NoQuery, OrgPath, Query, invalid_parameter};
 use crate::limits::BALANCE_USERS_MAX;
 use crate::native::orgs::unknown_org;
+use crate::native::problems::Problems;
+use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
 /// The balance of an organisation: per meter what it has, what it used, what is left.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/balance", tag = "Organisations", operation_id = "balance",
-    params(("org" = String, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organisation")),
     responses(
         (status = 200, description = "The balance", body = BalanceReply),
-        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn show(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
     let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let mut reply = balance_reply(&known, &balance);
     let month = known.zone.period_at(Window::Month, balance.at);
+    let first = Paging::first(BALANCE_USERS_MAX);
     for (meter, line) in &balance.meters {
         let each = line
             .limits
             .iter()
             .find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month);
-        let (users, _) =
-            users_of(&app, &known, meter, month, each.map(|limit| limit.amount), None, BALANCE_USERS_MAX)
-                .await?;
+        let (users, _) = users_of(&app, &known, meter, month, each.map(|limit| limit.amount), &first).await?;
         if let Some(meter) = reply.meters.get_mut(meter.as_str()) {
             meter.users = users;
         }
@@ -54,10 +55,11 @@ async fn users_of(
     meter: &MeterId,
     month: Period,
     each_user: Option<tollgate_domain::Amount>,
-    cursor: Option<&Cursor>,
-    limit: usize,
-) -> Result<(Vec<UserItem>, Option<Cursor>), Failure> {
-    let (users, next) = app.engine.user_counters(&org.id, meter, month, cursor, limit).await?;
+    paging: &Paging,
+) -> Result<(Vec<UserItem>, Option<String>), Failure> {
+    let list = Scan::Tallies { org: org.id.clone(), meter: meter.clone() };
+    let (from, limit) = paging.begin(&list)?;
+    let (users, next) = app.engine.user_counters(&org.id, meter, month, from, limit).await?;
     let items = users.into_iter().map(|(user, counter)| {
         let used = counter.value;
         let limit = named_limit(org, meter, &user).or(each_user);
@@ -68,7 +70,7 @@ async fn users_of(
             remaining: limit.map(|limit| (limit - used).at_least_zero().into()),
         }
     });
-    Ok((items.collect(), next))
+    Ok((items.collect(), Paging::next(&list, next)))
 }
 
 fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_domain::Amount> {
@@ -84,16 +86,14 @@ fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_dom
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/users", tag = "Organisations", operation_id = "list_users",
     params(
-        ("org" = String, Path, description = "The organisation"),
-        ("meter" = String, Query, description = "The meter"),
-        ("month" = Option<String>, Query, description = "Such as `2026-11`; the current month unless given"),
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("org" = Id, Path, description = "The organisation"),
+        ("meter" = Id, Query, description = "The meter"),
+        ("month" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11", description = "Such as `2026-11`; the current month unless given"),
+        Paging,
     ),
     responses(
         (status = 200, description = "Some users", body = UserPage),
-        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn users(
@@ -105,7 +105,7 @@ pub(crate) async fn users(
     caller.require(Role::Read, Some(&org))?;
     let meter = query.need("meter", MeterId::new)?;
     let month = query.take_as("month", read_month)?;
-    let (limit, cursor) = query.page()?;
+    let paging = Paging::take(&mut query)?;
     query.end()?;
     let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let month = month.unwrap_or_else(|| known.zone.period_at(Window::Month, balance.at));
@@ -113,13 +113,8 @@ pub(crate) async fn users(
         line.limits.iter().find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month)
     });
     let (users, next) =
-        users_of(&app, &known, &meter, month, each.map(|limit| limit.amount), cursor.as_ref(), limit).await?;
-    Ok(ok(&UserPage {
-        meter: meter.into(),
-        month: month.label(),
-        users,
-        next: next.as_ref().map(cursor_text),
-    }))
+        users_of(&app, &known, &meter, month, each.map(|limit| limit.amount), &paging).await?;
+    Ok(ok(&UserPage { meter: meter.into(), month: month.label(), users, next }))
 }
 
 fn read_month(text: &str) -> Result<Period, &'static str> {
@@ -130,18 +125,16 @@ fn read_month(text: &str) -> Result<Period, &'static str> {
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/usage", tag = "Organisations", operation_id = "usage_series",
     params(
-        ("org" = String, Path, description = "The organisation"),
-        ("meter" = String, Query, description = "The meter"),
-        ("window" = Option<String>, Query, description = "`day` (unless given) or `month`"),
-        ("from" = Option<String>, Query, description = "The first day (`2026-11-01`) or month (`2026-11`)"),
-        ("until" = Option<String>, Query, description = "The first day or month that is not read any more"),
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+        ("org" = Id, Path, description = "The organisation"),
+        ("meter" = Id, Query, description = "The meter"),
+        ("window" = Option<SeriesWindow>, Query, description = "`day` unless given"),
+        ("from" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$", description = "The first day (`2026-11-01`) or month (`2026-11`)"),
+        ("until" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$", description = "The first day or month that is not read any more"),
+        Paging,
     ),
     responses(
         (status = 200, description = "Some points", body = UsageSeries),
-        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn series(
@@ -164,11 +157,15 @@ pub(crate) async fn series(
     };
     let from = query.take_as("from", read)?.map_or(i32::MIN, |period| period.number);
     let until = query.take_as("until", read)?.map_or(i32::MAX, |period| period.number);
-    let (limit, cursor) = query.page()?;
+    if from >= until {
+        return Err(invalid_parameter("until", "must be after 'from'"));
+    }
+    let paging = Paging::take(&mut query)?;
     query.end()?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
-    let (counters, next) =
-        app.engine.org_counters(&org, &meter, window, (from, until), cursor.as_ref(), limit).await?;
+    let list = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
+    let (after, limit) = paging.begin(&list)?;
+    let (counters, next) = app.engine.org_counters(&org, &meter, window, (from, until), after, limit).await?;
     let points = counters.into_iter().map(|(period, counter)| {
         let (start, end) = known.zone.bounds(period);
         UsagePoint {
@@ -183,6 +180,6 @@ pub(crate) async fn series(
         meter: meter.into(),
         window: window.name().to_owned(),
         points: points.collect(),
-        next: next.as_ref().map(cursor_text),
+        next: Paging::next(&list, next),
     }))
 }

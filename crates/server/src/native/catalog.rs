@@ -13,8 +13,9 @@ use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Query, cursor_text, invalid_parameter, path_param, read_limited};
-use crate::native::orgs::scan;
+use crate::extract::{NoQuery, Query, path_param, read_limited, whole_number};
+use crate::native::problems::{BodyProblems, Problems};
+use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
 /// The catalogue in force.
@@ -22,11 +23,10 @@ use crate::reply::{Failure, ok};
     get, path = "/v1/catalog", tag = "Catalogue", operation_id = "get_catalog",
     responses(
         (status = 200, description = "The catalogue", body = CatalogReply),
-        (status = "4XX", description = "Not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
-pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Response, Failure> {
+pub(crate) async fn show(State(app): State<App>, caller: Caller, _: NoQuery) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
     show_version(&app, app.engine.catalog().version).await
 }
@@ -49,11 +49,10 @@ async fn show_version(app: &App, version: u32) -> Result<Response, Failure> {
 #[utoipa::path(
     put, path = "/v1/catalog", tag = "Catalogue", operation_id = "put_catalog",
     params(("dry_run" = Option<bool>, Query, description = "Only check it and say what would change")),
-    request_body(content = String, content_type = "application/toml"),
+    request_body(content = String, content_type = "application/toml", example = json!(tollgate_domain::catalog::DEFAULT)),
     responses(
         (status = 200, description = "In force (or, in a dry run, valid), with what changes", body = CatalogReply),
-        (status = "4XX", description = "Not valid, or it lacks plans that organisations have", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn put(
@@ -90,7 +89,9 @@ pub(crate) async fn put(
 
 pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
     match denial {
-        HouseDenial::Catalog(error) => Problem::new(Code::InvalidCatalog, error.to_string()).into(),
+        HouseDenial::Catalog(error) => {
+            Problem::new(Code::InvalidCatalog, error.to_string().trim_end()).into()
+        }
         HouseDenial::PlansInUse(orgs) => {
             let mut problem = Problem::new(
                 Code::PlanInUse,
@@ -100,7 +101,9 @@ pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
                 orgs.iter().map(|(plan, org)| format!("plan '{plan}': organisation '{org}'")).collect();
             problem.into()
         }
-        HouseDenial::UnknownApiKey => Problem::new(Code::UnknownApiKey, "there is no such API key").into(),
+        HouseDenial::UnknownApiKey => {
+            Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()
+        }
         HouseDenial::ApiKeyExists => {
             Problem::new(Code::Internal, "an API key with this id exists; try again").into()
         }
@@ -110,14 +113,10 @@ pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
 /// The versions of the catalogue, oldest first.
 #[utoipa::path(
     get, path = "/v1/catalog/versions", tag = "Catalogue", operation_id = "list_catalogs",
-    params(
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-    ),
+    params(Paging),
     responses(
         (status = 200, description = "Some versions", body = CatalogVersions),
-        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn versions(
@@ -126,16 +125,16 @@ pub(crate) async fn versions(
     mut query: Query,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
-    let (limit, cursor) = query.page()?;
+    let paging = Paging::take(&mut query)?;
     query.end()?;
-    let page = scan(&app, &Scan::Catalogs, cursor.as_ref(), limit).await?;
+    let page = paging.read(&app, &Scan::Catalogs).await?;
     let versions = page.rows.iter().filter_map(|row| match row {
         Row::Catalog(catalog) => {
             Some(CatalogVersionItem { version: catalog.version, at: catalog.at.to_string() })
         }
         _ => None,
     });
-    Ok(ok(&CatalogVersions { versions: versions.collect(), next: page.next.as_ref().map(cursor_text) }))
+    Ok(ok(&CatalogVersions { versions: versions.collect(), next: page.next }))
 }
 
 /// The version in the path.
@@ -146,7 +145,7 @@ impl FromRequestParts<App> for VersionPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<crate::app::AppState>) -> Result<Self, Failure> {
         let version = path_param(parts, app, "version").await?;
-        version.parse().map(Self).map_err(|_| invalid_parameter("version", "must be a whole number"))
+        whole_number("version", &version, u32::MAX).map(Self)
     }
 }
 
@@ -156,14 +155,14 @@ impl FromRequestParts<App> for VersionPath {
     params(("version" = u32, Path, description = "The version")),
     responses(
         (status = 200, description = "The catalogue", body = CatalogReply),
-        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn version(
     State(app): State<App>,
     caller: Caller,
     VersionPath(version): VersionPath,
+    _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
     show_version(&app, version).await

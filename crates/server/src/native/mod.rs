@@ -5,5 +5,6 @@ pub(crate) mod balance;
 pub(crate) mod catalog;
 pub(crate) mod ledger;
 pub(crate) mod orgs;
+pub(crate) mod problems;
 pub(crate) mod system;
 pub(crate) mod usage;

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use tollgate_api::{
-    Code, LimitReply, LimitRequest, OrgItem, OrgPage, OrgRequest, PlanReply, PlanRequest, Problem, ScopeName,
-    TopUpReply, TopUpRequest,
+    Code, HeaderKey, Id, LimitReply, LimitRequest, OrgItem, OrgPage, OrgRequest, PlanReply, PlanRequest,
+    Problem, ScopeName, TopUpReply, TopUpRequest, WindowName,
 };
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
@@ -13,30 +13,31 @@ use tollgate_domain::{
     Amount, Changed, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PutOrg, Role, SetLimit, SetPlan,
     Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone,
 };
-use tollgate_engine::EngineError;
-use tollgate_storage::{Row, Scan, Store};
+use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{config_problem, conflict, limit_item, org_item};
-use crate::extract::{Json, OrgPath, Query, cursor_text, idempotency_key};
+use crate::extract::{Json, NoQuery, OrgPath, Query, idempotency_key, invalid_parameter};
+use crate::native::problems::{BodyProblems, GateProblems, Problems};
+use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
 /// Sets name and time zone; makes the organisation if need be.
 #[utoipa::path(
     put, path = "/v1/orgs/{org}", tag = "Organisations", operation_id = "put_org",
-    params(("org" = String, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organisation")),
     request_body = OrgRequest,
     responses(
         (status = 200, description = "As it is now", body = OrgItem),
-        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn put(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
     Json(request): Json<OrgRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
@@ -76,17 +77,17 @@ async fn change(app: &App, org: &OrgId, command: OrgCommand) -> Result<Changed, 
 /// An organisation, with how it stands on each meter.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}", tag = "Organisations", operation_id = "get_org",
-    params(("org" = String, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organisation")),
     responses(
         (status = 200, description = "The organisation", body = OrgItem),
-        (status = "4XX", description = "Not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn show(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
     show_org(&app, &org).await
@@ -104,14 +105,10 @@ pub(crate) fn unknown_org(org: &OrgId) -> Failure {
 /// The organisations, by id, with how each stands.
 #[utoipa::path(
     get, path = "/v1/orgs", tag = "Organisations", operation_id = "list_orgs",
-    params(
-        ("limit" = Option<u32>, Query, description = "Most rows, 1 to 1000; 50 unless given"),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-    ),
+    params(Paging),
     responses(
         (status = 200, description = "Some organisations", body = OrgPage),
-        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Cannot be read", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn list(
@@ -120,14 +117,14 @@ pub(crate) async fn list(
     mut query: Query,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
-    let (limit, cursor) = query.page()?;
+    let paging = Paging::take(&mut query)?;
     query.end()?;
     if let Some(org) = &caller.org {
         let found = app.engine.balance(org).await?;
         let orgs = found.iter().map(|(org, balance)| org_item(org, balance)).collect();
         return Ok(ok(&OrgPage { orgs, next: None }));
     }
-    let page = scan(&app, &Scan::Orgs, cursor.as_ref(), limit).await?;
+    let page = paging.read(&app, &Scan::Orgs).await?;
     let mut orgs = Vec::with_capacity(page.rows.len());
     for row in page.rows {
         if let Row::Org(org) = row
@@ -136,35 +133,24 @@ pub(crate) async fn list(
             orgs.push(org_item(&org, &balance));
         }
     }
-    Ok(ok(&OrgPage { orgs, next: page.next.as_ref().map(cursor_text) }))
-}
-
-/// Reads rows in order; a cursor of another list is the caller's error.
-pub(crate) async fn scan(
-    app: &App,
-    scan: &Scan,
-    cursor: Option<&tollgate_storage::Cursor>,
-    limit: usize,
-) -> Result<tollgate_storage::Page, Failure> {
-    let page = app.engine.store().scan(scan, cursor, limit).await;
-    page.map_err(|error| EngineError::Store(std::sync::Arc::new(error)).into())
+    Ok(ok(&OrgPage { orgs, next: page.next }))
 }
 
 /// Sets the plan, at once; makes the organisation if need be.
 #[utoipa::path(
     put, path = "/v1/orgs/{org}/plan", tag = "Organisations", operation_id = "put_plan",
-    params(("org" = String, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organisation")),
     request_body = PlanRequest,
     responses(
         (status = 200, description = "The plan is in force", body = PlanReply),
-        (status = "4XX", description = "Not valid, or not to be had", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn put_plan(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
     Json(request): Json<PlanRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
@@ -180,18 +166,18 @@ pub(crate) async fn put_plan(
 /// Sets a limit, or removes it with `amount: null`.
 #[utoipa::path(
     put, path = "/v1/orgs/{org}/limits", tag = "Organisations", operation_id = "put_limit",
-    params(("org" = String, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organisation")),
     request_body = LimitRequest,
     responses(
         (status = 200, description = "The limits are in force", body = LimitReply),
-        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn put_limit(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
     Json(request): Json<LimitRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
@@ -200,20 +186,18 @@ pub(crate) async fn put_limit(
         let detail = "amount: must be at least 1, or null to remove the limit";
         return Err(Problem::new(Code::InvalidField, detail).on_field("amount").into());
     }
-    let scope = scope(request.scope, request.user)?;
+    let scope = scope(request.scope, request.user)
+        .map_err(|text| Problem::new(Code::InvalidField, format!("user: {text}")).on_field("user"))?;
     let set = SetLimit { meter: request.meter, scope, window: request.window, amount };
     set_limit(&app, org, set).await
 }
 
-fn scope(scope: ScopeName, user: Option<UserId>) -> Result<LimitScope, Failure> {
+fn scope(scope: ScopeName, user: Option<UserId>) -> Result<LimitScope, &'static str> {
     match (scope, user) {
         (ScopeName::Org, None) => Ok(LimitScope::Org),
         (ScopeName::User, None) => Ok(LimitScope::EachUser),
         (ScopeName::User, Some(user)) => Ok(LimitScope::User(user)),
-        (ScopeName::Org, Some(_)) => {
-            let detail = "user: is not allowed with the scope 'org'; use the scope 'user'";
-            Err(Problem::new(Code::InvalidField, detail).on_field("user").into())
-        }
+        (ScopeName::Org, Some(_)) => Err("is not allowed with the scope 'org'; use the scope 'user'"),
     }
 }
 
@@ -228,16 +212,15 @@ async fn set_limit(app: &App, org: OrgId, set: SetLimit) -> Result<Response, Fai
 #[utoipa::path(
     delete, path = "/v1/orgs/{org}/limits", tag = "Organisations", operation_id = "delete_limit",
     params(
-        ("org" = String, Path, description = "The organisation"),
-        ("meter" = String, Query, description = "What is capped"),
-        ("scope" = String, Query, description = "`org` or `user`"),
-        ("user" = Option<String>, Query, description = "The one user, if it is for one"),
-        ("window" = Option<String>, Query, description = "`month` unless given"),
+        ("org" = Id, Path, description = "The organisation"),
+        ("meter" = Id, Query, description = "What is capped"),
+        ("scope" = ScopeName, Query, description = "Whose usage"),
+        ("user" = Option<Id>, Query, description = "The one user, if it is for one"),
+        ("window" = Option<WindowName>, Query, description = "`month` unless given"),
     ),
     responses(
         (status = 200, description = "The limits are in force", body = LimitReply),
-        (status = "4XX", description = "Not valid, or not known", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        Problems,
     )
 )]
 pub(crate) async fn delete_limit(
@@ -256,7 +239,8 @@ pub(crate) async fn delete_limit(
     let user = query.take_as("user", UserId::new)?;
     let window = query.take_as("window", read_window)?.unwrap_or(Window::Month);
     query.end()?;
-    set_limit(&app, org, SetLimit { meter, scope: scope(name, user)?, window, amount: None }).await
+    let scope = scope(name, user).map_err(|text| invalid_parameter("user", text))?;
+    set_limit(&app, org, SetLimit { meter, scope, window, amount: None }).await
 }
 
 pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
@@ -270,28 +254,25 @@ pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
 #[utoipa::path(
     post, path = "/v1/orgs/{org}/top-ups", tag = "Organisations", operation_id = "top_up",
     params(
-        ("org" = String, Path, description = "The organisation"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The key, where the body has none; bare or quoted"),
+        ("org" = Id, Path, description = "The organisation"),
+        ("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none; bare or quoted"),
     ),
     request_body = TopUpRequest,
     responses(
         (status = 200, description = "The credit is there", body = TopUpReply),
-        (status = "4XX", description = "Not valid, or not possible", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        GateProblems,
     )
 )]
 pub(crate) async fn top_up(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
+    _: NoQuery,
     headers: HeaderMap,
     Json(request): Json<TopUpRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
-    let key = match request.key {
-        Some(key) => Some(key),
-        None => idempotency_key(&headers)?,
-    };
+    let key = request.key.or(idempotency_key(&headers)?);
     let expiry = match request.expires_at.as_deref() {
         None => TopUpExpiry::EndOfMonth,
         Some("never") => TopUpExpiry::Never,

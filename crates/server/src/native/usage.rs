@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::{FromRequest, Request, State};
 use axum::response::Response;
 use tollgate_api::{
-    CheckReply, CheckRequest, CheckStep, Code, Problem, PropertyValue, ReversalReply, ReversalRequest,
+    CheckReply, CheckStep, Code, HeaderKey, Problem, PropertyValue, ReversalReply, ReversalRequest, Time,
     UsageReply, UsageRequest,
 };
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
@@ -16,7 +16,8 @@ use tollgate_domain::{
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem};
-use crate::extract::{Json, idempotency_key};
+use crate::extract::{Json, NoQuery, Query, idempotency_key};
+use crate::native::problems::{BodyProblems, GateProblems};
 use crate::reply::{Failure, ok, problem_response};
 
 /// How far back the time of a usage may lie, in seconds (35 days).
@@ -29,16 +30,16 @@ const TIME_AHEAD_SECS: i64 = 300;
 #[utoipa::path(
     post, path = "/v1/usage", tag = "Usage", operation_id = "use",
     request_body = UsageRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The key, where the body has none; bare or quoted")),
+    params(("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none; bare or quoted")),
     responses(
         (status = 200, description = "Allowed and counted, or counted before", body = UsageReply),
-        (status = "4XX", description = "Denied, or not valid", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        GateProblems,
     )
 )]
 pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Response, Failure> {
     let caller = app.api_keys.authenticate(request.headers())?;
-    let key = idempotency_key(request.headers());
+    let key = idempotency_key(request.headers())?;
+    Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
     let (org, usage) = read_usage(request, key, app.engine.clock().now())?;
@@ -63,41 +64,40 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
             rate_limit_headers(response.headers_mut(), &allowed.policies, app.engine.clock().now());
             Ok(response)
         }
-        OrgDecision::Use(Err(denied)) => Ok(problem_response(&denial_problem(&denied, &org, &asked.meter))),
+        OrgDecision::Use(Err(denied)) => Ok(problem_response(denial_problem(&denied, &org, &asked.meter))),
         _ => Err(conflict()),
     }
 }
 
 fn read_usage(
     request: UsageRequest,
-    header_key: Result<Option<UsageKey>, Failure>,
+    header_key: Option<UsageKey>,
     now: Timestamp,
 ) -> Result<(OrgId, Use), Failure> {
-    let key = match request.key {
-        Some(key) => Some(key),
-        None => header_key?,
-    };
-    let Some(key) = key else {
+    let Some(key) = request.key.or(header_key) else {
         let detail =
             "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry count once";
         return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
     };
-    if let Some(time) = request.time {
-        let age = now.as_second() - time.as_second();
-        if !(-TIME_AHEAD_SECS..=TIME_BACK_SECS).contains(&age) {
-            let detail = "time: must be at most 35 days back and 5 minutes ahead";
-            return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
-        }
-    }
     let usage = Use {
         user: request.user,
         meter: request.meter,
         quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
         key,
-        occurred_at: request.time,
+        occurred_at: read_time(request.time, now)?,
         properties: properties(request.properties.unwrap_or_default())?,
     };
     Ok((request.org, usage))
+}
+
+fn read_time(given: Option<Time>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    let Some(Time(time)) = given else { return Ok(None) };
+    let age = now.as_second() - time.as_second();
+    if !(-TIME_AHEAD_SECS..=TIME_BACK_SECS).contains(&age) {
+        let detail = "time: must be at most 35 days back and 5 minutes ahead";
+        return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
+    }
+    Ok(Some(time))
 }
 
 fn properties(given: BTreeMap<String, PropertyValue>) -> Result<BTreeMap<String, String>, Failure> {
@@ -108,34 +108,46 @@ fn properties(given: BTreeMap<String, PropertyValue>) -> Result<BTreeMap<String,
         return Err(invalid("properties".to_owned(), format!("there may be at most {PROPERTIES_MAX}")));
     }
     for (name, PropertyValue(value)) in &given {
+        let shown = || {
+            format!("properties.{}", name.chars().take(40).filter(|c| !c.is_control()).collect::<String>())
+        };
         if name.is_empty() || [name, value].iter().any(|text| text.chars().count() > TEXT_CHARS_MAX) {
             let text = format!(
                 "name and value must have at most {TEXT_CHARS_MAX} characters, the name at least one"
             );
-            return Err(invalid(format!("properties.{}", name.chars().take(40).collect::<String>()), text));
+            return Err(invalid(shown(), text));
+        }
+        let in_value = |character: char| character.is_control() && !['\t', '\n'].contains(&character);
+        if name.chars().any(char::is_control) || value.chars().any(in_value) {
+            let text = "must not hold control characters, but for tab and line feed in the value";
+            return Err(invalid(shown(), text.to_owned()));
         }
     }
     Ok(given.into_iter().map(|(name, PropertyValue(value))| (name, value)).collect())
 }
 
 /// Asks what a usage would be answered, and why; nothing is consumed.
+///
+/// Takes the body of a usage as it is and refuses what a usage would. It says nothing about the key.
 #[utoipa::path(
     post, path = "/v1/usage/check", tag = "Usage", operation_id = "check",
-    request_body = CheckRequest,
+    request_body = UsageRequest,
     responses(
         (status = 200, description = "The decision, whichever it is, with every check behind it", body = CheckReply),
-        (status = "4XX", description = "Not valid", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn check(
     State(app): State<App>,
     caller: Caller,
-    Json(request): Json<CheckRequest>,
+    _: NoQuery,
+    Json(request): Json<UsageRequest>,
 ) -> Result<Response, Failure> {
     if caller.require(Role::Ingest, Some(&request.org)).is_err() {
         caller.require(Role::Read, Some(&request.org))?;
     }
+    read_time(request.time, app.engine.clock().now())?;
+    properties(request.properties.unwrap_or_default())?;
     let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
     let check = Check { user: request.user, meter: request.meter.clone(), quantity };
     let OrgDecision::Check(Checked { result, steps }) =
@@ -172,13 +184,13 @@ pub(crate) async fn check(
     request_body = ReversalRequest,
     responses(
         (status = 200, description = "Taken back, now or before", body = ReversalReply),
-        (status = "4XX", description = "Not known, or not valid", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Nothing was decided", body = Problem, content_type = "application/problem+json"),
+        BodyProblems,
     )
 )]
 pub(crate) async fn reverse(
     State(app): State<App>,
     caller: Caller,
+    _: NoQuery,
     Json(request): Json<ReversalRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, Some(&request.org))?;

@@ -230,6 +230,10 @@ impl Reply {
     pub(crate) fn is(&self, status: u16, body: Value) {
         let found = serde_json::from_slice::<Value>(&self.body).unwrap_or(Value::Null);
         let mut differences = String::new();
+        let mut body = body;
+        if status >= 400 {
+            body["request_id"] = self.header("x-request-id").into();
+        }
         compare(&body, &found, "", &mut differences);
         assert!(
             self.status == status && differences.is_empty(),
@@ -259,6 +263,16 @@ impl Reply {
         assert_eq!(text("type"), format!("urn:tollgate:problem:{code}"), "{body:#}");
         assert_eq!(body["status"], status, "{body:#}");
         assert!(!text("title").is_empty() && !text("detail").is_empty(), "{body:#}");
+        assert_eq!(body["request_id"].as_str(), self.header("x-request-id"), "{body:#}");
+    }
+
+    /// The rows of a list that is at its end, and where to read on later.
+    #[track_caller]
+    pub(crate) fn last_page(&self, rows: &str) -> (Vec<Value>, String) {
+        let page = self.ok();
+        assert!(page["next"].is_null(), "{page:#}");
+        let resume = page["resume"].as_str().expect("where to read on later");
+        (page[rows].as_array().expect("rows").clone(), resume.to_owned())
     }
 
     #[track_caller]

@@ -217,7 +217,7 @@ fn a_report_and_its_refusals() {
             "title": "The organisation's limit is reached", "status": 403,
             "detail": "20 of 20 reports are used; top up, or set a larger plan",
             "code": "org_limit_reached", "allowed": false, "remaining": 0,
-            "limit": limit(json!({"scope": "org"}), 20, 20)
+            "limit": limit(json!({"scope": "org"}), 20, 20), "request_id": reply.header("x-request-id")
         })
     );
     client.post("/top-up", json!({"org_id": "acme", "count": 3})).ok();
@@ -230,7 +230,8 @@ fn a_report_and_its_refusals() {
             "title": "The user's limit is reached", "status": 403,
             "detail": "2 of 2 reports a month are used by user 'ada'",
             "code": "user_limit_reached", "allowed": false, "remaining": 3,
-            "limit": limit(json!({"scope": "user", "user": "ada"}), 2, 2)
+            "limit": limit(json!({"scope": "user", "user": "ada"}), 2, 2),
+            "request_id": reply.header("x-request-id")
         })
     );
     let reply = client.ask(&report(json!({"org_id": "acme", "report_id": "r-20"})));

@@ -8,9 +8,9 @@ use crate::server::TestServer;
 /// All rows of a list, read in pages.
 fn all(client: &mut Client, path: &str, rows: &str, limit: usize) -> Vec<Value> {
     let (mut found, mut cursor) = (Vec::new(), String::new());
-    let joint = if path.contains('?') { '&' } else { '?' };
+    let path = if path.contains('?') { path.to_owned() } else { format!("{path}?") };
     loop {
-        let page = client.get(&format!("{path}{joint}limit={limit}{cursor}")).ok();
+        let page = client.get(&format!("{path}&limit={limit}{cursor}")).ok();
         let part = page[rows].as_array().expect("rows").clone();
         assert!(part.len() <= limit, "{} of {limit}", part.len());
         found.extend(part);
@@ -67,7 +67,7 @@ fn every_kind_of_entry_is_told() {
             "periods": ["2026-11-02", "2026-11", "lifetime"], "reverses": 5, "summary": "took back 2 reports of entry 5"
         }),
     ];
-    client.get("/v1/orgs/acme/ledger?order=oldest").is(200, json!({"entries": entries, "next": null}));
+    assert_eq!(client.get("/v1/orgs/acme/ledger?order=oldest").last_page("entries").0, entries);
     for (number, entry) in entries.into_iter().enumerate() {
         client.get(&format!("/v1/orgs/acme/ledger/{}", number + 1)).is(200, entry);
     }
@@ -115,7 +115,7 @@ fn the_ledger_is_read_from_either_end_in_pages() {
 fn each_notice_goes_out_once() {
     let server = TestServer::start();
     let mut client = server.client();
-    client.get("/v1/notices").is(200, json!({"notices": [], "next": null}));
+    assert_eq!(client.get("/v1/notices").last_page("notices").0, Vec::<Value>::new());
     let mut number = 0;
     let mut usage = |client: &mut Client, org: &str, quantity: i64| {
         number += 1;
@@ -174,7 +174,7 @@ fn each_notice_goes_out_once() {
             "the organisation has reached the credit of 50 reports (50 used)",
         ),
     ];
-    client.get("/v1/notices").is(200, json!({"notices": wanted, "next": null}));
+    assert_eq!(client.get("/v1/notices").last_page("notices").0, wanted);
     for limit in [1, 3, 8] {
         assert_eq!(all(&mut client, "/v1/notices", "notices", limit), wanted, "{limit} a page");
     }
@@ -207,4 +207,52 @@ fn each_notice_goes_out_once() {
     let expected: Vec<_> =
         expected.drain(..).map(|(org, kind, user)| (json!(org), json!(kind), user)).collect();
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_follower_reads_each_row_once() {
+    let mut server = TestServer::start();
+    let mut client = server.client();
+    for (org, list, rows, had, other) in [
+        ("acme", "/v1/notices?", "notices", 0, "/v1/orgs?limit=2"),
+        (
+            "globex",
+            "/v1/orgs/globex/ledger?order=oldest&",
+            "entries",
+            1,
+            "/v1/orgs/globex/ledger?order=newest",
+        ),
+    ] {
+        client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
+        let (mut found, mut made, mut cursor) = (Vec::new(), had, String::new());
+        // New at a time: nothing, one row, a page to the brim, more than a page, two pages to the brim.
+        for (round, more) in [0, 1, 2, 3, 0, 4, 1, 0].into_iter().enumerate() {
+            for number in 0..more {
+                server.at(&format!("2026-11-02T11:{round:02}:{number:02}Z"));
+                let top_up = json!({"meter": "reports", "amount": 1});
+                client.post(&format!("/v1/orgs/{org}/top-ups"), top_up).ok();
+            }
+            made += more;
+            loop {
+                let page = client.get(&format!("{list}limit=2{cursor}")).ok();
+                found.extend(page[rows].as_array().expect("rows").clone());
+                let resume = page["resume"].as_str().expect("where to read on");
+                cursor = format!("&cursor={resume}");
+                if page["next"].is_null() {
+                    break;
+                }
+                assert_eq!(page["next"], resume);
+            }
+            assert_eq!(found.len(), made, "{list} after round {round}");
+            if round == 3 {
+                server.restart();
+                client = server.client();
+            }
+        }
+        assert_eq!(found, all(&mut client, list, rows, 1_000), "{list}");
+        // It leads on in this list only.
+        client.get(&format!("{other}{cursor}")).is_problem(400, "invalid_cursor", Some("cursor"));
+    }
+    let newest = client.get("/v1/orgs/acme/ledger").ok();
+    assert!(newest["resume"].is_null(), "newest first has nothing to wait for");
 }

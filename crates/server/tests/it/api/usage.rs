@@ -114,11 +114,11 @@ fn properties_are_kept_as_text() {
     let (_server, mut client) = on_plan("basic");
     let usage = json!({
         "org": "acme", "meter": "reports", "key": "r-1", "time": "2026-11-01T12:30:00+02:00",
-        "properties": {"model": "large", "tokens": 12, "share": 0.5, "cached": true, "empty": ""}
+        "properties": {"model": "large", "vast": 5.5e269, "tokens": 12, "share": 0.5, "cached": true, "empty": "", "note": "a\tb\nc"}
     });
     client.post("/v1/usage", usage).ok();
     let entry = client.get("/v1/orgs/acme/ledger/2").ok();
-    let kept = json!({"model": "large", "tokens": "12", "share": "0.5", "cached": "true", "empty": ""});
+    let kept = json!({"model": "large", "vast": "5.5e269", "tokens": "12", "share": "0.5", "cached": "true", "empty": "", "note": "a\tb\nc"});
     assert_eq!((&entry["properties"], &entry["time"]), (&kept, &json!("2026-11-01T10:30:00Z")));
     assert_eq!(
         entry["periods"],

@@ -37,9 +37,32 @@ fn paths_queries_methods_and_types() {
         ("an org that is not UTF-8", get("/v1/orgs/%ff"), 400, "invalid_parameter", Some("org")),
         ("an entry that is not", get("/v1/orgs/acme/ledger/99"), 404, "unknown_entry", Some("entry")),
         ("an entry in words", get("/v1/orgs/acme/ledger/first"), 400, "invalid_parameter", Some("entry")),
+        ("entry +1", get("/v1/orgs/acme/ledger/+1"), 400, "invalid_parameter", Some("entry")),
+        (
+            "a balance of something",
+            get("/v1/orgs/acme/balance?meter=reports"),
+            400,
+            "invalid_parameter",
+            Some("meter"),
+        ),
+        (
+            "a usage of something",
+            Ask::new("POST", "/v1/usage?org=acme")
+                .json(json!({"org": "acme", "meter": "reports", "key": "k"})),
+            400,
+            "invalid_parameter",
+            Some("org"),
+        ),
+        (
+            "a series that ends before it begins",
+            get("/v1/orgs/acme/usage?meter=reports&from=2026-11-02&until=2026-11-02"),
+            400,
+            "invalid_parameter",
+            Some("until"),
+        ),
         ("entry -1", get("/v1/orgs/acme/ledger/-1"), 400, "invalid_parameter", Some("entry")),
-        ("a cursor in words", get("/v1/orgs?cursor=next"), 400, "invalid_parameter", Some("cursor")),
-        ("an odd cursor", get("/v1/orgs?cursor=abc"), 400, "invalid_parameter", Some("cursor")),
+        ("a cursor in words", get("/v1/orgs?cursor=next"), 400, "invalid_cursor", Some("cursor")),
+        ("an odd cursor", get("/v1/orgs?cursor=abc"), 400, "invalid_cursor", Some("cursor")),
         (
             "a cursor of another list",
             get("/v1/orgs/acme/ledger?cursor=00"),
@@ -98,6 +121,13 @@ fn paths_queries_methods_and_types() {
             Some("scope"),
         ),
         (
+            "a user under the scope of all to delete",
+            Ask::new("DELETE", "/v1/orgs/acme/limits?meter=reports&scope=org&user=ada"),
+            400,
+            "invalid_parameter",
+            Some("user"),
+        ),
+        (
             "a dry run in words",
             Ask::new("PUT", "/v1/catalog?dry_run=yes").body("x"),
             400,
@@ -125,7 +155,13 @@ fn paths_queries_methods_and_types() {
             "unsupported_media_type",
             Some("Content-Type"),
         ),
-        ("an API key that is not", Ask::new("DELETE", "/v1/api-keys/0123"), 404, "unknown_api_key", None),
+        (
+            "an API key that is not",
+            Ask::new("DELETE", "/v1/api-keys/0123"),
+            404,
+            "unknown_api_key",
+            Some("id"),
+        ),
         (
             "a form",
             Ask::new("POST", "/v1/usage")

@@ -1,0 +1,128 @@
+//! Texts that only certain words or characters make up, as the OpenAPI document describes them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use utoipa::openapi::RefOr;
+
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Any text but control characters.
+pub(crate) const NO_CONTROL_CHARACTERS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
+
+/// The schema of ids: of organisations, users, meters, plans and keys.
+#[derive(Clone, Copy, Debug)]
+pub enum Id {}
+
+impl PartialSchema for Id {
+    fn schema() -> RefOr<Schema> {
+        text("1 to 128 characters, none of them a control character.", 128)
+    }
+}
+
+impl ToSchema for Id {}
+
+/// The schema of a line for people.
+#[derive(Clone, Copy, Debug)]
+pub enum Line {}
+
+impl PartialSchema for Line {
+    fn schema() -> RefOr<Schema> {
+        text("A line of 1 to 256 characters, none of them a control character.", 256)
+    }
+}
+
+impl ToSchema for Line {}
+
+/// The schema of the header `Idempotency-Key`.
+#[derive(Clone, Copy, Debug)]
+pub enum HeaderKey {}
+
+impl PartialSchema for HeaderKey {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("1 to 128 visible characters of ASCII or spaces, bare or in quotes."))
+            .pattern(Some("^(\"[ !#-~]{1,128}\"|[!#-~]([ !#-~]{0,126}[!#-~])?)$"))
+            .into()
+    }
+}
+
+impl ToSchema for HeaderKey {}
+
+/// The schema of a time, or the word `never`.
+#[derive(Clone, Copy, Debug)]
+pub enum TimeOrNever {}
+
+impl PartialSchema for TimeOrNever {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let time = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+        OneOfBuilder::new().item(time).item(text().enum_values(Some(["never"]))).into()
+    }
+}
+
+impl ToSchema for TimeOrNever {}
+
+fn text(description: &str, characters_max: usize) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(description))
+        .min_length(Some(1))
+        .max_length(Some(characters_max))
+        .pattern(Some(NO_CONTROL_CHARACTERS))
+        .into()
+}
+
+/// Reads one of the words of an enum. Serde would also take an object with the word as its only member.
+pub(crate) fn word<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    struct WordVisitor<T>(PhantomData<T>);
+    impl<T: DeserializeOwned> Visitor<'_> for WordVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a word")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            T::deserialize(text.into_deserializer())
+        }
+    }
+    deserializer.deserialize_str(WordVisitor(PhantomData))
+}
+
+/// The names of what an API key may do.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum RoleName {
+    /// Use, check, take back.
+    Ingest,
+    /// Read everything of the organisations.
+    Read,
+    /// Both, and set plans, limits, names, top-ups.
+    Manage,
+    /// Everything, the catalogue and API keys too.
+    Admin,
+}
+
+/// Which end of a list comes first.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum OrderName {
+    /// The newest.
+    Newest,
+    /// The oldest.
+    Oldest,
+}
+
+/// The windows that usage over time is told in.
+#[derive(Clone, Copy, Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum SeriesWindow {
+    /// Days.
+    Day,
+    /// Months.
+    Month,
+}

@@ -1,0 +1,194 @@
+//! `fuzz-http`: schemathesis against the real server and its own OpenAPI document.
+//!
+//! Every operation is called with requests that are valid by the document and with ones that are not, then in sequences
+//! along the links between operations. Every answer must be declared and as declared, and none a 5xx.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use crate::Result;
+use crate::process::{cargo, root, run as run_command, say, target_folder};
+use crate::tools::ensure;
+
+/// The version that the hooks are written for.
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
+/// Examples of an operation unless asked otherwise.
+const EXAMPLES: u32 = 1_000;
+
+/// The admin key of the server under test, which lives as long as the run.
+const API_KEY: &str = "fuzz-http-admin";
+
+/// Builds the server, starts it on a store of its own, and calls it; `args` are `--examples N` and `--seed N`.
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let options = Options::read(args)?;
+    ensure("python3", &["python3", "python3-venv"])?;
+    run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
+    let folder = target_folder()?.join("fuzz-http");
+    fs::create_dir_all(&folder)?;
+    let python = environment(&folder.join("python"))?;
+    let began = Instant::now();
+    let server = Server::start(&folder)?;
+    let found = call(&python, &folder, &server.url, options);
+    let ended = server.stop();
+    found?;
+    ended?;
+    say(&format!(
+        "fuzz-http: no finding with {} examples an operation in {:.0} s",
+        options.examples,
+        began.elapsed().as_secs_f64()
+    ))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Options {
+    examples: u32,
+    seed: Option<u64>,
+}
+
+impl Options {
+    fn read(args: &[&str]) -> Result<Self> {
+        let mut options = Self { examples: EXAMPLES, seed: None };
+        let mut rest = args;
+        while let [name, value, further @ ..] = rest {
+            match *name {
+                "--examples" => options.examples = value.parse()?,
+                "--seed" => options.seed = Some(value.parse()?),
+                _ => return Err(format!("fuzz-http knows --examples N and --seed N, not '{name}'").into()),
+            }
+            rest = further;
+        }
+        match rest {
+            [] if options.examples > 0 => Ok(options),
+            _ => Err("fuzz-http takes --examples N (at least 1) and --seed N".into()),
+        }
+    }
+}
+
+/// A Python environment with schemathesis, made where there is none or another version's.
+fn environment(folder: &Path) -> Result<PathBuf> {
+    let python = folder.join("bin").join("python");
+    let made_for = folder.join("made-for");
+    if fs::read_to_string(&made_for).is_ok_and(|version| version == SCHEMATHESIS) {
+        return Ok(python);
+    }
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", "--clear"]).arg(folder);
+    run_command(venv).map_err(|error| {
+        format!(
+            "fuzz-http needs Python 3.10 or newer with its venv module, on Debian `apt-get install python3-venv` \
+             ({error})"
+        )
+    })?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", SCHEMATHESIS]);
+    run_command(pip)
+        .map_err(|error| format!("{SCHEMATHESIS} cannot be had from Python's index ({error})"))?;
+    fs::write(made_for, SCHEMATHESIS)?;
+    Ok(python)
+}
+
+/// Lets schemathesis loose on the server.
+fn call(python: &Path, folder: &Path, url: &str, options: Options) -> Result<()> {
+    let mut command = Command::new(python);
+    command.args(["-m", "schemathesis.cli", "run"]).arg(format!("{url}/openapi.json"));
+    command.args(["--header", &format!("Authorization: Bearer {API_KEY}")]);
+    command.args(["--max-examples", &options.examples.to_string(), "--continue-on-failure"]);
+    // Its place is taken by a stricter check of the hooks.
+    command.args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"]);
+    // Examples of an earlier run would make this one another than its seed says.
+    command.args(["--generation-database", "none", "--no-color", "--warnings", "off"]);
+    if let Some(seed) = options.seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    let hooks = root()?.join("xtask").join("src").join("fuzz_http").join("hooks.py");
+    command.current_dir(folder).env("SCHEMATHESIS_HOOKS", hooks);
+    run_command(command)
+}
+
+/// The server under test; it is ended with this value.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Result<Self> {
+        let store = folder.join("store");
+        if store.exists() {
+            fs::remove_dir_all(&store)?;
+        }
+        let mut command = Command::new(target_folder()?.join("debug").join("tollgate"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+            .arg(format!("embedded:{}", store.display()));
+        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {
+            command.env_remove(name);
+        }
+        command.env("TOLLGATE_API_KEY", API_KEY).current_dir(folder);
+        command.stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        let mut told = BufReader::new(process.stderr.take().ok_or("no standard error")?);
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if told.read_line(&mut line)? == 0 {
+                return Err(format!("the server did not start ({})", process.wait()?).into());
+            }
+            if let Some(url) = url_in(&line) {
+                let mut log = File::create(folder.join("server.log"))?;
+                // Read to its end, or the server would wait for room to log.
+                thread::spawn(move || io::copy(&mut told, &mut log));
+                return Ok(Self { process, url: url.to_owned() });
+            }
+        }
+    }
+
+    /// Ends the server; one that has ended before is a finding.
+    fn stop(mut self) -> Result<()> {
+        if let Some(status) = self.process.try_wait()? {
+            return Err(format!(
+                "the server ended by itself ({status}); its log is server.log beside its store"
+            )
+            .into());
+        }
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+/// The address in "… listening on http://127.0.0.1:34567, …".
+fn url_in(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("listening on ")?;
+    rest.split(',').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read() {
+        let read = |args: &[&str]| Options::read(args).ok().map(|options| (options.examples, options.seed));
+        assert_eq!(read(&[]), Some((EXAMPLES, None)));
+        assert_eq!(read(&["--seed", "7", "--examples", "30"]), Some((30, Some(7))));
+        for wrong in
+            [vec!["--examples"], vec!["--examples", "0"], vec!["--examples", "x"], vec!["--fast", "1"]]
+        {
+            assert_eq!(read(&wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_found() {
+        let line = "tollgate 0.1.0 listening on http://127.0.0.1:34567, data in ./x, API key needed\n";
+        assert_eq!(url_in(line), Some("http://127.0.0.1:34567"));
+        assert_eq!(url_in("something else"), None);
+    }
+}
