@@ -2,7 +2,8 @@
 //!
 //! [`decide`](decide()) answers a [`Command`] from the [`Records`] it is given and the time it is told, and says what
 //! the ledger must remember: an [`Entry`]. [`apply`](apply()) turns an entry into changed records. Nothing else
-//! changes a record, so a replay of the ledger from empty gives the same state.
+//! changes a record, so a replay of the ledger from empty gives the same state. [`rate`](rate()) makes money of a
+//! month's usage by the prices of the [`catalog`].
 //!
 //! Deliberately absent: IO, clocks, randomness, async, logging, JSON, HTTP, storage.
 //!
@@ -25,8 +26,10 @@ mod ids;
 mod instant;
 pub mod limits;
 mod moment;
+mod money;
 mod notice;
 mod org;
+mod rate;
 mod records;
 mod text;
 
@@ -52,8 +55,12 @@ pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use ids::{IdError, MeterId, OrgId, PlanId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
+pub use money::{Currency, CurrencyError, Exact, Money};
 pub use notice::{Notice, NoticeKind};
 pub use org::{Limit, LimitScope, Org, PlanState, Trial};
+pub use rate::{
+    BillLine, Bound, MeterUsage, Part, PriceRef, RateError, Rated, Terms, Unpriced, UsageGroup, rate,
+};
 pub use records::{
     CatalogVersion, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records, Standing,
 };

@@ -30,6 +30,15 @@ pub const CATALOG_METERS_MAX: usize = 1_000;
 /// Most plans of one catalogue.
 pub const CATALOG_PLANS_MAX: usize = 1_000;
 
+/// Most properties a meter is counted by: each combination of their values has counters of its own.
+pub const METER_PROPERTIES_MAX: usize = 4;
+
+/// Most prices of one plan: each is compared with each when the catalogue is read.
+pub const PLAN_PRICES_MAX: usize = 1_000;
+
+/// Most tiers of one price: each may be a part of a bill's line.
+pub const PRICE_TIERS_MAX: usize = 100;
+
 /// Largest catalogue text in bytes.
 pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 

@@ -1,24 +1,41 @@
-//! The catalogue: meters and plans, as a TOML file in versions.
+//! The catalogue: meters, plans and prices, as a TOML file in versions.
+//!
+//! Prices are read in `price.rs` and compared with each other in `check.rs`; what they make of a month's usage is said
+//! in [`crate::rate`](crate::rate()).
 
-use std::collections::BTreeSet;
+mod check;
+mod meter;
+mod price;
+mod read;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error as _, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX, TEXT_CHARS_MAX};
-use crate::{Amount, Limit, LimitScope, MeterId, PlanId, Window};
+use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
+use crate::{Amount, Currency, Limit, LimitScope, MeterId, Period, PlanId, Window};
+use read::{amount, text_line, unique};
+
+pub use meter::{Aggregation, Meter, UniqueBy};
+pub use price::{Model, Months, Portion, Price, Tier};
 
 /// The catalogue that a new store starts with.
-pub const DEFAULT: &str = include_str!("../../../catalog.toml");
+pub const DEFAULT: &str = include_str!("../../../../catalog.toml");
 
-/// The set of meters and plans in force.
+/// The set of meters, plans and prices in force.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalog {
     /// How people are told.
     #[serde(default)]
     pub notices: NoticeSettings,
+    /// What prices are in, unless a plan says otherwise.
+    #[serde(default)]
+    pub currency: Currency,
     /// What is counted.
     pub meters: Vec<Meter>,
     /// What an org can buy.
@@ -37,18 +54,6 @@ impl Default for NoticeSettings {
     fn default() -> Self {
         Self { thresholds: vec![80, 100] }
     }
-}
-
-/// What is counted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Meter {
-    /// Its id.
-    pub id: MeterId,
-    /// A name for people.
-    pub name: String,
-    /// The unit it is counted in, singular.
-    pub unit: String,
 }
 
 /// What an org can buy.
@@ -73,6 +78,11 @@ pub struct Plan {
     /// The limits that come with it; an org's own limit on the same meter, scope and window takes the place of one.
     #[serde(default)]
     pub limits: Vec<PlanLimit>,
+    /// What its prices are in, in place of the catalogue's currency.
+    pub currency: Option<Currency>,
+    /// What is owed for it and for usage under it.
+    #[serde(default)]
+    pub prices: Vec<Price>,
 }
 
 /// How much of a meter a plan gives.
@@ -176,6 +186,9 @@ impl Catalog {
         let mut lines = Vec::new();
         diff_by(&self.meters, &next.meters, |meter| meter.id.to_string(), "meter", &mut lines);
         diff_by(&self.plans, &next.plans, |plan| plan.id.to_string(), "plan", &mut lines);
+        if self.currency != next.currency {
+            lines.push(format!("~ currency {} → {}", self.currency, next.currency));
+        }
         if self.notices != next.notices {
             lines.push(format!(
                 "~ notices.thresholds {:?} → {:?}",
@@ -198,11 +211,7 @@ impl Catalog {
         }
         unique("meters", self.meters.iter().map(|meter| meter.id.as_str()))?;
         unique("plans", self.plans.iter().map(|plan| plan.id.as_str()))?;
-        for meter in &self.meters {
-            let place = format!("meter '{}'", meter.id);
-            text_line(&place, "name", &meter.name)?;
-            text_line(&place, "unit", &meter.unit)?;
-        }
+        self.meters.iter().try_for_each(Meter::check)?;
         self.plans.iter().try_for_each(|plan| self.check_plan(plan))
     }
 
@@ -238,11 +247,33 @@ impl Catalog {
         if plan.limits.iter().any(|limit| limit.amount < Amount::from_whole(1)) {
             return Err(CatalogError(format!("{place}: a limit must be at least 1")));
         }
-        Ok(())
+        check::prices(self, plan)
     }
 }
 
 impl Plan {
+    /// What its prices are in.
+    #[must_use]
+    pub fn currency(&self, catalog: &Catalog) -> Currency {
+        self.currency.unwrap_or(catalog.currency)
+    }
+
+    /// The price of usage with these properties in a month, and its place in the list: the one in force that names the
+    /// most of them.
+    #[must_use]
+    pub fn price(
+        &self,
+        meter: &MeterId,
+        properties: &BTreeMap<String, String>,
+        month: Period,
+    ) -> Option<(usize, &Price)> {
+        let takes = |price: &Price| {
+            price.meter.as_ref() == Some(meter) && price.months.contains(month) && price.takes(properties)
+        };
+        let taking = self.prices.iter().enumerate().filter(|(_, price)| takes(price));
+        taking.max_by_key(|(_, price)| price.matches.len())
+    }
+
     /// What it gives of a meter.
     #[must_use]
     pub fn allowance(&self, meter: &MeterId) -> Option<&Allowance> {
@@ -263,26 +294,6 @@ impl Plan {
     }
 }
 
-fn unique<'a>(place: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), CatalogError> {
-    let mut seen = BTreeSet::new();
-    for id in ids {
-        if !seen.insert(id) {
-            return Err(CatalogError(format!("{place}: '{id}' stands there twice")));
-        }
-    }
-    Ok(())
-}
-
-fn text_line(place: &str, field: &str, text: &str) -> Result<(), CatalogError> {
-    let length = text.chars().count();
-    if length == 0 || length > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
-        return Err(CatalogError(format!(
-            "{place}: {field} must be a line of 1 to {TEXT_CHARS_MAX} characters"
-        )));
-    }
-    Ok(())
-}
-
 fn diff_by<T: PartialEq + fmt::Debug>(
     old: &[T],
     new: &[T],
@@ -298,76 +309,6 @@ fn diff_by<T: PartialEq + fmt::Debug>(
             None => lines.push(format!("+ {what} {}", id(item))),
             Some(known) if known != item => lines.push(format!("~ {what} {}", id(item))),
             Some(_) => {}
-        }
-    }
-}
-
-/// Reads an amount written as a whole number, or as text where it has decimals.
-fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
-    struct AmountVisitor;
-    impl Visitor<'_> for AmountVisitor {
-        type Value = Amount;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a whole number, or a decimal written as text such as \"0.5\"")
-        }
-
-        fn visit_i64<E: serde::de::Error>(self, whole: i64) -> Result<Amount, E> {
-            self.visit_str(&whole.to_string())
-        }
-
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Amount, E> {
-            Amount::parse(text).map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_any(AmountVisitor).map_err(D::Error::custom)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_catalogue_has_the_four_plans_and_the_trial() {
-        let catalog = Catalog::from_toml(DEFAULT).expect("the default catalogue");
-        let reports = MeterId::new("reports").expect("an id");
-        let found: Vec<_> = catalog
-            .plans
-            .iter()
-            .map(|plan| {
-                let amount = plan.allowance(&reports).map(|allowance| allowance.amount.to_string());
-                (plan.id.as_str(), amount.unwrap_or_default(), plan.trial_days, plan.deprecated)
-            })
-            .collect();
-        let wanted = [
-            ("ultimate", "1000".to_owned(), None, false),
-            ("enterprise", "500".to_owned(), None, false),
-            ("basic", "100".to_owned(), None, false),
-            ("lite", "20".to_owned(), None, true),
-            ("trial", "10".to_owned(), Some(14), false),
-        ];
-        assert_eq!(found, wanted);
-    }
-
-    #[test]
-    fn a_wrong_catalogue_says_where() {
-        let meters = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"u\"\n";
-        let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
-        let allowance = |line: &str| format!("{meters}{plan}[[plans.allowances]]\n{line}\n");
-        for (text, says) in [
-            (String::new(), "missing field `meters`"),
-            (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
-            (format!("{meters}{plan}{plan}"), "plans: 'p' stands there twice"),
-            (format!("{meters}{plan}colour = 1\n"), "unknown field `colour`"),
-            (format!("{meters}{plan}trial_days = 0\n"), "trial_days must be at least 1"),
-            (allowance("meter = \"x\"\namount = 1"), "meter 'x' is not in the catalogue"),
-            (allowance("meter = \"m\"\namount = 0.5"), "written as text"),
-            (allowance("meter = \"m\"\namount = -1"), "must not be negative"),
-            (allowance("meter = \"m\"\namount = \"1e99\""), "more than 15 digits"),
-            (format!("[notices]\nthresholds = [0]\n{meters}{plan}"), "between 1 and 100"),
-        ] {
-            let error = Catalog::from_toml(&text).expect_err(&text).0;
-            assert!(error.contains(says), "{text}\n{error}");
         }
     }
 }

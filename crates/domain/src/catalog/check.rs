@@ -1,0 +1,73 @@
+//! How the prices of a plan stand to its meters and to each other: each usage has one price, in each month.
+
+use std::collections::BTreeMap;
+
+use super::read::text_line;
+use super::{Catalog, CatalogError, Enforcement, Plan, Portion, Price};
+use crate::limits::PLAN_PRICES_MAX;
+
+/// Checks the prices of a plan.
+pub(super) fn prices(catalog: &Catalog, plan: &Plan) -> Result<(), CatalogError> {
+    let place = format!("plan '{}'", plan.id);
+    if plan.prices.len() > PLAN_PRICES_MAX {
+        return Err(CatalogError(format!("{place}: prices: at most {PLAN_PRICES_MAX}")));
+    }
+    for (number, price) in (1..).zip(&plan.prices) {
+        let place = format!("{place}: price {number}");
+        check_meter(catalog, plan, price, &place)?;
+        if let Some(name) = &price.name {
+            text_line(&place, "name", name)?;
+        }
+        for (other, earlier) in (1..number).zip(&plan.prices) {
+            check_pair(plan, earlier, price)
+                .map_err(|says| CatalogError(format!("{place} and price {other}: {says}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_meter(catalog: &Catalog, plan: &Plan, price: &Price, place: &str) -> Result<(), CatalogError> {
+    let Some(id) = &price.meter else { return Ok(()) };
+    let Some(meter) = catalog.meter(id) else {
+        return Err(CatalogError(format!("{place}: meter '{id}' is not in the catalogue")));
+    };
+    if let Some(name) = price.matches.keys().find(|name| !meter.properties.contains(name)) {
+        return Err(CatalogError(format!(
+            "{place}: where: '{name}' is not among the properties of the meter '{id}'"
+        )));
+    }
+    let has_overage = plan.allowance(id).is_some_and(|allowance| allowance.enforcement == Enforcement::Soft);
+    if price.portion == Portion::Overage && !has_overage {
+        return Err(CatalogError(format!(
+            "{place}: quantity = \"overage\" needs an allowance of '{id}' with enforcement = \"soft\""
+        )));
+    }
+    Ok(())
+}
+
+/// Two prices of one meter must never take the same usage in the same month with equal right.
+fn check_pair(plan: &Plan, one: &Price, two: &Price) -> Result<(), String> {
+    let same_right = one.meter.is_some() && one.meter == two.meter && one.matches.len() == two.matches.len();
+    let Some(months) = one.months.common(&two.months).filter(|_| same_right) else { return Ok(()) };
+    let Some(both) = union(&one.matches, &two.matches) else { return Ok(()) };
+    if one.matches == two.matches {
+        return Err("the same usage in the same months; part them by where, or by from and until".to_owned());
+    }
+    let settles = |price: &Price| {
+        price.meter == one.meter
+            && price.matches.len() > one.matches.len()
+            && price.takes(&both)
+            && price.months.covers(&months)
+    };
+    if plan.prices.iter().any(settles) {
+        return Ok(());
+    }
+    let both: Vec<_> = both.iter().map(|(name, value)| format!("{name} = \"{value}\"")).collect();
+    Err(format!("usage with {} would have both; add a price for it", both.join(", ")))
+}
+
+/// What usage has that both take; `None` if no usage can have it.
+fn union(one: &BTreeMap<String, String>, two: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    let agrees = |(name, value): (&String, &String)| two.get(name).is_none_or(|other| other == value);
+    one.iter().all(agrees).then(|| one.iter().chain(two).map(|(n, v)| (n.clone(), v.clone())).collect())
+}

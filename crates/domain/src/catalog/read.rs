@@ -1,0 +1,65 @@
+//! Reading the values of a catalogue, and the checks that several of them share.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{Error as _, Visitor};
+
+use super::CatalogError;
+use crate::limits::TEXT_CHARS_MAX;
+use crate::{Amount, Period};
+
+/// Refuses what stands in a list twice.
+pub(super) fn unique<'a>(place: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), CatalogError> {
+    let mut seen = BTreeSet::new();
+    for id in ids {
+        if !seen.insert(id) {
+            return Err(CatalogError(format!("{place}: '{id}' stands there twice")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what is not a line of text for people.
+pub(super) fn text_line(place: &str, field: &str, text: &str) -> Result<(), CatalogError> {
+    let length = text.chars().count();
+    if length == 0 || length > TEXT_CHARS_MAX || text.chars().any(char::is_control) {
+        return Err(CatalogError(format!(
+            "{place}: {field} must be a line of 1 to {TEXT_CHARS_MAX} characters"
+        )));
+    }
+    Ok(())
+}
+
+/// Reads an amount written as a whole number, or as text where it has decimals.
+pub(super) fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+    struct AmountVisitor;
+    impl Visitor<'_> for AmountVisitor {
+        type Value = Amount;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a whole number, or a decimal written as text such as \"0.5\"")
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, whole: i64) -> Result<Amount, E> {
+            self.visit_str(&whole.to_string())
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Amount, E> {
+            Amount::parse(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(AmountVisitor).map_err(D::Error::custom)
+}
+
+/// As [`amount`], of a field that may be left out.
+pub(super) fn some_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Amount>, D::Error> {
+    amount(deserializer).map(Some)
+}
+
+/// Reads a month of a field that may be left out.
+pub(super) fn some_month<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
+    let check = |text: &str| Period::parse_month(text).ok_or("is not a month such as 2026-10");
+    crate::text::parse(deserializer, "a month such as \"2026-10\"", check).map(Some)
+}

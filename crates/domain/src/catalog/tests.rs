@@ -1,0 +1,286 @@
+//! Catalogues that are taken, and what is said of those that are not.
+
+use super::*;
+
+#[test]
+fn the_default_catalogue_has_the_four_plans_and_the_trial() {
+    let catalog = Catalog::from_toml(DEFAULT).expect("the default catalogue");
+    let reports = MeterId::new("reports").expect("an id");
+    let found: Vec<_> = catalog
+        .plans
+        .iter()
+        .map(|plan| {
+            let amount = plan.allowance(&reports).map(|allowance| allowance.amount.to_string());
+            (plan.id.as_str(), amount.unwrap_or_default(), plan.trial_days, plan.deprecated)
+        })
+        .collect();
+    let wanted = [
+        ("ultimate", "1000".to_owned(), None, false),
+        ("enterprise", "500".to_owned(), None, false),
+        ("basic", "100".to_owned(), None, false),
+        ("lite", "20".to_owned(), None, true),
+        ("trial", "10".to_owned(), Some(14), false),
+    ];
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_wrong_catalogue_says_where() {
+    let meters = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"u\"\n";
+    let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
+    let allowance = |line: &str| format!("{meters}{plan}[[plans.allowances]]\n{line}\n");
+    for (text, says) in [
+        (String::new(), "missing field `meters`"),
+        (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
+        (format!("{meters}{plan}{plan}"), "plans: 'p' stands there twice"),
+        (format!("{meters}{plan}colour = 1\n"), "unknown field `colour`"),
+        (format!("{meters}{plan}trial_days = 0\n"), "trial_days must be at least 1"),
+        (allowance("meter = \"x\"\namount = 1"), "meter 'x' is not in the catalogue"),
+        (allowance("meter = \"m\"\namount = 0.5"), "written as text"),
+        (allowance("meter = \"m\"\namount = -1"), "must not be negative"),
+        (allowance("meter = \"m\"\namount = \"1e99\""), "more than 15 digits"),
+        (format!("[notices]\nthresholds = [0]\n{meters}{plan}"), "between 1 and 100"),
+    ] {
+        let error = Catalog::from_toml(&text).expect_err(&text).0;
+        assert!(error.contains(says), "{text}\n{error}");
+    }
+}
+
+/// A catalogue with two meters by model and region, of one of which overage is allowed, and a plan with these prices.
+fn priced(price: &str) -> String {
+    format!(
+        r#"
+        [[meters]]
+        id = "m"
+        name = "M"
+        unit = "u"
+        properties = ["model", "region"]
+        [[meters]]
+        id = "plain"
+        name = "Plain"
+        unit = "u"
+        properties = ["model", "region"]
+        [[plans]]
+        id = "p"
+        name = "P"
+        allowances = [{{ meter = "plain", amount = 5, enforcement = "soft" }}, {{ meter = "m", amount = 5 }}]
+        prices = [{price}]
+        "#
+    )
+}
+
+#[test]
+fn a_price_is_read_with_all_its_fields() {
+    let text = priced(
+        r#"{ name = "Calls", meter = "m", model = "volume", included = 3, discount_percent = "2.5", minimum = 1,
+             maximum = "9.5", where = { model = "a" }, from = "2026-10", until = "2027-01",
+             tiers = [{ up_to = "0.5", unit_price = "0.00000015", flat_fee = 2 }, { unit_price = 0 }] },
+           { meter = "plain", model = "package", package_size = "0.1", package_price = 3, quantity = "overage" },
+           { model = "flat", flat_fee = 7 }"#,
+    );
+    let catalog = Catalog::from_toml(&text).expect("a catalogue");
+    let amount = |text: &str| Amount::parse(text).expect("an amount");
+    let [volume, package, flat] = catalog.plans[0].prices.as_slice() else { panic!("three prices") };
+    let tier = |up_to, unit_price: &str, flat_fee: &str| Tier {
+        up_to,
+        unit_price: amount(unit_price),
+        flat_fee: amount(flat_fee),
+    };
+    let wanted = Price {
+        name: Some("Calls".to_owned()),
+        meter: Some(MeterId::new("m").expect("an id")),
+        matches: BTreeMap::from([("model".to_owned(), "a".to_owned())]),
+        model: Model::Volume {
+            tiers: vec![tier(Some(amount("0.5")), "0.00000015", "2"), tier(None, "0", "0")],
+        },
+        portion: Portion::All,
+        included: amount("3"),
+        discount_percent: amount("2.5"),
+        minimum: Some(amount("1")),
+        maximum: Some(amount("9.5")),
+        months: Months { from: Period::parse_month("2026-10"), until: Period::parse_month("2027-01") },
+    };
+    assert_eq!(*volume, wanted);
+    assert_eq!(package.model, Model::Package { size: amount("0.1"), price: amount("3") });
+    assert_eq!((package.portion, package.months), (Portion::Overage, Months::default()));
+    assert_eq!((&flat.meter, &flat.model), (&None, &Model::Flat { fee: amount("7") }));
+    let names = catalog.plans[0].prices.iter().map(|price| price.model.name()).collect::<Vec<_>>();
+    assert_eq!(names, ["volume", "package", "flat"]);
+}
+
+#[test]
+fn meters_say_how_they_count() {
+    for (fields, wanted) in [
+        ("", Ok(Aggregation::Sum)),
+        (r#"aggregation = "sum""#, Ok(Aggregation::Sum)),
+        (r#"aggregation = "count""#, Ok(Aggregation::Count)),
+        (r#"aggregation = "max""#, Ok(Aggregation::Max)),
+        (r#"aggregation = "last""#, Ok(Aggregation::Last)),
+        (r#"aggregation = "unique", unique_by = "user""#, Ok(Aggregation::Unique(UniqueBy::User))),
+        (
+            r#"aggregation = "unique", unique_by = "device", properties = ["a", "b", "c", "d"]"#,
+            Ok(Aggregation::Unique(UniqueBy::Property("device".to_owned()))),
+        ),
+        (r#"aggregation = "mean""#, Err("unknown variant `mean`")),
+        (r#"aggregation = "unique""#, Err("meter 'm': unique_by must say what is counted")),
+        (r#"unique_by = "user""#, Err("unique_by needs aggregation = \"unique\"")),
+        (r#"aggregation = "unique", unique_by = "a", properties = ["a"]"#, Err("is one of its properties")),
+        (r#"aggregation = "unique", unique_by = """#, Err("unique_by must be a line")),
+        (r#"properties = ["a", "b", "c", "d", "e"]"#, Err("meter 'm': properties: at most 4")),
+        (r#"properties = ["a", "a"]"#, Err("meter 'm': properties: 'a' stands there twice")),
+        (r#"properties = [""]"#, Err("meter 'm': a property must be a line")),
+        ("colour = 1", Err("unknown field `colour`")),
+    ] {
+        let joint = if fields.is_empty() { "" } else { ", " };
+        let text = format!(
+            "meters = [{{ id = 'm', name = 'M', unit = 'u'{joint}{fields} }}]\nplans = [{{ id = 'p', name = 'P' }}]"
+        );
+        match (Catalog::from_toml(&text), wanted) {
+            (Ok(catalog), Ok(wanted)) => assert_eq!(catalog.meters[0].aggregation, wanted, "{text}"),
+            (Err(error), Err(says)) => assert!(error.0.contains(says), "{text}\n{error}"),
+            (found, wanted) => panic!("{text}\n{found:?}\n{wanted:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_wrong_price_says_where() {
+    let tiers = |tiers: &str| format!(r#"{{ meter = "m", model = "volume", tiers = [{tiers}] }}"#);
+    let unit = |more: &str| format!(r#"{{ meter = "m", model = "per_unit", unit_price = 1, {more} }}"#);
+    let fee = |more: &str| format!(r#"{{ model = "flat", flat_fee = 1, {more} }}"#);
+    for (price, says) in [
+        (r#"{ meter = "m" }"#.to_owned(), "missing field `model`"),
+        (r#"{ meter = "m", model = "free" }"#.to_owned(), "unknown variant `free`"),
+        (unit("colour = 1"), "unknown field `colour`"),
+        (r#"{ meter = "m", model = "per_unit" }"#.to_owned(), "the model 'per_unit' needs unit_price"),
+        (
+            r#"{ meter = "m", model = "package", package_size = 1 }"#.to_owned(),
+            "'package' needs package_price",
+        ),
+        (r#"{ meter = "m", model = "graduated" }"#.to_owned(), "'graduated' needs tiers"),
+        (r#"{ model = "flat" }"#.to_owned(), "'flat' needs flat_fee"),
+        (unit("flat_fee = 1"), "the model 'per_unit' has no flat_fee"),
+        (unit("tiers = []"), "the model 'per_unit' has no tiers"),
+        (r#"{ model = "per_unit", unit_price = 1 }"#.to_owned(), "'per_unit' needs a meter"),
+        (fee("included = 1"), "without a meter has no included"),
+        (fee("minimum = 1"), "without a meter has no minimum"),
+        (fee("maximum = 1"), "without a meter has no maximum"),
+        (fee(r#"where = { model = "a" }"#), "without a meter has no where"),
+        (fee(r#"quantity = "overage""#), "without a meter has no quantity"),
+        (r#"{ meter = "m", model = "per_unit", unit_price = 0.5 }"#.to_owned(), "written as text"),
+        (
+            r#"{ meter = "m", model = "per_unit", unit_price = "0.0000000001" }"#.to_owned(),
+            "has more than 9 digits after the point",
+        ),
+        (
+            r#"{ meter = "m", model = "per_unit", unit_price = -1 }"#.to_owned(),
+            "unit_price must not be negative",
+        ),
+        (unit("included = -1"), "included must not be negative"),
+        (unit("minimum = -1"), "minimum must not be negative"),
+        (unit("maximum = -1"), "maximum must not be negative"),
+        (unit("discount_percent = -1"), "discount_percent must not be negative"),
+        (unit(r#"discount_percent = "100.1""#), "discount_percent must be between 0 and 100"),
+        (unit("minimum = 2, maximum = 1"), "minimum must not be greater than maximum"),
+        (
+            r#"{ meter = "m", model = "package", package_size = 0, package_price = 1 }"#.to_owned(),
+            "package_size must be greater than zero",
+        ),
+        (unit(r#"from = "2026-13""#), "'2026-13' is not a month such as 2026-10"),
+        (unit(r#"from = "2026-10", until = "2026-10""#), "from must be before until"),
+        (unit(r#"quantity = "some""#), "unknown variant `some`"),
+        (unit(r#"quantity = "overage""#), "price 1: quantity = \"overage\" needs an allowance of 'm'"),
+        (unit(r#"name = """#), "plan 'p': price 1: name must be a line"),
+        (
+            unit(r#"where = { colour = "red" }"#),
+            "plan 'p': price 1: where: 'colour' is not among the properties",
+        ),
+        (unit(&format!(r#"where = {{ model = "{}" }}"#, "x".repeat(257))), "at most 256 characters"),
+        (unit("where = { model = 4 }"), "expected a string"),
+        (
+            r#"{ meter = "x", model = "flat", flat_fee = 1 }"#.to_owned(),
+            "plan 'p': price 1: meter 'x' is not in the catalogue",
+        ),
+        (tiers(""), "tiers: between 1 and 100 are needed"),
+        (tiers(&"{ unit_price = 1 }, ".repeat(101)), "tiers: between 1 and 100 are needed"),
+        (tiers("{ up_to = 1, unit_price = 1 }"), "tier 1: the last tier must have no up_to"),
+        (tiers("{ unit_price = 1 }, { unit_price = 1 }"), "tier 1: only the last tier has no up_to"),
+        (tiers("{ up_to = 0, unit_price = 1 }, { unit_price = 1 }"), "tier 1: up_to must be greater than 0"),
+        (
+            tiers("{ up_to = 5, unit_price = 1 }, { up_to = 5, unit_price = 1 }, { unit_price = 1 }"),
+            "tier 2: up_to must be greater than 5",
+        ),
+        (tiers("{ up_to = 5 }, { unit_price = 1 }"), "tier 1: unit_price or flat_fee is needed"),
+        (tiers("{ unit_price = -1 }"), "tier 1: unit_price must not be negative"),
+        (tiers("{ flat_fee = -1 }"), "tier 1: flat_fee must not be negative"),
+        (tiers("{ price = 1 }"), "unknown field `price`"),
+    ] {
+        let error = Catalog::from_toml(&priced(&price)).expect_err(&price).0;
+        assert!(error.contains(says), "{price}\n{error}");
+    }
+    let text = format!("currency = 'usd'\n{}", priced(""));
+    let error = Catalog::from_toml(&text).expect_err("not a currency").0;
+    assert!(error.contains("'usd' is not a currency"), "{error}");
+    let many = priced(&"{ model = 'flat', flat_fee = 1 }, ".repeat(1001));
+    let error = Catalog::from_toml(&many).expect_err("too many").0;
+    assert!(error.contains("plan 'p': prices: at most 1000"), "{error}");
+}
+
+#[test]
+fn usage_has_one_price_in_each_month() {
+    let unit = |meter: &str, more: &str| {
+        format!(r#"{{ meter = "{meter}", model = "per_unit", unit_price = 1, {more} }}"#)
+    };
+    let (a, b) = (r#"where = { model = "a" }"#, r#"where = { model = "b" }"#);
+    let (x, ax) = (r#"where = { region = "x" }"#, r#"where = { model = "a", region = "x" }"#);
+    let and = |one: &str, two: &str| format!("{one}, {two}");
+    let (old, new) = (r#"until = "2026-10""#, r#"from = "2026-10""#);
+    let later = r#"from = "2026-11""#;
+    let same = Some("the same usage in the same months");
+    let both = Some(r#"plan 'p': price 2 and price 1: usage with model = "a", region = "x" would have both"#);
+    for (prices, wanted) in [
+        (vec![unit("m", ""), unit("m", "")], same),
+        (vec![unit("m", ""), unit("plain", "")], None),
+        (vec![unit("m", a), unit("m", a)], same),
+        (vec![unit("m", ""), unit("m", a), unit("m", b)], None),
+        (vec![unit("m", old), unit("m", new)], None),
+        (vec![unit("m", old), unit("m", later)], None),
+        (vec![unit("m", ""), unit("m", new)], same),
+        (vec![unit("m", later), unit("m", new)], same),
+        (vec![unit("m", a), unit("m", x)], both),
+        (vec![unit("m", a), unit("m", x), unit("m", ax)], None),
+        (vec![unit("m", a), unit("m", x), unit("plain", ax)], both),
+        (vec![unit("m", a), unit("m", x), unit("m", r#"where = { model = "b", region = "x" }"#)], both),
+        (vec![unit("m", a), unit("m", x), unit("m", &and(ax, new))], both),
+        (vec![unit("m", &and(a, later)), unit("m", &and(x, new)), unit("m", &and(ax, new))], None),
+        (vec![unit("m", &and(a, old)), unit("m", &and(x, new))], None),
+        (vec![unit("m", &and(a, new)), unit("m", b), unit("m", &and(a, old))], None),
+    ] {
+        let text = priced(&prices.join(", "));
+        let error = Catalog::from_toml(&text).err().map(|error| error.0);
+        match (&error, wanted) {
+            (None, None) => {}
+            (Some(error), Some(says)) if error.contains(says) => {}
+            _ => panic!("{prices:?}\n{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_changed_price_and_currency_are_seen() {
+    let read = |text: &str| Catalog::from_toml(text).expect("a catalogue");
+    let one = read(&priced(r#"{ model = "flat", flat_fee = 1 }"#));
+    let two = read(&format!("currency = 'EUR'\n{}", priced(r#"{ model = "flat", flat_fee = 2 }"#)));
+    assert_eq!(one.diff(&two), ["~ plan p", "~ currency USD → EUR"]);
+    assert_eq!(one.diff(&one), [""; 0]);
+    assert_eq!(two.plans[0].currency(&two).code(), "EUR");
+}
+
+#[test]
+fn the_example_with_all_fields_is_a_catalogue() {
+    let page = include_str!("../../../../docs/catalogue.md");
+    let (_, from) = page.split_once("```toml\n").expect("an example");
+    let (example, _) = from.split_once("```").expect("its end");
+    let catalog = Catalog::from_toml(example).expect("a catalogue");
+    assert_eq!((catalog.plans[0].prices.len(), catalog.plans[0].currency(&catalog).code()), (1, "EUR"));
+}

@@ -1,0 +1,134 @@
+//! What goes into rating, and the lines that come out of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Portion;
+use crate::{Amount, Exact, MeterId, Money, Period, PlanId};
+
+/// What an org used of a meter in a month.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeterUsage {
+    /// Of what.
+    pub meter: MeterId,
+    /// By the values of the properties that the meter is counted by; a meter without any has one group without any.
+    pub groups: Vec<UsageGroup>,
+}
+
+/// Usage that agrees in the properties its meter is counted by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageGroup {
+    /// The values; a property that the usage did not have is left out.
+    pub properties: BTreeMap<String, String>,
+    /// What the meter's aggregation made of the quantities, less what was reversed.
+    pub quantity: Amount,
+    /// The part of it that no credit covered.
+    pub overage: Amount,
+}
+
+/// A month, rated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rated {
+    /// The version of the catalogue whose prices were taken.
+    pub catalog: u32,
+    /// The plan whose prices were taken.
+    pub plan: PlanId,
+    /// Which month.
+    pub month: Period,
+    /// In the order of the plan's prices; those that nothing was used of, and nothing is owed for, are left out.
+    pub lines: Vec<BillLine>,
+    /// The sum of the lines, in the plan's currency.
+    pub total: Money,
+    /// Usage of meters that have prices, none of which takes it: a gap in the catalogue, or free on purpose.
+    pub unpriced: Vec<Unpriced>,
+}
+
+/// Usage of a meter that has prices, none of which takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpriced {
+    /// Of what.
+    pub meter: MeterId,
+    /// The properties that no price names.
+    pub properties: BTreeMap<String, String>,
+    /// How much.
+    pub quantity: Amount,
+}
+
+/// Which price: it stays to be found as long as the catalogue's version does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceRef {
+    /// The version of the catalogue.
+    pub catalog: u32,
+    /// The plan.
+    pub plan: PlanId,
+    /// Its place in the plan's list: 1, 2, 3 …
+    pub number: u32,
+}
+
+/// What one price made of a month's usage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillLine {
+    /// What it is for, for people.
+    pub description: String,
+    /// The price.
+    pub price: PriceRef,
+    /// Usage of what; `None`: a fee of the plan itself.
+    pub meter: Option<MeterId>,
+    /// The values of properties that the price asks for.
+    pub properties: BTreeMap<String, String>,
+    /// Which part of the usage is billed.
+    pub portion: Portion,
+    /// How much there was of it.
+    pub quantity: Amount,
+    /// How much of that was free.
+    pub included: Amount,
+    /// How much of it is paid for: quantity less included.
+    pub billable: Amount,
+    /// The name of the model: `per_unit`.
+    pub model: String,
+    /// What the model made of it, tier by tier.
+    pub parts: Vec<Part>,
+    /// The sum of the parts.
+    pub subtotal: Exact,
+    /// Percent taken off the subtotal.
+    pub discount_percent: Amount,
+    /// What they left.
+    pub discounted: Exact,
+    /// The minimum or maximum that took its place.
+    pub bound: Option<Bound>,
+    /// What is owed, before rounding.
+    pub exact: Exact,
+    /// What is owed: rounded once, half to even.
+    pub amount: Money,
+    /// The whole calculation in a line: `1,200 reports − 200 included = 1,000 × 0.01 USD = 10.00 USD`.
+    pub arithmetic: String,
+}
+
+/// What one tier, or a model without tiers, made of a quantity: `units × unit_price + flat_fee`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The quantity after which the tier begins; zero without tiers.
+    pub from: Amount,
+    /// The last quantity in it; `None`: no end.
+    pub to: Option<Amount>,
+    /// How much of the quantity falls in it.
+    pub quantity: Amount,
+    /// What the unit price is multiplied by: the quantity, or the number of packages.
+    pub units: Amount,
+    /// The price of a unit, or of a package.
+    pub unit_price: Amount,
+    /// What is owed once.
+    pub flat_fee: Amount,
+    /// What it comes to.
+    pub amount: Exact,
+}
+
+/// What took the place of the calculated amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bound {
+    /// The amount was below it.
+    Minimum(Amount),
+    /// The amount was above it.
+    Maximum(Amount),
+}

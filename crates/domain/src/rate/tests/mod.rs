@@ -1,0 +1,40 @@
+//! Rating, in tables, against numbers of any size, and on whole price lists.
+
+mod examples;
+mod random;
+mod tables;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Amount, Catalog, MeterId, MeterUsage, Period, PlanId, RateError, Rated, Terms, UsageGroup, rate,
+};
+
+fn amount(text: &str) -> Amount {
+    Amount::parse(text).expect("an amount")
+}
+
+fn month(text: &str) -> Period {
+    Period::parse_month(text).expect("a month")
+}
+
+fn meter(id: &str) -> MeterId {
+    MeterId::new(id).expect("an id")
+}
+
+fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// One group of usage without overage.
+fn usage(id: &str, pairs: &[(&str, &str)], quantity: &str) -> MeterUsage {
+    let group =
+        UsageGroup { properties: properties(pairs), quantity: amount(quantity), overage: Amount::ZERO };
+    MeterUsage { meter: meter(id), groups: vec![group] }
+}
+
+/// Rates a month by version 7 of a catalogue.
+fn rated(catalog: &Catalog, plan: &str, in_month: &str, usage: &[MeterUsage]) -> Result<Rated, RateError> {
+    let plan = catalog.plan(&PlanId::new(plan).expect("an id")).expect("the plan is in the catalogue");
+    rate(&Terms { catalog, version: 7, plan, month: month(in_month) }, usage)
+}
