@@ -1,14 +1,17 @@
 //! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
-//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `bench` measures.
+//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `proof` runs tests in their long
+//! form, `fuzz` fuzzes, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
 mod bench;
 mod ci;
+mod fuzz;
 mod openapi;
 mod process;
+mod proof;
 mod test;
 mod tidy;
 mod tools;
@@ -26,6 +29,9 @@ usage: cargo xtask COMMAND
   ci                     format, lints, tidy, openapi, then the tests
   tidy                   the rules of this repository that no lint knows
   openapi [--check]      write openapi.json from the code, or compare it
+  proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, keys, histories
+  fuzz [--minutes M] [TARGET …]
+                         the fuzz targets, 10 minutes each unless said
   bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
                          measure; --write puts the tables into docs/benchmarks.md";
 
@@ -38,6 +44,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
+        ["proof", rest @ ..] => proof::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         _ => Err(HELP.into()),
     };

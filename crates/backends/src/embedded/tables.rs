@@ -1,7 +1,7 @@
 //! The tables: what the ledger says, folded into rows that are found by key and read in order.
 //!
-//! They are never the only copy. Writes are not synced: after a power cut the tables are at an older position, and the
-//! ledger is replayed from there; what makes this right is that each write carries its position with it.
+//! They are never the only copy. After a power cut the tables may be at an older position, and the ledger is replayed
+//! from there; what makes this right is that each write carries its position with it.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -330,6 +330,7 @@ impl TablesBatch<'_> {
     pub(crate) fn commit(mut self, folded: &Folded) -> Result<(), fjall::Error> {
         let row = encode_row(folded).map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
         self.batch.insert(&self.tables.meta, FOLDED_KEY, row);
-        self.batch.commit()
+        // A table may be written out at any time from now on: its rows must not outlive the journal's.
+        self.batch.durability(Some(PersistMode::SyncData)).commit()
     }
 }
