@@ -1,16 +1,18 @@
 //! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
-//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `fuzz_http` calls every route with
-//! made-up requests, `bench` measures.
+//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `proof` runs tests in their long
+//! form, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
 mod bench;
 mod ci;
+mod fuzz;
 mod fuzz_http;
 mod openapi;
 mod process;
+mod proof;
 mod test;
 mod tidy;
 mod tools;
@@ -30,6 +32,9 @@ usage: cargo xtask COMMAND
   openapi [--check]      write openapi.json from the code, or compare it
   fuzz-http [--examples N] [--seed N]
                          schemathesis against the server's own OpenAPI document
+  proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, keys, histories
+  fuzz [--minutes M] [TARGET …]
+                         the fuzz targets, 10 minutes each unless said
   bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
                          measure; --write puts the tables into docs/benchmarks.md";
 
@@ -43,6 +48,8 @@ fn main() -> ExitCode {
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
         ["fuzz-http", rest @ ..] => fuzz_http::run(rest),
+        ["proof", rest @ ..] => proof::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         _ => Err(HELP.into()),
     };

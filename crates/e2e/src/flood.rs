@@ -29,6 +29,8 @@ pub enum Pace {
     Open(f64),
     /// Each connection sends as soon as it has its answer.
     Closed,
+    /// The same, so many times in all.
+    Times(u64),
 }
 
 /// One request and what became of it.
@@ -136,7 +138,8 @@ impl Fleet {
             }
             let busy = self.lines.iter().any(|line| line.busy.is_some());
             let gone = !self.lines.iter().any(|line| line.open);
-            if gone || (now >= end && !busy) {
+            let over = now >= end || matches!(pace, Pace::Times(count) if left >= count);
+            if gone || (over && !busy) {
                 break;
             }
             if now > end + DRAIN_MAX {
@@ -236,7 +239,8 @@ impl Fleet {
 /// When request `left` is due, if it is by now and the time is not over.
 fn due(pace: Pace, started: Instant, left: u64, now: Instant, end: Instant) -> Option<Instant> {
     let due = match pace {
-        Pace::Closed => now,
+        Pace::Times(count) if left >= count => return None,
+        Pace::Closed | Pace::Times(_) => now,
         Pace::Open(rate) => {
             started + Duration::from_secs_f64(1.0 / rate) * u32::try_from(left).unwrap_or(u32::MAX)
         }

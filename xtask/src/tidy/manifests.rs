@@ -6,7 +6,7 @@ use super::Finding;
 use crate::Result;
 
 /// Which of our crates each may build on. Tests may use more: `[dev-dependencies]` are not looked at.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("tollgate-domain", &[]),
     ("tollgate-storage", &["tollgate-domain"]),
     ("tollgate-backends", &["tollgate-domain", "tollgate-storage"]),
@@ -43,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     // Tests of the finished binary, over HTTP: what they need of ours they name as a dependency of tests.
     ("tollgate-e2e", &[]),
     ("tollgate-bench", &[]),
+    ("tollgate-fuzz", &["tollgate-domain", "tollgate-storage", "tollgate-backends", "tollgate-api"]),
     ("xtask", &[]),
 ];
 

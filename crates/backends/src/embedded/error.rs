@@ -36,7 +36,8 @@ pub(crate) fn stopped(why: &str) -> StoreError {
 
 /// The tables failed.
 pub(crate) fn tables_error(action: &str, source: fjall::Error) -> StoreError {
-    StoreError::new(StoreErrorKind::Io, format!("cannot {action} the tables")).caused_by(source)
+    let text = format!("cannot {action} the tables; if they are damaged, `tollgate rebuild` makes them anew");
+    StoreError::new(StoreErrorKind::Io, text).caused_by(source)
 }
 
 /// A row of the tables is not what was written.

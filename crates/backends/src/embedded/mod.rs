@@ -34,6 +34,9 @@ mod tables;
 mod verify;
 mod walk;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod sweep_tests;
 

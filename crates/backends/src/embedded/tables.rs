@@ -1,7 +1,8 @@
 //! The tables: what the ledger says, folded into rows that are found by key and read in order.
 //!
-//! They are never the only copy. Writes are not synced: after a power cut the tables are at an older position, and the
-//! ledger is replayed from there; what makes this right is that each write carries its position with it.
+//! They are never the only copy. After a power cut the tables may be at an older position, and the ledger is replayed
+//! from there; what makes this right is that each write carries its position with it, in each table:
+//! tables are written out one by one, so that a journal that is lost or damaged leaves some of them ahead of others.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -32,6 +33,10 @@ use super::walk::Position;
 
 const META: &str = "meta";
 const FOLDED_KEY: &[u8] = b"folded";
+
+/// In each table, behind all its rows: how far that table is. Row keys are 16 bytes of a hash, or start with text or a
+/// number below this.
+const POSITION_KEY: &[u8] = &[0xFF; 17];
 
 /// How far the tables are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +105,8 @@ impl Factory for ExpiryFactory {
 impl CompactionFilter for ExpiryFilter {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
         // Older versions of a row expire no later than the newest, so none of them can come back.
-        let expired = self.keep.is_expired(self.table, item.key(), &item.value()?);
+        let expired =
+            **item.key() != *POSITION_KEY && self.keep.is_expired(self.table, item.key(), &item.value()?);
         Ok(if expired { Verdict::Destroy } else { Verdict::Keep })
     }
 }
@@ -246,8 +252,17 @@ impl Tables {
     }
 
     /// How far the tables are.
+    ///
+    /// # Errors
+    /// Corrupt when some are ahead of others: a replay would count twice what they hold already.
     pub(crate) fn folded(&self) -> Result<Folded, StoreError> {
-        let row = self.meta.get(FOLDED_KEY).map_err(|error| tables_error("read", error))?;
+        let failed = |error| tables_error("read", error);
+        let row = self.meta.get(FOLDED_KEY).map_err(failed)?;
+        for table in Table::ALL {
+            if self.keyspace(table).get(POSITION_KEY).map_err(failed)? != row {
+                return Err(bad_row(table.name(), b"position"));
+            }
+        }
         row.map_or(Ok(Folded::default()), |row| decode_row(&row).ok_or_else(|| bad_row(META, FOLDED_KEY)))
     }
 
@@ -343,6 +358,7 @@ impl TablesView<'_> {
         from: Bound<Vec<u8>>,
         until: Bound<Vec<u8>>,
     ) -> impl DoubleEndedIterator<Item = Result<RawRow, StoreError>> + use<> {
+        let until = if until == Bound::Unbounded { Bound::Excluded(POSITION_KEY.to_vec()) } else { until };
         self.snapshot.range::<Vec<u8>, _>(self.tables.keyspace(table), (from, until)).map(|guard| {
             let (key, value) = guard.into_inner().map_err(|error| tables_error("read", error))?;
             Ok((key.to_vec(), value.to_vec()))
@@ -359,7 +375,11 @@ impl TablesBatch<'_> {
     /// Writes all rows and how far the tables are with them, or nothing.
     pub(crate) fn commit(mut self, folded: &Folded) -> Result<(), fjall::Error> {
         let row = encode_row(folded).map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
+        for table in Table::ALL {
+            self.batch.insert(self.tables.keyspace(table), POSITION_KEY, row.clone());
+        }
         self.batch.insert(&self.tables.meta, FOLDED_KEY, row);
-        self.batch.commit()
+        // A table may be written out at any time from now on: its rows must not outlive the journal's.
+        self.batch.durability(Some(PersistMode::SyncData)).commit()
     }
 }

@@ -33,7 +33,7 @@ fn closed_store(folder: &TempDir) -> (PathBuf, World) {
     (path, world)
 }
 
-fn files_in(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_in(path: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for found in fs::read_dir(path).expect("lists") {
         let path = found.expect("lists").path();
@@ -149,6 +149,48 @@ fn tables_that_are_damaged_are_found_refused_or_healed() {
         "24 damages of the tables: {found} found by verify, {refused} refused, {harmless} right after all"
     );
     assert!(found > 0);
+}
+
+/// Tables are written out one by one, and their journal later: when that is gone, some are ahead of others.
+#[test]
+fn tables_of_different_moments_are_refused_or_right() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("data");
+    let (mut world, mut rng) = (World::default(), Rng::with_seed(3));
+    let store = EmbeddedStore::open(&path, options()).expect("opens");
+    for step in 1..=40 {
+        let change = world.some_change(&mut rng, 6, step);
+        commit(&store, vec![change]).expect("commits");
+    }
+    store.sweep().expect("writes out the keys and counters");
+    run(store.close()).expect("closes");
+    drop(store);
+    let sound = folder.path().join("sound");
+    copy_dir(&path, &sound);
+    let journal = path.join("tables/0.jnl");
+    let content = fs::read(&journal).expect("reads");
+    let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let (mut refused, mut right) = (0, 0);
+    for len in (0..written).step_by(509) {
+        fs::remove_dir_all(&path).expect("removes");
+        copy_dir(&sound, &path);
+        fs::write(&journal, &content[..len]).expect("writes");
+        match EmbeddedStore::open(&path, options()) {
+            Err(error) => {
+                assert!(error.to_string().contains("rebuild"), "{len} bytes of the journal: {error}");
+                EmbeddedStore::rebuild(&path, &options()).expect("rebuilds");
+                refused += 1;
+            }
+            Ok(store) => {
+                assert_eq!(world.differs_from(&store, &world.keys()), None, "{len} bytes of the journal");
+                right += 1;
+            }
+        }
+        let store = EmbeddedStore::open(&path, options()).expect("opens");
+        assert_eq!(world.differs_from(&store, &world.keys()), None, "{len} bytes of the journal, in the end");
+    }
+    println!("{} lengths of the tables' journal: {refused} refused, {right} right", refused + right);
+    assert!(refused > 0, "no table was ahead of another");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 mod conformance;
+mod corruption;
 mod damage;
 mod faults;
 mod life;

@@ -7,6 +7,8 @@ mod damage;
 mod disk_full;
 mod footprint;
 mod fsync;
+mod idempotence;
+mod linear;
 mod overload;
 mod shutdown;
 

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod clocks;
 mod generate;
 mod ledger;
 mod months;

@@ -18,7 +18,7 @@ const MINUTE: i64 = 60;
 /// Zones whose rules changed after the tables of the second library were made, all of them later than
 /// [`TABLES_AGREE_UNTIL`]. From there on these are compared with what the wall clock shows of the first library's own
 /// tables; each must really differ, so that this list cannot outlive its reason.
-const TABLES_DIFFER: [&str; 11] = [
+pub(crate) const TABLES_DIFFER: [&str; 11] = [
     "Africa/Casablanca",
     "Africa/El_Aaiun",
     "America/Edmonton",
@@ -35,7 +35,7 @@ const TABLES_DIFFER: [&str; 11] = [
 /// September 2026, as a month's number.
 const TABLES_AGREE_UNTIL: i32 = 2026 * 12 + 8;
 
-fn nanosecond(at: i64, nudge: i128) -> Timestamp {
+pub(crate) fn nanosecond(at: i64, nudge: i128) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(at) * 1_000_000_000 + nudge).expect("a time")
 }
 
@@ -72,13 +72,31 @@ fn day_number(date: NaiveDate) -> i32 {
     i32::try_from((date - epoch).num_days()).expect("a number of days")
 }
 
-/// Every name both libraries know.
-fn zones() -> Vec<(Zone, Tz)> {
+/// Every name of the tables, with the zone of the second library where it knows the name.
+fn names() -> Vec<(Zone, Option<Tz>)> {
     let names: Vec<String> = jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect();
-    names
-        .iter()
-        .filter_map(|name| Some((Zone::new(name).expect("a zone"), name.parse::<Tz>().ok()?)))
-        .collect()
+    names.iter().map(|name| (Zone::new(name).expect("a zone"), name.parse::<Tz>().ok())).collect()
+}
+
+/// Every name both libraries know.
+pub(crate) fn zones() -> Vec<(Zone, Tz)> {
+    names().into_iter().filter_map(|(zone, tz)| Some((zone, tz?))).collect()
+}
+
+/// The day that begins last before a moment, as the second library has it.
+pub(crate) fn day_of(tz: Tz, at: Timestamp) -> NaiveDate {
+    let utc = chrono::DateTime::from_timestamp(at.as_second(), 0).expect("a time");
+    let shown = utc.with_timezone(&tz).date_naive();
+    let mut near = (-1..=1).rev().map(|days| shown + TimeDelta::days(days));
+    near.find(|date| nanosecond(first_second(tz, *date), 0) <= at).expect("some day has begun")
+}
+
+/// Changes of a zone's clocks in the years looked at.
+pub(crate) fn changes(zone: &Zone) -> Vec<Timestamp> {
+    let from = Timestamp::from_second(1_704_067_200).expect("a time");
+    let until = Timestamp::from_second(2_240_524_800).expect("a time");
+    let own = TimeZone::get(zone.name()).expect("a zone");
+    own.following(from).map(|change| change.timestamp()).take_while(|at| *at < until).collect()
 }
 
 /// The first month in which a zone differs, and how.
@@ -137,29 +155,30 @@ fn months_of_every_zone_are_those_of_a_second_library() {
     println!("{} zones, {} months each, in {:?}", zones.len(), YEARS.len() * 12, started.elapsed());
 }
 
+/// Names that only the first library has: months are where the label that the wall clock shows changes.
+#[test]
+fn months_of_zones_that_the_second_library_lacks_are_those_of_the_wall_clock() {
+    let lacking: Vec<_> = names().into_iter().filter(|(_, tz)| tz.is_none()).collect();
+    lacking.iter().for_each(|(zone, _)| check_by_wall_clock(zone, YEARS.start * 12));
+    let all = names().len();
+    println!("{} of {all} names are not known to the second library: {:?}", lacking.len(), lacking);
+    assert_eq!(lacking.len() + zones().len(), all);
+}
+
 /// Around every change of the clocks of every zone: which day it is, and where that day begins and ends.
 #[test]
 fn days_with_a_change_of_clocks_are_those_of_a_second_library() {
-    let from = Timestamp::from_second(1_704_067_200).expect("a time");
-    let until = Timestamp::from_second(2_240_524_800).expect("a time");
     let agreed_until = nanosecond(first_second(Tz::UTC, first_of(TABLES_AGREE_UNTIL)), 0);
-    let mut changes = 0;
+    let mut looked_at = 0;
     for (zone, tz) in zones() {
-        let until = if TABLES_DIFFER.contains(&zone.name()) { agreed_until } else { until };
-        let own = TimeZone::get(zone.name()).expect("a zone");
-        for change in own.following(from).take_while(|change| change.timestamp() < until) {
-            changes += 1;
-            let second = change.timestamp().as_second();
+        for change in changes(&zone) {
+            if TABLES_DIFFER.contains(&zone.name()) && change >= agreed_until {
+                continue;
+            }
+            looked_at += 1;
             for nudge in [-1, 0, 1] {
-                let at = nanosecond(second, nudge);
-                let utc = chrono::DateTime::from_timestamp(at.as_second(), 0).expect("a time");
-                // The day that begins last before the moment.
-                let shown = utc.with_timezone(&tz).date_naive();
-                let date = (-1..=1)
-                    .rev()
-                    .map(|days| shown + TimeDelta::days(days))
-                    .find(|date| nanosecond(first_second(tz, *date), 0) <= at)
-                    .expect("some day has begun");
+                let at = nanosecond(change.as_second(), nudge);
+                let date = day_of(tz, at);
                 let period = zone.period_at(Window::Day, at);
                 assert_eq!(period.number, day_number(date), "{zone:?} {at}");
                 let wanted =
@@ -168,30 +187,58 @@ fn days_with_a_change_of_clocks_are_those_of_a_second_library() {
             }
         }
     }
-    println!("{changes} changes of clocks");
-    assert!(changes > 5_000, "only {changes} changes of clocks were looked at");
+    println!("{looked_at} changes of clocks");
+    assert!(looked_at > 5_000, "only {looked_at} changes of clocks were looked at");
 }
 
-/// Windows of a kind touch: each begins where the one before ends, and a moment in it is in it.
+/// Windows of a kind touch: each begins where the one before ends, and a moment in it is in it. Returns where the
+/// window after the last one begins.
+fn walk(zone: &Zone, window: Window, from: Timestamp, count: usize) -> Timestamp {
+    let mut at = from;
+    for _ in 0..count {
+        let period = zone.period_at(window, at);
+        let (Some(start), Some(end)) = zone.bounds(period) else { panic!("{zone:?} {period:?} has bounds") };
+        assert!(start <= at && at < end, "{zone:?} {period:?} {at}");
+        let next = zone.period_at(window, end);
+        assert_eq!(next.number, period.number + 1, "{zone:?} {end}");
+        assert_eq!(zone.bounds(next).0, Some(end), "{zone:?} {end}");
+        assert_eq!(zone.period_at(window, before(end)), period, "{zone:?} {end}");
+        at = end;
+    }
+    at
+}
+
+fn start_of_years() -> Timestamp {
+    nanosecond(first_second(Tz::UTC, first_of(YEARS.start * 12)), 0)
+}
+
+/// Every month of every zone, and every day of the odd ones; `TOLLGATE_FULL` walks every day of every zone.
 #[test]
 fn periods_cover_the_line_exactly_once() {
-    for name in crate::generate::ZONES {
-        let zone = Zone::new(name).expect("a zone");
-        for (window, count) in
-            [(Window::Minute, 200), (Window::Hour, 400), (Window::Day, 1_500), (Window::Month, 204)]
-        {
-            let mut at = Timestamp::from_second(1_704_067_200).expect("a time");
-            for _ in 0..count {
-                let period = zone.period_at(window, at);
-                let (Some(start), Some(end)) = zone.bounds(period) else {
-                    panic!("{name} {period:?} has bounds")
-                };
-                assert!(start <= at && at < end, "{name} {period:?} {at}");
-                assert_eq!(zone.period_at(window, end).number, period.number + 1, "{name} {end}");
-                assert_eq!(zone.bounds(zone.period_at(window, end)).0, Some(end), "{name} {end}");
-                assert_eq!(zone.period_at(window, nanosecond(end.as_second(), -1)), period, "{name} {end}");
-                at = end;
+    let full = std::env::var_os("TOLLGATE_FULL").is_some();
+    let (names, started) = (names(), Instant::now());
+    let (mut months, mut days) = (0, 0);
+    for (zone, _) in &names {
+        let odd = crate::generate::ZONES.contains(&zone.name());
+        let end = walk(zone, Window::Month, start_of_years(), YEARS.len() * 12);
+        months += YEARS.len() * 12;
+        if odd {
+            walk(zone, Window::Minute, start_of_years(), 200);
+            walk(zone, Window::Hour, start_of_years(), 400);
+        }
+        if odd || full {
+            let count =
+                usize::try_from((end.as_second() - start_of_years().as_second()) / 86_400).expect("days");
+            walk(zone, Window::Day, start_of_years(), count);
+            days += count;
+        } else {
+            // Three days around each change: all others have 24 hours.
+            for change in changes(zone) {
+                walk(zone, Window::Day, change - jiff::SignedDuration::from_hours(26), 3);
+                days += 3;
             }
         }
     }
+    println!("{} zones: {months} months and {days} days touch, in {:?}", names.len(), started.elapsed());
+    assert!(months > 120_000 && days > 80_000, "{months} months, {days} days");
 }

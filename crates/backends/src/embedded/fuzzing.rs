@@ -1,0 +1,185 @@
+//! What fuzzing and the property tests of decoding reach into: the decoders of all that lies on disk, and a recovery of a
+//! ledger in memory. Not part of this crate's interface.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tollgate_domain::{
+    Account, ApiKey, CatalogVersion, Counter, House, KeyRecord, Notice, Org, OrgId, UserId,
+};
+use tollgate_storage::StoreError;
+
+use super::codec::{
+    Line, counter_end_secs, decode_key_row, decode_locations, decode_row, first_entry_of, key_row_secs,
+    notice_of, period_number_of, user_of,
+};
+use super::frame::{Frame, FrameHeader, decode_entry};
+use super::io::Disk;
+use super::io::fault::FaultDisk;
+use super::ledger::{Ledger, LedgerFiles};
+use super::options::Work;
+use super::tables::Folded;
+use super::walk::Position;
+
+const SEGMENT_BYTES: u64 = 16 * 1024;
+
+/// Bytes of entries that a segment surely takes.
+const ENTRIES_BYTES_MAX: usize = 8 * 1024;
+
+fn first_segment() -> PathBuf {
+    Path::new("/ledger").join("0000000000000001.seg")
+}
+
+/// Decodes bytes as everything that is read from disk: a frame with its entries, an entry alone, a line of the ledger, a
+/// row and a row key of every table. Says how many of these they are.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> usize {
+    let frame = Frame::decode(bytes);
+    if let Ok(frame) = &frame {
+        let inside = |(spot, blob): (super::frame::EntrySpot, &[u8])| {
+            usize::try_from(spot.offset).is_ok_and(|offset| offset + blob.len() <= bytes.len())
+        };
+        assert!(frame.entries().filter_map(Result::ok).all(inside), "entries lie inside their frame");
+    }
+    let decoded = [
+        FrameHeader::decode(bytes).is_ok(),
+        frame.is_ok(),
+        decode_entry(bytes).is_ok(),
+        Line::decode(bytes).is_some(),
+        decode_row::<Org>(bytes).is_some(),
+        decode_row::<Account>(bytes).is_some(),
+        decode_row::<Counter>(bytes).is_some(),
+        decode_row::<KeyRecord>(bytes).is_some(),
+        decode_row::<House>(bytes).is_some(),
+        decode_row::<CatalogVersion>(bytes).is_some(),
+        decode_row::<ApiKey>(bytes).is_some(),
+        decode_row::<Notice>(bytes).is_some(),
+        decode_row::<Folded>(bytes).is_some(),
+        decode_row::<(OrgId, Option<UserId>)>(bytes).is_some(),
+        decode_key_row(bytes).is_some(),
+        decode_locations(bytes).is_some(),
+        key_row_secs(bytes).is_some(),
+        counter_end_secs(bytes).is_some(),
+        period_number_of(bytes).is_some(),
+        first_entry_of(bytes).is_some(),
+        notice_of(bytes).is_some(),
+        user_of(bytes, b"org\0").is_some(),
+    ];
+    decoded.into_iter().filter(|decoded| *decoded).count()
+}
+
+/// A segment with a frame for each of the entries, as far as there is room, and how many that are.
+///
+/// # Errors
+/// When the ledger in memory fails, which it does not.
+pub fn segment(entries: &[&[u8]]) -> Result<(Vec<u8>, usize), StoreError> {
+    let disk = FaultDisk::new(0);
+    let files = open(&disk)?;
+    let end = files.recover(&Position::default(), |_, _| Ok(()))?;
+    let mut ledger = Ledger::new(files, end, SEGMENT_BYTES, Work::Inline, Arc::default())?;
+    let (mut bytes, mut count) = (0, 0);
+    for entry in entries {
+        // With what a frame takes besides.
+        bytes += entry.len() + 80;
+        if bytes > ENTRIES_BYTES_MAX {
+            break;
+        }
+        let pushed = ledger.begin()?.push::<()>(|buffer| {
+            buffer.extend_from_slice(entry);
+            Ok(())
+        });
+        assert!(pushed.is_ok(), "nothing is encoded that could fail");
+        ledger.append()?;
+        count += 1;
+    }
+    Ok((disk.content(&first_segment()).unwrap_or_default(), count))
+}
+
+/// Recovers a ledger whose only segment has this content: the entries found.
+///
+/// # Errors
+/// Why it is refused.
+pub fn recover(segment: Vec<u8>) -> Result<Vec<Vec<u8>>, StoreError> {
+    let disk = FaultDisk::new(0);
+    drop(open(&disk)?);
+    disk.damage(&first_segment(), segment);
+    let mut found = Vec::new();
+    open(&disk)?.recover(&Position::default(), |_, frame| {
+        found.extend(frame.entries().filter_map(Result::ok).map(|(_, blob)| blob.to_vec()));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn open(disk: &FaultDisk) -> Result<LedgerFiles, StoreError> {
+    LedgerFiles::open(Disk::Fault(disk.clone()), PathBuf::from("/ledger"), SEGMENT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tollgate_domain::{Entry, EntryKind, Timestamp, Zone};
+
+    use crate::embedded::codec::{LineRef, encode_row};
+
+    fn line() -> Vec<u8> {
+        let kind = EntryKind::Put { name: Some("a name".into()), zone: Zone::UTC };
+        let entry = Entry { number: 7, at: Timestamp::UNIX_EPOCH, catalog: 1, kind, notices: Vec::new() };
+        let org = OrgId::new("acme").expect("an id");
+        postcard::to_allocvec(&LineRef::Org(&org, &entry)).expect("a line")
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(decode(&bytes) < 22);
+        }
+
+        /// Damage of what is right goes deeper than bytes at random.
+        #[test]
+        fn damaged_lines_and_rows_are_decoded_without_panic(
+            places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            for sound in [line(), encode_row(&Folded::default()).expect("a row"), encode_row(&Account::default()).expect("a row")] {
+                prop_assert!(decode(&sound) > 0);
+                let mut damaged = sound.clone();
+                for (place, by) in &places {
+                    let place = place.index(damaged.len());
+                    damaged[place] ^= by;
+                }
+                damaged.truncate(cut.index(damaged.len()) + 1);
+                prop_assert!(decode(&damaged) < 22);
+            }
+        }
+
+        #[test]
+        fn a_segment_of_any_bytes_is_refused_or_recovered(
+            bytes in prop::collection::vec(any::<u8>(), 0..600), sound_header: bool,
+        ) {
+            let (mut segment, _) = segment(&[]).expect("a segment");
+            let from = if sound_header { 64 } else { 0 };
+            segment[from..from + bytes.len()].copy_from_slice(&bytes);
+            // What is there was never written as a frame.
+            prop_assert!(recover(segment).is_ok_and(|found| found.is_empty()) || !bytes.is_empty());
+        }
+
+        #[test]
+        fn flips_lose_no_entry_but_the_last(
+            entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..12),
+            flips in prop::collection::vec((64_usize..4_096, any::<u8>()), 0..4),
+        ) {
+            let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
+            let (mut segment, count) = segment(&entries).expect("a segment");
+            prop_assert_eq!(count, entries.len());
+            for (place, by) in flips {
+                segment[place] ^= by;
+            }
+            if let Ok(found) = recover(segment) {
+                prop_assert!(found.len() + 1 >= count && found.len() <= count, "{} of {count}", found.len());
+                prop_assert!(found.iter().zip(&entries).all(|(found, wanted)| found == wanted));
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `fuzz`: the fuzz targets, from the corpus in the repository, for some minutes each.
+
+use std::fs;
+use std::process::Command;
+
+use crate::Result;
+use crate::process::{output, root, run as run_command, say, target_folder};
+
+const MINUTES_DEFAULT: u64 = 10;
+
+/// A case that takes longer is a finding, in seconds.
+const CASE_SECS_MAX: u64 = 10;
+
+/// A case that takes more memory is a finding, in MiB.
+const MEMORY_MIB_MAX: u64 = 2_048;
+
+/// Runs the named targets, or all: `[--minutes M] [TARGET …]`.
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let (minutes, names) = match args {
+        ["--minutes", minutes, names @ ..] => (minutes.parse()?, names),
+        names => (MINUTES_DEFAULT, names),
+    };
+    let folder = root()?.join("fuzz");
+    let built = target_folder()?.join("fuzz");
+    let work = |corpus: &str| built.join("corpus").join(corpus);
+    let targets = targets()?;
+    if let Some(unknown) = names.iter().find(|name| !targets.iter().any(|target| target == *name)) {
+        return Err(format!("there is no fuzz target '{unknown}', only {}", targets.join(", ")).into());
+    }
+    for target in targets.iter().filter(|target| names.is_empty() || names.contains(&target.as_str())) {
+        // What is found goes beside the build; the corpus in the repository is only read.
+        let found = work(target);
+        fs::create_dir_all(&found)?;
+        let mut command = cargo_fuzz(&["run", "--target-dir"])?;
+        command.arg(&built).args(["--sanitizer", "none", target]).arg(&found);
+        command.arg(folder.join("corpus").join(target)).arg("--");
+        command.arg(format!("-max_total_time={}", minutes * 60));
+        command.arg(format!("-timeout={CASE_SECS_MAX}")).arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
+        run_command(command)?;
+        say(&format!("{target}: {minutes} min without a finding"))?;
+    }
+    Ok(())
+}
+
+fn targets() -> Result<Vec<String>> {
+    let listed = output(cargo_fuzz(&["list"])?)?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// `cargo fuzz` in the fuzz folder, with a nightly compiler; memory is safe in all of this code, so no sanitizer is needed.
+fn cargo_fuzz(args: &[&str]) -> Result<Command> {
+    let there = Command::new("cargo").args(["+nightly", "fuzz", "--version"]).output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        let how = "`rustup toolchain install nightly` and `cargo install --locked cargo-fuzz`";
+        return Err(format!("fuzzing needs a nightly compiler and cargo-fuzz: {how}").into());
+    }
+    let folder = root()?.join("fuzz");
+    let (verb, rest) = args.split_first().ok_or("no verb")?;
+    let mut command = Command::new("cargo");
+    command.args(["+nightly", "fuzz", verb, "--fuzz-dir"]).arg(&folder).args(rest).current_dir(&folder);
+    // The compiler of this program is not the one that builds the targets.
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    Ok(command)
+}

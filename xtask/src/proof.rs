@@ -1,0 +1,76 @@
+//! `proof`: the long forms of the tests, each with the figure that the documentation quotes.
+
+use std::time::Instant;
+
+use crate::Result;
+use crate::process::{cargo, run as run_command, say, target_folder};
+
+/// A test in its long form: by what name it is asked for, its package and name, and what it is told.
+struct Proof {
+    name: &'static str,
+    package: &'static str,
+    test: &'static str,
+    told: &'static [(&'static str, &'static str)],
+}
+
+const PROOFS: [Proof; 6] = [
+    Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
+    Proof {
+        name: "clocks",
+        package: "tollgate-testing",
+        test: "clocks::",
+        told: &[("TOLLGATE_SCHEDULES", "10000")],
+    },
+    Proof {
+        name: "rules",
+        package: "tollgate-testing",
+        test: "the_domain_answers_as_the_oracle_does",
+        told: &[("TOLLGATE_SEEDS", "10000")],
+    },
+    Proof {
+        name: "damage",
+        package: "tollgate-backends",
+        test: "no_damage_to_any_file_is_silent",
+        told: &[("TOLLGATE_DAMAGES", "100000")],
+    },
+    Proof {
+        name: "keys",
+        package: "tollgate-e2e",
+        test: "sixty_four_calls_with_one_key",
+        told: &[("TOLLGATE_KEYS", "10000")],
+    },
+    Proof {
+        name: "histories",
+        package: "tollgate-e2e",
+        test: "histories_under_kills_and_retries",
+        told: &[("TOLLGATE_HISTORIES", "1000")],
+    },
+];
+
+/// Runs the named ones, or all.
+pub(crate) fn run(names: &[&str]) -> Result<()> {
+    let known: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(format!("there is no proof '{unknown}', only {}", known.join(", ")).into());
+    }
+    run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
+    for proof in PROOFS.iter().filter(|proof| names.is_empty() || names.contains(&proof.name)) {
+        let began = Instant::now();
+        let mut command = cargo(&[
+            "test",
+            "--locked",
+            "-p",
+            proof.package,
+            "--test",
+            "it",
+            proof.test,
+            "--",
+            "--nocapture",
+        ])?;
+        command.env("TOLLGATE_BIN", target_folder()?.join("debug").join("tollgate"));
+        command.envs(proof.told.iter().copied());
+        run_command(command)?;
+        say(&format!("{}: ok in {:.0} s", proof.name, began.elapsed().as_secs_f64()))?;
+    }
+    Ok(())
+}
