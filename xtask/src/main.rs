@@ -1,7 +1,8 @@
 //! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
-//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `bench` measures.
+//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `bench` measures, `sim` runs the
+//! simulator.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
@@ -9,6 +10,7 @@ mod bench;
 mod ci;
 mod openapi;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -27,7 +29,10 @@ usage: cargo xtask COMMAND
   tidy                   the rules of this repository that no lint knows
   openapi [--check]      write openapi.json from the code, or compare it
   bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
-                         measure; --write puts the tables into docs/benchmarks.md";
+                         measure; --write puts the tables into docs/benchmarks.md
+  sim [--seed S] [--seeds N] [--minutes M] [--store shared|embedded] [--commands C]
+                         the simulator; a seed alone is run twice and its traces compared
+  sim --bugs [NAME …]    how many seeds it takes to find each deliberate bug of crates/testing/bugs";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
         ["bench", rest @ ..] => bench::run(rest),
+        ["sim", rest @ ..] => sim::run(rest),
         _ => Err(HELP.into()),
     };
     match done {

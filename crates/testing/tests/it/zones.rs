@@ -175,7 +175,7 @@ fn days_with_a_change_of_clocks_are_those_of_a_second_library() {
 /// Windows of a kind touch: each begins where the one before ends, and a moment in it is in it.
 #[test]
 fn periods_cover_the_line_exactly_once() {
-    for name in crate::generate::ZONES {
+    for name in tollgate_testing::generate::ZONES {
         let zone = Zone::new(name).expect("a zone");
         for (window, count) in
             [(Window::Minute, 200), (Window::Hour, 400), (Window::Day, 1_500), (Window::Month, 204)]
