@@ -2,7 +2,7 @@
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
 //! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `proof` runs tests in their long
-//! form, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
+//! form, `sim` runs the simulator, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
@@ -13,6 +13,7 @@ mod fuzz_http;
 mod openapi;
 mod process;
 mod proof;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -36,7 +37,10 @@ usage: cargo xtask COMMAND
   fuzz [--minutes M] [TARGET …]
                          the fuzz targets, 10 minutes each unless said
   bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
-                         measure; --write puts the tables into docs/benchmarks.md";
+                         measure; --write puts the tables into docs/benchmarks.md
+  sim [--seed S] [--seeds N] [--minutes M] [--store shared|embedded] [--commands C]
+                         the simulator; a seed alone is run twice and its traces compared
+  sim --bugs [NAME …]    how many seeds it takes to find each deliberate bug of crates/testing/bugs";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         ["proof", rest @ ..] => proof::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["sim", rest @ ..] => sim::run(rest),
         _ => Err(HELP.into()),
     };
     match done {

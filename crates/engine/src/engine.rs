@@ -54,16 +54,46 @@ pub struct Engine<S> {
     queue: mpsc::Sender<Job>,
     shutdown: watch::Sender<bool>,
     stopped: watch::Receiver<Option<Arc<StoreError>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Driver>>,
     metrics: EngineMetrics,
 }
 
+/// Who drives the writer.
+#[derive(Debug)]
+enum Driver {
+    /// A thread of the engine.
+    Thread(JoinHandle<()>),
+    /// Whoever prepared it.
+    Caller,
+}
+
 impl<S: Store> Engine<S> {
-    /// Reads the catalogue in force and starts the writer.
+    /// Reads the catalogue in force and starts the writer on a thread of its own.
     ///
     /// # Errors
-    /// When the store cannot read it, or it no longer parses.
+    /// When the store cannot read it, or it no longer parses; when the system gives no thread.
     pub async fn start(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
+        let (mut engine, writer) = Self::prepare(store, options).await?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
+            })?;
+        let thread = std::thread::Builder::new()
+            .name("tollgate-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run()))
+            .map_err(|error| {
+                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
+            })?;
+        engine.writer = Mutex::new(Some(Driver::Thread(thread)));
+        Ok(engine)
+    }
+
+    /// Reads the catalogue in force, and gives the engine and its writer: who drives [`Writer::run`] decides on the
+    /// thread. Nothing is answered unless it is driven.
+    ///
+    /// # Errors
+    /// When the store cannot read the catalogue, or it no longer parses.
+    pub async fn prepare(store: Arc<S>, options: EngineOptions) -> Result<(Self, Writer<S>), StoreError> {
         let catalog = Arc::new(RwLock::new(load_catalog(store.as_ref()).await?));
         let (queue, jobs) = mpsc::channel(options.queue_requests_max);
         let (shutdown, shutdown_seen) = watch::channel(false);
@@ -79,18 +109,9 @@ impl<S: Store> Engine<S> {
             stop,
             records: std::sync::Mutex::default(),
         };
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
-            })?;
-        let writer = std::thread::Builder::new()
-            .name("tollgate-writer".to_owned())
-            .spawn(move || runtime.block_on(writer.run()))
-            .map_err(|error| {
-                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
-            })?;
-        let writer = Mutex::new(Some(writer));
-        Ok(Self { store, options, catalog, queue, shutdown, stopped, writer, metrics })
+        let driver = Mutex::new(Some(Driver::Caller));
+        let engine = Self { store, options, catalog, queue, shutdown, stopped, writer: driver, metrics };
+        Ok((engine, writer))
     }
 
     /// Asks for a decision on an org; answered when it is durable.
@@ -190,15 +211,22 @@ impl<S: Store> Engine<S> {
     /// When the store cannot finish its background work; what was answered is durable all the same.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
         self.shutdown.send_replace(true);
-        let writer = self.writer.lock().await.take();
-        if let Some(writer) = writer {
-            let ended = tokio::task::spawn_blocking(move || writer.join()).await;
-            if !matches!(ended, Ok(Ok(()))) {
-                return Err(StoreError::new(StoreErrorKind::Stopped, "the writer ended by a panic"));
+        let driver = self.writer.lock().await.take();
+        match driver {
+            None => return Ok(()),
+            Some(Driver::Thread(writer)) => {
+                let ended = tokio::task::spawn_blocking(move || writer.join()).await;
+                if !matches!(ended, Ok(Ok(()))) {
+                    return Err(StoreError::new(StoreErrorKind::Stopped, "the writer ended by a panic"));
+                }
             }
-            self.store.close().await?;
+            Some(Driver::Caller) => {
+                // The writer has ended when nobody holds the other end any more.
+                let mut stopped = self.stopped.clone();
+                while stopped.changed().await.is_ok() {}
+            }
         }
-        Ok(())
+        self.store.close().await
     }
 }
 
@@ -226,8 +254,9 @@ async fn load_catalog<S: Store>(store: &S) -> Result<CatalogInForce, StoreError>
     Ok(CatalogInForce { version, catalog: Arc::new(catalog) })
 }
 
-/// The one writer.
-struct Writer<S> {
+/// The one writer of an [`Engine`].
+#[derive(Debug)]
+pub struct Writer<S> {
     store: Arc<S>,
     options: EngineOptions,
     catalog: Arc<RwLock<CatalogInForce>>,
@@ -239,7 +268,12 @@ struct Writer<S> {
 }
 
 impl<S: Store> Writer<S> {
-    async fn run(mut self) {
+    /// Takes what waits, decides, commits and answers, until [`Engine::shutdown`] or a failed write; needs no runtime
+    /// beyond what the store needs.
+    ///
+    /// Dropping the future is like the end of the process: who waits is told that the engine is shutting down, and
+    /// what was being written may or may not be.
+    pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_REQUESTS_MAX);
         let mut held_back = None;
         while self.next_batch(&mut batch, &mut held_back).await {

@@ -18,7 +18,7 @@ mod read;
 mod turn;
 
 pub use clock::Clock;
-pub use engine::{CatalogInForce, Engine, EngineOptions};
+pub use engine::{CatalogInForce, Engine, EngineOptions, Writer};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};

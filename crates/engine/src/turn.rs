@@ -122,7 +122,11 @@ impl<S: Store> Turn<'_, S> {
         // A denial counts only if it was decided on the current version.
         let keys: Vec<RecordKey> = unguarded.iter().cloned().map(RecordKey::Org).collect();
         if !keys.is_empty() {
-            let current = self.store.load(&keys).await.map_err(TurnError::Load)?;
+            // What was committed is to be answered, whatever becomes of the others: those are decided again.
+            let Ok(current) = self.store.load(&keys).await else {
+                stale.extend(unguarded);
+                return Ok(stale);
+            };
             for (org, record) in unguarded.into_iter().zip(current) {
                 let version = match record {
                     Some(Record::Org(org)) => org.version,

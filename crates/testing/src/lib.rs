@@ -9,4 +9,7 @@
 //!
 //! Start reading at [`oracle::Oracle`]; the random comparison and the calendar tables are in `tests/it`.
 
+pub mod generate;
+pub mod invariants;
 pub mod oracle;
+pub mod sim;

@@ -90,12 +90,11 @@ fn scans() -> Vec<Scan> {
     let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
     for number in 0..ORGS {
         let org = || org(&format!("org-{number}"));
-        let period = Period { window: Window::Month, number: 24_322 };
         scans.push(Scan::Entries { org: org(), order: Order::Oldest });
         scans.push(Scan::Entries { org: org(), order: Order::Newest });
         let (from, until) = (0, 50_000);
         scans.push(Scan::OrgCounters { org: org(), meter: meter(), window: Window::Month, from, until });
-        scans.push(Scan::UserCounters { org: org(), meter: meter(), period });
+        scans.push(Scan::Tallies { org: org(), meter: meter() });
     }
     scans
 }

@@ -53,11 +53,27 @@ impl Oracle {
         org: &OrgId,
         command: &OrgCommand,
     ) -> OrgDecision {
-        let facts = self.orgs.get(org).map_or(&[][..], Vec::as_slice);
+        let (decision, accepted) = self.answer(catalog, at, org, command);
+        if accepted {
+            self.accept(catalog, at, org, Some(command.clone()));
+        }
+        decision
+    }
+
+    /// What a command would be answered, and whether it would be added to the list.
+    #[must_use]
+    pub fn answer(
+        &self,
+        catalog: &Arc<Catalog>,
+        at: Timestamp,
+        org: &OrgId,
+        command: &OrgCommand,
+    ) -> (OrgDecision, bool) {
+        let facts = self.facts(org);
         let entry = number_after(facts);
         let now =
             Now { catalog, at, entry, key_keep_secs: self.key_keep_secs, calendar: &self.calendar, facts };
-        let (decision, accepted) = match command {
+        match command {
             OrgCommand::Use(usage) => now.decide_use(usage),
             OrgCommand::Check(check) => (now.decide_check(check), false),
             OrgCommand::Reverse(reverse) => {
@@ -69,11 +85,7 @@ impl Oracle {
             OrgCommand::SetPlan(set) => now.set_plan(&set.plan),
             OrgCommand::SetLimit(set) => now.set_limit(set),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),
-        };
-        if accepted {
-            self.accept(catalog, at, org, Some(command.clone()));
         }
-        decision
     }
 
     /// Adds a refusal that was written down: it takes a number and nothing else.

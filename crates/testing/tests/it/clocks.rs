@@ -17,9 +17,10 @@ use tollgate_domain::{
     Quantity, Reverse, SetLimit, SetPlan, Source, TopUp, TopUpExpiry, UsageKey, Use, UsedEntry, UserId,
     Window, Zone,
 };
+use tollgate_testing::hold;
 
 use crate::months::reports;
-use crate::world::{Tally, World, hold};
+use crate::world::{Tally, World};
 use crate::zones::{TABLES_DIFFER, changes, day_of, zones};
 
 /// Schedules that are run; `TOLLGATE_SCHEDULES` sets another number, `TOLLGATE_SEED` the first seed.

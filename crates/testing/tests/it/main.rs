@@ -1,18 +1,10 @@
 //! The domain against the oracle and against the calendar.
-#![expect(
-    clippy::panic,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![expect(clippy::panic, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod clocks;
-mod generate;
-mod ledger;
 mod months;
-mod notices;
 mod random;
+mod sim;
 mod trials;
 mod world;
 mod zones;

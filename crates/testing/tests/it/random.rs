@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::generate::{Scenario, Step, scenario};
 use crate::world::{Tally, run};
+use tollgate_testing::generate::{Scenario, Step, scenario};
 
 const SEEDS: u64 = 505;
 const COMMANDS_PER_SEED: usize = 200;

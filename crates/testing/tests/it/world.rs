@@ -1,6 +1,6 @@
 //! The domain and the oracle side by side: the same commands to both, every answer compared.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,10 +10,10 @@ use tollgate_domain::{
     RecordKey, Records, Source, Use, Window, apply, apply_house, balance, balance_needs, decide,
     decide_house, missing, missing_of_house, touched, touched_by_house,
 };
+use tollgate_testing::generate::{Action, Scenario, Step};
+use tollgate_testing::hold;
+use tollgate_testing::invariants::{Books, Stored, ledger, notices};
 use tollgate_testing::oracle::{Oracle, Pot};
-
-use crate::generate::{Action, Scenario, Step};
-use crate::{ledger, notices};
 
 /// The balance is compared after every so many commands: it costs more than all the rest.
 const BALANCE_EVERY: usize = 3;
@@ -42,19 +42,6 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// A store that only remembers.
-pub(crate) type Stored = HashMap<RecordKey, Record, foldhash::fast::RandomState>;
-
-/// Fails with a sentence unless something holds.
-macro_rules! hold {
-    ($condition:expr, $($says:tt)+) => {
-        if !$condition {
-            return Err(format!($($says)+));
-        }
-    };
-}
-pub(crate) use hold;
-
 pub(crate) struct World {
     key_keep_secs: i64,
     keeps_records: bool,
@@ -76,7 +63,15 @@ pub(crate) fn run(scenario: &Scenario, steps: &[Step]) -> Result<Tally, String> 
             .step(step)
             .map_err(|error| format!("step {number} at {}: {:?}\n{error}", step.at, step.action))?;
     }
-    ledger::check(&world, scenario)?;
+    let records = world.all_records();
+    ledger::check(&Books {
+        ledgers: &world.ledgers,
+        house: &world.house,
+        catalogs: &world.catalogs,
+        records: &records,
+        key_keep_secs: scenario.key_keep_secs,
+        all_hard: scenario.all_hard,
+    })?;
     for (org, entries) in &world.ledgers {
         world.tally.notices += notices::check_ledger(org, entries)?;
     }

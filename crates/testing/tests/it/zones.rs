@@ -219,7 +219,7 @@ fn periods_cover_the_line_exactly_once() {
     let (names, started) = (names(), Instant::now());
     let (mut months, mut days) = (0, 0);
     for (zone, _) in &names {
-        let odd = crate::generate::ZONES.contains(&zone.name());
+        let odd = tollgate_testing::generate::ZONES.contains(&zone.name());
         let end = walk(zone, Window::Month, start_of_years(), YEARS.len() * 12);
         months += YEARS.len() * 12;
         if odd {

@@ -57,6 +57,19 @@ pub enum Operation {
     Len,
 }
 
+/// What a power cut made of files that had writes not synced yet, in numbers of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// Nothing of the writes is left.
+    pub lost: u64,
+    /// The writes are there up to some byte.
+    pub torn: u64,
+    /// Something written later is there, and something written before is not.
+    pub reordered: u64,
+    /// All is there.
+    pub kept: u64,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Inner {
     files: BTreeMap<u64, FileState>,
@@ -65,6 +78,8 @@ struct Inner {
     renamings: Vec<Naming>,
     operations: Vec<Operation>,
     plan: Option<(usize, Fault)>,
+    /// What went wrong as planned.
+    hits: Vec<(Operation, Fault)>,
     power_off: bool,
     epoch: u64,
     capacity: Option<u64>,
@@ -131,6 +146,12 @@ impl FaultDisk {
         self.lock().plan = None;
     }
 
+    /// What went wrong as planned since this was asked last.
+    #[must_use]
+    pub fn take_hits(&self) -> Vec<(Operation, Fault)> {
+        std::mem::take(&mut self.lock().hits)
+    }
+
     /// The operations so far.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
@@ -149,7 +170,8 @@ impl FaultDisk {
     }
 
     /// Cuts the power, if it is not yet, and turns it on again: what was not synced is what the seed makes of it.
-    pub fn power_cycle(&self, seed: u64) {
+    /// Says what became of those files.
+    pub fn power_cycle(&self, seed: u64) -> Damage {
         let mut inner = self.lock();
         let mut rng = Rng::with_seed(seed);
         inner.power_off = false;
@@ -161,9 +183,11 @@ impl FaultDisk {
             naming.apply(&mut inner.durable_names);
         }
         inner.names = inner.durable_names.clone();
+        let mut damage = Damage::default();
         for file in inner.files.values_mut() {
-            file.cut(&mut rng);
+            file.cut(&mut rng, &mut damage);
         }
+        damage
     }
 
     /// Everything a file holds, as readers see it.
@@ -286,6 +310,9 @@ impl Inner {
         let number = self.operations.len();
         self.operations.push(operation);
         let Some((at, fault)) = self.plan else { return Ok(Verdict::Do) };
+        if number == at || (number > at && matches!(fault, Fault::ForEver(_))) {
+            self.hits.push((operation, fault));
+        }
         match fault {
             Fault::ForEver(kind) if number >= at => Err(self.fail(operation, kind)),
             _ if number != at => Ok(Verdict::Do),
@@ -305,7 +332,7 @@ impl Inner {
             let mut rng = self.rng.take().unwrap_or_default();
             for file in self.files.values_mut() {
                 let live = file.live.clone();
-                file.cut(&mut rng);
+                file.cut(&mut rng, &mut Damage::default());
                 file.live = live;
             }
             self.rng = Some(rng);
@@ -339,32 +366,54 @@ impl Naming {
 
 impl FileState {
     /// Loses what was pending, or some of it.
-    fn cut(&mut self, rng: &mut Rng) {
+    fn cut(&mut self, rng: &mut Rng, damage: &mut Damage) {
         let pending = std::mem::take(&mut self.pending);
         if !pending.is_empty() {
-            match rng.u8(..5) {
-                0 => {}
-                1 => pending.iter().for_each(|(offset, bytes)| write(&mut self.durable, *offset, bytes)),
-                2 => self.keep_prefix(&pending, rng),
-                3 => self.keep_sectors(&pending, 512, rng),
-                _ => self.keep_sectors(&pending, 4096, rng),
-            }
+            let done = match rng.u8(..5) {
+                0 => &mut damage.lost,
+                1 => {
+                    pending.iter().for_each(|(offset, bytes)| write(&mut self.durable, *offset, bytes));
+                    &mut damage.kept
+                }
+                2 => self.keep_prefix(&pending, rng, damage),
+                3 => self.keep_sectors(&pending, 512, rng, damage),
+                _ => self.keep_sectors(&pending, 4096, rng, damage),
+            };
+            *done += 1;
         }
         self.live.clone_from(&self.durable);
     }
 
-    fn keep_prefix(&mut self, pending: &[(usize, Vec<u8>)], rng: &mut Rng) {
+    fn keep_prefix<'a>(
+        &mut self,
+        pending: &[(usize, Vec<u8>)],
+        rng: &mut Rng,
+        damage: &'a mut Damage,
+    ) -> &'a mut u64 {
         let all: usize = pending.iter().map(|(_, bytes)| bytes.len()).sum();
-        let mut left = rng.usize(..=all);
+        let kept_in_all = rng.usize(..=all);
+        let mut left = kept_in_all;
         for (offset, bytes) in pending {
             let kept = left.min(bytes.len());
             write(&mut self.durable, *offset, bytes.get(..kept).unwrap_or_default());
             left -= kept;
         }
+        match kept_in_all {
+            0 => &mut damage.lost,
+            kept if kept == all => &mut damage.kept,
+            _ => &mut damage.torn,
+        }
     }
 
     /// Each sector written since the last sync is as before or as after, by chance.
-    fn keep_sectors(&mut self, pending: &[(usize, Vec<u8>)], sector: usize, rng: &mut Rng) {
+    fn keep_sectors<'a>(
+        &mut self,
+        pending: &[(usize, Vec<u8>)],
+        sector: usize,
+        rng: &mut Rng,
+        damage: &'a mut Damage,
+    ) -> &'a mut u64 {
+        let (mut kept, mut lost, mut kept_after_lost) = (false, false, false);
         for (offset, bytes) in pending {
             let (mut from, end) = (*offset, offset + bytes.len());
             while from < end {
@@ -372,9 +421,19 @@ impl FileState {
                 if rng.bool() {
                     let part = bytes.get(from - offset..until - offset).unwrap_or_default();
                     write(&mut self.durable, from, part);
+                    kept = true;
+                    kept_after_lost |= lost;
+                } else {
+                    lost = true;
                 }
                 from = until;
             }
+        }
+        match (kept, lost) {
+            (_, false) => &mut damage.kept,
+            (false, true) => &mut damage.lost,
+            (true, true) if kept_after_lost => &mut damage.reordered,
+            (true, true) => &mut damage.torn,
         }
     }
 }

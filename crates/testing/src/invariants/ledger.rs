@@ -1,4 +1,5 @@
-//! The invariants: what the ledgers say by themselves, against the records.
+//! What the ledgers say by themselves, against the records.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a mistake of the checker stops the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,24 +11,26 @@ use tollgate_domain::{
     touched_by_house,
 };
 
-use crate::generate::Scenario;
-use crate::world::{Stored, World, hold};
+use super::{Books, Stored, hold};
 
 /// Every invariant that holds after any run.
-pub(crate) fn check(world: &World, scenario: &Scenario) -> Result<(), String> {
-    let all = world.all_records();
-    replay(world, &all)?;
-    counters(world, &all)?;
-    for (org, entries) in &world.ledgers {
-        let burned = burns(world, scenario, org, entries)?;
-        accounts(org, &burned, &all)?;
-        keys(scenario, org, entries)?;
+///
+/// # Errors
+/// A sentence on the first that does not.
+pub fn check(books: &Books<'_>) -> Result<(), String> {
+    let all = books.records;
+    replay(books, all)?;
+    counters(books, all)?;
+    for (org, entries) in books.ledgers {
+        let burned = burns(books, org, entries)?;
+        accounts(org, &burned, all)?;
+        keys(books.key_keep_secs, org, entries)?;
     }
     Ok(())
 }
 
 /// Replaying all entries, with nothing at hand but what each says it touches, gives the same records.
-fn replay(world: &World, all: &Stored) -> Result<(), String> {
+fn replay(books: &Books<'_>, all: &Stored) -> Result<(), String> {
     let mut stored = Stored::default();
     let mut with = |needs: &dyn Fn(&Records) -> Vec<RecordKey>, change: &dyn Fn(&mut Records)| {
         let mut records = Records::default();
@@ -45,10 +48,10 @@ fn replay(world: &World, all: &Stored) -> Result<(), String> {
         let changed: Vec<_> = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
         stored.extend(changed);
     };
-    for entry in &world.house {
+    for entry in books.house {
         with(&|_| touched_by_house(entry), &|records| apply_house(records, entry));
     }
-    for (org, entries) in &world.ledgers {
+    for (org, entries) in books.ledgers {
         for entry in entries {
             with(&|records| touched(records, org, entry), &|records| apply(records, org, entry));
         }
@@ -78,9 +81,9 @@ fn times(amount: Amount, sign: i128) -> Amount {
 }
 
 /// What all counters say is what all ledgers say.
-fn counters(world: &World, all: &Stored) -> Result<(), String> {
+fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
     let mut sums: BTreeMap<CounterId, (Amount, Amount)> = BTreeMap::new();
-    for (org, entries) in &world.ledgers {
+    for (org, entries) in books.ledgers {
         for (used, sign) in entries.iter().filter_map(counted) {
             for period in &used.periods {
                 for scope in std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User)) {
@@ -132,7 +135,7 @@ type Burned = BTreeMap<(MeterId, Source), Amount>;
 
 /// What the ledger burned from where. On the way: burns add up to the quantity, no grant gives more than it has, and
 /// where all is hard nothing is taken beyond credit.
-fn burns(world: &World, scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> Result<Burned, String> {
+fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, String> {
     let mut burned = Burned::new();
     let mut granted: BTreeMap<u64, Amount> = BTreeMap::new();
     let mut plan: Option<&PlanId> = None;
@@ -147,7 +150,7 @@ fn burns(world: &World, scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> 
         }
         let Some((used, sign)) = counted(entry) else { continue };
         if sign > 0 {
-            let catalog = &world.catalogs[usize::try_from(entry.catalog).expect("a version") - 1];
+            let catalog = &books.catalogs[usize::try_from(entry.catalog).expect("a version") - 1];
             let enforcement = enforcement(catalog, plan, &used.meter);
             let sum: Amount = used.burns.iter().map(|burn| burn.amount).sum();
             let whole = sum == used.quantity.amount();
@@ -165,11 +168,11 @@ fn burns(world: &World, scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> 
                 let most = granted.get(&number).copied().unwrap_or_default();
                 hold!(sum <= most, "{at}: {sum} burned of the {most} that entry {number} granted");
             }
-            if scenario.all_hard {
+            if books.all_hard {
                 let beyond = matches!(source, Source::Overdraft | Source::Overage);
                 hold!(!beyond, "{at}: taken beyond hard credit: {used:?}");
                 if matches!(source, Source::Allowance(_) | Source::Trial) {
-                    let most = largest_allowance(&world.catalogs, &used.meter);
+                    let most = largest_allowance(books.catalogs, &used.meter);
                     hold!(sum <= most, "{at}: {sum} burned of {source:?}, no plan gives more than {most}");
                 }
             }
@@ -223,7 +226,7 @@ fn held(account: &Account, source: Source) -> Option<Amount> {
 }
 
 /// A key counts once while it is remembered, and is taken back once.
-fn keys(scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> Result<(), String> {
+fn keys(key_keep_secs: i64, org: &OrgId, entries: &[Entry]) -> Result<(), String> {
     let mut seen: BTreeMap<&UsageKey, i64> = BTreeMap::new();
     let mut taken_back = BTreeSet::new();
     for entry in entries {
@@ -231,7 +234,7 @@ fn keys(scenario: &Scenario, org: &OrgId, entries: &[Entry]) -> Result<(), Strin
             EntryKind::Used(used) => {
                 let at = entry.at.as_second();
                 if let Some(before) = seen.insert(&used.key, at) {
-                    let forgotten = at - before >= scenario.key_keep_secs;
+                    let forgotten = at - before >= key_keep_secs;
                     hold!(forgotten, "{org}: entry {} counts {} again", entry.number, used.key);
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::{Allowed, Amount, Catalog, Denial, Entry, Notice, NoticeKind, OrgId, Period, Use};
 
-use crate::world::hold;
+use super::hold;
 
 /// What a notice is about: two of the same are one too many, unless a limit was raised between them.
 type About = (Option<String>, Option<String>, Option<Period>, &'static str, u8);
@@ -38,7 +38,7 @@ fn limit(kind: &NoticeKind) -> Option<Amount> {
 ///
 /// A raise shows in the limits that the notices of the same credit name: somewhere between two alike, one is higher
 /// than one before it.
-pub(crate) fn check_ledger(org: &OrgId, entries: &[Entry]) -> Result<usize, String> {
+pub fn check_ledger(org: &OrgId, entries: &[Entry]) -> Result<usize, String> {
     let mut count = 0;
     // Of each kind told, the lowest limit named since, and whether a higher one was named after a lower.
     let mut told: BTreeMap<About, (u64, Amount, bool)> = BTreeMap::new();
@@ -81,12 +81,7 @@ fn any_told(entries: &[Entry], wanted: impl Fn(&Notice) -> bool) -> bool {
 }
 
 /// Whether somebody was told in this period that a meter's usage was denied.
-pub(crate) fn first_denial_is_told(
-    entries: &[Entry],
-    usage: &Use,
-    period: Option<Period>,
-    denial: &Denial,
-) -> bool {
+pub fn first_denial_is_told(entries: &[Entry], usage: &Use, period: Option<Period>, denial: &Denial) -> bool {
     let worth_telling = denial.limit().is_some() || matches!(denial, Denial::NoPlan | Denial::TrialEnded);
     let first = |notice: &Notice| {
         matches!(notice.kind, NoticeKind::FirstDenial { .. })
@@ -97,7 +92,7 @@ pub(crate) fn first_denial_is_told(
 }
 
 /// Every share of the credit that is used has been told in this period.
-pub(crate) fn credit_is_told(
+pub fn credit_is_told(
     entries: &[Entry],
     catalog: &Catalog,
     usage: &Use,
@@ -129,7 +124,7 @@ pub(crate) fn credit_is_told(
 }
 
 /// Every limit that is used up has been told in its period.
-pub(crate) fn limits_are_told(entries: &[Entry], usage: &Use, allowed: &Allowed) -> Result<(), String> {
+pub fn limits_are_told(entries: &[Entry], usage: &Use, allowed: &Allowed) -> Result<(), String> {
     for policy in &allowed.policies {
         let Some(period) = policy.period.filter(|_| policy.remaining.is_zero()) else { continue };
         let user = usage.user.as_ref().filter(|_| policy.user);

@@ -1,4 +1,9 @@
 //! Random scenarios: catalogues, commands and times, all from one seed.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a mistake of the generator stops the test"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +17,7 @@ use tollgate_domain::{
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
-pub(crate) const ZONES: [&str; 10] = [
+pub const ZONES: [&str; 10] = [
     "UTC",
     "Pacific/Kiritimati",
     "Pacific/Pago_Pago",
@@ -35,16 +40,16 @@ const STEP_BACK_SECS_MAX: i64 = 35 * DAY;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub(crate) struct Step {
+pub struct Step {
     /// When, by the server's clock.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// What.
-    pub(crate) action: Action,
+    pub action: Action,
 }
 
 /// What happens.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
+pub enum Action {
     /// A command of an org.
     Org(OrgId, OrgCommand),
     /// A catalogue comes into force.
@@ -53,20 +58,22 @@ pub(crate) enum Action {
 
 /// Everything that happens under one seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Scenario {
+pub struct Scenario {
     /// How long keys answer replays.
-    pub(crate) key_keep_secs: i64,
+    pub key_keep_secs: i64,
     /// Whether records are kept at hand all along, or loaded anew for each command.
-    pub(crate) keeps_records: bool,
+    pub keeps_records: bool,
     /// Whether every allowance is hard.
-    pub(crate) all_hard: bool,
+    pub all_hard: bool,
     /// The first catalogue.
-    pub(crate) catalog: String,
+    pub catalog: String,
     /// What happens.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
 }
 
-struct Generator {
+/// Makes commands and moves the clock, by a seed.
+#[derive(Debug)]
+pub struct Generator {
     rng: Rng,
     all_hard: bool,
     at: Timestamp,
@@ -79,20 +86,9 @@ struct Generator {
 }
 
 /// Makes a scenario of some commands.
-pub(crate) fn scenario(seed: u64, commands: usize) -> Scenario {
-    let mut rng = Rng::with_seed(seed);
-    let start = Timestamp::from_second(rng.i64(1_704_067_200..2_100_000_000)).expect("a time");
-    let all_hard = rng.u8(0..4) == 0;
-    let mut generator = Generator {
-        all_hard,
-        at: start,
-        latest: start,
-        edges: Vec::new(),
-        used: BTreeMap::new(),
-        topped_up: Vec::new(),
-        keys: 0,
-        rng,
-    };
+#[must_use]
+pub fn scenario(seed: u64, commands: usize) -> Scenario {
+    let mut generator = Generator::new(seed);
     let catalog = generator.catalog();
     let orgs: Vec<OrgId> =
         (0..generator.rng.usize(1..4)).map(|n| id(&format!("org-{n}"), OrgId::new)).collect();
@@ -118,7 +114,7 @@ pub(crate) fn scenario(seed: u64, commands: usize) -> Scenario {
     }
     let key_keep_secs = generator.rng.i64(1..40) * DAY;
     let keeps_records = generator.rng.bool();
-    Scenario { key_keep_secs, keeps_records, all_hard, catalog, steps }
+    Scenario { key_keep_secs, keeps_records, all_hard: generator.all_hard, catalog, steps }
 }
 
 fn id<T, E: std::fmt::Debug>(text: &str, new: impl Fn(&str) -> Result<T, E>) -> T {
@@ -126,6 +122,35 @@ fn id<T, E: std::fmt::Debug>(text: &str, new: impl Fn(&str) -> Result<T, E>) -> 
 }
 
 impl Generator {
+    /// Starts at some time between 2024 and 2036.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let start = Timestamp::from_second(rng.i64(1_704_067_200..2_100_000_000)).expect("a time");
+        Self {
+            all_hard: rng.u8(0..4) == 0,
+            at: start,
+            latest: start,
+            edges: Vec::new(),
+            used: BTreeMap::new(),
+            topped_up: Vec::new(),
+            keys: 0,
+            rng,
+        }
+    }
+
+    /// The time that the clock shows.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Whether every allowance of its catalogues is hard.
+    #[must_use]
+    pub const fn all_hard(&self) -> bool {
+        self.all_hard
+    }
+
     fn one_in(&mut self, count: u32) -> bool {
         self.rng.u32(0..count) == 0
     }
@@ -134,7 +159,8 @@ impl Generator {
         &from[self.rng.usize(0..from.len())]
     }
 
-    fn move_clock(&mut self) {
+    /// Lets the clock go on, land on an edge of the calendar, or step back.
+    pub fn move_clock(&mut self) {
         let step = match self.rng.u32(0..100) {
             0..40 => SignedDuration::from_millis(self.rng.i64(0..2_000)),
             40..60 => SignedDuration::from_secs(self.rng.i64(1..4_000)),
@@ -180,7 +206,8 @@ impl Generator {
         self.set_clock(edge + nudge);
     }
 
-    fn command(&mut self, org: &OrgId) -> OrgCommand {
+    /// A command to an org: mostly usage, now and then one that was made before.
+    pub fn command(&mut self, org: &OrgId) -> OrgCommand {
         match self.rng.u32(0..100) {
             0..62 => OrgCommand::Use(self.usage(org)),
             62..70 => {
@@ -311,7 +338,8 @@ impl Generator {
         top_up
     }
 
-    fn set_plan(&mut self) -> OrgCommand {
+    /// Sets one of the plans.
+    pub fn set_plan(&mut self) -> OrgCommand {
         let plan = if self.one_in(40) { "unheard-of" } else { PLANS[self.rng.usize(0..PLANS.len())] };
         if plan == "trial" {
             self.edges.push(self.at + SignedDuration::from_secs(14 * DAY));
@@ -334,14 +362,16 @@ impl Generator {
         })
     }
 
-    fn put(&mut self) -> OrgCommand {
+    /// Sets name and zone.
+    pub fn put(&mut self) -> OrgCommand {
         let zone =
             (!self.one_in(4)).then(|| Zone::new(ZONES[self.rng.usize(0..ZONES.len())]).expect("a zone"));
         let name = self.one_in(3).then(|| format!("Name {}", self.rng.u32(0..3)));
         OrgCommand::Put(PutOrg { name, zone })
     }
 
-    fn catalog(&mut self) -> String {
+    /// A catalogue with all plans; a meter may be missing.
+    pub fn catalog(&mut self) -> String {
         let thresholds = *self.pick(&["80, 100", "80, 100", "100, 50", "90", ""]);
         let mut text = format!("[notices]\nthresholds = [{thresholds}]\n");
         let meters = if self.one_in(8) { &METERS[..2] } else { &METERS[..] };

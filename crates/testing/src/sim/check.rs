@@ -1,0 +1,359 @@
+//! Every reply against the oracle.
+//!
+//! The ledger of an org fixes the order of everything that made an entry: the oracle follows it, entry by entry, at the
+//! entry's own time and under its own catalogue. A reply that made an entry must be the oracle's answer there. A reply
+//! that made none must be the oracle's answer at some moment between request and reply: at one of the org's versions,
+//! one of the times the engine's clock showed, and one of the catalogues it had in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tollgate_domain::{
+    Balance, Catalog, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId, Timestamp,
+};
+
+use super::log::{Ask, Attempt, Happened, Reply};
+use super::state::Found;
+use crate::hold;
+use crate::oracle::Oracle;
+
+/// Checks every reply of a run.
+pub(super) fn check(found: &Found, happened: &Happened, key_keep_secs: i64) -> Result<(), String> {
+    let mut oracle = Oracle::new(key_keep_secs);
+    let mut by_org: BTreeMap<&OrgId, Vec<(usize, &Attempt)>> = BTreeMap::new();
+    for (number, attempt) in happened.attempts.iter().enumerate() {
+        by_org.entry(&attempt.org).or_default().push((number, attempt));
+    }
+    for (org, attempts) in by_org {
+        let entries = found.ledgers.get(org).map_or(&[][..], Vec::as_slice);
+        let commits = happened.commits.get(org).map_or(&[][..], Vec::as_slice);
+        hold!(
+            entries.len() == commits.len(),
+            "{org}: {} entries were committed, the ledger has {}",
+            commits.len(),
+            entries.len()
+        );
+        let mut story = Story::new(org, happened, found, commits, &attempts)?;
+        for (index, entry) in entries.iter().enumerate() {
+            story.replies_at(&oracle, index)?;
+            story.entry(&mut oracle, entry, commits[index])?;
+        }
+        story.replies_at(&oracle, entries.len())?;
+    }
+    Ok(())
+}
+
+/// What was asked of one org.
+struct Story<'a> {
+    org: &'a OrgId,
+    happened: &'a Happened,
+    found: &'a Found,
+    /// Which reply says that it made an entry.
+    claims: BTreeMap<u64, (usize, &'a Attempt)>,
+    /// Replies that made no entry, and at which of the org's versions they may have been decided.
+    others: Vec<Other<'a>>,
+    /// Requests of which nobody knows what became.
+    open: Vec<(usize, &'a Attempt)>,
+}
+
+/// A reply that made no entry.
+struct Other<'a> {
+    number: usize,
+    attempt: &'a Attempt,
+    from: usize,
+    until: usize,
+    explained: bool,
+}
+
+impl<'a> Story<'a> {
+    fn new(
+        org: &'a OrgId,
+        happened: &'a Happened,
+        found: &'a Found,
+        commits: &[u64],
+        attempts: &[(usize, &'a Attempt)],
+    ) -> Result<Self, String> {
+        let (mut claims, mut others, mut open) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (number, attempt) in attempts {
+            match &attempt.reply {
+                Reply::NotDone => continue,
+                Reply::Unknown => {
+                    open.push((*number, *attempt));
+                    continue;
+                }
+                Reply::Decision(decision) => {
+                    if let Some(entry) = promised(decision) {
+                        let before = claims.insert(entry, (*number, *attempt));
+                        hold!(
+                            before.is_none(),
+                            "{org}: entry {entry} answers two requests: {before:?} and {number} {attempt:?}"
+                        );
+                        continue;
+                    }
+                }
+                Reply::Balance(_) => {}
+            }
+            let replied = attempt.replied.unwrap_or(u64::MAX);
+            let from = commits.partition_point(|commit| *commit <= attempt.sent);
+            let until = commits.partition_point(|commit| *commit <= replied);
+            others.push(Other { number: *number, attempt, from, until, explained: false });
+        }
+        Ok(Self { org, happened, found, claims, others, open })
+    }
+
+    /// Which replies are the oracle's at a version, and whether any would have had to be by now.
+    fn replies_at(&mut self, oracle: &Oracle, version: usize) -> Result<(), String> {
+        let mut others = std::mem::take(&mut self.others);
+        for other in others.iter_mut().filter(|other| !other.explained && other.from <= version) {
+            other.explained = self.explains(oracle, version, other);
+            hold!(
+                other.explained || other.until > version,
+                "{}: no version from {} to {version} explains the reply to request {}: {:?}\nat {version}: {:#?}",
+                self.org,
+                other.from,
+                other.number,
+                other.attempt,
+                self.answers(oracle, other.attempt)
+            );
+        }
+        others.retain(|other| !other.explained);
+        self.others = others;
+        Ok(())
+    }
+
+    fn explains(&self, oracle: &Oracle, version: usize, other: &Other<'_>) -> bool {
+        match (&other.attempt.ask, &other.attempt.reply) {
+            (Ask::Balance, Reply::Balance(reply)) => self.balance(oracle, version, reply.as_deref()),
+            (Ask::Command(command), Reply::Decision(decision)) => {
+                let reply = without_steps(decision);
+                self.moments(other.attempt).into_iter().any(|(at, catalog)| {
+                    let (answer, accepted) = oracle.answer(&catalog, at, self.org, command);
+                    !accepted && answer == reply
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// What the oracle would say at a version, for the report.
+    fn answers(&self, oracle: &Oracle, attempt: &Attempt) -> Vec<(Timestamp, OrgDecision)> {
+        let Ask::Command(command) = &attempt.ask else { return Vec::new() };
+        let moments = self.moments(attempt).into_iter();
+        moments.map(|(at, catalog)| (at, oracle.answer(&catalog, at, self.org, command).0)).collect()
+    }
+
+    /// The times and catalogues at which an attempt may have been decided, the latest first.
+    fn moments(&self, attempt: &Attempt) -> Vec<(Timestamp, Arc<Catalog>)> {
+        let clock = &self.happened.clocks[attempt.engine];
+        let replied = attempt.replied.unwrap_or(u64::MAX);
+        let from = clock.partition_point(|(stamp, _)| *stamp <= attempt.sent).saturating_sub(1);
+        let until = clock.partition_point(|(stamp, _)| *stamp <= replied);
+        let (first, last) = attempt.catalogs;
+        let catalogs: Vec<_> =
+            (first..=last).rev().filter_map(|version| self.found.catalog(version)).collect();
+        let mut times: Vec<Timestamp> = clock[from..until].iter().map(|(_, at)| *at).collect();
+        times.dedup();
+        let with_catalogs =
+            |at: Timestamp| catalogs.iter().map(move |catalog| (at, Arc::clone(catalog))).collect::<Vec<_>>();
+        times.into_iter().rev().flat_map(with_catalogs).collect()
+    }
+
+    /// A balance says of which version it is.
+    fn balance(&self, oracle: &Oracle, version: usize, reply: Option<&(u64, Balance)>) -> bool {
+        let Some((of, balance)) = reply else { return version == 0 };
+        if usize::try_from(*of) != Ok(version) {
+            return false;
+        }
+        let Some(history) = oracle.history(self.org) else { return false };
+        // Which catalogue it went by is not told: one of those there were.
+        self.found.catalogs.iter().any(|catalog| {
+            balance.meters.iter().all(|(meter, shown)| {
+                history
+                    .standing(catalog, balance.at, meter, None)
+                    .is_none_or(|standing| shows(shown, &standing))
+            })
+        })
+    }
+
+    /// The oracle makes the entry, too, and the reply that goes with it is the oracle's.
+    fn entry(&mut self, oracle: &mut Oracle, entry: &Entry, committed: u64) -> Result<(), String> {
+        let (org, number) = (self.org, entry.number);
+        let catalog = self
+            .found
+            .catalog(entry.catalog)
+            .ok_or_else(|| format!("{org}: no catalogue of entry {number}: {entry:?}"))?;
+        if matches!(entry.kind, EntryKind::Refused { .. }) {
+            hold!(!self.claims.contains_key(&number), "{org}: a refusal answers a request: {entry:?}");
+            return self.refused(oracle, &catalog, entry);
+        }
+        let claimed = self.claims.remove(&number);
+        let attempt = match claimed {
+            Some((_, attempt)) => attempt,
+            None => self.take_open(oracle, &catalog, entry, committed)?,
+        };
+        let Ask::Command(command) = &attempt.ask else {
+            return Err(format!("{org}: a balance made entry {number}"));
+        };
+        hold!(could_make(entry, command), "{org}: entry {entry:?} is claimed for {attempt:?}");
+        hold!(
+            attempt.sent <= committed,
+            "{org}: entry {number} was committed before its request: {attempt:?}"
+        );
+        if let Some(replied) = attempt.replied.filter(|_| claimed.is_some()) {
+            hold!(
+                committed <= replied,
+                "{org}: entry {number} was answered before it was durable: {attempt:?}"
+            );
+            let in_time = self.moments(attempt).iter().any(|(at, _)| *at == entry.at);
+            hold!(in_time, "{org}: entry {number} is of no time between request and reply: {attempt:?}");
+        }
+        let answer = oracle.decide(&catalog, entry.at, org, command);
+        hold!(
+            promised(&answer) == Some(number),
+            "{org}: entry {entry:?}\nof {attempt:?}\nthe oracle says {answer:#?}"
+        );
+        if let (Some(_), Reply::Decision(reply)) = (claimed, &attempt.reply) {
+            hold!(
+                **reply == answer,
+                "{org}: entry {number} at {}\n{command:?}\nthe oracle says {answer:#?}\nthe reply {reply:#?}",
+                entry.at
+            );
+        }
+        agrees(entry, &answer).map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
+    }
+
+    /// A refusal is written down for somebody who was refused.
+    fn refused(&self, oracle: &mut Oracle, catalog: &Arc<Catalog>, entry: &Entry) -> Result<(), String> {
+        let org = self.org;
+        hold!(!entry.notices.is_empty(), "{org}: a refusal without notice is written down: {entry:?}");
+        let attempts = self.happened.attempts.iter().filter(|attempt| attempt.org == *org);
+        let explained = attempts.filter(|attempt| !matches!(attempt.reply, Reply::NotDone)).any(|attempt| {
+            let Ask::Command(command) = &attempt.ask else { return false };
+            could_make(entry, command) && {
+                let answer = oracle.answer(catalog, entry.at, org, command).0;
+                let EntryKind::Refused { reason, .. } = &entry.kind else { return false };
+                matches!(&answer, OrgDecision::Use(Err(denied)) if denied.denial.code() == reason)
+            }
+        });
+        hold!(explained, "{org}: nobody was refused as the ledger says: {entry:?}");
+        oracle.note_refusal(catalog, entry.at, org);
+        Ok(())
+    }
+
+    /// A request without an answer that made an entry: it fits, and the oracle makes the entry for it.
+    fn take_open(
+        &mut self,
+        oracle: &Oracle,
+        catalog: &Arc<Catalog>,
+        entry: &Entry,
+        committed: u64,
+    ) -> Result<&'a Attempt, String> {
+        let place = self.open.iter().position(|(_, attempt)| {
+            let Ask::Command(command) = &attempt.ask else { return false };
+            attempt.sent <= committed
+                && could_make(entry, command)
+                && promised(&oracle.answer(catalog, entry.at, self.org, command).0) == Some(entry.number)
+        });
+        match place {
+            // A change that makes anew what was so before cannot be told from the same change by somebody else.
+            Some(place) if matches!(entry.kind, EntryKind::Used(_) | EntryKind::ToppedUp { .. }) => {
+                Ok(self.open.remove(place).1)
+            }
+            Some(place) => Ok(self.open[place].1),
+            None => {
+                let alike = self.happened.attempts.iter().enumerate().filter(|(_, attempt)| {
+                    attempt.org == *self.org
+                        && matches!(&attempt.ask, Ask::Command(command) if could_make(entry, command))
+                });
+                Err(format!(
+                    "{}: nobody who may have made it asked for {entry:?}, committed at {committed}\nwho asked: {:#?}",
+                    self.org,
+                    alike.collect::<Vec<_>>()
+                ))
+            }
+        }
+    }
+}
+
+/// The entry that a decision says it made.
+fn promised(decision: &OrgDecision) -> Option<u64> {
+    match decision {
+        OrgDecision::Use(result) => {
+            result.as_ref().ok().filter(|allowed| !allowed.replayed).map(|allowed| allowed.entry)
+        }
+        OrgDecision::Reverse(result) => {
+            result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)
+        }
+        OrgDecision::TopUp(result) => {
+            result.as_ref().ok().filter(|topped_up| !topped_up.replayed).map(|topped_up| topped_up.entry)
+        }
+        OrgDecision::Change(result) => result.as_ref().ok().and_then(|changed| changed.entry),
+        OrgDecision::Check(_) => None,
+    }
+}
+
+/// The oracle gives no steps of a check.
+fn without_steps(decision: &OrgDecision) -> OrgDecision {
+    let mut decision = decision.clone();
+    if let OrgDecision::Check(checked) = &mut decision {
+        checked.steps.clear();
+    }
+    decision
+}
+
+/// Whether a command could have made an entry, by its content.
+fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
+    match (&entry.kind, command) {
+        (EntryKind::Used(used), OrgCommand::Use(usage)) => {
+            used.user == usage.user
+                && used.meter == usage.meter
+                && used.quantity == usage.quantity
+                && used.key == usage.key
+                && used.occurred_at == usage.occurred_at
+                && used.properties == usage.properties
+        }
+        (EntryKind::Refused { user, meter, quantity, .. }, OrgCommand::Use(usage)) => {
+            *user == usage.user && *meter == usage.meter && *quantity == usage.quantity
+        }
+        (EntryKind::Reversed { used, .. }, OrgCommand::Reverse(reverse)) => used.key == reverse.key,
+        (EntryKind::Put { name, zone }, OrgCommand::Put(put)) => {
+            (put.name.is_none() || put.name == *name) && put.zone.as_ref().is_none_or(|put| put == zone)
+        }
+        (EntryKind::PlanSet { plan, .. }, OrgCommand::SetPlan(set)) => plan.id == set.plan,
+        (EntryKind::LimitSet { meter, scope, window, amount }, OrgCommand::SetLimit(set)) => {
+            *meter == set.meter && *scope == set.scope && *window == set.window && *amount == set.amount
+        }
+        (EntryKind::ToppedUp { meter, key, grant, .. }, OrgCommand::TopUp(top_up)) => {
+            *meter == top_up.meter
+                && *key == top_up.key
+                && grant.amount == top_up.amount.amount()
+                && grant.reason == top_up.reason
+        }
+        _ => false,
+    }
+}
+
+/// What an entry remembers of its answer is the oracle's answer.
+fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
+    let same = match (&entry.kind, answer) {
+        (EntryKind::Used(used), OrgDecision::Use(Ok(allowed))) => used.standing == allowed.standing,
+        (EntryKind::ToppedUp { standing, grant, .. }, OrgDecision::TopUp(Ok(topped_up))) => {
+            *standing == topped_up.standing && grant.expires_at == topped_up.expires_at
+        }
+        (EntryKind::Reversed { entry, .. }, OrgDecision::Reverse(Ok(reversed))) => {
+            *entry == reversed.reversed_entry
+        }
+        (EntryKind::Put { .. } | EntryKind::PlanSet { .. } | EntryKind::LimitSet { .. }, answer) => {
+            matches!(answer, OrgDecision::Change(Ok(_)))
+        }
+        _ => false,
+    };
+    if same { Ok(()) } else { Err("the entry says otherwise than the oracle") }
+}
+
+/// Whether a balance shows what the oracle reckons.
+pub(super) fn shows(shown: &MeterBalance, standing: &tollgate_domain::Standing) -> bool {
+    shown.used == standing.used
+        && shown.remaining == standing.remaining
+        && shown.allowance + shown.topped_up == standing.granted
+}

@@ -1,0 +1,208 @@
+//! What happened in a run: who asked what when, what came back, when each entry was committed, what the clocks showed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tollgate_domain::{Balance, HouseCommand, HouseDenial, OrgCommand, OrgDecision, OrgId, Timestamp};
+
+use super::executor::Sim;
+
+/// What an attempt asks of an org.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    /// A command.
+    Command(Arc<OrgCommand>),
+    /// Its balance.
+    Balance,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    /// Nothing, or that nobody knows: it was done wholly, or not at all, or will be.
+    Unknown,
+    /// It was not done, and never will be.
+    NotDone,
+    /// A decision.
+    Decision(Box<OrgDecision>),
+    /// The version of the org and its balance; `None` where nobody has heard of it.
+    Balance(Option<Box<(u64, Balance)>>),
+}
+
+/// One request sent to one engine.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    /// Whose.
+    pub(super) org: OrgId,
+    /// What is asked.
+    pub(super) ask: Ask,
+    /// Which engine.
+    pub(super) engine: usize,
+    /// When it was sent.
+    pub(super) sent: u64,
+    /// When the reply came.
+    pub(super) replied: Option<u64>,
+    /// The catalogue in force at the engine when it was sent and when the reply came.
+    pub(super) catalogs: (u32, u32),
+    /// The reply.
+    pub(super) reply: Reply,
+}
+
+/// One request of the house.
+#[derive(Clone, Debug)]
+pub(super) struct HouseAttempt {
+    /// What is asked.
+    pub(super) command: HouseCommand,
+    /// The answer, if one came.
+    pub(super) reply: Option<Result<u32, HouseDenial>>,
+    /// Whether it is known that it was not done.
+    pub(super) not_done: bool,
+}
+
+/// Everything that happened; clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    sim: Sim,
+    inner: Arc<Mutex<Happened>>,
+}
+
+/// See [`Log`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Happened {
+    /// All requests to orgs.
+    pub(super) attempts: Vec<Attempt>,
+    /// All requests to the house.
+    pub(super) house: Vec<HouseAttempt>,
+    /// When each entry of each org was committed, the first entry first.
+    pub(super) commits: BTreeMap<OrgId, Vec<u64>>,
+    /// What the clock of each engine showed from when on.
+    pub(super) clocks: Vec<Vec<(u64, Timestamp)>>,
+    /// What was seen to be wrong while the run went on.
+    pub(super) wrong: Vec<String>,
+}
+
+impl Log {
+    /// Nothing happened yet to so many engines.
+    #[must_use]
+    pub(super) fn new(sim: &Sim, engines: usize) -> Self {
+        let happened = Happened { clocks: vec![Vec::new(); engines], ..Happened::default() };
+        Self { sim: sim.clone(), inner: Arc::new(Mutex::new(happened)) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Happened> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub(super) fn happened(&self) -> Happened {
+        self.inner().clone()
+    }
+
+    /// Whether something was seen to be wrong.
+    #[must_use]
+    pub(super) fn is_wrong(&self) -> bool {
+        !self.inner().wrong.is_empty()
+    }
+
+    /// Something is wrong.
+    pub(super) fn wrong(&self, says: String) {
+        self.inner().wrong.push(says);
+    }
+
+    /// A request is sent; gives its number.
+    #[must_use]
+    pub(super) fn sent(&self, org: &OrgId, ask: &Ask, engine: usize, catalog: u32) -> usize {
+        let sent = self.sim.stamp();
+        let mut inner = self.inner();
+        let number = inner.attempts.len();
+        self.sim.trace(&format!("{number} to {engine}: {org} {ask:?}"));
+        inner.attempts.push(Attempt {
+            org: org.clone(),
+            ask: ask.clone(),
+            engine,
+            sent,
+            replied: None,
+            catalogs: (catalog, catalog),
+            reply: Reply::Unknown,
+        });
+        number
+    }
+
+    /// A reply came.
+    pub(super) fn replied(&self, number: usize, catalog: u32, reply: Reply) {
+        let stamp = self.sim.stamp();
+        self.sim.trace(&format!("{number} is answered {reply:?}"));
+        if let Some(attempt) = self.inner().attempts.get_mut(number) {
+            attempt.replied = Some(stamp);
+            attempt.catalogs.1 = catalog;
+            attempt.reply = reply;
+        }
+    }
+
+    /// A request of the house is sent; gives its number.
+    #[must_use]
+    pub(super) fn house_sent(&self, command: &HouseCommand) -> usize {
+        let mut inner = self.inner();
+        self.sim.trace(&format!("to the house: {command:?}"));
+        inner.house.push(HouseAttempt { command: command.clone(), reply: None, not_done: false });
+        inner.house.len() - 1
+    }
+
+    /// The house answered; an error is that nothing was done.
+    pub(super) fn house_replied(&self, number: usize, reply: Result<Result<u32, HouseDenial>, ()>) {
+        self.sim.trace(&format!("the house answers {reply:?}"));
+        if let Some(attempt) = self.inner().house.get_mut(number) {
+            match reply {
+                Ok(reply) => attempt.reply = Some(reply),
+                Err(()) => attempt.not_done = true,
+            }
+        }
+    }
+
+    /// A store said that an entry is durable.
+    pub(super) fn committed(&self, org: &OrgId, number: u64) {
+        let stamp = self.sim.stamp();
+        self.sim.trace(&format!("{org} entry {number}"));
+        let mut inner = self.inner();
+        let commits = inner.commits.entry(org.clone()).or_default();
+        commits.push(stamp);
+        let count = length(commits);
+        if count != number {
+            inner.wrong.push(format!("{org}: entry {number} was committed as the {count}th"));
+        }
+    }
+
+    /// A store was opened again and holds these orgs at these versions: what was durable must be there.
+    pub(super) fn recovered(&self, found: &BTreeMap<OrgId, u64>) {
+        let stamp = self.sim.stamp();
+        let mut inner = self.inner();
+        let Happened { commits, wrong, .. } = &mut *inner;
+        for (org, known) in commits.iter() {
+            let version = found.get(org).copied().unwrap_or(0);
+            if version < length(known) {
+                wrong.push(format!("{org}: {} entries were durable, {version} were found", known.len()));
+            }
+        }
+        for (org, version) in found {
+            self.sim.trace(&format!("{org} found at {version}"));
+            let known = commits.entry(org.clone()).or_default();
+            while length(known) < *version {
+                known.push(stamp);
+            }
+        }
+    }
+
+    /// The clock of an engine is set.
+    pub(super) fn clock_set(&self, engine: usize, at: Timestamp) {
+        let stamp = self.sim.stamp();
+        self.sim.trace(&format!("clock {engine}: {at}"));
+        if let Some(clock) = self.inner().clocks.get_mut(engine) {
+            clock.push((stamp, at));
+        }
+    }
+}
+
+fn length(list: &[u64]) -> u64 {
+    u64::try_from(list.len()).unwrap_or(u64::MAX)
+}

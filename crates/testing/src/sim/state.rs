@@ -1,0 +1,273 @@
+//! The final state: records against a replay of the ledger, notices against the ledger, the house against its requests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tollgate_domain::{
+    ApiKey, Catalog, Entry, HouseCommand, OrgId, Record, RecordKey, Records, Scope, Window, apply, touched,
+};
+use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
+
+use super::log::Happened;
+use super::{Catalogs, at_once};
+use crate::hold;
+use crate::invariants::{Books, Stored, ledger, notices};
+
+/// Rows read at a time.
+const PAGE: usize = 64;
+
+/// What a store holds in the end.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) ledgers: BTreeMap<OrgId, Vec<Entry>>,
+    pub(super) catalogs: Catalogs,
+    texts: Vec<String>,
+    api_keys: Vec<ApiKey>,
+    notices: Vec<NoticeRow>,
+}
+
+impl Found {
+    /// A version of the catalogue.
+    pub(super) fn catalog(&self, version: u32) -> Option<Arc<Catalog>> {
+        let place = usize::try_from(version.checked_sub(1)?).ok()?;
+        self.catalogs.get(place).map(Arc::clone)
+    }
+}
+
+/// All rows of a scan, page by page.
+fn rows<S: Store>(store: &S, scan: &Scan) -> Result<Vec<Row>, String> {
+    let (mut rows, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = at_once(store.scan(scan, cursor.as_ref(), PAGE))
+            .map_err(|error| format!("{scan:?} cannot be read in the end: {error}"))?;
+        rows.extend(page.rows);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(rows);
+        }
+    }
+}
+
+/// Reads everything there is.
+pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, String> {
+    let mut ledgers = BTreeMap::new();
+    let mut orgs = BTreeSet::new();
+    for row in rows(store, &Scan::Orgs)? {
+        if let Row::Org(org) = row {
+            orgs.insert(org.id.clone());
+        }
+    }
+    orgs.extend(happened.attempts.iter().map(|attempt| attempt.org.clone()));
+    for org in orgs {
+        let mut entries = Vec::new();
+        for row in rows(store, &Scan::Entries { org: org.clone(), order: Order::Oldest })? {
+            if let Row::Entry(entry) = row {
+                hold!(
+                    entry.number == u64::try_from(entries.len()).unwrap_or(0) + 1,
+                    "{org}: entry {} comes after {} others",
+                    entry.number,
+                    entries.len()
+                );
+                entries.push(entry);
+            }
+        }
+        if !entries.is_empty() {
+            ledgers.insert(org, entries);
+        }
+    }
+    let (mut catalogs, mut texts, mut api_keys, mut notices) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let others = [Scan::Catalogs, Scan::ApiKeys, Scan::Notices];
+    for row in others.iter().map(|scan| rows(store, scan)).collect::<Result<Vec<_>, _>>()?.concat() {
+        match row {
+            Row::Catalog(catalog) => {
+                catalogs.push(Arc::new(
+                    Catalog::from_toml(&catalog.text).map_err(|error| format!("a catalogue: {error}"))?,
+                ));
+                texts.push(catalog.text);
+                hold!(
+                    usize::try_from(catalog.version) == Ok(texts.len()),
+                    "catalogue {} is the {}th",
+                    catalog.version,
+                    texts.len()
+                );
+            }
+            Row::ApiKey(api_key) => api_keys.push(api_key),
+            Row::Notice(notice) => notices.push(notice),
+            Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) => {}
+        }
+    }
+    Ok(Found { ledgers, catalogs, texts, api_keys, notices })
+}
+
+/// Checks what a store holds against itself and against what was asked.
+pub(super) fn check<S: Store>(
+    found: &Found,
+    store: &S,
+    happened: &Happened,
+    key_keep_secs: i64,
+    all_hard: bool,
+) -> Result<(), String> {
+    let records = records(found, store)?;
+    ledger::check(&Books {
+        ledgers: &found.ledgers,
+        house: &[],
+        catalogs: &found.catalogs,
+        records: &records,
+        key_keep_secs,
+        all_hard,
+    })?;
+    scans_agree(found, store, &records)?;
+    let mut due = Vec::new();
+    for (org, entries) in &found.ledgers {
+        notices::check_ledger(org, entries)?;
+        for entry in entries {
+            due.extend((0..).zip(&entry.notices).map(|(index, notice)| NoticeRow {
+                org: org.clone(),
+                entry: entry.number,
+                index,
+                at: entry.at,
+                notice: notice.clone(),
+            }));
+        }
+    }
+    due.sort_by(|a, b| (a.at, &a.org, a.entry, a.index).cmp(&(b.at, &b.org, b.entry, b.index)));
+    hold!(
+        due == found.notices,
+        "the ledgers hold {} notices, {} are to be delivered\nonly in ledgers: {:?}\nonly to be delivered: {:?}",
+        due.len(),
+        found.notices.len(),
+        due.iter().filter(|notice| !found.notices.contains(notice)).collect::<Vec<_>>(),
+        found.notices.iter().filter(|notice| !due.contains(notice)).collect::<Vec<_>>()
+    );
+    house(found, happened)
+}
+
+/// The records of a store that any entry touched, or a replay makes.
+fn records<S: Store>(found: &Found, store: &S) -> Result<Stored, String> {
+    let mut all = Stored::default();
+    for (org, entries) in &found.ledgers {
+        let mut replayed = Records::default();
+        let mut keys = Vec::new();
+        for entry in entries {
+            loop {
+                let absent = touched(&replayed, org, entry);
+                if absent.is_empty() {
+                    break;
+                }
+                absent.iter().for_each(|key| replayed.put(key.clone(), None));
+                keys.extend(absent);
+            }
+            apply(&mut replayed, org, entry);
+        }
+        keys.extend(replayed.changed().map(|(key, _)| key.clone()));
+        keys.sort_unstable();
+        keys.dedup();
+        let loaded =
+            at_once(store.load(&keys)).map_err(|error| format!("{org} cannot be loaded: {error}"))?;
+        all.extend(keys.into_iter().zip(loaded).filter_map(|(key, record)| Some((key, record?))));
+    }
+    Ok(all)
+}
+
+/// The counters that scans give are those that loads give, and no others.
+fn scans_agree<S: Store>(found: &Found, store: &S, records: &Stored) -> Result<(), String> {
+    let mut accounts = BTreeSet::new();
+    for key in records.keys() {
+        if let RecordKey::Account(org, meter) = key {
+            accounts.insert((org, meter));
+        }
+    }
+    for (org, meter) in accounts {
+        for window in [Window::Day, Window::Month, Window::Lifetime] {
+            let scan = Scan::OrgCounters {
+                org: org.clone(),
+                meter: meter.clone(),
+                window,
+                from: i32::MIN,
+                until: i32::MAX,
+            };
+            let mut scanned = BTreeMap::new();
+            for row in rows(store, &scan)? {
+                if let Row::Counter(row) = row {
+                    scanned.insert(row.id, row.counter);
+                }
+            }
+            let loaded: BTreeMap<_, _> = records
+                .iter()
+                .filter_map(|(key, record)| match (key, record) {
+                    (RecordKey::Counter(id), Record::Counter(counter))
+                        if id.org == *org
+                            && id.meter == *meter
+                            && id.scope == Scope::Org
+                            && id.period.window == window =>
+                    {
+                        Some((id.clone(), *counter))
+                    }
+                    _ => None,
+                })
+                .collect();
+            hold!(scanned == loaded, "{scan:?} gives {scanned:#?}\nloads and the ledger {loaded:#?}");
+        }
+        let scan = Scan::Tallies { org: org.clone(), meter: meter.clone() };
+        let mut scanned = BTreeMap::new();
+        for row in rows(store, &scan)? {
+            if let Row::Tally(row) = row {
+                scanned.insert(row.user, row.tally);
+            }
+        }
+        let loaded: BTreeMap<_, _> = records
+            .iter()
+            .filter_map(|(key, record)| match (key, record) {
+                (RecordKey::Tally(of, on, user), Record::Tally(tally)) if of == org && on == meter => {
+                    Some((user.clone(), Arc::clone(tally)))
+                }
+                _ => None,
+            })
+            .collect();
+        hold!(scanned == loaded, "{scan:?} gives {scanned:#?}\nloads and the ledger {loaded:#?}");
+    }
+    hold!(
+        found.ledgers.keys().all(|org| records.contains_key(&RecordKey::Org(org.clone()))),
+        "an org with a ledger has no record"
+    );
+    Ok(())
+}
+
+/// The catalogues and API keys are those that were asked for, and all that were promised.
+fn house(found: &Found, happened: &Happened) -> Result<(), String> {
+    let mut promised = BTreeSet::new();
+    for attempt in &happened.house {
+        match (&attempt.command, &attempt.reply) {
+            (HouseCommand::ApplyCatalog(apply), Some(Ok(version))) => {
+                hold!(promised.insert(*version), "two catalogues were promised version {version}");
+                let place = usize::try_from(*version).unwrap_or(0).wrapping_sub(1);
+                hold!(
+                    found.texts.get(place) == Some(&apply.text),
+                    "catalogue {version} is not the one that was promised it"
+                );
+            }
+            (HouseCommand::MakeApiKey(api_key), Some(Ok(_))) => {
+                hold!(
+                    found.api_keys.iter().any(|known| known.id == api_key.id && known.name == api_key.name),
+                    "the API key of {api_key:?} is not there"
+                );
+            }
+            (HouseCommand::RevokeApiKey(id), Some(Ok(_))) => {
+                hold!(
+                    found.api_keys.iter().any(|known| known.id == *id && known.revoked_at.is_some()),
+                    "API key {id:?} is not revoked"
+                );
+            }
+            _ => {}
+        }
+    }
+    for text in &found.texts {
+        let asked = happened.house.iter().any(|attempt| {
+            !attempt.not_done
+                && matches!(&attempt.command, HouseCommand::ApplyCatalog(apply) if apply.text == *text)
+        });
+        hold!(asked, "nobody asked for the catalogue {text}");
+    }
+    Ok(())
+}
