@@ -199,6 +199,12 @@ impl Records {
             .filter_map(|(key, slot)| slot.record.as_ref().map(|record| (key, record)))
     }
 
+    /// Takes out everything that was changed since it was put.
+    pub fn take_changed(&mut self) -> impl Iterator<Item = (RecordKey, Record)> {
+        let changed = self.slots.extract_if(|_, slot| slot.changed);
+        changed.filter_map(|(key, slot)| slot.record.map(|record| (key, record)))
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.slots.clear();

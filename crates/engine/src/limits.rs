@@ -1,8 +1,8 @@
 //! Every stated limit of the engine, each with its reason.
 
-/// Most requests that wait for the writer; what comes beyond is refused at once. At 50,000 a second this is a wait of
-/// some 80 ms, and it leaves room for thousands of connections that each wait for one answer.
-pub const QUEUE_REQUESTS_MAX: usize = 4_096;
+/// Most requests that wait for the writer; what comes beyond is refused at once. It has room for ten thousand
+/// connections that each wait for one answer; at 20,000 a second a full queue is a wait of less than a second.
+pub const QUEUE_REQUESTS_MAX: usize = 16_384;
 
 /// Most requests in one commit: beyond about a thousand a larger batch buys latency, not rate.
 pub const BATCH_REQUESTS_MAX: usize = 1_024;

@@ -13,6 +13,9 @@ use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError}
 use crate::engine::CatalogInForce;
 use crate::queue::Answer;
 
+/// Room for the records of a usage: org, account, tally, key.
+const RECORDS_A_CHANGE: usize = 4;
+
 /// What one turn goes by.
 pub(crate) struct Turn<'a, S> {
     pub(crate) store: &'a S,
@@ -98,7 +101,7 @@ impl<S: Store> Turn<'_, S> {
     /// Commits, and says on which orgs another writer was faster.
     async fn commit_orgs(
         &self,
-        records: &Records,
+        records: &mut Records,
         changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>,
         requests: &[(&OrgId, &OrgCommand)],
     ) -> Result<Vec<OrgId>, TurnError> {
@@ -199,7 +202,10 @@ fn forget_repeats(keys: &mut Vec<RecordKey>) {
 }
 
 /// One change per org with its entries and every record they changed.
-fn org_batch(records: &Records, changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>) -> Batch {
+fn org_batch(
+    records: &mut Records,
+    changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>,
+) -> Batch {
     let mut batch = Batch::default();
     let mut places: HashMap<OrgId, usize, foldhash::fast::RandomState> = HashMap::default();
     for (org, change) in changes {
@@ -208,13 +214,13 @@ fn org_batch(records: &Records, changes: HashMap<OrgId, OrgChange, foldhash::fas
             partition: Partition::Org(org),
             expected_version: change.expected_version,
             entries: change.entries,
-            records: Vec::with_capacity(10),
+            records: Vec::with_capacity(RECORDS_A_CHANGE),
         });
     }
-    for (key, record) in records.changed() {
+    for (key, record) in records.take_changed() {
         let place = key.org().and_then(|org| places.get(org));
         if let Some(change) = place.and_then(|place| batch.changes.get_mut(*place)) {
-            change.records.push((key.clone(), record.clone()));
+            change.records.push((key, record));
         }
     }
     batch

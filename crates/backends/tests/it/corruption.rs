@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
-use tollgate_domain::{MeterId, Period, RecordKey, Window};
+use tollgate_domain::{MeterId, RecordKey, Window};
 use tollgate_storage::{Order, Row, Scan, Store, StoreError};
 
 use crate::damage::files_in;

@@ -10,6 +10,7 @@ mod fsync;
 mod idempotence;
 mod linear;
 mod overload;
+mod readme;
 mod shutdown;
 
 use std::path::Path;
