@@ -27,7 +27,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  test [ARGS]            every test of the workspace, then a short fuzz-http; ARGS go to `cargo test`, alone
+  test [ARGS]            every test of the workspace; ARGS go to `cargo test`
   ci                     format, lints, tidy, openapi, then the tests
   tidy                   the rules of this repository that no lint knows
   openapi [--check]      write openapi.json from the code, or compare it

@@ -1,11 +1,8 @@
-//! `test`: every test of the workspace, a short run of `fuzz-http`, and their sum in the last line.
+//! `test`: every test of the workspace, and their sum in the last line.
 
+use crate::Result;
 use crate::process::{cargo, run as run_command, say, stream, target_folder};
 use crate::tools::ensure;
-use crate::{Result, fuzz_http};
-
-/// Examples an operation in the short run of `fuzz-http` that is part of the tests: about a minute.
-const FUZZ_EXAMPLES: &str = "20";
 
 /// Tests that ran, over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,9 +49,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 
 /// Runs every test and counts.
 pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
-    // Every server that a test talks to is started by the test itself from this workspace; only the compiler of the
-    // C parts of the dependencies comes from outside.
+    // Every server that a test talks to is started by the test itself from this workspace; the compiler of the C parts
+    // of the dependencies comes from outside.
     ensure("cc", &["gcc", "libc6-dev"])?;
+    // The README is pasted into a shell.
+    ensure("curl", &["curl"])?;
     run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?;
     // The crash tests start and kill the real server.
@@ -65,15 +64,6 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     if !succeeded && sum.failed == 0 {
         // A test program that does not compile or that dies prints no result: it has failed all the same.
         sum.failed = 1;
-    }
-    if args.is_empty() {
-        match fuzz_http::run(&["--examples", FUZZ_EXAMPLES, "--seed", "1"]) {
-            Ok(()) => sum.passed += 1,
-            Err(error) => {
-                eprintln!("{error}");
-                sum.failed += 1;
-            }
-        }
     }
     Ok(sum)
 }
