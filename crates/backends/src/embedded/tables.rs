@@ -298,7 +298,7 @@ impl Tables {
         let flushed = keyspaces
             .into_iter()
             .chain([&self.meta])
-            .try_for_each(|keyspace| keyspace.rotate_memtable_and_wait());
+            .try_for_each(fjall::Keyspace::rotate_memtable_and_wait);
         flushed
             .and_then(|()| self.db.persist(PersistMode::SyncAll))
             .map_err(|error| tables_error("flush", error))
