@@ -37,7 +37,14 @@ pub(crate) fn stopped(why: &str) -> StoreError {
 /// The tables failed.
 pub(crate) fn tables_error(action: &str, source: fjall::Error) -> StoreError {
     let text = format!("cannot {action} the tables; if they are damaged, `tollgate rebuild` makes them anew");
-    StoreError::new(StoreErrorKind::Io, text).caused_by(source)
+    // What was read and cannot be is damage; the disk itself, and a table engine that gave up writing, are not.
+    let kind = match &source {
+        fjall::Error::Io(_) | fjall::Error::Storage(fjall::LsmError::Io(_)) | fjall::Error::Poisoned => {
+            StoreErrorKind::Io
+        }
+        _ => StoreErrorKind::Corrupt,
+    };
+    StoreError::new(kind, text).caused_by(source)
 }
 
 /// A row of the tables is not what was written.

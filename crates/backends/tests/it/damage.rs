@@ -163,7 +163,7 @@ fn tables_of_different_moments_are_refused_or_right() {
         commit(&store, vec![change]).expect("commits");
     }
     store.sweep().expect("writes out the keys and counters");
-    run(store.close()).expect("closes");
+    // As a crash: closing would write out the others too.
     drop(store);
     let sound = folder.path().join("sound");
     copy_dir(&path, &sound);
