@@ -1,5 +1,11 @@
 //! The domain against the oracle and against the calendar.
-#![expect(clippy::panic, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod clocks;
 mod months;
