@@ -4,7 +4,8 @@
 /// some 80 ms, and it leaves room for thousands of connections that each wait for one answer.
 pub const QUEUE_REQUESTS_MAX: usize = 4_096;
 
-/// Most requests in one commit: beyond about a thousand a larger batch buys latency, not rate.
+/// Most requests in one commit: beyond about a thousand a larger batch buys latency, not rate. What
+/// comes in pieces may exceed it by one piece.
 pub const BATCH_REQUESTS_MAX: usize = 1_024;
 
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.

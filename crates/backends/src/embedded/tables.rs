@@ -295,10 +295,8 @@ impl Tables {
     /// Writes out what is in memory, so that the next start reads no journal, and makes it durable.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         let keyspaces = Table::ALL.map(|table| self.keyspace(table));
-        let flushed = keyspaces
-            .into_iter()
-            .chain([&self.meta])
-            .try_for_each(|keyspace| keyspace.rotate_memtable_and_wait());
+        let flushed =
+            keyspaces.into_iter().chain([&self.meta]).try_for_each(fjall::Keyspace::rotate_memtable_and_wait);
         flushed
             .and_then(|()| self.db.persist(PersistMode::SyncAll))
             .map_err(|error| tables_error("flush", error))
