@@ -45,6 +45,9 @@ pub struct EntryItem {
     /// When a usage happened, as the caller said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+    /// Whether it was recorded after the fact: counted whatever credit and limits said, by its own time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
     /// What the caller told about a usage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,

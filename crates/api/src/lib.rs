@@ -9,6 +9,7 @@
 //! Start reading at [`UsageRequest`] and [`Problem`].
 
 mod admin;
+mod batch;
 mod body;
 mod decimal;
 mod ledger;
@@ -21,6 +22,7 @@ pub use admin::{
     ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, CatalogReply, CatalogVersionItem, CatalogVersions,
     Health, Ready,
 };
+pub use batch::{BatchReply, RecordResult, RecordStatus, ResultsName};
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::Decimal;
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};

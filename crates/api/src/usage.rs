@@ -33,7 +33,8 @@ pub struct UsageRequest {
     /// where this is not given.
     #[schema(value_type = Option<Id>)]
     pub key: Option<UsageKey>,
-    /// When it happened; kept with the entry. Quotas go by the server's time.
+    /// When it happened; kept with the entry. At the gate quotas go by the server's time; a record of a batch is counted
+    /// by this one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Time>,
     /// What should be known of it, such as model or region; at most 16.

@@ -97,6 +97,7 @@ impl Load {
             key: UsageKey::new(&format!("{:032x}", self.rng.u128(..))).expect("an id"),
             fingerprint: self.rng.u64(..),
             occurred_at: None,
+            recorded: false,
             properties: BTreeMap::new(),
             burns: vec![Burn { source: Source::Allowance(24_322), amount: whole(1) }],
             periods: vec![

@@ -48,6 +48,10 @@ enum Command {
     Check(Call<commands::gate::CheckArgs>),
     /// Take a usage back by its key.
     Reverse(Call<commands::gate::ReverseArgs>),
+    /// Count usage that has happened, from a file of CSV or JSON lines.
+    Import(Call<commands::import::ImportArgs>),
+    /// Write the usage of ledgers, as CSV or JSON lines.
+    Export(Call<commands::export::ExportArgs>),
     /// Show the entries of an organisation's ledger.
     Ledger(Call<commands::ledger::LedgerArgs>),
     /// List what people should know.
@@ -149,6 +153,12 @@ impl Cli {
             }
             Command::Reverse(call) => {
                 online(&call.connection, |session| commands::gate::reverse(session, &call.args))
+            }
+            Command::Import(call) => {
+                online(&call.connection, |session| commands::import::import(session, &call.args))
+            }
+            Command::Export(call) => {
+                online(&call.connection, |session| commands::export::export(session, &call.args))
             }
             Command::Ledger(call) => {
                 online(&call.connection, |session| commands::ledger::ledger(session, &call.args))

@@ -96,6 +96,8 @@ pub(crate) enum Sent<'a> {
     Json(Value),
     /// A catalogue.
     Toml(&'a str),
+    /// JSON objects, one a line.
+    Lines(&'a str),
 }
 
 /// An answer of the server.
@@ -159,6 +161,10 @@ impl Client {
             Sent::Json(value) => {
                 let request = request.header("content-type", "application/json");
                 self.agent.run(request.body(value.to_string()).map_err(wrong)?)
+            }
+            Sent::Lines(text) => {
+                let request = request.header("content-type", "application/x-ndjson");
+                self.agent.run(request.body((*text).to_owned()).map_err(wrong)?)
             }
             Sent::Toml(text) => {
                 let request = request.header("content-type", "application/toml");

@@ -2,8 +2,10 @@
 
 pub(crate) mod balance;
 pub(crate) mod catalog;
+pub(crate) mod export;
 pub(crate) mod gate;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod org;

@@ -32,3 +32,12 @@ pub(crate) const LOG_CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes of randomness in a key that is made for a usage: as many as a UUID has.
 pub(crate) const MADE_KEY_BYTES: usize = 16;
+
+/// Bytes after which a batch of an import is sent, however few records it has: far below what the server takes.
+pub(crate) const IMPORT_BATCH_BYTES: usize = 1024 * 1024;
+
+/// How often a batch is sent to a server that is too busy for it …
+pub(crate) const IMPORT_TRIES_MAX: u32 = 30;
+
+/// … and how long is waited before it is sent again.
+pub(crate) const IMPORT_PAUSE: Duration = Duration::from_secs(1);

@@ -132,7 +132,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
     let account = records.account(&org.id, meter).unwrap_or(&empty);
     let value = |window| records.counter(&org.id, meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
-    let credit = plan.map(|plan| Credit::new(org, plan, account, meter, &moment, month));
+    let credit = plan.map(|plan| Credit::new(org, Some(plan), account, meter, &moment, month));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
     let credits: Vec<_> = credit
         .iter()

@@ -22,6 +22,8 @@ pub enum Command {
 pub enum OrgCommand {
     /// Check and consume.
     Use(Use),
+    /// Count what was used already, whatever credit and limits say.
+    Record(Use),
     /// The same decision, nothing consumed.
     Check(Check),
     /// Take a usage back.
@@ -36,7 +38,7 @@ pub enum OrgCommand {
     TopUp(TopUp),
 }
 
-/// Check and consume.
+/// A usage: to be checked and consumed, or to be recorded after the fact.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Use {
     /// Who uses it.
@@ -47,7 +49,7 @@ pub struct Use {
     pub quantity: Quantity,
     /// The caller's id of it.
     pub key: UsageKey,
-    /// When it happened, as the caller says; kept, but quotas go by the server's time.
+    /// When it happened, as the caller says. A use keeps it and goes by the server's time; a record is counted by it.
     pub occurred_at: Option<Timestamp>,
     /// What the caller tells about it.
     pub properties: BTreeMap<String, String>,

@@ -123,6 +123,8 @@ pub struct UsedEntry {
     /// When it happened, as the caller said.
     #[serde(with = "crate::instant::option")]
     pub occurred_at: Option<Timestamp>,
+    /// Whether it was recorded after the fact: counted whatever credit and limits said, by its own time.
+    pub recorded: bool,
     /// What the caller told about it.
     pub properties: BTreeMap<String, String>,
     /// Which credit it burned.

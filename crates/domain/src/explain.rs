@@ -45,7 +45,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     let empty = Account::default();
     let account = records.account(org, meter).unwrap_or(&empty);
     let month = records.counter(org, meter, &Scope::Org, moment.month);
-    let credit = Credit::new(known, plan, account, meter, &moment, month);
+    let credit = Credit::new(known, Some(plan), account, meter, &moment, month);
     let refused = gate(records, context, org, check.user.as_ref(), meter, check.quantity, &empty).err();
     let code = refused.as_ref().map(|denied| denied.denial.code());
     if plan.trial_days.is_some() {

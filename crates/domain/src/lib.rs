@@ -47,8 +47,8 @@ pub use command::{
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use decide::{
     Allowed, Changed, Checked, ConfigDenial, Context, Denial, Denied, HouseDenial, HouseOutcome, OrgDecision,
-    Outcome, Policy, ReachedLimit, ReversalDenial, Reversed, ToppedUp, decide, decide_house, missing,
-    missing_of_house,
+    Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, decide,
+    decide_house, missing, missing_of_house,
 };
 pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
 pub use explain::{Step, explain};

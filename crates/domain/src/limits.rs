@@ -27,6 +27,9 @@ pub const GRANTS_MAX: usize = 10_000;
 /// Most meters of one catalogue.
 pub const CATALOG_METERS_MAX: usize = 1_000;
 
+/// Most mappings of events of one catalogue: those of a type are looked for with every event.
+pub const CATALOG_EVENTS_MAX: usize = 1_000;
+
 /// Most plans of one catalogue.
 pub const CATALOG_PLANS_MAX: usize = 1_000;
 
@@ -48,8 +51,8 @@ pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 /// Months of allowance an account remembers: the current one, and those a clock or a time zone may step back to.
 pub const ALLOWANCES_KEPT: usize = 12;
 
-/// Periods whose notices an account remembers: a few months and the trial.
-pub const MARKS_KEPT: usize = 4;
+/// Periods whose notices an account remembers: the trial and the months that late usage and a clock that steps back reach.
+pub const MARKS_KEPT: usize = 6;
 
 /// Days of totals kept for the forecast.
 pub const FORECAST_DAYS: i64 = 28;

@@ -75,6 +75,12 @@ impl Moments {
         self.at
     }
 
+    /// Another moment, from a zone.
+    #[must_use]
+    pub fn other_in_zone(&self, zone: &Zone, at: Timestamp) -> Moment {
+        if at == self.at { self.in_zone(zone) } else { Moment::new(zone, at) }
+    }
+
     /// The moment from a zone.
     #[must_use]
     pub fn in_zone(&self, zone: &Zone) -> Moment {

@@ -15,7 +15,7 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX,
     QUEUE_REQUESTS_MAX,
 };
-use crate::queue::Job;
+use crate::queue::{Job, Many, weight};
 use crate::turn::{Settled, Turn, TurnError};
 use crate::{Answer, Clock, EngineError, EngineMetrics, OutcomeLabel, Request};
 
@@ -139,16 +139,58 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// Asks for decisions on many commands in order, whatever orgs they are of; answered when all are durable.
+    ///
+    /// They are cut into pieces of at most [`BATCH_REQUESTS_MAX`] commands that are committed one after the other, and
+    /// take one place in the queue at a time: other callers are heard between them. Only the first piece is refused
+    /// when too many requests wait. How many batches are in hand at a time is the caller's to bound.
+    ///
+    /// # Errors
+    /// [`EngineError`]: not all decisions were made; what came before is counted. Sent again with the same keys, all
+    /// of it counts once.
+    pub async fn submit_batch(
+        &self,
+        commands: Vec<(OrgId, OrgCommand)>,
+    ) -> Result<Vec<OrgDecision>, EngineError> {
+        let mut decisions = Vec::with_capacity(commands.len());
+        let mut commands = commands.into_iter().peekable();
+        let mut first = true;
+        while commands.peek().is_some() {
+            let (mut piece, mut bytes) = (Vec::new(), 0);
+            while piece.len() < BATCH_REQUESTS_MAX
+                && bytes < BATCH_BYTES_MAX
+                && let Some((org, command)) = commands.next()
+            {
+                bytes += weight(&command);
+                piece.push((org, command));
+            }
+            let (answer, answered) = oneshot::channel();
+            let job = Job::Many(Many::new(piece, answer));
+            if first {
+                self.queue_up(job)?;
+            } else if self.queue.send(job).await.is_err() {
+                return Err(self.closed());
+            }
+            first = false;
+            decisions.extend(answered.await.unwrap_or_else(|_| Err(self.closed()))?);
+        }
+        Ok(decisions)
+    }
+
     async fn ask(&self, request: Request) -> Result<Answer, EngineError> {
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Job { request, answer }).map_err(|error| match error {
+        self.queue_up(Job::One { request, answer })?;
+        answered.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    fn queue_up(&self, job: Job) -> Result<(), EngineError> {
+        self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 self.metrics.overloads.inc();
                 EngineError::Overloaded
             }
             mpsc::error::TrySendError::Closed(_) => self.closed(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err(self.closed()))
+        })
     }
 
     fn closed(&self) -> EngineError {
@@ -277,7 +319,8 @@ impl<S: Store> Writer<S> {
         let mut batch = Vec::with_capacity(BATCH_REQUESTS_MAX);
         let mut held_back = None;
         while self.next_batch(&mut batch, &mut held_back).await {
-            self.metrics.batch_requests.observe(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+            let requests: usize = batch.iter().map(Job::requests).sum();
+            self.metrics.batch_requests.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
             if let Err(reason) = self.settle(std::mem::take(&mut batch)).await {
                 self.fail_stop(reason, held_back).await;
                 return;
@@ -299,15 +342,16 @@ impl<S: Store> Writer<S> {
             },
         };
         let Some(first) = first else { return false };
-        let mut alone = first.is_of_house();
-        let mut bytes = first.weight();
+        let mut alone = first.of_house().is_some();
+        let (mut requests, mut bytes) = (first.requests(), first.weight());
         batch.push(first);
-        while !alone && batch.len() < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX {
+        while !alone && requests < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX {
             let Ok(job) = self.jobs.try_recv() else { break };
-            alone = job.is_of_house();
+            alone = job.of_house().is_some();
             if alone {
                 *held_back = Some(job);
             } else {
+                requests += job.requests();
                 bytes += job.weight();
                 batch.push(job);
             }
@@ -326,7 +370,8 @@ impl<S: Store> Writer<S> {
                 Ok(settled) => {
                     self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
                     jobs = self.answer(jobs, settled);
-                    self.metrics.conflicts.inc_by(u64::try_from(jobs.len()).unwrap_or_default());
+                    let again = jobs.iter().map(Job::requests).sum::<usize>();
+                    self.metrics.conflicts.inc_by(u64::try_from(again).unwrap_or_default());
                 }
                 Err(TurnError::Load(error)) => return self.settle_alone(jobs, error).await,
                 Err(TurnError::Commit(error)) if error.kind().is_refusal() => {
@@ -335,14 +380,14 @@ impl<S: Store> Writer<S> {
                 Err(TurnError::Commit(error)) => {
                     let reason = Arc::new(error);
                     for job in jobs {
-                        job.finish(Err(EngineError::Stopped(Arc::clone(&reason))));
+                        job.fail(EngineError::Stopped(Arc::clone(&reason)));
                     }
                     return Err(reason);
                 }
             }
         }
         for job in jobs {
-            job.finish(Err(EngineError::Contended));
+            job.fail(EngineError::Contended);
         }
         Ok(())
     }
@@ -358,7 +403,7 @@ impl<S: Store> Writer<S> {
         tracing::error!(%error, "a record cannot be loaded");
         let error = Arc::new(error);
         for job in jobs {
-            job.finish(Err(EngineError::Store(Arc::clone(&error))));
+            job.fail(EngineError::Store(Arc::clone(&error)));
         }
         Ok(())
     }
@@ -371,10 +416,10 @@ impl<S: Store> Writer<S> {
         tracing::warn!(%error, requests = jobs.len(), "a commit was refused");
         let error = Arc::new(error);
         for job in jobs {
-            job.finish(Err(match error.kind() {
+            job.fail(match error.kind() {
                 StoreErrorKind::Full => EngineError::Full(Arc::clone(&error)),
                 _ => EngineError::Store(Arc::clone(&error)),
-            }));
+            });
         }
         Ok(())
     }
@@ -389,13 +434,11 @@ impl<S: Store> Writer<S> {
         };
         let mut orgs = Vec::with_capacity(jobs.len());
         for job in jobs {
-            match &job.request {
-                Command::Org(org, command) => orgs.push((org, command)),
-                Command::House(command) => {
-                    assert_eq!(jobs.len(), 1, "a command of the house is settled alone");
-                    return self.house_turn(&turn, command).await.map(|settled| vec![settled]);
-                }
+            if let Some(command) = job.of_house() {
+                assert_eq!(jobs.len(), 1, "a command of the house is settled alone");
+                return self.house_turn(&turn, command).await.map(|settled| vec![settled]);
             }
+            job.ask(&mut orgs);
         }
         // Room of the turn before: its allocation is worth keeping.
         let mut records = std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner));
@@ -457,30 +500,26 @@ impl<S: Store> Writer<S> {
 
     /// Answers what is settled and gives back what must be decided again.
     fn answer(&self, jobs: Vec<Job>, settled: Vec<Settled>) -> Vec<Job> {
-        let mut again = Vec::new();
-        for (job, settled) in jobs.into_iter().zip(settled) {
-            match settled {
-                Settled::Answered(answer) => {
-                    self.count(&answer);
-                    job.finish(Ok(answer));
-                }
-                Settled::Again => again.push(job),
+        let mut settled = settled.into_iter().inspect(|settled| {
+            if let Settled::Answered(answer) = settled {
+                self.count(answer);
             }
-        }
-        again
+        });
+        jobs.into_iter().filter_map(|job| job.settle(&mut settled)).collect()
     }
 
     fn count(&self, answer: &Answer) {
-        if let Answer::Org(decision) = answer
-            && let OrgDecision::Use(result) = decision.as_ref()
-        {
-            let outcome = match result {
-                Ok(allowed) if allowed.replayed => "replayed",
-                Ok(_) => "allowed",
-                Err(denied) => denied.denial.code(),
-            };
-            self.metrics.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
-        }
+        let Answer::Org(decision) = answer else { return };
+        let outcome = match decision.as_ref() {
+            OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
+            OrgDecision::Use(Ok(_)) => "allowed",
+            OrgDecision::Use(Err(denied)) => denied.denial.code(),
+            OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
+            OrgDecision::Record(Ok(_)) => "recorded",
+            OrgDecision::Record(Err(denial)) => denial.code(),
+            _ => return,
+        };
+        self.metrics.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// After a write of unknown outcome nothing is decided any more: whoever waits is told so.
@@ -488,12 +527,12 @@ impl<S: Store> Writer<S> {
         tracing::error!(%reason, "the engine stopped after a failed write");
         self.stop.send_replace(Some(Arc::clone(&reason)));
         self.jobs.close();
-        let stopped = || Err(EngineError::Stopped(Arc::clone(&reason)));
+        let stopped = || EngineError::Stopped(Arc::clone(&reason));
         if let Some(job) = held_back {
-            job.finish(stopped());
+            job.fail(stopped());
         }
         while let Some(job) = self.jobs.recv().await {
-            job.finish(stopped());
+            job.fail(stopped());
         }
     }
 }

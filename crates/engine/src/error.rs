@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tollgate_storage::StoreError;
 
-/// Why a request got no decision. Nothing was counted, except where [`EngineError::Stopped`] says so.
+/// Why a request got no decision. Nothing was counted, except where [`EngineError::Stopped`] says so,
+/// and what came before it in a batch.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
     /// Too many requests wait already.

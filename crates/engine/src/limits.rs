@@ -4,7 +4,8 @@
 /// connections that each wait for one answer; at 20,000 a second a full queue is a wait of less than a second.
 pub const QUEUE_REQUESTS_MAX: usize = 16_384;
 
-/// Most requests in one commit: beyond about a thousand a larger batch buys latency, not rate.
+/// Most requests in one commit: beyond about a thousand a larger batch buys latency, not rate. What
+/// comes in pieces may exceed it by one piece.
 pub const BATCH_REQUESTS_MAX: usize = 1_024;
 
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.

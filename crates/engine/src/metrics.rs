@@ -9,7 +9,7 @@ use prometheus_client::registry::{Registry, Unit};
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
-    /// `allowed`, `replayed`, or the code of a denial.
+    /// `allowed`, `replayed`, `recorded`, `duplicate`, or the code of a denial.
     pub outcome: &'static str,
 }
 

@@ -1,9 +1,10 @@
 //! What waits for the writer.
 
 use tokio::sync::oneshot;
-use tollgate_domain::{Command, HouseDenial, OrgCommand, OrgDecision};
+use tollgate_domain::{Command, HouseCommand, HouseDenial, OrgCommand, OrgDecision, OrgId};
 
 use crate::EngineError;
+use crate::turn::Settled;
 
 /// What a caller asks the engine.
 pub type Request = Command;
@@ -17,30 +18,128 @@ pub enum Answer {
     House(Result<u32, HouseDenial>),
 }
 
-/// A request with the place its answer goes.
+/// What waits for the writer in one place of the queue, with the place its answer goes.
 #[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) request: Request,
-    pub(crate) answer: oneshot::Sender<Result<Answer, EngineError>>,
+pub(crate) enum Job {
+    /// One command.
+    One { request: Request, answer: oneshot::Sender<Result<Answer, EngineError>> },
+    /// Several commands of orgs, answered together.
+    Many(Many),
+}
+
+/// Several commands of orgs that are decided in one turn, in order.
+#[derive(Debug)]
+pub(crate) struct Many {
+    commands: Vec<(OrgId, OrgCommand)>,
+    /// What is decided of them; `None` is still to be decided.
+    decisions: Vec<Option<OrgDecision>>,
+    answer: oneshot::Sender<Result<Vec<OrgDecision>, EngineError>>,
+}
+
+impl Many {
+    pub(crate) fn new(
+        commands: Vec<(OrgId, OrgCommand)>,
+        answer: oneshot::Sender<Result<Vec<OrgDecision>, EngineError>>,
+    ) -> Self {
+        let decisions = vec![None; commands.len()];
+        Self { commands, decisions, answer }
+    }
+
+    fn open(&self) -> impl Iterator<Item = (&OrgId, &OrgCommand)> {
+        let open = self.commands.iter().zip(&self.decisions).filter(|(_, decision)| decision.is_none());
+        open.map(|((org, command), _)| (org, command))
+    }
 }
 
 impl Job {
-    /// Text the job may add to a commit, in bytes.
-    pub(crate) fn weight(&self) -> usize {
-        match &self.request {
-            Command::Org(_, OrgCommand::Use(usage)) => {
-                usage.properties.iter().map(|(name, value)| name.len() + value.len()).sum()
-            }
-            _ => 0,
+    /// How many commands are to be decided.
+    pub(crate) fn requests(&self) -> usize {
+        match self {
+            Self::One { .. } => 1,
+            Self::Many(many) => many.open().count(),
         }
     }
 
-    pub(crate) fn is_of_house(&self) -> bool {
-        matches!(self.request, Command::House(_))
+    /// Text the job may add to a commit, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::One { request: Command::Org(_, command), .. } => weight(command),
+            Self::One { .. } => 0,
+            Self::Many(many) => many.commands.iter().map(|(_, command)| weight(command)).sum(),
+        }
     }
 
-    /// A caller that went away does not care.
-    pub(crate) fn finish(self, answer: Result<Answer, EngineError>) {
-        let _ = self.answer.send(answer);
+    /// The command of the house that it asks for.
+    pub(crate) const fn of_house(&self) -> Option<&HouseCommand> {
+        match self {
+            Self::One { request: Command::House(command), .. } => Some(command),
+            _ => None,
+        }
+    }
+
+    /// Adds the commands of orgs that are to be decided.
+    pub(crate) fn ask<'a>(&'a self, requests: &mut Vec<(&'a OrgId, &'a OrgCommand)>) {
+        match self {
+            Self::One { request: Command::Org(org, command), .. } => requests.push((org, command)),
+            Self::One { .. } => {}
+            Self::Many(many) => requests.extend(many.open()),
+        }
+    }
+
+    /// Takes what became of each command that was to be decided, and answers; gives itself back if some are still to
+    /// be decided.
+    pub(crate) fn settle(self, settled: &mut impl Iterator<Item = Settled>) -> Option<Self> {
+        match self {
+            Self::One { .. } => match settled.next() {
+                Some(Settled::Answered(answer)) => {
+                    self.finish(answer);
+                    None
+                }
+                _ => Some(self),
+            },
+            Self::Many(mut many) => {
+                for decision in many.decisions.iter_mut().filter(|decision| decision.is_none()) {
+                    if let Some(Settled::Answered(Answer::Org(decided))) = settled.next() {
+                        *decision = Some(*decided);
+                    }
+                }
+                if many.decisions.iter().any(Option::is_none) {
+                    return Some(Self::Many(many));
+                }
+                // A caller that went away does not care.
+                let _ = many.answer.send(Ok(many.decisions.into_iter().flatten().collect()));
+                None
+            }
+        }
+    }
+
+    fn finish(self, decided: Answer) {
+        if let Self::One { answer, .. } = self {
+            // A caller that went away does not care.
+            let _ = answer.send(Ok(decided));
+        }
+    }
+
+    /// Answers that there is no decision.
+    pub(crate) fn fail(self, error: EngineError) {
+        // A caller that went away does not care.
+        match self {
+            Self::One { answer, .. } => {
+                let _ = answer.send(Err(error));
+            }
+            Self::Many(many) => {
+                let _ = many.answer.send(Err(error));
+            }
+        }
+    }
+}
+
+/// Text that a command may add to a commit, in bytes.
+pub(crate) fn weight(command: &OrgCommand) -> usize {
+    match command {
+        OrgCommand::Use(usage) | OrgCommand::Record(usage) => {
+            usage.properties.iter().map(|(name, value)| name.len() + value.len()).sum()
+        }
+        _ => 0,
     }
 }

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use http::Uri;
+use tokio::sync::Semaphore;
 use tollgate_api::{Code, Problem};
 use tollgate_engine::Engine;
 
@@ -25,6 +26,8 @@ pub(crate) struct AppState {
     pub(crate) api_keys: ApiKeys,
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
+    /// Batches that may be in hand at a time.
+    pub(crate) batches: Semaphore,
 }
 
 /// Every route of the native API and the doors.
@@ -32,6 +35,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/usage", post(native::usage::use_))
         .route("/v1/usage/check", post(native::usage::check))
+        .route("/v1/usage/batch", post(native::batch::record))
         .route("/v1/usage/reversals", post(native::usage::reverse))
         .route("/v1/orgs", get(native::orgs::list))
         .route("/v1/orgs/{org}", get(native::orgs::show).put(native::orgs::put))
@@ -54,6 +58,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/metrics", get(native::system::metrics))
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::page))
+        .route("/api/v1/events", post(doors::events::take))
         .route("/plan", post(doors::reports::plan))
         .route("/limit", post(doors::reports::limit))
         .route("/use", post(doors::reports::use_))
@@ -82,6 +87,7 @@ pub(crate) fn route_of(path: &str) -> &'static str {
     const FIXED: &[&str] = &[
         "/v1/usage",
         "/v1/usage/check",
+        "/v1/usage/batch",
         "/v1/usage/reversals",
         "/v1/orgs",
         "/v1/notices",
@@ -93,6 +99,7 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         "/metrics",
         "/openapi.json",
         "/docs",
+        "/api/v1/events",
         "/plan",
         "/limit",
         "/use",

@@ -127,6 +127,6 @@ pub(crate) fn new_secret() -> Result<(String, [u8; 32], ApiKeyId), Failure> {
     Ok((secret, hash, id))
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -345,6 +345,7 @@ fn used_item(item: &mut EntryItem, used: &UsedEntry, negated: bool) {
     item.quantity = Some(used.quantity.amount().into());
     item.key = Some(used.key.to_string());
     item.time = used.occurred_at.map(|at| at.to_string());
+    item.recorded = used.recorded;
     item.properties.clone_from(&used.properties);
     item.burns = used.burns.iter().map(|burn| burn_line(*burn, negated)).collect();
     item.periods = used.periods.iter().map(|period| period.label()).collect();

@@ -9,6 +9,7 @@
 
 mod app;
 mod auth;
+mod compressed;
 mod convert;
 mod demo;
 mod docs;

@@ -33,3 +33,12 @@ pub const API_KEYS_MAX: usize = 100_000;
 
 /// Bytes of randomness in the secret of an API key.
 pub const API_KEY_SECRET_BYTES: usize = 24;
+
+/// Most records of one batch.
+pub const BATCH_RECORDS_MAX: usize = 10_000;
+
+/// Most bytes of one batch, before and after it is decompressed.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Most batches in hand at a time, so that they hold some hundred megabytes at most; further ones wait unread.
+pub const BATCHES_AT_ONCE_MAX: usize = 16;

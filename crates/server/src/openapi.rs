@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the handlers and the types of the wire.
 
-use tollgate_api::{HeaderKey, OrderName, Problem, SeriesWindow};
+use tollgate_api::{HeaderKey, OrderName, Problem, ResultsName, SeriesWindow};
 use utoipa::OpenApi;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -15,7 +15,7 @@ use crate::native;
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     paths(
-        native::usage::use_, native::usage::check, native::usage::reverse,
+        native::usage::use_, native::usage::check, native::batch::record, native::usage::reverse,
         native::orgs::list, native::orgs::show, native::orgs::put, native::orgs::put_plan, native::orgs::put_limit,
         native::orgs::delete_limit, native::orgs::top_up,
         native::balance::show, native::balance::users, native::balance::series,
@@ -25,7 +25,7 @@ use crate::native;
         native::system::health, native::system::ready, native::system::metrics,
     ),
     // What only parameters and problems name is not found by itself.
-    components(schemas(Problem, OrderName, SeriesWindow, HeaderKey)),
+    components(schemas(Problem, OrderName, ResultsName, SeriesWindow, HeaderKey)),
     modifiers(&Security, &Problems, &Parameters),
     security(("bearer" = []), ("api_key" = [])),
 )]

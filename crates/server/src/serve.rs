@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
 use tollgate_domain::{ApplyCatalog, HouseCommand};
@@ -15,7 +15,7 @@ use crate::app::{App, AppState, router};
 use crate::auth::ApiKeys;
 use crate::edge::listener::Edge;
 use crate::edge::tls;
-use crate::limits::{API_KEYS_MAX, PAGE_ROWS_MAX};
+use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
 use crate::metrics::Metrics;
 use crate::stores::AnyStore;
 use crate::{Settings, demo};
@@ -139,7 +139,13 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     let api_keys = ApiKeys::new(settings.api_key.as_ref());
     learn_api_keys(store.as_ref(), &api_keys).await?;
     let metrics = Metrics::new(engine.metrics(), |registry| store.register(registry));
-    Ok(Arc::new(AppState { engine, api_keys, metrics, settings }))
+    Ok(Arc::new(AppState {
+        engine,
+        api_keys,
+        metrics,
+        settings,
+        batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
+    }))
 }
 
 /// A store without a catalogue gets the default one; a given file comes into force unless it is already.

@@ -209,7 +209,8 @@ impl Generator {
     /// A command to an org: mostly usage, now and then one that was made before.
     pub fn command(&mut self, org: &OrgId) -> OrgCommand {
         match self.rng.u32(0..100) {
-            0..62 => OrgCommand::Use(self.usage(org)),
+            0..52 => OrgCommand::Use(self.usage(org)),
+            52..62 => OrgCommand::Record(self.past_usage(org)),
             62..70 => {
                 OrgCommand::Check(Check { user: self.user(), meter: self.meter(), quantity: self.quantity() })
             }
@@ -251,6 +252,20 @@ impl Generator {
             properties,
         };
         self.used.entry(org.clone()).or_default().push(usage.clone());
+        usage
+    }
+
+    /// Usage that has happened: now, lately, up to 35 days ago, or a little ahead.
+    fn past_usage(&mut self, org: &OrgId) -> Use {
+        let mut usage = self.usage(org);
+        let late = match self.rng.u32(0..10) {
+            0 => None,
+            1 => Some(SignedDuration::from_secs(-self.rng.i64(0..300))),
+            2..5 => Some(SignedDuration::from_millis(self.rng.i64(0..4_000_000))),
+            5..8 => Some(SignedDuration::from_secs(self.rng.i64(0..3 * DAY))),
+            _ => Some(SignedDuration::from_secs(self.rng.i64(0..35 * DAY))),
+        };
+        usage.occurred_at = late.map(|late| self.at - late);
         usage
     }
 

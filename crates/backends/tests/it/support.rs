@@ -146,6 +146,7 @@ pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
         key: UsageKey::new(key).expect("an id"),
         fingerprint: 7,
         occurred_at: None,
+        recorded: false,
         properties: BTreeMap::new(),
         burns: vec![Burn { source: Source::Allowance(24_322), amount: Amount::from_whole(1) }],
         periods: vec![

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod client;
+mod import;
 mod offline;
 mod paging;
 mod problems;

@@ -4,6 +4,7 @@
 //! in [`crate::rate`](crate::rate()).
 
 mod check;
+mod events;
 mod meter;
 mod price;
 mod read;
@@ -20,6 +21,7 @@ use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
 use crate::{Amount, Currency, Limit, LimitScope, MeterId, Period, PlanId, Window};
 use read::{amount, text_line, unique};
 
+pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
 pub use meter::{Aggregation, Meter, UniqueBy};
 pub use price::{Model, Months, Portion, Price, Tier};
 
@@ -36,10 +38,16 @@ pub struct Catalog {
     /// What prices are in, unless a plan says otherwise.
     #[serde(default)]
     pub currency: Currency,
+    /// What becomes of events whose type has no mapping.
+    #[serde(default)]
+    pub unknown_events: UnknownEvents,
     /// What is counted.
     pub meters: Vec<Meter>,
     /// What an org can buy.
     pub plans: Vec<Plan>,
+    /// Which events of other systems become usage of which meter.
+    #[serde(default)]
+    pub events: Vec<EventMapping>,
 }
 
 /// How people are told.
@@ -180,12 +188,30 @@ impl Catalog {
         self.plans.iter().find(|plan| plan.id == *id)
     }
 
+    /// The mappings of events of a type.
+    pub fn events_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a EventMapping> + 'a {
+        self.events.iter().filter(move |event| event.r#type == kind)
+    }
+
     /// What would change with another catalogue, a line each, for people.
     #[must_use]
     pub fn diff(&self, next: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         diff_by(&self.meters, &next.meters, |meter| meter.id.to_string(), "meter", &mut lines);
         diff_by(&self.plans, &next.plans, |plan| plan.id.to_string(), "plan", &mut lines);
+        diff_by(
+            &self.events,
+            &next.events,
+            |event| format!("{} → {}", event.r#type, event.meter),
+            "event",
+            &mut lines,
+        );
+        if self.unknown_events != next.unknown_events {
+            lines.push(
+                format!("~ unknown_events {:?} → {:?}", self.unknown_events, next.unknown_events)
+                    .to_lowercase(),
+            );
+        }
         if self.currency != next.currency {
             lines.push(format!("~ currency {} → {}", self.currency, next.currency));
         }
@@ -212,6 +238,7 @@ impl Catalog {
         unique("meters", self.meters.iter().map(|meter| meter.id.as_str()))?;
         unique("plans", self.plans.iter().map(|plan| plan.id.as_str()))?;
         self.meters.iter().try_for_each(Meter::check)?;
+        events::check(&self.events, |meter| self.meter(meter).is_some())?;
         self.plans.iter().try_for_each(|plan| self.check_plan(plan))
     }
 

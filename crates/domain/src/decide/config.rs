@@ -135,7 +135,8 @@ fn add_credit(
     let moment = context.moments.in_zone(&org.zone);
     let mut account = records.account(&org.id, &top_up.meter).cloned().unwrap_or_default();
     let month = records.counter(&org.id, &top_up.meter, &Scope::Org, moment.month);
-    if trial_over(org, plan, &Credit::new(org, plan, &account, &top_up.meter, &moment, month), &moment) {
+    if trial_over(org, plan, &Credit::new(org, Some(plan), &account, &top_up.meter, &moment, month), &moment)
+    {
         return Err(ConfigDenial::TrialEnded);
     }
     account.forget_expired(context.at());
@@ -145,7 +146,7 @@ fn add_credit(
         return Err(ConfigDenial::TooMany);
     }
     account.grants.push(grant.clone());
-    let standing = Credit::new(org, plan, &account, &top_up.meter, &moment, month).standing(None);
+    let standing = Credit::new(org, Some(plan), &account, &top_up.meter, &moment, month).standing(None);
     let expires_at = grant.expires_at;
     let kind = NoticeKind::TopUpGranted { amount: grant.amount, expires_at, plan: Some(plan.id.clone()) };
     let notice = Notice { meter: Some(top_up.meter.clone()), user: None, period: Some(moment.month), kind };

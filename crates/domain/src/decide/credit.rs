@@ -38,15 +38,15 @@ pub(crate) struct Credit {
 impl Credit {
     pub(crate) fn new(
         org: &Org,
-        plan: &Plan,
+        plan: Option<&Plan>,
         account: &Account,
         meter: &MeterId,
         moment: &Moment,
         month: Counter,
     ) -> Self {
-        let allowance = plan.allowance(meter);
+        let allowance = plan.and_then(|plan| plan.allowance(meter));
         let mut pots = Vec::with_capacity(account.grants.len() + 1);
-        let trial = plan.trial_days.is_some();
+        let trial = plan.is_some_and(|plan| plan.trial_days.is_some());
         if let Some(allowance) = allowance {
             let (source, burned, from, until) = match &org.trial {
                 Some(given) if trial => {
@@ -104,6 +104,19 @@ impl Credit {
 
     /// Burns a quantity: older debt first, then by priority, nearest expiry, oldest.
     pub(crate) fn burn(&mut self, quantity: Amount) -> Vec<Burn> {
+        self.burn_and_spill(quantity, self.enforcement)
+    }
+
+    /// Burns a quantity that has been used already: what no credit covers is overage and makes no debt.
+    pub(crate) fn burn_afterwards(&mut self, quantity: Amount) -> Vec<Burn> {
+        let spill = match self.enforcement {
+            Enforcement::None => Enforcement::None,
+            Enforcement::Hard | Enforcement::Overdraft | Enforcement::Soft => Enforcement::Soft,
+        };
+        self.burn_and_spill(quantity, spill)
+    }
+
+    fn burn_and_spill(&mut self, quantity: Amount, spill: Enforcement) -> Vec<Burn> {
         let mut burns = Vec::with_capacity(2);
         let mut left = quantity + self.debt;
         for pot in &mut self.pots {
@@ -116,7 +129,7 @@ impl Credit {
         }
         let beyond = left.min(quantity).at_least_zero();
         let trial = self.pots.iter_mut().find(|pot| pot.source == Source::Trial);
-        let (overage, debt) = match (self.enforcement, trial) {
+        let (overage, debt) = match (spill, trial) {
             // What a trial takes beyond its allowance stays with the trial.
             (_, Some(trial)) => {
                 trial.burned += beyond;

@@ -3,8 +3,8 @@
 use crate::decide::Context;
 use crate::decide::limits::windows_counted;
 use crate::{
-    CounterId, EntryKind, KeyId, KeySpace, MeterId, OrgCommand, OrgId, Period, Place, RecordKey, Records,
-    Scope, UsageKey, UserId, Window,
+    CounterId, EntryKind, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand, OrgId, Period, Place, RecordKey,
+    Records, Scope, UsageKey, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -28,10 +28,17 @@ pub fn missing(
     match command {
         OrgCommand::Use(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
-            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, &mut need)
+            let moment = |known: &Org| context.moments.in_zone(&known.zone);
+            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
+        }
+        OrgCommand::Record(usage) => {
+            need(key_of(org, KeySpace::Use, &usage.key));
+            let moment = |known: &Org| context.moment_of(known, usage);
+            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
         }
         OrgCommand::Check(check) => {
-            gate_needs(records, context, org, check.user.as_ref(), &check.meter, &mut need)
+            let moment = |known: &Org| context.moments.in_zone(&known.zone);
+            gate_needs(records, context, org, check.user.as_ref(), &check.meter, moment, &mut need)
         }
         OrgCommand::Reverse(reverse) => {
             let key = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
@@ -72,11 +79,12 @@ fn gate_needs(
     org: &OrgId,
     user: Option<&UserId>,
     meter: &MeterId,
+    moment: impl Fn(&Org) -> Moment,
     need: &mut impl FnMut(RecordKey),
 ) -> bool {
     let mut periods = Vec::new();
     if let Some(known) = records.org(org) {
-        let moment = context.moments.in_zone(&known.zone);
+        let moment = moment(known);
         let plan = known.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
         periods.extend(windows_counted(known, plan, meter).map(|window| moment.period(window)));
     }

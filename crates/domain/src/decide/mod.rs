@@ -8,6 +8,7 @@ mod house;
 pub(crate) mod keys;
 mod limits;
 mod outcome;
+mod record;
 mod reversal;
 mod usage;
 
@@ -19,11 +20,11 @@ pub use house::{HouseDenial, HouseOutcome, decide_house, missing_of_house};
 pub use keys::missing;
 pub use outcome::{
     Allowed, Changed, Checked, ConfigDenial, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
-    ReversalDenial, Reversed, ToppedUp,
+    RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
 };
 
-use crate::moment::Moments;
-use crate::{Catalog, Entry, EntryKind, Notice, Org, OrgCommand, OrgId, Records, Timestamp};
+use crate::moment::{Moment, Moments};
+use crate::{Catalog, Entry, EntryKind, Notice, Org, OrgCommand, OrgId, Records, Timestamp, Use};
 
 /// What a decision goes by besides the records.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +51,11 @@ impl Context<'_> {
         seen_at.as_second().saturating_add(self.key_keep_secs) > self.at().as_second()
     }
 
+    /// The moment a record is counted at: its own, or the server's if it names none.
+    pub(crate) fn moment_of(&self, org: &Org, usage: &Use) -> Moment {
+        self.moments.other_in_zone(&org.zone, usage.occurred_at.unwrap_or_else(|| self.at()))
+    }
+
     fn entry(&self, org: Option<&Org>, kind: EntryKind, notices: Vec<Notice>) -> Entry {
         let number = org.map_or(1, Org::next_entry);
         Entry { number, at: self.at(), catalog: self.catalog_version, kind, notices }
@@ -64,6 +70,7 @@ impl Context<'_> {
 pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &OrgCommand) -> Outcome {
     match command {
         OrgCommand::Use(usage) => usage::decide_use(records, context, org, usage),
+        OrgCommand::Record(usage) => record::decide_record(records, context, org, usage),
         OrgCommand::Check(check) => usage::decide_check(records, context, org, check),
         OrgCommand::Reverse(reverse) => reversal::decide_reverse(records, context, org, reverse),
         OrgCommand::Put(put) => config::decide_put(records, context, org, put),

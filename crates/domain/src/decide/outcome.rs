@@ -17,6 +17,8 @@ pub struct Outcome {
 pub enum OrgDecision {
     /// To a use.
     Use(Result<Allowed, Denied>),
+    /// To a record.
+    Record(Result<Recorded, RecordDenial>),
     /// To a check.
     Check(Checked),
     /// To a reversal.
@@ -108,6 +110,52 @@ impl Denial {
                 Some(limit)
             }
             _ => None,
+        }
+    }
+}
+
+/// A usage was counted after the fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The number of the entry that counted it.
+    pub entry: u64,
+    /// Whether the key had been counted before: nothing was counted now.
+    pub duplicate: bool,
+}
+
+/// Why usage that has happened is not counted, in the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordDenial {
+    /// The key stands for another content.
+    KeyReused,
+    /// The key's usage was taken back.
+    KeyReversed,
+    /// The catalogue has no such meter.
+    UnknownMeter,
+    /// Nobody has heard of the org.
+    UnknownOrg,
+}
+
+impl RecordDenial {
+    /// The stable code of the denial; the same as that of the [`Denial`] of its name.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::KeyReused => Denial::KeyReused.code(),
+            Self::KeyReversed => Denial::KeyReversed.code(),
+            Self::UnknownMeter => Denial::UnknownMeter.code(),
+            Self::UnknownOrg => Denial::UnknownOrg.code(),
+        }
+    }
+}
+
+impl From<RecordDenial> for Denial {
+    fn from(denial: RecordDenial) -> Self {
+        match denial {
+            RecordDenial::KeyReused => Self::KeyReused,
+            RecordDenial::KeyReversed => Self::KeyReversed,
+            RecordDenial::UnknownMeter => Self::UnknownMeter,
+            RecordDenial::UnknownOrg => Self::UnknownOrg,
         }
     }
 }

@@ -14,15 +14,15 @@ use crate::limits::TRIAL_ENDING_SECS;
 use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Check, EntryKind, KeyId, KeySpace, LimitScope, MeterId, Notice, NoticeKind, Org, OrgId,
-    Quantity, Records, Scope, Source, Use, UsedEntry, UserId, Window, project,
+    Account, Amount, Burn, Check, Entry, EntryKind, KeyId, KeyRecord, KeySpace, LimitScope, MeterId, Notice,
+    NoticeKind, Org, OrgId, Quantity, Records, Scope, Source, Use, UsedEntry, UserId, Window, project,
 };
 
 /// Everything a usage that passed the checks is made of.
 pub(crate) struct Gate<'a> {
     org: &'a Org,
     account: &'a Account,
-    plan: &'a Plan,
+    plan: Option<&'a Plan>,
     moment: Moment,
     credit: Credit,
     limits: Vec<InForce>,
@@ -31,10 +31,7 @@ pub(crate) struct Gate<'a> {
 
 pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
     let fingerprint = fingerprint(usage);
-    let key = KeyId { org: org.clone(), space: KeySpace::Use, key: usage.key.clone() };
-    if let Some(known) = records.key(key)
-        && context.remembers(known.at)
-    {
+    if let Some(known) = known_key(records, context, org, usage) {
         let result = if known.fingerprint != fingerprint {
             Err(Denied { denial: Denial::KeyReused, standing: None })
         } else if known.reversed_by.is_some() {
@@ -49,6 +46,17 @@ pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, 
         Ok(gate) => allow(context, gate, usage, fingerprint),
         Err(denied) => deny(records, context, org, usage, denied),
     }
+}
+
+/// What is remembered of a usage's key.
+pub(super) fn known_key<'a>(
+    records: &'a Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    usage: &Use,
+) -> Option<&'a KeyRecord> {
+    let key = KeyId { org: org.clone(), space: KeySpace::Use, key: usage.key.clone() };
+    records.key(key).filter(|known| context.remembers(known.at))
 }
 
 pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Outcome {
@@ -81,19 +89,36 @@ pub(crate) fn gate<'a>(
         return refuse(Denial::NoPlan);
     };
     let moment = context.moments.in_zone(&org.zone);
-    let account = records.account(&org.id, meter).unwrap_or(empty);
-    let month = records.counter(&org.id, meter, &Scope::Org, moment.month);
-    let credit = Credit::new(org, plan, account, meter, &moment, month);
-    let user_month =
-        user.map(|user| records.counter(&org.id, meter, &Scope::User(user.clone()), moment.month).value);
-    let limits = limits_in_force(org, Some(plan), meter, user)
-        .into_iter()
-        .map(|limit| InForce::load(records, org, user, &moment, limit))
-        .collect();
-    let gate = Gate { org, account, plan, moment, credit, limits, user_month };
+    let gate = Gate::load(records, org, Some(plan), moment, user, meter, empty);
     match gate.refusal(user, meter, quantity.amount()) {
         Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
         None => Ok(gate),
+    }
+}
+
+impl<'a> Gate<'a> {
+    /// How an org and a user of it stand on a meter at a moment.
+    pub(super) fn load(
+        records: &'a Records,
+        org: &'a Org,
+        plan: Option<&'a Plan>,
+        moment: Moment,
+        user: Option<&UserId>,
+        meter: &MeterId,
+        empty: &'a Account,
+    ) -> Self {
+        let account = records.account(&org.id, meter).unwrap_or(empty);
+        let month = records.counter(&org.id, meter, &Scope::Org, moment.month);
+        let credit = Credit::new(org, plan, account, meter, &moment, month);
+        let user_month =
+            user.map(|user| records.counter(&org.id, meter, &Scope::User(user.clone()), moment.month).value);
+        // Usage of nobody in particular moves no user's counter.
+        let limits = limits_in_force(org, plan, meter, user)
+            .into_iter()
+            .filter(|limit| user.is_some() || limit.scope == LimitScope::Org)
+            .map(|limit| InForce::load(records, org, user, &moment, limit))
+            .collect();
+        Self { org, account, plan, moment, credit, limits, user_month }
     }
 }
 
@@ -102,7 +127,7 @@ impl Gate<'_> {
         if self.trial_over() {
             return Some(Denial::TrialEnded);
         }
-        if user.is_none() && needs_user(self.org, Some(self.plan), meter) {
+        if user.is_none() && needs_user(self.org, self.plan, meter) {
             return Some(Denial::UserRequired);
         }
         if !self.credit.covers(quantity) {
@@ -132,18 +157,28 @@ impl Gate<'_> {
 
     /// A trial ends by time, or when its last credit is used.
     fn trial_over(&self) -> bool {
-        trial_over(self.org, self.plan, &self.credit, &self.moment)
+        self.plan.is_some_and(|plan| trial_over(self.org, plan, &self.credit, &self.moment))
     }
 
     /// Burns and counts in the view of this decision.
-    fn take(&mut self, quantity: Amount) -> Vec<crate::Burn> {
+    fn take(&mut self, quantity: Amount) -> Vec<Burn> {
+        self.count(quantity);
+        self.credit.burn(quantity)
+    }
+
+    /// Like [`Self::take`], of what has been used already.
+    fn take_afterwards(&mut self, quantity: Amount) -> Vec<Burn> {
+        self.count(quantity);
+        self.credit.burn_afterwards(quantity)
+    }
+
+    fn count(&mut self, quantity: Amount) {
         for limit in &mut self.limits {
             limit.counter.value += quantity;
         }
         if let Some(user_month) = &mut self.user_month {
             *user_month += quantity;
         }
-        self.credit.burn(quantity)
     }
 
     fn standing(&self) -> Standing {
@@ -194,21 +229,26 @@ impl Gate<'_> {
                 notices.push(about(NoticeKind::LimitReached { used, limit, credit: true }));
             }
             // A fifth of the credit must be used before a forecast is worth a person's time.
+            let now = context.moments.in_zone(&self.org.zone);
             if !self.credit.trial
+                && self.moment.month == now.month
                 && used < limit
                 && marks.on_track_of < limit
                 && used >= limit.scale_floor(1, 5)
             {
                 let mut account = self.account.clone();
                 account.count_day(self.moment.day.number, usage.quantity.amount());
-                let pace = project(&account, &self.moment, used, limit);
+                let pace = project(&account, &now, used, limit);
                 if let (true, Some(day)) = (pace.projected > limit, pace.runs_out_on) {
                     let projected = pace.projected;
                     notices.push(about(NoticeKind::OnTrackToRunOut { used, projected, limit, day }));
                 }
             }
         }
-        notices.extend(self.trial_notices(&standing).map(about));
+        // Of late usage it is not known whether the trial is over now: the next usage tells.
+        if self.moment.at == context.at() {
+            notices.extend(self.trial_notices(&standing).map(about));
+        }
         notices.extend(self.limit_notices(&usage.meter));
         notices
     }
@@ -260,9 +300,35 @@ pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Momen
 
 fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u64) -> Outcome {
     let burns = gate.take(usage.quantity.amount());
+    let entry = used_entry(context, &gate, usage, fingerprint, burns, false);
+    let standing = gate.standing();
+    let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
+    Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
+}
+
+/// Counts a usage that has happened, whatever credit and limits say.
+pub(super) fn count_afterwards(
+    context: &Context<'_>,
+    mut gate: Gate<'_>,
+    usage: &Use,
+    fingerprint: u64,
+) -> Entry {
+    let burns = gate.take_afterwards(usage.quantity.amount());
+    used_entry(context, &gate, usage, fingerprint, burns, true)
+}
+
+/// The entry of a usage that was taken.
+fn used_entry(
+    context: &Context<'_>,
+    gate: &Gate<'_>,
+    usage: &Use,
+    fingerprint: u64,
+    burns: Vec<Burn>,
+    recorded: bool,
+) -> Entry {
     let standing = gate.standing();
     let mut periods = Vec::with_capacity(ALWAYS_COUNTED.len());
-    let windows = windows_counted(gate.org, Some(gate.plan), &usage.meter);
+    let windows = windows_counted(gate.org, gate.plan, &usage.meter);
     periods.extend(windows.map(|window| gate.moment.period(window)));
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month and lifetime are always counted");
     let used = UsedEntry {
@@ -272,15 +338,14 @@ fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u6
         key: usage.key.clone(),
         fingerprint,
         occurred_at: usage.occurred_at,
+        recorded,
         properties: usage.properties.clone(),
         burns,
         periods,
         standing,
     };
     let notices = gate.notices(context, usage);
-    let entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
-    let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
-    Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
+    context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices)
 }
 
 /// A denial consumes nothing; it makes an entry only when somebody should be told of it.
@@ -342,7 +407,7 @@ fn denial_notices(
 }
 
 /// Which content a key stands for. The time the caller gives is no part of it: a retry may carry a later one.
-fn fingerprint(usage: &Use) -> u64 {
+pub(super) fn fingerprint(usage: &Use) -> u64 {
     let mut hash = Xxh3Default::new();
     let mut text = |text: &str| {
         hash.write_usize(text.len());

@@ -1,3 +1,4 @@
 //! The dialects of other systems, each a thin translation to the same commands.
 
+pub(crate) mod events;
 pub(crate) mod reports;

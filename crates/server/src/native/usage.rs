@@ -69,7 +69,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     }
 }
 
-fn read_usage(
+pub(crate) fn read_usage(
     request: UsageRequest,
     header_key: Option<UsageKey>,
     now: Timestamp,
@@ -90,7 +90,7 @@ fn read_usage(
     Ok((request.org, usage))
 }
 
-fn read_time(given: Option<Time>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+pub(crate) fn read_time(given: Option<Time>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
     let Some(Time(time)) = given else { return Ok(None) };
     let age = now.as_second() - time.as_second();
     if !(-TIME_AHEAD_SECS..=TIME_BACK_SECS).contains(&age) {
@@ -100,7 +100,9 @@ fn read_time(given: Option<Time>, now: Timestamp) -> Result<Option<Timestamp>, F
     Ok(Some(time))
 }
 
-fn properties(given: BTreeMap<String, PropertyValue>) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn properties(
+    given: BTreeMap<String, PropertyValue>,
+) -> Result<BTreeMap<String, String>, Failure> {
     let invalid = |field: String, text: String| {
         Failure::from(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
     };

@@ -85,7 +85,8 @@ impl Client {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut reply = Reply { status, headers, body: Vec::new() };
-        if status != 100 {
+        // Neither an interim answer nor one of no content has a body.
+        if !matches!(status, 100 | 204) {
             let length = reply.header("content-length").and_then(|length| length.parse().ok());
             reply.body = vec![0; length.ok_or_else(|| broken("an answer without a length"))?];
             self.wire.read_exact(&mut reply.body)?;

@@ -9,6 +9,7 @@ mod api;
 mod bad_input;
 mod client;
 mod door;
+mod events;
 mod races;
 mod server;
 mod shutdown;

@@ -40,7 +40,8 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
     let limit = json!({"meter": "reports", "scope": "user", "amount": 50});
     vec![
         (post("/v1/usage", usage.clone()), GATE),
-        (post("/v1/usage/check", usage), ANY),
+        (post("/v1/usage/check", usage.clone()), ANY),
+        (post("/v1/usage/batch", json!([usage])), GATE),
         (post("/v1/usage/reversals", json!({"org": org, "key": key})), GATE),
         (get("/v1/orgs"), READ),
         (get(&of("")), READ),
@@ -147,6 +148,16 @@ fn a_key_of_one_org_names_no_other() {
         for (ask, roles) in routes("globex", role) {
             let reply = client.ask(&ask);
             let place = format!("{role}: {} {}: {}", ask.method, ask.path, reply.text());
+            if ask.path == "/v1/usage/batch" && roles.contains(&role) {
+                // Each record is told by itself.
+                let results = reply.ok()["results"].clone();
+                assert_eq!(
+                    (&results[0]["index"], &results[0]["code"]),
+                    (&json!(0), &json!("forbidden")),
+                    "{place}"
+                );
+                continue;
+            }
             let of_no_org = ["/v1/orgs", "/v1/catalog", "/v1/catalog/versions", "/v1/catalog/versions/1"];
             if of_no_org.contains(&ask.path.as_str()) && ask.method == "GET" && roles.contains(&role) {
                 assert_eq!(reply.status, 200, "{place}");

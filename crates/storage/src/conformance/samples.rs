@@ -134,6 +134,7 @@ pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
         key: key(with),
         fingerprint: 7,
         occurred_at: None,
+        recorded: false,
         properties: BTreeMap::new(),
         burns: vec![Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }],
         periods: vec![period(Window::Month, MONTH)],
@@ -155,6 +156,7 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
         key: key(with),
         fingerprint: u64::MAX,
         occurred_at: Some("1970-01-01T00:00:00.000000001Z".parse().expect("a time")),
+        recorded: false,
         properties: BTreeMap::from([
             (text("model"), text("gpt \"4\"\n'; drop table orgs; --")),
             (text(""), text("")),

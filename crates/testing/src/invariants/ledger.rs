@@ -139,6 +139,13 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
     let mut burned = Burned::new();
     let mut granted: BTreeMap<u64, Amount> = BTreeMap::new();
     let mut plan: Option<&PlanId> = None;
+    // What was recorded afterwards is counted whatever is left.
+    let recorded: BTreeSet<&MeterId> = entries
+        .iter()
+        .filter_map(counted)
+        .filter(|(used, _)| used.recorded)
+        .map(|(used, _)| &used.meter)
+        .collect();
     for entry in entries {
         let at = format!("{org}: entry {} at {}", entry.number, entry.at);
         match &entry.kind {
@@ -169,9 +176,10 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
                 hold!(sum <= most, "{at}: {sum} burned of the {most} that entry {number} granted");
             }
             if books.all_hard {
-                let beyond = matches!(source, Source::Overdraft | Source::Overage);
+                let beyond = source == Source::Overdraft || (source == Source::Overage && !used.recorded);
                 hold!(!beyond, "{at}: taken beyond hard credit: {used:?}");
-                if matches!(source, Source::Allowance(_) | Source::Trial) {
+                let of_trial = source == Source::Trial && !recorded.contains(&used.meter);
+                if of_trial || matches!(source, Source::Allowance(_)) {
                     let most = largest_allowance(books.catalogs, &used.meter);
                     hold!(sum <= most, "{at}: {sum} burned of {source:?}, no plan gives more than {most}");
                 }

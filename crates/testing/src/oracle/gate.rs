@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Allowed, Amount, Check, Checked, Denial, Denied, MeterId, OrgCommand, OrgDecision, Policy, Quantity,
-    ReachedLimit, UsageKey, Use, UserId, Window,
+    ReachedLimit, RecordDenial, Recorded, UsageKey, Use, UserId, Window,
 };
 
 use super::{History, Now, Pot};
@@ -27,6 +27,25 @@ impl Now<'_> {
         (OrgDecision::Use(result), accepted)
     }
 
+    /// What has been used is counted, whatever is left.
+    pub(super) fn decide_record(&self, usage: &Use) -> (OrgDecision, bool) {
+        let known = self.known_key(usage);
+        let accepted = known.is_none() && !self.facts.is_empty() && self.knows(&usage.meter);
+        let result = match known.map(|answer| answer.map_err(|denied| denied.denial)) {
+            Some(Ok(allowed)) => Ok(Recorded { entry: allowed.entry, duplicate: true }),
+            Some(Err(Denial::KeyReused)) => Err(RecordDenial::KeyReused),
+            Some(Err(_)) => Err(RecordDenial::KeyReversed),
+            None if accepted => Ok(Recorded { entry: self.entry, duplicate: false }),
+            None if self.facts.is_empty() && self.knows(&usage.meter) => Err(RecordDenial::UnknownOrg),
+            None => Err(RecordDenial::UnknownMeter),
+        };
+        (OrgDecision::Record(result), accepted)
+    }
+
+    fn knows(&self, meter: &MeterId) -> bool {
+        self.catalog.meters.iter().any(|known| known.id == *meter)
+    }
+
     pub(super) fn decide_check(&self, check: &Check) -> OrgDecision {
         let Check { user, meter, quantity } = check.clone();
         let result = match UsageKey::new("a check") {
@@ -39,7 +58,7 @@ impl Now<'_> {
     /// The answer to a usage whose key was seen.
     fn known_key(&self, usage: &Use) -> Option<Result<Allowed, Denied>> {
         let known = self.last_use(&usage.key)?;
-        let Some(OrgCommand::Use(before)) = &known.command else { return None };
+        let before = known.usage()?;
         if !self.remembers(known.at) {
             return None;
         }
@@ -54,14 +73,15 @@ impl Now<'_> {
             return Some(Err(Denied { denial: Denial::KeyReversed, standing: None }));
         }
         let then = self.history_until(known.entry);
-        let standing = then.standing(&known.catalog, known.at, &usage.meter, usage.user.as_ref())?;
+        let at = known.counted_at();
+        let standing = then.standing_on_any_plan(&known.catalog, at, &usage.meter, usage.user.as_ref());
         Some(Ok(Allowed { entry: known.entry, replayed: true, standing, policies: Vec::new() }))
     }
 
     fn try_use(&self, usage: &Use, entry: u64) -> Result<Allowed, Denied> {
         let refuse = |denial| Err(Denied { denial, standing: None });
         let ask = Ask { user: usage.user.as_ref(), meter: &usage.meter, quantity: usage.quantity.amount() };
-        if self.catalog.meters.iter().all(|meter| meter.id != usage.meter) {
+        if !self.knows(&usage.meter) {
             return refuse(Denial::UnknownMeter);
         }
         let command = OrgCommand::Use(usage.clone());

@@ -39,7 +39,7 @@ pub struct History<'a> {
 pub struct Counted<'a> {
     /// The number of its entry.
     pub entry: u64,
-    /// When it was counted.
+    /// When it was counted; of a record the time it names.
     pub at: Timestamp,
     /// The usage.
     pub usage: &'a Use,
@@ -127,7 +127,10 @@ impl<'a> History<'a> {
     /// Takes one more accepted command.
     pub(super) fn follow(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, command: &'a OrgCommand) {
         match command {
-            OrgCommand::Use(usage) => self.count(entry, at, catalog, usage),
+            OrgCommand::Use(usage) => self.count(entry, at, catalog, usage, false),
+            OrgCommand::Record(usage) => {
+                self.count(entry, usage.occurred_at.unwrap_or(at), catalog, usage, true);
+            }
             OrgCommand::Check(_) => {}
             OrgCommand::Reverse(reverse) => {
                 if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key)
@@ -278,6 +281,17 @@ impl<'a> History<'a> {
         user: Option<&UserId>,
     ) -> Option<Standing> {
         self.plan_in(catalog)?;
+        Some(self.standing_on_any_plan(catalog, at, meter, user))
+    }
+
+    /// Like [`Self::standing`], and without a plan how the org stands on what it was granted beyond one.
+    pub(super) fn standing_on_any_plan(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        user: Option<&UserId>,
+    ) -> Standing {
         let pots = self.pots(catalog, at, meter);
         let month = self.calendar.label(&self.zone, Window::Month, at);
         let asked = self.enforcement(catalog, meter) != Enforcement::None;
@@ -289,15 +303,15 @@ impl<'a> History<'a> {
         } else {
             self.counted(meter, None, month)
         };
-        Some(Standing {
+        Standing {
             granted: sum(pots.iter().map(|pot| pot.granted)),
             used,
             remaining: asked.then(|| self.left(catalog, at, meter)),
             user_used: user.map(|user| self.counted(meter, Some(user), month)),
-        })
+        }
     }
 
-    fn count(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, usage: &'a Use) {
+    fn count(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, usage: &'a Use, afterwards: bool) {
         let labels = Window::ALL
             .into_iter()
             .filter(|window| self.is_counted(catalog, &usage.meter, *window))
@@ -329,9 +343,10 @@ impl<'a> History<'a> {
             counted.burns.push((Pot::Trial, beyond));
         } else {
             match enforcement {
+                Enforcement::None => {}
+                _ if afterwards => counted.overage = beyond,
                 Enforcement::Soft => counted.overage = beyond,
                 Enforcement::Overdraft | Enforcement::Hard => owed = short,
-                Enforcement::None => {}
             }
         }
         counted.debt = owed - debt;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tollgate_domain::{
     Amount, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, ReversalDenial, Reversed, Standing, UsageKey,
-    UserId,
+    Use, UserId,
 };
 
 pub use calendar::{Calendar, Label};
@@ -36,6 +36,24 @@ pub struct Fact {
     pub catalog: Arc<Catalog>,
     /// The command; `None` is a refusal that was written down.
     pub command: Option<OrgCommand>,
+}
+
+impl Fact {
+    /// The usage it counted.
+    fn usage(&self) -> Option<&Use> {
+        match &self.command {
+            Some(OrgCommand::Use(usage) | OrgCommand::Record(usage)) => Some(usage),
+            _ => None,
+        }
+    }
+
+    /// When the usage it counted is counted: a record by its own time.
+    fn counted_at(&self) -> Timestamp {
+        match &self.command {
+            Some(OrgCommand::Record(usage)) => usage.occurred_at.unwrap_or(self.at),
+            _ => self.at,
+        }
+    }
 }
 
 impl Oracle {
@@ -75,6 +93,7 @@ impl Oracle {
             Now { catalog, at, entry, key_keep_secs: self.key_keep_secs, calendar: &self.calendar, facts };
         match command {
             OrgCommand::Use(usage) => now.decide_use(usage),
+            OrgCommand::Record(usage) => now.decide_record(usage),
             OrgCommand::Check(check) => (now.decide_check(check), false),
             OrgCommand::Reverse(reverse) => {
                 let result = now.take_back(&reverse.key);
@@ -178,8 +197,7 @@ impl<'a> Now<'a> {
 
     /// The last usage that was counted with a key.
     fn last_use(&self, key: &UsageKey) -> Option<&'a Fact> {
-        let has_key =
-            |fact: &&Fact| matches!(&fact.command, Some(OrgCommand::Use(usage)) if usage.key == *key);
+        let has_key = |fact: &&Fact| fact.usage().is_some_and(|usage| usage.key == *key);
         self.facts.iter().rev().find(has_key)
     }
 

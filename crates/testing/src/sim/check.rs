@@ -281,6 +281,9 @@ fn promised(decision: &OrgDecision) -> Option<u64> {
         OrgDecision::Use(result) => {
             result.as_ref().ok().filter(|allowed| !allowed.replayed).map(|allowed| allowed.entry)
         }
+        OrgDecision::Record(result) => {
+            result.ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
+        }
         OrgDecision::Reverse(result) => {
             result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)
         }
@@ -304,8 +307,9 @@ fn without_steps(decision: &OrgDecision) -> OrgDecision {
 /// Whether a command could have made an entry, by its content.
 fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
     match (&entry.kind, command) {
-        (EntryKind::Used(used), OrgCommand::Use(usage)) => {
-            used.user == usage.user
+        (EntryKind::Used(used), OrgCommand::Use(usage) | OrgCommand::Record(usage)) => {
+            used.recorded == matches!(command, OrgCommand::Record(_))
+                && used.user == usage.user
                 && used.meter == usage.meter
                 && used.quantity == usage.quantity
                 && used.key == usage.key
@@ -337,6 +341,7 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
 fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
     let same = match (&entry.kind, answer) {
         (EntryKind::Used(used), OrgDecision::Use(Ok(allowed))) => used.standing == allowed.standing,
+        (EntryKind::Used(used), OrgDecision::Record(Ok(_))) => used.recorded,
         (EntryKind::ToppedUp { standing, grant, .. }, OrgDecision::TopUp(Ok(topped_up))) => {
             *standing == topped_up.standing && grant.expires_at == topped_up.expires_at
         }

@@ -68,6 +68,10 @@ impl World {
                 let tag = SignedDuration::from_nanos(i64::try_from(tag).unwrap_or(0));
                 usage.occurred_at = Some(Timestamp::UNIX_EPOCH + tag);
             }
+            OrgCommand::Record(usage) => {
+                let tag = SignedDuration::from_nanos(i64::try_from(tag).unwrap_or(0));
+                usage.occurred_at = usage.occurred_at.map(|at| at + tag);
+            }
             OrgCommand::TopUp(top_up) => top_up.reason = Some(format!("request {tag}")),
             _ => {}
         }

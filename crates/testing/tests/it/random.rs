@@ -105,6 +105,7 @@ fn the_domain_answers_as_the_oracle_does() {
         ("denied", tally.denied),
         ("replayed", tally.replayed),
         ("reversed", tally.reversed),
+        ("recorded", tally.recorded),
         ("topped up", tally.topped_up),
         ("notices", tally.notices),
     ] {

@@ -26,6 +26,7 @@ pub(crate) struct Tally {
     pub(crate) denied: usize,
     pub(crate) replayed: usize,
     pub(crate) reversed: usize,
+    pub(crate) recorded: usize,
     pub(crate) topped_up: usize,
     pub(crate) notices: usize,
 }
@@ -37,6 +38,7 @@ impl std::ops::AddAssign for Tally {
         self.denied += other.denied;
         self.replayed += other.replayed;
         self.reversed += other.reversed;
+        self.recorded += other.recorded;
         self.topped_up += other.topped_up;
         self.notices += other.notices;
     }
@@ -205,6 +207,8 @@ impl World {
             OrgDecision::Use(Ok(allowed)) if allowed.replayed => self.tally.replayed += 1,
             OrgDecision::Use(Ok(_)) => self.tally.allowed += 1,
             OrgDecision::Use(Err(_)) => self.tally.denied += 1,
+            OrgDecision::Record(Ok(recorded)) if recorded.duplicate => self.tally.replayed += 1,
+            OrgDecision::Record(Ok(_)) => self.tally.recorded += 1,
             OrgDecision::Reverse(Ok(_)) => self.tally.reversed += 1,
             OrgDecision::TopUp(Ok(_)) => self.tally.topped_up += 1,
             _ => {}
@@ -258,6 +262,9 @@ impl World {
         let promised = match answer {
             OrgDecision::Use(Ok(allowed)) => (!allowed.replayed).then_some(allowed.entry),
             OrgDecision::Use(Err(_)) | OrgDecision::Check(_) => None,
+            OrgDecision::Record(result) => {
+                result.ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
+            }
             OrgDecision::Reverse(result) => {
                 result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)
             }
@@ -312,6 +319,11 @@ impl World {
                 self.load_absent(keys);
             }
             self.check_balance(&self.context(&catalog, &moments), org)?;
+        }
+        if let (OrgCommand::Record(usage), OrgDecision::Record(Ok(recorded))) = (command, answer)
+            && !recorded.duplicate
+        {
+            self.check_record(at, &known, usage)?;
         }
         if let (OrgCommand::Use(usage), OrgDecision::Use(result)) = (command, answer) {
             self.check_use_notices(at, &known, usage, result)?;
@@ -379,6 +391,26 @@ impl World {
                 notices::limits_are_told(entries, usage, allowed)
             }
         }
+    }
+
+    /// A record says what it stands for, and the notices it causes are those of its own month.
+    fn check_record(&self, at: Timestamp, org: &Org, usage: &Use) -> Result<(), String> {
+        let entries = self.ledgers.get(&org.id).map_or(&[][..], Vec::as_slice);
+        let Some(EntryKind::Used(used)) = entries.last().map(|entry| &entry.kind) else {
+            return Err(format!("{} has no entry of {usage:?}", org.id));
+        };
+        let own = usage.occurred_at.unwrap_or(at);
+        let history = self.oracle.history(&org.id).ok_or("the oracle knows the org")?;
+        let wanted = history.standing(&self.catalog, own, &usage.meter, usage.user.as_ref());
+        hold!(used.recorded, "a record does not say that it is one: {used:?}");
+        hold!(wanted.is_none_or(|wanted| wanted == used.standing), "the oracle says {wanted:?}: {used:?}");
+        let plan = org.plan.as_ref().and_then(|plan| self.catalog.plan(&plan.id));
+        let on_trial = plan.is_some_and(|plan| plan.trial_days.is_some());
+        let month = self.oracle.calendar().label(&org.zone, Window::Month, own).period();
+        hold!(used.periods.contains(&month), "not counted in {month:?}: {used:?}");
+        let (standing, policies) = (used.standing, Vec::new());
+        let allowed = Allowed { entry: 0, replayed: false, standing, policies };
+        notices::credit_is_told(entries, &self.catalog, usage, (!on_trial).then_some(month), &allowed)
     }
 
     /// The end of a trial is told with a usage only when nothing more of it would be allowed.

@@ -1,5 +1,6 @@
 //! Every route of the native API, with its whole body where that is stable.
 
+mod batch;
 mod catalog;
 mod ledger;
 mod orgs;

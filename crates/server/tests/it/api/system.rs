@@ -137,7 +137,8 @@ fn every_route_of_the_document_answers_as_it_says() {
     let usage = json!({"org": "acme", "user": "ada", "meter": "reports", "key": "r-2", "quantity": 4});
     let bodies: BTreeMap<&str, Value> = BTreeMap::from([
         ("use", usage.clone()),
-        ("check", usage),
+        ("check", usage.clone()),
+        ("record", json!([usage, {}])),
         ("reverse", json!({"org": "acme", "key": "r-1"})),
         ("put_org", json!({"name": "Acme"})),
         ("put_plan", json!({"plan": "basic"})),

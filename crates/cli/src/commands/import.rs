@@ -1,0 +1,216 @@
+//! `tollgate import`: usage that has happened, from a file to the server, in batches.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::thread::park_timeout;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+use tollgate_api::{BatchReply, RecordStatus};
+use ureq::http::Method;
+
+use super::Session;
+use crate::client::{Route, Sent};
+use crate::failure::Failure;
+use crate::limits::{IMPORT_BATCH_BYTES, IMPORT_PAUSE, IMPORT_TRIES_MAX};
+use crate::output::read_reply;
+
+/// `tollgate import`
+///
+/// It is safe to run twice: what has been counted is a duplicate, by its key.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// A file of records, a line each; - is standard input.
+    file: PathBuf,
+    /// How the records are written; by the file's ending unless given. CSV has a header with the names org, meter, key
+    /// and any of user, quantity, time, properties (a JSON object), and property.NAME for each property.
+    #[arg(long)]
+    format: Option<Format>,
+    /// Begin at this line of the file (the first is 1; a header is read in any case).
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from_line: u64,
+    /// Records in one request.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    batch: u16,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Comma-separated, with a header.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// Records on their way, with their lines.
+#[derive(Default)]
+struct Batch {
+    text: String,
+    lines: Vec<u64>,
+}
+
+/// What was sent so far.
+struct Import<'a> {
+    session: &'a mut Session,
+    told: BatchReply,
+    /// The first line that is not sent yet.
+    next_line: u64,
+    shows_progress: bool,
+}
+
+/// Runs `tollgate import`.
+pub(crate) fn import(session: &mut Session, args: &ImportArgs) -> Result<(), Failure> {
+    let is_stdin = args.file == Path::new("-");
+    let wrong = |error: io::Error| Failure::Usage(format!("{}: {error}", args.file.display()));
+    let reader: Box<dyn Read> =
+        if is_stdin { Box::new(io::stdin()) } else { Box::new(File::open(&args.file).map_err(wrong)?) };
+    let is_csv = args.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    let format = args.format.unwrap_or(if is_csv { Format::Csv } else { Format::Ndjson });
+    let mut import = Import {
+        session,
+        told: BatchReply::default(),
+        next_line: args.from_line,
+        shows_progress: io::stderr().is_terminal(),
+    };
+    let read = match format {
+        Format::Ndjson => import.lines(BufReader::new(reader), args),
+        Format::Csv => import.csv(reader, args),
+    };
+    if import.shows_progress {
+        eprintln!();
+    }
+    if let Err(failure) = read {
+        let next = import.next_line;
+        if next > args.from_line {
+            // Where standard error is gone, the failure says what it says all the same.
+            let _ =
+                writeln!(io::stderr(), "all lines before {next} are sent: --from-line {next} goes on there");
+        }
+        return Err(failure);
+    }
+    let BatchReply { counted, duplicates, rejected, .. } = import.told;
+    if session.output.is_json() {
+        let told = json!({"counted": counted, "duplicates": duplicates, "rejected": rejected});
+        session.output.text(&told.to_string())?;
+    } else {
+        let text = format!("{counted} counted, {duplicates} duplicates, {rejected} rejected");
+        session.output.text(&text)?;
+    }
+    if rejected > 0 { Err(Failure::Said) } else { Ok(()) }
+}
+
+impl Import<'_> {
+    fn lines(&mut self, reader: impl BufRead, args: &ImportArgs) -> Result<(), Failure> {
+        let mut batch = Batch::default();
+        for (number, line) in (1_u64..).zip(reader.lines()) {
+            let line = line.map_err(|error| Failure::Other(format!("line {number}: {error}")))?;
+            if number >= args.from_line && !line.trim().is_empty() {
+                self.add(&mut batch, number, line.trim(), args)?;
+            }
+        }
+        self.send(&mut batch)
+    }
+
+    fn csv(&mut self, reader: impl Read, args: &ImportArgs) -> Result<(), Failure> {
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
+        let broken = |error: &csv::Error| Failure::Other(error.to_string());
+        let header = reader.headers().map_err(|error| broken(&error))?.clone();
+        for name in &header {
+            let known = ["org", "user", "meter", "quantity", "key", "time", "properties"].contains(&name);
+            if !known && name.strip_prefix("property.").is_none_or(str::is_empty) {
+                return Err(Failure::Usage(format!(
+                    "the header names '{name}'; expected org, user, meter, quantity, key, time, properties or property.NAME"
+                )));
+            }
+        }
+        let mut batch = Batch::default();
+        let mut row = csv::StringRecord::new();
+        while reader.read_record(&mut row).map_err(|error| broken(&error))? {
+            let number = row.position().map_or(0, csv::Position::line);
+            if number >= args.from_line {
+                let record = csv_record(&header, &row);
+                self.add(&mut batch, number, &record.to_string(), args)?;
+            }
+        }
+        self.send(&mut batch)
+    }
+
+    fn add(&mut self, batch: &mut Batch, line: u64, record: &str, args: &ImportArgs) -> Result<(), Failure> {
+        batch.text.push_str(record);
+        batch.text.push('\n');
+        batch.lines.push(line);
+        if batch.lines.len() >= usize::from(args.batch) || batch.text.len() >= IMPORT_BATCH_BYTES {
+            self.send(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what there is; a server that is busy is asked again.
+    fn send(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        let Some(last) = batch.lines.last().copied() else { return Ok(()) };
+        let route = Route::v1(&["usage", "batch"]);
+        let mut tries = 0;
+        let reply = loop {
+            let reply = self.session.client.exchange(Method::POST, &route, &Sent::Lines(&batch.text))?;
+            tries += 1;
+            if !matches!(reply.status, 429 | 503) || tries == IMPORT_TRIES_MAX {
+                break reply;
+            }
+            // Nobody wakes it: the server is given a moment.
+            park_timeout(IMPORT_PAUSE);
+        };
+        if reply.status != 200 {
+            return Err(self.session.client.problem(&reply));
+        }
+        let told: BatchReply = read_reply(&reply.text)?;
+        if self.shows_progress && told.rejected > 0 {
+            eprintln!();
+        }
+        for result in told.results.iter().filter(|result| result.status == RecordStatus::Rejected) {
+            let place = usize::try_from(result.index).ok().and_then(|index| batch.lines.get(index));
+            let line = place.copied().unwrap_or_default();
+            let detail = crate::table::printable(result.detail.as_deref().unwrap_or_default());
+            let code = result.code.map_or("rejected", |code| code.text());
+            let _ = writeln!(io::stderr(), "line {line}: {code}: {detail}");
+        }
+        self.told.counted += told.counted;
+        self.told.duplicates += told.duplicates;
+        self.told.rejected += told.rejected;
+        self.next_line = last + 1;
+        if self.shows_progress {
+            let BatchReply { counted, duplicates, rejected, .. } = &self.told;
+            eprint!("\rline {last}: {counted} counted, {duplicates} duplicates, {rejected} rejected");
+        }
+        *batch = Batch::default();
+        Ok(())
+    }
+}
+
+/// A row as a record; what is empty is not given.
+fn csv_record(header: &csv::StringRecord, row: &csv::StringRecord) -> Value {
+    let mut record = Map::new();
+    let mut properties = Map::new();
+    for (name, value) in header.iter().zip(row).filter(|(_, value)| !value.is_empty()) {
+        match name.strip_prefix("property.") {
+            Some(property) => {
+                properties.insert(property.to_owned(), json!(value));
+            }
+            // What is no object is left as it is: the server says so.
+            None if name == "properties" => match serde_json::from_str(value) {
+                Ok(Value::Object(members)) => properties.extend(members),
+                _ => {
+                    record.insert(name.to_owned(), json!(value));
+                }
+            },
+            None => {
+                record.insert(name.to_owned(), json!(value));
+            }
+        }
+    }
+    if !properties.is_empty() {
+        record.insert("properties".to_owned(), Value::Object(properties));
+    }
+    Value::Object(record)
+}

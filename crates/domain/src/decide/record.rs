@@ -1,0 +1,41 @@
+//! Usage that has happened already: counted whatever credit and limits say, in the periods of its own time.
+
+use crate::decide::usage::{Gate, count_afterwards, fingerprint, known_key};
+use crate::decide::{Context, OrgDecision, Outcome, RecordDenial, Recorded};
+use crate::{Account, Entry, OrgId, Records, Use};
+
+pub(super) fn decide_record(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
+    let (result, entry) = match record(records, context, org, usage) {
+        Ok((recorded, entry)) => (Ok(recorded), entry),
+        Err(denial) => (Err(denial), None),
+    };
+    Outcome { decision: OrgDecision::Record(result), entry }
+}
+
+fn record(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    usage: &Use,
+) -> Result<(Recorded, Option<Entry>), RecordDenial> {
+    let fingerprint = fingerprint(usage);
+    if let Some(known) = known_key(records, context, org, usage) {
+        if known.fingerprint != fingerprint {
+            return Err(RecordDenial::KeyReused);
+        }
+        if known.reversed_by.is_some() {
+            return Err(RecordDenial::KeyReversed);
+        }
+        return Ok((Recorded { entry: known.entry, duplicate: true }, None));
+    }
+    if context.catalog.meter(&usage.meter).is_none() {
+        return Err(RecordDenial::UnknownMeter);
+    }
+    let org = records.org(org).ok_or(RecordDenial::UnknownOrg)?;
+    let plan = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let moment = context.moment_of(org, usage);
+    let empty = Account::default();
+    let gate = Gate::load(records, org, plan, moment, usage.user.as_ref(), &usage.meter, &empty);
+    let entry = count_afterwards(context, gate, usage, fingerprint);
+    Ok((Recorded { entry: entry.number, duplicate: false }, Some(entry)))
+}

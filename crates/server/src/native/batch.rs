@@ -1,0 +1,263 @@
+//! Usage that has happened, many records at once.
+
+use std::fmt;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::Deserializer as _;
+use serde::de::{SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use tollgate_api::{
+    BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest, shortened,
+};
+use tollgate_domain::{Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Timestamp, Use};
+use tollgate_engine::EngineError;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::compressed::Coding;
+use crate::convert::{conflict, denial_problem};
+use crate::extract::{Query, parse, read_limited};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
+use crate::native::problems::BodyProblems;
+use crate::native::usage::read_usage;
+use crate::reply::{Failure, ok};
+
+/// Counts usage that has happened, up to 10,000 records or 8 MiB at once.
+///
+/// Each record is counted, a duplicate, or rejected, and the others are not touched by it. It is counted whatever credit
+/// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead). The answer is sent when
+/// all that was counted is durable. Send a batch again that got no answer: each key counts once.
+///
+/// The body is a JSON array, or one JSON object a line (`application/x-ndjson` or `application/jsonl`);
+/// `Content-Encoding` may be `gzip` or `zstd`. Every record needs a `key`. With an API key that is bound to an
+/// organisation, records of another one are rejected as `forbidden`.
+#[utoipa::path(
+    post, path = "/v1/usage/batch", tag = "Usage", operation_id = "record",
+    request_body(content((Vec<UsageRequest> = "application/json"), (String = "application/x-ndjson"))),
+    params(("results" = Option<ResultsName>, Query, description = "Which records are told one by one: `rejected` unless given, or `all`")),
+    responses(
+        (status = 200, description = "What became of the records", body = BatchReply),
+        BodyProblems,
+    )
+)]
+pub(crate) async fn record(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: Query,
+    request: Request,
+) -> Result<Response, Failure> {
+    let tells_all = query.take_as("results", |text| match text {
+        "all" => Ok(true),
+        "rejected" => Ok(false),
+        _ => Err("must be 'rejected' or 'all'"),
+    })?;
+    query.end()?;
+    caller.require(Role::Ingest, caller.org.as_ref())?;
+    let shape = Shape::of(request.headers())?;
+    let coding = Coding::of(request.headers())?;
+    let _turn = wait_for_turn(&app).await?;
+    let body = read_limited(request, BATCH_BYTES_MAX, app.settings.request_timeout).await?;
+    let now = app.engine.clock().now();
+    let read = move || read_records(&coding.decompress(body, BATCH_BYTES_MAX)?, shape, &caller, now);
+    // Many milliseconds of work: other requests must not wait behind it.
+    let records = tokio::task::spawn_blocking(read).await.map_err(|error| {
+        Failure::from(Problem::new(Code::Internal, "the server failed")).caused_by(error.to_string())
+    })??;
+    let outcomes = record_all(&app, records).await?;
+    Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
+}
+
+/// Waits until one batch more may be in hand.
+pub(crate) async fn wait_for_turn(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+    match tokio::time::timeout(app.settings.request_timeout, app.batches.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(EngineError::Overloaded.into()),
+    }
+}
+
+/// A record that was read, or why it cannot be counted.
+pub(crate) type Read = Result<(OrgId, Use), Box<Problem>>;
+
+/// What became of a record: the entry that counted it and whether that was before, or why it was not counted.
+pub(crate) type Recorded = Result<tollgate_domain::Recorded, Box<Problem>>;
+
+/// How records follow one another in a body.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Array,
+    Lines,
+}
+
+impl Shape {
+    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Self::Array) };
+        let value = value.to_str().unwrap_or_default();
+        let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match kind.as_str() {
+            "application/json" => Ok(Self::Array),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Self::Lines),
+            _ => {
+                let kind = shortened(&kind);
+                let detail =
+                    format!("the body is '{kind}'; expected application/json or application/x-ndjson");
+                Err(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type").into())
+            }
+        }
+    }
+}
+
+fn read_records(body: &[u8], shape: Shape, caller: &Caller, now: Timestamp) -> Result<Vec<Read>, Failure> {
+    let texts = match shape {
+        Shape::Array => elements(body)?,
+        Shape::Lines => lines(body)?,
+    };
+    Ok(texts.into_iter().map(|text| read_record(text, caller, now)).collect())
+}
+
+pub(crate) fn too_many() -> Failure {
+    let detail = format!("the batch has more than {BATCH_RECORDS_MAX} records");
+    Problem::new(Code::BodyTooLarge, detail).into()
+}
+
+/// The lines that are not blank.
+fn lines(body: &[u8]) -> Result<Vec<&[u8]>, Failure> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let found: Vec<&[u8]> = lines.take(BATCH_RECORDS_MAX + 1).collect();
+    if found.len() > BATCH_RECORDS_MAX { Err(too_many()) } else { Ok(found) }
+}
+
+/// The elements of a JSON array, as they are written.
+pub(crate) fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Failure> {
+    let not_an_array = body.trim_ascii_start().first().is_some_and(|byte| *byte != b'[');
+    if not_an_array && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+        let detail = "the body must be a JSON array of records, or one record a line as application/x-ndjson";
+        return Err(Problem::new(Code::InvalidField, detail).into());
+    }
+    let mut found = Elements { texts: Vec::new(), too_many: false };
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = deserializer.deserialize_seq(&mut found).and_then(|()| deserializer.end());
+    if found.too_many {
+        return Err(too_many());
+    }
+    match read {
+        Ok(()) => Ok(found.texts.into_iter().map(|text| text.get().as_bytes()).collect()),
+        Err(_) if body.trim_ascii().is_empty() => {
+            Err(Problem::new(Code::Unreadable, "the body is empty").into())
+        }
+        Err(error) => Err(Problem::new(Code::Unreadable, format!("the body is not JSON: {error}")).into()),
+    }
+}
+
+/// Takes elements until there are too many.
+struct Elements<'a> {
+    texts: Vec<&'a RawValue>,
+    too_many: bool,
+}
+
+impl<'a> Visitor<'a> for &mut Elements<'a> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(text) = elements.next_element()? {
+            if self.texts.len() == BATCH_RECORDS_MAX {
+                self.too_many = true;
+                return Err(serde::de::Error::custom("too many records"));
+            }
+            self.texts.push(text);
+        }
+        Ok(())
+    }
+}
+
+fn read_record(text: &[u8], caller: &Caller, now: Timestamp) -> Read {
+    let usage = parse::<UsageRequest>(text).and_then(|request| {
+        caller.require(Role::Ingest, Some(&request.org))?;
+        if request.key.is_none() {
+            let detail = "the field 'key' is missing; it makes a record that is sent again count once";
+            return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
+        }
+        read_usage(request, None, now)
+    });
+    usage.map_err(|failure| failure.problem)
+}
+
+/// Counts what was read, in order; what became of each, in the same order.
+pub(crate) async fn record_all(app: &App, records: Vec<Read>) -> Result<Vec<Recorded>, Failure> {
+    let mut commands = Vec::with_capacity(records.len());
+    let mut places = Vec::with_capacity(records.len());
+    let mut outcomes: Vec<Option<Recorded>> = Vec::with_capacity(records.len());
+    for record in records {
+        match record {
+            Ok((org, usage)) => {
+                places.push((outcomes.len(), org.clone(), usage.meter.clone()));
+                commands.push((org, OrgCommand::Record(usage)));
+                outcomes.push(None);
+            }
+            Err(problem) => outcomes.push(Some(Err(problem))),
+        }
+    }
+    let decisions = app.engine.submit_batch(commands).await.map_err(partly)?;
+    for ((place, org, meter), decision) in places.into_iter().zip(decisions) {
+        let OrgDecision::Record(result) = decision else { return Err(conflict()) };
+        if let Some(outcome) = outcomes.get_mut(place) {
+            *outcome = Some(result.map_err(|denial| Box::new(record_problem(denial, &org, &meter))));
+        }
+    }
+    outcomes.into_iter().map(|outcome| outcome.ok_or_else(conflict)).collect()
+}
+
+fn record_problem(denial: RecordDenial, org: &OrgId, meter: &tollgate_domain::MeterId) -> Problem {
+    denial_problem(&Denied { denial: denial.into(), standing: None }, org, meter)
+}
+
+/// Pieces of a batch are committed one after the other: what came before a failure is counted.
+fn partly(error: EngineError) -> Failure {
+    let nothing_was_counted = matches!(error, EngineError::Overloaded);
+    let mut failure = Failure::from(error);
+    if !nothing_was_counted {
+        let said = failure.problem.detail.split(';').next().unwrap_or_default();
+        failure.problem.detail =
+            format!("{said}; part of the batch may be counted: send it again, each key counts once");
+    }
+    failure
+}
+
+fn reply(outcomes: Vec<Recorded>, tells_all: bool) -> BatchReply {
+    let mut reply = BatchReply::default();
+    for (index, outcome) in (0_u64..).zip(outcomes) {
+        let result = RecordResult {
+            index,
+            status: RecordStatus::Rejected,
+            entry: None,
+            code: None,
+            field: None,
+            detail: None,
+        };
+        let (count, result) = match outcome {
+            Ok(recorded) if recorded.duplicate => {
+                let (status, entry) = (RecordStatus::Duplicate, Some(recorded.entry));
+                (&mut reply.duplicates, RecordResult { status, entry, ..result })
+            }
+            Ok(recorded) => {
+                let (status, entry) = (RecordStatus::Counted, Some(recorded.entry));
+                (&mut reply.counted, RecordResult { status, entry, ..result })
+            }
+            Err(problem) => {
+                let (code, field, detail) = (Some(problem.code), problem.field, Some(problem.detail));
+                (&mut reply.rejected, RecordResult { code, field, detail, ..result })
+            }
+        };
+        *count += 1;
+        if tells_all || result.status == RecordStatus::Rejected {
+            reply.results.push(result);
+        }
+    }
+    reply
+}
