@@ -9,6 +9,7 @@
 //! Start reading at [`UsageRequest`] and [`Problem`].
 
 mod admin;
+mod bill;
 mod body;
 mod decimal;
 mod ledger;
@@ -20,6 +21,10 @@ mod usage;
 pub use admin::{
     ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, CatalogReply, CatalogVersionItem, CatalogVersions,
     Health, Ready,
+};
+pub use bill::{
+    AdjustmentItem, BillLineItem, BillPart, BillReply, BillStatus, CloseRequest, UnpricedItem, WhatIfItem,
+    WhatIfReply, WhatIfRequest, WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::Decimal;

@@ -9,6 +9,7 @@
 
 mod app;
 mod auth;
+mod bills;
 mod convert;
 mod demo;
 mod docs;
