@@ -26,7 +26,7 @@ pub struct EntryItem {
     pub entry: u64,
     /// When it was decided, by the server's time.
     pub at: String,
-    /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`.
+    /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`.
     pub kind: String,
     /// The version of the catalogue it was decided on.
     pub catalog: u32,
@@ -104,7 +104,7 @@ pub struct NoticeItem {
     /// The organisation.
     pub org: String,
     /// `threshold_crossed`, `on_track_to_run_out`, `limit_reached`, `trial_ending`, `trial_ended`, `first_denial`,
-    /// `top_up_granted`.
+    /// `top_up_granted`, `bill_closed`.
     pub kind: String,
     /// When the entry that caused it was decided.
     pub at: String,

@@ -10,6 +10,7 @@
 
 mod admin;
 mod batch;
+mod bill;
 mod body;
 mod decimal;
 mod ledger;
@@ -23,6 +24,10 @@ pub use admin::{
     Health, Ready,
 };
 pub use batch::{BatchReply, RecordResult, RecordStatus, ResultsName};
+pub use bill::{
+    AdjustmentItem, BillLineItem, BillPart, BillReply, BillStatus, CloseRequest, UnpricedItem, WhatIfItem,
+    WhatIfReply, WhatIfRequest, WhatIfTotal,
+};
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::Decimal;
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};

@@ -75,6 +75,8 @@ codes! {
     UnknownMeter = "unknown_meter", 404, "The catalogue has no such meter";
     /// The catalogue has no such plan.
     UnknownPlan = "unknown_plan", 404, "The catalogue has no such plan";
+    /// The org had no plan in the month.
+    UnknownBill = "unknown_bill", 404, "There is no bill of this month";
     /// The route does not take this method.
     MethodNotAllowed = "method_not_allowed", 405, "The route does not take this method";
     /// The request did not arrive in time.
@@ -87,6 +89,10 @@ codes! {
     TrialUsed = "trial_used", 409, "The organisation has had its trial";
     /// The catalogue lacks plans that orgs have.
     PlanInUse = "plan_in_use", 409, "The catalogue lacks plans that organisations have";
+    /// The month is not over.
+    MonthRuns = "month_runs", 409, "The month is not over";
+    /// The month makes more money than can be counted.
+    Unrated = "unrated", 409, "The month cannot be rated";
     /// The org has as many limits or grants as it may have.
     TooMany = "too_many", 409, "There are as many as there may be";
     /// The body is too large.

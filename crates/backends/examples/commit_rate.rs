@@ -104,6 +104,7 @@ impl Load {
                 Period { window: Window::Day, number: 20_758 },
                 Period { window: Window::Month, number: 24_322 },
             ],
+            group: None,
             standing: Standing {
                 granted: whole(1_000),
                 used: whole(1),

@@ -42,6 +42,10 @@ enum Command {
     Users(Call<commands::balance::UsersArgs>),
     /// Show usage over time.
     Usage(Call<commands::balance::UsageArgs>),
+    /// Show what an organisation owes for a month, or close the month.
+    Bill(Call<commands::bill::BillArgs>),
+    /// Say what another catalogue would change; nothing is changed.
+    Whatif(Call<commands::bill::WhatIfArgs>),
     /// Check and consume.
     Use(Call<commands::gate::UseArgs>),
     /// Say what a use would be answered, and why; nothing is consumed.
@@ -144,6 +148,12 @@ impl Cli {
             }
             Command::Usage(call) => {
                 online(&call.connection, |session| commands::balance::usage(session, &call.args))
+            }
+            Command::Bill(call) => {
+                online(&call.connection, |session| commands::bill::bill(session, &call.args))
+            }
+            Command::Whatif(call) => {
+                online(&call.connection, |session| commands::bill::what_if(session, &call.args))
             }
             Command::Use(call) => {
                 online(&call.connection, |session| commands::gate::use_(session, &call.args))

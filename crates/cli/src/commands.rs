@@ -1,6 +1,7 @@
 //! The client commands: a module a subject, each with its arguments, its request and its table.
 
 pub(crate) mod balance;
+pub(crate) mod bill;
 pub(crate) mod catalog;
 pub(crate) mod export;
 pub(crate) mod gate;

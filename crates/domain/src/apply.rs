@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::decide::keys::counters_need;
+use crate::decide::keys::{counters_need, group_needs};
 use crate::{
     Amount, ApiKey, Burn, CatalogVersion, Entry, EntryKind, House, HouseEntry, HouseEntryKind, KeyId,
     KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey, Records,
@@ -22,7 +22,7 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
             org.zone.clone_from(zone);
         }),
         EntryKind::PlanSet { plan, trial } => records.change_org(org, entry.at, |org| {
-            org.plan = Some(plan.clone());
+            org.set_plan(plan.clone());
             if trial.is_some() {
                 org.trial.clone_from(trial);
             }
@@ -55,6 +55,14 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
                 };
                 records.set(RecordKey::Key(id), Record::Key(Arc::new(record)));
             }
+        }
+        EntryKind::BillClosed(bill) => {
+            let key = RecordKey::Bill(org.clone(), bill.rated.month.number);
+            records.set(key, Record::Bill(Arc::clone(bill)));
+            records.change_org(org, entry.at, |org| {
+                org.bills += 1;
+                org.billed_until = org.billed_until.max(Some(bill.rated.month.number));
+            });
         }
     }
     for notice in &entry.notices {
@@ -105,6 +113,9 @@ fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, quantity: Amount,
             counter.overage += overage;
         }
     });
+    if let (Some(group), Some(month)) = (&used.group, used.month()) {
+        records.change_groups(org, &used.meter, month, |groups| groups.count(group, quantity, overage));
+    }
     if let Some(user) = &used.user {
         let scope = Scope::User(user.clone());
         records.change_counters(org, &used.meter, &scope, &used.periods, |_, counter| {
@@ -150,7 +161,7 @@ fn mark(records: &mut Records, org: &OrgId, entry: &Entry, notice: &Notice) {
             mark_trial(records, org, entry, |trial| trial.ending_noticed = true);
         }
         NoticeKind::TrialEnded { .. } => mark_trial(records, org, entry, |trial| trial.ended_noticed = true),
-        NoticeKind::TopUpGranted { .. } => {}
+        NoticeKind::TopUpGranted { .. } | NoticeKind::BillClosed { .. } => {}
     }
 }
 
@@ -185,9 +196,13 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
             need(RecordKey::Key(used_key(org, used)));
             counters_need(records, org, &used.meter, used.user.as_ref(), &used.periods, &mut need);
+            group_needs(org, used, &mut need);
         }
         EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
-        EntryKind::Put { .. } | EntryKind::PlanSet { .. } | EntryKind::LimitSet { .. } => {}
+        EntryKind::Put { .. }
+        | EntryKind::PlanSet { .. }
+        | EntryKind::LimitSet { .. }
+        | EntryKind::BillClosed(_) => {}
     }
     for notice in &entry.notices {
         notice.meter.as_ref().map(account).into_iter().for_each(&mut need);

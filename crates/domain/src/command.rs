@@ -36,6 +36,8 @@ pub enum OrgCommand {
     SetLimit(SetLimit),
     /// Add credit.
     TopUp(TopUp),
+    /// Close the bill of a month that is over.
+    CloseMonth(CloseMonth),
 }
 
 /// A usage: to be checked and consumed, or to be recorded after the fact.
@@ -119,6 +121,13 @@ pub struct TopUp {
     pub priority: u8,
     /// Why, for people.
     pub reason: Option<String>,
+}
+
+/// Close the bill of a month that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseMonth {
+    /// The number of the month.
+    pub month: i32,
 }
 
 /// When a top-up expires.

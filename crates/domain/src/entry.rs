@@ -1,13 +1,14 @@
 //! Entries: the lines of the append-only ledgers of the orgs and of the house.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Amount, ApiKey, ApiKeyId, Grant, LimitScope, MeterId, Notice, Period, PlanState, Quantity, Source, Trial,
-    UsageKey, UserId, Window, Zone, records::Standing,
+    Amount, ApiKey, ApiKeyId, Bill, Grant, Group, LimitScope, MeterId, Notice, Period, PlanState, Quantity,
+    Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
 };
 
 /// One line of an org's ledger: all that changed, and why.
@@ -89,6 +90,8 @@ pub enum EntryKind {
         /// How the org stood after it.
         standing: Standing,
     },
+    /// The bill of a month was closed.
+    BillClosed(Arc<Bill>),
 }
 
 impl EntryKind {
@@ -103,6 +106,7 @@ impl EntryKind {
             Self::PlanSet { .. } => "plan_set",
             Self::LimitSet { .. } => "limit_set",
             Self::ToppedUp { .. } => "topped_up",
+            Self::BillClosed(_) => "bill_closed",
         }
     }
 }
@@ -131,11 +135,20 @@ pub struct UsedEntry {
     pub burns: Vec<Burn>,
     /// Which counters it moved: those of the org, and of the user if one was given, in each of these periods.
     pub periods: Vec<Period>,
+    /// The values of the properties that its meter was counted by, and under which it counts in its month; `None` if
+    /// the meter was counted by none.
+    pub group: Option<Group>,
     /// How the org stood after it.
     pub standing: Standing,
 }
 
 impl UsedEntry {
+    /// The number of the month it counts in.
+    #[must_use]
+    pub fn month(&self) -> Option<i32> {
+        self.periods.iter().find(|period| period.window == Window::Month).map(|period| period.number)
+    }
+
     /// The part that no credit covered and that is billed.
     #[must_use]
     pub fn overage(&self) -> Amount {

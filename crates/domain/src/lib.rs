@@ -14,6 +14,7 @@ mod amount;
 mod api_key;
 mod apply;
 mod balance;
+mod bill;
 mod calendar;
 pub mod catalog;
 mod command;
@@ -22,6 +23,7 @@ mod decide;
 mod entry;
 mod explain;
 mod forecast;
+mod groups;
 mod ids;
 mod instant;
 pub mod limits;
@@ -38,21 +40,23 @@ pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_house, touched, touched_by_house};
 pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, balance, balance_needs};
+pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
-    ApplyCatalog, Check, Command, HouseCommand, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan, TopUp,
-    TopUpExpiry, Use,
+    ApplyCatalog, Check, CloseMonth, Command, HouseCommand, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan,
+    TopUp, TopUpExpiry, Use,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use decide::{
-    Allowed, Changed, Checked, ConfigDenial, Context, Denial, Denied, HouseDenial, HouseOutcome, OrgDecision,
-    Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, decide,
-    decide_house, missing, missing_of_house,
+    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, HouseDenial,
+    HouseOutcome, OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial,
+    Reversed, ToppedUp, decide, decide_house, missing, missing_of_house,
 };
 pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
+pub use groups::{Group, GroupCounter, Groups};
 pub use ids::{IdError, MeterId, OrgId, PlanId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};

@@ -36,6 +36,19 @@ pub const CATALOG_PLANS_MAX: usize = 1_000;
 /// Most properties a meter is counted by: each combination of their values has counters of its own.
 pub const METER_PROPERTIES_MAX: usize = 4;
 
+/// Most groups of property values that a meter is counted by in a month of an org: they are kept in one record, which
+/// is written whole. Usage of any further group is counted without values.
+pub const GROUPS_MAX: usize = 1_000;
+
+/// Most characters of a group's values together: a thousand groups still fit the records of every store.
+pub const GROUP_CHARS_MAX: usize = 256;
+
+/// Months before its own that a bill puts right: usage is taken back, or comes late, for as long.
+pub const ADJUSTED_MONTHS: i32 = 12;
+
+/// Former plans an org remembers: what a past month is billed by.
+pub const FORMER_PLANS_KEPT: usize = 24;
+
 /// Most prices of one plan: each is compared with each when the catalogue is read.
 pub const PLAN_PRICES_MAX: usize = 1_000;
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, MeterId, Period, PlanId, UserId};
+use crate::{Amount, MeterId, Money, Period, PlanId, UserId};
 
 /// Something a person should know.
 ///
@@ -80,6 +80,13 @@ pub enum NoticeKind {
         /// The plan of the org at that time.
         plan: Option<PlanId>,
     },
+    /// The bill of a month was closed.
+    BillClosed {
+        /// Its number among those of the org.
+        number: u32,
+        /// What is owed.
+        total: Money,
+    },
 }
 
 impl NoticeKind {
@@ -94,6 +101,7 @@ impl NoticeKind {
             Self::TrialEnded { .. } => "trial_ended",
             Self::FirstDenial { .. } => "first_denial",
             Self::TopUpGranted { .. } => "top_up_granted",
+            Self::BillClosed { .. } => "bill_closed",
         }
     }
 }

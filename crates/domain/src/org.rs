@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, MeterId, OrgId, PlanId, UserId, Window, Zone};
+use crate::limits::FORMER_PLANS_KEPT;
+use crate::{Amount, MeterId, OrgId, Period, PlanId, UserId, Window, Zone};
 
 /// The paying organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,12 @@ pub struct Org {
     pub zone: Zone,
     /// The plan in force.
     pub plan: Option<PlanState>,
+    /// The plans before it, oldest first: a past month is billed by the plan at its end. A few are kept.
+    pub former_plans: Vec<PlanState>,
+    /// How many bills of it are closed: the number of the latest.
+    pub bills: u32,
+    /// The number of the latest month with a closed bill.
+    pub billed_until: Option<i32>,
     /// Its trial, running or over; an org has one at most, ever.
     pub trial: Option<Trial>,
     /// The limits it set itself; those of its plan are in the catalogue.
@@ -85,10 +92,31 @@ impl Org {
             name: None,
             zone: Zone::UTC,
             plan: None,
+            former_plans: Vec::new(),
+            bills: 0,
+            billed_until: None,
             trial: None,
             limits: Vec::new(),
             version: 0,
             created_at,
+        }
+    }
+
+    /// The plan that a month is billed by: the one in force at its end, or now if it runs.
+    #[must_use]
+    pub fn plan_in(&self, month: Period) -> Option<&PlanState> {
+        let end = self.zone.bounds(month).1;
+        let begun = |plan: &&PlanState| end.is_none_or(|end| plan.since < end);
+        self.plan.as_ref().filter(begun).or_else(|| self.former_plans.iter().rev().find(begun))
+    }
+
+    /// Sets the plan, and remembers the one before.
+    pub(crate) fn set_plan(&mut self, plan: PlanState) {
+        if let Some(before) = self.plan.replace(plan) {
+            self.former_plans.push(before);
+        }
+        if self.former_plans.len() > FORMER_PLANS_KEPT {
+            self.former_plans.remove(0);
         }
     }
 

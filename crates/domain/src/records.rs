@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Account, Amount, ApiKey, ApiKeyId, Counter, CounterId, Entry, MeterId, Org, OrgId, Period, Place, Scope,
-    Tally, UsageKey, UserId,
+    Account, Amount, ApiKey, ApiKeyId, Bill, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId, Period,
+    Place, Scope, Tally, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -31,6 +31,10 @@ pub enum RecordKey {
     Tally(OrgId, MeterId, UserId),
     /// A closed counter.
     Counter(CounterId),
+    /// What an org used of a meter in the month with this number, by the properties the meter is counted by.
+    Groups(OrgId, MeterId, i32),
+    /// The closed bill of an org for the month with this number; never changes.
+    Bill(OrgId, i32),
     /// A key that was seen.
     Key(KeyId),
     /// An entry of an org's ledger; never changes.
@@ -54,6 +58,10 @@ pub enum Record {
     Tally(Arc<Tally>),
     /// See [`RecordKey::Counter`].
     Counter(Counter),
+    /// See [`RecordKey::Groups`].
+    Groups(Arc<Groups>),
+    /// See [`RecordKey::Bill`].
+    Bill(Arc<Bill>),
     /// See [`RecordKey::Key`].
     Key(Arc<KeyRecord>),
     /// See [`RecordKey::Entry`].
@@ -141,7 +149,12 @@ impl RecordKey {
     #[must_use]
     pub const fn org(&self) -> Option<&OrgId> {
         match self {
-            Self::Org(org) | Self::Account(org, _) | Self::Tally(org, ..) | Self::Entry(org, _) => Some(org),
+            Self::Org(org)
+            | Self::Account(org, _)
+            | Self::Tally(org, ..)
+            | Self::Groups(org, ..)
+            | Self::Bill(org, _)
+            | Self::Entry(org, _) => Some(org),
             Self::Counter(counter) => Some(&counter.org),
             Self::Key(key) => Some(&key.org),
             Self::House | Self::Catalog(_) | Self::ApiKey(_) => None,
@@ -261,6 +274,33 @@ impl Records {
                     _ => Counter::default(),
                 }
             }
+        }
+    }
+
+    /// What an org used of a meter in a month, by properties.
+    #[must_use]
+    pub fn groups(&self, org: &OrgId, meter: &MeterId, month: i32) -> Option<&Groups> {
+        match self.get(&RecordKey::Groups(org.clone(), meter.clone(), month)) {
+            Some(Record::Groups(groups)) => Some(groups),
+            _ => None,
+        }
+    }
+
+    /// The closed bill of a month.
+    #[must_use]
+    pub fn bill(&self, org: &OrgId, month: i32) -> Option<&Arc<Bill>> {
+        match self.get(&RecordKey::Bill(org.clone(), month)) {
+            Some(Record::Bill(bill)) => Some(bill),
+            _ => None,
+        }
+    }
+
+    /// A version of the catalogue.
+    #[must_use]
+    pub fn catalog(&self, version: u32) -> Option<&CatalogVersion> {
+        match self.get(&RecordKey::Catalog(version)) {
+            Some(Record::Catalog(catalog)) => Some(catalog),
+            _ => None,
         }
     }
 
@@ -398,6 +438,23 @@ impl Records {
             change(period, &mut counter);
             slot.record = Some(Record::Counter(counter));
         }
+    }
+
+    /// Changes what an org used of a meter in a month by properties, making it if need be.
+    pub(crate) fn change_groups(
+        &mut self,
+        org: &OrgId,
+        meter: &MeterId,
+        month: i32,
+        change: impl FnOnce(&mut Groups),
+    ) {
+        let slot = self.slot(RecordKey::Groups(org.clone(), meter.clone(), month));
+        let mut groups = match slot.record.take() {
+            Some(Record::Groups(groups)) => groups,
+            _ => Arc::default(),
+        };
+        change(Arc::make_mut(&mut groups));
+        slot.record = Some(Record::Groups(groups));
     }
 
     /// Changes a key that was seen.

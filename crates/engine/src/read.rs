@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Balance, Context, Counter, CounterId, MeterId, Moments, Org, OrgId, Period, Place, Record, RecordKey,
-    Records, Scope, Timestamp, UserId, Window, balance, balance_needs,
+    Balance, Bill, BillError, Context, Counter, CounterId, MeterId, Moments, Org, OrgId, Period, Place,
+    Rated, Record, RecordKey, Records, Scope, Timestamp, UserId, Window, balance, balance_needs, bill,
+    bill_needs, rate_month,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store, StoreError};
 
 use crate::limits::READ_ROUNDS_MAX;
 use crate::{CatalogInForce, Engine, EngineError};
 
-/// What a look at a balance saw.
+/// What a look at the records of an org saw.
 enum Look {
     /// There is no such org.
     Absent,
-    /// All of it, as of one version.
-    Whole(Arc<Org>, Balance),
+    /// All that was needed, as of one version.
+    Whole(Arc<Org>, Records),
     /// The org changed in the middle of it.
     Moved,
 }
@@ -38,27 +39,93 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
     pub async fn balance(&self, id: &OrgId) -> Result<Option<(Arc<Org>, Balance)>, EngineError> {
+        let (in_force, at) = (self.catalog(), self.clock().now());
+        let needs = |records: &Records, keys: &mut Vec<RecordKey>| {
+            self.in_context(&in_force, at, |context| balance_needs(records, context, id, keys));
+        };
+        let seen = self.as_of_one_version(id, &needs).await?;
+        Ok(seen.and_then(|(org, records)| {
+            self.in_context(&in_force, at, |context| balance(&records, context, id))
+                .map(|balance| (org, balance))
+        }))
+    }
+
+    /// The bill of an org for the month with a number, or for the one that runs: closed, or an estimate as of one of the
+    /// org's versions. `None`: nobody has heard of the org.
+    ///
+    /// # Errors
+    /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
+    pub async fn bill(
+        &self,
+        id: &OrgId,
+        month: Option<i32>,
+    ) -> Result<Option<(Period, Result<Arc<Bill>, BillError>)>, EngineError> {
+        let (in_force, at) = (self.catalog(), self.clock().now());
+        let Some(org) = self.org(id).await? else { return Ok(None) };
+        let month = month.unwrap_or_else(|| org.zone.period_at(Window::Month, at).number);
+        let needs = |records: &Records, keys: &mut Vec<RecordKey>| {
+            self.in_context(&in_force, at, |context| need_bill(records, context, id, month, keys));
+        };
+        let seen = self.as_of_one_version(id, &needs).await?;
+        Ok(seen.map(|(_, records)| {
+            let bill = self.in_context(&in_force, at, |context| bill(&records, context, id, month));
+            (Period { window: Window::Month, number: month }, bill)
+        }))
+    }
+
+    /// What the usage of an org in the month with a number is worth by the catalogue in force and by another.
+    ///
+    /// # Errors
+    /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
+    pub async fn rated_by_both(
+        &self,
+        id: &OrgId,
+        month: i32,
+        other: &CatalogInForce,
+    ) -> Result<[Result<Rated, BillError>; 2], EngineError> {
+        let (in_force, at) = (self.catalog(), self.clock().now());
+        let catalogs = [&in_force, other];
+        let needs = |records: &Records, keys: &mut Vec<RecordKey>| {
+            for catalog in catalogs {
+                self.in_context(catalog, at, |context| need_bill(records, context, id, month, keys));
+            }
+        };
+        let Some((_, records)) = self.as_of_one_version(id, &needs).await? else {
+            return Ok([Err(BillError::UnknownOrg), Err(BillError::UnknownOrg)]);
+        };
+        Ok(catalogs
+            .map(|catalog| self.in_context(catalog, at, |context| rate_month(&records, context, id, month))))
+    }
+
+    /// The records that a view needs, all as of one version of an org; `None`: there is no such org.
+    async fn as_of_one_version(
+        &self,
+        id: &OrgId,
+        needs: &impl Fn(&Records, &mut Vec<RecordKey>),
+    ) -> Result<Option<(Arc<Org>, Records)>, EngineError> {
         for _ in 0..READ_ROUNDS_MAX {
-            match self.try_balance(id).await? {
+            match self.look(id, needs).await? {
                 Look::Absent => return Ok(None),
-                Look::Whole(org, balance) => return Ok(Some((org, balance))),
+                Look::Whole(org, records) => return Ok(Some((org, records))),
                 Look::Moved => {}
             }
         }
         Err(EngineError::Contended)
     }
 
-    async fn try_balance(&self, id: &OrgId) -> Result<Look, EngineError> {
-        let in_force = self.catalog();
-        let at = self.clock().now();
+    async fn look(
+        &self,
+        id: &OrgId,
+        needs: &impl Fn(&Records, &mut Vec<RecordKey>),
+    ) -> Result<Look, EngineError> {
         let Some(org) = self.org(id).await? else { return Ok(Look::Absent) };
         let mut records = Records::default();
         records.put(RecordKey::Org(id.clone()), Some(Record::Org(Arc::clone(&org))));
         loop {
             let mut keys = Vec::new();
-            self.in_context(&in_force, at, |context| balance_needs(&records, context, id, &mut keys));
+            needs(&records, &mut keys);
             if keys.is_empty() {
-                break;
+                return Ok(Look::Whole(org, records));
             }
             // The org is loaded again with the rest: if it is the same version, nothing moved in between.
             keys.push(RecordKey::Org(id.clone()));
@@ -71,8 +138,6 @@ impl<S: Store> Engine<S> {
                 records.put(key, record);
             }
         }
-        let balance = self.in_context(&in_force, at, |context| balance(&records, context, id));
-        Ok(balance.map_or(Look::Absent, |balance| Look::Whole(org, balance)))
     }
 
     fn in_context<T>(
@@ -193,6 +258,15 @@ impl<S: Store> Engine<S> {
     pub async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, EngineError> {
         self.store.load(keys).await.map_err(store_error)
     }
+}
+
+fn need_bill(records: &Records, context: &Context<'_>, org: &OrgId, month: i32, keys: &mut Vec<RecordKey>) {
+    let mut need = |key: RecordKey| {
+        if !records.holds(&key) && !keys.contains(&key) {
+            keys.push(key);
+        }
+    };
+    bill_needs(records, context, org, month, &mut need);
 }
 
 fn store_error(error: StoreError) -> EngineError {

@@ -45,6 +45,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/orgs/{org}/balance", get(native::balance::show))
         .route("/v1/orgs/{org}/users", get(native::balance::users))
         .route("/v1/orgs/{org}/usage", get(native::balance::series))
+        .route("/v1/orgs/{org}/bill", get(native::bills::show))
+        .route("/v1/orgs/{org}/bill/close", post(native::bills::close))
+        .route("/v1/whatif", post(native::bills::what_if))
         .route("/v1/orgs/{org}/ledger", get(native::ledger::list))
         .route("/v1/orgs/{org}/ledger/{entry}", get(native::ledger::show))
         .route("/v1/notices", get(native::ledger::notices))
@@ -91,6 +94,7 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         "/v1/usage/reversals",
         "/v1/orgs",
         "/v1/notices",
+        "/v1/whatif",
         "/v1/catalog",
         "/v1/catalog/versions",
         "/v1/api-keys",
@@ -117,6 +121,8 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         (Some("orgs"), Some(_), Some("balance"), None, _) => "/v1/orgs/{org}/balance",
         (Some("orgs"), Some(_), Some("users"), None, _) => "/v1/orgs/{org}/users",
         (Some("orgs"), Some(_), Some("usage"), None, _) => "/v1/orgs/{org}/usage",
+        (Some("orgs"), Some(_), Some("bill"), None, _) => "/v1/orgs/{org}/bill",
+        (Some("orgs"), Some(_), Some("bill"), Some("close"), None) => "/v1/orgs/{org}/bill/close",
         (Some("orgs"), Some(_), Some("ledger"), None, _) => "/v1/orgs/{org}/ledger",
         (Some("orgs"), Some(_), Some("ledger"), Some(_), None) => "/v1/orgs/{org}/ledger/{entry}",
         (Some("catalog"), Some("versions"), Some(_), None, _) => "/v1/catalog/versions/{version}",

@@ -335,6 +335,12 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let until = grant.expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
             item.summary = format!("topped up {} {meter} {until}", grant.amount);
         }
+        EntryKind::BillClosed(bill) => {
+            item.plan = Some(bill.rated.plan.to_string());
+            item.periods = vec![bill.rated.month.label()];
+            let number = bill.number.unwrap_or_default();
+            item.summary = format!("closed bill {number} of {}: {}", bill.rated.month.label(), bill.total);
+        }
     }
     item
 }
@@ -401,6 +407,10 @@ fn notice_summary(notice: &Notice) -> String {
         NoticeKind::TopUpGranted { amount, expires_at, .. } => {
             let until = expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
             format!("{amount} {meter} were added {until}")
+        }
+        NoticeKind::BillClosed { number, total } => {
+            let month = notice.period.map(Period::label).unwrap_or_default();
+            format!("bill {number} of {month} is closed: {total}")
         }
     }
 }

@@ -43,7 +43,8 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     })
 }
 
-fn json_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+/// Refuses a body that says it is something else than JSON.
+pub(crate) fn json_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let kind =
         value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -9,6 +9,7 @@
 
 mod app;
 mod auth;
+mod bills;
 mod compressed;
 mod convert;
 mod demo;

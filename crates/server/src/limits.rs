@@ -12,6 +12,12 @@ pub const CURSOR_BYTES_MAX: usize = 2_048;
 /// Users listed within a balance; all are in a list of their own.
 pub const BALANCE_USERS_MAX: usize = 100;
 
+/// Organisations listed in the answer to what another catalogue would change; the sums are over all.
+pub const WHAT_IF_ORGS_MAX: usize = 1_000;
+
+/// Most bytes of a question what another catalogue would change: the largest catalogue as a text of JSON.
+pub const WHAT_IF_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// Characters of a request id that a caller may choose.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 

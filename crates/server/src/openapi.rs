@@ -19,6 +19,7 @@ use crate::native;
         native::orgs::list, native::orgs::show, native::orgs::put, native::orgs::put_plan, native::orgs::put_limit,
         native::orgs::delete_limit, native::orgs::top_up,
         native::balance::show, native::balance::users, native::balance::series,
+        native::bills::show, native::bills::close, native::bills::what_if,
         native::ledger::list, native::ledger::show, native::ledger::notices,
         native::catalog::show, native::catalog::put, native::catalog::versions, native::catalog::version,
         native::api_keys::list, native::api_keys::create, native::api_keys::revoke,

@@ -312,9 +312,11 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         (RecordKey::Org(id), Record::Org(org)) => *id == org.id,
         (RecordKey::Catalog(version), Record::Catalog(catalog)) => *version == catalog.version,
         (RecordKey::ApiKey(id), Record::ApiKey(api_key)) => *id == api_key.id,
+        (RecordKey::Bill(_, month), Record::Bill(bill)) => *month == bill.rated.month.number,
         (RecordKey::Account(..), Record::Account(_))
         | (RecordKey::Tally(..), Record::Tally(_))
         | (RecordKey::Counter(_), Record::Counter(_))
+        | (RecordKey::Groups(..), Record::Groups(_))
         | (RecordKey::Key(_), Record::Key(_))
         | (RecordKey::House, Record::House(_)) => true,
         _ => false,

@@ -12,8 +12,8 @@ use fastrand::Rng;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
-    Amount, Check, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse, SetLimit,
-    SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
+    Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse,
+    SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -217,7 +217,8 @@ impl Generator {
             70..77 => OrgCommand::Reverse(Reverse { key: self.known_key(org) }),
             77..85 => OrgCommand::TopUp(self.top_up()),
             85..91 => self.set_plan(),
-            91..97 => self.set_limit(),
+            91..96 => self.set_limit(),
+            96..98 => self.close_month(),
             _ => self.put(),
         }
     }
@@ -238,7 +239,7 @@ impl Generator {
             }
             return again;
         }
-        let properties = if self.one_in(10) {
+        let properties = if self.one_in(3) {
             BTreeMap::from([("model".to_owned(), "a".to_owned())])
         } else {
             BTreeMap::new()
@@ -377,6 +378,13 @@ impl Generator {
         })
     }
 
+    /// Closes a month: mostly the last, now and then the running one or an older one.
+    fn close_month(&mut self) -> OrgCommand {
+        let back = *self.pick(&[0, 1, 1, 1, 1, 2, 3, 14]);
+        let month = Zone::UTC.period_at(Window::Month, self.at).number - back;
+        OrgCommand::CloseMonth(CloseMonth { month })
+    }
+
     /// Sets name and zone.
     pub fn put(&mut self) -> OrgCommand {
         let zone =
@@ -392,6 +400,12 @@ impl Generator {
         let meters = if self.one_in(8) { &METERS[..2] } else { &METERS[..] };
         for meter in meters {
             let _ = write!(text, "[[meters]]\nid = \"{meter}\"\nname = \"M\"\nunit = \"u\"\n");
+            if *meter == "tokens" && !self.one_in(3) {
+                text.push_str("properties = [\"model\"]\n");
+            }
+            if *meter == "seats" && self.one_in(2) {
+                text.push_str("aggregation = \"count\"\n");
+            }
         }
         for plan in PLANS {
             let _ = write!(text, "[[plans]]\nid = \"{plan}\"\nname = \"P\"\n");
@@ -409,8 +423,39 @@ impl Generator {
             for meter in meters {
                 self.plan_limits(&mut text, meter);
             }
+            self.prices(&mut text, meters);
         }
         text
+    }
+
+    /// A fee, prices of every model, and one that takes the place of another where a property says so.
+    fn prices(&mut self, text: &mut String, meters: &[&str]) {
+        let fee = self.rng.u32(0..50);
+        let unit = self.rng.u32(1..2_000);
+        let by_model = text.contains("properties = ");
+        let mut price = |fields: String| {
+            let _ = write!(text, "[[plans.prices]]\n{fields}\n");
+        };
+        price(format!("model = \"flat\"\nflat_fee = {fee}"));
+        for meter in meters {
+            let model = match self.rng.u32(0..5) {
+                0 => format!("model = \"per_unit\"\nunit_price = \"0.{unit:04}\""),
+                1 => format!("model = \"package\"\npackage_size = 7\npackage_price = {fee}\nincluded = 3"),
+                2 => format!(
+                    "model = \"graduated\"\ntiers = [{{ up_to = 10, unit_price = \"0.{unit:04}\" }}, {{ unit_price = 2 }}]"
+                ),
+                3 => format!(
+                    "model = \"volume\"\ntiers = [{{ up_to = 10, unit_price = 2 }}, {{ unit_price = \"0.{unit:04}\" }}]"
+                ),
+                _ => continue,
+            };
+            price(format!("meter = \"{meter}\"\n{model}"));
+            if by_model && *meter == "tokens" {
+                price(format!(
+                    "meter = \"{meter}\"\nwhere = {{ model = \"a\" }}\nmodel = \"per_unit\"\nunit_price = 3"
+                ));
+            }
+        }
     }
 
     fn allowance(&mut self, text: &mut String, meter: &str) {

@@ -33,6 +33,9 @@ BEYOND_THE_SCHEMA = {
     ("plan_retired", "plan"),
     ("plan_in_use", None),
     ("too_many", None),
+    ("month_runs", "month"),
+    ("unknown_bill", "month"),
+    ("unrated", None),
     # A text is a catalogue by its grammar and by what it says.
     ("invalid_catalog", None),
     # A cursor is what the same list gave.

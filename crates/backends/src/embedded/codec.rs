@@ -22,6 +22,7 @@ pub(crate) const ROW_VERSION: u8 = 1;
 const END: u8 = 0;
 const ORG_SCOPE: u8 = 1;
 const USER_SCOPE: u8 = 2;
+const GROUPS_SCOPE: u8 = 3;
 
 /// The tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,11 +34,12 @@ pub(crate) enum Table {
     Keys,
     Entries,
     Notices,
+    Bills,
     House,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Orgs,
         Self::Accounts,
         Self::Tallies,
@@ -45,6 +47,7 @@ impl Table {
         Self::Keys,
         Self::Entries,
         Self::Notices,
+        Self::Bills,
         Self::House,
     ];
 
@@ -57,6 +60,7 @@ impl Table {
             Self::Keys => "keys",
             Self::Entries => "entries",
             Self::Notices => "notices",
+            Self::Bills => "bills",
             Self::House => "house",
         }
     }
@@ -163,6 +167,20 @@ fn counter_key(id: &CounterId) -> Vec<u8> {
     }
 }
 
+/// The row key of the groups of a month: beside the counters of the meter, kept for as long as the org's months.
+fn groups_key(org: &OrgId, meter: &MeterId, month: i32) -> Vec<u8> {
+    let mut bytes = meter_prefix(org, meter);
+    bytes.push(GROUPS_SCOPE);
+    push_period(&mut bytes, Period { window: Window::Month, number: month });
+    bytes
+}
+
+fn bill_key(org: &OrgId, month: i32) -> Vec<u8> {
+    let mut bytes = org_prefix(org);
+    bytes.extend_from_slice(&ordered(month));
+    bytes
+}
+
 /// The period in the row key of an org's own counter: its last bytes.
 pub(crate) fn period_number_of(row_key: &[u8]) -> Option<i32> {
     let number = u32::from_be_bytes(*row_key.last_chunk::<4>()?);
@@ -174,21 +192,25 @@ pub(crate) fn user_of(row_key: &[u8], prefix: &[u8]) -> Option<UserId> {
     UserId::new(str::from_utf8(row_key.strip_prefix(prefix)?).ok()?).ok()
 }
 
-/// Window tag and number in the row key of any counter.
-fn counter_period(row_key: &[u8]) -> Option<(u8, i32)> {
+/// Scope tag, window tag and number in the row key of any counter.
+fn counter_period(row_key: &[u8]) -> Option<(u8, u8, i32)> {
     let mut parts = row_key.splitn(3, |byte| *byte == END);
     let (_org, _meter, rest) = (parts.next()?, parts.next()?, parts.next()?);
     let (head, _) = rest.split_first_chunk::<6>()?;
-    let [_scope, window, number @ ..] = *head;
-    Some((window, (u32::from_be_bytes(number) ^ (1 << 31)).cast_signed()))
+    let [scope, window, number @ ..] = *head;
+    Some((scope, window, (u32::from_be_bytes(number) ^ (1 << 31)).cast_signed()))
 }
 
-/// When the period of a counter is surely over in every zone, in seconds since 1970; `None`: never.
+/// When the period of a counter is surely over in every zone, in seconds since 1970; `None`: never, or it is kept for
+/// good: bills are made of the months of an org.
 pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
     const DAY: i64 = 86_400;
     /// The calendar repeats: so many months have so many days.
     const CYCLE: (i64, i64) = (4_800, 146_097);
-    let (window, number) = counter_period(row_key)?;
+    let (scope, window, number) = counter_period(row_key)?;
+    if scope != USER_SCOPE && window == window_tag(Window::Month) {
+        return None;
+    }
     let next = i64::from(number) + 1;
     match window {
         1 => Some(next * 60),
@@ -275,6 +297,8 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
             (Table::Tallies, bytes)
         }
         RecordKey::Counter(id) => (Table::Counters, counter_key(id)),
+        RecordKey::Groups(org, meter, month) => (Table::Counters, groups_key(org, meter, *month)),
+        RecordKey::Bill(org, month) => (Table::Bills, bill_key(org, *month)),
         RecordKey::Key(id) => (Table::Keys, seen_key(id)),
         RecordKey::Entry(..) => return None,
         RecordKey::House => (Table::House, HOUSE_KEY.to_vec()),
@@ -290,6 +314,8 @@ pub(crate) fn encode_record(record: &Record) -> Result<Vec<u8>, postcard::Error>
         Record::Account(account) => encode_row(account),
         Record::Tally(tally) => encode_row(tally),
         Record::Counter(counter) => encode_row(counter),
+        Record::Groups(groups) => encode_row(groups),
+        Record::Bill(bill) => encode_row(bill),
         Record::Key(key) => encode_row(key),
         Record::Entry(entry) => encode_row(entry),
         Record::House(house) => encode_row(house),
@@ -305,6 +331,8 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
         RecordKey::Account(..) => Record::Account(Arc::new(decode_row(row)?)),
         RecordKey::Tally(..) => Record::Tally(Arc::new(decode_row(row)?)),
         RecordKey::Counter(_) => Record::Counter(decode_row(row)?),
+        RecordKey::Groups(..) => Record::Groups(Arc::new(decode_row(row)?)),
+        RecordKey::Bill(..) => Record::Bill(Arc::new(decode_row(row)?)),
         RecordKey::House => Record::House(decode_row(row)?),
         RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode_row(row)?)),
         RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode_row(row)?)),
@@ -440,7 +468,14 @@ mod tests {
         for window in Window::ALL {
             for number in [0, 1, 20_758, 24_322, 24_323, 24_324, 26_000, 30_000] {
                 let period = Period { window, number };
-                let end = counter_end_secs(&org_counter_key(&org, &meter, period));
+                let scope = Scope::User(UserId::new("u").expect("an id"));
+                let (org, meter) = (org.clone(), meter.clone());
+                if window == Window::Month {
+                    let kept = org_counter_key(&org, &meter, period);
+                    assert_eq!(counter_end_secs(&kept), None, "bills are made of the months of an org");
+                    assert_eq!(counter_end_secs(&groups_key(&org, &meter, number)), None);
+                }
+                let end = counter_end_secs(&counter_key(&CounterId { org, meter, scope, period }));
                 let Some(wanted) = Zone::UTC.bounds(period).1 else {
                     assert_eq!(end, None, "{period:?}");
                     continue;

@@ -122,6 +122,7 @@ pub(crate) struct Tables {
     keys: Keyspace,
     entries: Keyspace,
     notices: Keyspace,
+    bills: Keyspace,
     house: Keyspace,
     meta: Keyspace,
 }
@@ -232,6 +233,7 @@ impl Tables {
             keys: open(Table::Keys)?,
             entries: open(Table::Entries)?,
             notices: open(Table::Notices)?,
+            bills: open(Table::Bills)?,
             house: open(Table::House)?,
             meta: db.keyspace(META, || keyspace_options(Table::House))?,
             db,
@@ -247,6 +249,7 @@ impl Tables {
             Table::Keys => &self.keys,
             Table::Entries => &self.entries,
             Table::Notices => &self.notices,
+            Table::Bills => &self.bills,
             Table::House => &self.house,
         }
     }

@@ -153,6 +153,7 @@ pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
             Period { window: Window::Day, number: day },
             Period { window: Window::Month, number: 24_322 },
         ],
+        group: None,
         standing: standing(),
     }))
 }

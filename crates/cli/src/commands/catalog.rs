@@ -82,7 +82,8 @@ fn run_online(session: &mut Session, command: &CatalogCommand) -> Result<(), Fai
     }
 }
 
-fn read(file: &Path) -> Result<String, Failure> {
+/// The text of a file.
+pub(super) fn read(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file)
         .map_err(|error| Failure::Other(format!("{} cannot be read: {error}", file.display())))
 }

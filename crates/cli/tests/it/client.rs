@@ -71,6 +71,13 @@ fn every_command_answers_people() {
         ("usage acme", 0, &["DAY REPORTS", " 7"]),
         ("usage acme --window month", 0, &["MONTH REPORTS", " 7"]),
         ("usage acme --from 1999-01-01 --until 1999-02-01", 0, &["nothing used"]),
+        ("bill acme", 0, &["org acme", "status estimate", "nothing is owed", "total 0.00 USD"]),
+        ("bill close acme --month 2999-01", 1, &["(month_runs)"]),
+        (
+            "bill close --all --month 2020-01",
+            0,
+            &["2020-01: 0 bills are closed; 2 organisations had no plan"],
+        ),
         ("ledger acme --limit 2", 0, &["ENTRY AT KIND SUMMARY", "topped_up", "there is more: --cursor"]),
         ("ledger acme --order oldest --all", 0, &["1 ", "used", "reversed", "limit_set", "plan_set"]),
         (
@@ -102,6 +109,8 @@ fn every_command_answers_programs() {
         ("users acme --meter reports", "/users/0/user", json!("ann")),
         ("usage acme --window month", "/points/0/quantity", json!(1)),
         ("reverse acme k1", "/reversed", json!(true)),
+        ("bill acme", "/status", json!("estimate")),
+        ("bill close --all --month 2020-01", "/without_plan", json!(1)),
         ("ledger acme", "/entries/0/kind", json!("reversed")),
         ("ledger acme --entry 1", "/entry", json!(1)),
         ("notices", "/next", Value::Null),
@@ -145,6 +154,8 @@ fn the_catalogue_goes_round() {
     check(&server, "catalog diff c.toml", 0, &["basic"]);
     check(&server, "catalog apply c.toml", 0, &["version 2 is in force", "basic"]);
     check(&server, "catalog versions", 0, &["VERSION IN FORCE SINCE", "1 ", "2 "]);
+    let what_if = "whatif --catalog c.toml --month 2020-01";
+    check(&server, what_if, 0, &["no organisation would owe anything else", "no organisation has a plan"]);
     assert_eq!(server.ok(&["catalog", "show", "--version", "1"]).out, shown);
     check(&server, "plan set acme basic", 0, &[]);
     check(&server, "balance acme", 0, &["reports 150"]);

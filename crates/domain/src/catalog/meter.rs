@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CatalogError;
 use super::read::{text_line, unique};
-use crate::MeterId;
 use crate::limits::METER_PROPERTIES_MAX;
+use crate::{MeterId, Quantity};
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -95,6 +95,15 @@ impl TryFrom<Written> for Meter {
 }
 
 impl Meter {
+    /// How much a usage of a quantity counts.
+    #[must_use]
+    pub const fn counts(&self, quantity: Quantity) -> Quantity {
+        match self.aggregation {
+            Aggregation::Count => Quantity::ONE,
+            _ => quantity,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), CatalogError> {
         let place = format!("meter '{}'", self.id);
         text_line(&place, "name", &self.name)?;
@@ -112,6 +121,14 @@ impl Meter {
                 )));
             }
         }
-        Ok(())
+        let not_counted = match &self.aggregation {
+            Aggregation::Sum | Aggregation::Count => return Ok(()),
+            Aggregation::Max => "max",
+            Aggregation::Last => "last",
+            Aggregation::Unique(_) => "unique",
+        };
+        Err(CatalogError(format!(
+            "{place}: aggregation = \"{not_counted}\" is not counted by this version; use sum or count"
+        )))
     }
 }

@@ -3,8 +3,8 @@
 use crate::decide::Context;
 use crate::decide::limits::windows_counted;
 use crate::{
-    CounterId, EntryKind, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand, OrgId, Period, Place, RecordKey,
-    Records, Scope, UsageKey, UserId, Window,
+    CounterId, EntryKind, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand, OrgId, Period, Place,
+    RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -29,11 +29,13 @@ pub fn missing(
         OrgCommand::Use(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moments.in_zone(&known.zone);
+            new_group_needs(records, context, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
         }
         OrgCommand::Record(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moment_of(known, usage);
+            new_group_needs(records, context, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
         }
         OrgCommand::Check(check) => {
@@ -47,6 +49,7 @@ pub fn missing(
                 need(RecordKey::Entry(org.clone(), known.entry));
                 if let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind)
                 {
+                    group_needs(org, used, &mut need);
                     return counters_need(
                         records,
                         org,
@@ -69,6 +72,7 @@ pub fn missing(
                 counters_need(records, org, &top_up.meter, None, &[month], &mut need)
             })
         }
+        OrgCommand::CloseMonth(close) => crate::bill_needs(records, context, org, close.month, &mut need),
         OrgCommand::Put(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => true,
     }
 }
@@ -121,6 +125,45 @@ pub(crate) fn counters_need(
         need(tally);
     }
     complete
+}
+
+/// Needs the groups that a usage was counted in.
+pub(crate) fn group_needs(org: &OrgId, used: &UsedEntry, need: &mut impl FnMut(RecordKey)) {
+    if let (Some(_), Some(month)) = (&used.group, used.month()) {
+        need(RecordKey::Groups(org.clone(), used.meter.clone(), month));
+    }
+}
+
+/// Needs the groups that a usage would be counted in: of its month, if its meter is counted by properties.
+fn new_group_needs(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    meter: &MeterId,
+    moment: impl FnOnce(&Org) -> Moment,
+    need: &mut impl FnMut(RecordKey),
+) {
+    let declares = context.catalog.meter(meter).is_some_and(|meter| !meter.properties.is_empty());
+    if let (true, Some(known)) = (declares, records.org(org)) {
+        let month = moment(known).month.number;
+        need(RecordKey::Groups(org.clone(), meter.clone(), month));
+    }
+}
+
+/// The group that a usage of a meter is counted in, in a month; `None` if the meter is counted by no properties.
+pub(crate) fn group_of(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    usage: &Use,
+    month: i32,
+) -> Option<Group> {
+    let meter = context.catalog.meter(&usage.meter).filter(|meter| !meter.properties.is_empty())?;
+    let group = Group::of(meter, &usage.properties);
+    Some(match records.groups(org, &usage.meter, month) {
+        Some(groups) => groups.place(group),
+        None => group,
+    })
 }
 
 fn key_of(org: &OrgId, space: KeySpace, key: &UsageKey) -> RecordKey {

@@ -2,6 +2,7 @@
 //!
 //! The order of the checks of a usage is the order of the variants of [`Denial`].
 
+mod closing;
 mod config;
 mod credit;
 mod house;
@@ -19,8 +20,8 @@ pub(crate) use usage::gate;
 pub use house::{HouseDenial, HouseOutcome, decide_house, missing_of_house};
 pub use keys::missing;
 pub use outcome::{
-    Allowed, Changed, Checked, ConfigDenial, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
-    RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
+    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
+    Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
 };
 
 use crate::moment::{Moment, Moments};
@@ -77,5 +78,6 @@ pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &O
         OrgCommand::SetPlan(set) => config::decide_plan(records, context, org, set),
         OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
         OrgCommand::TopUp(top_up) => config::decide_top_up(records, context, org, top_up),
+        OrgCommand::CloseMonth(close) => closing::decide_close(records, context, org, *close),
     }
 }

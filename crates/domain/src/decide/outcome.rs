@@ -1,7 +1,9 @@
 //! The answers: closed enums whose order is the order of the checks.
 
+use std::sync::Arc;
+
 use crate::records::Standing;
-use crate::{Amount, Entry, Period, PlanId, Timestamp, UserId, Window};
+use crate::{Amount, Bill, BillError, Entry, Period, PlanId, Timestamp, UserId, Window};
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum OrgDecision {
     TopUp(Result<ToppedUp, ConfigDenial>),
     /// To a change of org, plan or limits.
     Change(Result<Changed, ConfigDenial>),
+    /// To the closing of a month.
+    Close(Result<Closed, CloseDenial>),
 }
 
 /// Yes: it was counted.
@@ -230,6 +234,24 @@ pub struct Changed {
     pub entry: Option<u64>,
     /// Whether the plan that was set is on its way out.
     pub deprecated: bool,
+}
+
+/// The bill of a month is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The number of the entry, `None` when it was closed already.
+    pub entry: Option<u64>,
+    /// The bill.
+    pub bill: Arc<Bill>,
+}
+
+/// Why a month cannot be closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseDenial {
+    /// It is not over.
+    MonthRuns,
+    /// There is no bill of it.
+    Bill(BillError),
 }
 
 /// Why something cannot be set, in the order of the checks.

@@ -36,6 +36,6 @@ fn record(
     let moment = context.moment_of(org, usage);
     let empty = Account::default();
     let gate = Gate::load(records, org, plan, moment, usage.user.as_ref(), &usage.meter, &empty);
-    let entry = count_afterwards(context, gate, usage, fingerprint);
+    let entry = count_afterwards(records, context, gate, usage, fingerprint);
     Ok((Recorded { entry: entry.number, duplicate: false }, Some(entry)))
 }

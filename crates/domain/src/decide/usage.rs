@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::catalog::Plan;
-use crate::decide::keys::ALWAYS_COUNTED;
+use crate::decide::keys::{ALWAYS_COUNTED, group_of};
 use crate::decide::limits::{InForce, limits_in_force, needs_user, windows_counted};
 use crate::decide::{
     Allowed, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
@@ -42,8 +42,9 @@ pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, 
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
     let empty = Account::default();
-    match gate(records, context, org, usage.user.as_ref(), &usage.meter, usage.quantity, &empty) {
-        Ok(gate) => allow(context, gate, usage, fingerprint),
+    let quantity = counted(context, &usage.meter, usage.quantity);
+    match gate(records, context, org, usage.user.as_ref(), &usage.meter, quantity, &empty) {
+        Ok(gate) => allow(records, context, gate, usage, quantity, fingerprint),
         Err(denied) => deny(records, context, org, usage, denied),
     }
 }
@@ -61,13 +62,20 @@ pub(super) fn known_key<'a>(
 
 pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Outcome {
     let empty = Account::default();
-    let gate = gate(records, context, org, check.user.as_ref(), &check.meter, check.quantity, &empty);
+    let quantity = counted(context, &check.meter, check.quantity);
+    let check = &Check { quantity, ..check.clone() };
+    let gate = gate(records, context, org, check.user.as_ref(), &check.meter, quantity, &empty);
     let steps = crate::explain(records, context, org, check);
     let result = gate.map(|mut gate| {
-        gate.take(check.quantity.amount());
+        gate.take(quantity.amount());
         Allowed { entry: 0, replayed: false, standing: gate.standing(), policies: gate.policies() }
     });
     Outcome { decision: OrgDecision::Check(Checked { result, steps }), entry: None }
+}
+
+/// How much of a meter a usage of a quantity counts.
+fn counted(context: &Context<'_>, meter: &MeterId, quantity: Quantity) -> Quantity {
+    context.catalog.meter(meter).map_or(quantity, |meter| meter.counts(quantity))
 }
 
 /// The checks of a usage after its key, in order; the first that fails is the answer.
@@ -208,7 +216,7 @@ impl Gate<'_> {
     }
 
     /// What people should know after the usage was taken.
-    fn notices(&self, context: &Context<'_>, usage: &Use) -> Vec<Notice> {
+    fn notices(&self, context: &Context<'_>, usage: &Use, quantity: Quantity) -> Vec<Notice> {
         let mut notices = Vec::new();
         let standing = self.standing();
         let month = self.credit.notice_month(&self.moment);
@@ -237,7 +245,7 @@ impl Gate<'_> {
                 && used >= limit.scale_floor(1, 5)
             {
                 let mut account = self.account.clone();
-                account.count_day(self.moment.day.number, usage.quantity.amount());
+                account.count_day(self.moment.day.number, quantity.amount());
                 let pace = project(&account, &now, used, limit);
                 if let (true, Some(day)) = (pace.projected > limit, pace.runs_out_on) {
                     let projected = pace.projected;
@@ -298,9 +306,16 @@ pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Momen
     !in_time || (given && !credit.covers(Amount::from_billionths(1)))
 }
 
-fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u64) -> Outcome {
-    let burns = gate.take(usage.quantity.amount());
-    let entry = used_entry(context, &gate, usage, fingerprint, burns, false);
+fn allow(
+    records: &Records,
+    context: &Context<'_>,
+    mut gate: Gate<'_>,
+    usage: &Use,
+    quantity: Quantity,
+    fingerprint: u64,
+) -> Outcome {
+    let burns = gate.take(quantity.amount());
+    let entry = used_entry(records, context, &gate, usage, quantity, fingerprint, burns, false);
     let standing = gate.standing();
     let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
     Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
@@ -308,20 +323,25 @@ fn allow(context: &Context<'_>, mut gate: Gate<'_>, usage: &Use, fingerprint: u6
 
 /// Counts a usage that has happened, whatever credit and limits say.
 pub(super) fn count_afterwards(
+    records: &Records,
     context: &Context<'_>,
     mut gate: Gate<'_>,
     usage: &Use,
     fingerprint: u64,
 ) -> Entry {
-    let burns = gate.take_afterwards(usage.quantity.amount());
-    used_entry(context, &gate, usage, fingerprint, burns, true)
+    let quantity = counted(context, &usage.meter, usage.quantity);
+    let burns = gate.take_afterwards(quantity.amount());
+    used_entry(records, context, &gate, usage, quantity, fingerprint, burns, true)
 }
 
 /// The entry of a usage that was taken.
+#[expect(clippy::too_many_arguments, reason = "all that an entry is made of, by two callers")]
 fn used_entry(
+    records: &Records,
     context: &Context<'_>,
     gate: &Gate<'_>,
     usage: &Use,
+    quantity: Quantity,
     fingerprint: u64,
     burns: Vec<Burn>,
     recorded: bool,
@@ -334,7 +354,7 @@ fn used_entry(
     let used = UsedEntry {
         user: usage.user.clone(),
         meter: usage.meter.clone(),
-        quantity: usage.quantity,
+        quantity,
         key: usage.key.clone(),
         fingerprint,
         occurred_at: usage.occurred_at,
@@ -342,9 +362,10 @@ fn used_entry(
         properties: usage.properties.clone(),
         burns,
         periods,
+        group: group_of(records, context, &gate.org.id, usage, gate.moment.month.number),
         standing,
     };
-    let notices = gate.notices(context, usage);
+    let notices = gate.notices(context, usage, quantity);
     context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices)
 }
 

@@ -117,7 +117,7 @@ pub(crate) async fn users(
     Ok(ok(&UserPage { meter: meter.into(), month: month.label(), users, next }))
 }
 
-fn read_month(text: &str) -> Result<Period, &'static str> {
+pub(crate) fn read_month(text: &str) -> Result<Period, &'static str> {
     Period::parse_month(text).ok_or("must be a month such as 2026-11")
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod balance;
 pub(crate) mod batch;
+pub(crate) mod bills;
 pub(crate) mod catalog;
 pub(crate) mod ledger;
 pub(crate) mod orgs;

@@ -12,6 +12,9 @@ pub(crate) enum PublicProblems {}
 /// Of a route that needs an API key.
 pub(crate) enum Problems {}
 
+/// Of a route that shows a bill: it may be that there is none to show.
+pub(crate) enum BillProblems {}
+
 /// Of a route that needs an API key and reads a body.
 pub(crate) enum BodyProblems {}
 
@@ -27,6 +30,14 @@ impl IntoResponses for PublicProblems {
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         described(&[400, 401, 403, 404, 429, 500, 503])
+    }
+}
+
+impl IntoResponses for BillProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut responses = Problems::responses();
+        responses.extend(described(&[409]));
+        responses
     }
 }
 

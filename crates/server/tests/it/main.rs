@@ -7,6 +7,7 @@
 
 mod api;
 mod bad_input;
+mod bills;
 mod client;
 mod door;
 mod events;

@@ -54,6 +54,9 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (get(&of("/users?meter=reports")), READ),
         (get(&of("/usage?meter=reports")), READ),
         (get(&of("/ledger")), READ),
+        (get(&of("/bill")), READ),
+        (post(&of("/bill/close"), json!({"month": "2026-11"})), MANAGE),
+        (post("/v1/whatif", json!({"catalog": tollgate_domain::catalog::DEFAULT, "month": "2026-11"})), READ),
         (get(&of("/ledger/1")), READ),
         (get("/v1/notices"), READ),
         (get("/v1/catalog"), READ),
@@ -74,6 +77,7 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
 fn each_role_may_call_its_routes_and_no_others() {
     let server = guarded();
     let mut admin = server.client().with_key(ADMIN);
+    server.at("2026-12-01T00:00:00Z");
     for role in ["ingest", "read", "manage", "admin"] {
         let (secret, _) = make(&mut admin, role, None);
         let mut client = server.client().with_key(&secret);

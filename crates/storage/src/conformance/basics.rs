@@ -6,7 +6,7 @@ use tollgate_domain::{
 
 use super::Subject;
 use super::harness::Harness;
-use super::samples::{self, IDS, api_key, key, longest, meter, org, put, used, used_once, user};
+use super::samples::{self, IDS, MONTH, api_key, key, longest, meter, org, put, used, used_once, user};
 use super::world::{Line, World};
 use crate::{Order, Scan, Store};
 
@@ -21,6 +21,10 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::Org(org(of)),
         RecordKey::Account(org(of), meter("tokens")),
         RecordKey::Tally(org(of), meter("tokens"), user("ann")),
+        RecordKey::Groups(org(of), meter("tokens"), MONTH),
+        RecordKey::Groups(org(of), meter("tokens"), i32::MIN),
+        RecordKey::Bill(org(of), MONTH),
+        RecordKey::Bill(org(of), i32::MAX),
         key_id(KeySpace::Use),
         key_id(KeySpace::TopUp),
         RecordKey::Entry(org(of), 1),
@@ -93,6 +97,8 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
         .map(|(key, _)| key)
         .collect();
     let expected = [
+        RecordKey::Groups(org("acme"), meter("tokens"), i32::MIN),
+        RecordKey::Bill(org("acme"), i32::MAX),
         RecordKey::Key(KeyId { org: org("acme"), space: KeySpace::TopUp, key: key("use-1") }),
         RecordKey::Entry(org("acme"), u64::MAX),
         RecordKey::Catalog(u32::MAX),

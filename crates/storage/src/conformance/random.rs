@@ -145,6 +145,7 @@ impl History {
                 let whole = self.rng.bool().then(|| self.rng.i64(1..1_000));
                 samples::limit_set(of, scope, whole)
             }
+            3 if self.rng.u8(..4) == 0 => samples::bill_closed(self.rng.i32(-3..3), self.rng.u32(..9)),
             3 => samples::topped_up(of, Some(&name), self.rng.u64(1..100)),
             4 => samples::refused(of, Some(self.pick(&USERS))),
             5..8 => self.reversal(id).unwrap_or_else(|| put(&name)),
@@ -153,7 +154,9 @@ impl History {
                 let periods = Window::ALL.map(|window| period(window, self.rng.i32(-3..3)));
                 let with = format!("key {}", self.rng.u32(..KEYS));
                 let count = self.rng.usize(..=periods.len());
-                used(UsedEntry { periods: periods[..count].to_vec(), ..used_once(of, by, &with) })
+                let values = [("model", self.pick(&USERS))];
+                let group = self.rng.bool().then(|| samples::group(&values[..self.rng.usize(..=1)]));
+                used(UsedEntry { periods: periods[..count].to_vec(), group, ..used_once(of, by, &with) })
             }
         }
     }
@@ -204,7 +207,7 @@ impl History {
     /// The key of a record that may be there.
     fn key(&mut self) -> RecordKey {
         let (id, of) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..9) {
+        match self.rng.u8(..11) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -221,7 +224,9 @@ impl History {
             }
             5 => RecordKey::House,
             6 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
-            7 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
+            7 => RecordKey::Groups(id, of, self.rng.i32(-3..3)),
+            8 => RecordKey::Bill(id, self.rng.i32(-3..3)),
+            9 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }

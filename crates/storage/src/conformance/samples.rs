@@ -1,11 +1,13 @@
 //! Made-up ids, entries and notices: each field at least once with something in it, each number once at its edge.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tollgate_domain::catalog::{Aggregation, Meter};
 use tollgate_domain::{
-    Amount, ApiKey, ApiKeyId, Burn, EntryKind, Grant, LimitScope, MeterId, Notice, NoticeKind, OrgId, Period,
-    PlanId, PlanState, Quantity, Role, Source, Standing, Timestamp, Trial, UsageKey, UsedEntry, UserId,
-    Window, Zone,
+    Adjustment, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Currency, EntryKind, Grant, Group, LimitScope,
+    MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState, Quantity, Role, Source,
+    Standing, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -138,12 +140,73 @@ pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
         properties: BTreeMap::new(),
         burns: vec![Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }],
         periods: vec![period(Window::Month, MONTH)],
+        group: None,
         standing: standing(1),
     }
 }
 
 pub(super) fn used(entry: UsedEntry) -> EntryKind {
     EntryKind::Used(Box::new(entry))
+}
+
+/// Values of properties, as a meter that declares them groups usage by them.
+pub(super) fn group(values: &[(&str, &str)]) -> Group {
+    let meter = Meter {
+        id: meter("tokens"),
+        name: "Tokens".to_owned(),
+        unit: "token".to_owned(),
+        aggregation: Aggregation::Sum,
+        properties: values.iter().map(|(name, _)| (*name).to_owned()).collect(),
+    };
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Group::of(&meter, &values.collect())
+}
+
+/// A closed bill of a month, with every part that a bill may have.
+pub(super) fn bill_closed(month: i32, number: u32) -> EntryKind {
+    let text = r#"
+        meters = [{ id = "tokens", name = "Tokens", unit = "token", properties = ["model"] }]
+        [[plans]]
+        id = "team"
+        name = "Team"
+        [[plans.prices]]
+        model = "flat"
+        flat_fee = 49
+        [[plans.prices]]
+        meter = "tokens"
+        where = { model = "a" }
+        model = "graduated"
+        tiers = [{ up_to = 10, unit_price = "0.1", flat_fee = 1 }, { unit_price = "0.0123" }]
+        discount_percent = "12.5"
+    "#;
+    let catalog = Catalog::from_toml(text).expect("a catalogue");
+    let plan = &catalog.plans[0];
+    let of = |values: &[(&str, &str)], whole| UsageGroup {
+        properties: group(values).values().clone(),
+        quantity: Amount::from_whole(whole),
+        overage: Amount::ZERO,
+    };
+    let usage = [MeterUsage { meter: meter("tokens"), groups: vec![of(&[("model", "a")], 77), of(&[], 3)] }];
+    let month = period(Window::Month, month);
+    let rated = rate(&Terms { catalog: &catalog, version: 3, plan, month }, &usage).expect("a rated month");
+    assert!(rated.lines.len() == 2 && rated.unpriced.len() == 1, "{rated:?}");
+    let money = |minor| Money { minor, ..rated.total };
+    let adjustment = Adjustment {
+        month: period(Window::Month, month.number - 1),
+        bill: number.saturating_sub(1),
+        billed: money(1_000),
+        now: money(1),
+        amount: money(-999),
+    };
+    EntryKind::BillClosed(Arc::new(Bill {
+        number: Some(number),
+        closed_at: Some(moment(5)),
+        from: Some(moment(0)),
+        until: None,
+        total: money(rated.total.minor - 999),
+        rated,
+        adjustments: vec![adjustment],
+    }))
 }
 
 /// A usage with everything.
@@ -170,6 +233,7 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
             Burn { source: Source::Overage, amount: amount("3") },
         ],
         periods: periods(),
+        group: Some(group(&[("model", "gpt \"4\"\n'; drop table orgs; --"), ("région", "Zürich 😀\t\\")])),
         standing: Standing {
             granted: huge(),
             used: amount("0.1"),
@@ -249,6 +313,8 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         limit_set("tokens", LimitScope::EachUser, Some(5)),
         limit_set("tokens", LimitScope::User(user("ann")), Some(1)),
         limit_set("tokens", LimitScope::User(user("bob")), None),
+        bill_closed(MONTH, 1),
+        bill_closed(MONTH - 2, 2),
     ];
     kinds.push(EntryKind::PlanSet {
         plan: PlanState { id: PlanId::new("lite").expect("an id"), since: moment(9) },
@@ -284,6 +350,15 @@ pub(super) fn notices_of_every_kind() -> Vec<Notice> {
         notice(None, None, NoticeKind::TrialEnded { used }),
         notice(None, month, NoticeKind::FirstDenial { reason: "user_limit_reached".to_owned() }),
         top_up_notice("tokens"),
+        Notice {
+            meter: None,
+            user: None,
+            period: month,
+            kind: NoticeKind::BillClosed {
+                number: 7,
+                total: Money { minor: -5, ..Money::zero(Currency::default()) },
+            },
+        },
         Notice {
             meter: None,
             user: None,

@@ -53,7 +53,7 @@ fn a_fault_is_noticed() {
         (Fault::ForgetsCursors, "durability::cursors_outlive_the_process"),
         (Fault::ReadsPastRanges, "scans::org_counters_come_by_period"),
         (Fault::SortsByUtf16, "scans::orgs_come_by_id"),
-        (Fault::SortsByUtf16, "scans::user_counters_come_by_user"),
+        (Fault::SortsByUtf16, "scans::tallies_come_by_user"),
         (Fault::StopsAtConflicts, "guards::conflicts_do_not_hold_up_the_others"),
         (Fault::HidesConflicts, "guards::a_wrong_version_leaves_nothing"),
         (Fault::HidesConflicts, "concurrency::one_of_many_writers_wins_each_version"),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
-    Account, Amount, Catalog, Counter, CounterId, Entry, EntryKind, MeterId, OrgId, PlanId, Record,
-    RecordKey, Records, Scope, Source, UsageKey, UsedEntry, Window, apply, apply_house, touched,
+    Account, Amount, Catalog, Counter, CounterId, Entry, EntryKind, Group, MeterId, OrgId, Period, PlanId,
+    Record, RecordKey, Records, Scope, Source, UsageKey, UsedEntry, Window, apply, apply_house, touched,
     touched_by_house,
 };
 
@@ -97,6 +97,7 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
             }
         }
     }
+    groups(books, all, &sums)?;
     let mut found: BTreeMap<CounterId, Counter> = BTreeMap::new();
     for (key, record) in all {
         let (org, meter, scope, tally) = match (key, record) {
@@ -128,6 +129,67 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
     }
     let lost = sums.keys().find(|id| !found.contains_key(id));
     hold!(lost.is_none(), "the ledger counts {lost:?}, there is no such counter");
+    Ok(())
+}
+
+/// What the groups of a month say is what the ledger says, and where every usage of the month was counted by properties
+/// they add up to the org's month.
+fn groups(
+    books: &Books<'_>,
+    all: &Stored,
+    sums: &BTreeMap<CounterId, (Amount, Amount)>,
+) -> Result<(), String> {
+    type Key = (OrgId, MeterId, i32);
+    let mut wanted: BTreeMap<Key, BTreeMap<Group, (Amount, Amount)>> = BTreeMap::new();
+    let mut ungrouped: BTreeSet<Key> = BTreeSet::new();
+    for (org, entries) in books.ledgers {
+        for (used, sign) in entries.iter().filter_map(counted) {
+            let Some(month) = used.month() else { continue };
+            let key = (org.clone(), used.meter.clone(), month);
+            let Some(group) = &used.group else {
+                ungrouped.insert(key);
+                continue;
+            };
+            for (name, value) in group.values() {
+                hold!(
+                    used.properties.get(name) == Some(value),
+                    "{org}: {used:?} is in a group of other values"
+                );
+            }
+            let sum = wanted.entry(key).or_default().entry(group.clone()).or_default();
+            sum.0 += times(used.quantity.amount(), sign);
+            sum.1 += times(used.overage(), sign);
+        }
+    }
+    let found: BTreeMap<Key, BTreeMap<Group, (Amount, Amount)>> = all
+        .iter()
+        .filter_map(|(key, record)| match (key, record) {
+            (RecordKey::Groups(org, meter, month), Record::Groups(groups)) => {
+                let counters = groups.iter().map(|(group, held)| (group.clone(), (held.value, held.overage)));
+                Some(((org.clone(), meter.clone(), *month), counters.collect()))
+            }
+            _ => None,
+        })
+        .collect();
+    hold!(found == wanted, "the groups are {found:#?}\nthe ledger says {wanted:#?}");
+    for (key, groups) in &found {
+        hold!(
+            groups.values().all(|(value, overage)| *value >= Amount::ZERO && *overage >= Amount::ZERO),
+            "a group of {key:?} is below zero: {groups:?}"
+        );
+        if ungrouped.contains(key) {
+            continue;
+        }
+        let period = Period { window: Window::Month, number: key.2 };
+        let id = CounterId { org: key.0.clone(), meter: key.1.clone(), scope: Scope::Org, period };
+        let whole = sums.get(&id).copied().unwrap_or_default();
+        let value: Amount = groups.values().map(|(value, _)| *value).sum();
+        let overage: Amount = groups.values().map(|(_, overage)| *overage).sum();
+        hold!(
+            (value, overage) == whole,
+            "the groups of {key:?} add up to {value} and {overage}, not {whole:?}"
+        );
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ fn about(notice: &Notice) -> About {
         NoticeKind::TrialEnding { .. } => return (None, None, None, "trial ending", 0),
         NoticeKind::TrialEnded { .. } => return (None, None, None, "trial ended", 0),
         NoticeKind::TopUpGranted { .. } => (None, "top-up", 0),
+        NoticeKind::BillClosed { .. } => (None, "bill closed", 0),
     };
     (meter, user, notice.period, name, percent)
 }

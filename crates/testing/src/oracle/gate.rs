@@ -8,6 +8,7 @@ use tollgate_domain::{
     ReachedLimit, RecordDenial, Recorded, UsageKey, Use, UserId, Window,
 };
 
+use super::bills::quantity;
 use super::{History, Now, Pot};
 
 /// Who asks for how much of what.
@@ -80,7 +81,8 @@ impl Now<'_> {
 
     fn try_use(&self, usage: &Use, entry: u64) -> Result<Allowed, Denied> {
         let refuse = |denial| Err(Denied { denial, standing: None });
-        let ask = Ask { user: usage.user.as_ref(), meter: &usage.meter, quantity: usage.quantity.amount() };
+        let ask =
+            Ask { user: usage.user.as_ref(), meter: &usage.meter, quantity: quantity(self.catalog, usage) };
         if !self.knows(&usage.meter) {
             return refuse(Denial::UnknownMeter);
         }

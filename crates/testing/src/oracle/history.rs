@@ -43,6 +43,8 @@ pub struct Counted<'a> {
     pub at: Timestamp,
     /// The usage.
     pub usage: &'a Use,
+    /// How much it counts.
+    pub quantity: Amount,
     /// The windows it was counted in.
     pub labels: Vec<Label>,
     /// Which credit it burned.
@@ -131,7 +133,7 @@ impl<'a> History<'a> {
             OrgCommand::Record(usage) => {
                 self.count(entry, usage.occurred_at.unwrap_or(at), catalog, usage, true);
             }
-            OrgCommand::Check(_) => {}
+            OrgCommand::Check(_) | OrgCommand::CloseMonth(_) => {}
             OrgCommand::Reverse(reverse) => {
                 if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key)
                 {
@@ -268,7 +270,7 @@ impl<'a> History<'a> {
         let uses = self.standing_uses(meter).filter(|counted| {
             counted.labels.contains(&label) && (user.is_none() || counted.usage.user.as_ref() == user)
         });
-        sum(uses.map(|counted| counted.usage.quantity.amount()))
+        sum(uses.map(|counted| counted.quantity))
     }
 
     /// How the org stands on a meter at a moment; `None` without a plan.
@@ -318,11 +320,12 @@ impl<'a> History<'a> {
             .map(|window| self.calendar.label(&self.zone, window, at))
             .collect();
         let enforcement = self.enforcement(catalog, &usage.meter);
-        let quantity = usage.quantity.amount();
+        let quantity = super::bills::quantity(catalog, usage);
         let mut counted = Counted {
             entry,
             at,
             usage,
+            quantity,
             labels,
             burns: Vec::new(),
             debt: Amount::ZERO,

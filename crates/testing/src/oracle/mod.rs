@@ -1,5 +1,6 @@
 //! The oracle: the rules once more, without any state but the list of what was accepted.
 
+mod bills;
 mod calendar;
 mod config;
 mod gate;
@@ -14,6 +15,7 @@ use tollgate_domain::{
     Use, UserId,
 };
 
+pub use bills::without_versions;
 pub use calendar::{Calendar, Label};
 pub use history::{Counted, Granted, History, Pot, PotInForce};
 
@@ -63,7 +65,8 @@ impl Oracle {
         Self { orgs: BTreeMap::new(), calendar: Calendar::default(), key_keep_secs }
     }
 
-    /// Answers a command and, if it is accepted, adds it to the list. The steps of a check are left empty.
+    /// Answers a command and, if it is accepted, adds it to the list. The steps of a check are left empty, and the
+    /// versions of the catalogue in a bill are 0.
     pub fn decide(
         &mut self,
         catalog: &Arc<Catalog>,
@@ -104,6 +107,7 @@ impl Oracle {
             OrgCommand::SetPlan(set) => now.set_plan(&set.plan),
             OrgCommand::SetLimit(set) => now.set_limit(set),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),
+            OrgCommand::CloseMonth(close) => now.close(close.month),
         }
     }
 
@@ -155,6 +159,7 @@ fn number_after(facts: &[Fact]) -> u64 {
 }
 
 /// A command's moment: what it is answered from.
+#[derive(Clone, Copy)]
 struct Now<'a> {
     catalog: &'a Arc<Catalog>,
     at: Timestamp,

@@ -111,6 +111,7 @@ fn the_domain_answers_as_the_oracle_does() {
     ] {
         assert!(count * 200 > commands, "only {count} {what} of {commands} commands");
     }
+    assert!(tally.closed * 1_000 > commands && tally.adjusted > 0, "too few bills: {tally:?}");
 }
 
 #[test]

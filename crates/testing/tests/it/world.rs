@@ -13,7 +13,7 @@ use tollgate_domain::{
 use tollgate_testing::generate::{Action, Scenario, Step};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::{Books, Stored, ledger, notices};
-use tollgate_testing::oracle::{Oracle, Pot};
+use tollgate_testing::oracle::{Oracle, Pot, without_versions};
 
 /// The balance is compared after every so many commands: it costs more than all the rest.
 const BALANCE_EVERY: usize = 3;
@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) reversed: usize,
     pub(crate) recorded: usize,
     pub(crate) topped_up: usize,
+    pub(crate) closed: usize,
+    pub(crate) adjusted: usize,
     pub(crate) notices: usize,
 }
 
@@ -40,6 +42,8 @@ impl std::ops::AddAssign for Tally {
         self.reversed += other.reversed;
         self.recorded += other.recorded;
         self.topped_up += other.topped_up;
+        self.closed += other.closed;
+        self.adjusted += other.adjusted;
         self.notices += other.notices;
     }
 }
@@ -195,6 +199,7 @@ impl World {
             check_steps(checked)?;
             checked.steps.clear();
         }
+        without_versions(&mut answer);
         hold!(answer == wanted, "the oracle says {wanted:#?}\nthe domain   {answer:#?}");
         self.check_entry(at, org, command, &answer, outcome.entry)?;
         self.count(&answer);
@@ -211,6 +216,10 @@ impl World {
             OrgDecision::Record(Ok(_)) => self.tally.recorded += 1,
             OrgDecision::Reverse(Ok(_)) => self.tally.reversed += 1,
             OrgDecision::TopUp(Ok(_)) => self.tally.topped_up += 1,
+            OrgDecision::Close(Ok(closed)) if closed.entry.is_some() => {
+                self.tally.closed += 1;
+                self.tally.adjusted += closed.bill.adjustments.len();
+            }
             _ => {}
         }
     }
@@ -272,6 +281,7 @@ impl World {
                 result.as_ref().ok().filter(|topped_up| !topped_up.replayed).map(|topped_up| topped_up.entry)
             }
             OrgDecision::Change(result) => result.as_ref().ok().and_then(|changed| changed.entry),
+            OrgDecision::Close(result) => result.as_ref().ok().and_then(|closed| closed.entry),
         };
         let Some(entry) = entry else {
             hold!(promised.is_none(), "entry {promised:?} was promised and not made");

@@ -144,6 +144,8 @@ fn every_route_of_the_document_answers_as_it_says() {
         ("put_plan", json!({"plan": "basic"})),
         ("put_limit", json!({"meter": "reports", "scope": "org", "amount": 9})),
         ("top_up", json!({"meter": "reports", "amount": 1})),
+        ("close_bill", json!({"month": "2026-11"})),
+        ("what_if", json!({"catalog": tollgate_domain::catalog::DEFAULT, "month": "2026-11"})),
         ("create_api_key", json!({"name": "first", "role": "admin"})),
     ]);
     // Making a key closes the server for those without one, so that comes last.
@@ -180,6 +182,8 @@ fn every_route_of_the_document_answers_as_it_says() {
         let wanted = match id {
             "create_api_key" => 201,
             "revoke_api_key" => 404,
+            // The month runs.
+            "close_bill" => 409,
             _ => 200,
         };
         assert_eq!(reply.status, wanted, "{id}: {}", reply.text());

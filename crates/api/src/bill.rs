@@ -1,0 +1,199 @@
+//! Bills.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::Decimal;
+
+/// What an organisation owes for a month. Amounts of money are texts with all digits of the currency's minor unit.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BillReply {
+    /// The organisation.
+    pub org: String,
+    /// The month, such as `2026-11`, in the organisation's time zone.
+    pub month: String,
+    /// `estimate`: it changes with usage and prices; `closed`: it never changes.
+    pub status: BillStatus,
+    /// Its number among the closed bills of the organisation; null in an estimate.
+    pub number: Option<u32>,
+    /// When it was closed; null in an estimate.
+    pub closed_at: Option<String>,
+    /// First moment of the month.
+    pub from: Option<String>,
+    /// First moment after it.
+    pub until: Option<String>,
+    /// The plan whose prices were taken.
+    pub plan: String,
+    /// The version of the catalogue whose prices were taken.
+    pub catalog: u32,
+    /// What the money is in: a code of ISO 4217.
+    pub currency: String,
+    /// A line for each price that something is owed for.
+    pub lines: Vec<BillLineItem>,
+    /// What closed months came to differ by since, because usage was taken back or came late.
+    pub adjustments: Vec<AdjustmentItem>,
+    /// The sum of the lines and adjustments.
+    #[schema(example = "65.50")]
+    pub total: String,
+    /// Usage of meters that have prices, none of which takes it.
+    pub unpriced: Vec<UnpricedItem>,
+}
+
+/// Whether a bill still changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BillStatus {
+    /// It changes with usage and prices.
+    Estimate,
+    /// It never changes.
+    Closed,
+}
+
+/// What one price made of a month's usage.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BillLineItem {
+    /// What it is for, for people.
+    pub description: String,
+    /// The meter; null: a fee of the plan itself.
+    pub meter: Option<String>,
+    /// The values of properties that the price asks for.
+    pub properties: BTreeMap<String, String>,
+    /// `all` usage is billed, or the `overage`.
+    pub portion: String,
+    /// How much was used.
+    pub quantity: Decimal,
+    /// How much of that was free.
+    pub included: Decimal,
+    /// How much of it is paid for.
+    pub billable: Decimal,
+    /// `flat`, `per_unit`, `package`, `graduated` or `volume`.
+    pub model: String,
+    /// What the model made of it, tier by tier.
+    pub parts: Vec<BillPart>,
+    /// Percent taken off the parts' sum.
+    pub discount_percent: Decimal,
+    /// What is owed, before it was rounded.
+    pub exact: String,
+    /// What is owed.
+    #[schema(example = "10.00")]
+    pub amount: String,
+    /// The whole calculation.
+    #[schema(example = "1,200 reports − 200 included = 1,000 × 0.01 USD = 10.00 USD")]
+    pub arithmetic: String,
+    /// The price's place in the plan's list: 1, 2, 3 …
+    pub price: u32,
+}
+
+/// What one tier, or a model without tiers, made of a quantity.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BillPart {
+    /// The quantity after which the tier begins.
+    pub from: Decimal,
+    /// The last quantity in it; null: no end.
+    pub to: Option<Decimal>,
+    /// How much of the quantity falls in it.
+    pub quantity: Decimal,
+    /// What the unit price is multiplied by: the quantity, or the number of packages.
+    pub units: Decimal,
+    /// The price of a unit, or of a package.
+    pub unit_price: Decimal,
+    /// What is owed once.
+    pub flat_fee: Decimal,
+    /// What it comes to, exactly.
+    pub amount: String,
+}
+
+/// What a closed month came to differ by.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AdjustmentItem {
+    /// What it is for, for people.
+    pub description: String,
+    /// The month.
+    pub month: String,
+    /// The number of its bill.
+    pub bill: u32,
+    /// What was billed for it so far.
+    pub billed: String,
+    /// What its usage is worth now, by the prices it was billed by.
+    pub now: String,
+    /// The difference; below zero where usage was taken back.
+    #[schema(example = "-1.20")]
+    pub amount: String,
+}
+
+/// Usage that no price takes.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnpricedItem {
+    /// The meter.
+    pub meter: String,
+    /// The properties that no price names.
+    pub properties: BTreeMap<String, String>,
+    /// How much.
+    pub quantity: Decimal,
+}
+
+/// Closes the bill of a month.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloseRequest {
+    /// The month, such as `2026-10`; it must be over in the organisation's time zone.
+    #[schema(example = "2026-10")]
+    pub month: String,
+}
+
+/// Asks what another catalogue would change.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhatIfRequest {
+    /// The catalogue as TOML.
+    pub catalog: String,
+    /// The month whose usage is rated, such as `2026-10`.
+    #[schema(example = "2026-10")]
+    pub month: String,
+}
+
+/// What another catalogue would change.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WhatIfReply {
+    /// The month whose usage was rated.
+    pub month: String,
+    /// How many organisations have a plan with prices, now or by the other catalogue.
+    pub orgs: u64,
+    /// How many of them would owe something else.
+    pub changed: u64,
+    /// The sums over all organisations, by currency.
+    pub totals: Vec<WhatIfTotal>,
+    /// Those that would owe something else, by id; at most 1,000 are listed.
+    pub items: Vec<WhatIfItem>,
+}
+
+/// The sums in a currency.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WhatIfTotal {
+    /// The currency.
+    pub currency: String,
+    /// What is owed by the catalogue in force.
+    pub now: String,
+    /// What would be owed by the other.
+    pub then: String,
+    /// The difference.
+    pub difference: String,
+}
+
+/// What another catalogue would change for an organisation.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WhatIfItem {
+    /// The organisation.
+    pub org: String,
+    /// What is owed by the catalogue in force, with its currency; null: nothing can be said, see `problem`.
+    pub now: Option<String>,
+    /// What would be owed by the other.
+    pub then: Option<String>,
+    /// The difference, where both are in one currency.
+    pub difference: Option<String>,
+    /// Why there is no amount: the other catalogue lacks the plan, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}

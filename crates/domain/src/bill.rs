@@ -1,0 +1,436 @@
+//! Bills: what an org owes for a month; an estimate until the month is closed, then fixed.
+//!
+//! An estimate is made of the counters whenever it is asked for. Closing writes it down, and from then on what is
+//! written is the bill. Usage that is taken back from a closed month, or comes late to it, is put right on the next
+//! bill: by the difference between what the closed month would be billed now, by the prices it was billed by, and what
+//! was billed for it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, Plan};
+use crate::decide::Context;
+use crate::decide::keys::counters_need;
+use crate::limits::ADJUSTED_MONTHS;
+use crate::{
+    Amount, MeterId, MeterUsage, Money, Org, OrgId, Period, RateError, Rated, RecordKey, Records, Scope,
+    Terms, UsageGroup, Window, rate,
+};
+
+/// What an org owes for a month.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// Its number among the closed bills of the org: 1, 2, 3 … `None`: an estimate.
+    pub number: Option<u32>,
+    /// When it was closed.
+    #[serde(with = "crate::instant::option")]
+    pub closed_at: Option<Timestamp>,
+    /// First moment of the month in the org's zone.
+    #[serde(with = "crate::instant::option")]
+    pub from: Option<Timestamp>,
+    /// First moment after it.
+    #[serde(with = "crate::instant::option")]
+    pub until: Option<Timestamp>,
+    /// The month, rated.
+    pub rated: Rated,
+    /// What closed months before it came to differ by.
+    pub adjustments: Vec<Adjustment>,
+    /// What is owed: the rated lines and the adjustments.
+    pub total: Money,
+}
+
+/// What a closed month came to differ by since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adjustment {
+    /// The month.
+    pub month: Period,
+    /// The number of its bill.
+    pub bill: u32,
+    /// What was billed for it so far, earlier adjustments included.
+    pub billed: Money,
+    /// What its usage is worth now, by the prices it was billed by.
+    pub now: Money,
+    /// The difference; below zero where usage was taken back.
+    pub amount: Money,
+}
+
+/// Why there is no bill.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BillError {
+    /// Nobody has heard of the org.
+    #[error("the organisation is not known")]
+    UnknownOrg,
+    /// The org had no plan in the month, or one that the catalogue no longer has.
+    #[error("the organisation had no plan in the month")]
+    NoPlan,
+    /// The month cannot be rated.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+}
+
+const fn month_of(number: i32) -> Period {
+    Period { window: Window::Month, number }
+}
+
+/// Adds the keys of the records that [`bill`] needs and that are not at hand yet.
+///
+/// What is needed may depend on what is loaded: true when nothing more will be needed once these are loaded, otherwise
+/// call again after loading them.
+pub fn bill_needs(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    month: i32,
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    need(RecordKey::Org(org.clone()));
+    let Some(known) = records.org(org) else { return records.holds(&RecordKey::Org(org.clone())) };
+    let mut complete = true;
+    for number in adjusted(month).chain([month]) {
+        let key = RecordKey::Bill(org.clone(), number);
+        complete &= records.holds(&key);
+        need(key);
+    }
+    if let Some(plan) = plan_in(known, context, month) {
+        complete &= usage_needs(records, org, plan, month, need);
+    }
+    for former in adjusted(month).filter_map(|number| records.bill(org, number)) {
+        let version = former.rated.catalog;
+        if version != context.catalog_version {
+            let key = RecordKey::Catalog(version);
+            complete &= records.holds(&key);
+            need(key);
+        }
+        let catalog = catalog_of(records, context, version);
+        if let Some(plan) = catalog.as_ref().and_then(|catalog| catalog.plan(&former.rated.plan)) {
+            complete &= usage_needs(records, org, plan, former.rated.month.number, need);
+        }
+    }
+    complete
+}
+
+/// The months that a bill puts right.
+fn adjusted(month: i32) -> std::ops::Range<i32> {
+    month.saturating_sub(ADJUSTED_MONTHS)..month
+}
+
+fn plan_in<'a>(org: &Org, context: &Context<'a>, month: i32) -> Option<&'a Plan> {
+    context.catalog.plan(&org.plan_in(month_of(month))?.id)
+}
+
+/// A version of the catalogue; `None` if it is not at hand.
+fn catalog_of<'a>(records: &Records, context: &Context<'a>, version: u32) -> Option<Cow<'a, Catalog>> {
+    if version == context.catalog_version {
+        return Some(Cow::Borrowed(context.catalog));
+    }
+    Catalog::from_toml(&records.catalog(version)?.text).ok().map(Cow::Owned)
+}
+
+/// The meters that a plan has prices of.
+fn priced(plan: &Plan) -> BTreeSet<&MeterId> {
+    plan.prices.iter().filter_map(|price| price.meter.as_ref()).collect()
+}
+
+fn usage_needs(
+    records: &Records,
+    org: &OrgId,
+    plan: &Plan,
+    month: i32,
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let mut complete = true;
+    for meter in priced(plan) {
+        complete &= counters_need(records, org, meter, None, &[month_of(month)], need);
+        need(RecordKey::Groups(org.clone(), meter.clone(), month));
+    }
+    complete
+}
+
+/// What an org used in a month of the meters that a plan has prices of.
+fn usage(records: &Records, org: &OrgId, plan: &Plan, month: i32) -> Vec<MeterUsage> {
+    let usage = priced(plan).into_iter().map(|meter| {
+        let whole = records.counter(org, meter, &Scope::Org, month_of(month));
+        let mut groups = Vec::new();
+        let (mut value, mut overage) = (whole.value, whole.overage);
+        for (group, counter) in records.groups(org, meter, month).into_iter().flat_map(crate::Groups::iter) {
+            value -= counter.value;
+            overage -= counter.overage;
+            let properties = group.values().clone();
+            groups.push(UsageGroup { properties, quantity: counter.value, overage: counter.overage });
+        }
+        // What was counted while the meter declared no properties has none.
+        if value != Amount::ZERO || overage != Amount::ZERO {
+            groups.push(UsageGroup { properties: BTreeMap::new(), quantity: value, overage });
+        }
+        MeterUsage { meter: meter.clone(), groups }
+    });
+    usage.collect()
+}
+
+/// What the usage of a month is worth by the catalogue in force; the records named by [`bill_needs`] must be at hand.
+///
+/// # Errors
+/// [`BillError`].
+pub fn rate_month(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    month: i32,
+) -> Result<Rated, BillError> {
+    let known = records.org(org).ok_or(BillError::UnknownOrg)?;
+    let plan = plan_in(known, context, month).ok_or(BillError::NoPlan)?;
+    let Context { catalog, catalog_version: version, .. } = *context;
+    let terms = Terms { catalog, version, plan, month: month_of(month) };
+    Ok(rate(&terms, &usage(records, org, plan, month))?)
+}
+
+/// The bill of a month: the closed one, or else an estimate by the catalogue in force.
+///
+/// The records named by [`bill_needs`] must be at hand. Closed months are put right on a bill of a month after them.
+///
+/// # Errors
+/// [`BillError`].
+pub fn bill(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    month: i32,
+) -> Result<Arc<Bill>, BillError> {
+    if let Some(closed) = records.bill(org, month) {
+        return Ok(Arc::clone(closed));
+    }
+    let known = records.org(org).ok_or(BillError::UnknownOrg)?;
+    let rated = rate_month(records, context, org, month)?;
+    let mut total = rated.total;
+    let mut adjustments = Vec::new();
+    if known.billed_until.is_none_or(|latest| latest < month) {
+        for number in adjusted(month) {
+            let Some(adjustment) = adjustment(records, context, org, number, month)? else { continue };
+            // In another currency it waits for a bill in its own.
+            let Some(sum) = total.checked_add(adjustment.amount) else { continue };
+            total = sum;
+            adjustments.push(adjustment);
+        }
+    }
+    let (from, until) = known.zone.bounds(month_of(month));
+    Ok(Arc::new(Bill { number: None, closed_at: None, from, until, rated, adjustments, total }))
+}
+
+/// What a closed month differs by from what the bills before a month say.
+fn adjustment(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    month: i32,
+    before: i32,
+) -> Result<Option<Adjustment>, BillError> {
+    let Some(closed) = records.bill(org, month) else { return Ok(None) };
+    let version = closed.rated.catalog;
+    let Some(catalog) = catalog_of(records, context, version) else { return Ok(None) };
+    let Some(plan) = catalog.plan(&closed.rated.plan) else { return Ok(None) };
+    let terms = Terms { catalog: &catalog, version, plan, month: month_of(month) };
+    let now = rate(&terms, &usage(records, org, plan, month))?.total;
+    let later = (month..before).filter_map(|number| records.bill(org, number));
+    let known = later.flat_map(|bill| &bill.adjustments).filter(|known| known.month.number == month);
+    let too_large = || BillError::Rate(RateError::TotalTooLarge);
+    let billed = known
+        .map(|known| known.amount)
+        .try_fold(closed.rated.total, Money::checked_add)
+        .ok_or_else(too_large)?;
+    let negated = Money { minor: -billed.minor, ..billed };
+    let amount = now.checked_add(negated).ok_or_else(too_large)?;
+    let bill = closed.number.unwrap_or_default();
+    Ok((amount.minor != 0).then_some(Adjustment { month: month_of(month), bill, billed, now, amount }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Check, CloseDenial, CloseMonth, Closed, Entry, Group, Moments, OrgCommand, OrgDecision, PlanId,
+        PutOrg, Quantity, Reverse, SetPlan, UsageKey, Use, Zone, apply, decide, missing, touched,
+    };
+
+    const CATALOG: &str = r#"
+        [[meters]]
+        id = "tokens"
+        name = "Tokens"
+        unit = "token"
+        properties = ["model"]
+        [[meters]]
+        id = "calls"
+        name = "Calls"
+        unit = "call"
+        aggregation = "count"
+        [[plans]]
+        id = "team"
+        name = "Team"
+        allowances = [
+            { meter = "tokens", amount = 5, enforcement = "soft" },
+            { meter = "calls", amount = 2 },
+        ]
+        [[plans.prices]]
+        meter = "tokens"
+        model = "per_unit"
+        quantity = "overage"
+        unit_price = 1
+        [[plans.prices]]
+        meter = "calls"
+        model = "per_unit"
+        unit_price = 10
+    "#;
+
+    /// One org with everything at hand, and what it was decided to write.
+    struct World {
+        catalog: Catalog,
+        records: Records,
+        org: OrgId,
+        entries: Vec<Entry>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let org = OrgId::new("acme").expect("an id");
+            let mut records = Records::default();
+            let catalog = Catalog::from_toml(CATALOG).expect("a catalogue");
+            records.put(RecordKey::Org(org.clone()), None);
+            let mut world = Self { catalog, records, org, entries: Vec::new() };
+            let zone = Some(Zone::new("Europe/Berlin").expect("a zone"));
+            world.tell("2026-10-01T00:00:00Z", &OrgCommand::Put(PutOrg { name: None, zone }));
+            let plan = PlanId::new("team").expect("an id");
+            world.tell("2026-10-01T00:00:00Z", &OrgCommand::SetPlan(SetPlan { plan }));
+            world
+        }
+
+        fn tell(&mut self, at: &str, command: &OrgCommand) -> OrgDecision {
+            let moments = Moments::new(at.parse().expect("a time"));
+            let context = Context {
+                catalog: &self.catalog,
+                catalog_version: 1,
+                moments: &moments,
+                key_keep_secs: 35 * 86_400,
+            };
+            loop {
+                let mut keys = Vec::new();
+                missing(&self.records, &context, &self.org, command, &mut keys);
+                if keys.is_empty() {
+                    break;
+                }
+                for key in keys {
+                    let record = self.written(&key);
+                    self.records.put(key, record);
+                }
+            }
+            let outcome = decide(&self.records, &context, &self.org, command);
+            if let Some(entry) = outcome.entry {
+                assert_eq!(
+                    touched(&self.records, &self.org, &entry),
+                    [],
+                    "deciding needs what applying does"
+                );
+                apply(&mut self.records, &self.org, &entry);
+                self.entries.push(entry);
+            }
+            outcome.decision
+        }
+
+        fn written(&self, key: &RecordKey) -> Option<crate::Record> {
+            let RecordKey::Entry(_, number) = key else { return None };
+            let entry = self.entries.iter().find(|entry| entry.number == *number)?;
+            Some(crate::Record::Entry(Arc::new(entry.clone())))
+        }
+
+        fn uses(&mut self, at: &str, meter: &str, quantity: &str, model: &str) -> bool {
+            let usage = Use {
+                user: None,
+                meter: MeterId::new(meter).expect("an id"),
+                quantity: Quantity::parse(quantity).expect("a quantity"),
+                key: UsageKey::new(&format!("{at} {meter} {quantity} {model}")).expect("an id"),
+                occurred_at: None,
+                properties: BTreeMap::from([("model".to_owned(), model.to_owned())]),
+            };
+            matches!(self.tell(at, &OrgCommand::Use(usage)), OrgDecision::Use(Ok(_)))
+        }
+
+        fn close(&mut self, at: &str, month: i32) -> Result<Closed, CloseDenial> {
+            match self.tell(at, &OrgCommand::CloseMonth(CloseMonth { month })) {
+                OrgDecision::Close(result) => result,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    const OCTOBER: i32 = 2026 * 12 + 9;
+
+    #[test]
+    fn a_group_holds_its_own_overage_and_gives_it_back() {
+        let mut world = World::new();
+        let tokens = MeterId::new("tokens").expect("an id");
+        assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "4", "a"));
+        assert!(world.uses("2026-10-02T00:00:01Z", "tokens", "3", "b"));
+        let held = |world: &World| -> Vec<(Option<String>, Amount, Amount)> {
+            let groups = world.records.groups(&world.org, &tokens, OCTOBER).expect("groups");
+            let held = |(group, counter): (&Group, &crate::GroupCounter)| {
+                (group.values().get("model").cloned(), counter.value, counter.overage)
+            };
+            groups.iter().map(held).collect()
+        };
+        let whole = Amount::from_whole;
+        let (a, b) = (Some("a".to_owned()), Some("b".to_owned()));
+        assert_eq!(held(&world), [(a.clone(), whole(4), whole(0)), (b.clone(), whole(3), whole(2))]);
+        let key = UsageKey::new("2026-10-02T00:00:01Z tokens 3 b").expect("an id");
+        world.tell("2026-11-09T00:00:00Z", &OrgCommand::Reverse(Reverse { key }));
+        assert_eq!(held(&world), [(a, whole(4), whole(0)), (b, whole(0), whole(0))]);
+    }
+
+    #[test]
+    fn a_counting_meter_counts_one_whatever_the_quantity() {
+        let mut world = World::new();
+        assert!(world.uses("2026-10-02T00:00:00Z", "calls", "500", "a"));
+        let meter = MeterId::new("calls").expect("an id");
+        let check =
+            Check { user: None, meter: meter.clone(), quantity: Quantity::parse("70").expect("a quantity") };
+        let asked = world.tell("2026-10-02T00:00:00Z", &OrgCommand::Check(check));
+        assert!(matches!(asked, OrgDecision::Check(checked) if checked.result.is_ok()));
+        assert!(world.uses("2026-10-02T00:00:01Z", "calls", "0.25", "a"));
+        assert!(!world.uses("2026-10-02T00:00:02Z", "calls", "1", "a"), "two are all");
+        let month = world.records.counter(&world.org, &meter, &Scope::Org, month_of(OCTOBER));
+        assert_eq!(month.value, Amount::from_whole(2));
+        assert!(world.records.groups(&world.org, &meter, OCTOBER).is_none(), "it declares no properties");
+    }
+
+    #[test]
+    fn a_month_is_closed_once_when_it_is_over_in_the_zone_of_the_org() {
+        let mut world = World::new();
+        assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "9", "a"));
+        assert_eq!(world.close("2026-10-31T22:59:59Z", OCTOBER), Err(CloseDenial::MonthRuns));
+        let closed = world.close("2026-10-31T23:00:00Z", OCTOBER).expect("it is over");
+        assert_eq!((closed.bill.number, closed.bill.total.number()), (Some(1), "4.00".to_owned()));
+        assert!(closed.entry.is_some());
+        let again = world.close("2026-12-01T00:00:00Z", OCTOBER).expect("it is closed");
+        assert_eq!((again.entry, &again.bill), (None, &closed.bill));
+        assert_eq!(
+            world.close("2026-12-01T00:00:00Z", OCTOBER - 1),
+            Err(CloseDenial::Bill(BillError::NoPlan))
+        );
+    }
+
+    #[test]
+    fn a_month_closed_out_of_order_puts_nothing_right() {
+        let mut world = World::new();
+        assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "9", "a"));
+        assert!(world.uses("2026-11-02T00:00:00Z", "tokens", "8", "a"));
+        world.close("2027-02-01T00:00:00Z", OCTOBER).expect("it is over");
+        world.close("2027-02-01T00:00:00Z", OCTOBER + 2).expect("it is over");
+        let key = UsageKey::new("2026-10-02T00:00:00Z tokens 9 a").expect("an id");
+        world.tell("2027-02-02T00:00:00Z", &OrgCommand::Reverse(Reverse { key }));
+        let late = world.close("2027-02-03T00:00:00Z", OCTOBER + 1).expect("it is over").bill;
+        assert_eq!((late.adjustments.len(), late.total.number()), (0, "3.00".to_owned()));
+        let next = world.close("2027-02-03T00:00:00Z", OCTOBER + 3).expect("it is over").bill;
+        assert_eq!((next.adjustments.len(), next.total.number()), (1, "-4.00".to_owned()));
+    }
+}

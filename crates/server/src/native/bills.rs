@@ -1,0 +1,292 @@
+//! Bills: what an organisation owes for a month, closing it, and what another catalogue would change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue};
+use tollgate_api::{
+    BillReply, CloseRequest, Code, Id, Problem, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
+};
+use tollgate_domain::{
+    BillError, Catalog, CloseDenial, CloseMonth, Currency, HouseDenial, Money, OrgCommand, OrgDecision,
+    OrgId, Period, Rated, Role,
+};
+use tollgate_engine::{CatalogInForce, EngineError};
+use tollgate_storage::{Row, Scan, Store};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::bills::{bill_reply, csv, html};
+use crate::convert::conflict;
+use crate::extract::{Json, NoQuery, OrgPath, Query, json_content_type, parse, read_limited};
+use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
+use crate::native::balance::read_month;
+use crate::native::catalog::house_failure;
+use crate::native::orgs::unknown_org;
+use crate::native::problems::{BillProblems, BodyProblems};
+use crate::reply::{Failure, ok};
+
+/// The bill of an organisation for a month: an estimate until it is closed.
+///
+/// As JSON, or by the header `Accept` as a table (`text/csv`) or as a page that prints (`text/html`).
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}/bill", tag = "Bills", operation_id = "bill",
+    params(
+        ("org" = Id, Path, description = "The organisation"),
+        ("month" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11", description = "Such as `2026-11`; the current month unless given"),
+    ),
+    responses(
+        (status = 200, description = "The bill", content(
+            (BillReply = "application/json"), (String = "text/csv"), (String = "text/html"),
+        )),
+        BillProblems,
+    )
+)]
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    mut query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    let month = query.take_as("month", read_month)?;
+    query.end()?;
+    let asked = month.map(|month| month.number);
+    let (month, bill) = app.engine.bill(&org, asked).await?.ok_or_else(|| unknown_org(&org))?;
+    let bill = bill.map_err(|error| bill_failure(&error, &org, month))?;
+    let reply = bill_reply(&org, &bill);
+    let (kind, text) = match form_of(&headers) {
+        Form::Json => return Ok(varying(ok(&reply))),
+        Form::Csv => ("text/csv; charset=utf-8", csv(&reply)),
+        Form::Html => ("text/html; charset=utf-8", html(&reply)),
+    };
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    Ok(varying(response))
+}
+
+fn varying(mut response: Response) -> Response {
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// How a bill is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Csv,
+    Html,
+}
+
+/// The form a caller likes best; of equals the one named first, and JSON where none is named.
+fn form_of(headers: &HeaderMap) -> Form {
+    let mut best = (0.0, Form::Json);
+    for range in
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
+    {
+        let mut parts = range.split(';').map(str::trim);
+        let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/json" | "application/*" | "*/*" => Form::Json,
+            "text/csv" => Form::Csv,
+            "text/html" | "text/*" => Form::Html,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+        if weight > best.0 {
+            best = (weight, form);
+        }
+    }
+    best.1
+}
+
+fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Failure {
+    match error {
+        BillError::UnknownOrg => unknown_org(org),
+        BillError::NoPlan => {
+            let detail = format!("the organisation '{org}' had no plan in {}", month.label());
+            Problem::new(Code::UnknownBill, detail).on_field("month").into()
+        }
+        BillError::Rate(error) => Problem::new(Code::Unrated, error.to_string()).into(),
+    }
+}
+
+/// Closes the bill of a month that is over: from then on it never changes.
+///
+/// Asked again, it answers with the bill that was closed. Usage that is taken back from a closed month, or comes late
+/// to it, becomes an adjustment on the next bill.
+#[utoipa::path(
+    post, path = "/v1/orgs/{org}/bill/close", tag = "Bills", operation_id = "close_bill",
+    params(("org" = Id, Path, description = "The organisation")),
+    request_body = CloseRequest,
+    responses(
+        (status = 200, description = "The closed bill", body = BillReply),
+        BodyProblems,
+    )
+)]
+pub(crate) async fn close(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    _: NoQuery,
+    Json(request): Json<CloseRequest>,
+) -> Result<Response, Failure> {
+    caller.require(Role::Manage, Some(&org))?;
+    let month = month_field(&request.month)?;
+    let command = OrgCommand::CloseMonth(CloseMonth { month: month.number });
+    match app.engine.submit(org.clone(), command).await? {
+        OrgDecision::Close(Ok(closed)) => Ok(ok(&bill_reply(&org, &closed.bill))),
+        OrgDecision::Close(Err(CloseDenial::Bill(error))) => Err(bill_failure(&error, &org, month)),
+        OrgDecision::Close(Err(CloseDenial::MonthRuns)) => {
+            let detail = format!("{} is not over in the time zone of '{org}'", month.label());
+            Err(Problem::new(Code::MonthRuns, detail).on_field("month").into())
+        }
+        _ => Err(conflict()),
+    }
+}
+
+fn month_field(text: &str) -> Result<Period, Failure> {
+    read_month(text)
+        .map_err(|says| Problem::new(Code::InvalidField, format!("month: {says}")).on_field("month").into())
+}
+
+/// What another catalogue would change in a month, for each organisation and in sum; nothing is changed.
+#[utoipa::path(
+    post, path = "/v1/whatif", tag = "Bills", operation_id = "what_if",
+    request_body = WhatIfRequest,
+    responses(
+        (status = 200, description = "What would change", body = WhatIfReply),
+        BodyProblems,
+    )
+)]
+pub(crate) async fn what_if(
+    State(app): State<App>,
+    caller: Caller,
+    _: NoQuery,
+    request: Request,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, None)?;
+    json_content_type(request.headers())?;
+    let body = read_limited(request, WHAT_IF_BYTES_MAX, app.settings.request_timeout).await?;
+    let request: WhatIfRequest = parse(&body)?;
+    let month = month_field(&request.month)?;
+    let catalog =
+        Catalog::from_toml(&request.catalog).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
+    let version = app.engine.catalog().version.saturating_add(1);
+    let other = CatalogInForce { version, catalog: Arc::new(catalog) };
+    let mut sums = Sums::default();
+    let mut cursor = None;
+    loop {
+        let page = app.engine.store().scan(&Scan::Orgs, cursor.as_ref(), PAGE_ROWS_MAX).await;
+        let page = page.map_err(|error| EngineError::Store(Arc::new(error)))?;
+        for row in page.rows {
+            if let Row::Org(org) = row {
+                let [now, then] = app.engine.rated_by_both(&org.id, month.number, &other).await?;
+                sums.add(&org.id, now, then);
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(ok(&sums.reply(month)))
+}
+
+/// What was rated by both catalogues so far.
+#[derive(Default)]
+struct Sums {
+    orgs: u64,
+    changed: u64,
+    /// Now and then, in minor units, by the currency's code.
+    totals: BTreeMap<String, (Currency, i128, i128)>,
+    items: Vec<WhatIfItem>,
+}
+
+impl Sums {
+    fn add(&mut self, org: &OrgId, now: Result<Rated, BillError>, then: Result<Rated, BillError>) {
+        let without_prices = |rated: &Result<Rated, BillError>| match rated {
+            Ok(rated) => rated.lines.is_empty() && rated.unpriced.is_empty(),
+            Err(error) => *error == BillError::NoPlan || *error == BillError::UnknownOrg,
+        };
+        if without_prices(&now) && without_prices(&then) {
+            return;
+        }
+        self.orgs += 1;
+        let total = |rated: &Result<Rated, BillError>| rated.as_ref().ok().map(|rated| rated.total);
+        let totals = (total(&now), total(&then));
+        for (total, is_then) in [(totals.0, false), (totals.1, true)] {
+            let Some(total) = total else { continue };
+            let sum = self.totals.entry(total.currency.to_string()).or_insert((total.currency, 0, 0));
+            let sum = if is_then { &mut sum.2 } else { &mut sum.1 };
+            *sum = sum.saturating_add(total.minor);
+        }
+        if totals.0 == totals.1 && totals.0.is_some() {
+            return;
+        }
+        self.changed += 1;
+        if self.items.len() < WHAT_IF_ORGS_MAX {
+            self.items.push(WhatIfItem {
+                org: org.to_string(),
+                now: totals.0.map(|total| total.to_string()),
+                then: totals.1.map(|total| total.to_string()),
+                difference: totals.0.zip(totals.1).and_then(|(now, then)| difference(now, then)),
+                problem: then.err().or(now.err()).map(|error| error.to_string()),
+            });
+        }
+    }
+
+    fn reply(self, month: Period) -> WhatIfReply {
+        let totals = self.totals.into_values().map(|(currency, now, then)| {
+            let number = |minor| Money { currency, minor }.number();
+            WhatIfTotal {
+                currency: currency.to_string(),
+                now: number(now),
+                then: number(then),
+                difference: number(then.saturating_sub(now)),
+            }
+        });
+        WhatIfReply {
+            month: month.label(),
+            orgs: self.orgs,
+            changed: self.changed,
+            totals: totals.collect(),
+            items: self.items,
+        }
+    }
+}
+
+fn difference(now: Money, then: Money) -> Option<String> {
+    let negated = Money { minor: now.minor.checked_neg()?, ..now };
+    then.checked_add(negated).map(|difference| difference.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_gets_the_form_it_likes_best() {
+        for (accept, wanted) in [
+            (None, Form::Json),
+            (Some("*/*"), Form::Json),
+            (Some("application/json"), Form::Json),
+            (Some("text/csv"), Form::Csv),
+            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), Form::Html),
+            (Some("text/html;q=0.5, text/csv;q=0.7"), Form::Csv),
+            (Some("image/png"), Form::Json),
+            (Some("text/csv;q=0, application/json"), Form::Json),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            }
+            assert_eq!(form_of(&headers), wanted, "{accept:?}");
+        }
+    }
+}
