@@ -17,7 +17,7 @@ enum Look {
     /// There is no such org.
     Absent,
     /// All that was needed, as of one version.
-    Whole(Arc<Org>, Records),
+    Whole(Arc<Org>, Records, Timestamp),
     /// The org changed in the middle of it.
     Moved,
 }
@@ -39,12 +39,12 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
     pub async fn balance(&self, id: &OrgId) -> Result<Option<(Arc<Org>, Balance)>, EngineError> {
-        let (in_force, at) = (self.catalog(), self.clock().now());
-        let needs = |records: &Records, keys: &mut Vec<RecordKey>| {
+        let in_force = self.catalog();
+        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
             self.in_context(&in_force, at, |context| balance_needs(records, context, id, keys));
         };
         let seen = self.as_of_one_version(id, &needs).await?;
-        Ok(seen.and_then(|(org, records)| {
+        Ok(seen.and_then(|(org, records, at)| {
             self.in_context(&in_force, at, |context| balance(&records, context, id))
                 .map(|balance| (org, balance))
         }))
@@ -63,11 +63,11 @@ impl<S: Store> Engine<S> {
         let (in_force, at) = (self.catalog(), self.clock().now());
         let Some(org) = self.org(id).await? else { return Ok(None) };
         let month = month.unwrap_or_else(|| org.zone.period_at(Window::Month, at).number);
-        let needs = |records: &Records, keys: &mut Vec<RecordKey>| {
+        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
             self.in_context(&in_force, at, |context| need_bill(records, context, id, month, keys));
         };
         let seen = self.as_of_one_version(id, &needs).await?;
-        Ok(seen.map(|(_, records)| {
+        Ok(seen.map(|(_, records, at)| {
             let bill = self.in_context(&in_force, at, |context| bill(&records, context, id, month));
             (Period { window: Window::Month, number: month }, bill)
         }))
@@ -83,30 +83,31 @@ impl<S: Store> Engine<S> {
         month: i32,
         other: &CatalogInForce,
     ) -> Result<[Result<Rated, BillError>; 2], EngineError> {
-        let (in_force, at) = (self.catalog(), self.clock().now());
+        let in_force = self.catalog();
         let catalogs = [&in_force, other];
-        let needs = |records: &Records, keys: &mut Vec<RecordKey>| {
+        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
             for catalog in catalogs {
                 self.in_context(catalog, at, |context| need_bill(records, context, id, month, keys));
             }
         };
-        let Some((_, records)) = self.as_of_one_version(id, &needs).await? else {
+        let Some((_, records, at)) = self.as_of_one_version(id, &needs).await? else {
             return Ok([Err(BillError::UnknownOrg), Err(BillError::UnknownOrg)]);
         };
         Ok(catalogs
             .map(|catalog| self.in_context(catalog, at, |context| rate_month(&records, context, id, month))))
     }
 
-    /// The records that a view needs, all as of one version of an org; `None`: there is no such org.
+    /// The records that a view needs, all as of one version of an org, and a time after that of all that is in them: a
+    /// view of an earlier time would leave out what they hold already. `None`: there is no such org.
     async fn as_of_one_version(
         &self,
         id: &OrgId,
-        needs: &impl Fn(&Records, &mut Vec<RecordKey>),
-    ) -> Result<Option<(Arc<Org>, Records)>, EngineError> {
+        needs: &impl Fn(Timestamp, &Records, &mut Vec<RecordKey>),
+    ) -> Result<Option<(Arc<Org>, Records, Timestamp)>, EngineError> {
         for _ in 0..READ_ROUNDS_MAX {
             match self.look(id, needs).await? {
                 Look::Absent => return Ok(None),
-                Look::Whole(org, records) => return Ok(Some((org, records))),
+                Look::Whole(org, records, at) => return Ok(Some((org, records, at))),
                 Look::Moved => {}
             }
         }
@@ -116,16 +117,17 @@ impl<S: Store> Engine<S> {
     async fn look(
         &self,
         id: &OrgId,
-        needs: &impl Fn(&Records, &mut Vec<RecordKey>),
+        needs: &impl Fn(Timestamp, &Records, &mut Vec<RecordKey>),
     ) -> Result<Look, EngineError> {
         let Some(org) = self.org(id).await? else { return Ok(Look::Absent) };
         let mut records = Records::default();
         records.put(RecordKey::Org(id.clone()), Some(Record::Org(Arc::clone(&org))));
         loop {
             let mut keys = Vec::new();
-            needs(&records, &mut keys);
+            let at = self.clock().now();
+            needs(at, &records, &mut keys);
             if keys.is_empty() {
-                return Ok(Look::Whole(org, records));
+                return Ok(Look::Whole(org, records, at));
             }
             // The org is loaded again with the rest: if it is the same version, nothing moved in between.
             keys.push(RecordKey::Org(id.clone()));
