@@ -112,7 +112,7 @@ const fn limited_user(limit: &crate::Limit) -> Option<&UserId> {
 #[must_use]
 pub fn balance(records: &Records, context: &Context<'_>, org: &OrgId) -> Option<Balance> {
     let org = records.org(org)?;
-    let plan = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let plan = context.plan_of(org);
     let mut meters = Vec::new();
     for meter in &context.catalog.meters {
         let account = records.account(&org.id, &meter.id);
@@ -126,7 +126,7 @@ pub fn balance(records: &Records, context: &Context<'_>, org: &OrgId) -> Option<
 }
 
 fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &MeterId) -> MeterBalance {
-    let plan = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let plan = context.plan_of(org);
     let moment = context.moments.in_zone(&org.zone);
     let empty = Account::default();
     let account = records.account(&org.id, meter).unwrap_or(&empty);

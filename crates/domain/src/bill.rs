@@ -241,8 +241,7 @@ fn adjustment(
         .map(|known| known.amount)
         .try_fold(closed.rated.total, Money::checked_add)
         .ok_or_else(too_large)?;
-    let negated = Money { minor: -billed.minor, ..billed };
-    let amount = now.checked_add(negated).ok_or_else(too_large)?;
+    let amount = now.checked_sub(billed).ok_or_else(too_large)?;
     let bill = closed.number.unwrap_or_default();
     Ok((amount.minor != 0).then_some(Adjustment { month: month_of(month), bill, billed, now, amount }))
 }

@@ -36,7 +36,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
         return steps;
     }
     let Some(known) = known else { return steps };
-    let plan = known.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let plan = context.plan_of(known);
     if !step("plan", plan.is_some(), plan.map_or_else(|| "none set".to_owned(), |plan| plan.id.to_string())) {
         return steps;
     }

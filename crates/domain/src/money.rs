@@ -112,6 +112,13 @@ impl Money {
         Some(Self { minor, ..self })
     }
 
+    /// The difference; `None` if it cannot be kept or the currencies differ.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        let minor = self.minor.checked_sub(other.minor).filter(|_| self.currency == other.currency)?;
+        Some(Self { minor, ..self })
+    }
+
     /// The number alone, with all digits of the minor unit: `10.00`.
     #[must_use]
     pub fn number(self) -> String {

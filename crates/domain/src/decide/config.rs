@@ -129,7 +129,7 @@ fn add_credit(
         return Err(ConfigDenial::UnknownMeter);
     }
     let Some(org) = records.org(org) else { return Err(ConfigDenial::UnknownOrg) };
-    let Some(plan) = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id)) else {
+    let Some(plan) = context.plan_of(org) else {
         return Err(ConfigDenial::NoPlan);
     };
     let moment = context.moments.in_zone(&org.zone);

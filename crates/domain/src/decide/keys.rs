@@ -89,7 +89,7 @@ fn gate_needs(
     let mut periods = Vec::new();
     if let Some(known) = records.org(org) {
         let moment = moment(known);
-        let plan = known.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+        let plan = context.plan_of(known);
         periods.extend(windows_counted(known, plan, meter).map(|window| moment.period(window)));
     }
     let complete = counters_need(records, org, meter, user, &periods, need);

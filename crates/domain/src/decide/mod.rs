@@ -24,6 +24,7 @@ pub use outcome::{
     Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
 };
 
+use crate::catalog::Plan;
 use crate::moment::{Moment, Moments};
 use crate::{Catalog, Entry, EntryKind, Notice, Org, OrgCommand, OrgId, Records, Timestamp, Use};
 
@@ -40,11 +41,16 @@ pub struct Context<'a> {
     pub key_keep_secs: i64,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// The server's time.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         self.moments.at()
+    }
+
+    /// The plan of an org, as the catalogue has it.
+    pub(crate) fn plan_of(&self, org: &Org) -> Option<&'a Plan> {
+        self.catalog.plan(&org.plan.as_ref()?.id)
     }
 
     /// Whether a key seen at a time is still remembered.

@@ -32,7 +32,7 @@ fn record(
         return Err(RecordDenial::UnknownMeter);
     }
     let org = records.org(org).ok_or(RecordDenial::UnknownOrg)?;
-    let plan = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id));
+    let plan = context.plan_of(org);
     let moment = context.moment_of(org, usage);
     let empty = Account::default();
     let gate = Gate::load(records, org, plan, moment, usage.user.as_ref(), &usage.meter, &empty);

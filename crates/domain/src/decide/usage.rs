@@ -93,7 +93,7 @@ pub(crate) fn gate<'a>(
         return refuse(Denial::UnknownMeter);
     }
     let Some(org) = records.org(org) else { return refuse(Denial::UnknownOrg) };
-    let Some(plan) = org.plan.as_ref().and_then(|plan| context.catalog.plan(&plan.id)) else {
+    let Some(plan) = context.plan_of(org) else {
         return refuse(Denial::NoPlan);
     };
     let moment = context.moments.in_zone(&org.zone);
@@ -404,11 +404,7 @@ fn denial_notices(
         return Vec::new();
     }
     let month = context.moments.in_zone(&org.zone).month;
-    let on_trial = org
-        .plan
-        .as_ref()
-        .and_then(|plan| context.catalog.plan(&plan.id))
-        .is_some_and(|plan| plan.trial_days.is_some());
+    let on_trial = context.plan_of(org).is_some_and(|plan| plan.trial_days.is_some());
     let period = (!on_trial).then_some(month);
     let marks = records
         .account(&org.id, &usage.meter)

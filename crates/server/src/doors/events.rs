@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -21,9 +20,8 @@ use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, Timestamp, UsageK
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
 use crate::compressed::Coding;
-use crate::extract::{NoQuery, read_limited};
-use crate::limits::BATCH_BYTES_MAX;
-use crate::native::batch::{Recorded, elements, record_all, too_many, wait_for_turn};
+use crate::extract::NoQuery;
+use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
 use crate::native::usage::{properties, read_time};
 use crate::reply::Failure;
 
@@ -39,16 +37,11 @@ pub(crate) async fn take(
     let mode = Mode::of(&headers)?;
     let coding = Coding::of(&headers)?;
     let _turn = wait_for_turn(&app).await?;
-    let body = read_limited(request, BATCH_BYTES_MAX, app.settings.request_timeout).await?;
     let (catalog, now) = (app.engine.catalog().catalog, app.engine.clock().now());
-    let read = move || {
-        let body = coding.decompress(body, BATCH_BYTES_MAX)?;
-        read_events(mode, &headers, &body, &Reader { catalog: &catalog, caller: &caller, now })
+    let read = move |body: &[u8]| {
+        read_events(mode, &headers, body, &Reader { catalog: &catalog, caller: &caller, now })
     };
-    // Many milliseconds of work: other requests must not wait behind it.
-    let records = tokio::task::spawn_blocking(read).await.map_err(|error| {
-        Failure::from(Problem::new(Code::Internal, "the server failed")).caused_by(error.to_string())
-    })??;
+    let records = read_aside(&app, request, coding, read).await?;
     let (places, usages): (Vec<_>, Vec<_>) =
         records.into_iter().map(|record| (record.event, Ok((record.org, record.usage)))).unzip();
     let outcomes = record_all(&app, usages).await?;
@@ -164,7 +157,7 @@ struct Reader<'a> {
 fn read_events(
     mode: Mode,
     headers: &HeaderMap,
-    body: &Bytes,
+    body: &[u8],
     reader: &Reader<'_>,
 ) -> Result<Vec<Record>, Failure> {
     let is_array = body.trim_ascii_start().first() == Some(&b'[');

@@ -59,13 +59,9 @@ pub(crate) async fn record(
     let shape = Shape::of(request.headers())?;
     let coding = Coding::of(request.headers())?;
     let _turn = wait_for_turn(&app).await?;
-    let body = read_limited(request, BATCH_BYTES_MAX, app.settings.request_timeout).await?;
     let now = app.engine.clock().now();
-    let read = move || read_records(&coding.decompress(body, BATCH_BYTES_MAX)?, shape, &caller, now);
-    // Many milliseconds of work: other requests must not wait behind it.
-    let records = tokio::task::spawn_blocking(read).await.map_err(|error| {
-        Failure::from(Problem::new(Code::Internal, "the server failed")).caused_by(error.to_string())
-    })??;
+    let read = move |body: &[u8]| read_records(body, shape, &caller, now);
+    let records = read_aside(&app, request, coding, read).await?;
     let outcomes = record_all(&app, records).await?;
     Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
 }
@@ -76,6 +72,20 @@ pub(crate) async fn wait_for_turn(app: &App) -> Result<tokio::sync::SemaphorePer
         Ok(Ok(turn)) => Ok(turn),
         _ => Err(EngineError::Overloaded.into()),
     }
+}
+
+/// Receives a body, unpacks it, and reads it where no other request waits behind that: it is many milliseconds of work.
+pub(crate) async fn read_aside<T: Send + 'static>(
+    app: &App,
+    request: Request,
+    coding: Coding,
+    read: impl FnOnce(&[u8]) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let body = read_limited(request, BATCH_BYTES_MAX, app.settings.request_timeout).await?;
+    let work = move || read(&coding.decompress(body, BATCH_BYTES_MAX)?);
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Failure::from(Problem::new(Code::Internal, "the server failed")).caused_by(error.to_string())
+    })?
 }
 
 /// A record that was read, or why it cannot be counted.

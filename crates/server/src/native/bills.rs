@@ -235,7 +235,11 @@ impl Sums {
                 org: org.to_string(),
                 now: totals.0.map(|total| total.to_string()),
                 then: totals.1.map(|total| total.to_string()),
-                difference: totals.0.zip(totals.1).and_then(|(now, then)| difference(now, then)),
+                difference: totals
+                    .0
+                    .zip(totals.1)
+                    .and_then(|(now, then)| then.checked_sub(now))
+                    .map(|difference| difference.to_string()),
                 problem: then.err().or(now.err()).map(|error| error.to_string()),
             });
         }
@@ -259,11 +263,6 @@ impl Sums {
             items: self.items,
         }
     }
-}
-
-fn difference(now: Money, then: Money) -> Option<String> {
-    let negated = Money { minor: now.minor.checked_neg()?, ..now };
-    then.checked_add(negated).map(|difference| difference.to_string())
 }
 
 #[cfg(test)]
