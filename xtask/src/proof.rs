@@ -53,11 +53,12 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no proof '{unknown}', only {}", known.join(", ")).into());
     }
-    run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
+    run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate"])?)?;
     for proof in PROOFS.iter().filter(|proof| names.is_empty() || names.contains(&proof.name)) {
         let began = Instant::now();
         let mut command = cargo(&[
             "test",
+            "--release",
             "--locked",
             "-p",
             proof.package,
@@ -67,7 +68,7 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
             "--",
             "--nocapture",
         ])?;
-        command.env("TOLLGATE_BIN", target_folder()?.join("debug").join("tollgate"));
+        command.env("TOLLGATE_BIN", target_folder()?.join("release").join("tollgate"));
         command.envs(proof.told.iter().copied());
         run_command(command)?;
         say(&format!("{}: ok in {:.0} s", proof.name, began.elapsed().as_secs_f64()))?;

@@ -4,7 +4,7 @@
 //! ```text
 //! DIR/LOCK               one process per folder
 //! DIR/ledger/N.seg       the ledger, the only copy that counts      io, frame, segment, walk, prepare, ledger
-//! DIR/tables/            what it adds up to, made anew at will       codec, tables, fold
+//! DIR/tables/            what it adds up to, made anew at will       codec, tables, table_files, fold
 //! in memory              what is not folded yet, hot records, and    overlay, core, filter
 //!                        filters in front of the tables
 //! ```
@@ -30,6 +30,7 @@ mod read;
 mod replay;
 mod scan;
 mod segment;
+mod table_files;
 mod tables;
 mod verify;
 mod walk;

@@ -36,7 +36,7 @@ const FOLDED_KEY: &[u8] = b"folded";
 
 /// In each table, behind all its rows: how far that table is. Row keys are 16 bytes of a hash, or start with text or a
 /// number below this.
-const POSITION_KEY: &[u8] = &[0xFF; 17];
+pub(crate) const POSITION_KEY: &[u8] = &[0xFF; 17];
 
 /// How far the tables are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,20 @@ pub(crate) struct Folded {
     pub(crate) latest_secs: i64,
     /// That time when expired rows were last swept.
     pub(crate) swept_secs: i64,
+}
+
+/// What is written with each batch of rows, as a row of its own.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    folded: Folded,
+    /// What the table engine's next number was when the batch was written; see [`super::table_files`].
+    pub(crate) next_number: u64,
+}
+
+impl Stamp {
+    pub(crate) fn decode(row: &[u8]) -> Option<Self> {
+        decode_row(row)
+    }
 }
 
 /// The ledger's own time, and how long rows are kept. No clock is read: time is that of the latest entry.
@@ -188,6 +202,7 @@ impl Tables {
                 ),
             )
         };
+        super::table_files::check(path).map_err(|damage| rebuild(&damage))?;
         // On a thread of its own: the workers of the table engine inherit its priority, and where damaged files make
         // it panic, that is a refusal like any other here.
         let opened = std::thread::scope(|scope| {
@@ -266,7 +281,8 @@ impl Tables {
                 return Err(bad_row(table.name(), b"position"));
             }
         }
-        row.map_or(Ok(Folded::default()), |row| decode_row(&row).ok_or_else(|| bad_row(META, FOLDED_KEY)))
+        let Some(row) = row else { return Ok(Folded::default()) };
+        Stamp::decode(&row).map(|stamp| stamp.folded).ok_or_else(|| bad_row(META, FOLDED_KEY))
     }
 
     /// The tables as they are now.
@@ -375,7 +391,8 @@ impl TablesBatch<'_> {
 
     /// Writes all rows and how far the tables are with them, or nothing.
     pub(crate) fn commit(mut self, folded: &Folded) -> Result<(), fjall::Error> {
-        let row = encode_row(folded).map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
+        let stamp = Stamp { folded: *folded, next_number: self.tables.db.seqno() };
+        let row = encode_row(&stamp).map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
         for table in Table::ALL {
             self.batch.insert(self.tables.keyspace(table), POSITION_KEY, row.clone());
         }
