@@ -33,7 +33,8 @@ usage: cargo xtask COMMAND
   openapi [--check]      write openapi.json from the code, or compare it
   fuzz-http [--examples N] [--seed N]
                          schemathesis against the server's own OpenAPI document
-  proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, keys, histories
+  proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, kills,
+                         overload, keys, histories
   fuzz [--minutes M] [TARGET …]
                          the fuzz targets, 10 minutes each unless said
   bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …

@@ -13,7 +13,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 6] = [
+const PROOFS: [Proof; 8] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -32,6 +32,18 @@ const PROOFS: [Proof; 6] = [
         package: "tollgate-backends",
         test: "no_damage_to_any_file_is_silent",
         told: &[("TOLLGATE_DAMAGES", "100000")],
+    },
+    Proof {
+        name: "kills",
+        package: "tollgate-e2e",
+        test: "over_many_kills",
+        told: &[("TOLLGATE_KILLS", "1000")],
+    },
+    Proof {
+        name: "overload",
+        package: "tollgate-e2e",
+        test: "more_than_the_capacity",
+        told: &[("TOLLGATE_OVERLOAD_SECS", "30")],
     },
     Proof {
         name: "keys",

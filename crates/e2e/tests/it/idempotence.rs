@@ -124,8 +124,7 @@ fn check_ledger(server: &Server, answers: &BTreeMap<u64, Value>) -> Result<()> {
 fn sixty_four_calls_with_one_key_are_one_usage_and_one_answer() -> Result<()> {
     let _machine = super::machine();
     need_open_files(1_024)?;
-    let keys = std::env::var("TOLLGATE_KEYS").ok();
-    let keys = keys.map_or(KEYS, |text| text.parse().expect("TOLLGATE_KEYS is a number"));
+    let keys = super::given("TOLLGATE_KEYS").unwrap_or(KEYS);
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
     let store = folder.path().join("data");

@@ -25,11 +25,15 @@ fn machine() -> MutexGuard<'static, ()> {
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the environment says, if it does: the figure of a long run.
+fn given<N: std::str::FromStr>(name: &str) -> Option<N> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not the number it should be: {text}")))
+}
+
 /// The seed of a random test: printed, and taken from `TOLLGATE_SEED` to repeat a run.
 fn seed() -> u64 {
-    let given = std::env::var("TOLLGATE_SEED").ok();
-    let seed =
-        given.map_or_else(|| fastrand::u64(..), |text| text.parse().expect("TOLLGATE_SEED is a number"));
+    let seed = given("TOLLGATE_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}: repeat with TOLLGATE_SEED={seed}");
     seed
 }

@@ -35,10 +35,7 @@ const REFUSED_WITHIN: Duration = Duration::from_millis(10);
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
 
 fn overload_time() -> Duration {
-    let given = std::env::var("TOLLGATE_OVERLOAD_SECS").ok();
-    let secs =
-        given.map_or(OVERLOAD_SECS_DEFAULT, |text| text.parse().expect("TOLLGATE_OVERLOAD_SECS is a number"));
-    Duration::from_secs(secs)
+    Duration::from_secs(super::given("TOLLGATE_OVERLOAD_SECS").unwrap_or(OVERLOAD_SECS_DEFAULT))
 }
 
 fn answered(flood: &Flood, status: u16) -> Vec<&Shot> {

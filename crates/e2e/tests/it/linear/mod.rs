@@ -299,8 +299,7 @@ fn place() -> Result<tempfile::TempDir> {
 fn histories_under_kills_and_retries_are_linearizable() -> Result<()> {
     let _machine = super::machine();
     let mut rng = Rng::with_seed(super::seed());
-    let wanted = std::env::var("TOLLGATE_HISTORIES").ok();
-    let wanted = wanted.map_or(HISTORIES, |text| text.parse().expect("TOLLGATE_HISTORIES is a number"));
+    let wanted = super::given("TOLLGATE_HISTORIES").unwrap_or(HISTORIES);
     let (folder, started) = (place()?, Instant::now());
     let store = folder.path().join("data");
     let serve = Tollgate::serve_small(&store, SEGMENT_BYTES);
