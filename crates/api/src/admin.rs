@@ -17,6 +17,19 @@ pub struct CatalogReply {
     pub changes: Vec<String>,
     /// Its text, in TOML.
     pub toml: String,
+    /// The meters that usage created beside the catalogue in force, in that order. What a catalogue declares itself is as
+    /// it says. Not told to a key that is bound to an organisation, nor with a version asked for by its number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub created_meters: Vec<CreatedMeterItem>,
+}
+
+/// A meter that usage created.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CreatedMeterItem {
+    /// The meter.
+    pub meter: String,
+    /// When it was created.
+    pub at: String,
 }
 
 /// The versions of the catalogue.

@@ -21,7 +21,7 @@ mod usage;
 
 pub use admin::{
     ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, CatalogReply, CatalogVersionItem, CatalogVersions,
-    Health, Ready,
+    CreatedMeterItem, Health, Ready,
 };
 pub use batch::{BatchReply, RecordResult, RecordStatus, ResultsName};
 pub use bill::{

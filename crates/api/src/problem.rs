@@ -93,7 +93,7 @@ codes! {
     MonthRuns = "month_runs", 409, "The month is not over";
     /// The month makes more money than can be counted.
     Unrated = "unrated", 409, "The month cannot be rated";
-    /// The org has as many limits or grants as it may have.
+    /// There are as many as there may be: limits or grants of the org, or meters that usage created.
     TooMany = "too_many", 409, "There are as many as there may be";
     /// The body is too large.
     BodyTooLarge = "body_too_large", 413, "The body is too large";

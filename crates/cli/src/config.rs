@@ -33,6 +33,9 @@ const STORES_TO_COME: [(&str, &str); 4] = [
     ("MONGO_URL", "mongodb"),
 ];
 
+/// The environment name by which the billing system that Tollgate replaces was told when to flush its counters.
+const FLUSH_INTERVAL: &str = "METERING_FLUSH_INTERVAL";
+
 /// What the settings say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chosen {
@@ -176,15 +179,18 @@ fn warnings(environment: &Environment, origins: &[(&'static Setting, Origin)]) -
     let store_is_default =
         origins.iter().any(|(setting, origin)| setting.name == "store" && *origin == Origin::Default);
     let asked = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
-    STORES_TO_COME
-        .iter()
-        .filter(|(name, _)| store_is_default && asked(name))
-        .map(|(name, store)| {
+    let stores =
+        STORES_TO_COME.iter().filter(|(name, _)| store_is_default && asked(name)).map(|(name, store)| {
             format!(
                 "{name} is set, but this build has no {store} store yet: the data goes to the embedded one"
             )
-        })
-        .collect()
+        });
+    let flush = asked(FLUSH_INTERVAL).then(|| {
+        format!(
+            "{FLUSH_INTERVAL} is set, but nothing waits to be flushed: usage is on disk before it is answered"
+        )
+    });
+    stores.chain(flush).collect()
 }
 
 /// What the file says.

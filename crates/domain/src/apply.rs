@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::decide::keys::{counters_need, group_needs};
 use crate::{
-    Amount, ApiKey, Burn, CatalogVersion, Entry, EntryKind, House, HouseEntry, HouseEntryKind, KeyId,
-    KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey, Records,
-    Scope, UsedEntry, Window,
+    Amount, ApiKey, Burn, CatalogVersion, CreatedMeter, Entry, EntryKind, House, HouseEntry, HouseEntryKind,
+    KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
+    Records, Scope, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -225,6 +225,10 @@ pub fn apply_house(records: &mut Records, entry: &HouseEntry) {
             house.catalog = *version;
             let catalog = CatalogVersion { version: *version, at: entry.at, text: text.clone() };
             records.set(RecordKey::Catalog(*version), Record::Catalog(Arc::new(catalog)));
+        }
+        HouseEntryKind::MetersCreated(meters) => {
+            let created = meters.iter().map(|id| CreatedMeter { id: id.clone(), at: entry.at });
+            house.created_meters.extend(created);
         }
         HouseEntryKind::ApiKeyMade(api_key) => {
             records.set(RecordKey::ApiKey(api_key.id.clone()), Record::ApiKey(Arc::new(api_key.clone())));

@@ -30,6 +30,8 @@ pub enum OrgCommand {
     Reverse(Reverse),
     /// Set name and zone.
     Put(PutOrg),
+    /// Make the org, if nobody has heard of it.
+    Welcome(Welcome),
     /// Set the plan.
     SetPlan(SetPlan),
     /// Set or remove a limit.
@@ -82,6 +84,13 @@ pub struct PutOrg {
     pub name: Option<String>,
     /// The zone of its calendar.
     pub zone: Option<Zone>,
+}
+
+/// Make an org that nobody has heard of; one that is known stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The plan it gets.
+    pub plan: Option<PlanId>,
 }
 
 /// Set the plan; makes the org if need be.
@@ -148,6 +157,8 @@ pub enum HouseCommand {
     ApplyCatalog(ApplyCatalog),
     /// Ask what [`HouseCommand::ApplyCatalog`] would be answered.
     CheckCatalog(ApplyCatalog),
+    /// Create meters that the catalogue lacks: in order, as many as there may be.
+    CreateMeters(Vec<MeterId>),
     /// Make an API key.
     MakeApiKey(ApiKey),
     /// Revoke an API key.

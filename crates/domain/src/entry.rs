@@ -187,6 +187,8 @@ pub enum HouseEntryKind {
         /// Its TOML text.
         text: String,
     },
+    /// Usage created meters that the catalogue lacks.
+    MetersCreated(Vec<MeterId>),
     /// An API key was made.
     ApiKeyMade(ApiKey),
     /// An API key was revoked.

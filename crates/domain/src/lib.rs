@@ -45,7 +45,7 @@ pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
     ApplyCatalog, Check, CloseMonth, Command, HouseCommand, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan,
-    TopUp, TopUpExpiry, Use,
+    TopUp, TopUpExpiry, Use, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use decide::{
@@ -66,8 +66,11 @@ pub use rate::{
     BillLine, Bound, MeterUsage, Part, PriceRef, RateError, Rated, Terms, Unpriced, UsageGroup, rate,
 };
 pub use records::{
-    CatalogVersion, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records, Standing,
+    CatalogVersion, CreatedMeter, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
+    Standing,
 };
 
+/// A stretch of time of fixed length, to the nanosecond.
+pub use jiff::SignedDuration;
 /// A moment on the UTC timeline, to the nanosecond.
 pub use jiff::Timestamp;

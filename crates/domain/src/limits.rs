@@ -27,6 +27,9 @@ pub const GRANTS_MAX: usize = 10_000;
 /// Most meters of one catalogue.
 pub const CATALOG_METERS_MAX: usize = 1_000;
 
+/// Most meters that usage creates beside the catalogue: they are kept in one record, and looked through with it.
+pub const CREATED_METERS_MAX: usize = 1_000;
+
 /// Most mappings of events of one catalogue: those of a type are looked for with every event.
 pub const CATALOG_EVENTS_MAX: usize = 1_000;
 

@@ -124,12 +124,24 @@ pub struct Standing {
 }
 
 /// The house itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct House {
     /// The number of its latest entry.
     pub version: u64,
     /// The version of the catalogue in force, zero before the first.
     pub catalog: u32,
+    /// The meters that usage created beside the catalogue, in that order.
+    pub created_meters: Vec<CreatedMeter>,
+}
+
+/// A meter that usage created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedMeter {
+    /// Its id.
+    pub id: MeterId,
+    /// When it was created.
+    #[serde(with = "crate::instant")]
+    pub at: Timestamp,
 }
 
 /// One version of the catalogue.
@@ -326,7 +338,7 @@ impl Records {
     #[must_use]
     pub fn house(&self) -> House {
         match self.get(&RecordKey::House) {
-            Some(Record::House(house)) => *house,
+            Some(Record::House(house)) => house.clone(),
             _ => House::default(),
         }
     }

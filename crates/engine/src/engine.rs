@@ -5,12 +5,13 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    ApplyCatalog, Catalog, Command, HouseCommand, OrgCommand, OrgDecision, OrgId, PlanId, Record, RecordKey,
-    Records,
+    ApplyCatalog, Catalog, Command, HouseCommand, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records,
 };
 use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
 
+use crate::catalog::{CatalogInForce, declared};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX,
     QUEUE_REQUESTS_MAX,
@@ -18,15 +19,6 @@ use crate::limits::{
 use crate::queue::{Job, Many, weight};
 use crate::turn::{Settled, Turn, TurnError};
 use crate::{Answer, Clock, EngineError, EngineMetrics, OutcomeLabel, Request};
-
-/// The catalogue in force.
-#[derive(Clone, Debug)]
-pub struct CatalogInForce {
-    /// Its version; zero is the default catalogue of a store that has none yet.
-    pub version: u32,
-    /// What it says.
-    pub catalog: Arc<Catalog>,
-}
 
 /// How the engine works.
 #[derive(Clone, Debug)]
@@ -94,7 +86,7 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// When the store cannot read the catalogue, or it no longer parses.
     pub async fn prepare(store: Arc<S>, options: EngineOptions) -> Result<(Self, Writer<S>), StoreError> {
-        let catalog = Arc::new(RwLock::new(load_catalog(store.as_ref()).await?));
+        let catalog = Arc::new(RwLock::new(CatalogInForce::load(store.as_ref()).await?));
         let (queue, jobs) = mpsc::channel(options.queue_requests_max);
         let (shutdown, shutdown_seen) = watch::channel(false);
         let (stop, stopped) = watch::channel(None);
@@ -175,6 +167,28 @@ impl<S: Store> Engine<S> {
             decisions.extend(answered.await.unwrap_or_else(|_| Err(self.closed()))?);
         }
         Ok(decisions)
+    }
+
+    /// Creates those of some meters that the catalogue in force lacks, as many as there may be; durable when it answers.
+    /// Gives back those that it still lacks.
+    ///
+    /// # Errors
+    /// [`EngineError`]: none was created.
+    pub async fn create_meters<'a>(
+        &self,
+        meters: impl IntoIterator<Item = &'a MeterId>,
+    ) -> Result<Vec<MeterId>, EngineError> {
+        let in_force = self.catalog();
+        let lacking = in_force.lacking(meters);
+        if lacking.is_empty() || in_force.created_meters.len() >= CREATED_METERS_MAX {
+            return Ok(lacking);
+        }
+        // Another caller may create the same ones meanwhile: whoever comes second finds them there.
+        let create = HouseCommand::CreateMeters(lacking.clone());
+        if self.submit_house(create).await?.is_err() {
+            return unreachable_answer();
+        }
+        Ok(self.catalog().lacking(&lacking))
     }
 
     async fn ask(&self, request: Request) -> Result<Answer, EngineError> {
@@ -276,24 +290,6 @@ impl<S: Store> Engine<S> {
 fn unreachable_answer<T>() -> Result<T, EngineError> {
     let text = "an answer of the wrong kind";
     Err(EngineError::Store(Arc::new(StoreError::new(StoreErrorKind::Stopped, text))))
-}
-
-async fn load_catalog<S: Store>(store: &S) -> Result<CatalogInForce, StoreError> {
-    let house = store.load(&[RecordKey::House]).await?;
-    let version = match house.first() {
-        Some(Some(Record::House(house))) => house.catalog,
-        _ => 0,
-    };
-    let loaded = store.load(&[RecordKey::Catalog(version)]).await?;
-    let text = match loaded.first() {
-        Some(Some(Record::Catalog(catalog))) => catalog.text.as_str(),
-        _ => tollgate_domain::catalog::DEFAULT,
-    };
-    let catalog = Catalog::from_toml(text).map_err(|error| {
-        let text = format!("version {version} of the catalogue in the store cannot be read");
-        StoreError::new(StoreErrorKind::Corrupt, text).caused_by(error)
-    })?;
-    Ok(CatalogInForce { version, catalog: Arc::new(catalog) })
 }
 
 /// The one writer of an [`Engine`].
@@ -448,22 +444,54 @@ impl<S: Store> Writer<S> {
     }
 
     async fn house_turn(&self, turn: &Turn<'_, S>, command: &HouseCommand) -> Result<Settled, TurnError> {
-        let (HouseCommand::ApplyCatalog(apply) | HouseCommand::CheckCatalog(apply)) = command else {
-            return turn.run_house(command).await;
+        let (settled, records) = match command {
+            HouseCommand::ApplyCatalog(apply) => {
+                let informed = self.informed(turn, apply).await?;
+                turn.run_house(&HouseCommand::ApplyCatalog(informed)).await?
+            }
+            HouseCommand::CheckCatalog(apply) => {
+                let informed = self.informed(turn, apply).await?;
+                turn.run_house(&HouseCommand::CheckCatalog(informed)).await?
+            }
+            _ => turn.run_house(command).await?,
         };
-        let plans_in_use = self.plans_in_use(turn, apply).await.map_err(TurnError::Load)?;
-        let informed = ApplyCatalog { text: apply.text.clone(), plans_in_use };
-        if matches!(command, HouseCommand::CheckCatalog(_)) {
-            return turn.run_house(&HouseCommand::CheckCatalog(informed)).await;
-        }
-        let settled = turn.run_house(&HouseCommand::ApplyCatalog(informed)).await?;
-        if let (Settled::Answered(Answer::House(Ok(version))), Ok(catalog)) =
-            (&settled, Catalog::from_toml(&apply.text))
-        {
-            let in_force = CatalogInForce { version: *version, catalog: Arc::new(catalog) };
-            *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+        if matches!(settled, Settled::Answered(_)) {
+            self.follow(turn.catalog, &records).await;
         }
         Ok(settled)
+    }
+
+    async fn informed(&self, turn: &Turn<'_, S>, apply: &ApplyCatalog) -> Result<ApplyCatalog, TurnError> {
+        let plans_in_use = self.plans_in_use(turn, apply).await.map_err(TurnError::Load)?;
+        Ok(ApplyCatalog { text: apply.text.clone(), plans_in_use })
+    }
+
+    /// Brings into force what the house says, also what another writer on the same store made it say.
+    async fn follow(&self, before: &CatalogInForce, records: &Records) {
+        let house = records.house();
+        let is_known = house.catalog == before.version;
+        if is_known && house.created_meters.len() == before.created_meters.len() {
+            return;
+        }
+        let declared = match records.catalog(house.catalog) {
+            _ if is_known => Ok(Arc::clone(&before.declared)),
+            Some(version) => {
+                Catalog::from_toml(&version.text).map(Arc::new).map_err(|error| error.to_string())
+            }
+            None => declared(self.store.as_ref(), house.catalog)
+                .await
+                .map(Arc::new)
+                .map_err(|error| error.to_string()),
+        };
+        match declared {
+            Ok(declared) => {
+                let in_force = CatalogInForce::new(house.catalog, declared, house.created_meters.into());
+                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+            }
+            Err(error) => {
+                tracing::warn!(%error, version = house.catalog, "the catalogue in force cannot be followed");
+            }
+        }
     }
 
     /// Orgs that have a plan which a new catalogue lacks. All orgs are read, but only if some plan is removed.

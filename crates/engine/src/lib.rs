@@ -8,7 +8,9 @@
 //!
 //! Start reading at [`Engine`], then the `turn` module: one turn of the loop, without threads or queues.
 
+mod catalog;
 mod clock;
+mod closing;
 mod engine;
 mod error;
 pub mod limits;
@@ -17,8 +19,10 @@ mod queue;
 mod read;
 mod turn;
 
+pub use catalog::CatalogInForce;
 pub use clock::Clock;
-pub use engine::{CatalogInForce, Engine, EngineOptions, Writer};
+pub use closing::Closing;
+pub use engine::{Engine, EngineOptions, Writer};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};

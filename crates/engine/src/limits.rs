@@ -1,5 +1,7 @@
 //! Every stated limit of the engine, each with its reason.
 
+use tollgate_domain::limits::ADJUSTED_MONTHS;
+
 /// Most requests that wait for the writer; what comes beyond is refused at once. It has room for ten thousand
 /// connections that each wait for one answer; at 20,000 a second a full queue is a wait of less than a second.
 pub const QUEUE_REQUESTS_MAX: usize = 16_384;
@@ -19,6 +21,12 @@ pub const READ_ROUNDS_MAX: usize = 64;
 
 /// Orgs read at a time when all are looked through for a plan.
 pub const ORG_PAGE: usize = 1_000;
+
+/// Orgs looked at in one go for months to close.
+pub const CLOSING_ORGS_MAX: usize = 500;
+
+/// Months back that close by themselves: as many as a later bill still puts right.
+pub const CLOSING_MONTHS_MAX: i32 = ADJUSTED_MONTHS;
 
 /// Most orgs named when a catalogue is refused for the plans they have.
 pub const PLANS_IN_USE_NAMED_MAX: usize = 100;

@@ -26,6 +26,8 @@ pub struct EngineMetrics {
     pub overloads: Counter,
     /// Requests decided again because another writer was faster.
     pub conflicts: Counter,
+    /// Months that closed by themselves.
+    pub months_closed: Counter,
 }
 
 impl Default for EngineMetrics {
@@ -36,6 +38,7 @@ impl Default for EngineMetrics {
             commit_seconds: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
             overloads: Counter::default(),
             conflicts: Counter::default(),
+            months_closed: Counter::default(),
         }
     }
 }
@@ -52,6 +55,7 @@ impl EngineMetrics {
             self.commit_seconds.clone(),
         );
         registry.register("overloads", "Requests refused because too many waited", self.overloads.clone());
+        registry.register("months_closed", "Months that closed by themselves", self.months_closed.clone());
         registry.register("conflicts", "Requests decided again after a conflict", self.conflicts.clone());
     }
 }

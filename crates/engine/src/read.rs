@@ -271,6 +271,6 @@ fn need_bill(records: &Records, context: &Context<'_>, org: &OrgId, month: i32, 
     bill_needs(records, context, org, month, &mut need);
 }
 
-fn store_error(error: StoreError) -> EngineError {
+pub(crate) fn store_error(error: StoreError) -> EngineError {
     EngineError::Store(Arc::new(error))
 }

@@ -10,7 +10,7 @@ use tollgate_domain::{
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
-use crate::engine::CatalogInForce;
+use crate::catalog::CatalogInForce;
 use crate::queue::Answer;
 
 /// Room for the records of a usage: org, account, tally, key.
@@ -143,8 +143,8 @@ impl<S: Store> Turn<'_, S> {
         Ok(stale)
     }
 
-    /// Decides and commits one command of the house.
-    pub(crate) async fn run_house(&self, command: &HouseCommand) -> Result<Settled, TurnError> {
+    /// Decides and commits one command of the house; gives its records as they are after it.
+    pub(crate) async fn run_house(&self, command: &HouseCommand) -> Result<(Settled, Records), TurnError> {
         let mut records = Records::default();
         load_all(self.store, &mut records, |records, keys| {
             missing_of_house(records, command, keys);
@@ -164,10 +164,10 @@ impl<S: Store> Turn<'_, S> {
             let committed =
                 self.store.commit(Batch { changes: vec![change] }).await.map_err(TurnError::Commit)?;
             if committed.first() != Some(&Committed::Done) {
-                return Ok(Settled::Again);
+                return Ok((Settled::Again, records));
             }
         }
-        Ok(Settled::Answered(Answer::House(decision)))
+        Ok((Settled::Answered(Answer::House(decision)), records))
     }
 }
 

@@ -11,6 +11,9 @@ use tollgate_api::{Code, Problem};
 use tollgate_engine::Engine;
 
 use crate::auth::ApiKeys;
+use crate::doors::billing::Billing;
+use crate::doors::failure::DoorFailure;
+use crate::doors::reports::Reports;
 use crate::metrics::Metrics;
 use crate::reply::Failure;
 use crate::stores::AnyStore;
@@ -62,6 +65,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::page))
         .route("/api/v1/events", post(doors::events::take))
+        .route("/api/v1/usage", post(doors::billing::record))
+        .route("/api/v1/usage/{customer_id}", get(doors::billing::list))
+        .route("/api/v1/billing/{customer_id}", get(doors::billing::bill))
         .route("/plan", post(doors::reports::plan))
         .route("/limit", post(doors::reports::limit))
         .route("/use", post(doors::reports::use_))
@@ -79,8 +85,11 @@ async fn method_not_allowed(uri: Uri) -> Response {
     let problem =
         Problem::new(Code::MethodNotAllowed, "the route does not take this method; /docs lists them");
     let failure = Failure::from(problem);
-    match uri.path() {
-        "/plan" | "/limit" | "/use" | "/top-up" => doors::reports::DoorFailure::from(failure).into_response(),
+    match route_of(uri.path()) {
+        "/plan" | "/limit" | "/use" | "/top-up" => DoorFailure::<Reports>::from(failure).into_response(),
+        "/api/v1/usage" | "/api/v1/usage/{customer_id}" | "/api/v1/billing/{customer_id}" => {
+            DoorFailure::<Billing>::from(failure).into_response()
+        }
         _ => failure.into_response(),
     }
 }
@@ -104,6 +113,7 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         "/openapi.json",
         "/docs",
         "/api/v1/events",
+        "/api/v1/usage",
         "/plan",
         "/limit",
         "/use",
@@ -111,6 +121,15 @@ pub(crate) fn route_of(path: &str) -> &'static str {
     ];
     if let Some(route) = FIXED.iter().find(|route| **route == path) {
         return route;
+    }
+    if let Some((list, id)) = path.strip_prefix("/api/v1/").and_then(|rest| rest.split_once('/'))
+        && !id.contains('/')
+    {
+        return match list {
+            "usage" => "/api/v1/usage/{customer_id}",
+            "billing" => "/api/v1/billing/{customer_id}",
+            _ => "unknown",
+        };
     }
     let mut parts = path.strip_prefix("/v1/").unwrap_or_default().split('/');
     match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -143,6 +162,15 @@ mod tests {
         assert!(paths.len() >= 20, "{}", paths.len());
         for path in paths.keys() {
             assert_eq!(route_of(path), path);
+        }
+        for (path, route) in [
+            ("/api/v1/usage", "/api/v1/usage"),
+            ("/api/v1/usage/acme", "/api/v1/usage/{customer_id}"),
+            ("/api/v1/billing/acme", "/api/v1/billing/{customer_id}"),
+            ("/api/v1/billing/acme/2", "unknown"),
+            ("/api/v1/other/acme", "unknown"),
+        ] {
+            assert_eq!(route_of(path), route, "{path}");
         }
         for path in ["/v1/orgs/a/b", "/v1/orgs/a/ledger/1/2", "/v1/usage/", "/v1", "/", ""] {
             assert_eq!(route_of(path), "unknown", "{path}");

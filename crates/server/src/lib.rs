@@ -10,6 +10,7 @@
 mod app;
 mod auth;
 mod bills;
+mod closing;
 mod compressed;
 mod convert;
 mod demo;
@@ -20,6 +21,7 @@ mod extract;
 pub mod limits;
 mod metrics;
 mod native;
+mod newcomers;
 mod openapi;
 mod paging;
 mod reply;

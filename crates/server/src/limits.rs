@@ -1,5 +1,7 @@
 //! Every stated limit of the server that is not a setting, each with its reason.
 
+use std::time::Duration;
+
 /// Rows of a list unless asked otherwise.
 pub const PAGE_ROWS_DEFAULT: usize = 50;
 
@@ -39,6 +41,9 @@ pub const API_KEYS_MAX: usize = 100_000;
 
 /// Bytes of randomness in the secret of an API key.
 pub const API_KEY_SECRET_BYTES: usize = 24;
+
+/// How long the store is left to others between two looks at some organisations for months to close.
+pub const CLOSING_PAUSE: Duration = Duration::from_millis(20);
 
 /// Most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 10_000;

@@ -41,13 +41,23 @@ impl Paging {
 
     /// `limit` and `cursor` of a query.
     pub(crate) fn take(query: &mut Query) -> Result<Self, Failure> {
+        Self::take_or(query, PAGE_ROWS_DEFAULT)
+    }
+
+    /// The same, with so many rows where the query does not say.
+    pub(crate) fn take_or(query: &mut Query, default: usize) -> Result<Self, Failure> {
         let allowed = format!("must be a whole number from 1 to {PAGE_ROWS_MAX}");
         let limit = query.take_as("limit", |text| match text.parse::<usize>() {
             Ok(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => Ok(limit),
             _ => Err(allowed),
         })?;
         let cursor = query.take("cursor").map(|text| Place::read(&text).ok_or_else(invalid_cursor));
-        Ok(Self { limit: limit.unwrap_or(PAGE_ROWS_DEFAULT), cursor: cursor.transpose()? })
+        Ok(Self { limit: limit.unwrap_or(default), cursor: cursor.transpose()? })
+    }
+
+    /// The page that a cursor leads to.
+    pub(crate) fn at(self, cursor: &str) -> Result<Self, Failure> {
+        Ok(Self { cursor: Some(Place::read(cursor).ok_or_else(invalid_cursor)?), ..self })
     }
 
     /// From where, and how many rows, to read a list that the engine puts together; `list` stands for it.

@@ -18,7 +18,7 @@ use crate::edge::tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
 use crate::metrics::Metrics;
 use crate::stores::AnyStore;
-use crate::{Settings, demo};
+use crate::{Settings, closing, demo};
 
 /// Why the server does not run, or runs no more.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub struct RunningServer {
     app: App,
     stop: watch::Sender<bool>,
     edge: JoinHandle<()>,
+    /// What closes months that are over.
+    closing: Option<JoinHandle<()>>,
 }
 
 impl RunningServer {
@@ -79,6 +81,11 @@ impl RunningServer {
         self.stop.send_replace(true);
         if let Err(error) = self.edge.await {
             tracing::error!(%error, "the listener ended by a panic");
+        }
+        if let Some(closing) = self.closing
+            && let Err(error) = closing.await
+        {
+            tracing::error!(%error, "closing of months ended by a panic");
         }
         self.app.engine.shutdown().await?;
         Ok(())
@@ -113,8 +120,10 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let address = listener.local_addr().map_err(|error| ServeError::Listen(error.to_string()))?;
     let (stop, stopping) = watch::channel(false);
     let edge = Edge::new(Arc::clone(&app), router(Arc::clone(&app)), tls);
-    let edge = tokio::spawn(edge.run(listener, stopping));
-    Ok(RunningServer { address, open, app, stop, edge })
+    let edge = tokio::spawn(edge.run(listener, stopping.clone()));
+    let days = app.settings.close_after_days;
+    let closing = days.map(|days| tokio::spawn(closing::run(Arc::clone(&app), days, stopping)));
+    Ok(RunningServer { address, open, app, stop, edge, closing })
 }
 
 /// Everything but the listener.
@@ -155,7 +164,7 @@ async fn bring_into_force(engine: &Engine<AnyStore>, given: Option<String>) -> R
         Some(text) if in_force.version > 0 => {
             let next = tollgate_domain::Catalog::from_toml(&text)
                 .map_err(|error| ServeError::Catalog(error.to_string()))?;
-            if next == *in_force.catalog {
+            if next == *in_force.declared {
                 return Ok(());
             }
             text

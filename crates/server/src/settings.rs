@@ -39,6 +39,10 @@ pub struct Settings {
     pub key_keep_days: u32,
     /// How many months counters are kept after their window.
     pub counter_keep_months: u32,
+    /// How many days after its end a month closes by itself; `None` leaves it to people.
+    pub close_after_days: Option<u16>,
+    /// How often is looked for months to close.
+    pub close_interval: Duration,
     /// Size of the ledger's segment files, in bytes; 4 KiB to 2 GiB. Two of them are taken ahead.
     pub segment_bytes: u64,
     /// Threads that serve connections; `None` is one per core.
@@ -63,6 +67,8 @@ impl Default for Settings {
             queue_requests_max: tollgate_engine::limits::QUEUE_REQUESTS_MAX,
             key_keep_days: 35,
             counter_keep_months: 24,
+            close_after_days: None,
+            close_interval: Duration::from_mins(10),
             segment_bytes: 64 * 1024 * 1024,
             threads: None,
         }

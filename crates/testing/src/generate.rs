@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
     Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse,
-    SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
+    SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -219,6 +219,7 @@ impl Generator {
             85..91 => self.set_plan(),
             91..96 => self.set_limit(),
             96..98 => self.close_month(),
+            98 => self.welcome(),
             _ => self.put(),
         }
     }
@@ -361,6 +362,12 @@ impl Generator {
             self.edges.push(self.at + SignedDuration::from_secs(14 * DAY));
         }
         OrgCommand::SetPlan(SetPlan { plan: id(plan, PlanId::new) })
+    }
+
+    /// Makes an org, with one of the plans or none.
+    fn welcome(&mut self) -> OrgCommand {
+        let plan = (!self.one_in(4)).then(|| id(PLANS[self.rng.usize(0..PLANS.len())], PlanId::new));
+        OrgCommand::Welcome(Welcome { plan })
     }
 
     fn set_limit(&mut self) -> OrgCommand {

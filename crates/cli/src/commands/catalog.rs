@@ -57,7 +57,7 @@ fn run_online(session: &mut Session, command: &CatalogCommand) -> Result<(), Fai
     let route = Route::v1(&["catalog"]);
     match command {
         CatalogCommand::Show { version: None } => {
-            session.show(Method::GET, &route, &Sent::Nothing, |reply: &CatalogReply| reply.toml.clone())
+            session.show(Method::GET, &route, &Sent::Nothing, in_force_text)
         }
         CatalogCommand::Show { version: Some(version) } => {
             let route = Route::v1(&["catalog", "versions", &version.to_string()]);
@@ -98,6 +98,19 @@ fn check(output: &mut Output, file: &Path) -> Result<(), Failure> {
             .text(&serde_json::json!({"valid": true, "meters": meters, "plans": plans}).to_string());
     }
     output.text(&format!("{} is valid; meters: {meters}, plans: {plans}", file.display()))
+}
+
+/// The text, and the created meters as comments: what is printed is a catalogue still.
+fn in_force_text(reply: &CatalogReply) -> String {
+    let mut text = reply.toml.clone();
+    if !reply.created_meters.is_empty() {
+        text.push_str("\n# Created by usage, beside this catalogue:\n");
+    }
+    for created in &reply.created_meters {
+        let line = format!("# {}, since {}", created.meter, created.at);
+        text.push_str(&format!("{}\n", crate::table::printable(&line)));
+    }
+    text
 }
 
 fn diff_text(reply: &CatalogReply) -> String {

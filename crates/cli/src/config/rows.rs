@@ -171,6 +171,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(chosen.server.counter_keep_months.to_string()),
     },
     Setting {
+        name: "close-after",
+        value: "DAYS",
+        help: "Close each month by itself so many days after its end; 'never' leaves it to people",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| unless(text, "never", 0..=365).map(|days| chosen.server.close_after_days = days),
+        show: |chosen| Some(or(chosen.server.close_after_days, "never")),
+    },
+    Setting {
         name: "segment-bytes",
         value: "BYTES",
         help: "Size of the ledger's files made from now on; two of them are there at least",

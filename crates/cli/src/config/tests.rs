@@ -232,6 +232,13 @@ fn stores_to_come_are_warned_of_unless_a_store_is_chosen() {
     assert!(!config.warnings[0].contains("u:p"), "addresses hold passwords");
     let said = Said { environment, flags: &[("store", "memory:")], ..Said::default() };
     assert!(resolved(&said).expect("a store").warnings.is_empty());
+    let said = Said { environment: &[("METERING_FLUSH_INTERVAL", "60s")], ..Said::default() };
+    let config = resolved(&said).expect("a warning is no error");
+    assert!(
+        matches!(&config.warnings[..], [line] if line.contains("nothing waits to be flushed")),
+        "{:?}",
+        config.warnings
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Meters: what is counted, how, and by which properties.
+//! Meters: what is counted, how, by which properties, and what becomes of usage of one that nobody declared.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,19 @@ pub struct Meter {
     pub aggregation: Aggregation,
     /// Properties of usage that it is counted by: each combination of their values by itself.
     pub properties: Vec<String>,
+}
+
+/// Where usage of a meter that the catalogue lacks creates it, once it has happened; the gate never does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownMeters {
+    /// At the doors whose callers name what they please; elsewhere it is refused.
+    #[default]
+    Doors,
+    /// Wherever usage is recorded.
+    Create,
+    /// Nowhere: it is refused.
+    Reject,
 }
 
 /// What becomes of the quantities of a month.
@@ -95,6 +108,13 @@ impl TryFrom<Written> for Meter {
 }
 
 impl Meter {
+    /// A meter as usage creates it: quantities are added up, and no properties are looked at.
+    #[must_use]
+    pub fn created(id: MeterId) -> Self {
+        let name = id.to_string();
+        Self { id, name, unit: "unit".to_owned(), aggregation: Aggregation::Sum, properties: Vec::new() }
+    }
+
     /// How much a usage of a quantity counts.
     #[must_use]
     pub const fn counts(&self, quantity: Quantity) -> Quantity {

@@ -18,11 +18,11 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
-use crate::{Amount, Currency, Limit, LimitScope, MeterId, Period, PlanId, Window};
+use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Window};
 use read::{amount, text_line, unique};
 
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
-pub use meter::{Aggregation, Meter, UniqueBy};
+pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters};
 pub use price::{Model, Months, Portion, Price, Tier};
 
 /// The catalogue that a new store starts with.
@@ -41,6 +41,12 @@ pub struct Catalog {
     /// What becomes of events whose type has no mapping.
     #[serde(default)]
     pub unknown_events: UnknownEvents,
+    /// Where usage of a meter that is not in it creates the meter.
+    #[serde(default)]
+    pub unknown_meters: UnknownMeters,
+    /// What the doors go by.
+    #[serde(default)]
+    pub doors: DoorSettings,
     /// What is counted.
     pub meters: Vec<Meter>,
     /// What an org can buy.
@@ -62,6 +68,23 @@ impl Default for NoticeSettings {
     fn default() -> Self {
         Self { thresholds: vec![80, 100] }
     }
+}
+
+/// What the doors go by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorSettings {
+    /// The billing door.
+    #[serde(default)]
+    pub billing: NewcomerSettings,
+}
+
+/// What becomes of orgs that nobody has heard of before they come through a door.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewcomerSettings {
+    /// The plan they get; none unless given.
+    pub plan: Option<PlanId>,
 }
 
 /// What an org can buy.
@@ -176,6 +199,15 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// The same, and the meters that usage created beside it; one that it declares itself is as it says.
+    #[must_use]
+    pub fn with_created(&self, created: &[CreatedMeter]) -> Self {
+        let mut catalog = self.clone();
+        let beside = created.iter().filter(|created| self.meter(&created.id).is_none());
+        catalog.meters.extend(beside.map(|created| Meter::created(created.id.clone())));
+        catalog
+    }
+
     /// A meter by its id.
     #[must_use]
     pub fn meter(&self, id: &MeterId) -> Option<&Meter> {
@@ -212,6 +244,18 @@ impl Catalog {
                     .to_lowercase(),
             );
         }
+        if self.unknown_meters != next.unknown_meters {
+            lines.push(
+                format!("~ unknown_meters {:?} → {:?}", self.unknown_meters, next.unknown_meters)
+                    .to_lowercase(),
+            );
+        }
+        if self.doors != next.doors {
+            let plan = |catalog: &Self| {
+                catalog.doors.billing.plan.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
+            };
+            lines.push(format!("~ doors.billing.plan {} → {}", plan(self), plan(next)));
+        }
         if self.currency != next.currency {
             lines.push(format!("~ currency {} → {}", self.currency, next.currency));
         }
@@ -238,8 +282,19 @@ impl Catalog {
         unique("meters", self.meters.iter().map(|meter| meter.id.as_str()))?;
         unique("plans", self.plans.iter().map(|plan| plan.id.as_str()))?;
         self.meters.iter().try_for_each(Meter::check)?;
+        self.check_doors()?;
         events::check(&self.events, |meter| self.meter(meter).is_some())?;
         self.plans.iter().try_for_each(|plan| self.check_plan(plan))
+    }
+
+    fn check_doors(&self) -> Result<(), CatalogError> {
+        let Some(id) = &self.doors.billing.plan else { return Ok(()) };
+        let says = match self.plan(id) {
+            None => "is not in the catalogue",
+            Some(plan) if plan.retired => "is retired, so nobody new gets it",
+            Some(_) => return Ok(()),
+        };
+        Err(CatalogError(format!("doors.billing: plan '{id}' {says}")))
     }
 
     fn check_plan(&self, plan: &Plan) -> Result<(), CatalogError> {

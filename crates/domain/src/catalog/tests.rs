@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_default_catalogue_has_the_four_plans_and_the_trial() {
+fn the_default_catalogue_has_the_plans_of_reports_and_the_one_of_the_billing_door() {
     let catalog = Catalog::from_toml(DEFAULT).expect("the default catalogue");
     let reports = MeterId::new("reports").expect("an id");
     let found: Vec<_> = catalog
@@ -20,8 +20,10 @@ fn the_default_catalogue_has_the_four_plans_and_the_trial() {
         ("basic", "100".to_owned(), None, false),
         ("lite", "20".to_owned(), None, true),
         ("trial", "10".to_owned(), Some(14), false),
+        ("pro", String::new(), None, false),
     ];
     assert_eq!(found, wanted);
+    assert_eq!(catalog.doors.billing.plan.as_ref().map(PlanId::as_str), Some("pro"));
 }
 
 #[test]
@@ -40,6 +42,13 @@ fn a_wrong_catalogue_says_where() {
         (allowance("meter = \"m\"\namount = -1"), "must not be negative"),
         (allowance("meter = \"m\"\namount = \"1e99\""), "more than 15 digits"),
         (format!("[notices]\nthresholds = [0]\n{meters}{plan}"), "between 1 and 100"),
+        (format!("unknown_meters = \"some\"\n{meters}{plan}"), "unknown variant `some`"),
+        (
+            format!("[doors.billing]\nplan = \"x\"\n{meters}{plan}"),
+            "doors.billing: plan 'x' is not in the catalogue",
+        ),
+        (format!("[doors.billing]\nplan = \"p\"\n{meters}{plan}retired = true\n"), "plan 'p' is retired"),
+        (format!("[doors.bling]\n{meters}{plan}"), "unknown field `bling`"),
     ] {
         let error = Catalog::from_toml(&text).expect_err(&text).0;
         assert!(error.contains(says), "{text}\n{error}");
@@ -280,4 +289,18 @@ fn the_example_with_all_fields_is_a_catalogue() {
     let (example, _) = from.split_once("```").expect("its end");
     let catalog = Catalog::from_toml(example).expect("a catalogue");
     assert_eq!((catalog.plans[0].prices.len(), catalog.plans[0].currency(&catalog).code()), (1, "EUR"));
+}
+
+#[test]
+fn what_is_declared_takes_the_place_of_what_was_created() {
+    let at = crate::Timestamp::UNIX_EPOCH;
+    let created: Vec<CreatedMeter> =
+        ["m", "seats"].iter().map(|id| CreatedMeter { id: MeterId::new(id).expect("an id"), at }).collect();
+    let text = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"call\"\n[[plans]]\nid = \"p\"\nname = \"P\"\n";
+    let declared = Catalog::from_toml(text).expect("a catalogue");
+    let in_force = declared.with_created(&created);
+    let found: Vec<_> =
+        in_force.meters.iter().map(|meter| (meter.id.as_str(), meter.unit.as_str())).collect();
+    assert_eq!(found, [("m", "call"), ("seats", "unit")]);
+    assert_eq!(Catalog { meters: declared.meters.clone(), ..in_force }, declared, "nothing else changes");
 }

@@ -11,7 +11,7 @@ use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use crate::moment::Moment;
 use crate::{
     Entry, EntryKind, Grant, KeyId, KeySpace, Notice, NoticeKind, Org, OrgId, PlanState, PutOrg, Records,
-    Scope, SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, Trial, Zone,
+    Scope, SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, Trial, Welcome, Zone,
 };
 
 type ChangeResult = Result<(Changed, Option<Entry>), ConfigDenial>;
@@ -39,6 +39,19 @@ pub(super) fn decide_put(records: &Records, context: &Context<'_>, org: &OrgId, 
         return change(Ok(unchanged(false)));
     }
     change(Ok(changed(context.entry(known, EntryKind::Put { name, zone }, Vec::new()), false)))
+}
+
+pub(super) fn decide_welcome(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    welcome: &Welcome,
+) -> Outcome {
+    match (records.org(org), &welcome.plan) {
+        (Some(_), _) => change(Ok(unchanged(false))),
+        (None, Some(plan)) => change(set_plan(None, context, &SetPlan { plan: plan.clone() })),
+        (None, None) => decide_put(records, context, org, &PutOrg { name: None, zone: None }),
+    }
 }
 
 pub(super) fn decide_plan(records: &Records, context: &Context<'_>, org: &OrgId, set: &SetPlan) -> Outcome {

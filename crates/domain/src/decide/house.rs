@@ -1,8 +1,11 @@
-//! Decisions of the house: the catalogue and API keys.
+//! Decisions of the house: the catalogue, meters beside it, and API keys.
 
+use std::collections::HashSet;
+
+use crate::limits::CREATED_METERS_MAX;
 use crate::{
-    ApplyCatalog, Catalog, CatalogError, HouseCommand, HouseEntry, HouseEntryKind, OrgId, PlanId, RecordKey,
-    Records, Timestamp,
+    ApplyCatalog, Catalog, CatalogError, House, HouseCommand, HouseEntry, HouseEntryKind, MeterId, OrgId,
+    PlanId, RecordKey, Records, Timestamp,
 };
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
@@ -38,6 +41,10 @@ pub fn decide_house(records: &Records, at: Timestamp, command: &HouseCommand) ->
             Some(entry(HouseEntryKind::CatalogApplied { version, text: apply.text.clone() }))
         }),
         HouseCommand::CheckCatalog(apply) => apply_catalog(apply).map(|()| None),
+        HouseCommand::CreateMeters(meters) => {
+            let new = new_meters(&house, meters);
+            Ok((!new.is_empty()).then(|| entry(HouseEntryKind::MetersCreated(new))))
+        }
         HouseCommand::MakeApiKey(api_key) if records.api_key(&api_key.id).is_some() => {
             Err(HouseDenial::ApiKeyExists)
         }
@@ -72,13 +79,61 @@ fn apply_catalog(apply: &ApplyCatalog) -> Result<(), HouseDenial> {
     if removed.is_empty() { Ok(()) } else { Err(HouseDenial::PlansInUse(removed)) }
 }
 
+/// Those that were not created before, each once, as many as there may be. Whether the catalogue declares one matters
+/// to nobody: what it declares is as it says.
+fn new_meters(house: &House, meters: &[MeterId]) -> Vec<MeterId> {
+    let mut known: HashSet<&MeterId> = house.created_meters.iter().map(|created| &created.id).collect();
+    let room = CREATED_METERS_MAX.saturating_sub(house.created_meters.len());
+    meters.iter().filter(|meter| known.insert(meter)).take(room).cloned().collect()
+}
+
 /// Adds the keys of the records that a decision of the house needs and that are not at hand yet.
 pub fn missing_of_house(records: &Records, command: &HouseCommand, keys: &mut Vec<RecordKey>) {
     let mut need = vec![RecordKey::House];
     match command {
-        HouseCommand::ApplyCatalog(_) | HouseCommand::CheckCatalog(_) => {}
+        HouseCommand::ApplyCatalog(_) | HouseCommand::CheckCatalog(_) | HouseCommand::CreateMeters(_) => {}
         HouseCommand::MakeApiKey(api_key) => need.push(RecordKey::ApiKey(api_key.id.clone())),
         HouseCommand::RevokeApiKey(id) => need.push(RecordKey::ApiKey(id.clone())),
     }
     keys.extend(need.into_iter().filter(|key| !records.holds(key)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Record, apply_house};
+
+    fn meters(numbers: impl IntoIterator<Item = usize>) -> Vec<MeterId> {
+        numbers.into_iter().map(|number| MeterId::new(&format!("m{number}")).expect("an id")).collect()
+    }
+
+    fn create(records: &mut Records, wanted: &[MeterId]) -> usize {
+        let command = HouseCommand::CreateMeters(wanted.to_vec());
+        let outcome = decide_house(records, Timestamp::UNIX_EPOCH, &command);
+        assert_eq!(outcome.decision, Ok(0), "the version of the catalogue stays");
+        let Some(entry) = outcome.entry else { return 0 };
+        let before = records.house().created_meters.len();
+        apply_house(records, &entry);
+        records.house().created_meters.len() - before
+    }
+
+    #[test]
+    fn a_meter_is_created_once_and_only_so_many_are() {
+        let mut records = Records::default();
+        records.put(RecordKey::House, Some(Record::House(House::default())));
+        for (wanted, created) in [
+            (meters([1, 2, 1]), 2),
+            (meters([2, 1]), 0),
+            (meters([2, 3]), 1),
+            (Vec::new(), 0),
+            (meters(0..CREATED_METERS_MAX + 5), CREATED_METERS_MAX - 3),
+            (meters([CREATED_METERS_MAX + 4, 3]), 0),
+        ] {
+            assert_eq!(create(&mut records, &wanted), created, "{:?}", wanted.first());
+        }
+        let house = records.house();
+        assert_eq!((house.version, house.created_meters.len()), (3, CREATED_METERS_MAX));
+        let first: Vec<_> = house.created_meters.iter().take(4).map(|created| created.id.clone()).collect();
+        assert_eq!(first, meters([1, 2, 3, 0]));
+    }
 }

@@ -73,7 +73,9 @@ pub fn missing(
             })
         }
         OrgCommand::CloseMonth(close) => crate::bill_needs(records, context, org, close.month, &mut need),
-        OrgCommand::Put(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => true,
+        OrgCommand::Put(_) | OrgCommand::Welcome(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => {
+            true
+        }
     }
 }
 

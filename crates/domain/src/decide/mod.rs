@@ -81,6 +81,7 @@ pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &O
         OrgCommand::Check(check) => usage::decide_check(records, context, org, check),
         OrgCommand::Reverse(reverse) => reversal::decide_reverse(records, context, org, reverse),
         OrgCommand::Put(put) => config::decide_put(records, context, org, put),
+        OrgCommand::Welcome(welcome) => config::decide_welcome(records, context, org, welcome),
         OrgCommand::SetPlan(set) => config::decide_plan(records, context, org, set),
         OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
         OrgCommand::TopUp(top_up) => config::decide_top_up(records, context, org, top_up),

@@ -123,6 +123,8 @@ impl Denial {
 pub struct Recorded {
     /// The number of the entry that counted it.
     pub entry: u64,
+    /// When it was counted.
+    pub at: Timestamp,
     /// Whether the key had been counted before: nothing was counted now.
     pub duplicate: bool,
 }

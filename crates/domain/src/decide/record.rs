@@ -26,7 +26,7 @@ fn record(
         if known.reversed_by.is_some() {
             return Err(RecordDenial::KeyReversed);
         }
-        return Ok((Recorded { entry: known.entry, duplicate: true }, None));
+        return Ok((Recorded { entry: known.entry, at: known.at, duplicate: true }, None));
     }
     if context.catalog.meter(&usage.meter).is_none() {
         return Err(RecordDenial::UnknownMeter);
@@ -37,5 +37,5 @@ fn record(
     let empty = Account::default();
     let gate = Gate::load(records, org, plan, moment, usage.user.as_ref(), &usage.meter, &empty);
     let entry = count_afterwards(records, context, gate, usage, fingerprint);
-    Ok((Recorded { entry: entry.number, duplicate: false }, Some(entry)))
+    Ok((Recorded { entry: entry.number, at: entry.at, duplicate: false }, Some(entry)))
 }

@@ -2,6 +2,7 @@
 #![cfg(test)]
 #![expect(clippy::print_stdout, reason = "the measured numbers are quoted in the documentation")]
 
+mod bills;
 mod crash;
 mod damage;
 mod disk_full;

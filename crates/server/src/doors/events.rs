@@ -23,6 +23,7 @@ use crate::compressed::Coding;
 use crate::extract::NoQuery;
 use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
 use crate::native::usage::{properties, read_time};
+use crate::newcomers::Way;
 use crate::reply::Failure;
 
 /// Takes events.
@@ -44,7 +45,7 @@ pub(crate) async fn take(
     let records = read_aside(&app, request, coding, read).await?;
     let (places, usages): (Vec<_>, Vec<_>) =
         records.into_iter().map(|record| (record.event, Ok((record.org, record.usage)))).unzip();
-    let outcomes = record_all(&app, usages).await?;
+    let outcomes = record_all(&app, Way::Native, usages).await?;
     match first_refused(&places, outcomes) {
         Some(failure) => Err(failure),
         None => Ok(StatusCode::NO_CONTENT.into_response()),

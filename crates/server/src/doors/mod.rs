@@ -1,4 +1,6 @@
 //! The dialects of other systems, each a thin translation to the same commands.
 
+pub(crate) mod billing;
 pub(crate) mod events;
+pub(crate) mod failure;
 pub(crate) mod reports;

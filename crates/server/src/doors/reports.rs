@@ -4,10 +4,10 @@
 //! members of a native problem beside it.
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate_api::{Code, Decimal, Problem, read_body};
+use tollgate_api::{Code, Decimal, Problem};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
     Amount, ConfigDenial, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity,
@@ -17,67 +17,28 @@ use tollgate_domain::{
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{config_problem, conflict, denial_problem};
-use crate::extract::read_limited;
-use crate::reply::{Failure, door_response, json, ok};
+use crate::doors::failure::{self, Dialect, read};
+use crate::reply::{Failure, json, ok};
 
 /// The meter of this door.
 const METER: &str = "reports";
 
-/// An error of this door.
+/// How this door tells its errors.
 #[derive(Debug)]
-pub(crate) struct DoorFailure {
-    error: String,
-    failure: Failure,
-}
+pub(crate) struct Reports;
 
-impl From<Failure> for DoorFailure {
-    fn from(mut failure: Failure) -> Self {
-        let field = failure.problem.field.take();
-        failure.problem.field = field.map(|field| own_name(&field).to_owned());
-        Self { error: failure.problem.detail.clone(), failure }
+impl Dialect for Reports {
+    fn own_name(field: &str) -> &str {
+        match field {
+            "org" => "org_id",
+            "user" => "user_id",
+            "key" => "report_id",
+            other => other,
+        }
     }
 }
 
-/// What a field of the native API is called at this door.
-fn own_name(field: &str) -> &str {
-    match field {
-        "org" => "org_id",
-        "user" => "user_id",
-        "key" => "report_id",
-        other => other,
-    }
-}
-
-impl IntoResponse for DoorFailure {
-    fn into_response(self) -> Response {
-        door_response(self.failure, self.error)
-    }
-}
-
-/// An error with the door's own words and status.
-fn door(status: u16, error: &str, mut problem: Problem) -> DoorFailure {
-    problem.status = status;
-    DoorFailure { error: error.to_owned(), ..DoorFailure::from(Failure::from(problem)) }
-}
-
-/// A wrong request: 400 here, whatever it is in the native API.
-fn bad(problem: Problem) -> DoorFailure {
-    let error = problem.detail.clone();
-    door(400, &error, problem)
-}
-
-fn bad_field(field: &str, text: &str) -> DoorFailure {
-    bad(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
-}
-
-async fn read<T: serde::de::DeserializeOwned>(app: &App, request: Request) -> Result<T, DoorFailure> {
-    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await?;
-    read_body(&body).map_err(|error| {
-        let mut problem = Problem::new(error.code, error.detail);
-        problem.field = error.field;
-        bad(problem)
-    })
-}
+type DoorFailure = failure::DoorFailure<Reports>;
 
 fn meter() -> Result<MeterId, DoorFailure> {
     MeterId::new(METER).map_err(|_| conflict().into())
@@ -103,8 +64,8 @@ pub(crate) async fn plan(
     let caller = caller?;
     let body: PlanBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
-    let plan =
-        PlanId::new(&body.plan.to_lowercase()).map_err(|error| bad_field("plan", &error.to_string()))?;
+    let plan = PlanId::new(&body.plan.to_lowercase())
+        .map_err(|error| DoorFailure::bad_field("plan", &error.to_string()))?;
     match app
         .engine
         .submit(body.org_id.clone(), OrgCommand::SetPlan(SetPlan { plan }))
@@ -120,10 +81,10 @@ pub(crate) async fn plan(
 fn config_failure(denial: &ConfigDenial, org: &OrgId) -> DoorFailure {
     let problem = config_problem(denial, org);
     match denial {
-        ConfigDenial::UnknownOrg => door(404, "org not found", problem),
-        ConfigDenial::NoPlan => door(403, "no plan", problem),
-        ConfigDenial::TrialEnded => door(403, "trial ended", problem),
-        _ => bad(problem),
+        ConfigDenial::UnknownOrg => DoorFailure::told(404, "org not found", problem),
+        ConfigDenial::NoPlan => DoorFailure::told(403, "no plan", problem),
+        ConfigDenial::TrialEnded => DoorFailure::told(403, "trial ended", problem),
+        _ => DoorFailure::bad(problem),
     }
 }
 
@@ -156,7 +117,7 @@ pub(crate) async fn limit(
 fn positive_whole(field: &str, Decimal(amount): Decimal) -> Result<Quantity, DoorFailure> {
     let whole = amount.as_whole().filter(|whole| *whole >= 1);
     let quantity = whole.and_then(|whole| Quantity::new(Amount::from_whole(whole)).ok());
-    quantity.ok_or_else(|| bad_field(field, "must be a whole number, at least 1"))
+    quantity.ok_or_else(|| DoorFailure::bad_field(field, "must be a whole number, at least 1"))
 }
 
 #[derive(Deserialize)]
@@ -188,7 +149,7 @@ pub(crate) async fn use_(
     caller.require(Role::Ingest, Some(&body.org_id))?;
     let missing = || {
         let detail = "the field 'report_id' is missing (or 'enquiry_id')";
-        bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
+        DoorFailure::bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
     };
     let key = body.enquiry_id.or(body.report_id).ok_or_else(missing)?;
     let usage = Use {
@@ -211,17 +172,21 @@ pub(crate) async fn use_(
         OrgDecision::Use(Err(denied)) => {
             let problem = denial_problem(&denied, &body.org_id, &meter()?);
             Err(match denied.denial {
-                Denial::UnknownOrg => door(404, "org not found", problem),
-                Denial::NoPlan => door(403, "no plan", problem),
-                Denial::TrialEnded => door(403, "trial ended", problem),
-                Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => door(403, "limit reached", problem),
-                Denial::UserLimitReached(_) => door(403, "user limit reached", problem),
-                Denial::UserRequired => {
-                    door(400, "user_id is required while a user limit is in force", problem)
+                Denial::UnknownOrg => DoorFailure::told(404, "org not found", problem),
+                Denial::NoPlan => DoorFailure::told(403, "no plan", problem),
+                Denial::TrialEnded => DoorFailure::told(403, "trial ended", problem),
+                Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => {
+                    DoorFailure::told(403, "limit reached", problem)
                 }
-                Denial::KeyReused => door(422, "the report id was used for another content", problem),
-                Denial::KeyReversed => door(409, "the report was taken back", problem),
-                Denial::UnknownMeter => bad(problem),
+                Denial::UserLimitReached(_) => DoorFailure::told(403, "user limit reached", problem),
+                Denial::UserRequired => {
+                    DoorFailure::told(400, "user_id is required while a user limit is in force", problem)
+                }
+                Denial::KeyReused => {
+                    DoorFailure::told(422, "the report id was used for another content", problem)
+                }
+                Denial::KeyReversed => DoorFailure::told(409, "the report was taken back", problem),
+                Denial::UnknownMeter => DoorFailure::bad(problem),
             })
         }
         _ => Err(conflict().into()),
@@ -257,7 +222,7 @@ pub(crate) async fn top_up(
         (None, Some(credits)) => ("credits", credits),
         (None, None) => {
             let detail = "the field 'count' is missing (or 'credits')";
-            return Err(bad(Problem::new(Code::MissingField, detail).on_field("count")));
+            return Err(DoorFailure::bad(Problem::new(Code::MissingField, detail).on_field("count")));
         }
     };
     let amount = positive_whole(field, count)?;

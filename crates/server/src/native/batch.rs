@@ -23,13 +23,15 @@ use crate::extract::{Query, parse, read_limited};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::native::problems::BodyProblems;
 use crate::native::usage::read_usage;
+use crate::newcomers::{Way, create_meters, no_room};
 use crate::reply::{Failure, ok};
 
 /// Counts usage that has happened, up to 10,000 records or 8 MiB at once.
 ///
 /// Each record is counted, a duplicate, or rejected, and the others are not touched by it. It is counted whatever credit
 /// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead). The answer is sent when
-/// all that was counted is durable. Send a batch again that got no answer: each key counts once.
+/// all that was counted is durable. A meter that the catalogue lacks is created where its `unknown_meters` says
+/// `"create"`. Send a batch again that got no answer: each key counts once.
 ///
 /// The body is a JSON array, or one JSON object a line (`application/x-ndjson` or `application/jsonl`);
 /// `Content-Encoding` may be `gzip` or `zstd`. Every record needs a `key`. With an API key that is bound to an
@@ -62,7 +64,7 @@ pub(crate) async fn record(
     let now = app.engine.clock().now();
     let read = move |body: &[u8]| read_records(body, shape, &caller, now);
     let records = read_aside(&app, request, coding, read).await?;
-    let outcomes = record_all(&app, records).await?;
+    let outcomes = record_all(&app, Way::Native, records).await?;
     Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
 }
 
@@ -199,12 +201,17 @@ fn read_record(text: &[u8], caller: &Caller, now: Timestamp) -> Read {
 }
 
 /// Counts what was read, in order; what became of each, in the same order.
-pub(crate) async fn record_all(app: &App, records: Vec<Read>) -> Result<Vec<Recorded>, Failure> {
+pub(crate) async fn record_all(app: &App, way: Way, records: Vec<Read>) -> Result<Vec<Recorded>, Failure> {
+    let meters = records.iter().filter_map(|record| Some(&record.as_ref().ok()?.1.meter));
+    let no_room_for = create_meters(app, way, meters).await?;
     let mut commands = Vec::with_capacity(records.len());
     let mut places = Vec::with_capacity(records.len());
     let mut outcomes: Vec<Option<Recorded>> = Vec::with_capacity(records.len());
     for record in records {
         match record {
+            Ok((_, usage)) if no_room_for.contains(&usage.meter) => {
+                outcomes.push(Some(Err(Box::new(no_room(&usage.meter)))));
+            }
             Ok((org, usage)) => {
                 places.push((outcomes.len(), org.clone(), usage.meter.clone()));
                 commands.push((org, OrgCommand::Record(usage)));

@@ -105,7 +105,7 @@ fn form_of(headers: &HeaderMap) -> Form {
     best.1
 }
 
-fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Failure {
+pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Failure {
     match error {
         BillError::UnknownOrg => unknown_org(org),
         BillError::NoPlan => {
@@ -177,8 +177,9 @@ pub(crate) async fn what_if(
     let month = month_field(&request.month)?;
     let catalog =
         Catalog::from_toml(&request.catalog).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
-    let version = app.engine.catalog().version.saturating_add(1);
-    let other = CatalogInForce { version, catalog: Arc::new(catalog) };
+    let in_force = app.engine.catalog();
+    let version = in_force.version.saturating_add(1);
+    let other = CatalogInForce::new(version, Arc::new(catalog), in_force.created_meters);
     let mut sums = Sums::default();
     let mut cursor = None;
     loop {

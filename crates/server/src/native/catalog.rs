@@ -6,9 +6,11 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, Problem};
+use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
-use tollgate_domain::{ApplyCatalog, Catalog, HouseCommand, HouseDenial, Record, RecordKey, Role};
+use tollgate_domain::{
+    ApplyCatalog, Catalog, CreatedMeter, HouseCommand, HouseDenial, Record, RecordKey, Role,
+};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
@@ -18,7 +20,7 @@ use crate::native::problems::{BodyProblems, Problems};
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
-/// The catalogue in force.
+/// The catalogue in force, and the meters that usage created beside it.
 #[utoipa::path(
     get, path = "/v1/catalog", tag = "Catalogue", operation_id = "get_catalog",
     responses(
@@ -28,16 +30,27 @@ use crate::reply::{Failure, ok};
 )]
 pub(crate) async fn show(State(app): State<App>, caller: Caller, _: NoQuery) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
-    show_version(&app, app.engine.catalog().version).await
+    let in_force = app.engine.catalog();
+    let mut reply = reply_version(&app, in_force.version).await?;
+    // Who is bound to one organisation need not know what others use.
+    if caller.org.is_none() {
+        reply.created_meters = in_force.created_meters.iter().map(created_item).collect();
+    }
+    Ok(ok(&reply))
 }
 
-async fn show_version(app: &App, version: u32) -> Result<Response, Failure> {
+fn created_item(created: &CreatedMeter) -> CreatedMeterItem {
+    CreatedMeterItem { meter: created.id.to_string(), at: created.at.to_string() }
+}
+
+async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure> {
     match app.engine.load(&[RecordKey::Catalog(version)]).await?.pop() {
-        Some(Some(Record::Catalog(catalog))) => Ok(ok(&CatalogReply {
+        Some(Some(Record::Catalog(catalog))) => Ok(CatalogReply {
             version: catalog.version,
             changes: Vec::new(),
             toml: catalog.text.clone(),
-        })),
+            created_meters: Vec::new(),
+        }),
         _ => {
             let detail = format!("there is no version {version} of the catalogue");
             Err(Problem::new(Code::UnknownVersion, detail).on_field("version").into())
@@ -76,15 +89,15 @@ pub(crate) async fn put(
         .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalogue is not UTF-8")))?;
     let next = Catalog::from_toml(text).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
-    let changes = in_force.catalog.diff(&next);
+    let changes = in_force.declared.diff(&next);
     let apply = ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() };
     let command = match dry_run {
         Some(true) => HouseCommand::CheckCatalog(apply),
-        _ if next == *in_force.catalog => return show_version(&app, in_force.version).await,
+        _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),
         _ => HouseCommand::ApplyCatalog(apply),
     };
     let version = app.engine.submit_house(command).await?.map_err(house_failure)?;
-    Ok(ok(&CatalogReply { version, changes, toml: text.to_owned() }))
+    Ok(ok(&CatalogReply { version, changes, toml: text.to_owned(), created_meters: Vec::new() }))
 }
 
 pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
@@ -165,5 +178,5 @@ pub(crate) async fn version(
     _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
-    show_version(&app, version).await
+    Ok(ok(&reply_version(&app, version).await?))
 }

@@ -7,10 +7,13 @@
 
 mod api;
 mod bad_input;
+mod billing;
 mod bills;
 mod client;
+mod closing;
 mod door;
 mod events;
+mod meters;
 mod races;
 mod server;
 mod shutdown;

@@ -12,7 +12,7 @@ use crate::server::TestServer;
 const CLIENTS: usize = 64;
 
 /// Runs a client in each of many threads, all let go at once; gives what each brought home.
-fn race<T: Send>(
+pub(crate) fn race<T: Send>(
     server: &TestServer,
     clients: usize,
     run: impl Fn(usize, &mut Client, &Barrier) -> T + Sync,

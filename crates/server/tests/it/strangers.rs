@@ -66,6 +66,15 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (get("/v1/api-keys"), ADMIN),
         (post("/v1/api-keys", json!({"name": "n", "role": "read"})), ADMIN),
         (get("/metrics"), READ),
+        (
+            post(
+                "/api/v1/usage",
+                json!({"customer_id": org, "resource_type": "gpu", "quantity": 1, "id": format!("{key}-billing")}),
+            ),
+            GATE,
+        ),
+        (get(&format!("/api/v1/usage/{org}")), READ),
+        (get(&format!("/api/v1/billing/{org}")), READ),
         (post("/plan", json!({"org_id": org, "plan": "Basic"})), MANAGE),
         (post("/limit", json!({"org_id": org, "limit": 50})), MANAGE),
         (post("/use", json!({"org_id": org, "user_id": "ada", "report_id": format!("{key}-door")})), GATE),

@@ -176,7 +176,8 @@ impl History {
 
     fn house_kind(&mut self) -> HouseEntryKind {
         let id = format!("{:02x}", self.rng.u8(..API_KEYS));
-        match self.rng.u8(..3) {
+        match self.rng.u8(..4) {
+            3 => HouseEntryKind::MetersCreated(vec![meter(&id), meter("more")]),
             0 => HouseEntryKind::ApiKeyMade(api_key(&id, Role::ALL[self.rng.usize(..4)], None)),
             1 => HouseEntryKind::ApiKeyRevoked(ApiKeyId(id)),
             _ => HouseEntryKind::CatalogApplied {

@@ -86,7 +86,9 @@ impl<'a> Now<'a> {
         let period = tollgate_domain::Period { window: Window::Month, number: month };
         let (from, until) = history.zone.bounds(period);
         let set = facts.iter().rev().find_map(|fact| match &fact.command {
-            Some(OrgCommand::SetPlan(set)) if until.is_none_or(|end| fact.at < end) => Some(&set.plan),
+            _ if until.is_some_and(|end| fact.at >= end) => None,
+            Some(OrgCommand::SetPlan(set)) => Some(&set.plan),
+            Some(OrgCommand::Welcome(welcome)) => welcome.plan.as_ref(),
             _ => None,
         });
         let plan = set.and_then(|id| plan(self.catalog, id)).ok_or(BillError::NoPlan)?;

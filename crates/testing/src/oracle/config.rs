@@ -2,6 +2,7 @@
 
 use tollgate_domain::{
     Changed, ConfigDenial, MeterId, OrgCommand, OrgDecision, PlanId, PutOrg, SetLimit, TopUp, ToppedUp,
+    Welcome,
 };
 
 use super::{History, Now};
@@ -14,6 +15,14 @@ impl Now<'_> {
             |history: &History<'_>| put.zone.as_ref().is_none_or(|zone| zone.name() == history.zone.name());
         let changes = history.is_none_or(|history| !same_name(&history) || !same_zone(&history));
         self.changed(changes, false)
+    }
+
+    pub(super) fn welcome(&self, welcome: &Welcome) -> (OrgDecision, bool) {
+        match &welcome.plan {
+            _ if !self.facts.is_empty() => self.changed(false, false),
+            Some(plan) => self.set_plan(plan),
+            None => self.changed(true, false),
+        }
     }
 
     pub(super) fn set_plan(&self, id: &PlanId) -> (OrgDecision, bool) {

@@ -33,10 +33,13 @@ impl Now<'_> {
         let known = self.known_key(usage);
         let accepted = known.is_none() && !self.facts.is_empty() && self.knows(&usage.meter);
         let result = match known.map(|answer| answer.map_err(|denied| denied.denial)) {
-            Some(Ok(allowed)) => Ok(Recorded { entry: allowed.entry, duplicate: true }),
+            Some(Ok(allowed)) => {
+                let at = self.last_use(&usage.key).map_or(self.at, |known| known.at);
+                Ok(Recorded { entry: allowed.entry, at, duplicate: true })
+            }
             Some(Err(Denial::KeyReused)) => Err(RecordDenial::KeyReused),
             Some(Err(_)) => Err(RecordDenial::KeyReversed),
-            None if accepted => Ok(Recorded { entry: self.entry, duplicate: false }),
+            None if accepted => Ok(Recorded { entry: self.entry, at: self.at, duplicate: false }),
             None if self.facts.is_empty() && self.knows(&usage.meter) => Err(RecordDenial::UnknownOrg),
             None => Err(RecordDenial::UnknownMeter),
         };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::{Allowance, Enforcement, Plan, PlanLimitScope};
 use tollgate_domain::{
-    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, Standing, TopUp, TopUpExpiry, Use,
-    UserId, Window, Zone,
+    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, SetPlan, Standing, TopUp, TopUpExpiry,
+    Use, UserId, Welcome, Window, Zone,
 };
 
 use super::{Calendar, Fact, Label, sum};
@@ -153,13 +153,14 @@ impl<'a> History<'a> {
                     self.zone = zone.clone();
                 }
             }
-            OrgCommand::SetPlan(set) => {
-                self.plan = Some(&set.plan);
-                if let Some(days) = catalog.plan(&set.plan).and_then(|plan| plan.trial_days) {
+            OrgCommand::SetPlan(SetPlan { plan }) | OrgCommand::Welcome(Welcome { plan: Some(plan) }) => {
+                self.plan = Some(plan);
+                if let Some(days) = catalog.plan(plan).and_then(|plan| plan.trial_days) {
                     let length = SignedDuration::from_hours(24 * i64::from(days));
                     self.trial = Some((at, at.checked_add(length).unwrap_or(Timestamp::MAX)));
                 }
             }
+            OrgCommand::Welcome(Welcome { plan: None }) => {}
             OrgCommand::SetLimit(set) => {
                 let place = (&set.meter, set.scope.clone(), set.window);
                 match set.amount {

@@ -104,6 +104,7 @@ impl Oracle {
                 (OrgDecision::Reverse(result), accepted)
             }
             OrgCommand::Put(put) => now.put(put),
+            OrgCommand::Welcome(welcome) => now.welcome(welcome),
             OrgCommand::SetPlan(set) => now.set_plan(&set.plan),
             OrgCommand::SetLimit(set) => now.set_limit(set),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),

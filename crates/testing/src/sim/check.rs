@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId, Quantity,
-    Timestamp,
+    Timestamp, Zone,
 };
 
 use super::log::{Ask, Attempt, Happened, Reply};
@@ -327,6 +327,12 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
             (put.name.is_none() || put.name == *name) && put.zone.as_ref().is_none_or(|put| put == zone)
         }
         (EntryKind::PlanSet { plan, .. }, OrgCommand::SetPlan(set)) => plan.id == set.plan,
+        (EntryKind::PlanSet { plan, .. }, OrgCommand::Welcome(welcome)) => {
+            welcome.plan.as_ref() == Some(&plan.id)
+        }
+        (EntryKind::Put { name, zone }, OrgCommand::Welcome(welcome)) => {
+            welcome.plan.is_none() && name.is_none() && *zone == Zone::UTC
+        }
         (EntryKind::LimitSet { meter, scope, window, amount }, OrgCommand::SetLimit(set)) => {
             *meter == set.meter && *scope == set.scope && *window == set.window && *amount == set.amount
         }

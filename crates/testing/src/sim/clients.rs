@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tollgate_domain::{
-    ApiKey, ApiKeyId, ApplyCatalog, HouseCommand, HouseDenial, OrgCommand, OrgId, PutOrg, Quantity, Role,
-    Timestamp, UsageKey, Use,
+    ApiKey, ApiKeyId, ApplyCatalog, HouseCommand, HouseDenial, MeterId, OrgCommand, OrgId, PutOrg, Quantity,
+    Role, Timestamp, UsageKey, Use,
 };
 use tollgate_engine::EngineError;
 
@@ -159,7 +159,7 @@ impl World {
     async fn ask_house(&self) {
         let id = ApiKeyId(format!("key-{}", self.sim.below(4)));
         let tag = self.tags.fetch_add(1, Ordering::Relaxed);
-        let command = match self.sim.below(8) {
+        let command = match self.sim.below(9) {
             0..3 => {
                 let text = format!("{}# catalogue {tag}\n", self.generator().catalog());
                 HouseCommand::ApplyCatalog(ApplyCatalog { text, plans_in_use: Vec::new() })
@@ -177,6 +177,11 @@ impl World {
                 created_at: Timestamp::UNIX_EPOCH,
                 revoked_at: None,
             }),
+            6 => {
+                let meter = |number: u64| MeterId::new(&format!("created-{number}")).expect("a meter");
+                let first = self.sim.below(12);
+                HouseCommand::CreateMeters(vec![meter(first), meter(first + 1), meter(first)])
+            }
             _ => HouseCommand::RevokeApiKey(id),
         };
         self.sim.sleep(self.sim.millis(0, 20)).await;
@@ -219,7 +224,7 @@ impl World {
         for org in self.orgs.clone() {
             let tag = self.tags.fetch_add(1, Ordering::Relaxed);
             let key = UsageKey::new(&format!("last-{tag}")).expect("a key");
-            let meter = tollgate_domain::MeterId::new("reports").expect("a meter");
+            let meter = MeterId::new("reports").expect("a meter");
             let usage = Use {
                 user: None,
                 meter,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, Catalog, Entry, HouseCommand, OrgId, Record, RecordKey, Records, Scope, Window, apply, touched,
+    ApiKey, Catalog, CreatedMeter, Entry, HouseCommand, OrgId, Record, RecordKey, Records, Scope, Window,
+    apply, touched,
 };
 use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
 
@@ -22,6 +23,7 @@ pub(super) struct Found {
     pub(super) ledgers: BTreeMap<OrgId, Vec<Entry>>,
     pub(super) catalogs: Catalogs,
     texts: Vec<String>,
+    created_meters: Vec<CreatedMeter>,
     api_keys: Vec<ApiKey>,
     notices: Vec<NoticeRow>,
 }
@@ -97,7 +99,12 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) => {}
         }
     }
-    Ok(Found { ledgers, catalogs, texts, api_keys, notices })
+    let house = at_once(store.load(&[RecordKey::House])).map_err(|error| format!("the house: {error}"))?;
+    let created_meters = match house.first() {
+        Some(Some(Record::House(house))) => house.created_meters.clone(),
+        _ => Vec::new(),
+    };
+    Ok(Found { ledgers, catalogs, texts, created_meters, api_keys, notices })
 }
 
 /// Checks what a store holds against itself and against what was asked.
@@ -245,6 +252,16 @@ fn house(found: &Found, happened: &Happened) -> Result<(), String> {
                 hold!(
                     found.texts.get(place) == Some(&apply.text),
                     "catalogue {version} is not the one that was promised it"
+                );
+            }
+            (HouseCommand::CreateMeters(meters), Some(Ok(_))) => {
+                let times = |meter: &tollgate_domain::MeterId| {
+                    found.created_meters.iter().filter(|created| created.id == *meter).count()
+                };
+                hold!(
+                    meters.iter().all(|meter| times(meter) == 1),
+                    "each of {meters:?} should be created once: {:?}",
+                    found.created_meters
                 );
             }
             (HouseCommand::MakeApiKey(api_key), Some(Ok(_))) => {

@@ -1,4 +1,4 @@
-//! The domain against the oracle and against the calendar.
+//! The domain against the oracle and against the calendar; engines side by side.
 #![expect(
     clippy::panic,
     clippy::expect_used,
@@ -8,6 +8,7 @@
 )]
 
 mod clocks;
+mod engines;
 mod months;
 mod random;
 mod sim;

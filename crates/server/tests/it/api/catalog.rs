@@ -51,13 +51,18 @@ fn it_comes_in_versions() {
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
     client.put("/v1/orgs/old/plan", json!({"plan": "lite"})).ok();
     let changes = [
+        "- meter api_call",
+        "- meter storage_gb",
+        "- meter compute_instance",
         "+ meter tokens",
         "- plan ultimate",
         "- plan enterprise",
         "- plan trial",
+        "- plan pro",
         "~ plan basic",
         "~ plan lite",
         "+ plan free",
+        "~ doors.billing.plan pro → none",
     ];
 
     // A dry run says what would change, and changes nothing.

@@ -1,0 +1,64 @@
+//! The catalogue in force: what the operator declared, and the meters that usage created beside it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tollgate_domain::{Catalog, CreatedMeter, House, MeterId, Record, RecordKey};
+use tollgate_storage::{Store, StoreError, StoreErrorKind};
+
+/// The catalogue in force.
+#[derive(Clone, Debug)]
+pub struct CatalogInForce {
+    /// Its version; zero is the default catalogue of a store that has none yet.
+    pub version: u32,
+    /// What decisions go by: what was declared, and the created meters.
+    pub catalog: Arc<Catalog>,
+    /// What its text says.
+    pub declared: Arc<Catalog>,
+    /// The meters that usage created, in that order; those that are declared too are as they are declared.
+    pub created_meters: Arc<[CreatedMeter]>,
+}
+
+impl CatalogInForce {
+    /// A declared catalogue, and created meters beside it.
+    #[must_use]
+    pub fn new(version: u32, declared: Arc<Catalog>, created_meters: Arc<[CreatedMeter]>) -> Self {
+        let catalog = match created_meters.is_empty() {
+            true => Arc::clone(&declared),
+            false => Arc::new(declared.with_created(&created_meters)),
+        };
+        Self { version, catalog, declared, created_meters }
+    }
+
+    /// Reads what is in force.
+    pub(crate) async fn load<S: Store>(store: &S) -> Result<Self, StoreError> {
+        let house = match store.load(&[RecordKey::House]).await?.pop() {
+            Some(Some(Record::House(house))) => house,
+            _ => House::default(),
+        };
+        let declared = Arc::new(declared(store, house.catalog).await?);
+        Ok(Self::new(house.catalog, declared, house.created_meters.into()))
+    }
+
+    /// Those of some meters that it lacks, each once.
+    pub(crate) fn lacking<'a>(&self, meters: impl IntoIterator<Item = &'a MeterId>) -> Vec<MeterId> {
+        let asked: HashSet<&MeterId> = meters.into_iter().collect();
+        let mut lacking: Vec<MeterId> =
+            asked.into_iter().filter(|meter| self.catalog.meter(meter).is_none()).cloned().collect();
+        lacking.sort_unstable();
+        lacking
+    }
+}
+
+/// A version of the catalogue as its text says.
+pub(crate) async fn declared<S: Store>(store: &S, version: u32) -> Result<Catalog, StoreError> {
+    let loaded = store.load(&[RecordKey::Catalog(version)]).await?;
+    let text = match loaded.first() {
+        Some(Some(Record::Catalog(catalog))) => catalog.text.as_str(),
+        _ => tollgate_domain::catalog::DEFAULT,
+    };
+    Catalog::from_toml(text).map_err(|error| {
+        let text = format!("version {version} of the catalogue in the store cannot be read");
+        StoreError::new(StoreErrorKind::Corrupt, text).caused_by(error)
+    })
+}

@@ -1,0 +1,330 @@
+//! The billing door: `POST /api/v1/usage`, `GET /api/v1/usage/{customer_id}`, `GET /api/v1/billing/{customer_id}`.
+//!
+//! Usage has happened when it comes here: it is recorded whatever credit and limits say. A customer that nobody has
+//! heard of is made, with the plan of the catalogue's `[doors.billing]`, and a resource type that the catalogue lacks
+//! becomes a meter. Unknown fields and parameters are ignored, and content types are not looked at.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tollgate_api::{AdjustmentItem, BillLineItem, Code, Decimal, Problem, PropertyValue};
+use tollgate_domain::{
+    Amount, Denied, Entry, EntryKind, MeterId, OrgId, Quantity, RecordDenial, Role, Timestamp, UsageKey, Use,
+    UsedEntry,
+};
+use tollgate_storage::{Order, Row, Scan};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::bills::bill_reply;
+use crate::convert::denial_problem;
+use crate::doors::failure::{self, Dialect, read};
+use crate::extract::{Query, path_param};
+use crate::limits::PAGE_ROWS_MAX;
+use crate::native::bills::bill_failure;
+use crate::native::orgs::unknown_org;
+use crate::native::usage::properties;
+use crate::newcomers;
+use crate::paging::Paging;
+use crate::reply::{Failure, json, ok};
+
+/// Where a list goes on, if it does.
+static NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
+
+/// How this door tells its errors.
+#[derive(Debug)]
+pub(crate) struct Billing;
+
+impl Dialect for Billing {
+    fn own_name(field: &str) -> &str {
+        match field {
+            "org" => "customer_id",
+            "meter" => "resource_type",
+            "key" => "id",
+            other => other,
+        }
+    }
+}
+
+type DoorFailure = failure::DoorFailure<Billing>;
+
+/// The customer of the path.
+pub(crate) struct CustomerPath(OrgId);
+
+impl FromRequestParts<App> for CustomerPath {
+    type Rejection = DoorFailure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, DoorFailure> {
+        let customer = path_param(parts, app, "customer_id").await?;
+        OrgId::new(&customer)
+            .map(Self)
+            .map_err(|error| DoorFailure::bad_field("customer_id", &error.to_string()))
+    }
+}
+
+#[derive(Deserialize)]
+struct UsageBody {
+    customer_id: OrgId,
+    resource_type: MeterId,
+    quantity: Decimal,
+    metadata: Option<BTreeMap<String, Box<RawValue>>>,
+    id: Option<UsageKey>,
+}
+
+/// A usage as this door tells it.
+#[derive(Serialize)]
+struct UsageItem {
+    id: String,
+    customer_id: String,
+    resource_type: String,
+    quantity: Decimal,
+    timestamp: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, Box<RawValue>>,
+}
+
+/// Records a usage.
+pub(crate) async fn record(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+    request: Request,
+) -> Result<Response, DoorFailure> {
+    let caller = caller?;
+    let body: UsageBody = read(&app, request).await?;
+    caller.require(Role::Ingest, Some(&body.customer_id))?;
+    let quantity = Quantity::new(body.quantity.0)
+        .map_err(|error| DoorFailure::bad_field("quantity", &error.to_string()))?;
+    let usage = Use {
+        user: None,
+        meter: body.resource_type,
+        quantity,
+        key: body.id.map_or_else(new_id, Ok)?,
+        occurred_at: None,
+        properties: stored(body.metadata.unwrap_or_default())?,
+    };
+    let newcomers = app.engine.catalog().declared.doors.billing.clone();
+    let recorded = newcomers::record(&app, &body.customer_id, &usage, &newcomers).await.map_err(bad_meter)?;
+    match recorded {
+        Ok(recorded) => {
+            let Use { meter, quantity, key, properties, .. } = &usage;
+            let item = item(&body.customer_id, recorded.at, meter, quantity.amount(), key, properties);
+            Ok(json(StatusCode::CREATED, &item))
+        }
+        Err(denial) => Err(refused(denial, &body.customer_id, &usage.meter)),
+    }
+}
+
+/// A meter that cannot be created is a wrong field here.
+fn bad_meter(failure: Failure) -> DoorFailure {
+    match failure.problem.code {
+        Code::TooMany => DoorFailure::bad(*failure.problem),
+        _ => failure.into(),
+    }
+}
+
+fn refused(denial: RecordDenial, customer: &OrgId, meter: &MeterId) -> DoorFailure {
+    let denied = Denied { denial: denial.into(), standing: None };
+    let mut problem = denial_problem(&denied, customer, meter);
+    problem.allowed = None;
+    match denial {
+        RecordDenial::KeyReused => DoorFailure::told(422, "the id was used for another content", problem),
+        RecordDenial::KeyReversed => DoorFailure::told(409, "the usage was taken back", problem),
+        RecordDenial::UnknownMeter | RecordDenial::UnknownOrg => DoorFailure::bad(problem),
+    }
+}
+
+/// A random id, as RFC 9562 writes those of version 4.
+fn new_id() -> Result<UsageKey, DoorFailure> {
+    let no_randomness = |error: String| {
+        Failure::from(Problem::new(Code::Internal, "no id can be made; send one")).caused_by(error)
+    };
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| no_randomness(error.to_string()))?;
+    let number = u128::from_be_bytes(bytes);
+    let number = (number & !(0xf << 76)) | (4 << 76);
+    let number = (number & !(0b11 << 62)) | (0b10 << 62);
+    let digits = format!("{number:032x}");
+    let mut text = String::with_capacity(36);
+    for (place, digit) in digits.chars().enumerate() {
+        let dash = if matches!(place, 8 | 12 | 16 | 20) { "-" } else { "" };
+        let _ = write!(text, "{dash}{digit}");
+    }
+    UsageKey::new(&text).map_err(|error| no_randomness(error.to_string()).into())
+}
+
+fn item(
+    customer: &OrgId,
+    at: Timestamp,
+    meter: &MeterId,
+    quantity: Amount,
+    key: &UsageKey,
+    properties: &BTreeMap<String, String>,
+) -> UsageItem {
+    UsageItem {
+        id: key.to_string(),
+        customer_id: customer.to_string(),
+        resource_type: meter.to_string(),
+        quantity: quantity.into(),
+        timestamp: at.to_string(),
+        metadata: properties.iter().map(|(name, text)| (name.clone(), told(text))).collect(),
+    }
+}
+
+/// Metadata as properties: a text as it is, anything else as its JSON. A text that would read as JSON keeps its quotes,
+/// so that each comes back as it was sent.
+fn stored(metadata: BTreeMap<String, Box<RawValue>>) -> Result<BTreeMap<String, String>, DoorFailure> {
+    let text = |value: Box<RawValue>| match serde_json::from_str::<String>(value.get()) {
+        Ok(text) if serde_json::from_str::<&RawValue>(&text).is_err() => text,
+        _ => value.get().to_owned(),
+    };
+    let given = metadata.into_iter().map(|(name, value)| (name, PropertyValue(text(value)))).collect();
+    properties(given).map_err(|failure| {
+        let problem = *failure.problem;
+        let as_metadata = |text: &str| text.replacen("properties", "metadata", 1);
+        DoorFailure::bad(Problem {
+            detail: as_metadata(&problem.detail),
+            field: problem.field.as_deref().map(as_metadata),
+            ..problem
+        })
+    })
+}
+
+/// A property as it was sent.
+fn told(text: &str) -> Box<RawValue> {
+    let as_json = RawValue::from_string(text.to_owned());
+    as_json.or_else(|_| serde_json::value::to_raw_value(text)).unwrap_or_default()
+}
+
+/// Lists the usage of a customer, newest first.
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+    CustomerPath(customer): CustomerPath,
+    query: Result<Query, Failure>,
+) -> Result<Response, DoorFailure> {
+    caller?.require(Role::Read, Some(&customer))?;
+    let mut paging = Paging::take_or(&mut query?, PAGE_ROWS_MAX)?;
+    let scan = Scan::Entries { org: customer.clone(), order: Order::Newest };
+    loop {
+        let page = paging.read(&app, &scan).await?;
+        let usages: Vec<UsageItem> = page
+            .rows
+            .iter()
+            .filter_map(|row| match row {
+                Row::Entry(entry) => listed(&customer, entry),
+                _ => None,
+            })
+            .collect();
+        let Some(next) = page.next else { return Ok(ok(&usages)) };
+        // Entries that are no usage fill no page by themselves.
+        if usages.is_empty() {
+            paging = paging.at(&next)?;
+            continue;
+        }
+        let mut response = ok(&usages);
+        if let Ok(next) = HeaderValue::try_from(next) {
+            response.headers_mut().insert(&NEXT_CURSOR, next);
+        }
+        return Ok(response);
+    }
+}
+
+/// An entry that is usage, or takes usage back: that is a quantity below zero.
+fn listed(customer: &OrgId, entry: &Entry) -> Option<UsageItem> {
+    let told = |used: &UsedEntry, quantity| {
+        item(customer, entry.at, &used.meter, quantity, &used.key, &used.properties)
+    };
+    match &entry.kind {
+        EntryKind::Used(used) => Some(told(used, used.quantity.amount())),
+        EntryKind::Reversed { used, .. } => Some(told(used, -used.quantity.amount())),
+        _ => None,
+    }
+}
+
+#[derive(Serialize)]
+struct BillBody {
+    customer_id: String,
+    month: String,
+    plan: String,
+    currency: String,
+    estimated_bill: Box<RawValue>,
+    lines: Vec<BillLineItem>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    adjustments: Vec<AdjustmentItem>,
+}
+
+/// Estimates the bill of the month that runs.
+pub(crate) async fn bill(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+    CustomerPath(customer): CustomerPath,
+) -> Result<Response, DoorFailure> {
+    caller?.require(Role::Read, Some(&customer))?;
+    let found = app.engine.bill(&customer, None).await.map_err(Failure::from)?;
+    let (month, bill) = found.ok_or_else(|| unknown_org(&customer))?;
+    let bill = bill.map_err(|error| bill_failure(&error, &customer, month))?;
+    let reply = bill_reply(&customer, &bill);
+    // All digits of the total, as a number.
+    let estimated_bill = RawValue::from_string(reply.total).map_err(|error| {
+        Failure::from(Problem::new(Code::Internal, "the total cannot be written"))
+            .caused_by(error.to_string())
+    })?;
+    Ok(ok(&BillBody {
+        customer_id: reply.org,
+        month: reply.month,
+        plan: reply.plan,
+        currency: reply.currency,
+        estimated_bill,
+        lines: reply.lines,
+        adjustments: reply.adjustments,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_uuid_of_version_4_and_new() {
+        let ids: Vec<UsageKey> = (0..100).map(|_| new_id().expect("an id")).collect();
+        for id in &ids {
+            let text = id.as_str();
+            let groups: Vec<usize> = text.split('-').map(str::len).collect();
+            assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
+            let digits: Vec<char> = text.chars().collect();
+            assert_eq!(digits[14], '4', "{text}");
+            assert!(['8', '9', 'a', 'b'].contains(&digits[19]), "{text}");
+            assert_eq!(ids.iter().filter(|other| *other == id).count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn metadata_comes_back_as_it_was_sent() {
+        for (sent, kept) in [
+            (r#""eu-west-1""#, "eu-west-1"),
+            (r#""a \"b\" \u00e9""#, "a \"b\" é"),
+            ("3", "3"),
+            (r#""3""#, r#""3""#),
+            ("0.10", "0.10"),
+            ("true", "true"),
+            (r#""null""#, r#""null""#),
+            ("null", "null"),
+            (r#""""#, ""),
+            (r#"{"a": [1, "b"]}"#, r#"{"a": [1, "b"]}"#),
+            (r#""{\"a\"""#, r#"{"a""#),
+        ] {
+            let value = RawValue::from_string(sent.to_owned()).expect("JSON");
+            let properties = stored(BTreeMap::from([("x".to_owned(), value)])).expect(sent);
+            assert_eq!(properties["x"], kept, "{sent}");
+            let back: serde_json::Value = serde_json::from_str(told(kept).get()).expect("JSON");
+            let same: serde_json::Value = serde_json::from_str(sent).unwrap_or_default();
+            assert!(back == same || told(kept).get() == sent, "{sent} came back as {back}");
+        }
+    }
+}

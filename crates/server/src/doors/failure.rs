@@ -1,0 +1,72 @@
+//! Errors of the doors whose bodies have `error`: its words, and the members of a native problem beside it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use tollgate_api::{Code, Problem, read_body};
+
+use crate::app::App;
+use crate::extract::read_limited;
+use crate::reply::{Failure, door_response};
+
+/// What tells the errors of one such door from those of another.
+pub(crate) trait Dialect: fmt::Debug {
+    /// What a field of the native API is called at this door.
+    fn own_name(field: &str) -> &str;
+}
+
+/// An error of a door.
+#[derive(Debug)]
+pub(crate) struct DoorFailure<D> {
+    error: String,
+    failure: Failure,
+    dialect: PhantomData<D>,
+}
+
+impl<D: Dialect> From<Failure> for DoorFailure<D> {
+    fn from(mut failure: Failure) -> Self {
+        let field = failure.problem.field.take();
+        failure.problem.field = field.map(|field| D::own_name(&field).to_owned());
+        Self { error: failure.problem.detail.clone(), failure, dialect: PhantomData }
+    }
+}
+
+impl<D: Dialect> IntoResponse for DoorFailure<D> {
+    fn into_response(self) -> Response {
+        door_response(self.failure, self.error)
+    }
+}
+
+impl<D: Dialect> DoorFailure<D> {
+    /// An error with the door's own words and status.
+    pub(crate) fn told(status: u16, error: &str, mut problem: Problem) -> Self {
+        problem.status = status;
+        Self { error: error.to_owned(), ..Self::from(Failure::from(problem)) }
+    }
+
+    /// A wrong request: 400 here, whatever it is in the native API.
+    pub(crate) fn bad(problem: Problem) -> Self {
+        let error = problem.detail.clone();
+        Self::told(400, &error, problem)
+    }
+
+    /// A wrong request, by one of its fields.
+    pub(crate) fn bad_field(field: &str, text: &str) -> Self {
+        Self::bad(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
+    }
+}
+
+/// A JSON body, whatever its content type says.
+pub(crate) async fn read<T: serde::de::DeserializeOwned, D: Dialect>(
+    app: &App,
+    request: Request,
+) -> Result<T, DoorFailure<D>> {
+    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await?;
+    read_body(&body).map_err(|error| {
+        let mut problem = Problem::new(error.code, error.detail);
+        problem.field = error.field;
+        DoorFailure::bad(problem)
+    })
+}

@@ -1,0 +1,71 @@
+//! What nobody has heard of before usage names it: meters, and orgs.
+
+use tollgate_api::{Code, Problem};
+use tollgate_domain::catalog::{NewcomerSettings, UnknownMeters};
+use tollgate_domain::limits::CREATED_METERS_MAX;
+use tollgate_domain::{MeterId, OrgCommand, OrgDecision, OrgId, RecordDenial, Recorded, Use, Welcome};
+
+use crate::app::App;
+use crate::convert::{config_problem, conflict};
+use crate::reply::Failure;
+
+/// By which way usage comes in, once it has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The native API, and doors whose meters are those of the catalogue.
+    Native,
+    /// A door whose callers name what they please.
+    Door,
+}
+
+/// Creates the meters that usage names and the catalogue lacks, where the catalogue's `unknown_meters` lets it: durable
+/// when it answers. Gives back those for which there is no room any more.
+pub(crate) async fn create_meters<'a>(
+    app: &App,
+    way: Way,
+    meters: impl IntoIterator<Item = &'a MeterId>,
+) -> Result<Vec<MeterId>, Failure> {
+    let creates = match app.engine.catalog().declared.unknown_meters {
+        UnknownMeters::Reject => false,
+        UnknownMeters::Doors => way == Way::Door,
+        UnknownMeters::Create => true,
+    };
+    if creates { Ok(app.engine.create_meters(meters).await?) } else { Ok(Vec::new()) }
+}
+
+/// There is no room for another meter.
+pub(crate) fn no_room(meter: &MeterId) -> Problem {
+    let detail = format!(
+        "{CREATED_METERS_MAX} meters were created by usage, and there may be no more: declare '{meter}' in the catalogue"
+    );
+    Problem::new(Code::TooMany, detail).on_field("meter")
+}
+
+/// Records a usage that came through a door: its meter and its org are made if nobody has heard of them.
+pub(crate) async fn record(
+    app: &App,
+    org: &OrgId,
+    usage: &Use,
+    newcomers: &NewcomerSettings,
+) -> Result<Result<Recorded, RecordDenial>, Failure> {
+    if let Some(meter) = create_meters(app, Way::Door, [&usage.meter]).await?.first() {
+        return Err(no_room(meter).into());
+    }
+    let first = record_once(app, org, usage).await?;
+    if first != Err(RecordDenial::UnknownOrg) {
+        return Ok(first);
+    }
+    let welcome = OrgCommand::Welcome(Welcome { plan: newcomers.plan.clone() });
+    match app.engine.submit(org.clone(), welcome).await? {
+        OrgDecision::Change(Ok(_)) => record_once(app, org, usage).await,
+        OrgDecision::Change(Err(denial)) => Err(config_problem(&denial, org).into()),
+        _ => Err(conflict()),
+    }
+}
+
+async fn record_once(app: &App, org: &OrgId, usage: &Use) -> Result<Result<Recorded, RecordDenial>, Failure> {
+    match app.engine.submit(org.clone(), OrgCommand::Record(usage.clone())).await? {
+        OrgDecision::Record(result) => Ok(result),
+        _ => Err(conflict()),
+    }
+}
