@@ -8,10 +8,12 @@ use crate::servers::Kind;
 
 /// What `--help` prints.
 const HELP: &str = "\
-usage: tollgate-bench gate  [--rounds N] [--seconds S] [--warmup S] [--connections N] [--orgs N]
+usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--connections N] [--orgs N]
                             [--systems tollgate,redis,postgres]
+       tollgate-bench ingest [--rounds N] [--connections N] [--orgs N] [--usages N] [--batch N]
+                            [--systems tollgate,postgres]
        tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
-both:  [--server FILE] [--folder DIR] [--seed N]
+all:   [--server FILE] [--folder DIR] [--seed N]
 
   --server FILE   the tollgate binary (default: target/release/tollgate)
   --folder DIR    where the temporary folder is made; must be on a real disk (default: target)";
@@ -21,6 +23,8 @@ both:  [--server FILE] [--folder DIR] [--seed N]
 pub(crate) enum Mode {
     /// Side by side with the peers.
     Gate,
+    /// Usage after the fact, in batches, side by side with PostgreSQL.
+    Ingest,
     /// Many orgs, a full month, restarts.
     Scale,
 }
@@ -35,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     pub(crate) orgs: u32,
     pub(crate) usages: u64,
+    /// Usages in one request of a batch.
+    pub(crate) batch: usize,
     /// Requests in flight on each connection.
     pub(crate) depth: usize,
     pub(crate) systems: Vec<Kind>,
@@ -47,7 +53,12 @@ impl Options {
     fn defaults(mode: Mode) -> Self {
         let (connections, orgs) = match mode {
             Mode::Gate => (64, 10_000),
+            Mode::Ingest => (8, 10_000),
             Mode::Scale => (128, 1_000_000),
+        };
+        let systems = match mode {
+            Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
+            Mode::Gate | Mode::Scale => vec![Kind::Tollgate, Kind::Redis, Kind::Postgres],
         };
         Self {
             mode,
@@ -57,8 +68,9 @@ impl Options {
             connections,
             orgs,
             usages: 10_000_000,
+            batch: 1_000,
             depth: 1,
-            systems: vec![Kind::Tollgate, Kind::Redis, Kind::Postgres],
+            systems,
             server: PathBuf::from("target/release/tollgate"),
             folder: PathBuf::from("target"),
             seed: fastrand::u64(..),
@@ -69,6 +81,7 @@ impl Options {
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let mode = match args.next().as_deref() {
             Some("gate") => Mode::Gate,
+            Some("ingest") => Mode::Ingest,
             Some("scale") => Mode::Scale,
             _ => return Err(HELP.into()),
         };
@@ -82,6 +95,16 @@ impl Options {
         }
         if options.connections == 0 || options.depth == 0 || options.orgs == 0 || options.rounds == 0 {
             return Err("connections, depth, orgs and rounds must be at least 1".into());
+        }
+        if options.mode == Mode::Ingest {
+            let whole = u64::try_from(options.batch)? * u64::from(crate::ingest::PARTS);
+            if whole == 0 || options.usages == 0 || !options.usages.is_multiple_of(whole) {
+                return Err(format!(
+                    "usages must be a multiple of {whole}, {} batches",
+                    crate::ingest::PARTS
+                )
+                .into());
+            }
         }
         if options.orgs >= crate::load::ORGS_MAX {
             return Err(format!("at most {} orgs", crate::load::ORGS_MAX - 1).into());
@@ -97,6 +120,7 @@ impl Options {
             "--connections" => self.connections = value.parse()?,
             "--orgs" => self.orgs = value.parse()?,
             "--usages" => self.usages = value.parse()?,
+            "--batch" => self.batch = value.parse()?,
             "--depth" => self.depth = value.parse()?,
             "--systems" => self.systems = value.split(',').map(Kind::parse).collect::<Result<_>>()?,
             "--server" => self.server = value.into(),
@@ -122,7 +146,19 @@ mod tests {
         assert_eq!((options.mode, options.rounds), (Mode::Gate, 5));
         assert_eq!(options.measure, Duration::from_millis(500));
         assert_eq!(options.systems, [Kind::Redis, Kind::Postgres]);
-        for bad in ["", "race", "gate --rounds", "gate --rounds x", "gate --orgs 0", "gate --systems mysql"] {
+        let options = parse("ingest --usages 100000 --batch 500").unwrap();
+        assert_eq!((options.usages, options.batch), (100_000, 500));
+        assert_eq!(options.systems, [Kind::Tollgate, Kind::Postgres]);
+        for bad in [
+            "",
+            "race",
+            "ingest --usages 1001",
+            "ingest --batch 0",
+            "gate --rounds",
+            "gate --rounds x",
+            "gate --orgs 0",
+            "gate --systems mysql",
+        ] {
             assert!(parse(bad).is_err(), "{bad} was taken");
         }
     }

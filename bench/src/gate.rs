@@ -1,20 +1,15 @@
 //! `gate`: the durable check-and-consume beside Redis and PostgreSQL.
-//!
-//! In each round every system is started afresh and measured in turn, the order moving on from round to round, so that a
-//! drift of the machine meets all of them. Ratios are taken within a round and their median over the rounds is reported.
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::Result;
 use crate::args::Options;
 use crate::client::Pace;
 use crate::load::{Keys, Spread};
-use crate::machine::{self, Disk};
+use crate::machine;
 use crate::report;
-use crate::servers::{Kind, System};
+use crate::rounds::Rounds;
+use crate::servers::{Ask, Kind, System};
 use crate::stats::Figures;
 use crate::targets;
 
@@ -36,39 +31,16 @@ pub(crate) enum Load {
 /// Beyond the usual number of connections.
 pub(crate) const MANY: [usize; 2] = [1_000, 10_000];
 
-/// The figures of every round.
-#[derive(Debug, Default)]
-pub(crate) struct Rounds {
-    pub(crate) figures: BTreeMap<(Kind, Load), Vec<Figures>>,
-    pub(crate) disks: Vec<Disk>,
-}
+/// What was measured.
+pub(crate) type Cell = (Kind, Load);
 
 /// Measures and gives the tables.
 pub(crate) fn run(options: &Options) -> Result<String> {
-    // Others than root may pass through: PostgreSQL does not run as root.
-    let folder = tempfile::Builder::new()
-        .prefix("bench-")
-        .permissions(std::fs::Permissions::from_mode(0o711))
-        .tempdir_in(&options.folder)?;
-    machine::require_disk(folder.path())?;
-    let path = folder.path().canonicalize()?;
-    eprintln!("gate: seed {}", options.seed);
     let mut keys = Keys::new(options.seed);
-    let mut rounds = Rounds::default();
-    for round in 0..options.rounds {
-        rounds.disks.push(machine::measure_fdatasync(&path, Duration::from_secs(2))?);
-        let mut order = options.systems.clone();
-        let turn = usize::try_from(round)? % order.len().max(1);
-        order.rotate_left(turn);
-        for kind in order {
-            let place = path.join(format!("{round}-{kind:?}"));
-            measure(kind, round, options, &place, &mut keys, &mut rounds)?;
-            std::fs::remove_dir_all(&place)?;
-        }
-    }
-    let text = tables(options, &rounds)?;
-    folder.close()?;
-    Ok(text)
+    let rounds = Rounds::run(options, &options.systems, |kind, round, folder, rounds| {
+        measure(kind, round, options, folder, &mut keys, rounds)
+    })?;
+    tables(options, &rounds)
 }
 
 /// One system in one round.
@@ -78,17 +50,18 @@ fn measure(
     options: &Options,
     folder: &Path,
     keys: &mut Keys,
-    rounds: &mut Rounds,
+    rounds: &mut Rounds<Cell>,
 ) -> Result<()> {
     let hot = options.orgs;
-    let system = System::start(kind, options, folder, options.orgs + 1)?;
+    let system = System::start(kind, Ask::Gate, options, folder, options.orgs + 1)?;
     let mut hot_yes = 0;
     let mut one = |load: Load, connections: usize, rate: Option<u64>| -> Result<Figures> {
         let spread = if load == Load::Hot { Spread::Hot(hot) } else { Spread::Even(options.orgs) };
         let mut crew = system.connect(connections)?;
-        let (warm, _) = system.run(&mut crew, keys, spread, Pace::closed(options.warmup))?;
+        let (warm, _) = system.run(&mut crew, keys, spread, None, Pace::closed(options.warmup))?;
         let pace = Pace { rate, ..Pace::closed(options.measure) };
-        let (tally, mut figures) = system.run(&mut crew, keys, spread, pace)?;
+        let (tally, cpu) = system.run(&mut crew, keys, spread, None, pace)?;
+        let mut figures = Figures::new(&tally, cpu);
         figures.errors += warm.error_count();
         for (text, count) in warm.errors.iter().chain(&tally.errors) {
             eprintln!("  {count} × {text}");
@@ -110,7 +83,7 @@ fn measure(
             figures.p99_ms,
             figures.errors
         );
-        rounds.figures.entry((kind, load)).or_default().push(figures);
+        rounds.add((kind, load), figures);
         Ok(figures)
     };
     let usual = options.connections;
@@ -141,14 +114,8 @@ fn half(rate: f64) -> u64 {
     format!("{:.0}", rate / 2.0).parse().unwrap_or(1)
 }
 
-fn tables(options: &Options, rounds: &Rounds) -> Result<String> {
-    let mut text = format!("Machine: {}; ", machine::describe());
-    let of = |figure: fn(&Disk) -> f64| crate::stats::median(rounds.disks.iter().map(figure));
-    text.push_str(&format!(
-        "fdatasync of 4 KiB in place: p50 {:.3} ms, p99 {:.3} ms.\n",
-        of(|disk| disk.p50_ms),
-        of(|disk| disk.p99_ms)
-    ));
+fn tables(options: &Options, rounds: &Rounds<Cell>) -> Result<String> {
+    let mut text = rounds.machine();
     for kind in &options.systems {
         text.push_str(&format!("{:?}: {}. ", kind, kind.version(options)?));
     }
@@ -165,11 +132,11 @@ fn tables(options: &Options, rounds: &Rounds) -> Result<String> {
     text.push('\n');
     let rows: Vec<_> = (rounds.figures.iter())
         .map(|((kind, load), figures)| {
-            let what = format!("{}: {}", kind.name(), describe(*load, options));
+            let what = format!("{}: {}", Ask::Gate.name_of(*kind), describe(*load, options));
             report::figures(&what, &Figures::median(figures))
         })
         .collect();
-    text.push_str(&report::table(&report::FIGURES_HEAD, &rows));
+    text.push_str(&report::figures_table("request", &rows));
     text.push('\n');
     text.push_str(&report::targets(&targets::gate(rounds, options.orgs)));
     Ok(text)

@@ -1,6 +1,7 @@
-//! The requests: bytes built once, in which only the org, the user and the key are overwritten for each request.
+//! The requests: bytes built once, in which only the orgs, the users and the keys are overwritten for each request.
 //!
-//! Every system gets the same stream: an org drawn evenly, one of ten users of it, a key never sent before.
+//! Every system gets the same stream: an org drawn evenly, one of ten users of it, a key never sent before; one usage a
+//! request at the gate, many in a batch.
 //! Keys look random (they are a counter scrambled one-to-one), as ids that callers make do: ascending keys would
 //! flatter a B-tree.
 
@@ -23,43 +24,63 @@ pub(crate) fn org_id(org: u32) -> String {
     format!("o{org:07}")
 }
 
-/// Request bytes with the places of the holes.
+/// Request bytes with the holes of each usage in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
+    usages: Vec<Holes>,
+}
+
+/// Where the values of one usage go.
+#[derive(Clone, Debug)]
+struct Holes {
     orgs: Vec<usize>,
     users: Vec<usize>,
     keys: Vec<usize>,
 }
 
 impl Template {
-    /// Finds the holes marked by [`ORG`], [`USER`] and [`KEY`].
+    /// A request with one usage: finds its holes, marked by [`ORG`], [`USER`] and [`KEY`].
     pub(crate) fn new(bytes: Vec<u8>) -> Result<Self> {
-        let find = |marker: &str| -> Vec<usize> {
-            let found = bytes.windows(marker.len()).enumerate();
-            found.filter(|(_, window)| *window == marker.as_bytes()).map(|(at, _)| at).collect()
-        };
-        let (orgs, users, keys) = (find(ORG), find(USER), find(KEY));
+        let [orgs, users, keys] = holes(&bytes);
         if orgs.is_empty() || users.is_empty() || keys.is_empty() {
             return Err("a request template lacks a hole".into());
         }
-        Ok(Self { bytes, orgs, users, keys })
+        Ok(Self { bytes, usages: vec![Holes { orgs, users, keys }] })
     }
 
-    /// Appends the request for these values to `out`.
-    fn write(&mut self, out: &mut Vec<u8>, org: u32, user: u8, key: u64) {
-        let org = decimal::<7>(org);
-        let key = hexadecimal(key);
+    /// A request with so many usages: the first hole of each kind is the first usage's, and so on.
+    pub(crate) fn of_many(bytes: Vec<u8>, usages: usize) -> Result<Self> {
+        let [orgs, users, keys] = holes(&bytes);
+        if [&orgs, &users, &keys].iter().any(|holes| holes.len() != usages) {
+            return Err("a request template has not one hole of each kind for each usage".into());
+        }
+        let each = orgs.into_iter().zip(users).zip(keys);
+        let usages =
+            each.map(|((org, user), key)| Holes { orgs: vec![org], users: vec![user], keys: vec![key] });
+        Ok(Self { bytes, usages: usages.collect() })
+    }
+}
+
+/// The places of the three markers.
+fn holes(bytes: &[u8]) -> [Vec<usize>; 3] {
+    [ORG, USER, KEY].map(|marker| {
+        let found = bytes.windows(marker.len()).enumerate();
+        found.filter(|(_, window)| *window == marker.as_bytes()).map(|(at, _)| at).collect()
+    })
+}
+
+impl Holes {
+    fn fill(&self, bytes: &mut [u8], org: u32, user: u8, key: u64) {
         for at in &self.orgs {
-            overwrite(&mut self.bytes, *at, &org);
+            overwrite(bytes, *at, &decimal::<7>(org));
         }
         for at in &self.users {
-            overwrite(&mut self.bytes, *at, &[b'0' + user]);
+            overwrite(bytes, *at, &[b'0' + user]);
         }
         for at in &self.keys {
-            overwrite(&mut self.bytes, *at, &key);
+            overwrite(bytes, *at, &hexadecimal(key));
         }
-        out.extend_from_slice(&self.bytes);
     }
 }
 
@@ -108,7 +129,7 @@ impl Keys {
         Self { next: 0, seed }
     }
 
-    /// A stream of so many usages, or without end.
+    /// A stream of so many requests, or without end.
     pub(crate) fn stream(&mut self, template: &Template, spread: Spread, requests: Option<u64>) -> Stream {
         let first = self.next;
         self.next += KEYS_A_RUN;
@@ -117,7 +138,7 @@ impl Keys {
     }
 }
 
-/// A stream of usage requests.
+/// A stream of requests.
 #[derive(Debug)]
 pub(crate) struct Stream {
     template: Template,
@@ -134,15 +155,18 @@ impl Stream {
             return false;
         }
         self.left -= 1;
-        let org = match self.spread {
-            Spread::Even(orgs) => self.random.u32(0..orgs),
-            Spread::Hot(org) => org,
-        };
-        // An odd factor makes the product a permutation of all 64-bit numbers.
-        let key = self.key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.key += 1;
-        let user = self.random.u8(0..USERS);
-        self.template.write(out, org, user, key);
+        let Template { bytes, usages } = &mut self.template;
+        for holes in usages {
+            let org = match self.spread {
+                Spread::Even(orgs) => self.random.u32(0..orgs),
+                Spread::Hot(org) => org,
+            };
+            // An odd factor makes the product a permutation of all 64-bit numbers.
+            let key = self.key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.key += 1;
+            holes.fill(bytes, org, self.random.u8(0..USERS), key);
+        }
+        out.extend_from_slice(bytes);
         true
     }
 }
@@ -173,5 +197,24 @@ mod tests {
         }
         assert_eq!(seen.len(), 200);
         assert!(Template::new(b"nothing".to_vec()).is_err());
+    }
+
+    #[test]
+    fn each_usage_of_a_batch_has_values_of_its_own() {
+        // Column by column, as PostgreSQL takes them.
+        let bytes = format!("{ORG},{ORG},{ORG} {USER},{USER},{USER} {KEY},{KEY},{KEY}").into_bytes();
+        assert!(Template::of_many(bytes.clone(), 2).is_err());
+        let template = Template::of_many(bytes, 3).unwrap();
+        let mut stream = Keys::new(7).stream(&template, Spread::Even(1_000), Some(2));
+        let mut keys = HashSet::new();
+        let mut out = Vec::new();
+        while stream.next_into(&mut out) {
+            let line = String::from_utf8(std::mem::take(&mut out)).unwrap();
+            let columns: Vec<Vec<&str>> = line.split(' ').map(|column| column.split(',').collect()).collect();
+            let is_set = |text: &&str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(columns.iter().all(|column| column.len() == 3 && column.iter().all(is_set)), "{line}");
+            keys.extend(columns[2].iter().map(|key| (*key).to_owned()));
+        }
+        assert_eq!(keys.len(), 6);
     }
 }

@@ -5,14 +5,17 @@
 //! What is deliberately absent: any code that knows which system it is loading. `client.rs` is one closed loop that
 //! writes prebuilt bytes and reads whole answers; only `wire.rs` knows where an answer ends and whether it is a yes.
 //! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
-//! Start reading at `gate.rs` (the comparison) or `scale.rs` (a month of ten million usages), then `client.rs`.
+//! Start reading at `gate.rs` and `ingest.rs` (the comparisons) or `scale.rs` (a month of ten million usages), then
+//! `client.rs`.
 
 mod args;
 mod client;
 mod gate;
+mod ingest;
 mod load;
 mod machine;
 mod report;
+mod rounds;
 mod scale;
 mod servers;
 mod stats;
@@ -41,6 +44,7 @@ fn run() -> Result<()> {
     machine::raise_open_files()?;
     let tables = match options.mode {
         args::Mode::Gate => gate::run(&options)?,
+        args::Mode::Ingest => ingest::run(&options)?,
         args::Mode::Scale => scale::run(&options)?,
     };
     let mut out = std::io::stdout().lock();

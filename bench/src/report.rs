@@ -13,17 +13,12 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The head of a table of [`figures`].
-pub(crate) const FIGURES_HEAD: [&str; 8] = [
-    "",
-    "requests/s",
-    "p50 ms",
-    "p99 ms",
-    "p99.9 ms",
-    "server CPU µs/request",
-    "load CPU µs/request",
-    "errors",
-];
+/// A table of [`figures`], which are of `unit`s: requests, or usages.
+pub(crate) fn figures_table(unit: &str, rows: &[Vec<String>]) -> String {
+    let (rate, server, load) =
+        (format!("{unit}s/s"), format!("server CPU µs/{unit}"), format!("load CPU µs/{unit}"));
+    table(&["", &rate, "p50 ms", "p99 ms", "p99.9 ms", &server, &load, "errors"], rows)
+}
 
 /// One row of figures.
 pub(crate) fn figures(what: &str, figures: &Figures) -> Vec<String> {
@@ -83,6 +78,11 @@ pub(crate) struct Target {
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
+}
+
+/// That a figure is not larger than so much.
+pub(crate) fn at_most(what: &str, most: f64, measured: f64, unit: &'static str, errors: u64) -> Target {
+    Target { what: what.to_owned(), goal: Goal::AtMost(most), measured, unit, errors }
 }
 
 impl Target {

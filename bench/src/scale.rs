@@ -9,7 +9,7 @@ use crate::args::Options;
 use crate::client::{Crew, Pace};
 use crate::load::{Keys, Spread, Template};
 use crate::machine;
-use crate::report::{self, Goal, Target};
+use crate::report::{self, at_most};
 use crate::servers::{Daemon, METER, make_orgs, measured, start_tollgate, tollgate_template, tollgate_used};
 use crate::stats::{Figures, float, spread};
 use crate::wire::Wire;
@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&options.folder)?;
     machine::require_disk(folder.path())?;
     let path = folder.path().canonicalize()?;
-    eprintln!("scale: seed {}", options.seed);
+    eprintln!("seed {}", options.seed);
     let text = measure(options, &path)?;
     folder.close()?;
     Ok(text)
@@ -83,7 +83,7 @@ fn measure(options: &Options, folder: &Path) -> Result<String> {
     text.push_str(&report::others(windows.iter().map(|(_, figures)| figures)));
     text.push('\n');
     let rows: Vec<_> = windows.iter().map(|(what, figures)| report::figures(what, figures)).collect();
-    text.push_str(&report::table(&report::FIGURES_HEAD, &rows));
+    text.push_str(&report::figures_table("request", &rows));
     text.push_str(&format!(
         "\nResident {full_mib:.0} MiB when full, {high_mib:.0} MiB at the highest; data folder {folder_mib:.0} MiB, \
          {:.0} bytes a usage.\n",
@@ -98,13 +98,6 @@ fn measure(options: &Options, folder: &Path) -> Result<String> {
     }
     text.push('\n');
     let errors = windows.iter().map(|(_, figures)| figures.errors).sum();
-    let at_most = |what: &str, most: f64, measured: f64, unit, errors| Target {
-        what: what.to_owned(),
-        goal: Goal::AtMost(most),
-        measured,
-        unit,
-        errors,
-    };
     let cpu = spread(windows.iter().map(|(_, figures)| figures.server_cpu_us));
     let rate = spread(windows.iter().map(|(_, figures)| figures.rate));
     text.push_str(&report::targets(&[
@@ -143,11 +136,11 @@ fn fill(
     let mut windows = Vec::new();
     let mut send = |requests: u64| -> Result<Figures> {
         let streams = crew.usages(keys, template, Spread::Even(options.orgs), Some(requests))?;
-        let (tally, figures) = measured(server, &mut crew, streams, Pace::all(options.depth))?;
+        let (tally, cpu) = measured(server, &mut crew, streams, Pace::all(options.depth))?;
         for (text, count) in &tally.errors {
             eprintln!("  {count} × {text}");
         }
-        Ok(figures)
+        Ok(Figures::new(&tally, cpu))
     };
     for (from, until) in window_bounds(options.usages) {
         if from > sent {

@@ -1,6 +1,7 @@
 //! Latencies, rates, medians and ratios.
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -82,6 +83,14 @@ impl Tally {
         self.latencies.merge(&other.latencies)
     }
 
+    /// Adds the run that came after this one.
+    pub(crate) fn follow(&mut self, next: &Self) -> Result<()> {
+        let elapsed = self.elapsed + next.elapsed;
+        self.merge(next)?;
+        self.elapsed = elapsed;
+        Ok(())
+    }
+
     /// An error if anything but yes was answered: for set-up, where nothing may go wrong.
     pub(crate) fn all_yes(self, what: &str) -> Result<Self> {
         match self.errors.first_key_value() {
@@ -94,12 +103,20 @@ impl Tally {
 }
 
 /// CPU time spent during a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cpu {
     pub(crate) server: Duration,
     pub(crate) client: Duration,
     /// Everything else on the machine.
     pub(crate) others: Duration,
+}
+
+impl AddAssign for Cpu {
+    fn add_assign(&mut self, other: Self) {
+        self.server += other.server;
+        self.client += other.client;
+        self.others += other.others;
+    }
 }
 
 /// The figures of one run, as they go into a table.
@@ -130,6 +147,16 @@ impl Figures {
             client_cpu_us: each(cpu.client),
             others_cores: ratio(cpu.others.as_secs_f64(), tally.elapsed.as_secs_f64()),
             errors: tally.error_count(),
+        }
+    }
+
+    /// The same by usage, where each request carries so many; latencies stay those of requests.
+    pub(crate) fn by_usage(self, usages: f64) -> Self {
+        Self {
+            rate: self.rate * usages,
+            server_cpu_us: self.server_cpu_us / usages,
+            client_cpu_us: self.client_cpu_us / usages,
+            ..self
         }
     }
 

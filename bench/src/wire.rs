@@ -5,12 +5,16 @@
 pub(crate) enum Wire {
     /// HTTP/1.1; yes is 200 with `"allowed":true`.
     HttpGate,
+    /// HTTP/1.1; yes is 200 that says so many records were counted.
+    HttpBatch(usize),
     /// HTTP/1.1; yes is any 2xx.
     HttpSetup,
     /// Redis' RESP2; yes is an array whose first element is `:1`.
     RedisGate,
     /// PostgreSQL's extended query flow; yes is a row whose first column is `t`.
     PostgresGate,
+    /// PostgreSQL's extended query flow; yes is the insertion of so many rows.
+    PostgresInsert(usize),
 }
 
 /// What the server said.
@@ -39,9 +43,19 @@ impl Wire {
             Self::HttpGate => {
                 http(bytes, |status, body| status == 200 && contains(body, b"\"allowed\":true"))
             }
+            Self::HttpBatch(records) => {
+                let counted = format!("\"counted\":{records},");
+                http(bytes, |status, body| status == 200 && contains(body, counted.as_bytes()))
+            }
             Self::HttpSetup => http(bytes, |status, _| (200..300).contains(&status)),
             Self::RedisGate => redis(bytes),
-            Self::PostgresGate => postgres(bytes),
+            Self::PostgresGate => {
+                postgres(bytes, |kind, body| kind == b'D' && first_column(body) == Some(b"t"))
+            }
+            Self::PostgresInsert(rows) => {
+                let tag = format!("INSERT 0 {rows}\0");
+                postgres(bytes, |kind, body| kind == b'C' && body == tag.as_bytes())
+            }
         }
     }
 }
@@ -141,13 +155,14 @@ pub(crate) fn error_text(body: &[u8]) -> String {
     excerpt(field.and_then(|field| field.get(1..)).unwrap_or(body))
 }
 
-fn postgres(bytes: &[u8]) -> Parsed {
+/// An answer whose messages up to the next readiness hold one that is a yes.
+fn postgres(bytes: &[u8], is_yes: impl Fn(u8, &[u8]) -> bool) -> Parsed {
     let mut len = 0;
-    let mut verdict = Verdict::No("no row".to_owned());
+    let mut verdict = Verdict::No("no yes".to_owned());
     while let Some((kind, body, size)) = postgres_message(bytes.get(len..).unwrap_or_default()) {
         len += size;
         match kind {
-            b'D' if first_column(body) == Some(b"t") => verdict = Verdict::Yes,
+            _ if is_yes(kind, body) => verdict = Verdict::Yes,
             b'D' => verdict = Verdict::No(excerpt(body)),
             b'E' => verdict = Verdict::No(error_text(body)),
             b'Z' => return Parsed::Answer { len, verdict },
@@ -184,6 +199,18 @@ mod tests {
         check(Wire::RedisGate, b"-ERR x\r\n", &no("-ERR x\r\n"));
         let row = b"D\0\0\0\x0b\0\x01\0\0\0\x01tZ\0\0\0\x05I";
         check(Wire::PostgresGate, row, &Verdict::Yes);
+        check(Wire::PostgresInsert(7), b"C\0\0\0\x0fINSERT 0 7\0Z\0\0\0\x05I", &Verdict::Yes);
+        check(Wire::PostgresInsert(7), b"C\0\0\0\x0fINSERT 0 6\0Z\0\0\0\x05I", &no("no yes"));
+        check(
+            Wire::HttpBatch(7),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"counted\":7,",
+            &Verdict::Yes,
+        );
+        check(
+            Wire::HttpBatch(7),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"counted\":70,",
+            &no("200 {\"counted\":70,"),
+        );
         check(Wire::PostgresGate, b"E\0\0\0\x0cSERROR\0\0Z\0\0\0\x05I", &no("SERROR\0\0"));
     }
 }

@@ -34,10 +34,10 @@ usage: cargo xtask COMMAND
   fuzz-http [--examples N] [--seed N]
                          schemathesis against the server's own OpenAPI document
   proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, kills,
-                         overload, keys, histories
+                         overload, keys, histories, month
   fuzz [--minutes M] [TARGET …]
                          the fuzz targets, 10 minutes each unless said
-  bench gate|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
+  bench gate|ingest|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
                          measure; --write puts the tables into docs/benchmarks.md
   sim [--seed S] [--seeds N] [--minutes M] [--store shared|embedded] [--commands C]
                          the simulator; a seed alone is run twice and its traces compared

@@ -13,7 +13,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 8] = [
+const PROOFS: [Proof; 9] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -56,6 +56,12 @@ const PROOFS: [Proof; 8] = [
         package: "tollgate-e2e",
         test: "histories_under_kills_and_retries",
         told: &[("TOLLGATE_HISTORIES", "1000")],
+    },
+    Proof {
+        name: "month",
+        package: "tollgate-e2e",
+        test: "a_month_of_usage_is_what_sqlite_makes_of_it",
+        told: &[("TOLLGATE_MONTH_USAGES", "10000000")],
     },
 ];
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use jiff::{Timestamp, Unit};
 use rustix::process::{Pid, Signal};
 
 use crate::Result;
@@ -22,7 +23,7 @@ use crate::args::Options;
 use crate::client::{Crew, Next, Pace};
 use crate::load::{Keys, Spread, Template};
 use crate::machine;
-use crate::stats::{Cpu, Figures, Tally};
+use crate::stats::{Cpu, Tally};
 use crate::wire::Wire;
 
 /// How long a server may take until it answers.
@@ -48,15 +49,6 @@ impl Kind {
         }
     }
 
-    /// How the tables call it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Tollgate => "Tollgate",
-            Self::Redis => "Redis, Lua, `appendfsync always`",
-            Self::Postgres => "PostgreSQL, function, `synchronous_commit on`",
-        }
-    }
-
     /// What is started, and its version.
     pub(crate) fn version(self, options: &Options) -> Result<String> {
         Ok(machine::version(&match self {
@@ -65,12 +57,38 @@ impl Kind {
             Self::Postgres => postgres::program("postgres")?,
         }))
     }
+}
 
-    fn wire(self) -> Wire {
-        match self {
-            Self::Tollgate => Wire::HttpGate,
-            Self::Redis => Wire::RedisGate,
-            Self::Postgres => Wire::PostgresGate,
+/// What is asked of a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ask {
+    /// May this be used? One usage a request.
+    Gate,
+    /// Keep these usages, so many a request, each key once.
+    Keep(usize),
+    /// The same, and count them for org and user; Tollgate does so in any case.
+    Count(usize),
+}
+
+impl Ask {
+    /// How the tables call a system that does this.
+    pub(crate) const fn name_of(self, kind: Kind) -> &'static str {
+        match (kind, self) {
+            (Kind::Tollgate, _) => "Tollgate",
+            (Kind::Redis, _) => "Redis, Lua, `appendfsync always`",
+            (Kind::Postgres, Self::Gate) => "PostgreSQL, function, `synchronous_commit on`",
+            (Kind::Postgres, Self::Keep(_)) => "PostgreSQL, rows",
+            (Kind::Postgres, Self::Count(_)) => "PostgreSQL, rows and counters",
+        }
+    }
+
+    const fn wire(self, kind: Kind) -> Wire {
+        match (kind, self) {
+            (Kind::Tollgate, Self::Gate) => Wire::HttpGate,
+            (Kind::Tollgate, Self::Keep(usages) | Self::Count(usages)) => Wire::HttpBatch(usages),
+            (Kind::Redis, _) => Wire::RedisGate,
+            (Kind::Postgres, Self::Gate | Self::Count(_)) => Wire::PostgresGate,
+            (Kind::Postgres, Self::Keep(usages)) => Wire::PostgresInsert(usages),
         }
     }
 }
@@ -79,54 +97,67 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct System {
     kind: Kind,
+    ask: Ask,
     daemon: Daemon,
     template: Template,
 }
 
 impl System {
     /// Starts the system on an empty folder under `folder`, and makes orgs `0..orgs`.
-    pub(crate) fn start(kind: Kind, options: &Options, folder: &Path, orgs: u32) -> Result<Self> {
+    pub(crate) fn start(kind: Kind, ask: Ask, options: &Options, folder: &Path, orgs: u32) -> Result<Self> {
         fs::create_dir(folder)?;
         let (daemon, template) = match kind {
             Kind::Tollgate => {
                 let daemon = tollgate::start(&options.server, folder)?;
                 tollgate::make_orgs(daemon.address, orgs, true)?;
-                (daemon, tollgate::template(tollgate::METER)?)
+                let template = match ask {
+                    Ask::Gate => tollgate::template(tollgate::METER)?,
+                    Ask::Keep(usages) | Ask::Count(usages) => tollgate::batch_template(usages)?,
+                };
+                (daemon, template)
             }
-            Kind::Redis => {
+            Kind::Redis if ask == Ask::Gate => {
                 let daemon = redis::start(folder)?;
                 let template = redis::prepare(daemon.address, orgs)?;
                 (daemon, template)
             }
+            Kind::Redis => return Err("Redis is asked at the gate only".into()),
             Kind::Postgres => {
                 let mut daemon = postgres::start(folder)?;
                 // An immediate shutdown: its children end with it and its shared memory is given back.
                 daemon.last_word = Signal::QUIT;
                 postgres::prepare(daemon.address, orgs)?;
-                (daemon, postgres::template()?)
+                (daemon, postgres::template(ask)?)
             }
         };
-        Ok(Self { kind, daemon, template })
+        Ok(Self { kind, ask, daemon, template })
     }
 
     /// Opens connections that a run can use.
     pub(crate) fn connect(&self, connections: usize) -> Result<Crew> {
-        Crew::connect(self.daemon.address, self.kind.wire(), connections, |stream| match self.kind {
-            Kind::Postgres => postgres::greet(stream),
+        let wire = self.ask.wire(self.kind);
+        Crew::connect(self.daemon.address, wire, connections, |stream| match self.kind {
+            Kind::Postgres => postgres::greet(stream, self.ask),
             Kind::Tollgate | Kind::Redis => Ok(()),
         })
     }
 
-    /// One run, with the CPU it took on both sides.
+    /// One run of so many requests, or until the pace ends it, with the CPU it took on both sides.
     pub(crate) fn run(
         &self,
         crew: &mut Crew,
         keys: &mut Keys,
         spread: Spread,
+        requests: Option<u64>,
         pace: Pace,
-    ) -> Result<(Tally, Figures)> {
-        let streams = crew.usages(keys, &self.template, spread, None)?;
+    ) -> Result<(Tally, Cpu)> {
+        let streams = crew.usages(keys, &self.template, spread, requests)?;
         measured(&self.daemon, crew, streams, pace)
+    }
+
+    /// Resident memory of the system's own process now and at its highest, in MiB.
+    pub(crate) fn resident_mib(&self) -> Result<(f64, f64)> {
+        machine::resident_mib(self.daemon.pid())
     }
 
     /// What the system itself says an org has used.
@@ -134,7 +165,7 @@ impl System {
         match self.kind {
             Kind::Tollgate => tollgate::used(self.daemon.address, org),
             Kind::Redis => redis::used(self.daemon.address, org),
-            Kind::Postgres => postgres::used(self.daemon.address, org),
+            Kind::Postgres => postgres::used(self.daemon.address, org, self.ask),
         }
     }
 }
@@ -145,7 +176,7 @@ pub(crate) fn measured(
     crew: &mut Crew,
     streams: Vec<Next<'_>>,
     pace: Pace,
-) -> Result<(Tally, Figures)> {
+) -> Result<(Tally, Cpu)> {
     let now =
         || -> Result<[Duration; 3]> { Ok([daemon.cpu()?, machine::own_cpu()?, machine::cpu_of_all()?]) };
     let before = now()?;
@@ -156,8 +187,7 @@ pub(crate) fn measured(
         of(&after).saturating_sub(of(&before))
     });
     let others = all.saturating_sub(server + client);
-    let figures = Figures::new(&tally, Cpu { server, client, others });
-    Ok((tally, figures))
+    Ok((tally, Cpu { server, client, others }))
 }
 
 pub(crate) use tollgate::{
@@ -259,6 +289,15 @@ impl Drop for Daemon {
 /// Waits a millisecond before a condition is asked again.
 fn breathe() {
     std::thread::park_timeout(Duration::from_millis(1));
+}
+
+/// Times of usage that has happened: so many, all of the last ten minutes, the latest last.
+fn recent_times(usages: usize) -> Result<Vec<Timestamp>> {
+    #[expect(clippy::disallowed_methods, reason = "the server's clock is the system's here")]
+    let now = Timestamp::now().round(Unit::Millisecond)?;
+    let step = Duration::from_secs(600) / u32::try_from(usages)?.max(1);
+    let ago = (0..usages).rev().map(|index| Ok(now - step * u32::try_from(index)?));
+    ago.collect()
 }
 
 /// An address nobody listens on at the moment.

@@ -1,10 +1,11 @@
-//! PostgreSQL with the same rules in one PL/pgSQL function (`peers/usage.sql`).
+//! PostgreSQL with the same rules in one PL/pgSQL function (`peers/usage.sql`), and as a table that usage is inserted in.
 //!
 //! Fairness: every connection has the statement prepared and sends Bind, Execute and Sync in one write, one round trip a
 //! usage, over the same event loop as the others rather than through a driver, whose cost would count against
 //! PostgreSQL on shared cores. Memory and the write-ahead log are set so that no checkpoint falls into a run, and the
 //! counters' pages keep room for updates in place. Nothing that costs durability is changed: `fsync` and
-//! `synchronous_commit` are on.
+//! `synchronous_commit` are on. A batch is one prepared statement with an array for each column, so that nothing is parsed or
+//! planned anew and one round trip carries it all; it keeps no meter, and makes no check but that of the key.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,13 +15,28 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Daemon, free_address, open};
+use super::{Ask, Daemon, free_address, open, recent_times};
 use crate::Result;
 use crate::load::{KEY, ORG, Template, USER, org_id};
 use crate::wire::{error_text, first_column, postgres_message};
 
 const SCHEMA: &str = include_str!("../../peers/usage.sql");
 const CALL: &str = "SELECT allowed, reason, remaining FROM use_credit($1, $2, $3, $4)";
+/// A key counts once.
+const KEEP: &str = "
+    INSERT INTO usage_ledger (org, user_id, quantity, key, at)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[], $4::text[], $5::timestamptz[])
+    ON CONFLICT (org, key) DO NOTHING";
+/// What became of it moves the counters of org and user; in order, lest two batches wait for one another.
+const COUNT: &str = "
+    , counted AS (
+      INSERT INTO counters (org, scope, month, used)
+      SELECT org, scope, month, sum(quantity)
+      FROM (SELECT org, quantity, date_trunc('month', at AT TIME ZONE 'UTC')::date AS month,
+                   unnest(ARRAY['', user_id]) AS scope FROM kept) moved
+      GROUP BY org, scope, month ORDER BY org, scope, month
+      ON CONFLICT (org, scope, month) DO UPDATE SET used = counters.used + excluded.used)
+    SELECT count(*) =";
 
 /// Where Debian and others keep the server's programs, newest last.
 const FOLDERS: [&str; 4] = ["/usr/lib/postgresql/15/bin", "/usr/pgsql-15/bin", "/usr/local/bin", "/usr/bin"];
@@ -96,30 +112,59 @@ pub(crate) fn prepare(address: SocketAddr, orgs: u32) -> Result<()> {
 }
 
 /// What the org has used this month.
-pub(crate) fn used(address: SocketAddr, org: u32) -> Result<u64> {
+pub(crate) fn used(address: SocketAddr, org: u32, ask: Ask) -> Result<u64> {
     let org = org_id(org);
-    let sql = format!("SELECT used::bigint FROM counters WHERE org = '{org}' AND scope = ''");
+    let sql = match ask {
+        Ask::Keep(_) => format!("SELECT sum(quantity)::bigint FROM usage_ledger WHERE org = '{org}'"),
+        _ => format!("SELECT used::bigint FROM counters WHERE org = '{org}' AND scope = ''"),
+    };
     Ok(query(address, &sql)?.ok_or("no counter")?.parse()?)
 }
 
-/// The gate call: Bind, Execute and Sync of the prepared statement.
-pub(crate) fn template() -> Result<Template> {
-    let parameters = [format!("o{ORG}"), format!("u{USER}"), "1".to_owned(), KEY.to_owned()];
+/// What each connection prepares.
+fn statement(ask: Ask) -> String {
+    match ask {
+        Ask::Gate => CALL.to_owned(),
+        Ask::Keep(_) => KEEP.to_owned(),
+        Ask::Count(usages) => format!("WITH kept AS ({KEEP} RETURNING *) {COUNT} {usages} FROM kept"),
+    }
+}
+
+/// The request: Bind, Execute and Sync of the prepared statement.
+pub(crate) fn template(ask: Ask) -> Result<Template> {
+    let one = |text: &str| text.to_owned();
+    match ask {
+        Ask::Gate => Template::new(call(&[format!("o{ORG}"), format!("u{USER}"), one("1"), one(KEY)])?),
+        Ask::Keep(usages) | Ask::Count(usages) => {
+            let array = |element: &str| format!("{{{}}}", vec![element; usages].join(","));
+            let times: Vec<String> = recent_times(usages)?.iter().map(|time| format!("\"{time}\"")).collect();
+            let columns = [
+                array(&format!("o{ORG}")),
+                array(&format!("u{USER}")),
+                array("1"),
+                array(KEY),
+                format!("{{{}}}", times.join(",")),
+            ];
+            Template::of_many(call(&columns)?, usages)
+        }
+    }
+}
+
+fn call(parameters: &[String]) -> Result<Vec<u8>> {
     let mut bind = b"\0use\0\0\0".to_vec(); // no portal name, the statement, all parameters as text
     bind.extend(u16::try_from(parameters.len())?.to_be_bytes());
     for parameter in parameters {
         bind.extend(u32::try_from(parameter.len())?.to_be_bytes());
-        bind.extend(parameter.into_bytes());
+        bind.extend(parameter.as_bytes());
     }
     bind.extend([0, 0]); // all results as text
-    let call = [message(b'B', &bind)?, message(b'E', b"\0\0\0\0\0")?, message(b'S', b"")?];
-    Template::new(call.concat())
+    Ok([message(b'B', &bind)?, message(b'E', b"\0\0\0\0\0")?, message(b'S', b"")?].concat())
 }
 
 /// Starts a session and prepares the statement.
-pub(crate) fn greet(stream: &mut TcpStream) -> Result<()> {
+pub(crate) fn greet(stream: &mut TcpStream, ask: Ask) -> Result<()> {
     log_in(stream)?;
-    let parse = format!("use\0{CALL}\0\0\0");
+    let parse = format!("use\0{}\0\0\0", statement(ask));
     stream.write_all(&[message(b'P', parse.as_bytes())?, message(b'S', b"")?].concat())?;
     finish(stream)?;
     Ok(())

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Daemon, free_address, open};
+use super::{Daemon, free_address, open, recent_times};
 use crate::Result;
 use crate::client::{Crew, Next, Pace};
 use crate::load::{KEY, ORG, Template, USER, org_id};
@@ -71,6 +71,23 @@ fn each(crew: &mut Crew, orgs: u32, what: &str, request: &(dyn Fn(u32) -> Vec<u8
 pub(crate) fn template(meter: &str) -> Result<Template> {
     let body = format!(r#"{{"org":"o{ORG}","user":"u{USER}","meter":"{meter}","quantity":1,"key":"{KEY}"}}"#);
     Template::new(request("POST", "/v1/usage", &body))
+}
+
+/// Usage that has happened: so many records in a request, a line each, of the last ten minutes.
+pub(crate) fn batch_template(usages: usize) -> Result<Template> {
+    let mut body = String::new();
+    for time in recent_times(usages)? {
+        body.push_str(&format!(
+            "{{\"org\":\"o{ORG}\",\"user\":\"u{USER}\",\"meter\":\"{METER}\",\"quantity\":1,\"key\":\"{KEY}\",\
+             \"time\":\"{time}\"}}\n"
+        ));
+    }
+    let length = body.len();
+    let head = format!(
+        "POST /v1/usage/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    Template::of_many((head + &body).into_bytes(), usages)
 }
 
 /// What the org has used this month, by its balance.

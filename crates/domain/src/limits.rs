@@ -76,6 +76,10 @@ pub const FORECAST_DAYS: i64 = 28;
 /// Days of history below which the forecast is a straight line.
 pub const FORECAST_WEEKDAY_DAYS_MIN: usize = 7;
 
+/// Days, each of one zone, whose calendar is remembered for the commands of one turn: late usage of a month in a few
+/// zones. They are gone through one by one.
+pub(crate) const DAYS_SEEN_MAX: usize = 256;
+
 /// How long a trial is ending before it has ended, in seconds (3 days).
 pub const TRIAL_ENDING_SECS: i64 = 3 * 86_400;
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use jiff::Timestamp;
 
+use crate::limits::DAYS_SEEN_MAX;
 use crate::{Period, Window, Zone};
 
 /// A moment with the periods that hold it.
@@ -33,13 +34,20 @@ impl Moment {
         let (start, end) = zone.bounds(month);
         Self {
             at,
-            minute: zone.period_at(Window::Minute, at),
-            hour: zone.period_at(Window::Hour, at),
+            minute: Zone::UTC.period_at(Window::Minute, at),
+            hour: Zone::UTC.period_at(Window::Hour, at),
             day: zone.period_at(Window::Day, at),
             month,
             month_start: start.unwrap_or(Timestamp::MIN),
             month_end: end.unwrap_or(Timestamp::MAX),
         }
+    }
+
+    /// Another moment of the same day.
+    fn at_that_day(self, at: Timestamp) -> Self {
+        let minute = Zone::UTC.period_at(Window::Minute, at);
+        let hour = Zone::UTC.period_at(Window::Hour, at);
+        Self { at, minute, hour, ..self }
     }
 
     /// The period of a window that holds this moment.
@@ -55,18 +63,43 @@ impl Moment {
     }
 }
 
-/// One moment as seen from every zone that asked: calendar arithmetic is done once per zone, not once per command.
+/// One moment as seen from every zone that asked, and others of the days around it: calendar arithmetic is done once for
+/// each zone and day, not once for each command.
 #[derive(Debug)]
 pub struct Moments {
     at: Timestamp,
     seen: RefCell<Vec<(Zone, Moment)>>,
+    days: RefCell<Vec<SeenDay>>,
+}
+
+/// A day of a zone's calendar.
+#[derive(Debug)]
+struct SeenDay {
+    from: Timestamp,
+    until: Timestamp,
+    zone: Zone,
+    /// Some moment of it.
+    moment: Moment,
+}
+
+impl SeenDay {
+    fn holding(zone: &Zone, at: Timestamp) -> Self {
+        let moment = Moment::new(zone, at);
+        let (from, until) = zone.bounds(moment.day);
+        let (from, until) = (from.unwrap_or(Timestamp::MIN), until.unwrap_or(Timestamp::MAX));
+        Self { from, until, zone: zone.clone(), moment }
+    }
+
+    fn holds(&self, zone: &Zone, at: Timestamp) -> bool {
+        (self.from..self.until).contains(&at) && self.zone == *zone
+    }
 }
 
 impl Moments {
     /// For one moment.
     #[must_use]
     pub const fn new(at: Timestamp) -> Self {
-        Self { at, seen: RefCell::new(Vec::new()) }
+        Self { at, seen: RefCell::new(Vec::new()), days: RefCell::new(Vec::new()) }
     }
 
     /// The moment itself.
@@ -78,7 +111,19 @@ impl Moments {
     /// Another moment, from a zone.
     #[must_use]
     pub fn other_in_zone(&self, zone: &Zone, at: Timestamp) -> Moment {
-        if at == self.at { self.in_zone(zone) } else { Moment::new(zone, at) }
+        if at == self.at {
+            return self.in_zone(zone);
+        }
+        let mut days = self.days.borrow_mut();
+        if let Some(day) = days.iter().find(|day| day.holds(zone, at)) {
+            return day.moment.at_that_day(at);
+        }
+        let day = SeenDay::holding(zone, at);
+        let moment = day.moment;
+        if days.len() < DAYS_SEEN_MAX {
+            days.push(day);
+        }
+        moment
     }
 
     /// The moment from a zone.
@@ -91,5 +136,28 @@ impl Moments {
         let moment = Moment::new(zone, self.at);
         seen.push((zone.clone(), moment));
         moment
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_of_a_day_that_was_seen_is_the_moment_itself() {
+        let zones = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Sao_Paulo", "Pacific/Apia"];
+        let zones = zones.map(|name| Zone::new(name).expect("a zone"));
+        // Two days around a change of clocks and the end of a month, in steps that meet midnight nowhere and everywhere.
+        let first: Timestamp = "2026-10-24T12:00:00Z".parse().expect("a time");
+        let moments = Moments::new(first);
+        for step_secs in [3_600, 5_471] {
+            for step in 0..(9 * 86_400 / step_secs) {
+                let at = Timestamp::from_second(first.as_second() + step * step_secs).expect("a time");
+                for zone in &zones {
+                    assert_eq!(moments.other_in_zone(zone, at), Moment::new(zone, at), "{zone:?} {at}");
+                }
+            }
+        }
+        assert!(moments.days.borrow().len() <= zones.len() * 10);
     }
 }

@@ -7,6 +7,7 @@
 //! Start reading at [`Server`], then [`books`] for what is compared; the tests themselves are in `tests/it/`.
 
 pub mod books;
+pub mod clock;
 pub mod disk;
 pub mod flood;
 pub mod http;

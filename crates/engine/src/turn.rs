@@ -198,7 +198,9 @@ async fn load_all<S: Store>(
 /// Drops keys that were named before.
 fn forget_repeats(keys: &mut Vec<RecordKey>) {
     let mut seen = HashSet::with_capacity_and_hasher(keys.len(), foldhash::fast::RandomState::default());
-    keys.retain(|key| seen.insert(key.clone()));
+    let first: Vec<bool> = keys.iter().map(|key| seen.insert(key)).collect();
+    let mut first = first.into_iter();
+    keys.retain(|_| first.next().unwrap_or(true));
 }
 
 /// One change per org with its entries and every record they changed.

@@ -112,11 +112,10 @@ pub(crate) fn counters_need(
     let mut complete = records.holds(&account);
     need(account);
     let mut closed = |scope: Scope| {
-        for period in periods {
-            if records.place(org, meter, &scope, *period) == Place::Closed {
-                let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
-                need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
-            }
+        let Some(tally) = records.tally(org, meter, &scope) else { return };
+        for period in periods.iter().filter(|period| tally.place(**period) == Place::Closed) {
+            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
+            need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
         }
     };
     closed(Scope::Org);

@@ -10,6 +10,7 @@ mod footprint;
 mod fsync;
 mod idempotence;
 mod linear;
+mod month;
 mod overload;
 mod readme;
 mod shutdown;
