@@ -126,6 +126,7 @@ fn values_reach_the_server() {
         ("queue", "2"),
         ("key-keep-days", "3"),
         ("counter-keep-months", "4"),
+        ("close-after", "5"),
         ("segment-bytes", "8192"),
         ("rate-per-address", "5"),
         ("body-max", "6000"),
@@ -150,7 +151,7 @@ fn values_reach_the_server() {
         (server.rate_per_address, server.body_bytes_max, server.header_bytes_max),
         (Some(5), 6000, 9000)
     );
-    assert_eq!(server.segment_bytes, 8192);
+    assert_eq!((server.close_after_days, server.segment_bytes), (Some(5), 8192));
     assert_eq!((server.connections_max, server.threads), (8, Some(11)));
     assert_eq!((server.request_timeout.as_secs(), server.shutdown_grace.as_secs()), (9, 10));
     assert!(chosen.demo && chosen.log_json);

@@ -149,7 +149,7 @@ fn the_catalogue_goes_round() {
     let file = folder.path().join("c.toml");
     std::fs::write(&file, &shown).expect("the file is written");
     check(&server, "catalog diff c.toml", 0, &["against version 1", "nothing changes"]);
-    check(&server, "catalog check c.toml", 0, &["c.toml is valid; meters: 1, plans: 5"]);
+    check(&server, "catalog check c.toml", 0, &["c.toml is valid; meters: 4, plans: 6"]);
     std::fs::write(&file, shown.replace("amount = 100 ", "amount = 150 ")).expect("the file is written");
     check(&server, "catalog diff c.toml", 0, &["basic"]);
     check(&server, "catalog apply c.toml", 0, &["version 2 is in force", "basic"]);
