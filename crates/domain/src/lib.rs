@@ -34,6 +34,7 @@ mod org;
 mod rate;
 mod records;
 mod text;
+mod whatif;
 
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Source};
 pub use amount::{Amount, AmountError, Quantity};
@@ -68,6 +69,7 @@ pub use rate::{
 pub use records::{
     CatalogVersion, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records, Standing,
 };
+pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 
 /// A moment on the UTC timeline, to the nanosecond.
 pub use jiff::Timestamp;

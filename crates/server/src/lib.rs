@@ -12,6 +12,7 @@ mod auth;
 mod bills;
 mod compressed;
 mod convert;
+mod csv;
 mod demo;
 mod docs;
 mod doors;
