@@ -28,6 +28,7 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   test [ARGS]            every test of the workspace; ARGS go to `cargo test`
+  tools                  what tests run besides our own programs, into target/tools; `test` does it by itself
   ci                     format, lints, tidy, openapi, then the tests
   tidy                   the rules of this repository that no lint knows
   openapi [--check]      write openapi.json from the code, or compare it
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
+        ["tools"] => tools::ensure_for_tests(),
         ["tidy"] => tidy::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::process::{cargo, run as run_command, say, stream, target_folder};
-use crate::tools::ensure;
+use crate::tools::{ensure, ensure_for_tests};
 
 /// Tests that ran, over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     ensure("cc", &["gcc", "libc6-dev"])?;
     // The README is pasted into a shell.
     ensure("curl", &["curl"])?;
+    // What others made to check what we write, and to write to us.
+    ensure_for_tests()?;
     run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
     let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?;
     // The crash tests start and kill the real server.

@@ -1,6 +1,10 @@
 //! Programs that a step needs: found, installed, or asked for in a sentence.
+//!
+//! What tests run besides our own programs comes from the registries of its makers, in pinned versions, into
+//! `target/tools/`; a test that does not find it there says to run `cargo xtask tools`.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,6 +13,119 @@ use crate::process;
 
 /// Programs live here too, but not always on the path.
 const ELSEWHERE: [&str; 2] = ["/usr/lib/postgresql/15/bin", "/usr/sbin"];
+
+/// The validator of the FinOps Foundation for FOCUS, and all it imports; its own list of what it needs does not fit
+/// together any more, so pip is not asked to read it.
+const FOCUS_VALIDATOR: &[&str] = &[
+    "focus_validator==2.2.1",
+    "annotated-types==0.8.0",
+    "certifi==2026.10.18",
+    "charset-normalizer==3.5.2",
+    "duckdb==1.5.6",
+    "graphviz==0.21",
+    "idna==3.20",
+    "numpy==2.3.5",
+    "pandas==2.3.3",
+    "polars==1.44.2",
+    "polars-runtime-32==1.44.2",
+    "pyarrow==26.0.1",
+    "pydantic==2.14.3",
+    "pydantic_core==2.50.4",
+    "python-dateutil==2.9.0.post0",
+    "pytz==2025.2",
+    "PyYAML==6.0.3",
+    "requests==2.34.2",
+    "six==1.17.0",
+    "sqlglot==27.29.0",
+    "typing-inspection==0.4.5",
+    "typing_extensions==4.16.0",
+    "tzdata==2026.6",
+    "urllib3==2.8.0",
+];
+
+/// The published client of OpenMeter.
+const OPENMETER_CLIENT: &str = "@openmeter/sdk@1.0.0-beta.232";
+
+/// Makes sure that all is there that tests run besides our own programs.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    let folder = process::target_folder()?.join("tools");
+    fs::create_dir_all(&folder)?;
+    focus_validator(&folder.join("focus-validator"))?;
+    openmeter_client(&folder.join("openmeter"))
+}
+
+fn focus_validator(folder: &Path) -> Result<()> {
+    let pins = [&["--no-deps"], FOCUS_VALIDATOR].concat();
+    if is_made_for(folder, &pins) {
+        return Ok(());
+    }
+    let python = newest_python().ok_or(
+        "the validator of FOCUS needs Python 3.12 or 3.13: on the path as `python3.12` or `python3.13`, or among the \
+         versions of pyenv",
+    )?;
+    python_environment(&python, folder, &pins).map(drop)
+}
+
+/// A Python of 3.12 or 3.13 that runs: on the path, or among the versions of pyenv.
+fn newest_python() -> Option<PathBuf> {
+    let names = ["python3.12", "python3.13"];
+    let pyenv = env::var_os("PYENV_ROOT")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv")));
+    let versions = pyenv.and_then(|root| fs::read_dir(root.join("versions")).ok());
+    let versions = versions.into_iter().flatten().flatten().map(|version| version.path().join("bin"));
+    let elsewhere: Vec<PathBuf> = versions.flat_map(|bin| names.map(|name| bin.join(name))).collect();
+    let known = names.iter().filter_map(|name| find(name)).chain(elsewhere);
+    known.into_iter().find(|program| {
+        // A shim of pyenv is there also for versions that are not chosen, and fails.
+        let mut says = Command::new(program);
+        says.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        says.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// A Python environment with packages, made where there is none or one with others; gives its Python.
+pub(crate) fn python_environment(python: &Path, folder: &Path, packages: &[&str]) -> Result<PathBuf> {
+    let made = folder.join("bin").join("python");
+    if is_made_for(folder, packages) {
+        return Ok(made);
+    }
+    let mut venv = Command::new(python);
+    venv.args(["-m", "venv", "--clear"]).arg(folder);
+    process::run(venv).map_err(|error| {
+        let python = python.display();
+        format!("{python} is needed with its venv module, on Debian `apt-get install python3-venv` ({error})")
+    })?;
+    let mut pip = Command::new(&made);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+    process::run(pip)
+        .map_err(|error| format!("{} cannot be had from Python's index ({error})", packages.join(" ")))?;
+    fs::write(folder.join(MADE_FOR), packages.join("\n"))?;
+    Ok(made)
+}
+
+/// Says in a folder what was installed in it, once all of it is.
+const MADE_FOR: &str = "made-for";
+
+fn is_made_for(folder: &Path, packages: &[&str]) -> bool {
+    fs::read_to_string(folder.join(MADE_FOR)).is_ok_and(|made| made == packages.join("\n"))
+}
+
+fn openmeter_client(folder: &Path) -> Result<()> {
+    if is_made_for(folder, &[OPENMETER_CLIENT]) {
+        return Ok(());
+    }
+    ensure("node", &["nodejs"])?;
+    ensure("npm", &["npm"])?;
+    fs::create_dir_all(folder)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--prefix"]);
+    npm.arg(folder).arg(OPENMETER_CLIENT);
+    process::run(npm)
+        .map_err(|error| format!("{OPENMETER_CLIENT} cannot be had from npm's registry ({error})"))?;
+    fs::write(folder.join(MADE_FOR), OPENMETER_CLIENT)?;
+    Ok(())
+}
 
 /// Makes sure that `program` exists, by installing Debian's `packages` if it does not.
 pub(crate) fn ensure(program: &str, packages: &[&str]) -> Result<()> {

@@ -51,6 +51,36 @@ pub enum BillStatus {
     Closed,
 }
 
+/// How a bill is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BillFormat {
+    /// JSON.
+    Json,
+    /// A table: comma-separated values, a row for each line and adjustment.
+    Csv,
+    /// A page that prints.
+    Html,
+    /// Rows of FOCUS 1.2, the FinOps Open Cost and Usage Specification, as comma-separated values.
+    Focus,
+}
+
+impl BillFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Html, Self::Focus];
+
+    /// Its name.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Html => "html",
+            Self::Focus => "focus",
+        }
+    }
+}
+
 /// What one price made of a month's usage.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BillLineItem {
@@ -165,7 +195,12 @@ pub struct WhatIfReply {
     pub changed: u64,
     /// The sums over all organisations, by currency.
     pub totals: Vec<WhatIfTotal>,
-    /// Those that would owe something else, by id; at most 1,000 are listed.
+    /// How many organisations would have been denied otherwise than by the catalogue in force.
+    pub denied_otherwise: u64,
+    /// What would have been denied, over all organisations, by meter and reason. Only usage is known that was asked for
+    /// and allowed: what was denied at the time is in no ledger.
+    pub would_be_denied: Vec<WhatIfDenied>,
+    /// Those that would owe something else or would have been denied otherwise, by id; at most 1,000 are listed.
     pub items: Vec<WhatIfItem>,
 }
 
@@ -196,4 +231,25 @@ pub struct WhatIfItem {
     /// Why there is no amount: the other catalogue lacks the plan, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What would have been denied of the usage that was asked for and allowed, by meter and reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub would_be_denied: Vec<WhatIfDenied>,
+}
+
+/// Usage that was allowed, and would have been denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhatIfDenied {
+    /// Of which meter.
+    pub meter: String,
+    /// The code of the denial.
+    #[schema(example = "org_limit_reached")]
+    pub reason: String,
+    /// How many usages the catalogue in force would deny.
+    pub usages_now: u64,
+    /// How many the other would deny.
+    pub usages_then: u64,
+    /// How much the catalogue in force would deny.
+    pub quantity_now: Decimal,
+    /// How much the other would deny.
+    pub quantity_then: Decimal,
 }

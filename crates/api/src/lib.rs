@@ -25,8 +25,8 @@ pub use admin::{
 };
 pub use batch::{BatchReply, RecordResult, RecordStatus, ResultsName};
 pub use bill::{
-    AdjustmentItem, BillLineItem, BillPart, BillReply, BillStatus, CloseRequest, UnpricedItem, WhatIfItem,
-    WhatIfReply, WhatIfRequest, WhatIfTotal,
+    AdjustmentItem, BillFormat, BillLineItem, BillPart, BillReply, BillStatus, CloseRequest, UnpricedItem,
+    WhatIfDenied, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::Decimal;

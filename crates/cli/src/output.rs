@@ -32,6 +32,12 @@ impl Output {
         Ok(self.sink.flush()?)
     }
 
+    /// Writes a part of a text, as it is.
+    pub(crate) fn part(&mut self, text: &str) -> Result<(), Failure> {
+        self.sink.write_all(text.as_bytes())?;
+        Ok(self.sink.flush()?)
+    }
+
     /// Writes a reply: as it is for programs, or as `render` says for people.
     pub(crate) fn reply<T: DeserializeOwned>(
         &mut self,

@@ -34,6 +34,7 @@ mod org;
 mod rate;
 mod records;
 mod text;
+mod whatif;
 
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Source};
 pub use amount::{Amount, AmountError, Quantity};
@@ -69,6 +70,7 @@ pub use records::{
     CatalogVersion, CreatedMeter, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
     Standing,
 };
+pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 
 /// A stretch of time of fixed length, to the nanosecond.
 pub use jiff::SignedDuration;

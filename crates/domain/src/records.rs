@@ -181,12 +181,12 @@ impl RecordKey {
 }
 
 /// A set of records at hand: loaded ones, known absences, and changes made to them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Records {
     slots: HashMap<RecordKey, Slot, foldhash::fast::RandomState>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     record: Option<Record>,
     changed: bool,
@@ -228,6 +228,11 @@ impl Records {
     pub fn take_changed(&mut self) -> impl Iterator<Item = (RecordKey, Record)> {
         let changed = self.slots.extract_if(|_, slot| slot.changed);
         changed.filter_map(|(key, slot)| slot.record.map(|record| (key, record)))
+    }
+
+    /// Forgets a record: it is at hand no more.
+    pub(crate) fn forget(&mut self, key: &RecordKey) {
+        self.slots.remove(key);
     }
 
     /// Forgets everything.

@@ -30,3 +30,6 @@ pub const CLOSING_MONTHS_MAX: i32 = ADJUSTED_MONTHS;
 
 /// Most orgs named when a catalogue is refused for the plans they have.
 pub const PLANS_IN_USE_NAMED_MAX: usize = 100;
+
+/// Entries of a ledger that are read at a time where all are gone through: some hundred kilobytes.
+pub const LEDGER_ROWS_READ: usize = 1_000;

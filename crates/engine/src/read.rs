@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Balance, Bill, BillError, Context, Counter, CounterId, MeterId, Moments, Org, OrgId, Period, Place,
-    Rated, Record, RecordKey, Records, Scope, Timestamp, UserId, Window, balance, balance_needs, bill,
-    bill_needs, rate_month,
+    Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org, OrgId,
+    Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, UserId, Window,
+    balance, balance_needs, bill, bill_needs, rate_month,
 };
-use tollgate_storage::{Cursor, Row, Scan, Store, StoreError};
+use tollgate_storage::{Cursor, Order, Row, Scan, Store, StoreError};
 
-use crate::limits::READ_ROUNDS_MAX;
+use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// What a look at the records of an org saw.
@@ -95,6 +95,49 @@ impl<S: Store> Engine<S> {
         };
         Ok(catalogs
             .map(|catalog| self.in_context(catalog, at, |context| rate_month(&records, context, id, month))))
+    }
+
+    /// What the catalogue in force and another would have denied of the usage of an org in the month with a number that
+    /// was asked for and allowed. Its whole ledger is read up to the month's end, twice.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn denied_by_both(
+        &self,
+        id: &OrgId,
+        month: i32,
+        other: &CatalogInForce,
+    ) -> Result<[Denials; 2], EngineError> {
+        let in_force = self.catalog();
+        let mut taken_back = TakenBack::default();
+        self.each_entry(id, |entry| {
+            taken_back.see(entry);
+            true
+        })
+        .await?;
+        let mut rerun = Rerun::new(id.clone(), month, [&in_force.catalog, &other.catalog], taken_back);
+        self.each_entry(id, |entry| rerun.see(entry)).await?;
+        Ok(rerun.denials())
+    }
+
+    /// Shows the entries of an org's ledger, oldest first, until there are no more or one is answered with false.
+    async fn each_entry(&self, org: &OrgId, mut see: impl FnMut(&Entry) -> bool) -> Result<(), EngineError> {
+        let scan = Scan::Entries { org: org.clone(), order: Order::Oldest };
+        let mut from = None;
+        loop {
+            let page = self.store.scan(&scan, from.as_ref(), LEDGER_ROWS_READ).await.map_err(store_error)?;
+            for row in &page.rows {
+                if let Row::Entry(entry) = row
+                    && !see(entry)
+                {
+                    return Ok(());
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// The records that a view needs, all as of one version of an org, and a time after that of all that is in them: a

@@ -13,6 +13,7 @@ mod bills;
 mod closing;
 mod compressed;
 mod convert;
+mod csv;
 mod demo;
 mod docs;
 mod doors;

@@ -21,6 +21,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// The environment's name, told by `/health`.
     pub environment: String,
+    /// Who sells, as exports of bills name it.
+    pub provider: String,
     /// Largest body of a request, in bytes; the catalogue has a limit of its own.
     pub body_bytes_max: usize,
     /// Largest headers of a request, in bytes.
@@ -58,6 +60,7 @@ impl Default for Settings {
             api_key: None,
             tls: None,
             environment: "production".to_owned(),
+            provider: "Tollgate".to_owned(),
             body_bytes_max: 64 * 1024,
             header_bytes_max: 16 * 1024,
             connections_max: 12_000,

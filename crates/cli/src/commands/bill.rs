@@ -1,10 +1,10 @@
-//! Bills: show, close; what another catalogue would change.
+//! Bills: show, export, close; what another catalogue would change.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tollgate_api::{BillReply, BillStatus, OrgPage, WhatIfReply};
+use tollgate_api::{BillFormat, BillReply, BillStatus, WhatIfDenied, WhatIfReply};
 use ureq::http::Method;
 
 use super::Session;
@@ -19,11 +19,39 @@ pub(crate) struct BillArgs {
     #[command(subcommand)]
     command: Option<BillCommand>,
     /// The organisation.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     org: Option<String>,
     /// The month, such as 2026-11; the current one unless given.
     #[arg(long)]
     month: Option<String>,
+    /// In place of a table for people: comma-separated values, a page that prints, or rows of FOCUS 1.2, the FinOps
+    /// Open Cost and Usage Specification.
+    #[arg(long)]
+    format: Option<Format>,
+    /// Of every organisation that had a plan in the month, in one table.
+    #[arg(long, requires = "month", requires = "format")]
+    all: bool,
+}
+
+/// What a bill is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Comma-separated, a row for each line and adjustment.
+    Csv,
+    /// A page; of one organisation.
+    Html,
+    /// FOCUS 1.2, comma-separated.
+    Focus,
+}
+
+impl Format {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Csv => BillFormat::Csv.text(),
+            Self::Html => BillFormat::Html.text(),
+            Self::Focus => BillFormat::Focus.text(),
+        }
+    }
 }
 
 /// `tollgate bill …`
@@ -49,7 +77,7 @@ pub(crate) struct WhatIfArgs {
     /// The other catalogue.
     #[arg(long, value_name = "FILE")]
     catalog: PathBuf,
-    /// The month whose usage is rated, such as 2026-10.
+    /// The month whose usage is rated and decided again, such as 2026-10.
     #[arg(long)]
     month: String,
 }
@@ -61,12 +89,42 @@ pub(crate) fn bill(session: &mut Session, args: &BillArgs) -> Result<(), Failure
             session.show(Method::POST, &close_route(org), &Sent::Json(json!({ "month": month })), bill_text)
         }
         (Some(BillCommand::Close { org: None, month, .. }), _) => close_all(session, month),
-        (None, org) => {
-            let org = org.as_deref().unwrap_or_default();
-            let route = Route::v1(&["orgs", org, "bill"]).with("month", args.month.as_deref());
-            session.show(Method::GET, &route, &Sent::Nothing, bill_text)
+        (None, Some(org)) => {
+            let route = bill_route(org, args);
+            if args.format.is_none() {
+                return session.show(Method::GET, &route, &Sent::Nothing, bill_text);
+            }
+            let text = session.ask(Method::GET, &route, &Sent::Nothing)?;
+            session.output.text(&text)
         }
+        (None, None) => export_all(session, args),
     }
+}
+
+fn bill_route(org: &str, args: &BillArgs) -> Route {
+    let format = args.format.map(Format::text);
+    Route::v1(&["orgs", org, "bill"]).with("month", args.month.as_deref()).with("format", format)
+}
+
+/// Writes the bills of all organisations as one table; those without a plan in the month are passed over.
+fn export_all(session: &mut Session, args: &BillArgs) -> Result<(), Failure> {
+    if args.format == Some(Format::Html) {
+        return Err(Failure::Usage("--all makes one table: csv or focus; a page is of one bill".to_owned()));
+    }
+    let mut has_names = false;
+    session.each_org(|session, org| {
+        let reply = session.client.exchange(Method::GET, &bill_route(org, args), &Sent::Nothing)?;
+        match reply.status {
+            200 => {
+                let rows = reply.text.split_once("\r\n").map_or("", |(_, rows)| rows);
+                session.output.part(if has_names { rows } else { &reply.text })?;
+                has_names = true;
+                Ok(())
+            }
+            404 => Ok(()),
+            _ => Err(session.client.problem(&reply)),
+        }
+    })
 }
 
 fn close_route(org: &str) -> Route {
@@ -75,26 +133,17 @@ fn close_route(org: &str) -> Route {
 
 /// Closes the month of all organisations, one after the other; those without a plan in it are passed over.
 fn close_all(session: &mut Session, month: &str) -> Result<(), Failure> {
-    let mut cursor: Option<String> = None;
     let (mut closed, mut passed_over) = (0_u64, 0_u64);
-    loop {
-        let route = Route::v1(&["orgs"]).with("limit", Some("1000")).with("cursor", cursor.as_deref());
-        let text = session.ask(Method::GET, &route, &Sent::Nothing)?;
-        let page: OrgPage = serde_json::from_str(&text).map_err(|error| Failure::Other(error.to_string()))?;
-        for item in &page.orgs {
-            let sent = Sent::Json(json!({ "month": month }));
-            let reply = session.client.exchange(Method::POST, &close_route(&item.org), &sent)?;
-            match reply.status {
-                200 => closed += 1,
-                404 => passed_over += 1,
-                _ => return Err(session.client.problem(&reply)),
-            }
+    session.each_org(|session, org| {
+        let sent = Sent::Json(json!({ "month": month }));
+        let reply = session.client.exchange(Method::POST, &close_route(org), &sent)?;
+        match reply.status {
+            200 => closed += 1,
+            404 => passed_over += 1,
+            _ => return Err(session.client.problem(&reply)),
         }
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+        Ok(())
+    })?;
     let reply = json!({ "month": month, "closed": closed, "without_plan": passed_over }).to_string();
     session.output.reply(&reply, |_: &serde_json::Value| {
         format!("{month}: {closed} bills are closed; {passed_over} organisations had no plan\n")
@@ -161,16 +210,39 @@ fn what_if_text(reply: &WhatIfReply) -> String {
         let number = |text: &String| Field::Number(text.clone());
         vec![(&total.currency).into(), number(&total.now), number(&total.then), number(&total.difference)]
     });
+    let all = [("all", &reply.would_be_denied)];
+    let denied = reply.items.iter().map(|item| (item.org.as_str(), &item.would_be_denied));
+    let denied = all
+        .into_iter()
+        .chain(denied)
+        .flat_map(|(org, denied)| denied.iter().map(move |row| denied_row(org, row)));
     parts(vec![
         rows(
             &["org", "now", "then", "difference", ""],
             items.collect(),
-            "no organisation would owe anything else",
+            "no organisation would owe anything else or have been denied otherwise",
         ),
         rows(
             &["total", "now", "then", "difference"],
             totals.collect(),
             "no organisation has a plan with prices",
         ),
+        rows(
+            &["would be denied", "meter", "reason", "usages now", "then", "quantity now", "then"],
+            denied.collect(),
+            "nothing that was allowed would have been denied",
+        ),
     ])
+}
+
+fn denied_row(org: &str, denied: &WhatIfDenied) -> Vec<Field> {
+    vec![
+        org.to_owned().into(),
+        (&denied.meter).into(),
+        (&denied.reason).into(),
+        denied.usages_now.into(),
+        denied.usages_then.into(),
+        denied.quantity_now.into(),
+        denied.quantity_then.into(),
+    ]
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use clap::Args;
 use serde::Serialize;
-use tollgate_api::{Decimal, EntryItem, LedgerPage, OrgPage};
+use tollgate_api::{Decimal, EntryItem, LedgerPage};
 use ureq::http::Method;
 
 use super::Session;
@@ -55,18 +55,7 @@ pub(crate) fn export(session: &mut Session, args: &ExportArgs) -> Result<(), Fai
     if let Some(org) = &args.org {
         return export_org(session, org, args.format);
     }
-    let mut cursor: Option<String> = None;
-    loop {
-        let route = Route::v1(&["orgs"]).with("limit", Some(PAGE_ROWS)).with("cursor", cursor.as_deref());
-        let page: OrgPage = read_reply(&session.ask(Method::GET, &route, &Sent::Nothing)?)?;
-        for org in &page.orgs {
-            export_org(session, &org.org, args.format)?;
-        }
-        if page.next.is_none() {
-            return Ok(());
-        }
-        cursor = page.next;
-    }
+    session.each_org(|session, org| export_org(session, org, args.format))
 }
 
 fn export_org(session: &mut Session, org: &str, format: Format) -> Result<(), Failure> {

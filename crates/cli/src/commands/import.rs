@@ -1,11 +1,12 @@
 //! `tollgate import`: usage that has happened, from a file to the server, in batches.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread::park_timeout;
 
 use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use tollgate_api::{BatchReply, RecordStatus};
 use ureq::http::Method;
@@ -57,30 +58,30 @@ struct Import<'a> {
     told: BatchReply,
     /// The first line that is not sent yet.
     next_line: u64,
-    shows_progress: bool,
+    /// Drawn where standard error is a terminal, and nowhere else.
+    bar: ProgressBar,
 }
 
 /// Runs `tollgate import`.
 pub(crate) fn import(session: &mut Session, args: &ImportArgs) -> Result<(), Failure> {
-    let is_stdin = args.file == Path::new("-");
     let wrong = |error: io::Error| Failure::Usage(format!("{}: {error}", args.file.display()));
-    let reader: Box<dyn Read> =
-        if is_stdin { Box::new(io::stdin()) } else { Box::new(File::open(&args.file).map_err(wrong)?) };
+    let (reader, bytes): (Box<dyn Read>, _) = if args.file == Path::new("-") {
+        (Box::new(io::stdin()), None)
+    } else {
+        let file = File::open(&args.file).map_err(wrong)?;
+        let bytes = file.metadata().map_err(wrong)?.len();
+        (Box::new(file), Some(bytes))
+    };
+    let bar = progress_bar(bytes);
+    let reader = bar.wrap_read(reader);
     let is_csv = args.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
     let format = args.format.unwrap_or(if is_csv { Format::Csv } else { Format::Ndjson });
-    let mut import = Import {
-        session,
-        told: BatchReply::default(),
-        next_line: args.from_line,
-        shows_progress: io::stderr().is_terminal(),
-    };
+    let mut import = Import { session, told: BatchReply::default(), next_line: args.from_line, bar };
     let read = match format {
         Format::Ndjson => import.lines(BufReader::new(reader), args),
         Format::Csv => import.csv(reader, args),
     };
-    if import.shows_progress {
-        eprintln!();
-    }
+    import.bar.finish();
     if let Err(failure) = read {
         let next = import.next_line;
         if next > args.from_line {
@@ -99,6 +100,18 @@ pub(crate) fn import(session: &mut Session, args: &ImportArgs) -> Result<(), Fai
         session.output.text(&text)?;
     }
     if rejected > 0 { Err(Failure::Said) } else { Ok(()) }
+}
+
+/// By bytes where the whole is known, else the rate alone. It is made from constants, so no template can be wrong.
+fn progress_bar(bytes: Option<u64>) -> ProgressBar {
+    let (bar, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {percent}% · {eta} left · {msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner} {elapsed} · {msg}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 impl Import<'_> {
@@ -165,24 +178,23 @@ impl Import<'_> {
             return Err(self.session.client.problem(&reply));
         }
         let told: BatchReply = read_reply(&reply.text)?;
-        if self.shows_progress && told.rejected > 0 {
-            eprintln!();
-        }
         for result in told.results.iter().filter(|result| result.status == RecordStatus::Rejected) {
             let place = usize::try_from(result.index).ok().and_then(|index| batch.lines.get(index));
             let line = place.copied().unwrap_or_default();
             let detail = crate::table::printable(result.detail.as_deref().unwrap_or_default());
             let code = result.code.map_or("rejected", |code| code.text());
-            let _ = writeln!(io::stderr(), "line {line}: {code}: {detail}");
+            self.bar.suspend(|| {
+                let _ = writeln!(io::stderr(), "line {line}: {code}: {detail}");
+            });
         }
         self.told.counted += told.counted;
         self.told.duplicates += told.duplicates;
         self.told.rejected += told.rejected;
         self.next_line = last + 1;
-        if self.shows_progress {
-            let BatchReply { counted, duplicates, rejected, .. } = &self.told;
-            eprint!("\rline {last}: {counted} counted, {duplicates} duplicates, {rejected} rejected");
-        }
+        let BatchReply { counted, duplicates, rejected, .. } = &self.told;
+        self.bar.set_message(format!(
+            "line {last}: {counted} counted, {duplicates} duplicates, {rejected} rejected"
+        ));
         *batch = Batch::default();
         Ok(())
     }

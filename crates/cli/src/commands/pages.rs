@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde_json::value::RawValue;
+use tollgate_api::OrgPage;
 use ureq::http::Method;
 
 use super::Session;
@@ -24,6 +25,9 @@ pub(crate) struct Paging {
     #[arg(long)]
     pub(crate) cursor: Option<String>,
 }
+
+/// Organisations in a page where all are gone through: as many as the server gives.
+const ORGS_OF_A_PAGE: &str = "1000";
 
 /// A page: its members as they were sent.
 type Page = BTreeMap<String, Box<RawValue>>;
@@ -59,6 +63,28 @@ impl Session {
         }
         page.insert("next".to_owned(), raw(&None::<String>)?);
         raw(&page).map(|page| page.get().to_owned())
+    }
+}
+
+impl Session {
+    /// Does something for every organisation, by id.
+    pub(super) fn each_org(
+        &mut self,
+        mut run: impl FnMut(&mut Self, &str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let route =
+                Route::v1(&["orgs"]).with("limit", Some(ORGS_OF_A_PAGE)).with("cursor", cursor.as_deref());
+            let page: OrgPage = read_reply(&self.ask(Method::GET, &route, &Sent::Nothing)?)?;
+            for item in &page.orgs {
+                run(self, &item.org)?;
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -124,6 +124,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(chosen.server.environment.clone()),
     },
     Setting {
+        name: "provider",
+        value: "NAME",
+        help: "Who sells, as exports of bills name it",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| name(text).map(|name| chosen.server.provider = name),
+        show: |chosen| Some(chosen.server.provider.clone()),
+    },
+    Setting {
         name: "log-level",
         value: "LEVEL",
         help: "What is logged: error, warn, info, debug, trace or off; or by part: info,tollgate_engine=debug",
@@ -276,11 +285,14 @@ fn take_api_key(chosen: &mut Chosen, text: &str) -> Result<(), String> {
 }
 
 fn take_environment(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    name(text).map(|name| chosen.server.environment = name)
+}
+
+fn name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err("not a name; expected a word such as production".to_owned());
     }
-    text.clone_into(&mut chosen.server.environment);
-    Ok(())
+    Ok(text.to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -121,6 +121,7 @@ fn values_reach_the_server() {
         ("tls-key", "k.pem"),
         ("demo", "true"),
         ("environment", "test"),
+        ("provider", "Acme Cloud"),
         ("log-level", "debug"),
         ("log-json", "true"),
         ("queue", "2"),
@@ -145,7 +146,7 @@ fn values_reach_the_server() {
     assert_eq!(server.api_key.as_ref().map(|key| key.0.as_str()), Some("k"));
     let tls = TlsFiles { certificate: PathBuf::from("c.pem"), key: PathBuf::from("k.pem") };
     assert_eq!(server.tls, Some(tls));
-    assert_eq!(server.environment, "test");
+    assert_eq!((server.environment.as_str(), server.provider.as_str()), ("test", "Acme Cloud"));
     assert_eq!((server.queue_requests_max, server.key_keep_days, server.counter_keep_months), (2, 3, 4));
     assert_eq!(
         (server.rate_per_address, server.body_bytes_max, server.header_bytes_max),

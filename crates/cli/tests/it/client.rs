@@ -155,7 +155,16 @@ fn the_catalogue_goes_round() {
     check(&server, "catalog apply c.toml", 0, &["version 2 is in force", "basic"]);
     check(&server, "catalog versions", 0, &["VERSION IN FORCE SINCE", "1 ", "2 "]);
     let what_if = "whatif --catalog c.toml --month 2020-01";
-    check(&server, what_if, 0, &["no organisation would owe anything else", "no organisation has a plan"]);
+    check(
+        &server,
+        what_if,
+        0,
+        &[
+            "no organisation would owe anything else",
+            "no organisation has a plan",
+            "nothing that was allowed",
+        ],
+    );
     assert_eq!(server.ok(&["catalog", "show", "--version", "1"]).out, shown);
     check(&server, "plan set acme basic", 0, &[]);
     check(&server, "balance acme", 0, &["reports 150"]);
@@ -196,4 +205,34 @@ fn keys_open_and_close_the_gate() {
     check(&server, &with_key(&format!("key revoke {id}")), 0, &["revoked 20"]);
     check(&server, &format!("use acme --api-key {gate}"), 1, &["(unauthorized)"]);
     check(&server, &with_key("key revoke nobody"), 1, &["(unknown_api_key)"]);
+}
+
+#[test]
+fn bills_of_all_organisations_are_one_table() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &["--provider", "Acme Cloud"]);
+    let catalog = server.ok(&["catalog", "show"]).out
+        + "[[plans]]\nid = \"paid\"\nname = \"Paid\"\n[[plans.prices]]\nmodel = \"flat\"\nflat_fee = 7\n";
+    std::fs::write(folder.path().join("c.toml"), catalog).expect("the file is written");
+    check(&server, "catalog apply c.toml", 0, &[]);
+    for org in ["acme", "beta"] {
+        check(&server, &format!("plan set {org} paid"), 0, &[]);
+    }
+    check(&server, "org set without-a-plan", 0, &[]);
+    let month = server.ok(&["bill", "acme", "--json"]).json()["month"].as_str().expect("a month").to_owned();
+    let one =
+        check(&server, "bill acme --format focus", 0, &["BilledCost,BillingAccountId", "Acme Cloud"]).out;
+    assert_eq!(one.lines().count(), 2, "{one}");
+    for (format, starts) in [("focus", "BilledCost,"), ("csv", "org,month,")] {
+        let all =
+            check(&server, &format!("bill --all --month {month} --format {format}"), 0, &["acme", "beta"])
+                .out;
+        assert!(all.starts_with(starts) && all.ends_with("\r\n"), "{all}");
+        assert_eq!(all.lines().count(), 3, "names once, and a row of each: {all}");
+    }
+    let page = check(&server, "bill acme --format html", 0, &["<!doctype html>"]).out;
+    assert!(page.contains("<td class=\"n\">7.00</td>"), "{page}");
+    check(&server, &format!("bill --all --month {month} --format html"), 2, &["a page is of one bill"]);
+    check(&server, "bill --all --format focus", 2, &["--month"]);
+    check(&server, "bill", 2, &["<ORG>"]);
 }

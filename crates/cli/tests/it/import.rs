@@ -1,10 +1,15 @@
 //! `tollgate import` and `tollgate export`.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::process::Stdio;
+use std::time::Instant;
 
-use serde_json::json;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::{Value, json};
 
-use crate::server::{Server, folder};
+use crate::server::{PATIENCE, Server, folder, tollgate};
 
 #[test]
 fn files_are_imported_once_and_exported_again() {
@@ -59,4 +64,85 @@ fn what_cannot_be_imported_says_why() {
         assert!(ran.err.contains(says), "{args:?}: {ran:?}");
         assert_eq!(ran.code, 2, "{args:?}: {ran:?}");
     }
+}
+
+/// Records of half a report each, a line each.
+fn records(numbers: std::ops::RangeInclusive<u32>) -> String {
+    numbers.fold(String::new(), |mut lines, number| {
+        let record =
+            json!({"org": "acme", "meter": "reports", "quantity": 0.5, "key": format!("k-{number}")});
+        let _ = writeln!(lines, "{record}");
+        lines
+    })
+}
+
+fn used(server: &Server) -> Value {
+    server.ok(&["balance", "acme", "--json"]).json()["meters"]["reports"]["used"].clone()
+}
+
+#[test]
+fn an_import_that_is_killed_is_run_again_and_counts_each_line_once() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    server.ok(&["plan", "set", "acme", "ultimate"]);
+    // Fed slowly: it is in the middle when it is killed, with lines sent, lines read and lines it has not seen.
+    let mut import =
+        tollgate(folder.path(), &[("TOLLGATE_URL", &server.url)], &["import", "--batch", "100", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the import starts");
+    let mut lines = import.stdin.take().expect("its standard input");
+    lines.write_all(records(1..=750).as_bytes()).expect("it reads");
+    lines.flush().expect("it reads");
+    let began = Instant::now();
+    while used(&server).as_f64().expect("a number") < 200.0 {
+        assert!(began.elapsed() < PATIENCE, "the import does not get on: {}", used(&server));
+    }
+    import.kill().expect("it still runs");
+    let ended = import.wait().expect("it ends");
+    assert_eq!(ended.code(), None, "killed, not ended by itself");
+    drop(lines);
+    std::fs::write(folder.path().join("all.ndjson"), records(1..=2_000)).expect("it is written");
+    let told = server.ok(&["import", "all.ndjson", "--json"]).json();
+    let [counted, duplicates] = ["counted", "duplicates"].map(|name| told[name].as_u64().expect("a number"));
+    assert!((400..=750).contains(&duplicates), "what was sent before counts no more: {told}");
+    assert_eq!(counted + duplicates, 2_000, "{told}");
+    assert_eq!(used(&server), json!(1_000));
+    let again = server.ok(&["import", "all.ndjson", "--json"]).json();
+    assert_eq!(again, json!({"counted": 0, "duplicates": 2_000, "rejected": 0}));
+    assert_eq!(used(&server), json!(1_000));
+}
+
+#[test]
+fn a_terminal_sees_how_far_an_import_is_and_a_file_does_not() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    server.ok(&["plan", "set", "acme", "ultimate"]);
+    std::fs::write(folder.path().join("usage.ndjson"), records(1..=100)).expect("it is written");
+    let piped = server.ok(&["import", "usage.ndjson"]);
+    assert_eq!(piped.err, "", "nothing is drawn into a file");
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal");
+    let name = ptsname(&terminal, Vec::new()).expect("its name").into_string().expect("text");
+    let shown = File::options().read(true).write(true).open(name).expect("it opens");
+    let mut import = tollgate(
+        folder.path(),
+        &[("TOLLGATE_URL", &server.url), ("TERM", "xterm")],
+        &["import", "usage.ndjson"],
+    )
+    .stdout(Stdio::null())
+    .stderr(shown)
+    .spawn()
+    .expect("the import starts");
+    let mut drawn = Vec::new();
+    let mut bytes = [0; 4_096];
+    let mut screen = File::from(terminal);
+    // The terminal has no more to show, and says so with an error, when the last program on it has ended.
+    while let Ok(read @ 1..) = screen.read(&mut bytes) {
+        drawn.extend_from_slice(&bytes[..read]);
+    }
+    assert!(import.wait().expect("it ends").success());
+    let drawn = String::from_utf8_lossy(&drawn);
+    assert!(drawn.contains("100% ") && drawn.contains("0 counted, 100 duplicates, 0 rejected"), "{drawn}");
 }

@@ -1,6 +1,6 @@
 //! Bills: what an organisation owes for a month, closing it, and what another catalogue would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -8,18 +8,19 @@ use axum::response::Response;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue};
 use tollgate_api::{
-    BillReply, CloseRequest, Code, Id, Problem, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
+    BillFormat, BillReply, CloseRequest, Code, Id, Problem, WhatIfDenied, WhatIfItem, WhatIfReply,
+    WhatIfRequest, WhatIfTotal,
 };
 use tollgate_domain::{
-    BillError, Catalog, CloseDenial, CloseMonth, Currency, HouseDenial, Money, OrgCommand, OrgDecision,
-    OrgId, Period, Rated, Role,
+    BillError, Catalog, CloseDenial, CloseMonth, Currency, Denials, HouseDenial, Money, OrgCommand,
+    OrgDecision, OrgId, Period, Rated, Role,
 };
 use tollgate_engine::{CatalogInForce, EngineError};
 use tollgate_storage::{Row, Scan, Store};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::bills::{bill_reply, csv, html};
+use crate::bills::{Seller, bill_reply, csv, focus, html};
 use crate::convert::conflict;
 use crate::extract::{Json, NoQuery, OrgPath, Query, json_content_type, parse, read_limited};
 use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
@@ -31,12 +32,14 @@ use crate::reply::{Failure, ok};
 
 /// The bill of an organisation for a month: an estimate until it is closed.
 ///
-/// As JSON, or by the header `Accept` as a table (`text/csv`) or as a page that prints (`text/html`).
+/// As JSON, as a table (`text/csv`), as a page that prints (`text/html`), or as rows of FOCUS 1.2
+/// (`text/csv; profile=focus`): by the parameter `format`, or else by the header `Accept`.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/bill", tag = "Bills", operation_id = "bill",
     params(
         ("org" = Id, Path, description = "The organisation"),
         ("month" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11", description = "Such as `2026-11`; the current month unless given"),
+        ("format" = Option<BillFormat>, Query, description = "In place of the header `Accept`"),
     ),
     responses(
         (status = 200, description = "The bill", content(
@@ -54,15 +57,22 @@ pub(crate) async fn show(
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
     let month = query.take_as("month", read_month)?;
+    let format = query.take_as("format", read_format)?;
     query.end()?;
     let asked = month.map(|month| month.number);
     let (month, bill) = app.engine.bill(&org, asked).await?.ok_or_else(|| unknown_org(&org))?;
     let bill = bill.map_err(|error| bill_failure(&error, &org, month))?;
     let reply = bill_reply(&org, &bill);
-    let (kind, text) = match form_of(&headers) {
-        Form::Json => return Ok(varying(ok(&reply))),
-        Form::Csv => ("text/csv; charset=utf-8", csv(&reply)),
-        Form::Html => ("text/html; charset=utf-8", html(&reply)),
+    let (kind, text) = match format.unwrap_or_else(|| accepted_format(&headers)) {
+        BillFormat::Json => return Ok(varying(ok(&reply))),
+        BillFormat::Csv => ("text/csv; charset=utf-8", csv(&reply)),
+        BillFormat::Html => ("text/html; charset=utf-8", html(&reply)),
+        BillFormat::Focus => {
+            let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
+            let catalog = app.engine.catalog().catalog;
+            let seller = Seller { provider: &app.settings.provider, org: &known, catalog: &catalog };
+            ("text/csv; charset=utf-8; profile=focus", focus(&seller, &bill))
+        }
     };
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -76,30 +86,35 @@ fn varying(mut response: Response) -> Response {
     response
 }
 
-/// How a bill is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Json,
-    Csv,
-    Html,
+fn read_format(text: &str) -> Result<BillFormat, &'static str> {
+    let known = BillFormat::ALL.into_iter().find(|format| format.text() == text);
+    known.ok_or("expected json, csv, html or focus")
 }
 
-/// The form a caller likes best; of equals the one named first, and JSON where none is named.
-fn form_of(headers: &HeaderMap) -> Form {
-    let mut best = (0.0, Form::Json);
+/// The format a caller likes best; of equals the one named first, and JSON where none is named.
+fn accepted_format(headers: &HeaderMap) -> BillFormat {
+    let mut best = (0.0, BillFormat::Json);
     for range in
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
     {
         let mut parts = range.split(';').map(str::trim);
-        let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/json" | "application/*" | "*/*" => Form::Json,
-            "text/csv" => Form::Csv,
-            "text/html" | "text/*" => Form::Html,
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let parameter = |name: &str| {
+            parts
+                .clone()
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+                .map(|v| v.trim_matches('"'))
+        };
+        let format = match (kind.as_str(), parameter("profile")) {
+            ("application/json" | "application/*" | "*/*", _) => BillFormat::Json,
+            ("text/csv", Some("focus")) => BillFormat::Focus,
+            ("text/csv", _) => BillFormat::Csv,
+            ("text/html" | "text/*", _) => BillFormat::Html,
             _ => continue,
         };
-        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+        let weight = parameter("q").and_then(|weight| weight.parse::<f32>().ok()).unwrap_or(1.0);
         if weight > best.0 {
-            best = (weight, form);
+            best = (weight, format);
         }
     }
     best.1
@@ -156,6 +171,9 @@ fn month_field(text: &str) -> Result<Period, Failure> {
 }
 
 /// What another catalogue would change in a month, for each organisation and in sum; nothing is changed.
+///
+/// Money: the month's usage, rated by the catalogue in force and by the other. Denials: the month's usage that was asked
+/// for and allowed, decided again by each.
 #[utoipa::path(
     post, path = "/v1/whatif", tag = "Bills", operation_id = "what_if",
     request_body = WhatIfRequest,
@@ -188,7 +206,8 @@ pub(crate) async fn what_if(
         for row in page.rows {
             if let Row::Org(org) = row {
                 let [now, then] = app.engine.rated_by_both(&org.id, month.number, &other).await?;
-                sums.add(&org.id, now, then);
+                let denials = app.engine.denied_by_both(&org.id, month.number, &other).await?;
+                sums.add(&org.id, now, then, denials);
             }
         }
         cursor = page.next;
@@ -199,39 +218,40 @@ pub(crate) async fn what_if(
     Ok(ok(&sums.reply(month)))
 }
 
-/// What was rated by both catalogues so far.
+/// What was rated and decided by both catalogues so far.
 #[derive(Default)]
 struct Sums {
     orgs: u64,
     changed: u64,
+    denied_otherwise: u64,
     /// Now and then, in minor units, by the currency's code.
     totals: BTreeMap<String, (Currency, i128, i128)>,
+    denials: [Denials; 2],
     items: Vec<WhatIfItem>,
 }
 
 impl Sums {
-    fn add(&mut self, org: &OrgId, now: Result<Rated, BillError>, then: Result<Rated, BillError>) {
-        let without_prices = |rated: &Result<Rated, BillError>| match rated {
-            Ok(rated) => rated.lines.is_empty() && rated.unpriced.is_empty(),
-            Err(error) => *error == BillError::NoPlan || *error == BillError::UnknownOrg,
-        };
-        if without_prices(&now) && without_prices(&then) {
-            return;
+    fn add(
+        &mut self,
+        org: &OrgId,
+        now: Result<Rated, BillError>,
+        then: Result<Rated, BillError>,
+        denials: [Denials; 2],
+    ) {
+        let [denied_now, denied_then] = &denials;
+        let denied_otherwise = denied_now != denied_then;
+        self.denied_otherwise += u64::from(denied_otherwise);
+        for (sum, denied) in self.denials.iter_mut().zip(&denials) {
+            for (about, more) in denied {
+                let sum = sum.entry(about.clone()).or_default();
+                sum.usages += more.usages;
+                sum.quantity += more.quantity;
+            }
         }
-        self.orgs += 1;
         let total = |rated: &Result<Rated, BillError>| rated.as_ref().ok().map(|rated| rated.total);
         let totals = (total(&now), total(&then));
-        for (total, is_then) in [(totals.0, false), (totals.1, true)] {
-            let Some(total) = total else { continue };
-            let sum = self.totals.entry(total.currency.to_string()).or_insert((total.currency, 0, 0));
-            let sum = if is_then { &mut sum.2 } else { &mut sum.1 };
-            *sum = sum.saturating_add(total.minor);
-        }
-        if totals.0 == totals.1 && totals.0.is_some() {
-            return;
-        }
-        self.changed += 1;
-        if self.items.len() < WHAT_IF_ORGS_MAX {
+        let owes_otherwise = self.add_money(&now, &then);
+        if (owes_otherwise || denied_otherwise) && self.items.len() < WHAT_IF_ORGS_MAX {
             self.items.push(WhatIfItem {
                 org: org.to_string(),
                 now: totals.0.map(|total| total.to_string()),
@@ -242,8 +262,32 @@ impl Sums {
                     .and_then(|(now, then)| then.checked_sub(now))
                     .map(|difference| difference.to_string()),
                 problem: then.err().or(now.err()).map(|error| error.to_string()),
+                would_be_denied: would_be_denied(&denials),
             });
         }
+    }
+
+    /// Adds what an org owes by both catalogues; gives whether it is not the same.
+    fn add_money(&mut self, now: &Result<Rated, BillError>, then: &Result<Rated, BillError>) -> bool {
+        let without_prices = |rated: &Result<Rated, BillError>| match rated {
+            Ok(rated) => rated.lines.is_empty() && rated.unpriced.is_empty(),
+            Err(error) => *error == BillError::NoPlan || *error == BillError::UnknownOrg,
+        };
+        if without_prices(now) && without_prices(then) {
+            return false;
+        }
+        self.orgs += 1;
+        let total = |rated: &Result<Rated, BillError>| rated.as_ref().ok().map(|rated| rated.total);
+        let totals = (total(now), total(then));
+        for (total, is_then) in [(totals.0, false), (totals.1, true)] {
+            let Some(total) = total else { continue };
+            let sum = self.totals.entry(total.currency.to_string()).or_insert((total.currency, 0, 0));
+            let sum = if is_then { &mut sum.2 } else { &mut sum.1 };
+            *sum = sum.saturating_add(total.minor);
+        }
+        let owes_otherwise = totals.0 != totals.1 || totals.0.is_none();
+        self.changed += u64::from(owes_otherwise);
+        owes_otherwise
     }
 
     fn reply(self, month: Period) -> WhatIfReply {
@@ -261,9 +305,29 @@ impl Sums {
             orgs: self.orgs,
             changed: self.changed,
             totals: totals.collect(),
+            denied_otherwise: self.denied_otherwise,
+            would_be_denied: would_be_denied(&self.denials),
             items: self.items,
         }
     }
+}
+
+/// What either catalogue would deny, by meter and reason.
+fn would_be_denied([now, then]: &[Denials; 2]) -> Vec<WhatIfDenied> {
+    let about: BTreeSet<_> = now.keys().chain(then.keys()).collect();
+    let rows = about.into_iter().map(|about| {
+        let [now, then] = [now, then].map(|denials| denials.get(about).copied().unwrap_or_default());
+        let (meter, reason) = about;
+        WhatIfDenied {
+            meter: meter.to_string(),
+            reason: (*reason).to_owned(),
+            usages_now: now.usages,
+            usages_then: then.usages,
+            quantity_now: now.quantity.into(),
+            quantity_then: then.quantity.into(),
+        }
+    });
+    rows.collect()
 }
 
 #[cfg(test)]
@@ -271,22 +335,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_gets_the_form_it_likes_best() {
+    fn a_caller_gets_the_format_it_likes_best() {
         for (accept, wanted) in [
-            (None, Form::Json),
-            (Some("*/*"), Form::Json),
-            (Some("application/json"), Form::Json),
-            (Some("text/csv"), Form::Csv),
-            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), Form::Html),
-            (Some("text/html;q=0.5, text/csv;q=0.7"), Form::Csv),
-            (Some("image/png"), Form::Json),
-            (Some("text/csv;q=0, application/json"), Form::Json),
+            (None, BillFormat::Json),
+            (Some("*/*"), BillFormat::Json),
+            (Some("application/json"), BillFormat::Json),
+            (Some("text/csv"), BillFormat::Csv),
+            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), BillFormat::Html),
+            (Some("text/html;q=0.5, text/csv;q=0.7"), BillFormat::Csv),
+            (Some("image/png"), BillFormat::Json),
+            (Some("text/csv;q=0, application/json"), BillFormat::Json),
+            (Some("text/csv; profile=focus"), BillFormat::Focus),
+            (Some("text/csv;q=0.4, text/csv; profile=\"focus\"; q=0.5"), BillFormat::Focus),
         ] {
             let mut headers = HeaderMap::new();
             if let Some(accept) = accept {
                 headers.insert(ACCEPT, HeaderValue::from_static(accept));
             }
-            assert_eq!(form_of(&headers), wanted, "{accept:?}");
+            assert_eq!(accepted_format(&headers), wanted, "{accept:?}");
         }
     }
 }

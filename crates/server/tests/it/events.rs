@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{Ask, Client};
 use crate::server::TestServer;
 
-const MAPPINGS: &str = r#"
+pub(crate) const MAPPINGS: &str = r#"
 [[meters]]
 id = "tokens"
 name = "Tokens"
@@ -49,7 +49,7 @@ fn events(kind: &str, body: impl Into<Vec<u8>>) -> Ask {
     Ask::new("POST", "/api/v1/events").header("content-type", kind).body(body)
 }
 
-fn used(client: &mut Client, meter: &str) -> Value {
+pub(crate) fn counted(client: &mut Client, meter: &str) -> Value {
     let series = client.get(&format!("/v1/orgs/acme/usage?meter={meter}&window=month")).ok();
     series["points"].as_array().expect("points").last().map_or(json!(0), |point| point["quantity"].clone())
 }
@@ -82,9 +82,9 @@ fn events_of_every_form_count_once() {
         let reply = client.ask(&binary);
         assert_eq!(reply.status, 204, "{}", reply.text());
     }
-    assert_eq!(used(&mut client, "tokens"), json!(127.5));
+    assert_eq!(counted(&mut client, "tokens"), json!(127.5));
     // An event that says nothing of tokens is a prompt all the same.
-    assert_eq!(used(&mut client, "prompts"), json!(4));
+    assert_eq!(counted(&mut client, "prompts"), json!(4));
     let ledger = client.get("/v1/orgs/acme/ledger?order=oldest").ok();
     let first =
         ledger["entries"].as_array().expect("entries").iter().find(|entry| entry["meter"] == "tokens");
@@ -98,7 +98,7 @@ fn events_of_every_form_count_once() {
     // What is known is taken, whatever is in it now: its sender has had its answer.
     let changed = prompt("e-1", json!(999)).to_string();
     assert_eq!(client.ask(&events("application/json", changed)).status, 204);
-    assert_eq!(used(&mut client, "tokens"), json!(127.5));
+    assert_eq!(counted(&mut client, "tokens"), json!(127.5));
 }
 
 #[test]
@@ -127,12 +127,12 @@ fn events_that_are_wrong_are_refused_before_any_is_counted() {
         let reply = client.ask(&events("application/cloudevents-batch+json", body));
         reply.is_problem(400, code, Some(&format!("[1].{field}")));
     }
-    assert_eq!(used(&mut client, "tokens"), json!(0));
+    assert_eq!(counted(&mut client, "tokens"), json!(0));
     // Who it is about is known only when it is counted.
     let body = json!([prompt("good", json!(1)), with("subject", json!("nobody"))]).to_string();
     let reply = client.ask(&events("application/json", body));
     reply.is_problem(400, "unknown_org", Some("[1].subject"));
-    assert_eq!(used(&mut client, "tokens"), json!(1));
+    assert_eq!(counted(&mut client, "tokens"), json!(1));
     let unreadable = client.ask(&events("application/json", "{\"id\":"));
     assert_eq!(unreadable.status, 400, "{}", unreadable.text());
     client.ask(&events("text/plain", "x")).is_problem(415, "unsupported_media_type", Some("Content-Type"));
@@ -147,4 +147,51 @@ fn unknown_types_are_ignored_if_the_catalogue_says_so() {
     assert_eq!(reply.status, 204, "{}", reply.text());
     let ledger = client.get("/v1/orgs/acme/ledger").ok();
     assert_eq!(ledger["entries"].as_array().map(Vec::len), Some(1), "{ledger:#}");
+}
+
+/// What the OpenMeter callback of LiteLLM sends after each call of a model: one event, whose subject is the user of the
+/// call, and whose cost is a number as Python writes it.
+#[test]
+fn events_of_litellm_are_counted() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let mappings = r#"
+        [[meters]]
+        id = "tokens"
+        name = "Tokens"
+        unit = "token"
+        properties = ["model"]
+        [[meters]]
+        id = "cost"
+        name = "Cost of models"
+        unit = "USD"
+        [[events]]
+        type = "litellm_tokens"
+        meter = "tokens"
+        quantity = "$.total_tokens"
+        properties = { model = "$.model" }
+        [[events]]
+        type = "litellm_tokens"
+        meter = "cost"
+        quantity = "$.cost"
+    "#;
+    let catalog = format!("{}\n{mappings}", tollgate_domain::catalog::DEFAULT);
+    client.ask(&Ask::new("PUT", "/v1/catalog").body(catalog)).ok();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    for (id, cost, total, tokens, costs) in [
+        ("chatcmpl-1", "0.000135", 24, 24, 0.000_135),
+        ("chatcmpl-2", "2.4e-05", 6, 30, 0.000_159),
+        ("chatcmpl-2", "2.4e-05", 6, 30, 0.000_159),
+        ("chatcmpl-3", "0", 0, 30, 0.000_159),
+    ] {
+        let body = format!(
+            r#"{{"specversion": "1.0", "type": "litellm_tokens", "id": "{id}", "time": "2026-11-02 09:59:59.123456+00:00",
+                "subject": "acme", "source": "litellm-proxy", "data": {{"model": "gpt-4o-mini", "cost": {cost},
+                "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": {total}}}}}"#
+        );
+        let reply = client.ask(&events("application/cloudevents+json", body));
+        assert_eq!(reply.status, 204, "{id}: {}", reply.text());
+        assert_eq!(counted(&mut client, "tokens"), json!(tokens), "{id}");
+        assert_eq!(counted(&mut client, "cost"), json!(costs), "{id}");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod ledger;
 pub mod notices;
+pub mod whatif;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

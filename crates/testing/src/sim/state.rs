@@ -12,7 +12,7 @@ use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
 use super::log::Happened;
 use super::{Catalogs, at_once};
 use crate::hold;
-use crate::invariants::{Books, Stored, ledger, notices};
+use crate::invariants::{Books, Stored, ledger, notices, whatif};
 
 /// Rows read at a time.
 const PAGE: usize = 64;
@@ -116,14 +116,16 @@ pub(super) fn check<S: Store>(
     all_hard: bool,
 ) -> Result<(), String> {
     let records = records(found, store)?;
-    ledger::check(&Books {
+    let books = Books {
         ledgers: &found.ledgers,
         house: &[],
         catalogs: &found.catalogs,
         records: &records,
         key_keep_secs,
         all_hard,
-    })?;
+    };
+    ledger::check(&books)?;
+    whatif::check(&books)?;
     scans_agree(found, store, &records)?;
     let mut due = Vec::new();
     for (org, entries) in &found.ledgers {

@@ -12,7 +12,7 @@ use tollgate_domain::{
 };
 use tollgate_testing::generate::{Action, Scenario, Step};
 use tollgate_testing::hold;
-use tollgate_testing::invariants::{Books, Stored, ledger, notices};
+use tollgate_testing::invariants::{Books, Stored, ledger, notices, whatif};
 use tollgate_testing::oracle::{Oracle, Pot, without_versions};
 
 /// The balance is compared after every so many commands: it costs more than all the rest.
@@ -70,14 +70,16 @@ pub(crate) fn run(scenario: &Scenario, steps: &[Step]) -> Result<Tally, String> 
             .map_err(|error| format!("step {number} at {}: {:?}\n{error}", step.at, step.action))?;
     }
     let records = world.all_records();
-    ledger::check(&Books {
+    let books = Books {
         ledgers: &world.ledgers,
         house: &world.house,
         catalogs: &world.catalogs,
         records: &records,
         key_keep_secs: scenario.key_keep_secs,
         all_hard: scenario.all_hard,
-    })?;
+    };
+    ledger::check(&books)?;
+    whatif::check(&books)?;
     for (org, entries) in &world.ledgers {
         world.tally.notices += notices::check_ledger(org, entries)?;
     }

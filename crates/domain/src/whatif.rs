@@ -1,0 +1,205 @@
+//! What other catalogues would have denied of a month's usage: an org's ledger, gone through again.
+//!
+//! Up to the month, the entries are taken as they are. Within it, each usage that was asked for at the gate is decided
+//! again, under each catalogue by itself: what is denied there burns nothing and moves no counter there. Top-ups,
+//! limits, plans and zones stand as they were set. Usage that was recorded after the fact is counted and, as ever,
+//! denied only where the catalogue lacks its meter.
+//!
+//! Deliberately absent: what was denied at the time. It is in no ledger, so it cannot be asked for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decide::Context;
+use crate::{
+    Amount, Catalog, Entry, EntryKind, KeyId, KeySpace, MeterId, Moments, OrgCommand, OrgDecision, OrgId,
+    RecordKey, Records, Use, UsedEntry, Window, Zone, apply, decide,
+};
+
+/// Usage that would be denied, by meter and the code of the denial.
+pub type Denials = BTreeMap<(MeterId, &'static str), DeniedSum>;
+
+/// How much would be denied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeniedSum {
+    /// How many usages.
+    pub usages: u64,
+    /// How much of the meter.
+    pub quantity: Amount,
+}
+
+/// The numbers of the usages that an org's ledger takes back: to be collected before a [`Rerun`], which must know which
+/// of the usages it meets will be taken back.
+#[derive(Debug, Default)]
+pub struct TakenBack(BTreeSet<u64>);
+
+impl TakenBack {
+    /// Looks at an entry, in any order.
+    pub fn see(&mut self, entry: &Entry) {
+        if let EntryKind::Reversed { entry, .. } = &entry.kind {
+            self.0.insert(*entry);
+        }
+    }
+}
+
+/// One org's ledger, gone through again under two catalogues.
+///
+/// What it keeps goes by the org's users and periods, not by its usages.
+#[derive(Debug)]
+pub struct Rerun<'a> {
+    org: OrgId,
+    month: i32,
+    catalogs: [&'a Catalog; 2],
+    taken_back: TakenBack,
+    /// The records as they were before the month.
+    before: Records,
+    /// From the month's first entry on.
+    worlds: Option<[World<'a>; 2]>,
+}
+
+impl<'a> Rerun<'a> {
+    /// Before the first entry of the ledger; the month by its number.
+    #[must_use]
+    pub fn new(org: OrgId, month: i32, catalogs: [&'a Catalog; 2], taken_back: TakenBack) -> Self {
+        Self { org, month, catalogs, taken_back, before: Records::default(), worlds: None }
+    }
+
+    /// Goes through the next entry. False: the month is over, and nothing more need be seen.
+    pub fn see(&mut self, entry: &Entry) -> bool {
+        let records = self.worlds.as_ref().map_or(&self.before, |[first, _]| &first.records);
+        let zone = records.org(&self.org).map_or(Zone::UTC, |org| org.zone.clone());
+        let month = zone.period_at(Window::Month, entry.at).number;
+        if month < self.month && self.worlds.is_none() {
+            apply_alone(&mut self.before, &self.org, entry);
+            return true;
+        }
+        if month > self.month {
+            return false;
+        }
+        let (catalogs, before) = (self.catalogs, &self.before);
+        let worlds = self
+            .worlds
+            .get_or_insert_with(|| catalogs.map(|catalog| World::new(catalog, before, entry.number)));
+        for world in worlds {
+            world.see(&self.org, entry, &self.taken_back);
+        }
+        true
+    }
+
+    /// What each catalogue would have denied.
+    #[must_use]
+    pub fn denials(self) -> [Denials; 2] {
+        self.worlds.map_or_else(Default::default, |worlds| worlds.map(|world| world.denials))
+    }
+}
+
+/// How things would stand under one catalogue.
+#[derive(Debug)]
+struct World<'a> {
+    catalog: &'a Catalog,
+    records: Records,
+    /// The number of the month's first entry.
+    first: u64,
+    /// What was counted here and will be taken back.
+    kept: BTreeMap<u64, Box<UsedEntry>>,
+    denials: Denials,
+}
+
+impl<'a> World<'a> {
+    fn new(catalog: &'a Catalog, before: &Records, first: u64) -> Self {
+        Self { catalog, records: before.clone(), first, kept: BTreeMap::new(), denials: Denials::new() }
+    }
+
+    fn see(&mut self, org: &OrgId, entry: &Entry, taken_back: &TakenBack) {
+        let here = match &entry.kind {
+            EntryKind::Used(used) => self.decide_again(org, entry, used, taken_back),
+            EntryKind::Reversed { entry: number, .. } if *number >= self.first => {
+                let kept = self.kept.remove(number);
+                kept.map(|used| EntryKind::Reversed { entry: *number, used })
+            }
+            EntryKind::Refused { .. } => None,
+            kind => Some(kind.clone()),
+        };
+        // What does not happen here still has its number: top-ups and reversals are found by theirs.
+        let kind = here.unwrap_or_else(|| nothing(entry));
+        apply_alone(&mut self.records, org, &Entry { kind, notices: Vec::new(), ..*entry });
+    }
+
+    /// What a usage changes here; `None`: it is denied.
+    fn decide_again(
+        &mut self,
+        org: &OrgId,
+        entry: &Entry,
+        used: &UsedEntry,
+        taken_back: &TakenBack,
+    ) -> Option<EntryKind> {
+        let usage = Use {
+            user: used.user.clone(),
+            meter: used.meter.clone(),
+            quantity: used.quantity,
+            key: used.key.clone(),
+            occurred_at: used.occurred_at,
+            properties: used.properties.clone(),
+        };
+        let command = if used.recorded { OrgCommand::Record(usage) } else { OrgCommand::Use(usage) };
+        let moments = Moments::new(entry.at);
+        let context = Context {
+            catalog: self.catalog,
+            catalog_version: entry.catalog,
+            moments: &moments,
+            // No key is at hand: that each counts once was decided at the time.
+            key_keep_secs: 0,
+        };
+        let outcome = decide(&self.records, &context, org, &command);
+        let reason = match &outcome.decision {
+            OrgDecision::Use(Err(denied)) => Some(denied.denial.code()),
+            OrgDecision::Record(Err(denial)) => Some(denial.code()),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            let sum = self.denials.entry((used.meter.clone(), reason)).or_default();
+            sum.usages += 1;
+            sum.quantity += used.quantity.amount();
+            return None;
+        }
+        let kind = outcome.entry?.kind;
+        if let (EntryKind::Used(used), true) = (&kind, taken_back.0.contains(&entry.number)) {
+            self.kept.insert(entry.number, used.clone());
+        }
+        Some(kind)
+    }
+}
+
+/// What stands in the ledger in place of an entry that does not happen.
+fn nothing(entry: &Entry) -> EntryKind {
+    match &entry.kind {
+        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => EntryKind::Refused {
+            user: used.user.clone(),
+            meter: used.meter.clone(),
+            quantity: used.quantity,
+            reason: String::new(),
+        },
+        kind => kind.clone(),
+    }
+}
+
+/// Applies an entry to records of which all is at hand, and forgets what no later decision of the rerun reads.
+fn apply_alone(records: &mut Records, org: &OrgId, entry: &Entry) {
+    apply(records, org, entry);
+    match &entry.kind {
+        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
+            let id = KeyId { org: org.clone(), space: KeySpace::Use, key: used.key.clone() };
+            records.forget(&RecordKey::Key(id));
+            if let Some(month) = used.month() {
+                records.forget(&RecordKey::Groups(org.clone(), used.meter.clone(), month));
+            }
+        }
+        EntryKind::ToppedUp { key: Some(key), .. } => {
+            let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
+            records.forget(&RecordKey::Key(id));
+        }
+        EntryKind::BillClosed(bill) => {
+            records.forget(&RecordKey::Bill(org.clone(), bill.rated.month.number));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,110 @@
+//! Tables of comma-separated values (RFC 4180).
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+/// One cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Cell<'a> {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// What somebody wrote. What a spreadsheet would take for a formula gets an apostrophe before it.
+    Text(Cow<'a, str>),
+    /// What was made here, written as it is: a number, a time, a word of ours.
+    Plain(Cow<'a, str>),
+}
+
+impl<'a> Cell<'a> {
+    /// What somebody wrote.
+    pub(crate) fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// What was made here.
+    pub(crate) fn plain(value: impl Display) -> Self {
+        Self::Plain(value.to_string().into())
+    }
+
+    /// The same, if there is any.
+    pub(crate) fn maybe(value: Option<impl Display>) -> Self {
+        value.map_or(Self::Empty, Self::plain)
+    }
+
+    fn write(&self, into: &mut String) {
+        let (text, guard) = match self {
+            Self::Empty => return,
+            Self::Text(text) => (text, text.starts_with(['=', '+', '-', '@', '\t', '\r'])),
+            Self::Plain(text) => (text, false),
+        };
+        let guard = if guard { "'" } else { "" };
+        if text.contains([',', '"', '\n', '\r']) {
+            into.extend(["\"", guard, &text.replace('"', "\"\""), "\""]);
+        } else {
+            into.extend([guard, text]);
+        }
+    }
+}
+
+/// A table: a row of names, then rows of as many cells.
+pub(crate) struct Table<const COLUMNS: usize> {
+    text: String,
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    /// The row of names.
+    pub(crate) fn new(names: [&str; COLUMNS]) -> Self {
+        let mut table = Self { text: String::new() };
+        table.row(names.map(|name| Cell::Plain(name.into())));
+        table
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: [Cell<'_>; COLUMNS]) {
+        for (index, cell) in cells.iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            cell.write(&mut self.text);
+        }
+        self.text.push_str("\r\n");
+    }
+
+    /// The whole table.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_and_texts_hold_no_formulas() {
+        for (cell, wanted) in [
+            (Cell::text("plain"), "plain"),
+            (Cell::text("a,b"), "\"a,b\""),
+            (Cell::text("say \"a\""), "\"say \"\"a\"\"\""),
+            (Cell::text("two\r\nlines"), "\"two\r\nlines\""),
+            (Cell::text("=1+1"), "'=1+1"),
+            (Cell::text("-x,y"), "\"'-x,y\""),
+            (Cell::text(""), ""),
+            (Cell::plain("-2.00"), "-2.00"),
+            (Cell::maybe(Some(7)), "7"),
+            (Cell::maybe(None::<u8>), ""),
+            (Cell::Empty, ""),
+        ] {
+            let mut text = String::new();
+            cell.write(&mut text);
+            assert_eq!(text, wanted);
+        }
+    }
+
+    #[test]
+    fn rows_have_as_many_cells_as_names() {
+        let mut table = Table::new(["name", "amount"]);
+        table.row([Cell::text("a,b"), Cell::plain(-1)]);
+        assert_eq!(table.into_text(), "name,amount\r\n\"a,b\",-1\r\n");
+    }
+}
