@@ -15,6 +15,7 @@ pub mod limits;
 mod metrics;
 mod queue;
 mod read;
+mod series;
 mod turn;
 
 pub use clock::Clock;
@@ -22,3 +23,4 @@ pub use engine::{CatalogInForce, Engine, EngineOptions, Writer};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};
+pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};

@@ -7,6 +7,8 @@ use tollgate_api::{AdjustmentItem, BillLineItem, BillPart, BillReply, BillStatus
 use tollgate_domain::catalog::Portion;
 use tollgate_domain::{Adjustment, Bill, BillLine, OrgId, Part};
 
+use crate::csv::cell;
+
 /// A bill as JSON.
 pub(crate) fn bill_reply(org: &OrgId, bill: &Bill) -> BillReply {
     let rated = &bill.rated;
@@ -143,16 +145,6 @@ pub(crate) fn csv(bill: &BillReply) -> String {
 fn values(properties: &BTreeMap<String, String>) -> String {
     let values: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
     values.join("; ")
-}
-
-/// A text in a cell. What a spreadsheet would take for a formula gets an apostrophe before it.
-fn cell(text: impl AsRef<str>) -> String {
-    let text = text.as_ref();
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    if text.contains([',', '"', '\n', '\r']) {
-        return format!("\"{guard}{}\"", text.replace('"', "\"\""));
-    }
-    format!("{guard}{text}")
 }
 
 const STYLE: &str = "body{font:14px/1.45 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;\

@@ -221,7 +221,7 @@ pub(crate) async fn use_(
                 }
                 Denial::KeyReused => door(422, "the report id was used for another content", problem),
                 Denial::KeyReversed => door(409, "the report was taken back", problem),
-                Denial::UnknownMeter => bad(problem),
+                Denial::UnknownMeter | Denial::UnknownProperty(_) => bad(problem),
             })
         }
         _ => Err(conflict().into()),

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tollgate_api::{
     BillReply, CloseRequest, Code, Id, Problem, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
 };
@@ -22,6 +21,7 @@ use crate::auth::Caller;
 use crate::bills::{bill_reply, csv, html};
 use crate::convert::conflict;
 use crate::extract::{Json, NoQuery, OrgPath, Query, json_content_type, parse, read_limited};
+use crate::form::{Form, form_of, varying};
 use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
 use crate::native::balance::read_month;
 use crate::native::catalog::house_failure;
@@ -59,50 +59,11 @@ pub(crate) async fn show(
     let (month, bill) = app.engine.bill(&org, asked).await?.ok_or_else(|| unknown_org(&org))?;
     let bill = bill.map_err(|error| bill_failure(&error, &org, month))?;
     let reply = bill_reply(&org, &bill);
-    let (kind, text) = match form_of(&headers) {
-        Form::Json => return Ok(varying(ok(&reply))),
-        Form::Csv => ("text/csv; charset=utf-8", csv(&reply)),
-        Form::Html => ("text/html; charset=utf-8", html(&reply)),
-    };
-    let mut response = Response::new(text.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-    Ok(varying(response))
-}
-
-fn varying(mut response: Response) -> Response {
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    response
-}
-
-/// How a bill is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Json,
-    Csv,
-    Html,
-}
-
-/// The form a caller likes best; of equals the one named first, and JSON where none is named.
-fn form_of(headers: &HeaderMap) -> Form {
-    let mut best = (0.0, Form::Json);
-    for range in
-        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
-    {
-        let mut parts = range.split(';').map(str::trim);
-        let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/json" | "application/*" | "*/*" => Form::Json,
-            "text/csv" => Form::Csv,
-            "text/html" | "text/*" => Form::Html,
-            _ => continue,
-        };
-        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
-        if weight > best.0 {
-            best = (weight, form);
-        }
-    }
-    best.1
+    Ok(match form_of(&headers, &[Form::Json, Form::Csv, Form::Html]) {
+        Form::Json => varying(ok(&reply)),
+        Form::Csv => Form::Csv.response(csv(&reply)),
+        Form::Html => Form::Html.response(html(&reply)),
+    })
 }
 
 fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Failure {
@@ -261,31 +222,6 @@ impl Sums {
             changed: self.changed,
             totals: totals.collect(),
             items: self.items,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caller_gets_the_form_it_likes_best() {
-        for (accept, wanted) in [
-            (None, Form::Json),
-            (Some("*/*"), Form::Json),
-            (Some("application/json"), Form::Json),
-            (Some("text/csv"), Form::Csv),
-            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), Form::Html),
-            (Some("text/html;q=0.5, text/csv;q=0.7"), Form::Csv),
-            (Some("image/png"), Form::Json),
-            (Some("text/csv;q=0, application/json"), Form::Json),
-        ] {
-            let mut headers = HeaderMap::new();
-            if let Some(accept) = accept {
-                headers.insert(ACCEPT, HeaderValue::from_static(accept));
-            }
-            assert_eq!(form_of(&headers), wanted, "{accept:?}");
         }
     }
 }

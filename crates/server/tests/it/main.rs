@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a failing case names itself")]
 #![expect(clippy::needless_pass_by_value, reason = "bodies are written with json! at the call")]
 
+mod aggregations;
 mod api;
 mod bad_input;
 mod bills;
@@ -12,6 +13,7 @@ mod client;
 mod door;
 mod events;
 mod races;
+mod series;
 mod server;
 mod shutdown;
 mod strangers;

@@ -10,6 +10,7 @@
 mod clocks;
 mod months;
 mod random;
+mod series;
 mod sim;
 mod trials;
 mod world;
