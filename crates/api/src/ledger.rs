@@ -127,23 +127,29 @@ pub struct UsageSeries {
     pub org: String,
     /// The meter.
     pub meter: String,
-    /// `day` or `month`.
+    /// `minute`, `hour`, `day` or `month`.
     pub window: String,
-    /// A point for each window with usage, oldest first.
+    /// A point for each window with usage, oldest first; of users, user by user.
     pub points: Vec<UsagePoint>,
     /// From where the next page is read; null when there is nothing more.
     pub next: Option<String>,
 }
 
-/// The usage of one window.
+/// The usage of one window, or of a part of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct UsagePoint {
-    /// The window: `2026-11-21` or `2026-11`.
+    /// The window: `2026-11-21T09:00Z`, `2026-11-21` or `2026-11`.
     pub period: String,
     /// Its first moment.
     pub start: Option<String>,
     /// The first moment after it.
     pub end: Option<String>,
+    /// The user, where the series is of users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The values of the properties it is grouped by; null is that of usage without the property.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, Option<String>>,
     /// How much was used.
     pub quantity: Decimal,
 }

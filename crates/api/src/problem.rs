@@ -83,6 +83,8 @@ codes! {
     RequestTimeout = "request_timeout", 408, "The request did not arrive in time";
     /// The usage was taken back.
     KeyReversed = "key_reversed", 409, "The usage under this key was taken back";
+    /// What a maximum or a last value would be without the usage is not known.
+    NotReversible = "not_reversible", 409, "The usage cannot be taken back";
     /// The plan is not offered any more.
     PlanRetired = "plan_retired", 409, "The plan is not offered any more";
     /// The org has had its trial.
@@ -103,6 +105,8 @@ codes! {
     KeyReused = "key_reused", 422, "The key was used for another content";
     /// A limit per user is in force and no user was given.
     UserRequired = "user_required", 422, "A user is needed";
+    /// The meter refuses a property that it does not declare.
+    UnknownProperty = "unknown_property", 422, "The meter does not declare the property";
     /// A field is missing.
     MissingField = "missing_field", 422, "A field is missing";
     /// There is no such field.

@@ -121,6 +121,10 @@ pub enum OrderName {
 #[derive(Clone, Copy, Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum SeriesWindow {
+    /// Minutes, of meters that count them.
+    Minute,
+    /// Hours, of meters that count them.
+    Hour,
     /// Days.
     Day,
     /// Months.

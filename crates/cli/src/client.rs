@@ -64,7 +64,7 @@ impl Route {
     pub(crate) fn with(mut self, name: &str, value: Option<&str>) -> Self {
         if let Some(value) = value {
             let mark = if self.0.contains('?') { '&' } else { '?' };
-            self.0 = format!("{}{mark}{name}={}", self.0, encoded(value));
+            self.0 = format!("{}{mark}{}={}", self.0, encoded(name), encoded(value));
         }
         self
     }

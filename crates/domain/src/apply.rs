@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::decide::keys::{counters_need, group_needs};
+use crate::counting::{Motion, Move, ONE};
+use crate::decide::keys::{counters_need, used_needs};
 use crate::{
-    Amount, ApiKey, Burn, CatalogVersion, CreatedMeter, Entry, EntryKind, House, HouseEntry, HouseEntryKind,
-    KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
-    Records, Scope, UsedEntry, Window,
+    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, House,
+    HouseEntry, HouseEntryKind, KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId,
+    Period, Record, RecordKey, Records, Scope, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -16,7 +17,9 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
     match &entry.kind {
         EntryKind::Used(used) => apply_used(records, org, entry, used),
         EntryKind::Refused { .. } => {}
-        EntryKind::Reversed { used, .. } => apply_reversed(records, org, entry.number, used),
+        EntryKind::Reversed { entry: counted_by, used } => {
+            apply_reversed(records, org, entry.number, *counted_by, used);
+        }
         EntryKind::Put { name, zone } => records.change_org(org, entry.at, |org| {
             org.name.clone_from(name);
             org.zone.clone_from(zone);
@@ -77,11 +80,9 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
 fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry) {
     records.change_account(org, &used.meter, |account| {
         used.burns.iter().for_each(|burn| account.burn(*burn));
-        if let Some(day) = used.periods.iter().find(|period| period.window == Window::Day) {
-            account.count_day(day.number, used.quantity.amount());
-        }
+        count_day(account, used, Motion::Count);
     });
-    count(records, org, used, used.quantity.amount(), used.overage());
+    count(records, org, used, &used.moves(entry.number, Motion::Count));
     let record = KeyRecord {
         entry: entry.number,
         fingerprint: used.fingerprint,
@@ -92,36 +93,77 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
     records.set(RecordKey::Key(used_key(org, used)), Record::Key(Arc::new(record)));
 }
 
-fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, used: &UsedEntry) {
+fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, counted_by: u64, used: &UsedEntry) {
     records.change_account(org, &used.meter, |account| {
         for burn in &used.burns {
             account.burn(Burn { source: burn.source, amount: -burn.amount });
         }
-        if let Some(day) = used.periods.iter().find(|period| period.window == Window::Day) {
-            account.count_day(day.number, -used.quantity.amount());
-        }
+        count_day(account, used, Motion::TakeBack);
     });
-    count(records, org, used, -used.quantity.amount(), -used.overage());
+    count(records, org, used, &used.moves(counted_by, Motion::TakeBack));
     records.change_key(used_key(org, used), |key| key.reversed_by = Some(number));
 }
 
-/// Moves the counters of the org, and of the user if one was given; overage is kept on the org's months.
-fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, quantity: Amount, overage: Amount) {
-    records.change_counters(org, &used.meter, &Scope::Org, &used.periods, |period, counter| {
-        counter.value += quantity;
-        if period.window == Window::Month {
-            counter.overage += overage;
-        }
-    });
-    if let (Some(group), Some(month)) = (&used.group, used.month()) {
-        records.change_groups(org, &used.meter, month, |groups| groups.count(group, quantity, overage));
+/// The forecast goes by the days of what adds up.
+fn count_day(account: &mut Account, used: &UsedEntry, motion: Motion) {
+    let day = used.periods.iter().find(|period| period.window == Window::Day);
+    if let Some(day) = day.filter(|_| used.counting.adds_up()) {
+        account.count_day(day.number, motion.signed(used.quantity.amount()));
     }
-    if let Some(user) = &used.user {
-        let scope = Scope::User(user.clone());
-        records.change_counters(org, &used.meter, &scope, &used.periods, |_, counter| {
-            counter.value += quantity;
+}
+
+/// Moves the counters of the org, of the user if one was given, and of the group if there is one.
+fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, by: &Move<'_>) {
+    let overage = by.motion.signed(used.overage());
+    let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
+    for scope in scopes {
+        let among = || scope.user().map_or(Among::Org, |user| Among::User(user.clone()));
+        let seen = see(records, org, used, by, among, &used.periods);
+        records.change_counters(org, &used.meter, &scope, &used.periods, |period, counter| {
+            by.make(counter, seen_in(&seen, period));
+            if scope == Scope::Org {
+                add_overage(counter, period, overage);
+            }
         });
     }
+    for (group, period) in used.grouped() {
+        let seen = see(records, org, used, by, || Among::Group(group.clone()), &[period]);
+        records.change_groups(org, &used.meter, period, |groups| {
+            groups.change(group, |counter| {
+                by.make(counter, seen_in(&seen, period));
+                add_overage(counter, period, overage);
+            });
+        });
+    }
+}
+
+/// Overage is kept on the org's months and their groups.
+fn add_overage(counter: &mut Counter, period: Period, overage: Amount) {
+    if period.window == Window::Month {
+        counter.overage += overage;
+    }
+}
+
+/// Moves the counters of the value that a usage counts once; how many usages had it before, in each period.
+fn see(
+    records: &mut Records,
+    org: &OrgId,
+    used: &UsedEntry,
+    by: &Move<'_>,
+    among: impl FnOnce() -> Among,
+    periods: &[Period],
+) -> Vec<(Period, Amount)> {
+    let Some(value) = used.counting.value() else { return Vec::new() };
+    let scope = Scope::seen(among(), value);
+    let held = |period: &Period| (*period, records.counter(org, &used.meter, &scope, *period).value);
+    let before = periods.iter().map(held).collect();
+    let one = by.motion.signed(ONE);
+    records.change_counters(org, &used.meter, &scope, periods, |_, counter| counter.value += one);
+    before
+}
+
+fn seen_in(seen: &[(Period, Amount)], period: Period) -> Amount {
+    seen.iter().find(|(of, _)| *of == period).map_or(Amount::ZERO, |(_, seen)| *seen)
 }
 
 fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
@@ -195,8 +237,7 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
     match &entry.kind {
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
             need(RecordKey::Key(used_key(org, used)));
-            counters_need(records, org, &used.meter, used.user.as_ref(), &used.periods, &mut need);
-            group_needs(org, used, &mut need);
+            used_needs(records, org, used, &mut need);
         }
         EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
         EntryKind::Put { .. }

@@ -35,7 +35,7 @@ pub struct MeterBalance {
     pub lifetime: Amount,
     /// When the allowance starts afresh; `None` in a trial.
     pub resets_at: Option<Timestamp>,
-    /// The forecast of the month.
+    /// The forecast of the month; `None` in a trial, and of what does not add up.
     pub pace: Option<Pace>,
     /// The credit in force, in the order it burns.
     pub credits: Vec<CreditLine>,
@@ -132,7 +132,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
     let account = records.account(&org.id, meter).unwrap_or(&empty);
     let value = |window| records.counter(&org.id, meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
-    let credit = plan.map(|plan| Credit::new(org, Some(plan), account, meter, &moment, month));
+    let credit = plan.map(|plan| Credit::new(org, Some(plan), account, meter, &moment, month.clone()));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
     let credits: Vec<_> = credit
         .iter()
@@ -150,8 +150,9 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
         pots.map(|line| line.granted).sum()
     };
     let trial = credit.as_ref().is_some_and(|credit| credit.trial);
+    let adds_up = context.catalog.meter(meter).is_none_or(|meter| meter.aggregation.adds_up());
     let pace = standing
-        .filter(|_| !trial)
+        .filter(|_| !trial && adds_up)
         .map(|standing| project(account, &moment, standing.used, standing.granted));
     MeterBalance {
         allowance: of(false),
@@ -179,7 +180,7 @@ fn limit_lines(
         .into_iter()
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
-            let limit = InForce::load(records, org, None, moment, limit);
+            let limit = InForce::load(records, org, None, moment, limit, None);
             let used = (!each_user).then_some(limit.counter.value);
             line(org, moment, limit.limit.scope, limit.limit.window, limit.limit.amount, used)
         })

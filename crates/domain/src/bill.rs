@@ -6,19 +6,20 @@
 //! was billed for it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, Plan};
+use crate::catalog::{Aggregation, Catalog, Plan};
 use crate::decide::Context;
 use crate::decide::keys::counters_need;
+use crate::groups::parts;
 use crate::limits::ADJUSTED_MONTHS;
 use crate::{
-    Amount, MeterId, MeterUsage, Money, Org, OrgId, Period, RateError, Rated, RecordKey, Records, Scope,
-    Terms, UsageGroup, Window, rate,
+    MeterId, MeterUsage, Money, Org, OrgId, Period, RateError, Rated, RecordKey, Records, Scope, Terms,
+    UsageGroup, Window, rate,
 };
 
 /// What an org owes for a month.
@@ -145,28 +146,23 @@ fn usage_needs(
     let mut complete = true;
     for meter in priced(plan) {
         complete &= counters_need(records, org, meter, None, &[month_of(month)], need);
-        need(RecordKey::Groups(org.clone(), meter.clone(), month));
+        need(RecordKey::Groups(org.clone(), meter.clone(), month_of(month)));
     }
     complete
 }
 
 /// What an org used in a month of the meters that a plan has prices of.
-fn usage(records: &Records, org: &OrgId, plan: &Plan, month: i32) -> Vec<MeterUsage> {
+fn usage(records: &Records, org: &OrgId, catalog: &Catalog, plan: &Plan, month: i32) -> Vec<MeterUsage> {
     let usage = priced(plan).into_iter().map(|meter| {
         let whole = records.counter(org, meter, &Scope::Org, month_of(month));
-        let mut groups = Vec::new();
-        let (mut value, mut overage) = (whole.value, whole.overage);
-        for (group, counter) in records.groups(org, meter, month).into_iter().flat_map(crate::Groups::iter) {
-            value -= counter.value;
-            overage -= counter.overage;
-            let properties = group.values().clone();
-            groups.push(UsageGroup { properties, quantity: counter.value, overage: counter.overage });
-        }
-        // What was counted while the meter declared no properties has none.
-        if value != Amount::ZERO || overage != Amount::ZERO {
-            groups.push(UsageGroup { properties: BTreeMap::new(), quantity: value, overage });
-        }
-        MeterUsage { meter: meter.clone(), groups }
+        let aggregation = catalog.meter(meter).map_or(&Aggregation::Sum, |meter| &meter.aggregation);
+        let groups = parts(aggregation, &whole, records.groups(org, meter, month_of(month))).into_iter();
+        let groups = groups.map(|(group, counter)| UsageGroup {
+            properties: group.values().clone(),
+            quantity: counter.value,
+            overage: counter.overage,
+        });
+        MeterUsage { meter: meter.clone(), groups: groups.collect() }
     });
     usage.collect()
 }
@@ -185,7 +181,7 @@ pub fn rate_month(
     let plan = plan_in(known, context, month).ok_or(BillError::NoPlan)?;
     let Context { catalog, catalog_version: version, .. } = *context;
     let terms = Terms { catalog, version, plan, month: month_of(month) };
-    Ok(rate(&terms, &usage(records, org, plan, month))?)
+    Ok(rate(&terms, &usage(records, org, catalog, plan, month))?)
 }
 
 /// The bill of a month: the closed one, or else an estimate by the catalogue in force.
@@ -233,7 +229,7 @@ fn adjustment(
     let Some(catalog) = catalog_of(records, context, version) else { return Ok(None) };
     let Some(plan) = catalog.plan(&closed.rated.plan) else { return Ok(None) };
     let terms = Terms { catalog: &catalog, version, plan, month: month_of(month) };
-    let now = rate(&terms, &usage(records, org, plan, month))?.total;
+    let now = rate(&terms, &usage(records, org, &catalog, plan, month))?.total;
     let later = (month..before).filter_map(|number| records.bill(org, number));
     let known = later.flat_map(|bill| &bill.adjustments).filter(|known| known.month.number == month);
     let too_large = || BillError::Rate(RateError::TotalTooLarge);
@@ -248,10 +244,12 @@ fn adjustment(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
-        Check, CloseDenial, CloseMonth, Closed, Entry, Group, Moments, OrgCommand, OrgDecision, PlanId,
-        PutOrg, Quantity, Reverse, SetPlan, UsageKey, Use, Zone, apply, decide, missing, touched,
+        Amount, Check, CloseDenial, CloseMonth, Closed, Entry, Group, Moments, OrgCommand, OrgDecision,
+        PlanId, PutOrg, Quantity, Reverse, SetPlan, UsageKey, Use, Zone, apply, decide, missing, touched,
     };
 
     const CATALOG: &str = r#"
@@ -372,8 +370,8 @@ mod tests {
         assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "4", "a"));
         assert!(world.uses("2026-10-02T00:00:01Z", "tokens", "3", "b"));
         let held = |world: &World| -> Vec<(Option<String>, Amount, Amount)> {
-            let groups = world.records.groups(&world.org, &tokens, OCTOBER).expect("groups");
-            let held = |(group, counter): (&Group, &crate::GroupCounter)| {
+            let groups = world.records.groups(&world.org, &tokens, month_of(OCTOBER)).expect("groups");
+            let held = |(group, counter): (&Group, &crate::Counter)| {
                 (group.values().get("model").cloned(), counter.value, counter.overage)
             };
             groups.iter().map(held).collect()
@@ -391,15 +389,22 @@ mod tests {
         let mut world = World::new();
         assert!(world.uses("2026-10-02T00:00:00Z", "calls", "500", "a"));
         let meter = MeterId::new("calls").expect("an id");
-        let check =
-            Check { user: None, meter: meter.clone(), quantity: Quantity::parse("70").expect("a quantity") };
+        let check = Check {
+            user: None,
+            meter: meter.clone(),
+            quantity: Quantity::parse("70").expect("a quantity"),
+            properties: BTreeMap::new(),
+        };
         let asked = world.tell("2026-10-02T00:00:00Z", &OrgCommand::Check(check));
         assert!(matches!(asked, OrgDecision::Check(checked) if checked.result.is_ok()));
         assert!(world.uses("2026-10-02T00:00:01Z", "calls", "0.25", "a"));
         assert!(!world.uses("2026-10-02T00:00:02Z", "calls", "1", "a"), "two are all");
         let month = world.records.counter(&world.org, &meter, &Scope::Org, month_of(OCTOBER));
         assert_eq!(month.value, Amount::from_whole(2));
-        assert!(world.records.groups(&world.org, &meter, OCTOBER).is_none(), "it declares no properties");
+        assert!(
+            world.records.groups(&world.org, &meter, month_of(OCTOBER)).is_none(),
+            "it declares no properties"
+        );
     }
 
     #[test]

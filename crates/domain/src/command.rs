@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::catalog::Meter;
 use crate::{
     Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, UsageKey, UserId, Window, Zone,
 };
@@ -68,6 +69,8 @@ pub struct Check {
     pub meter: MeterId,
     /// How much.
     pub quantity: Quantity,
+    /// What would be told about it.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Take a usage back.
@@ -172,4 +175,14 @@ pub struct ApplyCatalog {
     pub text: String,
     /// Plans that orgs have; removing one of them is refused.
     pub plans_in_use: Vec<(PlanId, OrgId)>,
+    /// Its meters as the latest catalogue that had them says; counting them anew is refused.
+    pub former_meters: Vec<Meter>,
+}
+
+impl ApplyCatalog {
+    /// A catalogue; the engine finds out what it may not change.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self { text, plans_in_use: Vec::new(), former_meters: Vec::new() }
+    }
 }

@@ -1,12 +1,14 @@
-//! Counters: the sum of a meter for a scope in a period.
+//! Counters: what usage of a meter comes to, for a scope in a period.
 //!
 //! A usage moves a counter in each window, but of each window only the latest period is still open. The open counters
 //! of a scope are kept together in its [`Tally`], one record however many windows there are; when a later period
 //! begins, the counter of the one before is closed into a record of its own.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, MeterId, OrgId, Period, UserId};
+use crate::{Amount, MeterId, OrgId, Period, Ranks, Seen, UserId};
 
 /// Which counter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,18 +23,20 @@ pub struct CounterId {
     pub period: Period,
 }
 
-/// Whose usage a counter sums.
+/// Whose usage a counter counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// The whole org's.
     Org,
     /// One user's.
     User(UserId),
+    /// That which has a value counted once: how many usages there are.
+    Seen(Arc<Seen>),
 }
 
 /// The open counters of a scope on a meter: of each window that of the latest period in which something was counted.
 ///
-/// The org's own is in its [`crate::Account`], that of a user is a record.
+/// The org's own is in its [`crate::Account`], that of a user, or of a value that is counted once, is a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// At most one counter of each window.
@@ -40,7 +44,7 @@ pub struct Tally {
 }
 
 /// A counter with the period it is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCounter {
     /// Which period.
     pub period: Period,
@@ -50,9 +54,9 @@ pub struct OpenCounter {
 
 /// Where the counter of a period is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Place<'a> {
     /// Here.
-    Open(Counter),
+    Open(&'a Counter),
     /// Nowhere: nothing was counted in the period, nor in any later one of its window.
     NotYet,
     /// In a record of its own, if anything was counted in it: a later period is open.
@@ -62,9 +66,9 @@ pub enum Place {
 impl Tally {
     /// Where the counter of a period is.
     #[must_use]
-    pub fn place(&self, period: Period) -> Place {
+    pub fn place(&self, period: Period) -> Place<'_> {
         match self.open.iter().find(|open| open.period.window == period.window) {
-            Some(open) if open.period.number == period.number => Place::Open(open.counter),
+            Some(open) if open.period.number == period.number => Place::Open(&open.counter),
             Some(open) if open.period.number > period.number => Place::Closed,
             _ => Place::NotYet,
         }
@@ -78,31 +82,33 @@ impl Tally {
 
     /// The counter of a period that is not closed, opened if need be, and what that closed.
     pub(crate) fn open_mut(&mut self, period: Period) -> (&mut Counter, Option<OpenCounter>) {
-        let fresh = OpenCounter { period, counter: Counter::default() };
+        let fresh = || OpenCounter { period, counter: Counter::default() };
         let known = self.open.iter().position(|open| open.period.window == period.window);
         let place = known.unwrap_or_else(|| {
             // Day, month and lifetime are always counted.
             self.open.reserve_exact(if self.open.is_empty() { 3 } else { 1 });
-            self.open.push(fresh);
+            self.open.push(fresh());
             self.open.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
         let open = &mut self.open[place];
         assert!(open.period.number <= period.number, "a period that is closed is not opened again");
-        let closed = (open.period.number < period.number).then(|| std::mem::replace(open, fresh));
+        let closed = (open.period.number < period.number).then(|| std::mem::replace(open, fresh()));
         (&mut open.counter, closed)
     }
 }
 
 /// What a counter holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {
-    /// The sum of the quantities.
+    /// What usage comes to: the sum of the quantities, the largest or last of them, or the number of different values.
     pub value: Amount,
     /// The part of it that no credit covered (soft enforcement; kept on the org's months).
     pub overage: Amount,
     /// Which notices on limits of this counter have gone out.
     pub marks: CounterMarks,
+    /// What the largest or last quantity is found by.
+    pub ranks: Option<Arc<Ranks>>,
 }
 
 /// Which notices on limits of a counter have gone out; a raised limit re-arms them.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::counting::{Motion, Move};
 use crate::{
-    Amount, ApiKey, ApiKeyId, Bill, Grant, Group, LimitScope, MeterId, Notice, Period, PlanState, Quantity,
-    Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
+    Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, Notice, Period,
+    PlanState, Quantity, Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
 };
 
 /// One line of an org's ledger: all that changed, and why.
@@ -129,24 +130,31 @@ pub struct UsedEntry {
     pub occurred_at: Option<Timestamp>,
     /// Whether it was recorded after the fact: counted whatever credit and limits said, by its own time.
     pub recorded: bool,
+    /// How it counts.
+    pub counting: Counting,
     /// What the caller told about it.
     pub properties: BTreeMap<String, String>,
     /// Which credit it burned.
     pub burns: Vec<Burn>,
     /// Which counters it moved: those of the org, and of the user if one was given, in each of these periods.
     pub periods: Vec<Period>,
-    /// The values of the properties that its meter was counted by, and under which it counts in its month; `None` if
-    /// the meter was counted by none.
+    /// The values of the properties that its meter was counted by, and under which it counts in its day and month;
+    /// `None` if the meter was counted by none.
     pub group: Option<Group>,
     /// How the org stood after it.
     pub standing: Standing,
 }
 
 impl UsedEntry {
-    /// The number of the month it counts in.
-    #[must_use]
-    pub fn month(&self) -> Option<i32> {
-        self.periods.iter().find(|period| period.window == Window::Month).map(|period| period.number)
+    /// The periods in which it is counted by properties; none if its meter was counted by none.
+    pub fn grouped(&self) -> impl Iterator<Item = (&Group, Period)> {
+        let periods = self.periods.iter().filter(|period| GROUPED.contains(&period.window));
+        self.group.iter().flat_map(move |group| periods.clone().map(move |period| (group, *period)))
+    }
+
+    /// How it moves counters, by the number of the entry that counts it.
+    pub(crate) fn moves(&self, entry: u64, motion: Motion) -> Move<'_> {
+        Move { counting: &self.counting, quantity: self.quantity.amount(), entry, motion }
     }
 
     /// The part that no credit covered and that is billed.

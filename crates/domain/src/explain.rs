@@ -1,6 +1,7 @@
 //! Explanations: every check of a usage with the numbers it went by.
 
-use crate::decide::{Context, Credit, InForce, gate, limits_in_force};
+use crate::counting::{Motion, Move};
+use crate::decide::{Ask, Context, Credit, InForce, gate, limits_in_force};
 use crate::{Account, Amount, Check, OrgId, Records, Scope};
 
 /// One check of a usage.
@@ -31,6 +32,11 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     ) {
         return steps;
     }
+    let Some(counted) = context.catalog.meter(meter) else { return steps };
+    if let Some(name) = counted.refused_property(&check.properties) {
+        step("properties", false, format!("'{meter}' does not declare '{name}'"));
+        return steps;
+    }
     let known = records.org(org);
     if !step("org", known.is_some(), format!("'{org}'")) {
         return steps;
@@ -46,8 +52,8 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     let account = records.account(org, meter).unwrap_or(&empty);
     let month = records.counter(org, meter, &Scope::Org, moment.month);
     let credit = Credit::new(known, Some(plan), account, meter, &moment, month);
-    let refused = gate(records, context, org, check.user.as_ref(), meter, check.quantity, &empty).err();
-    let code = refused.as_ref().map(|denied| denied.denial.code());
+    let gate = gate(records, context, org, &Ask::from(check), &empty);
+    let code = gate.as_ref().err().map(|denied| denied.denial.code());
     if plan.trial_days.is_some() {
         let until = known
             .trial
@@ -62,12 +68,14 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
         .iter()
         .map(|pot| format!("{}: {} of {}", pot.source, pot.remaining(), pot.granted))
         .collect();
-    let quantity = check.quantity.amount();
+    let quantity = counted.counts(check.quantity).amount();
+    let counting = counted.counting(check.user.as_ref(), &check.properties, moment.at);
+    let usage = Move { counting: &counting, quantity, entry: known.next_entry(), motion: Motion::Count };
     let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));
     step("credit", credit.covers(quantity), available);
     for limit in limits_in_force(known, Some(plan), meter, check.user.as_ref()) {
-        let limit = InForce::load(records, known, check.user.as_ref(), &moment, limit);
-        let passed = limit.counter.value + quantity <= limit.limit.amount;
+        let limit = InForce::load(records, known, check.user.as_ref(), &moment, limit, Some(&usage));
+        let passed = limit.passes();
         let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
         let (used, amount, window): (Amount, Amount, _) =
             (limit.counter.value, limit.limit.amount, limit.limit.window);

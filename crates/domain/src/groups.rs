@@ -1,17 +1,17 @@
-//! Groups: the usage of a meter in a month by the values of the properties it is counted by.
+//! Groups: the usage of a meter in a day or month by the values of the properties it is counted by.
 //!
-//! A meter that declares properties has, for each org and month, one record with the sum of each combination of values
-//! that occurred. One record, because a bill needs all of them as of one moment, and because how many there may be is
-//! then known where it is decided.
+//! A meter that declares properties has, for each org, day and month, one record with a counter for each combination of
+//! values that occurred. One record, because a bill needs all of a month as of one moment, and because how many there
+//! may be is then known where it is decided. The groups of a day are among those of its month.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Amount;
-use crate::catalog::Meter;
+use crate::catalog::{Aggregation, Meter};
 use crate::limits::{GROUP_CHARS_MAX, GROUPS_MAX};
+use crate::{Amount, Counter, OrgId, Period, Records, Scope, Window};
 
 /// Values of the properties that a meter is counted by; a property that usage does not have is left out.
 ///
@@ -19,19 +19,13 @@ use crate::limits::{GROUP_CHARS_MAX, GROUPS_MAX};
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Group(Arc<BTreeMap<String, String>>);
 
-/// What was used in a group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupCounter {
-    /// The sum of the quantities.
-    pub value: Amount,
-    /// The part of it that no credit covered.
-    pub overage: Amount,
-}
+/// The windows that usage is counted by properties in.
+pub const GROUPED: [Window; 2] = [Window::Day, Window::Month];
 
-/// The groups of a meter in a month of an org.
+/// The groups of a meter in a period of an org.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
-    counters: BTreeMap<Group, GroupCounter>,
+    counters: BTreeMap<Group, Counter>,
 }
 
 impl Group {
@@ -64,16 +58,74 @@ impl Groups {
     }
 
     /// The groups with what was used in each, by their values.
-    pub fn iter(&self) -> impl Iterator<Item = (&Group, &GroupCounter)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Group, &Counter)> {
         self.counters.iter()
     }
 
-    /// Counts in a group (with negated amounts: takes back).
-    pub(crate) fn count(&mut self, group: &Group, quantity: Amount, overage: Amount) {
-        let counter = self.counters.entry(group.clone()).or_default();
-        counter.value += quantity;
-        counter.overage += overage;
+    /// The counter of a group.
+    #[must_use]
+    pub fn counter(&self, group: &Group) -> Option<&Counter> {
+        self.counters.get(group)
     }
+
+    /// Changes the counter of a group.
+    pub(crate) fn change(&mut self, group: &Group, change: impl FnOnce(&mut Counter)) {
+        change(self.counters.entry(group.clone()).or_default());
+    }
+}
+
+/// The usage of a period in parts: what each group counts, and in the group without values what was counted while the
+/// meter declared no properties. Sums add up to the whole; what does not add up is counted by properties always or never.
+pub(crate) fn parts(
+    aggregation: &Aggregation,
+    whole: &Counter,
+    groups: Option<&Groups>,
+) -> BTreeMap<Group, Counter> {
+    let mut parts = groups.map(|groups| groups.counters.clone()).unwrap_or_default();
+    if !aggregation.adds_up() && !parts.is_empty() {
+        return parts;
+    }
+    let sum = |of: fn(&Counter) -> Amount| parts.values().map(of).sum::<Amount>();
+    let value = whole.value - sum(|counter| counter.value);
+    let overage = whole.overage - sum(|counter| counter.overage);
+    if value != Amount::ZERO || overage != Amount::ZERO {
+        let rest = parts.entry(Group::default()).or_default();
+        rest.value += value;
+        rest.overage += overage;
+    }
+    parts
+}
+
+/// By which properties usage is told apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupBy {
+    /// Their names: usage of each combination of their values by itself.
+    pub names: Vec<String>,
+    /// Only usage with these values.
+    pub only: BTreeMap<String, String>,
+}
+
+/// What an org used of a meter in a day or month by properties: for the values of those it is told apart by (`None` where
+/// usage has none) how much. The groups of the period, the account and the counter of the org must be at hand. Of a meter
+/// that does not add up, each of its properties must be named, or have one value.
+#[must_use]
+pub fn usage_by(
+    records: &Records,
+    org: &OrgId,
+    meter: &Meter,
+    period: Period,
+    by: &GroupBy,
+) -> BTreeMap<BTreeMap<String, Option<String>>, Amount> {
+    let whole = records.counter(org, &meter.id, &Scope::Org, period);
+    let mut usage = BTreeMap::new();
+    for (group, counter) in parts(&meter.aggregation, &whole, records.groups(org, &meter.id, period)) {
+        let values = group.values();
+        if by.only.iter().all(|(name, value)| values.get(name) == Some(value)) {
+            let told = by.names.iter().map(|name| (name.clone(), values.get(name).cloned())).collect();
+            *usage.entry(told).or_default() += counter.value;
+        }
+    }
+    usage
 }
 
 #[cfg(test)]
@@ -108,13 +160,13 @@ mod tests {
         for number in 0..GROUPS_MAX {
             let place = groups.place(group(number));
             assert_eq!(place, group(number));
-            groups.count(&place, Amount::from_whole(1), Amount::ZERO);
+            groups.change(&place, |counter| counter.value += Amount::from_whole(1));
         }
         assert_eq!(groups.place(group(3)), group(3), "a known group goes on");
         let beyond = groups.place(group(GROUPS_MAX));
         assert_eq!(beyond, Group::default());
-        groups.count(&beyond, Amount::from_whole(2), Amount::ZERO);
-        groups.count(&beyond, Amount::from_whole(3), Amount::ZERO);
+        groups.change(&beyond, |counter| counter.value += Amount::from_whole(2));
+        groups.change(&beyond, |counter| counter.value += Amount::from_whole(3));
         let sum: Amount = groups.iter().map(|(_, counter)| counter.value).sum();
         assert_eq!(sum.as_whole(), Some(i64::try_from(GROUPS_MAX).expect("small") + 5));
     }

@@ -19,6 +19,7 @@ mod calendar;
 pub mod catalog;
 mod command;
 mod counter;
+mod counting;
 mod decide;
 mod entry;
 mod explain;
@@ -31,6 +32,7 @@ mod moment;
 mod money;
 mod notice;
 mod org;
+mod ranks;
 mod rate;
 mod records;
 mod text;
@@ -49,6 +51,7 @@ pub use command::{
     TopUp, TopUpExpiry, Use, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
+pub use counting::{Among, Counting, Seen};
 pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, HouseDenial,
     HouseOutcome, OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial,
@@ -57,12 +60,13 @@ pub use decide::{
 pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
-pub use groups::{Group, GroupCounter, Groups};
+pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};
 pub use ids::{IdError, MeterId, OrgId, PlanId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
 pub use notice::{Notice, NoticeKind};
 pub use org::{Limit, LimitScope, Org, PlanState, Trial};
+pub use ranks::{Rank, Ranks};
 pub use rate::{
     BillLine, Bound, MeterUsage, Part, PriceRef, RateError, Rated, Terms, Unpriced, UsageGroup, rate,
 };

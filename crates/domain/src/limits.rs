@@ -46,6 +46,10 @@ pub const GROUPS_MAX: usize = 1_000;
 /// Most characters of a group's values together: a thousand groups still fit the records of every store.
 pub const GROUP_CHARS_MAX: usize = 256;
 
+/// Usages that the counter of a maximum or a last value keeps: as many may be taken back from the top, one after the
+/// other, before the next is not known.
+pub const RANKS_KEPT: usize = 16;
+
 /// Months before its own that a bill puts right: usage is taken back, or comes late, for as long.
 pub const ADJUSTED_MONTHS: i32 = 12;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, Amount, ApiKey, ApiKeyId, Bill, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId, Period,
-    Place, Scope, Tally, UsageKey, UserId,
+    Place, Scope, Seen, Tally, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -29,10 +29,12 @@ pub enum RecordKey {
     Account(OrgId, MeterId),
     /// The open counters of a user of an org on a meter.
     Tally(OrgId, MeterId, UserId),
+    /// The open counters of a value that a meter of an org counts once.
+    Seen(OrgId, MeterId, Arc<Seen>),
     /// A closed counter.
     Counter(CounterId),
-    /// What an org used of a meter in the month with this number, by the properties the meter is counted by.
-    Groups(OrgId, MeterId, i32),
+    /// What an org used of a meter in a day or month, by the properties the meter is counted by.
+    Groups(OrgId, MeterId, Period),
     /// The closed bill of an org for the month with this number; never changes.
     Bill(OrgId, i32),
     /// A key that was seen.
@@ -54,7 +56,7 @@ pub enum Record {
     Org(Arc<Org>),
     /// See [`RecordKey::Account`].
     Account(Arc<Account>),
-    /// See [`RecordKey::Tally`].
+    /// See [`RecordKey::Tally`] and [`RecordKey::Seen`].
     Tally(Arc<Tally>),
     /// See [`RecordKey::Counter`].
     Counter(Counter),
@@ -164,12 +166,24 @@ impl RecordKey {
             Self::Org(org)
             | Self::Account(org, _)
             | Self::Tally(org, ..)
+            | Self::Seen(org, ..)
             | Self::Groups(org, ..)
             | Self::Bill(org, _)
             | Self::Entry(org, _) => Some(org),
             Self::Counter(counter) => Some(&counter.org),
             Self::Key(key) => Some(&key.org),
             Self::House | Self::Catalog(_) | Self::ApiKey(_) => None,
+        }
+    }
+
+    /// The record with the open counters of a scope.
+    #[must_use]
+    pub fn tally(org: &OrgId, meter: &MeterId, scope: &Scope) -> Self {
+        let (org, meter) = (org.clone(), meter.clone());
+        match scope {
+            Scope::Org => Self::Account(org, meter),
+            Scope::User(user) => Self::Tally(org, meter, user.clone()),
+            Scope::Seen(seen) => Self::Seen(org, meter, Arc::clone(seen)),
         }
     }
 
@@ -258,23 +272,21 @@ impl Records {
         }
     }
 
-    /// The open counters of the org itself, or of a user of it.
+    /// The open counters of a scope of an org.
     #[must_use]
     pub fn tally(&self, org: &OrgId, meter: &MeterId, scope: &Scope) -> Option<&Tally> {
         match scope {
             Scope::Org => self.account(org, meter).map(|account| &account.tally),
-            Scope::User(user) => {
-                match self.get(&RecordKey::Tally(org.clone(), meter.clone(), user.clone())) {
-                    Some(Record::Tally(tally)) => Some(tally),
-                    _ => None,
-                }
-            }
+            Scope::User(_) | Scope::Seen(_) => match self.get(&RecordKey::tally(org, meter, scope)) {
+                Some(Record::Tally(tally)) => Some(tally),
+                _ => None,
+            },
         }
     }
 
     /// Where a counter is.
     #[must_use]
-    pub fn place(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Place {
+    pub fn place(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Place<'_> {
         self.tally(org, meter, scope).map_or(Place::NotYet, |tally| tally.place(period))
     }
 
@@ -282,22 +294,22 @@ impl Records {
     #[must_use]
     pub fn counter(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Counter {
         match self.place(org, meter, scope, period) {
-            Place::Open(counter) => counter,
+            Place::Open(counter) => counter.clone(),
             Place::NotYet => Counter::default(),
             Place::Closed => {
                 let id = CounterId { org: org.clone(), meter: meter.clone(), scope: scope.clone(), period };
                 match self.get(&RecordKey::Counter(id)) {
-                    Some(Record::Counter(counter)) => *counter,
+                    Some(Record::Counter(counter)) => counter.clone(),
                     _ => Counter::default(),
                 }
             }
         }
     }
 
-    /// What an org used of a meter in a month, by properties.
+    /// What an org used of a meter in a day or month, by properties.
     #[must_use]
-    pub fn groups(&self, org: &OrgId, meter: &MeterId, month: i32) -> Option<&Groups> {
-        match self.get(&RecordKey::Groups(org.clone(), meter.clone(), month)) {
+    pub fn groups(&self, org: &OrgId, meter: &MeterId, period: Period) -> Option<&Groups> {
+        match self.get(&RecordKey::Groups(org.clone(), meter.clone(), period)) {
             Some(Record::Groups(groups)) => Some(groups),
             _ => None,
         }
@@ -396,7 +408,7 @@ impl Records {
         made
     }
 
-    /// Changes the open counters of the org itself, or of a user of it, making them if need be.
+    /// Changes the open counters of a scope of an org, making them if need be.
     fn change_tally<T>(
         &mut self,
         org: &OrgId,
@@ -404,10 +416,10 @@ impl Records {
         scope: &Scope,
         change: impl FnOnce(&mut Tally) -> T,
     ) -> T {
-        let Scope::User(user) = scope else {
+        if *scope == Scope::Org {
             return self.change_account(org, meter, |account| change(&mut account.tally));
-        };
-        let slot = self.slot(RecordKey::Tally(org.clone(), meter.clone(), user.clone()));
+        }
+        let slot = self.slot(RecordKey::tally(org, meter, scope));
         let mut tally = match slot.record.take() {
             Some(Record::Tally(tally)) => tally,
             _ => Arc::default(),
@@ -448,7 +460,7 @@ impl Records {
         }
         for period in late {
             let slot = self.slot(id(period));
-            let mut counter = match slot.record {
+            let mut counter = match slot.record.take() {
                 Some(Record::Counter(counter)) => counter,
                 _ => Counter::default(),
             };
@@ -457,15 +469,15 @@ impl Records {
         }
     }
 
-    /// Changes what an org used of a meter in a month by properties, making it if need be.
+    /// Changes what an org used of a meter in a day or month by properties, making it if need be.
     pub(crate) fn change_groups(
         &mut self,
         org: &OrgId,
         meter: &MeterId,
-        month: i32,
+        period: Period,
         change: impl FnOnce(&mut Groups),
     ) {
-        let slot = self.slot(RecordKey::Groups(org.clone(), meter.clone(), month));
+        let slot = self.slot(RecordKey::Groups(org.clone(), meter.clone(), period));
         let mut groups = match slot.record.take() {
             Some(Record::Groups(groups)) => groups,
             _ => Arc::default(),

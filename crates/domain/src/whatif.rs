@@ -189,8 +189,8 @@ fn apply_alone(records: &mut Records, org: &OrgId, entry: &Entry) {
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
             let id = KeyId { org: org.clone(), space: KeySpace::Use, key: used.key.clone() };
             records.forget(&RecordKey::Key(id));
-            if let Some(month) = used.month() {
-                records.forget(&RecordKey::Groups(org.clone(), used.meter.clone(), month));
+            for (_, period) in used.grouped() {
+                records.forget(&RecordKey::Groups(org.clone(), used.meter.clone(), period));
             }
         }
         EntryKind::ToppedUp { key: Some(key), .. } => {

@@ -1,10 +1,12 @@
 //! The writer and what callers hold of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tollgate_domain::catalog::Meter;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
     ApplyCatalog, Catalog, Command, HouseCommand, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records,
@@ -13,7 +15,7 @@ use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
 
 use crate::catalog::{CatalogInForce, declared};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX,
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CATALOG_PAGE, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX,
     QUEUE_REQUESTS_MAX,
 };
 use crate::queue::{Job, Many, weight};
@@ -463,7 +465,8 @@ impl<S: Store> Writer<S> {
 
     async fn informed(&self, turn: &Turn<'_, S>, apply: &ApplyCatalog) -> Result<ApplyCatalog, TurnError> {
         let plans_in_use = self.plans_in_use(turn, apply).await.map_err(TurnError::Load)?;
-        Ok(ApplyCatalog { text: apply.text.clone(), plans_in_use })
+        let former_meters = self.former_meters(turn, apply).await.map_err(TurnError::Load)?;
+        Ok(ApplyCatalog { text: apply.text.clone(), plans_in_use, former_meters })
     }
 
     /// Brings into force what the house says, also what another writer on the same store made it say.
@@ -520,6 +523,36 @@ impl<S: Store> Writer<S> {
         }
         found.truncate(PLANS_IN_USE_NAMED_MAX);
         Ok(found)
+    }
+
+    /// The meters of a new catalogue as the latest one that had them says. All are read, but only if there is a meter that
+    /// the one in force has not.
+    async fn former_meters(
+        &self,
+        turn: &Turn<'_, S>,
+        apply: &ApplyCatalog,
+    ) -> Result<Vec<Meter>, StoreError> {
+        let Ok(next) = Catalog::from_toml(&apply.text) else { return Ok(Vec::new()) };
+        let in_force = &turn.catalog.catalog;
+        let ids = next.meters.iter().map(|meter| &meter.id);
+        let (known, new): (Vec<_>, Vec<_>) = ids.partition(|id| in_force.meter(id).is_some());
+        let mut found: BTreeMap<MeterId, Meter> = BTreeMap::new();
+        let mut cursor = None;
+        while !new.is_empty() {
+            let page = self.store.scan(&Scan::Catalogs, cursor.as_ref(), CATALOG_PAGE).await?;
+            for row in page.rows {
+                let Row::Catalog(version) = row else { continue };
+                let Ok(catalog) = Catalog::from_toml(&version.text) else { continue };
+                let meters = catalog.meters.into_iter().filter(|meter| new.contains(&&meter.id));
+                found.extend(meters.map(|meter| (meter.id.clone(), meter)));
+            }
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let known = known.into_iter().filter_map(|id| in_force.meter(id).cloned());
+        Ok(known.chain(found.into_values()).collect())
     }
 
     fn catalog_in_force(&self) -> CatalogInForce {

@@ -17,6 +17,7 @@ pub mod limits;
 mod metrics;
 mod queue;
 mod read;
+mod series;
 mod turn;
 
 pub use catalog::CatalogInForce;
@@ -26,3 +27,4 @@ pub use engine::{Engine, EngineOptions, Writer};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};
+pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};

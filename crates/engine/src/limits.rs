@@ -19,6 +19,12 @@ pub const CONFLICT_ROUNDS_MAX: usize = 16;
 /// How often a read is repeated when the org changed in the middle of it.
 pub const READ_ROUNDS_MAX: usize = 64;
 
+/// Most windows of a series that is told user by user: the counters of each user are loaded at once.
+pub const SERIES_PERIODS_MAX: usize = 1_000;
+
+/// Most windows of one page of a series by properties: each is a record of up to a thousand groups.
+pub const SERIES_GROUPED_PERIODS_MAX: usize = 62;
+
 /// Orgs read at a time when all are looked through for a plan.
 pub const ORG_PAGE: usize = 1_000;
 
@@ -27,6 +33,8 @@ pub const CLOSING_ORGS_MAX: usize = 500;
 
 /// Months back that close by themselves: as many as a later bill still puts right.
 pub const CLOSING_MONTHS_MAX: i32 = ADJUSTED_MONTHS;
+/// Catalogues read at a time when all are looked through for a meter: each may have a megabyte.
+pub const CATALOG_PAGE: usize = 16;
 
 /// Most orgs named when a catalogue is refused for the plans they have.
 pub const PLANS_IN_USE_NAMED_MAX: usize = 100;

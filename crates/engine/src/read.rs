@@ -239,7 +239,10 @@ impl<S: Store> Engine<S> {
             let Row::Tally(row) = row else { continue };
             match row.tally.place(period) {
                 Place::NotYet => {}
-                Place::Open(counter) => users.push((row.user, Some(counter))),
+                Place::Open(counter) => {
+                    let counter = counter.clone();
+                    users.push((row.user, Some(counter)));
+                }
                 Place::Closed => {
                     let scope = Scope::User(row.user.clone());
                     let id = CounterId { org: org.clone(), meter: meter.clone(), scope, period };
@@ -257,43 +260,6 @@ impl<S: Store> Engine<S> {
             },
         });
         Ok(known.collect())
-    }
-
-    /// What an org used of a meter in the periods of a window with the numbers `from` up to but not including `until`,
-    /// by period: at most `limit` and one, from the beginning or from where a former page ended.
-    ///
-    /// # Errors
-    /// When the store cannot read.
-    pub async fn org_counters(
-        &self,
-        org: &OrgId,
-        meter: &MeterId,
-        window: Window,
-        (from, until): (i32, i32),
-        cursor: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<(Vec<(Period, Counter)>, Option<Cursor>), EngineError> {
-        // The open counter first: should it be closed in between, it is among the others.
-        let account = self.load(&[RecordKey::Account(org.clone(), meter.clone())]).await?.pop().flatten();
-        let scan = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
-        let page = self.store.scan(&scan, cursor, limit).await.map_err(store_error)?;
-        let mut counters: Vec<(Period, Counter)> = page
-            .rows
-            .into_iter()
-            .filter_map(|row| match row {
-                Row::Counter(row) => Some((row.id.period, row.counter)),
-                _ => None,
-            })
-            .collect();
-        if let (None, Some(Record::Account(account))) = (&page.next, account) {
-            let open = account.tally.open().iter().filter(|open| {
-                open.period.window == window
-                    && (from..until).contains(&open.period.number)
-                    && counters.last().is_none_or(|(last, _)| last.number < open.period.number)
-            });
-            counters.extend(open.map(|open| (open.period, open.counter)).collect::<Vec<_>>());
-        }
-        Ok((counters, page.next))
     }
 
     /// Records by key.

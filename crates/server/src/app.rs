@@ -47,7 +47,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/orgs/{org}/top-ups", post(native::orgs::top_up))
         .route("/v1/orgs/{org}/balance", get(native::balance::show))
         .route("/v1/orgs/{org}/users", get(native::balance::users))
-        .route("/v1/orgs/{org}/usage", get(native::balance::series))
+        .route("/v1/orgs/{org}/usage", get(native::series::series))
         .route("/v1/orgs/{org}/bill", get(native::bills::show))
         .route("/v1/orgs/{org}/bill/close", post(native::bills::close))
         .route("/v1/whatif", post(native::bills::what_if))

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderValue};
 use tollgate_api::{
     BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, LimitDetail, LimitItem, MeterBalanceReply,
-    NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem,
+    NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem, shortened,
 };
 use tollgate_domain::{
     Balance, Burn, ConfigDenial, Denial, Denied, Entry, EntryKind, Limit, LimitScope, MeterBalance, MeterId,
@@ -31,6 +31,9 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
             (Code::KeyReversed, "the usage under this key was taken back; use a new key".to_owned())
         }
         Denial::UnknownMeter => (Code::UnknownMeter, format!("the catalogue has no meter '{meter}'")),
+        Denial::UnknownProperty(name) => {
+            (Code::UnknownProperty, format!("the meter '{meter}' does not declare '{}'", shortened(name)))
+        }
         Denial::UnknownOrg => (Code::UnknownOrg, format!("the organisation '{org}' is not known")),
         Denial::NoPlan => (Code::NoPlan, format!("the organisation '{org}' has no plan")),
         Denial::TrialEnded => (Code::TrialEnded, format!("the trial of '{org}' is over; set a plan")),
@@ -66,6 +69,9 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
         _ => None,
     };
     problem.field = field.map(str::to_owned);
+    if let Denial::UnknownProperty(name) = &denied.denial {
+        problem.field = Some(format!("properties.{}", shortened(name)));
+    }
     problem.allowed = Some(false);
     problem.remaining = denied.standing.and_then(|standing| standing.remaining).map(Into::into);
     problem.limit = denied.denial.limit().map(|limit| LimitDetail {
@@ -89,6 +95,11 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
         ConfigDenial::UnknownMeter => {
             on(Code::UnknownMeter, "the catalogue has no such meter".to_owned(), "meter")
         }
+        ConfigDenial::MeterWithoutCredit => on(
+            Code::InvalidField,
+            "meter: is counted by max, last or unique; such meters burn no credit".to_owned(),
+            "meter",
+        ),
         ConfigDenial::UnknownOrg => {
             on(Code::UnknownOrg, format!("the organisation '{org}' is not known"), "org")
         }
@@ -127,6 +138,13 @@ pub(crate) fn reversal_problem(denial: ReversalDenial, org: &OrgId, key: &UsageK
         ReversalDenial::UnknownKey => {
             Problem::new(Code::UnknownKey, format!("no usage is remembered under the key '{key}'"))
                 .on_field("key")
+        }
+        ReversalDenial::NotReversible => {
+            let detail = format!(
+                "the usage under the key '{key}' is the last that its meter's maximum or last value is known by, and \
+                 others below it are only counted; it stays"
+            );
+            Problem::new(Code::NotReversible, detail).on_field("key")
         }
     }
 }

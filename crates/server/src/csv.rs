@@ -47,32 +47,30 @@ impl<'a> Cell<'a> {
 }
 
 /// A table: a row of names, then rows of as many cells.
-pub(crate) struct Table<const COLUMNS: usize> {
-    text: String,
-}
+pub(crate) struct Table(String);
 
-impl<const COLUMNS: usize> Table<COLUMNS> {
+impl Table {
     /// The row of names.
-    pub(crate) fn new(names: [&str; COLUMNS]) -> Self {
-        let mut table = Self { text: String::new() };
-        table.row(names.map(|name| Cell::Plain(name.into())));
+    pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut table = Self(String::new());
+        table.row(names.into_iter().map(Cell::text));
         table
     }
 
     /// Adds a row.
-    pub(crate) fn row(&mut self, cells: [Cell<'_>; COLUMNS]) {
-        for (index, cell) in cells.iter().enumerate() {
+    pub(crate) fn row<'a>(&mut self, cells: impl IntoIterator<Item = Cell<'a>>) {
+        for (index, cell) in cells.into_iter().enumerate() {
             if index > 0 {
-                self.text.push(',');
+                self.0.push(',');
             }
-            cell.write(&mut self.text);
+            cell.write(&mut self.0);
         }
-        self.text.push_str("\r\n");
+        self.0.push_str("\r\n");
     }
 
     /// The whole table.
     pub(crate) fn into_text(self) -> String {
-        self.text
+        self.0
     }
 }
 

@@ -164,9 +164,12 @@ pub(crate) fn invalid_parameter(name: &str, text: &str) -> Failure {
     Problem::new(Code::InvalidParameter, format!("{name}: {text}")).on_field(name).into()
 }
 
-/// The query of a request: each parameter is taken once, what is left over is an error.
+/// The query of a request: each parameter is taken, what is left over is an error.
 #[derive(Debug)]
-pub(crate) struct Query(BTreeMap<String, String>);
+pub(crate) struct Query(BTreeMap<String, Vec<String>>);
+
+/// The one parameter that may be given several times.
+pub(crate) const GROUP_BY: &str = "group_by";
 
 impl FromRequestParts<App> for Query {
     type Rejection = Failure;
@@ -192,16 +195,32 @@ impl Query {
     pub(crate) fn read(uri: &Uri) -> Result<Self, Failure> {
         let mut found = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-            if found.insert(name.clone().into_owned(), value.into_owned()).is_some() {
+            let values: &mut Vec<String> = found.entry(name.clone().into_owned()).or_default();
+            if !values.is_empty() && name != GROUP_BY {
                 return Err(invalid_parameter(&name, "is given twice"));
             }
+            values.push(value.into_owned());
         }
         Ok(Self(found))
     }
 
     /// A parameter as text.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
-        self.0.remove(name)
+        self.take_all(name).into_iter().next()
+    }
+
+    /// All values of a parameter, in order.
+    pub(crate) fn take_all(&mut self, name: &str) -> Vec<String> {
+        self.0.remove(name).unwrap_or_default()
+    }
+
+    /// The parameters whose names begin with some text, by the rest of their names.
+    pub(crate) fn take_prefixed(&mut self, prefix: &str) -> BTreeMap<String, String> {
+        let taken = self.0.extract_if(.., |name, _| name.starts_with(prefix));
+        let by_rest = taken.filter_map(|(name, values)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), values.into_iter().next()?))
+        });
+        by_rest.collect()
     }
 
     /// A parameter read by a function, whose error says what is allowed.

@@ -19,6 +19,7 @@ mod docs;
 mod doors;
 mod edge;
 mod extract;
+mod form;
 pub mod limits;
 mod metrics;
 mod native;

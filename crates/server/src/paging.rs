@@ -1,5 +1,7 @@
 //! Lists in pages: which part is asked for, where the next page begins, and from where what comes later is read.
 
+use std::fmt::Debug;
+
 use sha2::{Digest, Sha256};
 use tollgate_api::{Code, Problem};
 use tollgate_engine::EngineError;
@@ -60,8 +62,8 @@ impl Paging {
         Ok(Self { cursor: Some(Place::read(cursor).ok_or_else(invalid_cursor)?), ..self })
     }
 
-    /// From where, and how many rows, to read a list that the engine puts together; `list` stands for it.
-    pub(crate) fn begin(&self, list: &Scan) -> Result<(Option<&Cursor>, usize), Failure> {
+    /// From where, and how many rows, to read a list that the engine puts together; `list` tells it from others.
+    pub(crate) fn begin(&self, list: &impl Debug) -> Result<(Option<&Cursor>, usize), Failure> {
         match &self.cursor {
             Some(place) if place.list != list_id(list) || place.seen > 0 => Err(invalid_cursor()),
             place => Ok((place.as_ref().and_then(|place| place.after.as_ref()), self.limit)),
@@ -69,7 +71,7 @@ impl Paging {
     }
 
     /// The cursor of the next page of such a list.
-    pub(crate) fn next(list: &Scan, after: Option<Cursor>) -> Option<String> {
+    pub(crate) fn next(list: &impl Debug, after: Option<Cursor>) -> Option<String> {
         after.map(|after| Place { list: list_id(list), seen: 0, after: Some(after) }.text())
     }
 
@@ -123,8 +125,8 @@ struct Place {
 }
 
 /// Tells lists apart, also those of different parameters.
-fn list_id(scan: &Scan) -> [u8; 4] {
-    let [first, second, third, fourth, ..]: [u8; 32] = Sha256::digest(format!("{scan:?}").as_bytes()).into();
+fn list_id(list: &impl Debug) -> [u8; 4] {
+    let [first, second, third, fourth, ..]: [u8; 32] = Sha256::digest(format!("{list:?}").as_bytes()).into();
     [first, second, third, fourth]
 }
 

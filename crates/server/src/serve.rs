@@ -173,7 +173,7 @@ async fn bring_into_force(engine: &Engine<AnyStore>, given: Option<String>) -> R
         None if in_force.version > 0 => return Ok(()),
         None => DEFAULT.to_owned(),
     };
-    let apply = HouseCommand::ApplyCatalog(ApplyCatalog { text, plans_in_use: Vec::new() });
+    let apply = HouseCommand::ApplyCatalog(ApplyCatalog::new(text));
     let applied = engine.submit_house(apply).await.map_err(|error| ServeError::Store(error.to_string()))?;
     applied.map(|_| ()).map_err(|denial| {
         let failure = crate::native::catalog::house_failure(denial);

@@ -173,7 +173,7 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
             Record::Counter(counter),
         ) => {
             let inside = id.scope == Scope::Org && id.period.window == *window && id.period.number < *until;
-            (id.org == *org && id.meter == *meter && inside).then(|| Some(counter_row(id, *counter)))
+            (id.org == *org && id.meter == *meter && inside).then(|| Some(counter_row(id, counter.clone())))
         }
         (Scan::Tallies { org, meter }, RecordKey::Tally(of, on, user), Record::Tally(tally)) => {
             let row = || Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }));
@@ -314,7 +314,7 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         (RecordKey::ApiKey(id), Record::ApiKey(api_key)) => *id == api_key.id,
         (RecordKey::Bill(_, month), Record::Bill(bill)) => *month == bill.rated.month.number,
         (RecordKey::Account(..), Record::Account(_))
-        | (RecordKey::Tally(..), Record::Tally(_))
+        | (RecordKey::Tally(..) | RecordKey::Seen(..), Record::Tally(_))
         | (RecordKey::Counter(_), Record::Counter(_))
         | (RecordKey::Groups(..), Record::Groups(_))
         | (RecordKey::Key(_), Record::Key(_))

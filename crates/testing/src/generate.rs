@@ -30,7 +30,7 @@ pub const ZONES: [&str; 10] = [
     "Asia/Tokyo",
 ];
 
-const METERS: [&str; 3] = ["reports", "tokens", "seats"];
+const METERS: [&str; 7] = ["reports", "tokens", "seats", "peaks", "levels", "people", "models"];
 const PLANS: [&str; 5] = ["large", "middle", "small", "other", "trial"];
 const USERS: [&str; 3] = ["ann", "bob", "cid"];
 const DAY: i64 = 86_400;
@@ -211,9 +211,12 @@ impl Generator {
         match self.rng.u32(0..100) {
             0..52 => OrgCommand::Use(self.usage(org)),
             52..62 => OrgCommand::Record(self.past_usage(org)),
-            62..70 => {
-                OrgCommand::Check(Check { user: self.user(), meter: self.meter(), quantity: self.quantity() })
-            }
+            62..70 => OrgCommand::Check(Check {
+                user: self.user(),
+                meter: self.meter(),
+                quantity: self.quantity(),
+                properties: self.properties(),
+            }),
             70..77 => OrgCommand::Reverse(Reverse { key: self.known_key(org) }),
             77..85 => OrgCommand::TopUp(self.top_up()),
             85..91 => self.set_plan(),
@@ -240,11 +243,7 @@ impl Generator {
             }
             return again;
         }
-        let properties = if self.one_in(3) {
-            BTreeMap::from([("model".to_owned(), "a".to_owned())])
-        } else {
-            BTreeMap::new()
-        };
+        let properties = self.properties();
         let usage = Use {
             user: self.user(),
             meter: self.meter(),
@@ -255,6 +254,15 @@ impl Generator {
         };
         self.used.entry(org.clone()).or_default().push(usage.clone());
         usage
+    }
+
+    /// A model, mostly the same, or nothing.
+    fn properties(&mut self) -> BTreeMap<String, String> {
+        if self.one_in(2) {
+            return BTreeMap::new();
+        }
+        let model = *self.pick(&["a", "a", "b", "c"]);
+        BTreeMap::from([("model".to_owned(), model.to_owned())])
     }
 
     /// Usage that has happened: now, lately, up to 35 days ago, or a little ahead.
@@ -291,9 +299,13 @@ impl Generator {
 
     fn meter(&mut self) -> MeterId {
         let name = match self.rng.u32(0..50) {
-            0..30 => METERS[0],
-            30..43 => METERS[1],
-            43..49 => METERS[2],
+            0..24 => METERS[0],
+            24..34 => METERS[1],
+            34..38 => METERS[2],
+            38..41 => METERS[3],
+            41..44 => METERS[4],
+            44..47 => METERS[5],
+            47..49 => METERS[6],
             _ => "unheard-of",
         };
         id(name, MeterId::new)
@@ -413,6 +425,13 @@ impl Generator {
             if *meter == "seats" && self.one_in(2) {
                 text.push_str("aggregation = \"count\"\n");
             }
+            text.push_str(aggregation(meter));
+            if self.one_in(3) {
+                text.push_str("windows = [\"hour\"]\n");
+            }
+            if self.one_in(9) {
+                text.push_str("unknown_properties = \"reject\"\n");
+            }
         }
         for plan in PLANS {
             let _ = write!(text, "[[plans]]\nid = \"{plan}\"\nname = \"P\"\n");
@@ -439,7 +458,8 @@ impl Generator {
     fn prices(&mut self, text: &mut String, meters: &[&str]) {
         let fee = self.rng.u32(0..50);
         let unit = self.rng.u32(1..2_000);
-        let by_model = text.contains("properties = ");
+        let tokens = "id = \"tokens\"\nname = \"M\"\nunit = \"u\"\n";
+        let by_model = text.contains(&format!("{tokens}properties"));
         let mut price = |fields: String| {
             let _ = write!(text, "[[plans.prices]]\n{fields}\n");
         };
@@ -469,6 +489,13 @@ impl Generator {
         if self.one_in(5) {
             return;
         }
+        if !aggregation(meter).is_empty() {
+            let _ = write!(
+                text,
+                "[[plans.allowances]]\nmeter = \"{meter}\"\namount = 0\nenforcement = \"none\"\n"
+            );
+            return;
+        }
         let amount = *self.pick(&["0", "3", "10", "10", "12.5", "40", "40", "150"]);
         let enforcement =
             if self.all_hard { "hard" } else { *self.pick(&["hard", "hard", "overdraft", "soft", "none"]) };
@@ -493,5 +520,16 @@ impl Generator {
                 }
             }
         }
+    }
+}
+
+/// How a meter whose parts do not add up counts, for good.
+fn aggregation(meter: &str) -> &'static str {
+    match meter {
+        "peaks" => "aggregation = \"max\"\nproperties = [\"model\"]\n",
+        "levels" => "aggregation = \"last\"\n",
+        "people" => "aggregation = \"unique\"\nunique_by = \"user\"\nproperties = [\"model\"]\n",
+        "models" => "aggregation = \"unique\"\nunique_by = \"model\"\n",
+        _ => "",
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    CounterId, Entry, EntryKind, HouseEntry, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record,
-    RecordKey, Scope, Timestamp, UserId, Window,
+    Among, CounterId, Entry, EntryKind, HouseEntry, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period,
+    Record, RecordKey, Scope, Seen, Timestamp, UserId, Window,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -23,6 +23,8 @@ const END: u8 = 0;
 const ORG_SCOPE: u8 = 1;
 const USER_SCOPE: u8 = 2;
 const GROUPS_SCOPE: u8 = 3;
+const SEEN_SCOPE: u8 = 4;
+const SEEN_TALLY: u8 = 5;
 
 /// The tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,6 +159,13 @@ pub(crate) fn org_counter_key(org: &OrgId, meter: &MeterId, period: Period) -> V
 fn counter_key(id: &CounterId) -> Vec<u8> {
     match &id.scope {
         Scope::Org => org_counter_key(&id.org, &id.meter, id.period),
+        Scope::Seen(seen) => {
+            let mut bytes = meter_prefix(&id.org, &id.meter);
+            bytes.push(SEEN_SCOPE);
+            push_period(&mut bytes, id.period);
+            push_seen(&mut bytes, seen);
+            bytes
+        }
         Scope::User(user) => {
             let mut bytes = meter_prefix(&id.org, &id.meter);
             bytes.push(USER_SCOPE);
@@ -167,11 +176,36 @@ fn counter_key(id: &CounterId) -> Vec<u8> {
     }
 }
 
-/// The row key of the groups of a month: beside the counters of the meter, kept for as long as the org's months.
-fn groups_key(org: &OrgId, meter: &MeterId, month: i32) -> Vec<u8> {
+/// The row key of the open counters of a value: beside the closed ones of its meter, and kept for good, for it may be
+/// seen again at any time.
+fn seen_key_of(org: &OrgId, meter: &MeterId, seen: &Seen) -> Vec<u8> {
+    let mut bytes = meter_prefix(org, meter);
+    bytes.push(SEEN_TALLY);
+    push_seen(&mut bytes, seen);
+    bytes
+}
+
+/// A value among some usage: whose kind and text, and the value, each text behind its length.
+fn push_seen(bytes: &mut Vec<u8>, seen: &Seen) {
+    let (kind, of): (u8, Vec<&str>) = match &seen.among {
+        Among::Org => (1, Vec::new()),
+        Among::User(user) => (2, vec![user.as_str()]),
+        Among::Group(group) => {
+            (3, group.values().iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect())
+        }
+    };
+    bytes.push(kind);
+    for text in of.into_iter().chain([&*seen.value]) {
+        bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// The row key of the groups of a day or month: beside the counters of the meter, kept for as long as the org's own.
+fn groups_key(org: &OrgId, meter: &MeterId, period: Period) -> Vec<u8> {
     let mut bytes = meter_prefix(org, meter);
     bytes.push(GROUPS_SCOPE);
-    push_period(&mut bytes, Period { window: Window::Month, number: month });
+    push_period(&mut bytes, period);
     bytes
 }
 
@@ -208,7 +242,9 @@ pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
     /// The calendar repeats: so many months have so many days.
     const CYCLE: (i64, i64) = (4_800, 146_097);
     let (scope, window, number) = counter_period(row_key)?;
-    if scope != USER_SCOPE && window == window_tag(Window::Month) {
+    if scope == SEEN_TALLY
+        || (matches!(scope, ORG_SCOPE | GROUPS_SCOPE) && window == window_tag(Window::Month))
+    {
         return None;
     }
     let next = i64::from(number) + 1;
@@ -296,8 +332,9 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
             bytes.extend_from_slice(user.as_str().as_bytes());
             (Table::Tallies, bytes)
         }
+        RecordKey::Seen(org, meter, seen) => (Table::Counters, seen_key_of(org, meter, seen)),
         RecordKey::Counter(id) => (Table::Counters, counter_key(id)),
-        RecordKey::Groups(org, meter, month) => (Table::Counters, groups_key(org, meter, *month)),
+        RecordKey::Groups(org, meter, period) => (Table::Counters, groups_key(org, meter, *period)),
         RecordKey::Bill(org, month) => (Table::Bills, bill_key(org, *month)),
         RecordKey::Key(id) => (Table::Keys, seen_key(id)),
         RecordKey::Entry(..) => return None,
@@ -329,7 +366,7 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
     Some(match key {
         RecordKey::Org(_) => Record::Org(Arc::new(decode_row(row)?)),
         RecordKey::Account(..) => Record::Account(Arc::new(decode_row(row)?)),
-        RecordKey::Tally(..) => Record::Tally(Arc::new(decode_row(row)?)),
+        RecordKey::Tally(..) | RecordKey::Seen(..) => Record::Tally(Arc::new(decode_row(row)?)),
         RecordKey::Counter(_) => Record::Counter(decode_row(row)?),
         RecordKey::Groups(..) => Record::Groups(Arc::new(decode_row(row)?)),
         RecordKey::Bill(..) => Record::Bill(Arc::new(decode_row(row)?)),
@@ -463,6 +500,25 @@ mod tests {
     }
 
     #[test]
+    fn values_among_different_usage_have_rows_of_their_own() {
+        let meter = MeterId::new("m").expect("an id");
+        let org = OrgId::new("o").expect("an id");
+        let user = |text: &str| Among::User(UserId::new(text).expect("an id"));
+        let seen =
+            |among: Among, value: &str| seen_key_of(&org, &meter, &Seen { among, value: value.into() });
+        let rows = std::collections::BTreeSet::from([
+            seen(Among::Org, "a"),
+            seen(Among::Org, "ab"),
+            seen(Among::Org, ""),
+            seen(user("a"), "b"),
+            seen(user("ab"), ""),
+            seen(Among::Group(tollgate_domain::Group::default()), "a"),
+        ]);
+        assert_eq!(rows.len(), 6);
+        assert!(rows.iter().all(|row| counter_end_secs(row).is_none()), "a value is kept for good");
+    }
+
+    #[test]
     fn a_counter_ends_after_its_period_in_every_zone_and_not_much_later() {
         let (org, meter) = (OrgId::new("o").expect("an id"), MeterId::new("m").expect("an id"));
         for window in Window::ALL {
@@ -473,7 +529,11 @@ mod tests {
                 if window == Window::Month {
                     let kept = org_counter_key(&org, &meter, period);
                     assert_eq!(counter_end_secs(&kept), None, "bills are made of the months of an org");
-                    assert_eq!(counter_end_secs(&groups_key(&org, &meter, number)), None);
+                    assert_eq!(counter_end_secs(&groups_key(&org, &meter, period)), None);
+                }
+                if window == Window::Day {
+                    let own = counter_end_secs(&org_counter_key(&org, &meter, period));
+                    assert_eq!(counter_end_secs(&groups_key(&org, &meter, period)), own);
                 }
                 let end = counter_end_secs(&counter_key(&CounterId { org, meter, scope, period }));
                 let Some(wanted) = Zone::UTC.bounds(period).1 else {

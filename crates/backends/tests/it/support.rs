@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker};
 use fastrand::Rng;
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_domain::{
-    Amount, Burn, Entry, EntryKind, Grant, MeterId, OrgId, Partition, Period, Quantity, Record, RecordKey,
-    Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Window, Zone, apply, touched,
+    Amount, Burn, Counting, Entry, EntryKind, Grant, MeterId, OrgId, Partition, Period, Quantity, Record,
+    RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Window, Zone, apply,
+    touched,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
@@ -154,6 +155,7 @@ pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
             Period { window: Window::Month, number: 24_322 },
         ],
         group: None,
+        counting: Counting::Sum,
         standing: standing(),
     }))
 }

@@ -40,14 +40,23 @@ pub(crate) struct UsageArgs {
     #[command(flatten)]
     meter: MeterArg,
     /// A point for each.
-    #[arg(long, value_parser = ["day", "month"], default_value = "day")]
+    #[arg(long, value_parser = ["minute", "hour", "day", "month"], default_value = "day")]
     window: String,
-    /// The first day (2026-11-01) or month (2026-11).
-    #[arg(long, value_name = "DATE")]
+    /// From when: a day (2026-11-01), a month (2026-11) or a time (2026-11-21T09:00:00Z).
+    #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// The first day or month that is not shown any more.
-    #[arg(long, value_name = "DATE")]
-    until: Option<String>,
+    /// Until when: what begins then or later is not shown any more.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Only what this user used.
+    #[arg(long)]
+    user: Option<String>,
+    /// Each user by itself ("user"), or each value of a property; give it again for another property.
+    #[arg(long, value_name = "NAME")]
+    group_by: Vec<String>,
+    /// Only what was used with a value of a property.
+    #[arg(long, value_name = "NAME=VALUE")]
+    property: Vec<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -71,11 +80,21 @@ pub(crate) fn users(session: &mut Session, args: &UsersArgs) -> Result<(), Failu
 
 /// Runs `tollgate usage`.
 pub(crate) fn usage(session: &mut Session, args: &UsageArgs) -> Result<(), Failure> {
-    let route = Route::v1(&["orgs", &args.org, "usage"])
+    let mut route = Route::v1(&["orgs", &args.org, "usage"])
         .with("meter", Some(&args.meter.meter))
         .with("window", Some(&args.window))
         .with("from", args.from.as_deref())
-        .with("until", args.until.as_deref());
+        .with("to", args.to.as_deref())
+        .with("user", args.user.as_deref());
+    for name in &args.group_by {
+        route = route.with("group_by", Some(name));
+    }
+    for property in &args.property {
+        let Some((name, value)) = property.split_once('=') else {
+            return Err(Failure::Usage(format!("property: '{property}' is not NAME=VALUE")));
+        };
+        route = route.with(&format!("property.{name}"), Some(value));
+    }
     let page = session.list(&route, &args.paging, "points")?;
     session.output.reply(&page, series_text)
 }
@@ -154,8 +173,21 @@ fn user_rows(users: &[UserItem], empty: &str) -> String {
 }
 
 fn series_text(series: &UsageSeries) -> String {
-    let lines = series.points.iter().map(|point| vec![Field::from(&point.period), point.quantity.into()]);
-    let table = rows(&[&series.window, &series.meter], lines.collect(), "nothing used");
+    let by_user = series.points.iter().any(|point| point.user.is_some());
+    let names: Vec<&String> =
+        series.points.first().map(|point| point.properties.keys().collect()).unwrap_or_default();
+    let mut headings = vec![series.window.as_str()];
+    headings.extend(by_user.then_some("user"));
+    headings.extend(names.iter().map(|name| name.as_str()));
+    headings.push(&series.meter);
+    let lines = series.points.iter().map(|point| {
+        let mut line = vec![Field::from(&point.period)];
+        line.extend(by_user.then(|| Field::from(&point.user)));
+        line.extend(names.iter().map(|name| Field::from(&point.properties.get(*name).cloned().flatten())));
+        line.push(point.quantity.into());
+        line
+    });
+    let table = rows(&headings, lines.collect(), "nothing used");
     parts(vec![table, more(series.next.as_ref())])
 }
 

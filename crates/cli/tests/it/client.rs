@@ -70,7 +70,11 @@ fn every_command_answers_people() {
         ),
         ("usage acme", 0, &["DAY REPORTS", " 7"]),
         ("usage acme --window month", 0, &["MONTH REPORTS", " 7"]),
-        ("usage acme --from 1999-01-01 --until 1999-02-01", 0, &["nothing used"]),
+        ("usage acme --from 1999-01-01 --to 1999-02-01", 0, &["nothing used"]),
+        ("usage acme --group-by user", 0, &["DAY USER REPORTS", " ann 5"]),
+        ("usage acme --user ann", 0, &["DAY USER REPORTS", " ann 5"]),
+        ("usage acme --group-by model", 1, &["(invalid_parameter)"]),
+        ("usage acme --window hour", 1, &["(invalid_parameter)"]),
         ("bill acme", 0, &["org acme", "status estimate", "nothing is owed", "total 0.00 USD"]),
         ("bill close acme --month 2999-01", 1, &["(month_runs)"]),
         (

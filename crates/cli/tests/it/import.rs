@@ -77,7 +77,8 @@ fn records(numbers: std::ops::RangeInclusive<u32>) -> String {
 }
 
 fn used(server: &Server) -> Value {
-    server.ok(&["balance", "acme", "--json"]).json()["meters"]["reports"]["used"].clone()
+    let balance = server.ok(&["balance", "acme", "--json"]).json();
+    balance.pointer("/meters/reports/used").expect("what was used").clone()
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Meters: what is counted, how, by which properties, and what becomes of usage of one that nobody declared.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::CatalogError;
 use super::read::{text_line, unique};
 use crate::limits::METER_PROPERTIES_MAX;
-use crate::{MeterId, Quantity};
+use crate::{Counting, MeterId, Quantity, Timestamp, UserId, Window};
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -21,6 +24,21 @@ pub struct Meter {
     pub aggregation: Aggregation,
     /// Properties of usage that it is counted by: each combination of their values by itself.
     pub properties: Vec<String>,
+    /// Minutes or hours, where it is counted in them besides days and months.
+    pub windows: Vec<Window>,
+    /// What becomes of usage with a property that it does not declare.
+    pub unknown_properties: UnknownProperties,
+}
+
+/// What becomes of usage with a property that its meter does not declare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownProperties {
+    /// It is counted, and the property is kept with it.
+    #[default]
+    Keep,
+    /// It is refused.
+    Reject,
 }
 
 /// Where usage of a meter that the catalogue lacks creates it, once it has happened; the gate never does.
@@ -51,6 +69,26 @@ pub enum Aggregation {
     Unique(UniqueBy),
 }
 
+impl Aggregation {
+    /// Whether a whole is the sum of its parts: of days, users, groups.
+    #[must_use]
+    pub const fn adds_up(&self) -> bool {
+        matches!(self, Self::Sum | Self::Count)
+    }
+
+    /// The name in the catalogue.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Count => "count",
+            Self::Max => "max",
+            Self::Last => "last",
+            Self::Unique(_) => "unique",
+        }
+    }
+}
+
 /// What is counted once, however often it occurs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UniqueBy {
@@ -72,6 +110,10 @@ struct Written {
     unique_by: Option<String>,
     #[serde(default)]
     properties: Vec<String>,
+    #[serde(default)]
+    windows: Vec<Window>,
+    #[serde(default)]
+    unknown_properties: UnknownProperties,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -102,8 +144,8 @@ impl TryFrom<Written> for Meter {
             }
             (_, Some(_)) => return Err(format!("{place}: unique_by needs aggregation = \"unique\"")),
         };
-        let Written { id, name, unit, properties, .. } = written;
-        Ok(Self { id, name, unit, aggregation, properties })
+        let Written { id, name, unit, properties, windows, unknown_properties, .. } = written;
+        Ok(Self { id, name, unit, aggregation, properties, windows, unknown_properties })
     }
 }
 
@@ -112,16 +154,80 @@ impl Meter {
     #[must_use]
     pub fn created(id: MeterId) -> Self {
         let name = id.to_string();
-        Self { id, name, unit: "unit".to_owned(), aggregation: Aggregation::Sum, properties: Vec::new() }
+        Self {
+            id,
+            name,
+            unit: "unit".to_owned(),
+            aggregation: Aggregation::Sum,
+            properties: Vec::new(),
+            windows: Vec::new(),
+            unknown_properties: UnknownProperties::default(),
+        }
     }
 
     /// How much a usage of a quantity counts.
     #[must_use]
     pub const fn counts(&self, quantity: Quantity) -> Quantity {
         match self.aggregation {
-            Aggregation::Count => Quantity::ONE,
-            _ => quantity,
+            Aggregation::Count | Aggregation::Unique(_) => Quantity::ONE,
+            Aggregation::Sum | Aggregation::Max | Aggregation::Last => quantity,
         }
+    }
+
+    /// How a usage at a time counts.
+    pub(crate) fn counting(
+        &self,
+        user: Option<&UserId>,
+        properties: &BTreeMap<String, String>,
+        at: Timestamp,
+    ) -> Counting {
+        let value = |by: &UniqueBy| match by {
+            UniqueBy::User => user.map(UserId::as_str).map(Arc::from),
+            UniqueBy::Property(name) => properties.get(name).map(String::as_str).map(Arc::from),
+        };
+        match &self.aggregation {
+            Aggregation::Sum | Aggregation::Count => Counting::Sum,
+            Aggregation::Max => Counting::Max,
+            Aggregation::Last => Counting::Last { at },
+            Aggregation::Unique(by) => Counting::Unique { value: value(by) },
+        }
+    }
+
+    /// The property of a usage for which it is refused.
+    pub(crate) fn refused_property<'a>(
+        &self,
+        properties: &'a BTreeMap<String, String>,
+    ) -> Option<&'a String> {
+        let counted_once = match &self.aggregation {
+            Aggregation::Unique(UniqueBy::Property(name)) => Some(name),
+            _ => None,
+        };
+        let refuses = self.unknown_properties == UnknownProperties::Reject;
+        let unknown = |name: &&String| !self.properties.contains(name) && Some(*name) != counted_once;
+        properties.keys().find(unknown).filter(|_| refuses)
+    }
+
+    /// Refuses to count anew what the same meter of an earlier catalogue has counted.
+    pub(crate) fn check_follows(&self, former: &Self) -> Result<(), CatalogError> {
+        let same = self.aggregation == former.aggregation && self.properties == former.properties;
+        let add_up = self.aggregation.adds_up() && former.aggregation.adds_up();
+        if same || add_up {
+            return Ok(());
+        }
+        let told = |meter: &Self| {
+            let by = match &meter.aggregation {
+                Aggregation::Unique(UniqueBy::User) => " by user".to_owned(),
+                Aggregation::Unique(UniqueBy::Property(name)) => format!(" by '{name}'"),
+                _ => String::new(),
+            };
+            format!("{}{by} with the properties {:?}", meter.aggregation.name(), meter.properties)
+        };
+        Err(CatalogError(format!(
+            "meter '{}': {} cannot become {}: what it counted cannot be counted anew; give the new one another id",
+            self.id,
+            told(former),
+            told(self)
+        )))
     }
 
     pub(super) fn check(&self) -> Result<(), CatalogError> {
@@ -133,6 +239,12 @@ impl Meter {
         }
         self.properties.iter().try_for_each(|property| text_line(&place, "a property", property))?;
         unique(&format!("{place}: properties"), self.properties.iter().map(String::as_str))?;
+        if self.windows.iter().any(|window| !matches!(window, Window::Minute | Window::Hour)) {
+            return Err(CatalogError(format!(
+                "{place}: windows: \"minute\" and \"hour\" may stand there; days and months are always counted"
+            )));
+        }
+        unique(&format!("{place}: windows"), self.windows.iter().map(|window| window.name()))?;
         if let Aggregation::Unique(UniqueBy::Property(property)) = &self.aggregation {
             text_line(&place, "unique_by", property)?;
             if self.properties.contains(property) {
@@ -141,14 +253,6 @@ impl Meter {
                 )));
             }
         }
-        let not_counted = match &self.aggregation {
-            Aggregation::Sum | Aggregation::Count => return Ok(()),
-            Aggregation::Max => "max",
-            Aggregation::Last => "last",
-            Aggregation::Unique(_) => "unique",
-        };
-        Err(CatalogError(format!(
-            "{place}: aggregation = \"{not_counted}\" is not counted by this version; use sum or count"
-        )))
+        Ok(())
     }
 }

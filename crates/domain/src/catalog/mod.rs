@@ -22,7 +22,7 @@ use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, 
 use read::{amount, text_line, unique};
 
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
-pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters};
+pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties};
 pub use price::{Model, Months, Portion, Price, Tier};
 
 /// The catalogue that a new store starts with.
@@ -323,6 +323,7 @@ impl Catalog {
             .map(|limit| format!("{} {:?} {}", limit.meter, limit.scope, limit.window))
             .collect();
         unique(&format!("{place}: limits"), limits.iter().map(String::as_str))?;
+        plan.allowances.iter().try_for_each(|allowance| self.check_allowance(&place, allowance))?;
         if plan.allowances.iter().any(|allowance| allowance.amount < Amount::ZERO) {
             return Err(CatalogError(format!("{place}: an allowance must not be negative")));
         }
@@ -330,6 +331,21 @@ impl Catalog {
             return Err(CatalogError(format!("{place}: a limit must be at least 1")));
         }
         check::prices(self, plan)
+    }
+
+    /// Credit is burned by what adds up only: what a usage adds to a maximum depends on the others, and would have to be
+    /// given back to another when one of them is taken back.
+    fn check_allowance(&self, place: &str, allowance: &Allowance) -> Result<(), CatalogError> {
+        let Allowance { meter, amount, enforcement, .. } = allowance;
+        let burns = *enforcement != Enforcement::None || !amount.is_zero();
+        match self.meter(meter).map(|meter| &meter.aggregation) {
+            Some(aggregation) if burns && !aggregation.adds_up() => Err(CatalogError(format!(
+                "{place}: an allowance of '{meter}' must have amount = 0 and enforcement = \"none\": credit is not burned \
+                 by aggregation = \"{}\"; a limit can cap it",
+                aggregation.name()
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -138,8 +138,9 @@ fn add_credit(
     if let Some(replay) = replay(records, context, org, top_up, fingerprint)? {
         return Ok((replay, None));
     }
-    if context.catalog.meter(&top_up.meter).is_none() {
-        return Err(ConfigDenial::UnknownMeter);
+    let meter = context.catalog.meter(&top_up.meter).ok_or(ConfigDenial::UnknownMeter)?;
+    if !meter.aggregation.adds_up() {
+        return Err(ConfigDenial::MeterWithoutCredit);
     }
     let Some(org) = records.org(org) else { return Err(ConfigDenial::UnknownOrg) };
     let Some(plan) = context.plan_of(org) else {
@@ -148,8 +149,12 @@ fn add_credit(
     let moment = context.moments.in_zone(&org.zone);
     let mut account = records.account(&org.id, &top_up.meter).cloned().unwrap_or_default();
     let month = records.counter(&org.id, &top_up.meter, &Scope::Org, moment.month);
-    if trial_over(org, plan, &Credit::new(org, Some(plan), &account, &top_up.meter, &moment, month), &moment)
-    {
+    if trial_over(
+        org,
+        plan,
+        &Credit::new(org, Some(plan), &account, &top_up.meter, &moment, month.clone()),
+        &moment,
+    ) {
         return Err(ConfigDenial::TrialEnded);
     }
     account.forget_expired(context.at());

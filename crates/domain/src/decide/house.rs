@@ -74,6 +74,10 @@ pub fn decide_house(records: &Records, at: Timestamp, command: &HouseCommand) ->
 
 fn apply_catalog(apply: &ApplyCatalog) -> Result<(), HouseDenial> {
     let catalog = Catalog::from_toml(&apply.text).map_err(HouseDenial::Catalog)?;
+    for former in &apply.former_meters {
+        let next = catalog.meter(&former.id);
+        next.map_or(Ok(()), |next| next.check_follows(former)).map_err(HouseDenial::Catalog)?;
+    }
     let removed: Vec<_> =
         apply.plans_in_use.iter().filter(|(plan, _)| catalog.plan(plan).is_none()).cloned().collect();
     if removed.is_empty() { Ok(()) } else { Err(HouseDenial::PlansInUse(removed)) }

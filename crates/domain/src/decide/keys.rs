@@ -1,10 +1,10 @@
 //! Which records a decision needs.
 
-use crate::decide::Context;
 use crate::decide::limits::windows_counted;
+use crate::decide::{Ask, Context};
 use crate::{
-    CounterId, EntryKind, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand, OrgId, Period, Place,
-    RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
+    Among, CounterId, Counting, EntryKind, GROUPED, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand,
+    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -29,18 +29,18 @@ pub fn missing(
         OrgCommand::Use(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moments.in_zone(&known.zone);
-            new_group_needs(records, context, org, &usage.meter, moment, &mut need);
-            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
+            let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
+            gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Record(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moment_of(known, usage);
-            new_group_needs(records, context, org, &usage.meter, moment, &mut need);
-            gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
+            let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
+            gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Check(check) => {
             let moment = |known: &Org| context.moments.in_zone(&known.zone);
-            gate_needs(records, context, org, check.user.as_ref(), &check.meter, moment, &mut need)
+            gate_needs(records, context, org, &Ask::from(check), moment, &mut need)
         }
         OrgCommand::Reverse(reverse) => {
             let key = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
@@ -49,15 +49,7 @@ pub fn missing(
                 need(RecordKey::Entry(org.clone(), known.entry));
                 if let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind)
                 {
-                    group_needs(org, used, &mut need);
-                    return counters_need(
-                        records,
-                        org,
-                        &used.meter,
-                        used.user.as_ref(),
-                        &used.periods,
-                        &mut need,
-                    );
+                    return used_needs(records, org, used, &mut need);
                 }
             }
             false
@@ -83,19 +75,25 @@ fn gate_needs(
     records: &Records,
     context: &Context<'_>,
     org: &OrgId,
-    user: Option<&UserId>,
-    meter: &MeterId,
+    ask: &Ask<'_>,
     moment: impl Fn(&Org) -> Moment,
     need: &mut impl FnMut(RecordKey),
 ) -> bool {
-    let mut periods = Vec::new();
-    if let Some(known) = records.org(org) {
-        let moment = moment(known);
-        let plan = context.plan_of(known);
-        periods.extend(windows_counted(known, plan, meter).map(|window| moment.period(window)));
+    let Some(known) = records.org(org) else {
+        counters_need(records, org, ask.meter, ask.user, &[], need);
+        return false;
+    };
+    let (moment, meter) = (moment(known), context.catalog.meter(ask.meter));
+    let windows = windows_counted(known, context.plan_of(known), ask.meter, meter);
+    let periods: Vec<Period> = windows.map(|window| moment.period(window)).collect();
+    let mut complete = counters_need(records, org, ask.meter, ask.user, &periods, need);
+    if let Some(counting) = meter.map(|meter| meter.counting(ask.user, ask.properties, moment.at)) {
+        let users = ask.user.cloned().map(Among::User);
+        for among in std::iter::once(Among::Org).chain(users) {
+            complete &= seen_needs(records, org, ask.meter, among, &counting, &periods, need);
+        }
     }
-    let complete = counters_need(records, org, meter, user, &periods, need);
-    complete && !periods.is_empty()
+    complete
 }
 
 /// Needs the counters of an org, and of a user if one is given, in some periods: the open ones, and of those that are
@@ -108,47 +106,92 @@ pub(crate) fn counters_need(
     periods: &[Period],
     need: &mut impl FnMut(RecordKey),
 ) -> bool {
-    let account = RecordKey::Account(org.clone(), meter.clone());
-    let mut complete = records.holds(&account);
-    need(account);
-    let mut closed = |scope: Scope| {
-        let Some(tally) = records.tally(org, meter, &scope) else { return };
-        for period in periods.iter().filter(|period| tally.place(**period) == Place::Closed) {
-            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
-            need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
-        }
-    };
-    closed(Scope::Org);
+    let mut complete = scope_needs(records, org, meter, &Scope::Org, periods, need);
     if let Some(user) = user {
-        closed(Scope::User(user.clone()));
-        let tally = RecordKey::Tally(org.clone(), meter.clone(), user.clone());
-        complete &= records.holds(&tally);
-        need(tally);
+        complete &= scope_needs(records, org, meter, &Scope::User(user.clone()), periods, need);
     }
     complete
 }
 
-/// Needs the groups that a usage was counted in.
-pub(crate) fn group_needs(org: &OrgId, used: &UsedEntry, need: &mut impl FnMut(RecordKey)) {
-    if let (Some(_), Some(month)) = (&used.group, used.month()) {
-        need(RecordKey::Groups(org.clone(), used.meter.clone(), month));
+fn scope_needs(
+    records: &Records,
+    org: &OrgId,
+    meter: &MeterId,
+    scope: &Scope,
+    periods: &[Period],
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let tally = RecordKey::tally(org, meter, scope);
+    let complete = records.holds(&tally);
+    need(tally);
+    for period in periods {
+        if records.place(org, meter, scope, *period) == Place::Closed {
+            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
+            need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
+        }
     }
+    complete
 }
 
-/// Needs the groups that a usage would be counted in: of its month, if its meter is counted by properties.
+/// Needs the counters of the value that a usage counts once, among some usage.
+fn seen_needs(
+    records: &Records,
+    org: &OrgId,
+    meter: &MeterId,
+    among: Among,
+    counting: &Counting,
+    periods: &[Period],
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    counting
+        .value()
+        .is_none_or(|value| scope_needs(records, org, meter, &Scope::seen(among, value), periods, need))
+}
+
+/// Needs what a usage that was counted moved.
+pub(crate) fn used_needs(
+    records: &Records,
+    org: &OrgId,
+    used: &UsedEntry,
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let UsedEntry { meter, user, counting, periods, .. } = used;
+    let mut complete = counters_need(records, org, meter, user.as_ref(), periods, need);
+    for among in std::iter::once(Among::Org).chain(user.clone().map(Among::User)) {
+        complete &= seen_needs(records, org, meter, among, counting, periods, need);
+    }
+    for (group, period) in used.grouped() {
+        need(RecordKey::Groups(org.clone(), meter.clone(), period));
+        let among = Among::Group(group.clone());
+        complete &= seen_needs(records, org, meter, among, counting, &[period], need);
+    }
+    complete
+}
+
+/// Needs the groups that a usage would be counted in: of its day and month, if its meter is counted by properties. Which
+/// group it is is decided once they are at hand: its own, or that without values.
 fn new_group_needs(
     records: &Records,
     context: &Context<'_>,
     org: &OrgId,
-    meter: &MeterId,
+    ask: &Ask<'_>,
     moment: impl FnOnce(&Org) -> Moment,
     need: &mut impl FnMut(RecordKey),
-) {
-    let declares = context.catalog.meter(meter).is_some_and(|meter| !meter.properties.is_empty());
-    if let (true, Some(known)) = (declares, records.org(org)) {
-        let month = moment(known).month.number;
-        need(RecordKey::Groups(org.clone(), meter.clone(), month));
+) -> bool {
+    let meter = context.catalog.meter(ask.meter).filter(|meter| !meter.properties.is_empty());
+    let (Some(meter), Some(known)) = (meter, records.org(org)) else { return true };
+    let moment = moment(known);
+    let periods = GROUPED.map(|window| moment.period(window));
+    for period in periods {
+        need(RecordKey::Groups(org.clone(), ask.meter.clone(), period));
     }
+    let counting = meter.counting(ask.user, ask.properties, moment.at);
+    let mut complete = true;
+    for group in [Group::of(meter, ask.properties), Group::default()] {
+        let among = Among::Group(group);
+        complete &= seen_needs(records, org, ask.meter, among, &counting, &periods, need);
+    }
+    complete
 }
 
 /// The group that a usage of a meter is counted in, in a month; `None` if the meter is counted by no properties.
@@ -157,7 +200,7 @@ pub(crate) fn group_of(
     context: &Context<'_>,
     org: &OrgId,
     usage: &Use,
-    month: i32,
+    month: Period,
 ) -> Option<Group> {
     let meter = context.catalog.meter(&usage.meter).filter(|meter| !meter.properties.is_empty())?;
     let group = Group::of(meter, &usage.properties);
@@ -171,5 +214,5 @@ fn key_of(org: &OrgId, space: KeySpace, key: &UsageKey) -> RecordKey {
     RecordKey::Key(KeyId { org: org.clone(), space, key: key.clone() })
 }
 
-/// Windows whose counters every usage moves; minutes and hours are counted only where a limit asks for them.
+/// Windows whose counters every usage moves; minutes and hours are counted only where a limit or the meter asks.
 pub(crate) const ALWAYS_COUNTED: [Window; 3] = [Window::Day, Window::Month, Window::Lifetime];

@@ -1,6 +1,7 @@
 //! Limits: which apply, and whether each leaves room.
 
-use crate::catalog::Plan;
+use crate::catalog::{Meter, Plan};
+use crate::counting::Move;
 use crate::decide::keys::ALWAYS_COUNTED;
 use crate::moment::Moment;
 use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, Records, Scope, UserId, Window};
@@ -44,14 +45,19 @@ pub(crate) fn needs_user(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> boo
     own || plan.is_some_and(|plan| plan.limits().any(|limit| limit.meter == *meter && is_user(&limit.scope)))
 }
 
-/// The windows whose counters a usage of a meter moves.
+/// The windows whose counters a usage of a meter moves: days, months and the lifetime, and those that the meter or a
+/// limit on it asks for.
 pub(crate) fn windows_counted<'a>(
     org: &'a Org,
     plan: Option<&'a Plan>,
     meter: &'a MeterId,
+    counted: Option<&'a Meter>,
 ) -> impl Iterator<Item = Window> + 'a {
     let asked = move |window: &Window| {
         let window = *window;
+        if counted.is_some_and(|meter| meter.windows.contains(&window)) {
+            return true;
+        }
         let own = org.limits.iter().any(|limit| limit.meter == *meter && limit.window == window);
         own || plan.is_some_and(|plan| {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
@@ -67,20 +73,34 @@ pub(crate) struct InForce {
     /// The user whose counter it is, for a limit on users.
     pub(crate) user: Option<UserId>,
     pub(crate) counter: Counter,
+    /// What a usage would make of it; the same where there is none.
+    pub(crate) after: Counter,
 }
 
 impl InForce {
+    /// A limit on an org, or on a user of it, as a usage finds it.
     pub(crate) fn load(
         records: &Records,
         org: &Org,
         user: Option<&UserId>,
         moment: &Moment,
         limit: Limit,
+        usage: Option<&Move<'_>>,
     ) -> Self {
         let user = if is_user(&limit.scope) { user.cloned() } else { None };
         let scope = user.clone().map_or(Scope::Org, Scope::User);
-        let counter = records.counter(&org.id, &limit.meter, &scope, moment.period(limit.window));
-        Self { limit, user, counter }
+        let period = moment.period(limit.window);
+        let counter = records.counter(&org.id, &limit.meter, &scope, period);
+        let after = usage.map_or_else(
+            || counter.clone(),
+            |usage| usage.after(records, &org.id, &limit.meter, user.as_ref(), period, &counter),
+        );
+        Self { limit, user, counter, after }
+    }
+
+    /// Whether a usage may pass: it raises the counter not at all, or not above the limit.
+    pub(crate) fn passes(&self) -> bool {
+        self.after.value <= self.counter.value || self.after.value <= self.limit.amount
     }
 
     /// What may still be used.

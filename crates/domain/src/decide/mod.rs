@@ -24,9 +24,37 @@ pub use outcome::{
     Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
 };
 
+use std::collections::BTreeMap;
+
 use crate::catalog::Plan;
 use crate::moment::{Moment, Moments};
-use crate::{Catalog, Entry, EntryKind, Notice, Org, OrgCommand, OrgId, Records, Timestamp, Use};
+use crate::{
+    Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgId, Quantity, Records, Timestamp,
+    Use, UserId,
+};
+
+/// What is asked for: a usage, but for what tells it from others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) user: Option<&'a UserId>,
+    pub(crate) meter: &'a MeterId,
+    pub(crate) quantity: Quantity,
+    pub(crate) properties: &'a BTreeMap<String, String>,
+}
+
+impl<'a> From<&'a Use> for Ask<'a> {
+    fn from(usage: &'a Use) -> Self {
+        let Use { user, meter, quantity, properties, .. } = usage;
+        Self { user: user.as_ref(), meter, quantity: *quantity, properties }
+    }
+}
+
+impl<'a> From<&'a Check> for Ask<'a> {
+    fn from(check: &'a Check) -> Self {
+        let Check { user, meter, quantity, properties } = check;
+        Self { user: user.as_ref(), meter, quantity: *quantity, properties }
+    }
+}
 
 /// What a decision goes by besides the records.
 #[derive(Clone, Copy, Debug)]

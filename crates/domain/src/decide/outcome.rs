@@ -73,6 +73,8 @@ pub enum Denial {
     KeyReversed,
     /// The catalogue has no such meter.
     UnknownMeter,
+    /// The meter does not declare this property, and refuses those that it does not.
+    UnknownProperty(String),
     /// Nobody has heard of the org.
     UnknownOrg,
     /// The org has no plan.
@@ -97,6 +99,7 @@ impl Denial {
             Self::KeyReused => "key_reused",
             Self::KeyReversed => "key_reversed",
             Self::UnknownMeter => "unknown_meter",
+            Self::UnknownProperty(_) => "unknown_property",
             Self::UnknownOrg => "unknown_org",
             Self::NoPlan => "no_plan",
             Self::TrialEnded => "trial_ended",
@@ -130,7 +133,7 @@ pub struct Recorded {
 }
 
 /// Why usage that has happened is not counted, in the order of the checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordDenial {
     /// The key stands for another content.
     KeyReused,
@@ -138,6 +141,8 @@ pub enum RecordDenial {
     KeyReversed,
     /// The catalogue has no such meter.
     UnknownMeter,
+    /// The meter does not declare this property, and refuses those that it does not.
+    UnknownProperty(String),
     /// Nobody has heard of the org.
     UnknownOrg,
 }
@@ -145,11 +150,12 @@ pub enum RecordDenial {
 impl RecordDenial {
     /// The stable code of the denial; the same as that of the [`Denial`] of its name.
     #[must_use]
-    pub const fn code(self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::KeyReused => Denial::KeyReused.code(),
             Self::KeyReversed => Denial::KeyReversed.code(),
             Self::UnknownMeter => Denial::UnknownMeter.code(),
+            Self::UnknownProperty(_) => "unknown_property",
             Self::UnknownOrg => Denial::UnknownOrg.code(),
         }
     }
@@ -161,6 +167,7 @@ impl From<RecordDenial> for Denial {
             RecordDenial::KeyReused => Self::KeyReused,
             RecordDenial::KeyReversed => Self::KeyReversed,
             RecordDenial::UnknownMeter => Self::UnknownMeter,
+            RecordDenial::UnknownProperty(name) => Self::UnknownProperty(name),
             RecordDenial::UnknownOrg => Self::UnknownOrg,
         }
     }
@@ -214,6 +221,8 @@ pub enum ReversalDenial {
     UnknownOrg,
     /// No usage is remembered under the key.
     UnknownKey,
+    /// It is the last of those that a maximum or a last value is known by: what comes next could not be told.
+    NotReversible,
 }
 
 /// Credit was added.
@@ -263,6 +272,8 @@ pub enum ConfigDenial {
     KeyReused,
     /// The catalogue has no such meter.
     UnknownMeter,
+    /// The meter does not add up, so it burns no credit.
+    MeterWithoutCredit,
     /// Nobody has heard of the org.
     UnknownOrg,
     /// The catalogue has no such plan.

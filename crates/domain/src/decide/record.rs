@@ -1,7 +1,7 @@
 //! Usage that has happened already: counted whatever credit and limits say, in the periods of its own time.
 
 use crate::decide::usage::{Gate, count_afterwards, fingerprint, known_key};
-use crate::decide::{Context, OrgDecision, Outcome, RecordDenial, Recorded};
+use crate::decide::{Ask, Context, OrgDecision, Outcome, RecordDenial, Recorded};
 use crate::{Account, Entry, OrgId, Records, Use};
 
 pub(super) fn decide_record(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
@@ -28,14 +28,15 @@ fn record(
         }
         return Ok((Recorded { entry: known.entry, at: known.at, duplicate: true }, None));
     }
-    if context.catalog.meter(&usage.meter).is_none() {
-        return Err(RecordDenial::UnknownMeter);
+    let meter = context.catalog.meter(&usage.meter).ok_or(RecordDenial::UnknownMeter)?;
+    if let Some(name) = meter.refused_property(&usage.properties) {
+        return Err(RecordDenial::UnknownProperty(name.clone()));
     }
     let org = records.org(org).ok_or(RecordDenial::UnknownOrg)?;
     let plan = context.plan_of(org);
     let moment = context.moment_of(org, usage);
     let empty = Account::default();
-    let gate = Gate::load(records, org, plan, moment, usage.user.as_ref(), &usage.meter, &empty);
+    let gate = Gate::load(records, org, plan, moment, &Ask::from(usage), meter, &empty);
     let entry = count_afterwards(records, context, gate, usage, fingerprint);
     Ok((Recorded { entry: entry.number, at: entry.at, duplicate: false }, Some(entry)))
 }

@@ -1,7 +1,7 @@
 //! Taking a usage back by its key: its grants and counters are put right.
 
 use crate::decide::{Context, OrgDecision, Outcome, ReversalDenial, Reversed};
-use crate::{Entry, EntryKind, KeyId, KeySpace, OrgId, Records, Reverse};
+use crate::{Counter, Entry, EntryKind, KeyId, KeySpace, OrgId, Records, Reverse, Scope, UsedEntry};
 
 pub(super) fn decide_reverse(
     records: &Records,
@@ -32,7 +32,31 @@ fn take_back(
     let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind) else {
         return Err(ReversalDenial::UnknownKey);
     };
+    if !counters_of(records, org, used).all(|counter| leaves_the_next(&counter, known.entry)) {
+        return Err(ReversalDenial::NotReversible);
+    }
     let kind = EntryKind::Reversed { entry: known.entry, used: used.clone() };
     let entry = context.entry(Some(known_org), kind, Vec::new());
     Ok((Reversed { entry: entry.number, reversed_entry: known.entry, replayed: false }, Some(entry)))
+}
+
+/// The counters that a usage moved.
+fn counters_of<'a>(
+    records: &'a Records,
+    org: &'a OrgId,
+    used: &'a UsedEntry,
+) -> impl Iterator<Item = Counter> + 'a {
+    let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
+    let own = scopes.flat_map(move |scope| {
+        used.periods.iter().map(move |period| records.counter(org, &used.meter, &scope, *period))
+    });
+    let grouped = used
+        .grouped()
+        .filter_map(move |(group, period)| records.groups(org, &used.meter, period)?.counter(group).cloned());
+    own.chain(grouped)
+}
+
+/// Whether a counter is known once the usage of an entry is taken back.
+fn leaves_the_next(counter: &Counter, entry: u64) -> bool {
+    counter.ranks.as_ref().is_none_or(|ranks| ranks.can_leave(entry))
 }

@@ -4,18 +4,20 @@ use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::catalog::Plan;
+use crate::catalog::{Meter, Plan};
+use crate::counting::{Motion, Move};
 use crate::decide::keys::{ALWAYS_COUNTED, group_of};
 use crate::decide::limits::{InForce, limits_in_force, needs_user, windows_counted};
 use crate::decide::{
-    Allowed, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
+    Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
 };
 use crate::limits::TRIAL_ENDING_SECS;
 use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Burn, Check, Entry, EntryKind, KeyId, KeyRecord, KeySpace, LimitScope, MeterId, Notice,
-    NoticeKind, Org, OrgId, Quantity, Records, Scope, Source, Use, UsedEntry, UserId, Window, project,
+    Account, Amount, Burn, Check, Counter, Counting, Entry, EntryKind, KeyId, KeyRecord, KeySpace,
+    LimitScope, MeterId, Notice, NoticeKind, Org, OrgId, Quantity, Records, Scope, Source, Use, UsedEntry,
+    UserId, Window, project,
 };
 
 /// Everything a usage that passed the checks is made of.
@@ -26,7 +28,13 @@ pub(crate) struct Gate<'a> {
     moment: Moment,
     credit: Credit,
     limits: Vec<InForce>,
-    user_month: Option<Amount>,
+    user_month: Option<Counter>,
+    /// How much the usage counts.
+    quantity: Quantity,
+    counting: Counting,
+    /// What the usage would make of the org's month, and of the user's.
+    after: Counter,
+    user_after: Option<Counter>,
 }
 
 pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
@@ -42,9 +50,8 @@ pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, 
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
     let empty = Account::default();
-    let quantity = counted(context, &usage.meter, usage.quantity);
-    match gate(records, context, org, usage.user.as_ref(), &usage.meter, quantity, &empty) {
-        Ok(gate) => allow(records, context, gate, usage, quantity, fingerprint),
+    match gate(records, context, org, &Ask::from(usage), &empty) {
+        Ok(gate) => allow(records, context, gate, usage, fingerprint),
         Err(denied) => deny(records, context, org, usage, denied),
     }
 }
@@ -62,20 +69,13 @@ pub(super) fn known_key<'a>(
 
 pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Outcome {
     let empty = Account::default();
-    let quantity = counted(context, &check.meter, check.quantity);
-    let check = &Check { quantity, ..check.clone() };
-    let gate = gate(records, context, org, check.user.as_ref(), &check.meter, quantity, &empty);
+    let gate = gate(records, context, org, &Ask::from(check), &empty);
     let steps = crate::explain(records, context, org, check);
     let result = gate.map(|mut gate| {
-        gate.take(quantity.amount());
+        gate.take();
         Allowed { entry: 0, replayed: false, standing: gate.standing(), policies: gate.policies() }
     });
     Outcome { decision: OrgDecision::Check(Checked { result, steps }), entry: None }
-}
-
-/// How much of a meter a usage of a quantity counts.
-fn counted(context: &Context<'_>, meter: &MeterId, quantity: Quantity) -> Quantity {
-    context.catalog.meter(meter).map_or(quantity, |meter| meter.counts(quantity))
 }
 
 /// The checks of a usage after its key, in order; the first that fails is the answer.
@@ -83,62 +83,71 @@ pub(crate) fn gate<'a>(
     records: &'a Records,
     context: &Context<'a>,
     org: &OrgId,
-    user: Option<&UserId>,
-    meter: &MeterId,
-    quantity: Quantity,
+    ask: &Ask<'_>,
     empty: &'a Account,
 ) -> Result<Gate<'a>, Denied> {
     let refuse = |denial| Err(Denied { denial, standing: None });
-    if context.catalog.meter(meter).is_none() {
+    let Some(meter) = context.catalog.meter(ask.meter) else {
         return refuse(Denial::UnknownMeter);
+    };
+    if let Some(name) = meter.refused_property(ask.properties) {
+        return refuse(Denial::UnknownProperty(name.clone()));
     }
     let Some(org) = records.org(org) else { return refuse(Denial::UnknownOrg) };
     let Some(plan) = context.plan_of(org) else {
         return refuse(Denial::NoPlan);
     };
     let moment = context.moments.in_zone(&org.zone);
-    let gate = Gate::load(records, org, Some(plan), moment, user, meter, empty);
-    match gate.refusal(user, meter, quantity.amount()) {
+    let gate = Gate::load(records, org, Some(plan), moment, ask, meter, empty);
+    match gate.refusal(ask) {
         Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
         None => Ok(gate),
     }
 }
 
 impl<'a> Gate<'a> {
-    /// How an org and a user of it stand on a meter at a moment.
+    /// How an org and a user of it stand on a meter at a moment, and what a usage would make of it.
     pub(super) fn load(
         records: &'a Records,
         org: &'a Org,
         plan: Option<&'a Plan>,
         moment: Moment,
-        user: Option<&UserId>,
-        meter: &MeterId,
+        ask: &Ask<'_>,
+        meter: &Meter,
         empty: &'a Account,
     ) -> Self {
-        let account = records.account(&org.id, meter).unwrap_or(empty);
-        let month = records.counter(&org.id, meter, &Scope::Org, moment.month);
-        let credit = Credit::new(org, plan, account, meter, &moment, month);
+        let (user, id) = (ask.user, ask.meter);
+        let quantity = meter.counts(ask.quantity);
+        let counting = meter.counting(user, ask.properties, moment.at);
+        let (entry, motion) = (org.next_entry(), Motion::Count);
+        let usage = Move { counting: &counting, quantity: quantity.amount(), entry, motion };
+        let account = records.account(&org.id, id).unwrap_or(empty);
+        let month = records.counter(&org.id, id, &Scope::Org, moment.month);
+        let after = usage.after(records, &org.id, id, None, moment.month, &month);
+        let credit = Credit::new(org, plan, account, id, &moment, month);
         let user_month =
-            user.map(|user| records.counter(&org.id, meter, &Scope::User(user.clone()), moment.month).value);
+            user.map(|user| records.counter(&org.id, id, &Scope::User(user.clone()), moment.month));
+        let user_after =
+            user_month.as_ref().map(|month| usage.after(records, &org.id, id, user, moment.month, month));
         // Usage of nobody in particular moves no user's counter.
-        let limits = limits_in_force(org, plan, meter, user)
+        let limits = limits_in_force(org, plan, id, user)
             .into_iter()
             .filter(|limit| user.is_some() || limit.scope == LimitScope::Org)
-            .map(|limit| InForce::load(records, org, user, &moment, limit))
+            .map(|limit| InForce::load(records, org, user, &moment, limit, Some(&usage)))
             .collect();
-        Self { org, account, plan, moment, credit, limits, user_month }
+        Self { org, account, plan, moment, credit, limits, user_month, quantity, counting, after, user_after }
     }
 }
 
 impl Gate<'_> {
-    fn refusal(&self, user: Option<&UserId>, meter: &MeterId, quantity: Amount) -> Option<Denial> {
+    fn refusal(&self, ask: &Ask<'_>) -> Option<Denial> {
         if self.trial_over() {
             return Some(Denial::TrialEnded);
         }
-        if user.is_none() && needs_user(self.org, self.plan, meter) {
+        if ask.user.is_none() && needs_user(self.org, self.plan, ask.meter) {
             return Some(Denial::UserRequired);
         }
-        if !self.credit.covers(quantity) {
+        if !self.credit.covers(self.quantity.amount()) {
             let standing = self.credit.standing(None);
             return Some(Denial::OutOfCredit(ReachedLimit {
                 user: None,
@@ -148,7 +157,7 @@ impl Gate<'_> {
                 resets_at: if self.credit.trial { None } else { self.credit.resets_at(&self.moment) },
             }));
         }
-        let reached = self.limits.iter().find(|limit| limit.counter.value + quantity > limit.limit.amount)?;
+        let reached = self.limits.iter().find(|limit| !limit.passes())?;
         let limit = ReachedLimit {
             user: reached.user.clone(),
             window: Some(reached.limit.window),
@@ -169,28 +178,36 @@ impl Gate<'_> {
     }
 
     /// Burns and counts in the view of this decision.
-    fn take(&mut self, quantity: Amount) -> Vec<Burn> {
-        self.count(quantity);
-        self.credit.burn(quantity)
+    fn take(&mut self) -> Vec<Burn> {
+        self.count();
+        if self.counting.adds_up() { self.credit.burn(self.quantity.amount()) } else { self.burn_nothing() }
     }
 
     /// Like [`Self::take`], of what has been used already.
-    fn take_afterwards(&mut self, quantity: Amount) -> Vec<Burn> {
-        self.count(quantity);
-        self.credit.burn_afterwards(quantity)
+    fn take_afterwards(&mut self) -> Vec<Burn> {
+        self.count();
+        if self.counting.adds_up() {
+            self.credit.burn_afterwards(self.quantity.amount())
+        } else {
+            self.burn_nothing()
+        }
     }
 
-    fn count(&mut self, quantity: Amount) {
+    /// What does not add up burns no credit.
+    fn burn_nothing(&mut self) -> Vec<Burn> {
+        self.credit.month = self.after.clone();
+        Vec::new()
+    }
+
+    fn count(&mut self) {
         for limit in &mut self.limits {
-            limit.counter.value += quantity;
+            limit.counter = limit.after.clone();
         }
-        if let Some(user_month) = &mut self.user_month {
-            *user_month += quantity;
-        }
+        self.user_month.clone_from(&self.user_after);
     }
 
     fn standing(&self) -> Standing {
-        self.credit.standing(self.user_month)
+        self.credit.standing(self.user_month.as_ref().map(|month| month.value))
     }
 
     fn policies(&self) -> Vec<Policy> {
@@ -216,7 +233,7 @@ impl Gate<'_> {
     }
 
     /// What people should know after the usage was taken.
-    fn notices(&self, context: &Context<'_>, usage: &Use, quantity: Quantity) -> Vec<Notice> {
+    fn notices(&self, context: &Context<'_>, usage: &Use) -> Vec<Notice> {
         let mut notices = Vec::new();
         let standing = self.standing();
         let month = self.credit.notice_month(&self.moment);
@@ -245,7 +262,7 @@ impl Gate<'_> {
                 && used >= limit.scale_floor(1, 5)
             {
                 let mut account = self.account.clone();
-                account.count_day(self.moment.day.number, quantity.amount());
+                account.count_day(self.moment.day.number, self.quantity.amount());
                 let pace = project(&account, &now, used, limit);
                 if let (true, Some(day)) = (pace.projected > limit, pace.runs_out_on) {
                     let projected = pace.projected;
@@ -311,11 +328,10 @@ fn allow(
     context: &Context<'_>,
     mut gate: Gate<'_>,
     usage: &Use,
-    quantity: Quantity,
     fingerprint: u64,
 ) -> Outcome {
-    let burns = gate.take(quantity.amount());
-    let entry = used_entry(records, context, &gate, usage, quantity, fingerprint, burns, false);
+    let burns = gate.take();
+    let entry = used_entry(records, context, &gate, usage, fingerprint, burns, false);
     let standing = gate.standing();
     let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
     Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
@@ -329,43 +345,42 @@ pub(super) fn count_afterwards(
     usage: &Use,
     fingerprint: u64,
 ) -> Entry {
-    let quantity = counted(context, &usage.meter, usage.quantity);
-    let burns = gate.take_afterwards(quantity.amount());
-    used_entry(records, context, &gate, usage, quantity, fingerprint, burns, true)
+    let burns = gate.take_afterwards();
+    used_entry(records, context, &gate, usage, fingerprint, burns, true)
 }
 
 /// The entry of a usage that was taken.
-#[expect(clippy::too_many_arguments, reason = "all that an entry is made of, by two callers")]
 fn used_entry(
     records: &Records,
     context: &Context<'_>,
     gate: &Gate<'_>,
     usage: &Use,
-    quantity: Quantity,
     fingerprint: u64,
     burns: Vec<Burn>,
     recorded: bool,
 ) -> Entry {
     let standing = gate.standing();
     let mut periods = Vec::with_capacity(ALWAYS_COUNTED.len());
-    let windows = windows_counted(gate.org, gate.plan, &usage.meter);
+    let meter = context.catalog.meter(&usage.meter);
+    let windows = windows_counted(gate.org, gate.plan, &usage.meter, meter);
     periods.extend(windows.map(|window| gate.moment.period(window)));
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
         meter: usage.meter.clone(),
-        quantity,
+        quantity: gate.quantity,
         key: usage.key.clone(),
         fingerprint,
         occurred_at: usage.occurred_at,
         recorded,
+        counting: gate.counting.clone(),
         properties: usage.properties.clone(),
         burns,
         periods,
-        group: group_of(records, context, &gate.org.id, usage, gate.moment.month.number),
+        group: group_of(records, context, &gate.org.id, usage, gate.moment.month),
         standing,
     };
-    let notices = gate.notices(context, usage, quantity);
+    let notices = gate.notices(context, usage);
     context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices)
 }
 

@@ -116,7 +116,7 @@ pub(crate) async fn record(
             let item = item(&body.customer_id, recorded.at, meter, quantity.amount(), key, properties);
             Ok(json(StatusCode::CREATED, &item))
         }
-        Err(denial) => Err(refused(denial, &body.customer_id, &usage.meter)),
+        Err(denial) => Err(refused(&denial, &body.customer_id, &usage.meter)),
     }
 }
 
@@ -128,14 +128,16 @@ fn bad_meter(failure: Failure) -> DoorFailure {
     }
 }
 
-fn refused(denial: RecordDenial, customer: &OrgId, meter: &MeterId) -> DoorFailure {
-    let denied = Denied { denial: denial.into(), standing: None };
+fn refused(denial: &RecordDenial, customer: &OrgId, meter: &MeterId) -> DoorFailure {
+    let denied = Denied { denial: denial.clone().into(), standing: None };
     let mut problem = denial_problem(&denied, customer, meter);
     problem.allowed = None;
     match denial {
         RecordDenial::KeyReused => DoorFailure::told(422, "the id was used for another content", problem),
         RecordDenial::KeyReversed => DoorFailure::told(409, "the usage was taken back", problem),
-        RecordDenial::UnknownMeter | RecordDenial::UnknownOrg => DoorFailure::bad(problem),
+        RecordDenial::UnknownMeter | RecordDenial::UnknownProperty(_) | RecordDenial::UnknownOrg => {
+            DoorFailure::bad(problem)
+        }
     }
 }
 

@@ -186,7 +186,7 @@ pub(crate) async fn use_(
                     DoorFailure::told(422, "the report id was used for another content", problem)
                 }
                 Denial::KeyReversed => DoorFailure::told(409, "the report was taken back", problem),
-                Denial::UnknownMeter => DoorFailure::bad(problem),
+                Denial::UnknownMeter | Denial::UnknownProperty(_) => DoorFailure::bad(problem),
             })
         }
         _ => Err(conflict().into()),

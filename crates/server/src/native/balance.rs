@@ -1,15 +1,15 @@
-//! What an org has, used and has left; its users; its usage over time.
+//! What an org has, used and has left; its users.
 
 use axum::extract::State;
 use axum::response::Response;
-use tollgate_api::{BalanceReply, Id, SeriesWindow, UsagePoint, UsageSeries, UserItem, UserPage};
+use tollgate_api::{BalanceReply, Id, UserItem, UserPage};
 use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, UserId, Window};
 use tollgate_storage::Scan;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::balance_reply;
-use crate::extract::{NoQuery, OrgPath, Query, invalid_parameter};
+use crate::extract::{NoQuery, OrgPath, Query};
 use crate::limits::BALANCE_USERS_MAX;
 use crate::native::orgs::unknown_org;
 use crate::native::problems::Problems;
@@ -119,67 +119,4 @@ pub(crate) async fn users(
 
 pub(crate) fn read_month(text: &str) -> Result<Period, &'static str> {
     Period::parse_month(text).ok_or("must be a month such as 2026-11")
-}
-
-/// The usage of an organisation over time.
-#[utoipa::path(
-    get, path = "/v1/orgs/{org}/usage", tag = "Organisations", operation_id = "usage_series",
-    params(
-        ("org" = Id, Path, description = "The organisation"),
-        ("meter" = Id, Query, description = "The meter"),
-        ("window" = Option<SeriesWindow>, Query, description = "`day` unless given"),
-        ("from" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$", description = "The first day (`2026-11-01`) or month (`2026-11`)"),
-        ("until" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?$", description = "The first day or month that is not read any more"),
-        Paging,
-    ),
-    responses(
-        (status = 200, description = "Some points", body = UsageSeries),
-        Problems,
-    )
-)]
-pub(crate) async fn series(
-    State(app): State<App>,
-    caller: Caller,
-    OrgPath(org): OrgPath,
-    mut query: Query,
-) -> Result<Response, Failure> {
-    caller.require(Role::Read, Some(&org))?;
-    let meter = query.need("meter", MeterId::new)?;
-    let window = query.take_as("window", |text| match text {
-        "day" => Ok(Window::Day),
-        "month" => Ok(Window::Month),
-        _ => Err("must be 'day' or 'month'"),
-    })?;
-    let window = window.unwrap_or(Window::Day);
-    let read = |text: &str| match window {
-        Window::Month => Period::parse_month(text).ok_or("must be a month such as 2026-11"),
-        _ => Period::parse_day(text).ok_or("must be a day such as 2026-11-21"),
-    };
-    let from = query.take_as("from", read)?.map_or(i32::MIN, |period| period.number);
-    let until = query.take_as("until", read)?.map_or(i32::MAX, |period| period.number);
-    if from >= until {
-        return Err(invalid_parameter("until", "must be after 'from'"));
-    }
-    let paging = Paging::take(&mut query)?;
-    query.end()?;
-    let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
-    let list = Scan::OrgCounters { org: org.clone(), meter: meter.clone(), window, from, until };
-    let (after, limit) = paging.begin(&list)?;
-    let (counters, next) = app.engine.org_counters(&org, &meter, window, (from, until), after, limit).await?;
-    let points = counters.into_iter().map(|(period, counter)| {
-        let (start, end) = known.zone.bounds(period);
-        UsagePoint {
-            period: period.label(),
-            start: start.map(|at| at.to_string()),
-            end: end.map(|at| at.to_string()),
-            quantity: counter.value.into(),
-        }
-    });
-    Ok(ok(&UsageSeries {
-        org: org.into(),
-        meter: meter.into(),
-        window: window.name().to_owned(),
-        points: points.collect(),
-        next: Paging::next(&list, next),
-    }))
 }

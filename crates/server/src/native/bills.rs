@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tollgate_api::{
     BillFormat, BillReply, CloseRequest, Code, Id, Problem, WhatIfDenied, WhatIfItem, WhatIfReply,
     WhatIfRequest, WhatIfTotal,
@@ -23,6 +22,7 @@ use crate::auth::Caller;
 use crate::bills::{Seller, bill_reply, csv, focus, html};
 use crate::convert::conflict;
 use crate::extract::{Json, NoQuery, OrgPath, Query, json_content_type, parse, read_limited};
+use crate::form::{Form, form_of, varying};
 use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
 use crate::native::balance::read_month;
 use crate::native::catalog::house_failure;
@@ -63,61 +63,23 @@ pub(crate) async fn show(
     let (month, bill) = app.engine.bill(&org, asked).await?.ok_or_else(|| unknown_org(&org))?;
     let bill = bill.map_err(|error| bill_failure(&error, &org, month))?;
     let reply = bill_reply(&org, &bill);
-    let (kind, text) = match format.unwrap_or_else(|| accepted_format(&headers)) {
-        BillFormat::Json => return Ok(varying(ok(&reply))),
-        BillFormat::Csv => ("text/csv; charset=utf-8", csv(&reply)),
-        BillFormat::Html => ("text/html; charset=utf-8", html(&reply)),
-        BillFormat::Focus => {
+    let form = format.map_or_else(|| form_of(&headers, &Form::ALL), Form::from);
+    Ok(match form {
+        Form::Json => varying(ok(&reply)),
+        Form::Csv => form.response(csv(&reply)),
+        Form::Html => form.response(html(&reply)),
+        Form::Focus => {
             let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
             let catalog = app.engine.catalog().catalog;
             let seller = Seller { provider: &app.settings.provider, org: &known, catalog: &catalog };
-            ("text/csv; charset=utf-8; profile=focus", focus(&seller, &bill))
+            form.response(focus(&seller, &bill))
         }
-    };
-    let mut response = Response::new(text.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
-    Ok(varying(response))
-}
-
-fn varying(mut response: Response) -> Response {
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    response
+    })
 }
 
 fn read_format(text: &str) -> Result<BillFormat, &'static str> {
     let known = BillFormat::ALL.into_iter().find(|format| format.text() == text);
     known.ok_or("expected json, csv, html or focus")
-}
-
-/// The format a caller likes best; of equals the one named first, and JSON where none is named.
-fn accepted_format(headers: &HeaderMap) -> BillFormat {
-    let mut best = (0.0, BillFormat::Json);
-    for range in
-        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','))
-    {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let parameter = |name: &str| {
-            parts
-                .clone()
-                .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
-                .map(|v| v.trim_matches('"'))
-        };
-        let format = match (kind.as_str(), parameter("profile")) {
-            ("application/json" | "application/*" | "*/*", _) => BillFormat::Json,
-            ("text/csv", Some("focus")) => BillFormat::Focus,
-            ("text/csv", _) => BillFormat::Csv,
-            ("text/html" | "text/*", _) => BillFormat::Html,
-            _ => continue,
-        };
-        let weight = parameter("q").and_then(|weight| weight.parse::<f32>().ok()).unwrap_or(1.0);
-        if weight > best.0 {
-            best = (weight, format);
-        }
-    }
-    best.1
 }
 
 pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Failure {
@@ -207,7 +169,7 @@ pub(crate) async fn what_if(
             if let Row::Org(org) = row {
                 let [now, then] = app.engine.rated_by_both(&org.id, month.number, &other).await?;
                 let denials = app.engine.denied_by_both(&org.id, month.number, &other).await?;
-                sums.add(&org.id, now, then, denials);
+                sums.add(&org.id, now, then, &denials);
             }
         }
         cursor = page.next;
@@ -236,12 +198,12 @@ impl Sums {
         org: &OrgId,
         now: Result<Rated, BillError>,
         then: Result<Rated, BillError>,
-        denials: [Denials; 2],
+        denials: &[Denials; 2],
     ) {
-        let [denied_now, denied_then] = &denials;
+        let [denied_now, denied_then] = denials;
         let denied_otherwise = denied_now != denied_then;
         self.denied_otherwise += u64::from(denied_otherwise);
-        for (sum, denied) in self.denials.iter_mut().zip(&denials) {
+        for (sum, denied) in self.denials.iter_mut().zip(denials) {
             for (about, more) in denied {
                 let sum = sum.entry(about.clone()).or_default();
                 sum.usages += more.usages;
@@ -262,7 +224,7 @@ impl Sums {
                     .and_then(|(now, then)| then.checked_sub(now))
                     .map(|difference| difference.to_string()),
                 problem: then.err().or(now.err()).map(|error| error.to_string()),
-                would_be_denied: would_be_denied(&denials),
+                would_be_denied: would_be_denied(denials),
             });
         }
     }
@@ -328,31 +290,4 @@ fn would_be_denied([now, then]: &[Denials; 2]) -> Vec<WhatIfDenied> {
         }
     });
     rows.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caller_gets_the_format_it_likes_best() {
-        for (accept, wanted) in [
-            (None, BillFormat::Json),
-            (Some("*/*"), BillFormat::Json),
-            (Some("application/json"), BillFormat::Json),
-            (Some("text/csv"), BillFormat::Csv),
-            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), BillFormat::Html),
-            (Some("text/html;q=0.5, text/csv;q=0.7"), BillFormat::Csv),
-            (Some("image/png"), BillFormat::Json),
-            (Some("text/csv;q=0, application/json"), BillFormat::Json),
-            (Some("text/csv; profile=focus"), BillFormat::Focus),
-            (Some("text/csv;q=0.4, text/csv; profile=\"focus\"; q=0.5"), BillFormat::Focus),
-        ] {
-            let mut headers = HeaderMap::new();
-            if let Some(accept) = accept {
-                headers.insert(ACCEPT, HeaderValue::from_static(accept));
-            }
-            assert_eq!(accepted_format(&headers), wanted, "{accept:?}");
-        }
-    }
 }

@@ -90,7 +90,7 @@ pub(crate) async fn put(
     let next = Catalog::from_toml(text).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
     let changes = in_force.declared.diff(&next);
-    let apply = ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() };
+    let apply = ApplyCatalog::new(text.to_owned());
     let command = match dry_run {
         Some(true) => HouseCommand::CheckCatalog(apply),
         _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),

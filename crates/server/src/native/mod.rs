@@ -8,5 +8,6 @@ pub(crate) mod catalog;
 pub(crate) mod ledger;
 pub(crate) mod orgs;
 pub(crate) mod problems;
+pub(crate) mod series;
 pub(crate) mod system;
 pub(crate) mod usage;

@@ -149,9 +149,9 @@ pub(crate) async fn check(
         caller.require(Role::Read, Some(&request.org))?;
     }
     read_time(request.time, app.engine.clock().now())?;
-    properties(request.properties.unwrap_or_default())?;
+    let properties = properties(request.properties.unwrap_or_default())?;
     let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
-    let check = Check { user: request.user, meter: request.meter.clone(), quantity };
+    let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(Checked { result, steps }) =
         app.engine.submit(request.org.clone(), OrgCommand::Check(check)).await?
     else {

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a failing case names itself")]
 #![expect(clippy::needless_pass_by_value, reason = "bodies are written with json! at the call")]
 
+mod aggregations;
 mod api;
 mod bad_input;
 mod billing;
@@ -17,6 +18,7 @@ mod focus;
 mod meters;
 mod openmeter;
 mod races;
+mod series;
 mod server;
 mod shutdown;
 mod strangers;

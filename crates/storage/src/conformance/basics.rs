@@ -1,7 +1,8 @@
 //! Cases on loading what was committed.
 
 use tollgate_domain::{
-    ApiKeyId, CounterId, EntryKind, HouseEntryKind, KeyId, KeySpace, OrgId, RecordKey, Role, Scope, UsedEntry,
+    Among, ApiKeyId, CounterId, EntryKind, HouseEntryKind, KeyId, KeySpace, OrgId, RecordKey, Role, Scope,
+    UsedEntry, Window,
 };
 
 use super::Subject;
@@ -21,8 +22,11 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::Org(org(of)),
         RecordKey::Account(org(of), meter("tokens")),
         RecordKey::Tally(org(of), meter("tokens"), user("ann")),
-        RecordKey::Groups(org(of), meter("tokens"), MONTH),
-        RecordKey::Groups(org(of), meter("tokens"), i32::MIN),
+        RecordKey::Seen(org(of), meter("users"), samples::seen(Among::Org)),
+        RecordKey::Seen(org(of), meter("users"), samples::seen(Among::User(user("ann")))),
+        RecordKey::Groups(org(of), meter("tokens"), samples::period(Window::Day, 20_756)),
+        RecordKey::Groups(org(of), meter("tokens"), samples::period(Window::Month, MONTH)),
+        RecordKey::Groups(org(of), meter("tokens"), samples::period(Window::Month, i32::MIN)),
         RecordKey::Bill(org(of), MONTH),
         RecordKey::Bill(org(of), i32::MAX),
         key_id(KeySpace::Use),
@@ -35,6 +39,7 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::ApiKey(ApiKeyId("0123456789abcdef".to_owned())),
     ];
     for period in samples::periods() {
+        keys.push(RecordKey::Counter(counter(Scope::Seen(samples::seen(Among::Org)), period)));
         keys.push(RecordKey::Counter(counter(Scope::Org, period)));
         keys.push(RecordKey::Counter(counter(Scope::User(user("ann")), period)));
     }
@@ -97,7 +102,7 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
         .map(|(key, _)| key)
         .collect();
     let expected = [
-        RecordKey::Groups(org("acme"), meter("tokens"), i32::MIN),
+        RecordKey::Groups(org("acme"), meter("tokens"), samples::period(Window::Month, i32::MIN)),
         RecordKey::Bill(org("acme"), i32::MAX),
         RecordKey::Key(KeyId { org: org("acme"), space: KeySpace::TopUp, key: key("use-1") }),
         RecordKey::Entry(org("acme"), u64::MAX),

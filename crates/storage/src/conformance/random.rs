@@ -1,9 +1,11 @@
 //! A random history, compared with the model all the way.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 use tollgate_domain::{
-    ApiKeyId, CounterId, EntryKind, HouseEntryKind, KeyId, KeySpace, LimitScope, OrgId, Partition, Period,
-    RecordKey, Role, Scope, UsedEntry, Window,
+    Among, ApiKeyId, CounterId, Counting, EntryKind, HouseEntryKind, KeyId, KeySpace, LimitScope, OrgId,
+    Partition, Period, RecordKey, Role, Scope, Seen, UsedEntry, Window,
 };
 
 use super::Subject;
@@ -156,7 +158,13 @@ impl History {
                 let count = self.rng.usize(..=periods.len());
                 let values = [("model", self.pick(&USERS))];
                 let group = self.rng.bool().then(|| samples::group(&values[..self.rng.usize(..=1)]));
-                used(UsedEntry { periods: periods[..count].to_vec(), group, ..used_once(of, by, &with) })
+                let counting = match self.rng.u8(..6) {
+                    0 => Counting::Max,
+                    1 => Counting::Unique { value: Some(Arc::from(self.pick(&USERS))) },
+                    _ => Counting::Sum,
+                };
+                let once = UsedEntry { group, counting, ..used_once(of, by, &with) };
+                used(UsedEntry { periods: periods[..count].to_vec(), ..once })
             }
         }
     }
@@ -208,7 +216,7 @@ impl History {
     /// The key of a record that may be there.
     fn key(&mut self) -> RecordKey {
         let (id, of) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..11) {
+        match self.rng.u8(..12) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -225,9 +233,13 @@ impl History {
             }
             5 => RecordKey::House,
             6 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
-            7 => RecordKey::Groups(id, of, self.rng.i32(-3..3)),
+            7 => RecordKey::Groups(id, of, self.period()),
             8 => RecordKey::Bill(id, self.rng.i32(-3..3)),
             9 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
+            10 => {
+                let value = Arc::from(self.pick(&USERS));
+                RecordKey::Seen(id, of, Arc::new(Seen { among: Among::Org, value }))
+            }
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_domain::catalog::{Aggregation, Meter};
+use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
-    Adjustment, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Currency, EntryKind, Grant, Group, LimitScope,
-    MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState, Quantity, Role, Source,
-    Standing, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
+    Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
+    Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState,
+    Quantity, Role, Seen, Source, Standing, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId,
+    Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -137,12 +138,31 @@ pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
         fingerprint: 7,
         occurred_at: None,
         recorded: false,
+        counting: Counting::Sum,
         properties: BTreeMap::new(),
         burns: vec![Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }],
         periods: vec![period(Window::Month, MONTH)],
         group: None,
         standing: standing(1),
     }
+}
+
+/// A usage of a meter that counts a value once.
+pub(super) fn used_by_value(by: &str, with: &str, value: &str) -> UsedEntry {
+    let group = Some(group(&[("model", "a\0b=c")]));
+    let counting = Counting::Unique { value: Some(Arc::from(value)) };
+    UsedEntry {
+        meter: meter("users"),
+        periods: periods(),
+        counting,
+        group,
+        ..used_once("users", Some(by), with)
+    }
+}
+
+/// A value that was seen.
+pub(super) fn seen(among: Among) -> Arc<Seen> {
+    Arc::new(Seen { among, value: Arc::from("ann\0 \"1\"\n") })
 }
 
 pub(super) fn used(entry: UsedEntry) -> EntryKind {
@@ -157,6 +177,8 @@ pub(super) fn group(values: &[(&str, &str)]) -> Group {
         unit: "token".to_owned(),
         aggregation: Aggregation::Sum,
         properties: values.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        windows: Vec::new(),
+        unknown_properties: UnknownProperties::Keep,
     };
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Group::of(&meter, &values.collect())
@@ -220,6 +242,7 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
         fingerprint: u64::MAX,
         occurred_at: Some("1970-01-01T00:00:00.000000001Z".parse().expect("a time")),
         recorded: false,
+        counting: Counting::Last { at: moment(2) },
         properties: BTreeMap::from([
             (text("model"), text("gpt \"4\"\n'; drop table orgs; --")),
             (text(""), text("")),
@@ -303,6 +326,8 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         topped_up("tokens", None, 2),
         used(usage.clone()),
         used(used_once("reports", None, "use-2")),
+        used(used_by_value("ann", "use-3", "ann\0 \"1\"\n")),
+        used(UsedEntry { counting: Counting::Max, ..used_once("peaks", Some("ann"), "use-4") }),
         refused("reports", Some("bob")),
         refused("reports", None),
         EntryKind::Reversed { entry: 3, used: Box::new(usage) },

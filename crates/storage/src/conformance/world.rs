@@ -235,7 +235,7 @@ impl World {
                     if id.org == *org && id.meter == *meter =>
                 {
                     if wanted(id) {
-                        rows.push(CounterRow { id: id.clone(), counter: *counter });
+                        rows.push(CounterRow { id: id.clone(), counter: counter.clone() });
                     }
                 }
                 _ => break,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
-    Account, Amount, Catalog, Counter, CounterId, Entry, EntryKind, Group, MeterId, OrgId, Period, PlanId,
-    Record, RecordKey, Records, Scope, Source, UsageKey, UsedEntry, Window, apply, apply_house, touched,
-    touched_by_house,
+    Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, Group, MeterId, OrgId,
+    Period, PlanId, Record, RecordKey, Records, Scope, Seen, Source, Timestamp, UsageKey, UsedEntry, Window,
+    apply, apply_house, touched, touched_by_house,
 };
 
 use super::{Books, Stored, hold};
@@ -80,29 +80,110 @@ fn times(amount: Amount, sign: i128) -> Amount {
     Amount::from_billionths(amount.billionths() * sign)
 }
 
+/// Usage that was counted and not taken back, by its entry.
+type Uses<'a> = BTreeMap<u64, (Timestamp, &'a UsedEntry)>;
+
+/// What some usage comes to: every one of it looked at.
+fn total(uses: &Uses<'_>) -> Amount {
+    let Some((_, first)) = uses.values().next() else { return Amount::ZERO };
+    let quantities = uses.values().map(|(_, used)| used.quantity.amount());
+    match &first.counting {
+        Counting::Sum => quantities.sum(),
+        Counting::Max => quantities.max().unwrap_or_default(),
+        Counting::Last { .. } => {
+            let own = |at: Timestamp, used: &UsedEntry| {
+                if used.recorded { used.occurred_at.unwrap_or(at) } else { at }
+            };
+            let last = uses.iter().max_by_key(|(entry, (at, used))| (own(*at, used), **entry));
+            last.map_or(Amount::ZERO, |(_, (_, used))| used.quantity.amount())
+        }
+        Counting::Unique { .. } => {
+            let values: BTreeSet<_> = uses.values().filter_map(|(_, used)| used.counting.value()).collect();
+            Amount::from_whole(i64::try_from(values.len()).expect("few values"))
+        }
+    }
+}
+
+fn overage(uses: &Uses<'_>) -> Amount {
+    uses.values().map(|(_, used)| used.overage()).sum()
+}
+
+/// Each usage of an org that was not taken back.
+fn standing(entries: &[Entry]) -> Uses<'_> {
+    let mut uses = Uses::new();
+    for entry in entries {
+        match &entry.kind {
+            EntryKind::Used(used) => {
+                uses.insert(entry.number, (entry.at, used.as_ref()));
+            }
+            EntryKind::Reversed { entry, .. } => {
+                uses.remove(entry);
+            }
+            _ => {}
+        }
+    }
+    uses
+}
+
 /// What all counters say is what all ledgers say.
 fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
-    let mut sums: BTreeMap<CounterId, (Amount, Amount)> = BTreeMap::new();
+    let mut wanted: BTreeMap<CounterId, Uses<'_>> = BTreeMap::new();
     for (org, entries) in books.ledgers {
-        for (used, sign) in entries.iter().filter_map(counted) {
-            for period in &used.periods {
-                for scope in std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User)) {
-                    let overage = scope == Scope::Org && period.window == Window::Month;
-                    let id =
-                        CounterId { org: org.clone(), meter: used.meter.clone(), scope, period: *period };
-                    let sum = sums.entry(id).or_default();
-                    sum.0 += times(used.quantity.amount(), sign);
-                    sum.1 += if overage { times(used.overage(), sign) } else { Amount::ZERO };
-                }
+        let standing = standing(entries);
+        for entry in entries {
+            let EntryKind::Used(used) = &entry.kind else { continue };
+            for (scope, period) in moved(used) {
+                let id = CounterId { org: org.clone(), meter: used.meter.clone(), scope, period };
+                let uses = wanted.entry(id).or_default();
+                uses.extend(standing.get(&entry.number).map(|usage| (entry.number, *usage)));
             }
         }
     }
-    groups(books, all, &sums)?;
+    groups(books, all, &wanted)?;
+    let found = held_counters(all)?;
+    for (id, counter) in &found {
+        let nothing = Uses::new();
+        let uses = wanted.get(id).unwrap_or(&nothing);
+        let of_month = id.scope == Scope::Org && id.period.window == Window::Month;
+        let overage = if of_month { overage(uses) } else { Amount::ZERO };
+        let value = match &id.scope {
+            Scope::Seen(_) => Amount::from_whole(i64::try_from(uses.len()).expect("few usages")),
+            Scope::Org | Scope::User(_) => total(uses),
+        };
+        hold!(
+            counter.value == value && counter.overage == overage,
+            "{id:?} holds {counter:?}, the ledger says {value} with overage {overage}"
+        );
+        hold!(value >= Amount::ZERO && overage >= Amount::ZERO, "{id:?} is below zero: {counter:?}");
+    }
+    let lost = wanted.keys().find(|id| !found.contains_key(id));
+    hold!(lost.is_none(), "the ledger counts {lost:?}, there is no such counter");
+    Ok(())
+}
+
+/// The counters that a usage moves: of the org and the user, and of the value that is counted once.
+fn moved(used: &UsedEntry) -> Vec<(Scope, Period)> {
+    let seen = |among, value: &Arc<str>| Scope::Seen(Arc::new(Seen { among, value: Arc::clone(value) }));
+    let mut moved = Vec::new();
+    for period in &used.periods {
+        moved.push((Scope::Org, *period));
+        moved.extend(used.user.iter().map(|user| (Scope::User(user.clone()), *period)));
+        let Some(value) = used.counting.value() else { continue };
+        moved.push((seen(Among::Org, value), *period));
+        moved.extend(used.user.iter().map(|user| (seen(Among::User(user.clone()), value), *period)));
+        let group = used.group.iter().filter(|_| matches!(period.window, Window::Day | Window::Month));
+        moved.extend(group.map(|group| (seen(Among::Group(group.clone()), value), *period)));
+    }
+    moved
+}
+
+/// The counters in records, open and closed.
+fn held_counters(all: &Stored) -> Result<BTreeMap<CounterId, Counter>, String> {
     let mut found: BTreeMap<CounterId, Counter> = BTreeMap::new();
     for (key, record) in all {
         let (org, meter, scope, tally) = match (key, record) {
             (RecordKey::Counter(id), Record::Counter(counter)) => {
-                hold!(found.insert(id.clone(), *counter).is_none(), "{id:?} is open and closed");
+                hold!(found.insert(id.clone(), counter.clone()).is_none(), "{id:?} is open and closed");
                 continue;
             }
             (RecordKey::Account(org, meter), Record::Account(account)) => {
@@ -111,84 +192,75 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
             (RecordKey::Tally(org, meter, user), Record::Tally(tally)) => {
                 (org, meter, Scope::User(user.clone()), tally.as_ref())
             }
+            (RecordKey::Seen(org, meter, seen), Record::Tally(tally)) => {
+                (org, meter, Scope::Seen(Arc::clone(seen)), tally.as_ref())
+            }
             _ => continue,
         };
         for open in tally.open() {
             let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
             let id = CounterId { org, meter, scope, period: open.period };
-            hold!(found.insert(id.clone(), open.counter).is_none(), "{id:?} is open and closed");
+            hold!(found.insert(id.clone(), open.counter.clone()).is_none(), "{id:?} is open and closed");
         }
     }
-    for (id, counter) in &found {
-        let (value, overage) = sums.get(id).copied().unwrap_or_default();
-        hold!(
-            counter.value == value && counter.overage == overage,
-            "{id:?} holds {counter:?}, the ledger says {value} with overage {overage}"
-        );
-        hold!(value >= Amount::ZERO && overage >= Amount::ZERO, "{id:?} is below zero: {counter:?}");
-    }
-    let lost = sums.keys().find(|id| !found.contains_key(id));
-    hold!(lost.is_none(), "the ledger counts {lost:?}, there is no such counter");
-    Ok(())
+    Ok(found)
 }
 
-/// What the groups of a month say is what the ledger says, and where every usage of the month was counted by properties
-/// they add up to the org's month.
-fn groups(
-    books: &Books<'_>,
-    all: &Stored,
-    sums: &BTreeMap<CounterId, (Amount, Amount)>,
-) -> Result<(), String> {
-    type Key = (OrgId, MeterId, i32);
-    let mut wanted: BTreeMap<Key, BTreeMap<Group, (Amount, Amount)>> = BTreeMap::new();
+/// What the groups of a day or month say is what the ledger says, and where every usage of it was counted by properties
+/// sums add up to the org's own counter.
+fn groups(books: &Books<'_>, all: &Stored, counters: &BTreeMap<CounterId, Uses<'_>>) -> Result<(), String> {
+    type Key = (OrgId, MeterId, Period);
+    let mut wanted: BTreeMap<Key, BTreeMap<Group, Uses<'_>>> = BTreeMap::new();
     let mut ungrouped: BTreeSet<Key> = BTreeSet::new();
     for (org, entries) in books.ledgers {
-        for (used, sign) in entries.iter().filter_map(counted) {
-            let Some(month) = used.month() else { continue };
-            let key = (org.clone(), used.meter.clone(), month);
-            let Some(group) = &used.group else {
-                ungrouped.insert(key);
-                continue;
-            };
-            for (name, value) in group.values() {
-                hold!(
-                    used.properties.get(name) == Some(value),
-                    "{org}: {used:?} is in a group of other values"
-                );
+        let standing = standing(entries);
+        for entry in entries {
+            let EntryKind::Used(used) = &entry.kind else { continue };
+            let in_groups = |period: &&Period| matches!(period.window, Window::Day | Window::Month);
+            for period in used.periods.iter().filter(in_groups) {
+                let key = (org.clone(), used.meter.clone(), *period);
+                let Some(group) = &used.group else {
+                    ungrouped.insert(key);
+                    continue;
+                };
+                let has = |(name, value): (&String, &String)| used.properties.get(name) == Some(value);
+                hold!(group.values().iter().all(has), "{org}: {used:?} is in a group of other values");
+                let uses = wanted.entry(key).or_default().entry(group.clone()).or_default();
+                uses.extend(standing.get(&entry.number).map(|usage| (entry.number, *usage)));
             }
-            let sum = wanted.entry(key).or_default().entry(group.clone()).or_default();
-            sum.0 += times(used.quantity.amount(), sign);
-            sum.1 += times(used.overage(), sign);
         }
     }
+    let held = |counter: &Counter| (counter.value, counter.overage);
     let found: BTreeMap<Key, BTreeMap<Group, (Amount, Amount)>> = all
         .iter()
         .filter_map(|(key, record)| match (key, record) {
-            (RecordKey::Groups(org, meter, month), Record::Groups(groups)) => {
-                let counters = groups.iter().map(|(group, held)| (group.clone(), (held.value, held.overage)));
-                Some(((org.clone(), meter.clone(), *month), counters.collect()))
+            (RecordKey::Groups(org, meter, period), Record::Groups(groups)) => {
+                let counters = groups.iter().map(|(group, counter)| (group.clone(), held(counter)));
+                Some(((org.clone(), meter.clone(), *period), counters.collect()))
             }
             _ => None,
         })
         .collect();
+    let told = |(key, groups): (&Key, &BTreeMap<Group, Uses<'_>>)| {
+        let by_month = key.2.window == Window::Month;
+        let told = groups.iter().map(|(group, uses)| {
+            (group.clone(), (total(uses), if by_month { overage(uses) } else { Amount::ZERO }))
+        });
+        (key.clone(), told.collect())
+    };
+    let wanted: BTreeMap<Key, BTreeMap<Group, (Amount, Amount)>> = wanted.iter().map(told).collect();
     hold!(found == wanted, "the groups are {found:#?}\nthe ledger says {wanted:#?}");
     for (key, groups) in &found {
         hold!(
             groups.values().all(|(value, overage)| *value >= Amount::ZERO && *overage >= Amount::ZERO),
             "a group of {key:?} is below zero: {groups:?}"
         );
-        if ungrouped.contains(key) {
-            continue;
+        let id = CounterId { org: key.0.clone(), meter: key.1.clone(), scope: Scope::Org, period: key.2 };
+        let Some(uses) = counters.get(&id).filter(|_| !ungrouped.contains(key)) else { continue };
+        if uses.values().all(|(_, used)| used.counting.adds_up()) {
+            let sum: Amount = groups.values().map(|(value, _)| *value).sum();
+            hold!(sum == total(uses), "the groups of {key:?} add up to {sum}, not {}", total(uses));
         }
-        let period = Period { window: Window::Month, number: key.2 };
-        let id = CounterId { org: key.0.clone(), meter: key.1.clone(), scope: Scope::Org, period };
-        let whole = sums.get(&id).copied().unwrap_or_default();
-        let value: Amount = groups.values().map(|(value, _)| *value).sum();
-        let overage: Amount = groups.values().map(|(_, overage)| *overage).sum();
-        hold!(
-            (value, overage) == whole,
-            "the groups of {key:?} add up to {value} and {overage}, not {whole:?}"
-        );
     }
     Ok(())
 }
@@ -223,7 +295,11 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
             let enforcement = enforcement(catalog, plan, &used.meter);
             let sum: Amount = used.burns.iter().map(|burn| burn.amount).sum();
             let whole = sum == used.quantity.amount();
-            hold!(whole || enforcement == Enforcement::None, "{at}: burns of {sum} for {used:?}");
+            let burns = used.counting.adds_up();
+            hold!(
+                whole && burns || enforcement == Enforcement::None || !burns && sum.is_zero(),
+                "{at}: burns of {sum} for {used:?}"
+            );
             hold!(used.overage() >= Amount::ZERO, "{at}: overage below zero: {used:?}");
         }
         for burn in &used.burns {

@@ -1,15 +1,16 @@
 //! Closing months: every bill worked out anew from the commands before it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::catalog::Plan;
 use tollgate_domain::{
-    Adjustment, Amount, Bill, BillError, Catalog, CloseDenial, Closed, MeterUsage, Money, OrgCommand,
+    Adjustment, Bill, BillError, Catalog, CloseDenial, Closed, MeterId, MeterUsage, Money, OrgCommand,
     OrgDecision, PlanId, Rated, Terms, UsageGroup, Window, rate,
 };
 
 use super::history::Counted;
-use super::{Fact, History, Label, Now};
+use super::{Fact, History, Label, Now, sum, total};
 
 /// The oracle knows catalogues, not their versions.
 const NO_VERSION: u32 = 0;
@@ -140,28 +141,24 @@ fn worth(
                 .iter()
                 .any(|label| matches!(label, Label::Month(..)) && label.period().number == month)
     };
-    let usage: Vec<MeterUsage> = history
-        .uses
-        .iter()
-        .filter(in_month)
-        .map(|counted| {
-            let then = facts.iter().find(|fact| fact.entry == counted.entry).map(|fact| &fact.catalog);
-            let meter = then.and_then(|catalog| catalog.meter(&counted.usage.meter));
-            let declared = meter.map(|meter| meter.properties.clone()).unwrap_or_default();
-            let mut properties = counted.usage.properties.clone();
-            properties.retain(|name, _| declared.contains(name));
-            let group = UsageGroup { properties, quantity: counted.quantity, overage: counted.overage };
-            MeterUsage { meter: counted.usage.meter.clone(), groups: vec![group] }
+    let mut parts: BTreeMap<(&MeterId, BTreeMap<String, String>), Vec<&Counted<'_>>> = BTreeMap::new();
+    for counted in history.uses.iter().filter(in_month) {
+        let then = facts.iter().find(|fact| fact.entry == counted.entry).map(|fact| &fact.catalog);
+        let meter = then.and_then(|catalog| catalog.meter(&counted.usage.meter));
+        let declared = meter.map(|meter| meter.properties.clone()).unwrap_or_default();
+        let mut properties = counted.usage.properties.clone();
+        properties.retain(|name, _| declared.contains(name));
+        parts.entry((&counted.usage.meter, properties)).or_default().push(counted);
+    }
+    let usage: Vec<MeterUsage> = parts
+        .into_iter()
+        .map(|((meter, properties), uses)| {
+            let overage = sum(uses.iter().map(|counted| counted.overage));
+            let quantity = total(uses.into_iter());
+            let group = UsageGroup { properties, quantity, overage };
+            MeterUsage { meter: meter.clone(), groups: vec![group] }
         })
         .collect();
     let month = tollgate_domain::Period { window: Window::Month, number: month };
     Ok(rate(&Terms { catalog, version: NO_VERSION, plan, month }, &usage)?)
-}
-
-/// How much a usage counts: where usages are counted, each is one.
-pub(super) fn quantity(catalog: &Catalog, usage: &tollgate_domain::Use) -> Amount {
-    let counts = catalog.meters.iter().any(|meter| {
-        meter.id == usage.meter && meter.aggregation == tollgate_domain::catalog::Aggregation::Count
-    });
-    if counts { Amount::from_whole(1) } else { usage.quantity.amount() }
 }

@@ -5,6 +5,7 @@ use tollgate_domain::{
     Welcome,
 };
 
+use super::totals::{aggregation, burns};
 use super::{History, Now};
 
 impl Now<'_> {
@@ -86,6 +87,9 @@ impl Now<'_> {
     fn new_top_up(&self, top_up: &TopUp) -> Result<ToppedUp, ConfigDenial> {
         if !self.knows_meter(&top_up.meter) {
             return Err(ConfigDenial::UnknownMeter);
+        }
+        if !burns(&aggregation(self.catalog, &top_up.meter)) {
+            return Err(ConfigDenial::MeterWithoutCredit);
         }
         let command = OrgCommand::TopUp(top_up.clone());
         let Some(mut history) = self.history() else { return Err(ConfigDenial::UnknownOrg) };

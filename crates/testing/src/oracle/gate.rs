@@ -8,7 +8,7 @@ use tollgate_domain::{
     ReachedLimit, RecordDenial, Recorded, UsageKey, Use, UserId, Window,
 };
 
-use super::bills::quantity;
+use super::totals::{quantity, refused_property};
 use super::{History, Now, Pot};
 
 /// Who asks for how much of what.
@@ -31,7 +31,9 @@ impl Now<'_> {
     /// What has been used is counted, whatever is left.
     pub(super) fn decide_record(&self, usage: &Use) -> (OrgDecision, bool) {
         let known = self.known_key(usage);
-        let accepted = known.is_none() && !self.facts.is_empty() && self.knows(&usage.meter);
+        let property = refused_property(self.catalog, usage);
+        let accepted =
+            known.is_none() && !self.facts.is_empty() && self.knows(&usage.meter) && property.is_none();
         let result = match known.map(|answer| answer.map_err(|denied| denied.denial)) {
             Some(Ok(allowed)) => {
                 let at = self.last_use(&usage.key).map_or(self.at, |known| known.at);
@@ -40,8 +42,8 @@ impl Now<'_> {
             Some(Err(Denial::KeyReused)) => Err(RecordDenial::KeyReused),
             Some(Err(_)) => Err(RecordDenial::KeyReversed),
             None if accepted => Ok(Recorded { entry: self.entry, at: self.at, duplicate: false }),
-            None if self.facts.is_empty() && self.knows(&usage.meter) => Err(RecordDenial::UnknownOrg),
-            None => Err(RecordDenial::UnknownMeter),
+            None if !self.knows(&usage.meter) => Err(RecordDenial::UnknownMeter),
+            None => Err(property.map_or(RecordDenial::UnknownOrg, RecordDenial::UnknownProperty)),
         };
         (OrgDecision::Record(result), accepted)
     }
@@ -51,9 +53,9 @@ impl Now<'_> {
     }
 
     pub(super) fn decide_check(&self, check: &Check) -> OrgDecision {
-        let Check { user, meter, quantity } = check.clone();
+        let Check { user, meter, quantity, properties } = check.clone();
         let result = match UsageKey::new("a check") {
-            Ok(key) => self.try_use(&as_use(user, meter, quantity, key), 0),
+            Ok(key) => self.try_use(&as_use(user, meter, quantity, key, properties), 0),
             Err(_) => Err(Denied { denial: Denial::KeyReused, standing: None }),
         };
         OrgDecision::Check(Checked { result, steps: Vec::new() })
@@ -89,22 +91,28 @@ impl Now<'_> {
         if !self.knows(&usage.meter) {
             return refuse(Denial::UnknownMeter);
         }
+        if let Some(name) = refused_property(self.catalog, usage) {
+            return refuse(Denial::UnknownProperty(name));
+        }
         let command = OrgCommand::Use(usage.clone());
-        let Some(mut history) = self.history() else { return refuse(Denial::UnknownOrg) };
+        let Some((history, mut after)) = self.history().zip(self.history()) else {
+            return refuse(Denial::UnknownOrg);
+        };
         let Some(standing) = history.standing(self.catalog, self.at, ask.meter, ask.user) else {
             return refuse(Denial::NoPlan);
         };
-        if let Some(denial) = self.refusal(&history, &ask) {
+        after.follow(self.entry, self.at, self.catalog, &command);
+        if let Some(denial) = self.refusal(&history, &after, &ask) {
             return Err(Denied { denial, standing: Some(standing) });
         }
-        history.follow(self.entry, self.at, self.catalog, &command);
-        let Some(standing) = history.standing(self.catalog, self.at, ask.meter, ask.user) else {
+        let Some(standing) = after.standing(self.catalog, self.at, ask.meter, ask.user) else {
             return refuse(Denial::NoPlan);
         };
-        Ok(Allowed { entry, replayed: false, standing, policies: self.policies(&history, &ask) })
+        Ok(Allowed { entry, replayed: false, standing, policies: self.policies(&after, &ask) })
     }
 
-    fn refusal(&self, history: &History<'_>, ask: &Ask<'_>) -> Option<Denial> {
+    /// Why a usage is refused, from what is without it and what would be after it.
+    fn refusal(&self, history: &History<'_>, after: &History<'_>, ask: &Ask<'_>) -> Option<Denial> {
         if self.trial_is_over(history, ask.meter) {
             return Some(Denial::TrialEnded);
         }
@@ -131,7 +139,8 @@ impl Now<'_> {
         for limit in history.limits_on(self.catalog, ask.meter, ask.user) {
             let label = self.calendar.label(&history.zone, limit.window, self.at);
             let used = history.counted(ask.meter, limit.user.as_ref(), label);
-            if used + ask.quantity > limit.amount {
+            let then = after.counted(ask.meter, limit.user.as_ref(), label);
+            if then > used && then > limit.amount {
                 let of_user = limit.user.is_some();
                 let reached = ReachedLimit {
                     user: limit.user,
@@ -201,6 +210,12 @@ impl Now<'_> {
     }
 }
 
-fn as_use(user: Option<UserId>, meter: MeterId, quantity: Quantity, key: UsageKey) -> Use {
-    Use { user, meter, quantity, key, occurred_at: None, properties: BTreeMap::new() }
+fn as_use(
+    user: Option<UserId>,
+    meter: MeterId,
+    quantity: Quantity,
+    key: UsageKey,
+    properties: BTreeMap<String, String>,
+) -> Use {
+    Use { user, meter, quantity, key, occurred_at: None, properties }
 }

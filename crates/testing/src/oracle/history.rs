@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use tollgate_domain::catalog::{Allowance, Enforcement, Plan, PlanLimitScope};
+use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement, Plan, PlanLimitScope};
 use tollgate_domain::{
     Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, SetPlan, Standing, TopUp, TopUpExpiry,
     Use, UserId, Welcome, Window, Zone,
 };
 
-use super::{Calendar, Fact, Label, sum};
+use super::totals::{aggregation, burns, quantity};
+use super::{Calendar, Fact, Label, sum, total};
 
 /// What is known of an org after some of its commands.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Counted<'a> {
     pub usage: &'a Use,
     /// How much it counts.
     pub quantity: Amount,
+    /// How its meter counted then.
+    pub aggregation: Aggregation,
     /// The windows it was counted in.
     pub labels: Vec<Label>,
     /// Which credit it burned.
@@ -265,13 +268,13 @@ impl<'a> History<'a> {
         sum(self.pots(catalog, at, meter).iter().map(PotInForce::left)) - self.debt(meter)
     }
 
-    /// The sum of what was counted under a label, for the org or one of its users.
+    /// What usage under a label comes to, for the org or one of its users.
     #[must_use]
     pub fn counted(&self, meter: &MeterId, user: Option<&UserId>, label: Label) -> Amount {
         let uses = self.standing_uses(meter).filter(|counted| {
             counted.labels.contains(&label) && (user.is_none() || counted.usage.user.as_ref() == user)
         });
-        sum(uses.map(|counted| counted.quantity))
+        total(uses)
     }
 
     /// How the org stands on a meter at a moment; `None` without a plan.
@@ -321,18 +324,25 @@ impl<'a> History<'a> {
             .map(|window| self.calendar.label(&self.zone, window, at))
             .collect();
         let enforcement = self.enforcement(catalog, &usage.meter);
-        let quantity = super::bills::quantity(catalog, usage);
+        let quantity = quantity(catalog, usage);
+        let aggregation = aggregation(catalog, &usage.meter);
+        let burns = burns(&aggregation);
         let mut counted = Counted {
             entry,
             at,
             usage,
             quantity,
+            aggregation,
             labels,
             burns: Vec::new(),
             debt: Amount::ZERO,
             overage: Amount::ZERO,
             reversed_by: None,
         };
+        if !burns {
+            self.uses.push(counted);
+            return;
+        }
         let debt = self.debt(&usage.meter);
         let pots = self.pots(catalog, at, &usage.meter);
         let (burns, short) = burn(&pots, quantity + debt);
@@ -361,9 +371,13 @@ impl<'a> History<'a> {
         self.uses.push(counted);
     }
 
-    /// Days, months and the lifetime always are; minutes and hours while a limit on them is there.
+    /// Days, months and the lifetime always are; minutes and hours where the meter says so, or while a limit on them is
+    /// there.
     fn is_counted(&self, catalog: &Catalog, meter: &MeterId, window: Window) -> bool {
         if !matches!(window, Window::Minute | Window::Hour) {
+            return true;
+        }
+        if catalog.meter(meter).is_some_and(|meter| meter.windows.contains(&window)) {
             return true;
         }
         let own = self.limits.keys().any(|(on, _, over)| *on == meter && *over == window);

@@ -5,6 +5,7 @@ mod calendar;
 mod config;
 mod gate;
 mod history;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tollgate_domain::{
 pub use bills::without_versions;
 pub use calendar::{Calendar, Label};
 pub use history::{Counted, Granted, History, Pot, PotInForce};
+pub use totals::total;
 
 /// Answers commands from the list of the commands accepted before.
 #[derive(Debug)]

@@ -283,7 +283,7 @@ fn promised(decision: &OrgDecision) -> Option<u64> {
             result.as_ref().ok().filter(|allowed| !allowed.replayed).map(|allowed| allowed.entry)
         }
         OrgDecision::Record(result) => {
-            result.ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
+            result.as_ref().ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
         }
         OrgDecision::Reverse(result) => {
             result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)

@@ -162,11 +162,11 @@ impl World {
         let command = match self.sim.below(9) {
             0..3 => {
                 let text = format!("{}# catalogue {tag}\n", self.generator().catalog());
-                HouseCommand::ApplyCatalog(ApplyCatalog { text, plans_in_use: Vec::new() })
+                HouseCommand::ApplyCatalog(ApplyCatalog::new(text))
             }
             3 => {
                 let text = self.generator().catalog();
-                HouseCommand::CheckCatalog(ApplyCatalog { text, plans_in_use: Vec::new() })
+                HouseCommand::CheckCatalog(ApplyCatalog::new(text))
             }
             4..6 => HouseCommand::MakeApiKey(ApiKey {
                 id,

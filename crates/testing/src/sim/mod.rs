@@ -275,7 +275,7 @@ impl World {
         while self.slots[0].engine().is_none() && !self.log.is_wrong() {
             self.sim.sleep(Duration::from_millis(20)).await;
         }
-        let command = HouseCommand::ApplyCatalog(ApplyCatalog { text, plans_in_use: Vec::new() });
+        let command = HouseCommand::ApplyCatalog(ApplyCatalog::new(text));
         let answer = self.attempt_house(0, command, None).await;
         if answer != Some(Ok(1)) {
             self.log.wrong(format!("the first catalogue is answered {answer:?}"));

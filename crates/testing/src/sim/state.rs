@@ -211,7 +211,7 @@ fn scans_agree<S: Store>(found: &Found, store: &S, records: &Stored) -> Result<(
                             && id.scope == Scope::Org
                             && id.period.window == window =>
                     {
-                        Some((id.clone(), *counter))
+                        Some((id.clone(), counter.clone()))
                     }
                     _ => None,
                 })

@@ -300,7 +300,7 @@ impl Schedule {
     /// What remains, as a check tells it.
     fn remaining(&mut self) -> Result<Amount, String> {
         let least = quantity(1);
-        let check = Check { user: None, meter: reports(), quantity: least };
+        let check = Check { user: None, meter: reports(), quantity: least, properties: BTreeMap::new() };
         let OrgDecision::Check(checked) = self.tell(&OrgCommand::Check(check))? else {
             return Err("not an answer to a check".to_owned());
         };

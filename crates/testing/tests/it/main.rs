@@ -11,6 +11,7 @@ mod clocks;
 mod engines;
 mod months;
 mod random;
+mod series;
 mod sim;
 mod trials;
 mod world;

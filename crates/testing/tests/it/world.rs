@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tollgate_domain::{
     Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, HouseCommand,
-    HouseEntry, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record,
+    HouseEntry, MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record,
     RecordKey, Records, Source, Use, Window, apply, apply_house, balance, balance_needs, decide,
     decide_house, missing, missing_of_house, touched, touched_by_house,
 };
@@ -57,7 +57,7 @@ pub(crate) struct World {
     pub(crate) house: Vec<HouseEntry>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) catalogs: Vec<Arc<Catalog>>,
-    oracle: Oracle,
+    pub(crate) oracle: Oracle,
     pub(crate) tally: Tally,
 }
 
@@ -70,6 +70,7 @@ pub(crate) fn run(scenario: &Scenario, steps: &[Step]) -> Result<Tally, String> 
             .map_err(|error| format!("step {number} at {}: {:?}\n{error}", step.at, step.action))?;
     }
     let records = world.all_records();
+    crate::series::check(&world, &records)?;
     let books = Books {
         ledgers: &world.ledgers,
         house: &world.house,
@@ -117,6 +118,16 @@ impl World {
         Self::new(&scenario).expect("a catalogue")
     }
 
+    /// Whether the catalogue that an entry was decided on counts a meter by properties.
+    pub(crate) fn declared(&self, entry: u64, org: &OrgId, meter: &MeterId) -> bool {
+        let place = usize::try_from(entry - 1).expect("a place");
+        let version = self.ledgers.get(org).and_then(|entries| entries.get(place)).map(|entry| entry.catalog);
+        let place = version.and_then(|version| usize::try_from(version - 1).ok());
+        let catalog = place.and_then(|place| self.catalogs.get(place));
+        let meter = catalog.and_then(|catalog| catalog.meter(meter));
+        meter.is_some_and(|meter| !meter.properties.is_empty())
+    }
+
     /// All records as they are.
     pub(crate) fn all_records(&self) -> Stored {
         let mut all = self.stored.clone();
@@ -133,8 +144,7 @@ impl World {
     }
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) -> Result<(), String> {
-        let command =
-            HouseCommand::ApplyCatalog(ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() });
+        let command = HouseCommand::ApplyCatalog(ApplyCatalog::new(text.to_owned()));
         self.begin();
         let mut keys = Vec::new();
         missing_of_house(&self.records, &command, &mut keys);
@@ -274,7 +284,7 @@ impl World {
             OrgDecision::Use(Ok(allowed)) => (!allowed.replayed).then_some(allowed.entry),
             OrgDecision::Use(Err(_)) | OrgDecision::Check(_) => None,
             OrgDecision::Record(result) => {
-                result.ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
+                result.as_ref().ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
             }
             OrgDecision::Reverse(result) => {
                 result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)
@@ -351,6 +361,15 @@ impl World {
         let history = self.oracle.history(org).ok_or("the oracle knows the org")?;
         let balance = balance(&self.records, context, org).ok_or("a known org has a balance")?;
         for (meter, found) in &balance.meters {
+            let counted = |window| {
+                let label = self.oracle.calendar().label(&history.zone, window, context.at());
+                history.counted(meter, None, label)
+            };
+            let (month, lifetime) = (counted(Window::Month), counted(Window::Lifetime));
+            hold!(
+                found.month == month && found.lifetime == lifetime,
+                "balance of {meter}: {found:#?}\nthe oracle: {month} this month, {lifetime} ever"
+            );
             let Some(wanted) = history.standing(context.catalog, context.at(), meter, None) else { continue };
             hold!(
                 found.used == wanted.used
@@ -435,7 +454,12 @@ impl World {
             return Ok(());
         }
         let quantity = Quantity::parse("0.000000001").expect("a quantity");
-        let check = Check { user: usage.user.clone(), meter: usage.meter.clone(), quantity };
+        let check = Check {
+            user: usage.user.clone(),
+            meter: usage.meter.clone(),
+            quantity,
+            properties: usage.properties.clone(),
+        };
         let catalog = Arc::clone(&self.catalog);
         let next = self.oracle.decide(&catalog, at, org, &OrgCommand::Check(check));
         let over = matches!(&next, OrgDecision::Check(checked)
@@ -460,6 +484,7 @@ fn check_steps(checked: &tollgate_domain::Checked) -> Result<(), String> {
     let wanted = match checked.result.as_ref().map_err(|denied| &denied.denial) {
         Ok(_) => None,
         Err(Denial::UnknownMeter) => Some("meter"),
+        Err(Denial::UnknownProperty(_)) => Some("properties"),
         Err(Denial::UnknownOrg) => Some("org"),
         Err(Denial::NoPlan) => Some("plan"),
         Err(Denial::TrialEnded) => Some("trial"),

@@ -155,7 +155,7 @@ fn what_happened_is_counted_whatever_credit_and_limits_say() {
     ]);
     counts(&client.post("/v1/usage/batch", late), 2, 0, 0);
     assert_eq!(used(&mut client, "late"), json!(7));
-    let months = client.get("/v1/orgs/late/usage?meter=reports&window=month&from=2026-11&until=2027-01").ok();
+    let months = client.get("/v1/orgs/late/usage?meter=reports&window=month&from=2026-11&to=2027-01").ok();
     let values: Vec<&Value> =
         months["points"].as_array().expect("points").iter().map(|point| &point["quantity"]).collect();
     assert_eq!(values, [&json!(5), &json!(7)], "{months:#}");

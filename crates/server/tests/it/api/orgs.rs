@@ -281,7 +281,7 @@ fn usage_over_time() {
     let series = |window: &str, points: &[Value]| json!({"org": "acme", "meter": "reports", "window": window, "points": points, "next": null});
     let path = "/v1/orgs/acme/usage?meter=reports";
     client.get(path).is(200, series("day", &days));
-    client.get(&format!("{path}&from=2026-11-01&until=2026-11-05")).is(200, series("day", &days[1..3]));
+    client.get(&format!("{path}&from=2026-11-01&to=2026-11-05")).is(200, series("day", &days[1..3]));
     client.get(&format!("{path}&window=day&from=2026-11-06")).is(200, series("day", &days[4..]));
     client.get(&format!("{path}&window=month")).is(
         200,

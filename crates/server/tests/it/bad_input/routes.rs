@@ -55,10 +55,10 @@ fn paths_queries_methods_and_types() {
         ),
         (
             "a series that ends before it begins",
-            get("/v1/orgs/acme/usage?meter=reports&from=2026-11-02&until=2026-11-02"),
+            get("/v1/orgs/acme/usage?meter=reports&from=2026-11-02&to=2026-11-02"),
             400,
             "invalid_parameter",
-            Some("until"),
+            Some("to"),
         ),
         ("entry -1", get("/v1/orgs/acme/ledger/-1"), 400, "invalid_parameter", Some("entry")),
         ("a cursor in words", get("/v1/orgs?cursor=next"), 400, "invalid_cursor", Some("cursor")),
