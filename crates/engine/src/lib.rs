@@ -13,8 +13,12 @@ mod engine;
 mod error;
 pub mod limits;
 mod metrics;
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod models;
 mod queue;
 mod read;
+mod sync;
 mod turn;
 
 pub use clock::Clock;

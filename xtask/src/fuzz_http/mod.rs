@@ -6,14 +6,14 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use crate::Result;
 use crate::process::{cargo, root, run as run_command, say, target_folder};
-use crate::tools::ensure;
+use crate::tools::python_tool;
 
 /// The version that the hooks are written for.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -27,11 +27,10 @@ const API_KEY: &str = "fuzz-http-admin";
 /// Builds the server, starts it on a store of its own, and calls it; `args` are `--examples N` and `--seed N`.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let options = Options::read(args)?;
-    ensure("python3", &["python3", "python3-venv"])?;
     run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
     let folder = target_folder()?.join("fuzz-http");
     fs::create_dir_all(&folder)?;
-    let python = environment(&folder.join("python"))?;
+    let python = python_tool(&folder.join("python"), SCHEMATHESIS, "fuzz-http")?.join("python");
     let began = Instant::now();
     let server = Server::start(&folder)?;
     let found = call(&python, &folder, &server.url, options);
@@ -68,29 +67,6 @@ impl Options {
             _ => Err("fuzz-http takes --examples N (at least 1) and --seed N".into()),
         }
     }
-}
-
-/// A Python environment with schemathesis, made where there is none or another version's.
-fn environment(folder: &Path) -> Result<PathBuf> {
-    let python = folder.join("bin").join("python");
-    let made_for = folder.join("made-for");
-    if fs::read_to_string(&made_for).is_ok_and(|version| version == SCHEMATHESIS) {
-        return Ok(python);
-    }
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv", "--clear"]).arg(folder);
-    run_command(venv).map_err(|error| {
-        format!(
-            "fuzz-http needs Python 3.10 or newer with its venv module, on Debian `apt-get install python3-venv` \
-             ({error})"
-        )
-    })?;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", SCHEMATHESIS]);
-    run_command(pip)
-        .map_err(|error| format!("{SCHEMATHESIS} cannot be had from Python's index ({error})"))?;
-    fs::write(made_for, SCHEMATHESIS)?;
-    Ok(python)
 }
 
 /// Lets schemathesis loose on the server.

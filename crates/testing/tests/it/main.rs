@@ -10,6 +10,7 @@
 mod clocks;
 mod months;
 mod random;
+#[cfg(feature = "simulator")]
 mod sim;
 mod trials;
 mod world;
