@@ -2,14 +2,19 @@
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
 //! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `proof` runs tests in their long
-//! form, `sim` runs the simulator, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
+//! form, `sim` runs the simulator, `models` holds the model checks, `bugs` builds both with deliberate bugs, `coverage` and
+//! `mutants` say what the tests miss, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
 mod bench;
+mod bugs;
 mod ci;
+mod coverage;
 mod fuzz;
 mod fuzz_http;
+mod models;
+mod mutants;
 mod openapi;
 mod process;
 mod proof;
@@ -35,7 +40,11 @@ usage: cargo xtask COMMAND
   fuzz-http [--examples N] [--seed N]
                          schemathesis against the server's own OpenAPI document
   proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, kills,
-                         overload, keys, histories, month
+                         overload, keys, histories, month, models
+  models --bugs [NAME …] how many schedules it takes to find each deliberate bug of crates/schedules/bugs
+  coverage [PACKAGE …]   lines and branches that the tests reach of domain, storage, engine and backends
+  mutants [--shard K/N] [FILE …]
+                         small changes to the rules, each of which a test should notice
   fuzz [--minutes M] [TARGET …]
                          the fuzz targets, 10 minutes each unless said
   bench gate|ingest|scale [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
@@ -56,6 +65,9 @@ fn main() -> ExitCode {
         ["openapi", "--check"] => openapi::check(),
         ["fuzz-http", rest @ ..] => fuzz_http::run(rest),
         ["proof", rest @ ..] => proof::run(rest),
+        ["coverage", rest @ ..] => coverage::run(rest),
+        ["mutants", rest @ ..] => mutants::run(rest),
+        ["models", "--bugs", rest @ ..] => models::bugs(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["sim", rest @ ..] => sim::run(rest),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::Result;
+use crate::models;
 use crate::process::{cargo, run as run_command, say, target_folder};
 
 /// A test in its long form: by what name it is asked for, its package and name, and what it is told.
@@ -65,14 +66,26 @@ const PROOFS: [Proof; 9] = [
     },
 ];
 
+/// The model checks, which are built in a way of their own.
+const MODELS: &str = "models";
+
+/// Schedules of each model.
+const MODEL_SCHEDULES: &str = "100000";
+
 /// Runs the named ones, or all.
 pub(crate) fn run(names: &[&str]) -> Result<()> {
-    let known: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
+    let known: Vec<&str> = PROOFS.iter().map(|proof| proof.name).chain([MODELS]).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!("there is no proof '{unknown}', only {}", known.join(", ")).into());
     }
-    run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate"])?)?;
-    for proof in PROOFS.iter().filter(|proof| names.is_empty() || names.contains(&proof.name)) {
+    let wanted = |name: &str| names.is_empty() || names.contains(&name);
+    if wanted(MODELS) {
+        prove_models()?;
+    }
+    if PROOFS.iter().any(|proof| wanted(proof.name)) {
+        run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate"])?)?;
+    }
+    for proof in PROOFS.iter().filter(|proof| wanted(proof.name)) {
         let began = Instant::now();
         let mut command = cargo(&[
             "test",
@@ -92,4 +105,12 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         say(&format!("{}: ok in {:.0} s", proof.name, began.elapsed().as_secs_f64()))?;
     }
     Ok(())
+}
+
+fn prove_models() -> Result<()> {
+    let began = Instant::now();
+    let mut command = models::command()?;
+    command.args(["--", "--nocapture"]).env(models::SCHEDULES_VARIABLE, MODEL_SCHEDULES);
+    run_command(command)?;
+    say(&format!("{MODELS}: ok in {:.0} s", began.elapsed().as_secs_f64()))
 }

@@ -1,6 +1,9 @@
 //! `test`: every test of the workspace, and their sum in the last line.
 
+use std::process::Command;
+
 use crate::Result;
+use crate::models;
 use crate::process::{cargo, run as run_command, say, stream, target_folder};
 use crate::tools::{ensure, ensure_for_tests};
 
@@ -19,6 +22,17 @@ impl Sum {
             self.passed += before(result, " passed");
             self.failed += before(result, " failed");
         }
+    }
+
+    /// Runs test programs and adds what they say.
+    fn run(&mut self, command: Command) -> Result<()> {
+        let failed_before = self.failed;
+        let succeeded = stream(command, |line| self.see(line))?;
+        if !succeeded && self.failed == failed_before {
+            // A test program that does not compile or that dies prints no result: it has failed all the same.
+            self.failed += 1;
+        }
+        Ok(())
     }
 
     /// The last line of the test command, then its verdict.
@@ -42,7 +56,7 @@ fn before(text: &str, word: &str) -> u64 {
     number.unwrap_or(0)
 }
 
-/// Runs every test; `args` go to `cargo test`, and with them only what they choose runs.
+/// Runs every test; `args` go to `cargo test`, and with them only what they choose runs, of the workspace as it is built.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     sum(args)?.report()
 }
@@ -62,10 +76,9 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     command.env("TOLLGATE_BIN", target_folder()?.join("debug").join("tollgate"));
     command.args(args);
     let mut sum = Sum::default();
-    let succeeded = stream(command, |line| sum.see(line))?;
-    if !succeeded && sum.failed == 0 {
-        // A test program that does not compile or that dies prints no result: it has failed all the same.
-        sum.failed = 1;
+    sum.run(command)?;
+    if args.is_empty() {
+        sum.run(models::command()?)?;
     }
     Ok(sum)
 }

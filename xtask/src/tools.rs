@@ -162,7 +162,8 @@ fn is_root() -> Result<bool> {
     Ok(std::fs::metadata("/proc/self")?.uid() == 0)
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is, if it is there.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(ELSEWHERE.iter().map(PathBuf::from));
     folders.map(|folder| folder.join(program)).find(|file| Path::is_file(file))

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
-    Amount, Burn, Entry, EntryKind, MeterId, OrgId, Partition, Period, Quantity, Record, RecordKey, Records,
-    Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Window, apply, touched,
+    Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, Partition, Period, Quantity, Record, RecordKey,
+    Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Window, apply, touched,
 };
 use tollgate_storage::{Batch, Change, EntryChange, Store};
 
@@ -105,6 +105,7 @@ impl Load {
                 Period { window: Window::Month, number: 24_322 },
             ],
             group: None,
+            counting: Counting::Sum,
             standing: Standing {
                 granted: whole(1_000),
                 used: whole(1),

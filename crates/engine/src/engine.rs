@@ -1,11 +1,10 @@
 //! The writer and what callers hold of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::Mutex;
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
@@ -19,6 +18,7 @@ use crate::limits::{
     QUEUE_REQUESTS_MAX,
 };
 use crate::queue::{Job, Many, weight};
+use crate::sync::{JoinHandle, RwLock, join, mpsc, oneshot, spawn, watch};
 use crate::turn::{Settled, Turn, TurnError};
 use crate::{Answer, Clock, EngineError, EngineMetrics, OutcomeLabel, Request};
 
@@ -68,16 +68,9 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read it, or it no longer parses; when the system gives no thread.
     pub async fn start(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
         let (mut engine, writer) = Self::prepare(store, options).await?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
-            })?;
-        let thread = std::thread::Builder::new()
-            .name("tollgate-writer".to_owned())
-            .spawn(move || runtime.block_on(writer.run()))
-            .map_err(|error| {
-                StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
-            })?;
+        let thread = spawn("tollgate-writer", move || writer.run()).map_err(|error| {
+            StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
+        })?;
         engine.writer = Mutex::new(Some(Driver::Thread(thread)));
         Ok(engine)
     }
@@ -269,12 +262,12 @@ impl<S: Store> Engine<S> {
     /// When the store cannot finish its background work; what was answered is durable all the same.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
         self.shutdown.send_replace(true);
-        let driver = self.writer.lock().await.take();
-        match driver {
+        // Held to the end: whoever else asks for it waits until the store is closed.
+        let mut driver = self.writer.lock().await;
+        match driver.take() {
             None => return Ok(()),
             Some(Driver::Thread(writer)) => {
-                let ended = tokio::task::spawn_blocking(move || writer.join()).await;
-                if !matches!(ended, Ok(Ok(()))) {
+                if !join(writer).await {
                     return Err(StoreError::new(StoreErrorKind::Stopped, "the writer ended by a panic"));
                 }
             }
@@ -286,6 +279,12 @@ impl<S: Store> Engine<S> {
         }
         self.store.close().await
     }
+}
+
+/// Waits for [`Engine::shutdown`]. What a watch shows is locked as long as it is held, so it is let go of here: who asks
+/// for the shutdown once more would wait with its whole thread.
+async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    drop(shutdown.wait_for(|shutdown| *shutdown).await);
 }
 
 /// Orgs are answered by org decisions and the house by its own; a mix-up is a defect of this module.
@@ -332,7 +331,7 @@ impl<S: Store> Writer<S> {
             Some(job) => Some(job),
             None => tokio::select! {
                 biased;
-                _ = self.shutdown.wait_for(|shutdown| *shutdown), if !self.jobs.is_closed() => {
+                () = stopping(&mut self.shutdown), if !self.jobs.is_closed() => {
                     self.jobs.close();
                     self.jobs.recv().await
                 }

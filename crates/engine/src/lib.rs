@@ -15,9 +15,13 @@ mod engine;
 mod error;
 pub mod limits;
 mod metrics;
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod models;
 mod queue;
 mod read;
 mod series;
+mod sync;
 mod turn;
 
 pub use catalog::CatalogInForce;

@@ -1,9 +1,9 @@
 //! What waits for the writer.
 
-use tokio::sync::oneshot;
 use tollgate_domain::{Command, HouseCommand, HouseDenial, OrgCommand, OrgDecision, OrgId};
 
 use crate::EngineError;
+use crate::sync::oneshot;
 use crate::turn::Settled;
 
 /// What a caller asks the engine.

@@ -28,8 +28,11 @@ use std::env;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{Store, StoreError};
+use tollgate_domain::{OrgId, Record, RecordKey};
+
+use crate::{Change, Store, StoreError};
 use harness::Harness;
+use samples::{moment, used, used_once};
 
 /// The environment variable that sets the seed of the random cases; without it each run takes a new one.
 pub const SEED_VARIABLE: &str = "TOLLGATE_SEED";
@@ -53,6 +56,21 @@ pub trait Subject: Sync {
 
     /// Runs a future to its end; called from several threads at once.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
+}
+
+/// A change that counts a usage of one of the meter `reports` under each key, decided at the moment with a number on
+/// the records that `find` gives, as the domain applies it.
+///
+/// # Panics
+/// When a key is none.
+pub fn change_using<'a>(
+    org: &OrgId,
+    ticks: u32,
+    keys: impl IntoIterator<Item = &'a str>,
+    find: impl Fn(&RecordKey) -> Option<Record>,
+) -> Change {
+    let lines = keys.into_iter().map(|key| used(used_once("reports", Some("ann"), key)).into());
+    world::change_of(org, moment(ticks), lines, find)
 }
 
 /// Runs every case that fits the store.

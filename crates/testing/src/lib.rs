@@ -12,4 +12,5 @@
 pub mod generate;
 pub mod invariants;
 pub mod oracle;
+#[cfg(feature = "simulator")]
 pub mod sim;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::process::{cargo, root, run as run_command, say, target_folder};
-use crate::tools::{ensure, python_environment};
+use crate::tools::python_environment;
 
 /// The version that the hooks are written for.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
@@ -27,7 +27,6 @@ const API_KEY: &str = "fuzz-http-admin";
 /// Builds the server, starts it on a store of its own, and calls it; `args` are `--examples N` and `--seed N`.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let options = Options::read(args)?;
-    ensure("python3", &["python3", "python3-venv"])?;
     run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
     let folder = target_folder()?.join("fuzz-http");
     fs::create_dir_all(&folder)?;

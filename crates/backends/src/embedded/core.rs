@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tollgate_domain::{Partition, Record, RecordKey};
 use tollgate_storage::{Batch, Change, Committed, EntryChange, StoreError, StoreErrorKind};
 
@@ -24,6 +23,7 @@ use super::open::TABLES_DIR;
 use super::options::{EmbeddedOptions, Work};
 use super::overlay::Overlay;
 use super::segment::{Location, Segments};
+use super::sync::{Cache, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, thread};
 use super::tables::{Folded, Keep, RawRow, Tables, TablesSlot, free_bytes, yield_to_answers};
 use super::walk::Position;
 
@@ -302,6 +302,8 @@ impl Core {
             let failed_before = control.failure.is_some();
             drop(control);
             let folded = self.fold_all();
+            // Even if nothing was to be folded: who waits for room may have looked just before there was some.
+            self.done.notify_all();
             if folded.is_err() && failed_before {
                 // Commits wake this thread; it pauses all the same, so that a full disk is not tried in a tight loop.
                 let control = self.control();
@@ -445,7 +447,7 @@ impl Core {
         if self.options.work == Work::Inline {
             sweep();
         } else {
-            drop(std::thread::Builder::new().name("tollgate-sweep".into()).spawn(sweep));
+            drop(thread::Builder::new().name("tollgate-sweep".into()).spawn(sweep));
         }
     }
 

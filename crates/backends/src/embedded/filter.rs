@@ -6,7 +6,7 @@
 
 use std::ops::Bound::{self, Excluded, Unbounded};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use tollgate_storage::StoreError;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::codec::Table;
 use super::io::to_u64;
 use super::limits::{FILTER_BITS_PER_ROW, FILTER_GROWTH, FILTER_ROWS_MIN, FILTER_STEP_ROWS};
+use super::sync::RwLock;
 use super::tables::{RawRow, Tables};
 
 /// The tables that have a filter.

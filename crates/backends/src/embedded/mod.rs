@@ -30,6 +30,7 @@ mod read;
 mod replay;
 mod scan;
 mod segment;
+mod sync;
 mod table_files;
 mod tables;
 mod verify;
@@ -39,11 +40,13 @@ mod walk;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(test)]
+#[cfg(feature = "shuttle")]
+mod models;
+#[cfg(test)]
 mod sweep_tests;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 
 use tollgate_domain::{Record, RecordKey};
 use tollgate_storage::{Batch, Capabilities, Committed, Cursor, Page, Scan, Store, StoreError};
@@ -53,6 +56,8 @@ pub use options::{EmbeddedOptions, Work};
 pub use verify::VerifyReport;
 
 use self::core::Core;
+use self::sync::Mutex;
+use self::sync::thread::{self, JoinHandle};
 
 /// The store of one machine. Dropping it without [`Store::close`] is like a crash: nothing committed is lost, the next
 /// start replays what was not folded.
@@ -69,16 +74,21 @@ impl EmbeddedStore {
     /// Locked when another process has the folder; Corrupt with the file and the offset when something acknowledged is
     /// damaged; Format when a newer version wrote it; Full when there is no room.
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
-        let work = options.work;
-        let core = Arc::new(open::open(path, options)?);
-        let folder = match work {
+        Self::start(open::open(path, options)?)
+    }
+
+    /// Starts the work in the background, if that is how it is done.
+    fn start(core: Core) -> Result<Self, StoreError> {
+        let core = Arc::new(core);
+        let folder = match core.options.work {
             Work::Inline => None,
             Work::Background => {
-                let core = Arc::clone(&core);
-                let spawned = std::thread::Builder::new()
+                let folds = Arc::clone(&core);
+                let spawned = thread::Builder::new()
                     .name("tollgate-fold".into())
-                    .spawn(move || core.fold_until_closed());
-                Some(spawned.map_err(|source| error::io_error("start a thread for", path, source))?)
+                    .spawn(move || folds.fold_until_closed());
+                let failed = |source| error::io_error("start a thread for", &core.path, source);
+                Some(spawned.map_err(failed)?)
             }
         };
         Ok(Self { core, folder: Mutex::new(folder) })
@@ -147,11 +157,11 @@ impl EmbeddedStore {
         verify::verify(path, options)
     }
 
-    fn close_now(&self) -> Result<(), StoreError> {
+    /// Folds what was committed, takes no more, and ends the work in the background.
+    fn finish(&self) -> Result<(), StoreError> {
         let folded = self.core.fold_all();
         self.stop_working();
-        folded?;
-        self.core.tables.read().get()?.flush()
+        folded
     }
 
     fn stop_working(&self) {
@@ -192,6 +202,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.close_now()
+        self.finish()?;
+        self.core.tables.read().get()?.flush()
     }
 }

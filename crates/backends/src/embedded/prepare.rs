@@ -1,8 +1,7 @@
 //! Prepares the next segment while the current one fills, so that a commit never waits for zeros to be written.
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tollgate_storage::StoreError;
@@ -12,6 +11,8 @@ use super::io::Disk;
 use super::limits::{RETRY_MILLIS, WAIT_SECS};
 use super::options::Work;
 use super::segment::{CreateError, Segment};
+use super::sync::thread::{self, JoinHandle};
+use super::sync::{Condvar, Mutex, MutexGuard};
 
 #[derive(Debug)]
 enum State {
@@ -60,7 +61,7 @@ impl Preparer {
             Work::Background => {
                 let shared = Arc::clone(&shared);
                 let spawned =
-                    std::thread::Builder::new().name("tollgate-segments".into()).spawn(move || shared.run());
+                    thread::Builder::new().name("tollgate-segments".into()).spawn(move || shared.run());
                 Some(spawned.map_err(|source| io_error("start a thread for", dir, source))?)
             }
         };

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use tollgate_storage::{StoreError, StoreErrorKind};
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,6 +15,7 @@ use super::error::{corrupt, io_error};
 use super::frame::{ENTRY_PREFIX_BYTES, FORMAT_VERSION, decode_entry};
 use super::io::{Disk, DiskFile, to_u64};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_OPEN_MAX};
+use super::sync::RwLock;
 
 /// Bytes before the first frame.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;

@@ -64,7 +64,7 @@ impl Replicas {
     }
 
     fn apply(&self, engine: usize, text: &str) {
-        let apply = ApplyCatalog { text: text.to_owned(), plans_in_use: Vec::new() };
+        let apply = ApplyCatalog::new(text.to_owned());
         let applied = self.engines[engine].submit_house(HouseCommand::ApplyCatalog(apply));
         self.runtime.block_on(applied).expect("a decision").expect("a catalogue");
     }

@@ -8,10 +8,12 @@
 )]
 
 mod clocks;
+#[cfg(feature = "simulator")]
 mod engines;
 mod months;
 mod random;
 mod series;
+#[cfg(feature = "simulator")]
 mod sim;
 mod trials;
 mod world;

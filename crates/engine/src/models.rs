@@ -1,0 +1,352 @@
+//! Models of the hand-off between callers and the writer: each is run under many schedules by a model checker.
+//!
+//! The store is the memory store, which lets other threads go on before and after each of its calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tollgate_domain::{
+    Amount, ApplyCatalog, Entry, HouseCommand, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity,
+    Record, RecordKey, Records, SetPlan, Timestamp, UsageKey, Use,
+};
+use tollgate_schedules::check;
+use tollgate_schedules::shuttle::future::block_on;
+use tollgate_schedules::shuttle::rand::{Rng, thread_rng};
+use tollgate_schedules::shuttle::sync::atomic::AtomicUsize as Step;
+use tollgate_schedules::shuttle::thread;
+use tollgate_storage::{
+    Batch, Capabilities, Committed, Cursor, MemoryStore, Page, Scan, Store, StoreError, StoreErrorKind,
+};
+
+use crate::CatalogInForce;
+use crate::turn::Turn;
+use crate::{Clock, Engine, EngineError, EngineOptions};
+
+/// Schedules of each model in the ordinary tests.
+const SCHEDULES: usize = 2_000;
+
+/// Room in the queue: less than the callers want.
+const QUEUE: usize = 2;
+
+/// The memory store with a step of the checker before and after each call, and what must never happen to a store.
+#[derive(Default)]
+struct Watched {
+    inner: MemoryStore,
+    step: Step,
+    commits: AtomicUsize,
+    closed: AtomicUsize,
+    /// The commit that fails, if one does, and whether it is made all the same.
+    fails: Option<(usize, bool)>,
+}
+
+impl Watched {
+    fn step(&self) {
+        self.step.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn entry(&self, number: u64) -> Option<Arc<Entry>> {
+        match block_on(self.inner.load(&[RecordKey::Entry(org(), number)])).expect("it loads").pop() {
+            Some(Some(Record::Entry(entry))) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// The entry of each key that was counted, by key.
+    fn counted(&self) -> BTreeMap<String, u64> {
+        let mut counted = BTreeMap::new();
+        // The first entry sets the plan.
+        for entry in (2..).map_while(|number| self.entry(number)) {
+            let key = key_of(&entry).to_owned();
+            assert_eq!(counted.insert(key.clone(), entry.number), None, "{key} counts once");
+        }
+        counted
+    }
+}
+
+impl Store for Watched {
+    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.step();
+        let loaded = self.inner.load(keys).await;
+        self.step();
+        loaded
+    }
+
+    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.inner.scan(scan, from, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
+        self.step();
+        assert_eq!(self.closed.load(Ordering::SeqCst), 0, "no commit after the store was closed");
+        let number = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        let failed = StoreError::new(StoreErrorKind::Io, "as the model wants it");
+        match self.fails {
+            Some((fails, _)) if number > fails => panic!("a commit after a failed one"),
+            Some((fails, made)) if number == fails => {
+                if made {
+                    self.inner.commit(batch).await?;
+                }
+                Err(failed)
+            }
+            _ => {
+                let committed = self.inner.commit(batch).await;
+                self.step();
+                committed
+            }
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.step();
+        self.closed.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn org() -> OrgId {
+    OrgId::new("acme").expect("an id")
+}
+
+fn meter() -> MeterId {
+    MeterId::new("reports").expect("an id")
+}
+
+fn usage(key: &str) -> OrgCommand {
+    OrgCommand::Use(Use {
+        user: None,
+        meter: meter(),
+        quantity: Quantity::ONE,
+        key: UsageKey::new(key).expect("an id"),
+        occurred_at: None,
+        properties: BTreeMap::new(),
+    })
+}
+
+fn key_of(entry: &Entry) -> &str {
+    match &entry.kind {
+        tollgate_domain::EntryKind::Used(used) => used.key.as_str(),
+        other => panic!("not a usage: {other:?}"),
+    }
+}
+
+/// A running engine on a store that holds an org with a plan.
+fn started(fails: Option<(usize, bool)>) -> Arc<Engine<Watched>> {
+    let store = Arc::new(Watched { fails, ..Watched::default() });
+    let at = Timestamp::from_second(1_793_491_200).expect("a time");
+    block_on(async {
+        let catalog = CatalogInForce::load(&store.inner).await.expect("the default catalogue");
+        let turn = Turn { store: &store.inner, catalog: &catalog, key_keep_secs: 86_400, at };
+        let plan = OrgCommand::SetPlan(SetPlan { plan: PlanId::new("basic").expect("an id") });
+        let settled = turn.run_orgs(&[(&org(), &plan)], &mut Records::default()).await;
+        assert!(settled.is_ok_and(|settled| settled.len() == 1));
+        let options =
+            EngineOptions { clock: Clock::manual(at), queue_requests_max: QUEUE, ..EngineOptions::default() };
+        Arc::new(Engine::start(store, options).await.expect("it starts"))
+    })
+}
+
+/// What became of the usages of the callers, by key: the entry that counted it, or why there is none.
+type Answers = BTreeMap<String, Result<u64, EngineError>>;
+
+/// Checks an answer against the ledger as it is when the answer arrives.
+fn see(engine: &Engine<Watched>, key: &str, decision: &OrgDecision) -> u64 {
+    let OrgDecision::Use(Ok(allowed)) = decision else { panic!("{key} is allowed, not {decision:?}") };
+    assert!(!allowed.replayed, "{key} was sent once");
+    let entry = engine.store().entry(allowed.entry).expect("an answer leaves after its commit");
+    assert_eq!(key_of(&entry), key, "an answer reaches its caller");
+    allowed.entry
+}
+
+/// Sends usages one after the other.
+fn call(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
+    let answer = |key: &&str| {
+        let answer = block_on(engine.submit(org(), usage(key)));
+        ((*key).to_owned(), answer.map(|decision| see(engine, key, &decision)))
+    };
+    keys.iter().map(answer).collect()
+}
+
+/// Sends usages as one batch.
+fn call_together(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
+    let commands = keys.iter().map(|key| (org(), usage(key))).collect();
+    let answered = match block_on(engine.submit_batch(commands)) {
+        Ok(decisions) => {
+            assert_eq!(decisions.len(), keys.len(), "an answer each");
+            keys.iter().zip(&decisions).map(|(key, decision)| Ok(see(engine, key, decision))).collect()
+        }
+        Err(error) => vec![Err(error); keys.len()],
+    };
+    keys.iter().map(|key| (*key).to_owned()).zip(answered).collect()
+}
+
+/// Asks the house, which is decided alone, between usages.
+fn call_house(engine: &Engine<Watched>) {
+    let text = tollgate_domain::catalog::DEFAULT.to_owned();
+    let command = HouseCommand::CheckCatalog(ApplyCatalog { text, plans_in_use: Vec::new() });
+    match block_on(engine.submit_house(command)) {
+        Ok(decision) => assert!(decision.is_ok(), "{decision:?}"),
+        Err(error) => assert!(matches!(error, EngineError::Overloaded), "{error}"),
+    }
+}
+
+/// Runs callers in threads of their own, and gives what they were answered.
+fn callers(
+    engine: &Arc<Engine<Watched>>,
+    single: &'static [&'static [&'static str]],
+    together: &'static [&'static str],
+) -> impl FnOnce() -> Answers + use<> {
+    let mut threads: Vec<_> = single
+        .iter()
+        .map(|keys| {
+            let engine = Arc::clone(engine);
+            thread::spawn(move || call(&engine, keys))
+        })
+        .collect();
+    if !together.is_empty() {
+        let engine = Arc::clone(engine);
+        threads.push(thread::spawn(move || call_together(&engine, together)));
+    }
+    move || threads.into_iter().flat_map(|thread| thread.join().expect("every call is answered")).collect()
+}
+
+/// Counts what the schedules of a model came through: a model that never gets there shows nothing.
+#[derive(Clone, Default)]
+struct Seen(Arc<AtomicUsize>);
+
+impl Seen {
+    fn when(&self, happened: bool) {
+        self.0.fetch_add(usize::from(happened), Ordering::Relaxed);
+    }
+
+    fn assert_seen(&self, what: &str) {
+        assert_ne!(self.0.load(Ordering::Relaxed), 0, "no schedule came to {what}");
+    }
+}
+
+#[test]
+fn every_caller_gets_its_own_answer_after_its_commit_and_none_is_lost() {
+    let (refused, batched) = (Seen::default(), Seen::default());
+    let (see_refused, see_batched) = (refused.clone(), batched.clone());
+    check("hand-off", SCHEDULES, move || {
+        let engine = started(None);
+        let house = {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || call_house(&engine))
+        };
+        let answers = callers(&engine, &[&["a1", "a2"], &["b1", "b2"]], &["c1", "c2", "c3"])();
+        house.join().expect("the house is answered");
+        block_on(engine.shutdown()).expect("it shuts down");
+        let counted = engine.store().counted();
+        for (key, answer) in &answers {
+            match answer {
+                Ok(entry) => assert_eq!(counted.get(key), Some(entry), "{key} is counted as answered"),
+                Err(EngineError::Overloaded) => {
+                    assert_eq!(counted.get(key), None, "{key} was refused and is not counted");
+                }
+                Err(other) => panic!("{key}: {other}"),
+            }
+        }
+        assert_eq!(answers.len(), 7, "an answer for each usage");
+        see_refused.when(answers.values().any(Result::is_err));
+        see_batched.when(engine.store().commits.load(Ordering::SeqCst) < counted.len());
+    });
+    refused.assert_seen("a full queue");
+    batched.assert_seen("a commit of several usages");
+}
+
+#[test]
+fn what_was_accepted_is_answered_at_shutdown_and_then_the_store_is_closed_once() {
+    let (accepted, refused) = (Seen::default(), Seen::default());
+    let (see_accepted, see_refused) = (accepted.clone(), refused.clone());
+    check("shutdown", SCHEDULES, move || {
+        let engine = started(None);
+        let answered = callers(&engine, &[&["a1", "a2"]], &["c1", "c2", "c3"]);
+        let closers = [(); 2].map(|()| {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || {
+                block_on(engine.shutdown()).expect("it shuts down");
+                assert_eq!(engine.store().closed.load(Ordering::SeqCst), 1, "closed when shutdown returns");
+            })
+        });
+        closers.into_iter().for_each(|closer| closer.join().expect("shutdown returns"));
+        let answers = answered();
+        let late = block_on(engine.submit(org(), usage("late")));
+        assert!(matches!(late, Err(EngineError::ShuttingDown)), "{late:?}");
+        let counted = engine.store().counted();
+        assert_eq!(counted.get("late"), None);
+        for (key, answer) in &answers {
+            match answer {
+                Ok(entry) => assert_eq!(counted.get(key), Some(entry), "{key} is counted as answered"),
+                // Of a batch that is refused in the middle, what came before is counted.
+                Err(EngineError::ShuttingDown) if key.starts_with('c') => {}
+                Err(EngineError::ShuttingDown | EngineError::Overloaded) => {
+                    assert_eq!(counted.get(key), None, "{key} was refused and is not counted");
+                }
+                Err(other) => panic!("{key}: {other}"),
+            }
+        }
+        see_accepted.when(answers.values().any(Result::is_ok));
+        see_refused.when(answers.values().any(Result::is_err));
+    });
+    accepted.assert_seen("an answer");
+    refused.assert_seen("a refusal");
+}
+
+#[test]
+fn after_a_failed_write_nothing_more_is_written_and_every_caller_is_told() {
+    let counted_first = Seen::default();
+    let see_counted_first = counted_first.clone();
+    check("failed write", SCHEDULES, move || {
+        let fails = thread_rng().gen_range(1..=3);
+        let engine = started(Some((fails, thread_rng().gen_bool(0.5))));
+        // There is a first commit in any case.
+        let watcher = (fails == 1).then(|| {
+            let engine = Arc::clone(&engine);
+            thread::spawn(move || block_on(engine.wait_stopped()))
+        });
+        let answers = callers(&engine, &[&["a1", "a2"], &["b1", "b2"]], &["c1", "c2", "c3"])();
+        let failed = answers.values().any(|answer| matches!(answer, Err(EngineError::Stopped(_))));
+        if let Some(watcher) = watcher {
+            watcher.join().expect("who waits for the end is told");
+        }
+        if failed {
+            let late = block_on(engine.submit(org(), usage("late")));
+            assert!(matches!(late, Err(EngineError::Stopped(_))), "{late:?}");
+        }
+        block_on(engine.shutdown()).expect("it shuts down");
+        let counted = engine.store().counted();
+        for (key, answer) in &answers {
+            match answer {
+                Ok(entry) => assert_eq!(counted.get(key), Some(entry), "{key} is counted as answered"),
+                // The write that failed may have been made.
+                Err(EngineError::Stopped(_)) => {}
+                Err(EngineError::Overloaded) => assert_eq!(counted.get(key), None, "{key} is not counted"),
+                Err(other) => panic!("{key}: {other}"),
+            }
+        }
+        see_counted_first.when(failed && answers.values().any(Result::is_ok));
+    });
+    counted_first.assert_seen("an answer before the failure");
+}
+
+#[test]
+fn a_balance_is_that_of_one_version_of_the_org() {
+    check("balance", SCHEDULES, || {
+        let engine = started(None);
+        let answered = callers(&engine, &[&["a1"], &["b1"]], &["c1", "c2"]);
+        for _ in 0..2 {
+            let (org, balance) =
+                block_on(engine.balance(&org())).expect("the org holds still").expect("there is one");
+            let (_, reports) = balance.meters.first().expect("a meter");
+            let used = i64::try_from(org.version - 1).expect("a count");
+            assert_eq!(reports.used, Amount::from_whole(used), "used at version {}", org.version);
+        }
+        answered();
+        block_on(engine.shutdown()).expect("it shuts down");
+    });
+}
