@@ -69,7 +69,7 @@ impl Medium {
     pub(super) fn embedded(sim: &Sim, folder: PathBuf) -> Self {
         let disk = FaultDisk::new(sim.below(u64::MAX));
         let options = EmbeddedOptions {
-            segment_bytes: 8_192 << sim.below(4),
+            segment_bytes: 16_384 << sim.below(3),
             cache_bytes: 1_024 << sim.below(10),
             table_cache_bytes: 1_024 * 1_024,
             overlay_records_max: 4 + sim.place(200),
