@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::decide::keys::{counters_need, group_needs};
+use crate::decide::keys::{counters_need, group_needs, unsent_needs};
+use crate::shipment::unsent_day;
 use crate::{
-    Amount, ApiKey, Burn, CatalogVersion, CreatedMeter, Entry, EntryKind, House, HouseEntry, HouseEntryKind,
-    KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
-    Records, Scope, UsedEntry, Window,
+    Amount, ApiKey, Burn, CatalogVersion, CreatedMeter, Days, Entry, EntryKind, House, HouseEntry,
+    HouseEntryKind, KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record,
+    RecordKey, Records, Scope, Timestamp, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -16,7 +17,7 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
     match &entry.kind {
         EntryKind::Used(used) => apply_used(records, org, entry, used),
         EntryKind::Refused { .. } => {}
-        EntryKind::Reversed { used, .. } => apply_reversed(records, org, entry.number, used),
+        EntryKind::Reversed { used, .. } => apply_reversed(records, org, entry, used),
         EntryKind::Put { name, zone } => records.change_org(org, entry.at, |org| {
             org.name.clone_from(name);
             org.zone.clone_from(zone);
@@ -64,6 +65,9 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
                 org.billed_until = org.billed_until.max(Some(bill.rated.month.number));
             });
         }
+        EntryKind::Shipped { shipment, day, lines } => {
+            apply_shipped(records, org, entry.at, *shipment, *day, lines);
+        }
     }
     for notice in &entry.notices {
         mark(records, org, entry, notice);
@@ -82,6 +86,7 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
         }
     });
     count(records, org, used, used.quantity.amount(), used.overage());
+    queue_unsent(records, org, entry, used, used.quantity.amount());
     let record = KeyRecord {
         entry: entry.number,
         fingerprint: used.fingerprint,
@@ -92,7 +97,7 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
     records.set(RecordKey::Key(used_key(org, used)), Record::Key(Arc::new(record)));
 }
 
-fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, used: &UsedEntry) {
+fn apply_reversed(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry) {
     records.change_account(org, &used.meter, |account| {
         for burn in &used.burns {
             account.burn(Burn { source: burn.source, amount: -burn.amount });
@@ -102,7 +107,8 @@ fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, used: &UsedEn
         }
     });
     count(records, org, used, -used.quantity.amount(), -used.overage());
-    records.change_key(used_key(org, used), |key| key.reversed_by = Some(number));
+    queue_unsent(records, org, entry, used, -used.quantity.amount());
+    records.change_key(used_key(org, used), |key| key.reversed_by = Some(entry.number));
 }
 
 /// Moves the counters of the org, and of the user if one was given; overage is kept on the org's months.
@@ -122,6 +128,36 @@ fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, quantity: Amount,
             counter.value += quantity;
         });
     }
+}
+
+/// Adds usage of a SKU to what goes out to the processor.
+fn queue_unsent(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry, quantity: Amount) {
+    let Some(day) = unsent_day(used) else { return };
+    records.change_unsent(org, day, |unsent| unsent.add(&used.meter, quantity));
+    records.change_org(org, entry.at, |org| org.unsent = Some(Days::with(org.unsent, day)));
+}
+
+/// Takes off what the processor has.
+fn apply_shipped(
+    records: &mut Records,
+    org: &OrgId,
+    at: Timestamp,
+    shipment: u64,
+    day: i32,
+    lines: &[(MeterId, Amount)],
+) {
+    let mut left = false;
+    records.change_unsent(org, day, |unsent| {
+        lines.iter().for_each(|(meter, amount)| unsent.add(meter, -*amount));
+        left = !unsent.is_empty();
+    });
+    records.change_org(org, at, |org| {
+        org.settled = shipment;
+        org.unsent = match left {
+            true => Some(Days::with(org.unsent, day)),
+            false => org.unsent.and_then(|days| days.without(day)),
+        };
+    });
 }
 
 fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
@@ -197,7 +233,9 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
             need(RecordKey::Key(used_key(org, used)));
             counters_need(records, org, &used.meter, used.user.as_ref(), &used.periods, &mut need);
             group_needs(org, used, &mut need);
+            unsent_needs(org, used, &mut need);
         }
+        EntryKind::Shipped { day, .. } => need(RecordKey::Unsent(org.clone(), *day)),
         EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
         EntryKind::Put { .. }
         | EntryKind::PlanSet { .. }
@@ -239,6 +277,11 @@ pub fn apply_house(records: &mut Records, entry: &HouseEntry) {
                 records.set(RecordKey::ApiKey(id.clone()), Record::ApiKey(Arc::new(revoked)));
             }
         }
+        HouseEntryKind::ShipmentMade(shipment) => {
+            house.shipments = shipment.number;
+            records.set(RecordKey::Shipment, Record::Shipment(Arc::clone(shipment)));
+        }
+        HouseEntryKind::ShipmentSent(number) => house.shipped = *number,
     }
     records.set(RecordKey::House, Record::House(house));
 }

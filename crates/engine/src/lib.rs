@@ -2,7 +2,8 @@
 //!
 //! [`Engine::start`] starts the writer; callers hold the [`Engine`] and [`Engine::submit`] commands to it. A batch is
 //! whatever waits when the last commit is done, so batching comes by itself with load. An answer leaves only after the
-//! commit is durable. [`Engine::balance`] and the like read beside the writer.
+//! commit is durable. [`Engine::balance`] and the like read beside the writer; [`Engine::ship`] sends what was counted
+//! to the processor.
 //!
 //! Deliberately absent: JSON, HTTP, the name of any backend, rules (they are in the domain), retries of a failed write.
 //!
@@ -17,6 +18,7 @@ pub mod limits;
 mod metrics;
 mod queue;
 mod read;
+mod shipping;
 mod turn;
 
 pub use catalog::CatalogInForce;
@@ -26,3 +28,4 @@ pub use engine::{Engine, EngineOptions, Writer};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};
+pub use shipping::{Carrier, ShipError, UnsentDay};

@@ -19,8 +19,11 @@ pub const CONFLICT_ROUNDS_MAX: usize = 16;
 /// How often a read is repeated when the org changed in the middle of it.
 pub const READ_ROUNDS_MAX: usize = 64;
 
-/// Orgs read at a time when all are looked through for a plan.
+/// Orgs read at a time when all are looked through.
 pub const ORG_PAGE: usize = 1_000;
+
+/// Days of orgs whose unsent amounts are read at a time.
+pub const UNSENT_PAGE: usize = 1_000;
 
 /// Orgs looked at in one go for months to close.
 pub const CLOSING_ORGS_MAX: usize = 500;

@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("tollgate-storage", &["tollgate-domain"]),
     ("tollgate-backends", &["tollgate-domain", "tollgate-storage"]),
     ("tollgate-engine", &["tollgate-domain", "tollgate-storage"]),
-    ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine"]),
+    ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),
     ("tollgate-api", &["tollgate-domain"]),
     (
         "tollgate-server",

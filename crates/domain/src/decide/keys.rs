@@ -2,9 +2,10 @@
 
 use crate::decide::Context;
 use crate::decide::limits::windows_counted;
+use crate::shipment::unsent_day;
 use crate::{
     CounterId, EntryKind, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand, OrgId, Period, Place,
-    RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
+    RecordKey, Records, Scope, Sku, UsageKey, Use, UsedEntry, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -30,12 +31,14 @@ pub fn missing(
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moments.in_zone(&known.zone);
             new_group_needs(records, context, org, &usage.meter, moment, &mut need);
+            new_unsent_needs(records, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
         }
         OrgCommand::Record(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moment_of(known, usage);
             new_group_needs(records, context, org, &usage.meter, moment, &mut need);
+            new_unsent_needs(records, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, usage.user.as_ref(), &usage.meter, moment, &mut need)
         }
         OrgCommand::Check(check) => {
@@ -50,6 +53,7 @@ pub fn missing(
                 if let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind)
                 {
                     group_needs(org, used, &mut need);
+                    unsent_needs(org, used, &mut need);
                     return counters_need(
                         records,
                         org,
@@ -73,6 +77,10 @@ pub fn missing(
             })
         }
         OrgCommand::CloseMonth(close) => crate::bill_needs(records, context, org, close.month, &mut need),
+        OrgCommand::Settle(settle) => {
+            need(RecordKey::Unsent(org.clone(), settle.day));
+            true
+        }
         OrgCommand::Put(_) | OrgCommand::Welcome(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => {
             true
         }
@@ -132,6 +140,26 @@ pub(crate) fn counters_need(
 pub(crate) fn group_needs(org: &OrgId, used: &UsedEntry, need: &mut impl FnMut(RecordKey)) {
     if let (Some(_), Some(month)) = (&used.group, used.month()) {
         need(RecordKey::Groups(org.clone(), used.meter.clone(), month));
+    }
+}
+
+/// Needs what is unsent of the day that a usage of a SKU was counted in.
+pub(crate) fn unsent_needs(org: &OrgId, used: &UsedEntry, need: &mut impl FnMut(RecordKey)) {
+    if let Some(day) = unsent_day(used) {
+        need(RecordKey::Unsent(org.clone(), day));
+    }
+}
+
+/// Needs what is unsent of the day that a usage of a SKU would be counted in.
+fn new_unsent_needs(
+    records: &Records,
+    org: &OrgId,
+    meter: &MeterId,
+    moment: impl FnOnce(&Org) -> Moment,
+    need: &mut impl FnMut(RecordKey),
+) {
+    if let (Some(_), Some(known)) = (Sku::of(meter), records.org(org)) {
+        need(RecordKey::Unsent(org.clone(), moment(known).day.number));
     }
 }
 

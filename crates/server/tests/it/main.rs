@@ -16,6 +16,7 @@ mod events;
 mod focus;
 mod meters;
 mod openmeter;
+mod pulses;
 mod races;
 mod server;
 mod shutdown;

@@ -208,7 +208,7 @@ impl History {
     /// The key of a record that may be there.
     fn key(&mut self) -> RecordKey {
         let (id, of) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..11) {
+        match self.rng.u8(..13) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -228,6 +228,8 @@ impl History {
             7 => RecordKey::Groups(id, of, self.rng.i32(-3..3)),
             8 => RecordKey::Bill(id, self.rng.i32(-3..3)),
             9 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
+            10 => RecordKey::Unsent(id, self.rng.i32(-3..3)),
+            11 => RecordKey::Shipment,
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }
