@@ -70,8 +70,11 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     ensure("curl", &["curl"])?;
     // What others made to check what we write, and to write to us.
     ensure_for_tests()?;
-    run_command(cargo(&["build", "--locked", "-p", "tollgate"])?)?;
-    let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])?;
+    // Aggregates go to a stream of a real server.
+    ensure("nats-server", &["nats-server"])?;
+    run_command(cargo(&["build", "--locked", "-p", "tollgate", "--features", "nats"])?)?;
+    let mut command =
+        cargo(&["test", "--workspace", "--features", "tollgate/nats", "--locked", "--no-fail-fast"])?;
     // The crash tests start and kill the real server.
     command.env("TOLLGATE_BIN", target_folder()?.join("debug").join("tollgate"));
     command.args(args);

@@ -26,7 +26,8 @@ pub struct EntryItem {
     pub entry: u64,
     /// When it was decided, by the server's time.
     pub at: String,
-    /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`.
+    /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`,
+    /// `shipped`.
     pub kind: String,
     /// The version of the catalogue it was decided on.
     pub catalog: u32,

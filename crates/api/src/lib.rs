@@ -16,6 +16,7 @@ mod decimal;
 mod ledger;
 mod org;
 mod problem;
+mod pulse;
 mod text;
 mod usage;
 
@@ -37,6 +38,7 @@ pub use org::{
     UserPage, WindowName,
 };
 pub use problem::{Code, LimitDetail, Problem};
+pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
 pub use text::{HeaderKey, Id, Line, OrderName, RoleName, SeriesWindow, TimeOrNever};
 pub use usage::{
     CheckReply, CheckStep, PositiveDecimal, Properties, PropertyValue, ReversalReply, ReversalRequest, Time,

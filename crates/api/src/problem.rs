@@ -119,6 +119,8 @@ codes! {
     RateLimited = "rate_limited", 429, "Too many requests";
     /// A defect.
     Internal = "internal", 500, "The server failed";
+    /// What aggregates are committed to did not take them.
+    SinkFailed = "sink_failed", 502, "The sink did not take it";
     /// Too many requests wait.
     Overloaded = "overloaded", 503, "Too many requests are waiting";
     /// The server is shutting down.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::counting::{Motion, Move, ONE};
-use crate::decide::keys::{counters_need, used_needs};
+use crate::decide::keys::{counters_need, unsent_needs, used_needs};
+use crate::shipment::unsent_day;
 use crate::{
-    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, House,
-    HouseEntry, HouseEntryKind, KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId,
-    Period, Record, RecordKey, Records, Scope, UsedEntry, Window,
+    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Days, Entry, EntryKind,
+    House, HouseEntry, HouseEntryKind, KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId,
+    Period, Record, RecordKey, Records, Scope, Timestamp, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -18,7 +19,7 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
         EntryKind::Used(used) => apply_used(records, org, entry, used),
         EntryKind::Refused { .. } => {}
         EntryKind::Reversed { entry: counted_by, used } => {
-            apply_reversed(records, org, entry.number, *counted_by, used);
+            apply_reversed(records, org, entry, *counted_by, used);
         }
         EntryKind::Put { name, zone } => records.change_org(org, entry.at, |org| {
             org.name.clone_from(name);
@@ -67,6 +68,9 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
                 org.billed_until = org.billed_until.max(Some(bill.rated.month.number));
             });
         }
+        EntryKind::Shipped { shipment, day, lines } => {
+            apply_shipped(records, org, entry.at, *shipment, *day, lines);
+        }
     }
     for notice in &entry.notices {
         mark(records, org, entry, notice);
@@ -83,6 +87,7 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
         count_day(account, used, Motion::Count);
     });
     count(records, org, used, &used.moves(entry.number, Motion::Count));
+    queue_unsent(records, org, entry, used, used.quantity.amount());
     let record = KeyRecord {
         entry: entry.number,
         fingerprint: used.fingerprint,
@@ -93,7 +98,7 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
     records.set(RecordKey::Key(used_key(org, used)), Record::Key(Arc::new(record)));
 }
 
-fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, counted_by: u64, used: &UsedEntry) {
+fn apply_reversed(records: &mut Records, org: &OrgId, entry: &Entry, counted_by: u64, used: &UsedEntry) {
     records.change_account(org, &used.meter, |account| {
         for burn in &used.burns {
             account.burn(Burn { source: burn.source, amount: -burn.amount });
@@ -101,7 +106,8 @@ fn apply_reversed(records: &mut Records, org: &OrgId, number: u64, counted_by: u
         count_day(account, used, Motion::TakeBack);
     });
     count(records, org, used, &used.moves(counted_by, Motion::TakeBack));
-    records.change_key(used_key(org, used), |key| key.reversed_by = Some(number));
+    queue_unsent(records, org, entry, used, -used.quantity.amount());
+    records.change_key(used_key(org, used), |key| key.reversed_by = Some(entry.number));
 }
 
 /// The forecast goes by the days of what adds up.
@@ -164,6 +170,36 @@ fn see(
 
 fn seen_in(seen: &[(Period, Amount)], period: Period) -> Amount {
     seen.iter().find(|(of, _)| *of == period).map_or(Amount::ZERO, |(_, seen)| *seen)
+}
+
+/// Adds usage of a SKU to what goes out to the processor.
+fn queue_unsent(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry, quantity: Amount) {
+    let Some(day) = unsent_day(used) else { return };
+    records.change_unsent(org, day, |unsent| unsent.add(&used.meter, quantity));
+    records.change_org(org, entry.at, |org| org.unsent = Some(Days::with(org.unsent, day)));
+}
+
+/// Takes off what the processor has.
+fn apply_shipped(
+    records: &mut Records,
+    org: &OrgId,
+    at: Timestamp,
+    shipment: u64,
+    day: i32,
+    lines: &[(MeterId, Amount)],
+) {
+    let mut left = false;
+    records.change_unsent(org, day, |unsent| {
+        lines.iter().for_each(|(meter, amount)| unsent.add(meter, -*amount));
+        left = !unsent.is_empty();
+    });
+    records.change_org(org, at, |org| {
+        org.settled = shipment;
+        org.unsent = match left {
+            true => Some(Days::with(org.unsent, day)),
+            false => org.unsent.and_then(|days| days.without(day)),
+        };
+    });
 }
 
 fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
@@ -238,7 +274,9 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
             need(RecordKey::Key(used_key(org, used)));
             used_needs(records, org, used, &mut need);
+            unsent_needs(org, used, &mut need);
         }
+        EntryKind::Shipped { day, .. } => need(RecordKey::Unsent(org.clone(), *day)),
         EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
         EntryKind::Put { .. }
         | EntryKind::PlanSet { .. }
@@ -280,6 +318,11 @@ pub fn apply_house(records: &mut Records, entry: &HouseEntry) {
                 records.set(RecordKey::ApiKey(id.clone()), Record::ApiKey(Arc::new(revoked)));
             }
         }
+        HouseEntryKind::ShipmentMade(shipment) => {
+            house.shipments = shipment.number;
+            records.set(RecordKey::Shipment, Record::Shipment(Arc::clone(shipment)));
+        }
+        HouseEntryKind::ShipmentSent(number) => house.shipped = *number,
     }
     records.set(RecordKey::House, Record::House(house));
 }

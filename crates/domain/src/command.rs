@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, UsageKey, UserId, Window, Zone,
+    Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, ShipmentId, ShipmentLine,
+    UsageKey, UserId, Window, Zone,
 };
 
 /// What a caller asks for.
@@ -41,6 +42,8 @@ pub enum OrgCommand {
     TopUp(TopUp),
     /// Close the bill of a month that is over.
     CloseMonth(CloseMonth),
+    /// Take what a shipment brought to the processor off what is unsent.
+    Settle(Settle),
 }
 
 /// A usage: to be checked and consumed, or to be recorded after the fact.
@@ -142,6 +145,17 @@ pub struct CloseMonth {
     pub month: i32,
 }
 
+/// Take what a shipment brought to the processor off what is unsent; once for each shipment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// The number of the shipment.
+    pub shipment: u64,
+    /// The number of its day.
+    pub day: i32,
+    /// What it brought of the org, by meter.
+    pub lines: Vec<(MeterId, Amount)>,
+}
+
 /// When a top-up expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TopUpExpiry {
@@ -166,6 +180,23 @@ pub enum HouseCommand {
     MakeApiKey(ApiKey),
     /// Revoke an API key.
     RevokeApiKey(ApiKeyId),
+    /// Make a shipment.
+    MakeShipment(MakeShipment),
+    /// Remember that the shipment with this number was sent, and its orgs settled.
+    ShipmentSent(u64),
+}
+
+/// Make a shipment of amounts that are unsent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MakeShipment {
+    /// Its name to the processor.
+    pub id: ShipmentId,
+    /// The number of the shipment before it: the amounts were read after that one was sent and its orgs settled.
+    pub after: u64,
+    /// The number of its day.
+    pub day: i32,
+    /// Its lines.
+    pub lines: Vec<ShipmentLine>,
 }
 
 /// Bring a catalogue into force.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::counting::{Motion, Move};
 use crate::{
     Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, Notice, Period,
-    PlanState, Quantity, Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
+    PlanState, Quantity, Shipment, Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
 };
 
 /// One line of an org's ledger: all that changed, and why.
@@ -93,6 +93,15 @@ pub enum EntryKind {
     },
     /// The bill of a month was closed.
     BillClosed(Arc<Bill>),
+    /// The processor has what a shipment brought of the org.
+    Shipped {
+        /// The number of the shipment.
+        shipment: u64,
+        /// The number of its day.
+        day: i32,
+        /// What it brought, by meter.
+        lines: Vec<(MeterId, Amount)>,
+    },
 }
 
 impl EntryKind {
@@ -108,6 +117,7 @@ impl EntryKind {
             Self::LimitSet { .. } => "limit_set",
             Self::ToppedUp { .. } => "topped_up",
             Self::BillClosed(_) => "bill_closed",
+            Self::Shipped { .. } => "shipped",
         }
     }
 }
@@ -157,6 +167,12 @@ impl UsedEntry {
         Move { counting: &self.counting, quantity: self.quantity.amount(), entry, motion }
     }
 
+    /// The number of the day it counts in.
+    #[must_use]
+    pub fn day(&self) -> Option<i32> {
+        self.periods.iter().find(|period| period.window == Window::Day).map(|period| period.number)
+    }
+
     /// The part that no credit covered and that is billed.
     #[must_use]
     pub fn overage(&self) -> Amount {
@@ -201,4 +217,8 @@ pub enum HouseEntryKind {
     ApiKeyMade(ApiKey),
     /// An API key was revoked.
     ApiKeyRevoked(ApiKeyId),
+    /// A shipment was made.
+    ShipmentMade(Arc<Shipment>),
+    /// The shipment with this number was sent, and its orgs settled.
+    ShipmentSent(u64),
 }

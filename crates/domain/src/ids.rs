@@ -113,6 +113,10 @@ id!(
     PlanId
 );
 id!(
+    /// The name of a shipment to the processor.
+    ShipmentId
+);
+id!(
     /// The caller's id of a usage or a top-up; counts once however often it is sent.
     UsageKey
 );

@@ -35,6 +35,8 @@ mod org;
 mod ranks;
 mod rate;
 mod records;
+mod shipment;
+mod sku;
 mod text;
 mod whatif;
 
@@ -47,8 +49,8 @@ pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
-    ApplyCatalog, Check, CloseMonth, Command, HouseCommand, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan,
-    TopUp, TopUpExpiry, Use, Welcome,
+    ApplyCatalog, Check, CloseMonth, Command, HouseCommand, MakeShipment, OrgCommand, PutOrg, Reverse,
+    SetLimit, SetPlan, Settle, TopUp, TopUpExpiry, Use, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
@@ -61,7 +63,7 @@ pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};
-pub use ids::{IdError, MeterId, OrgId, PlanId, UsageKey, UserId};
+pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
 pub use notice::{Notice, NoticeKind};
@@ -74,6 +76,8 @@ pub use records::{
     CatalogVersion, CreatedMeter, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
     Standing,
 };
+pub use shipment::{Days, Shipment, ShipmentLine, Unsent};
+pub use sku::Sku;
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 
 /// A stretch of time of fixed length, to the nanosecond.

@@ -62,6 +62,9 @@ pub const PLAN_PRICES_MAX: usize = 1_000;
 /// Most tiers of one price: each may be a part of a bill's line.
 pub const PRICE_TIERS_MAX: usize = 100;
 
+/// Most lines of one shipment: it is one record, and one request to the processor.
+pub const SHIPMENT_LINES_MAX: usize = 1_000;
+
 /// Largest catalogue text in bytes.
 pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 

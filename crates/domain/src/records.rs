@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, Amount, ApiKey, ApiKeyId, Bill, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId, Period,
-    Place, Scope, Seen, Tally, UsageKey, UserId,
+    Place, Scope, Seen, Shipment, Tally, Unsent, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -37,6 +37,8 @@ pub enum RecordKey {
     Groups(OrgId, MeterId, Period),
     /// The closed bill of an org for the month with this number; never changes.
     Bill(OrgId, i32),
+    /// What is unsent of an org's day with this number.
+    Unsent(OrgId, i32),
     /// A key that was seen.
     Key(KeyId),
     /// An entry of an org's ledger; never changes.
@@ -47,6 +49,8 @@ pub enum RecordKey {
     Catalog(u32),
     /// An API key.
     ApiKey(ApiKeyId),
+    /// The latest shipment.
+    Shipment,
 }
 
 /// One record.
@@ -64,6 +68,8 @@ pub enum Record {
     Groups(Arc<Groups>),
     /// See [`RecordKey::Bill`].
     Bill(Arc<Bill>),
+    /// See [`RecordKey::Unsent`].
+    Unsent(Arc<Unsent>),
     /// See [`RecordKey::Key`].
     Key(Arc<KeyRecord>),
     /// See [`RecordKey::Entry`].
@@ -74,6 +80,8 @@ pub enum Record {
     Catalog(Arc<CatalogVersion>),
     /// See [`RecordKey::ApiKey`].
     ApiKey(Arc<ApiKey>),
+    /// See [`RecordKey::Shipment`].
+    Shipment(Arc<Shipment>),
 }
 
 /// A caller's key within an org; usages and top-ups do not share keys.
@@ -132,6 +140,10 @@ pub struct House {
     pub version: u64,
     /// The version of the catalogue in force, zero before the first.
     pub catalog: u32,
+    /// The number of the latest shipment that was made, zero before the first.
+    pub shipments: u64,
+    /// The number of the latest shipment that was sent: the one before that, or the same.
+    pub shipped: u64,
     /// The meters that usage created beside the catalogue, in that order.
     pub created_meters: Vec<CreatedMeter>,
 }
@@ -158,6 +170,14 @@ pub struct CatalogVersion {
     pub text: String,
 }
 
+impl House {
+    /// The number of the shipment that was made and is not known to have been sent.
+    #[must_use]
+    pub fn open_shipment(&self) -> Option<u64> {
+        (self.shipped != self.shipments).then_some(self.shipments)
+    }
+}
+
 impl RecordKey {
     /// The org whose ledger changes this record; `None` is the house's.
     #[must_use]
@@ -169,10 +189,11 @@ impl RecordKey {
             | Self::Seen(org, ..)
             | Self::Groups(org, ..)
             | Self::Bill(org, _)
+            | Self::Unsent(org, _)
             | Self::Entry(org, _) => Some(org),
             Self::Counter(counter) => Some(&counter.org),
             Self::Key(key) => Some(&key.org),
-            Self::House | Self::Catalog(_) | Self::ApiKey(_) => None,
+            Self::House | Self::Catalog(_) | Self::ApiKey(_) | Self::Shipment => None,
         }
     }
 
@@ -311,6 +332,15 @@ impl Records {
     pub fn groups(&self, org: &OrgId, meter: &MeterId, period: Period) -> Option<&Groups> {
         match self.get(&RecordKey::Groups(org.clone(), meter.clone(), period)) {
             Some(Record::Groups(groups)) => Some(groups),
+            _ => None,
+        }
+    }
+
+    /// What is unsent of an org's day.
+    #[must_use]
+    pub fn unsent(&self, org: &OrgId, day: i32) -> Option<&Unsent> {
+        match self.get(&RecordKey::Unsent(org.clone(), day)) {
+            Some(Record::Unsent(unsent)) => Some(unsent),
             _ => None,
         }
     }
@@ -484,6 +514,17 @@ impl Records {
         };
         change(Arc::make_mut(&mut groups));
         slot.record = Some(Record::Groups(groups));
+    }
+
+    /// Changes what is unsent of an org's day, making it if need be.
+    pub(crate) fn change_unsent(&mut self, org: &OrgId, day: i32, change: impl FnOnce(&mut Unsent)) {
+        let slot = self.slot(RecordKey::Unsent(org.clone(), day));
+        let mut unsent = match slot.record.take() {
+            Some(Record::Unsent(unsent)) => unsent,
+            _ => Arc::default(),
+        };
+        change(Arc::make_mut(&mut unsent));
+        slot.record = Some(Record::Unsent(unsent));
     }
 
     /// Changes a key that was seen.

@@ -12,7 +12,9 @@ pub mod disk;
 pub mod flood;
 pub mod http;
 pub mod load;
+pub mod nats;
 mod pause;
+pub mod processor;
 mod server;
 pub mod trace;
 

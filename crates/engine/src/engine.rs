@@ -288,7 +288,7 @@ async fn stopping(shutdown: &mut watch::Receiver<bool>) {
 }
 
 /// Orgs are answered by org decisions and the house by its own; a mix-up is a defect of this module.
-fn unreachable_answer<T>() -> Result<T, EngineError> {
+pub(crate) fn unreachable_answer<T>() -> Result<T, EngineError> {
     let text = "an answer of the wrong kind";
     Err(EngineError::Store(Arc::new(StoreError::new(StoreErrorKind::Stopped, text))))
 }

@@ -2,7 +2,8 @@
 //!
 //! [`Engine::start`] starts the writer; callers hold the [`Engine`] and [`Engine::submit`] commands to it. A batch is
 //! whatever waits when the last commit is done, so batching comes by itself with load. An answer leaves only after the
-//! commit is durable. [`Engine::balance`] and the like read beside the writer.
+//! commit is durable. [`Engine::balance`] and the like read beside the writer; [`Engine::ship`] sends what was counted
+//! to the processor.
 //!
 //! Deliberately absent: JSON, HTTP, the name of any backend, rules (they are in the domain), retries of a failed write.
 //!
@@ -21,6 +22,7 @@ mod models;
 mod queue;
 mod read;
 mod series;
+mod shipping;
 mod sync;
 mod turn;
 
@@ -32,3 +34,4 @@ pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};
 pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
+pub use shipping::{Carrier, ShipError, UnsentDay};

@@ -25,8 +25,11 @@ pub const SERIES_PERIODS_MAX: usize = 1_000;
 /// Most windows of one page of a series by properties: each is a record of up to a thousand groups.
 pub const SERIES_GROUPED_PERIODS_MAX: usize = 62;
 
-/// Orgs read at a time when all are looked through for a plan.
+/// Orgs read at a time when all are looked through.
 pub const ORG_PAGE: usize = 1_000;
+
+/// Days of orgs whose unsent amounts are read at a time.
+pub const UNSENT_PAGE: usize = 1_000;
 
 /// Orgs looked at in one go for months to close.
 pub const CLOSING_ORGS_MAX: usize = 500;

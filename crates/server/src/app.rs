@@ -9,6 +9,7 @@ use http::Uri;
 use tokio::sync::Semaphore;
 use tollgate_api::{Code, Problem};
 use tollgate_engine::Engine;
+use tollgate_notifier::Shipper;
 
 use crate::auth::ApiKeys;
 use crate::doors::billing::Billing;
@@ -29,6 +30,8 @@ pub(crate) struct AppState {
     pub(crate) api_keys: ApiKeys,
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
+    /// What commits aggregates of pulses, where there is a sink.
+    pub(crate) shipper: Option<Shipper>,
     /// Batches that may be in hand at a time.
     pub(crate) batches: Semaphore,
 }
@@ -68,6 +71,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/usage", post(doors::billing::record))
         .route("/api/v1/usage/{customer_id}", get(doors::billing::list))
         .route("/api/v1/billing/{customer_id}", get(doors::billing::bill))
+        .route("/pulses", post(doors::pulses::take))
+        .route("/aggregates", get(doors::pulses::list))
+        .route("/aggregates/commit", post(doors::pulses::commit))
+        .route("/agreggates/commit", post(doors::pulses::commit))
         .route("/plan", post(doors::reports::plan))
         .route("/limit", post(doors::reports::limit))
         .route("/use", post(doors::reports::use_))
@@ -114,6 +121,10 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         "/docs",
         "/api/v1/events",
         "/api/v1/usage",
+        "/pulses",
+        "/aggregates",
+        "/aggregates/commit",
+        "/agreggates/commit",
         "/plan",
         "/limit",
         "/use",

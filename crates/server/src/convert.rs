@@ -359,6 +359,12 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let number = bill.number.unwrap_or_default();
             item.summary = format!("closed bill {number} of {}: {}", bill.rated.month.label(), bill.total);
         }
+        EntryKind::Shipped { shipment, day, lines } => {
+            let day = Period { window: Window::Day, number: *day }.label();
+            item.summary =
+                format!("batch {shipment} brought {} aggregates of {day} to the processor", lines.len());
+            item.periods = vec![day];
+        }
     }
     item
 }

@@ -35,3 +35,4 @@ pub use openapi::openapi_json;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
 pub use settings::{Secret, Settings, StoreUrl, TlsFiles};
 pub use stores::embedded_options;
+pub use tollgate_notifier::{SigningKey, SinkUrl};

@@ -38,7 +38,7 @@ fn request_histogram() -> Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn new(engine: &EngineMetrics, register_store: impl FnOnce(&mut Registry)) -> Self {
+    pub(crate) fn new(engine: &EngineMetrics, register_others: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::with_prefix("tollgate");
         let requests = Family::default();
         let make: fn() -> Histogram = request_histogram;
@@ -48,7 +48,7 @@ impl Metrics {
         registry.register_with_unit("request", "Time to answer by route", Unit::Seconds, seconds.clone());
         registry.register("queue_depth", "Requests that wait for the writer", queue_depth.clone());
         engine.register(&mut registry);
-        register_store(&mut registry);
+        register_others(&mut registry);
         Self { registry, requests, seconds, queue_depth }
     }
 

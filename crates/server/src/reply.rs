@@ -73,8 +73,18 @@ impl From<EngineError> for Failure {
 #[derive(Clone, Debug)]
 pub(crate) struct Unwritten {
     problem: Problem,
-    /// What the door it leaves by says beside it.
-    error: Option<String>,
+    words: Words,
+}
+
+/// What the door that a problem leaves by says.
+#[derive(Clone, Debug)]
+enum Words {
+    /// Nothing but the problem.
+    None,
+    /// A text, as the member `error` beside those of the problem.
+    Beside(String),
+    /// A text and nothing else.
+    Only(&'static str),
 }
 
 /// The body of a door's error.
@@ -87,11 +97,12 @@ struct DoorError<'a> {
 
 /// Writes the body of a response that is a problem, naming the request; gives the code, for the log.
 pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option<Code> {
-    let Unwritten { mut problem, error } = response.extensions_mut().remove()?;
+    let Unwritten { mut problem, words } = response.extensions_mut().remove()?;
     problem.request_id = Some(request_id.to_owned());
-    let written = match &error {
-        None => json(StatusCode::OK, &problem),
-        Some(error) => json(StatusCode::OK, &DoorError { error, problem: &problem }),
+    let written = match &words {
+        Words::None => json(StatusCode::OK, &problem),
+        Words::Beside(error) => json(StatusCode::OK, &DoorError { error, problem: &problem }),
+        Words::Only(words) => json(StatusCode::OK, words),
     };
     // The router has counted the body that was not there yet.
     response.headers_mut().remove(CONTENT_LENGTH);
@@ -108,16 +119,27 @@ impl IntoResponse for Failure {
 
 /// A problem as a response; [`write_problem`] gives it its body.
 pub(crate) fn problem_response(problem: Problem) -> Response {
-    leaving(problem, None, "application/problem+json")
+    leaving(problem, Words::None, "application/problem+json")
 }
 
 /// A problem as a door tells it: as plain JSON, with its own words in `error`.
 pub(crate) fn door_response(failure: Failure, error: String) -> Response {
     failure.log();
-    leaving(*failure.problem, Some(error), "application/json")
+    leaving(*failure.problem, Words::Beside(error), "application/json")
 }
 
-fn leaving(problem: Problem, error: Option<String>, content_type: &'static str) -> Response {
+/// A problem as a door tells it that answers with a text: as a JSON string. What is wrong is in a header.
+pub(crate) fn words_response(failure: Failure, words: &'static str) -> Response {
+    failure.log();
+    let detail: String = failure.problem.detail.chars().filter(char::is_ascii).collect();
+    let mut response = leaving(*failure.problem, Words::Only(words), "application/json");
+    if let Ok(detail) = HeaderValue::from_str(&detail) {
+        response.headers_mut().insert("x-problem-detail", detail);
+    }
+    response
+}
+
+fn leaving(problem: Problem, words: Words, content_type: &'static str) -> Response {
     let mut response = status(problem.status).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -127,7 +149,7 @@ fn leaving(problem: Problem, error: Option<String>, content_type: &'static str) 
     if problem.status == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    response.extensions_mut().insert(Unwritten { problem, error });
+    response.extensions_mut().insert(Unwritten { problem, words });
     response
 }
 

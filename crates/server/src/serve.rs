@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
 use tollgate_domain::{ApplyCatalog, HouseCommand};
 use tollgate_engine::{Clock, Engine, EngineOptions};
+use tollgate_notifier::{Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
 
 use crate::app::{App, AppState, router};
@@ -29,6 +30,8 @@ pub enum ServeError {
     Catalog(String),
     /// The address cannot be listened on.
     Listen(String),
+    /// Aggregates cannot be committed to this sink.
+    Sink(String),
     /// Certificate or key cannot be used.
     Tls(String),
     /// Anything but loopback needs an API key.
@@ -38,9 +41,11 @@ pub enum ServeError {
 impl std::fmt::Display for ServeError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Store(text) | Self::Catalog(text) | Self::Listen(text) | Self::Tls(text) => {
-                formatter.write_str(text)
-            }
+            Self::Store(text)
+            | Self::Catalog(text)
+            | Self::Listen(text)
+            | Self::Sink(text)
+            | Self::Tls(text) => formatter.write_str(text),
             Self::Unprotected(address) => write!(
                 formatter,
                 "refusing to listen on {address} without any API key: everybody could do everything. Set TOLLGATE_API_KEY, \
@@ -70,6 +75,8 @@ pub struct RunningServer {
     edge: JoinHandle<()>,
     /// What closes months that are over.
     closing: Option<JoinHandle<()>>,
+    /// What commits aggregates.
+    shipping: Option<JoinHandle<()>>,
 }
 
 impl RunningServer {
@@ -79,8 +86,16 @@ impl RunningServer {
     /// When the store cannot finish its background work; what was answered is durable all the same.
     pub async fn shutdown(self) -> Result<(), ServeError> {
         self.stop.send_replace(true);
+        if let Some(shipper) = &self.app.shipper {
+            shipper.close();
+        }
         if let Err(error) = self.edge.await {
             tracing::error!(%error, "the listener ended by a panic");
+        }
+        if let Some(shipping) = self.shipping
+            && let Err(error) = shipping.await
+        {
+            tracing::error!(%error, "committing of aggregates ended by a panic");
         }
         if let Some(closing) = self.closing
             && let Err(error) = closing.await
@@ -123,11 +138,28 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| tokio::spawn(closing::run(Arc::clone(&app), days, stopping)));
-    Ok(RunningServer { address, open, app, stop, edge, closing })
+    let shipping = app.shipper.is_some().then(|| tokio::spawn(ship(Arc::clone(&app))));
+    Ok(RunningServer { address, open, app, stop, edge, closing, shipping })
+}
+
+/// Commits aggregates every interval, until the shipper is closed.
+async fn ship(app: App) {
+    if let Some(shipper) = &app.shipper {
+        shipper.run(&app.engine, app.settings.commit_interval).await;
+    }
+}
+
+/// Where aggregates are committed to, if anywhere.
+fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
+    let sink = settings.sink.as_ref().map(|url| Sink::open(url, settings.sink_secret.clone())).transpose();
+    Ok(sink
+        .map_err(|error| ServeError::Sink(error.to_string()))?
+        .map(|sink| Shipper::new(sink, settings.commit_patience)))
 }
 
 /// Everything but the listener.
 pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
+    let shipper = shipper(&settings)?;
     let store = AnyStore::open(&settings)?;
     let options = EngineOptions {
         clock,
@@ -147,12 +179,18 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     }
     let api_keys = ApiKeys::new(settings.api_key.as_ref());
     learn_api_keys(store.as_ref(), &api_keys).await?;
-    let metrics = Metrics::new(engine.metrics(), |registry| store.register(registry));
+    let metrics = Metrics::new(engine.metrics(), |registry| {
+        store.register(registry);
+        if let Some(shipper) = &shipper {
+            shipper.metrics().register(registry);
+        }
+    });
     Ok(Arc::new(AppState {
         engine,
         api_keys,
         metrics,
         settings,
+        shipper,
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))
 }

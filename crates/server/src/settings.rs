@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tollgate_notifier::{SigningKey, SinkUrl};
+
 /// How the server is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -45,6 +47,14 @@ pub struct Settings {
     pub close_after_days: Option<u16>,
     /// How often is looked for months to close.
     pub close_interval: Duration,
+    /// Where aggregates of pulses are committed to.
+    pub sink: Option<SinkUrl>,
+    /// What requests to the sink are signed with.
+    pub sink_secret: Option<SigningKey>,
+    /// How often aggregates are committed by themselves, where there is a sink.
+    pub commit_interval: Duration,
+    /// How long a commit that somebody asked for tries to send a batch.
+    pub commit_patience: Duration,
     /// Size of the ledger's segment files, in bytes; 4 KiB to 2 GiB. Two of them are taken ahead.
     pub segment_bytes: u64,
     /// Threads that serve connections; `None` is one per core.
@@ -72,6 +82,10 @@ impl Default for Settings {
             counter_keep_months: 24,
             close_after_days: None,
             close_interval: Duration::from_mins(10),
+            sink: None,
+            sink_secret: None,
+            commit_interval: Duration::from_mins(1),
+            commit_patience: Duration::from_secs(30),
             segment_bytes: 64 * 1024 * 1024,
             threads: None,
         }

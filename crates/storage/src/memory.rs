@@ -317,6 +317,8 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         | (RecordKey::Tally(..) | RecordKey::Seen(..), Record::Tally(_))
         | (RecordKey::Counter(_), Record::Counter(_))
         | (RecordKey::Groups(..), Record::Groups(_))
+        | (RecordKey::Unsent(..), Record::Unsent(_))
+        | (RecordKey::Shipment, Record::Shipment(_))
         | (RecordKey::Key(_), Record::Key(_))
         | (RecordKey::House, Record::House(_)) => true,
         _ => false,

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
     Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse,
-    SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window, Zone,
+    SetLimit, SetPlan, Settle, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -30,7 +30,8 @@ pub const ZONES: [&str; 10] = [
     "Asia/Tokyo",
 ];
 
-const METERS: [&str; 7] = ["reports", "tokens", "seats", "peaks", "levels", "people", "models"];
+/// The third is that of a SKU: what is used of it is shipped.
+const METERS: [&str; 7] = ["reports", "tokens", "seat:day", "peaks", "levels", "people", "models"];
 const PLANS: [&str; 5] = ["large", "middle", "small", "other", "trial"];
 const USERS: [&str; 3] = ["ann", "bob", "cid"];
 const DAY: i64 = 86_400;
@@ -82,6 +83,7 @@ pub struct Generator {
     edges: Vec<Timestamp>,
     used: BTreeMap<OrgId, Vec<Use>>,
     topped_up: Vec<TopUp>,
+    shipments: u64,
     keys: u32,
 }
 
@@ -107,7 +109,8 @@ pub fn scenario(seed: u64, commands: usize) -> Scenario {
             Action::Catalog(generator.catalog())
         } else {
             let org = generator.pick(&orgs).clone();
-            let command = generator.command(&org);
+            let settles = generator.one_in(30);
+            let command = if settles { generator.settle() } else { generator.command(&org) };
             Action::Org(org, command)
         };
         steps.push(Step { at: generator.at, action });
@@ -134,6 +137,7 @@ impl Generator {
             edges: Vec::new(),
             used: BTreeMap::new(),
             topped_up: Vec::new(),
+            shipments: 0,
             keys: 0,
             rng,
         }
@@ -225,6 +229,18 @@ impl Generator {
             98 => self.welcome(),
             _ => self.put(),
         }
+    }
+
+    /// The next shipment brought some of the day, or a former one is settled again.
+    fn settle(&mut self) -> OrgCommand {
+        let again = self.shipments > 0 && self.one_in(3);
+        self.shipments += u64::from(!again);
+        let back = if again { self.rng.u64(0..self.shipments.min(4)) } else { 0 };
+        let at = self.at - SignedDuration::from_secs(self.rng.i64(0..2 * DAY));
+        let day = Zone::UTC.period_at(Window::Day, at).number;
+        let amount = if self.one_in(6) { -self.quantity().amount() } else { self.quantity().amount() };
+        let lines = vec![(id(METERS[2], MeterId::new), amount)];
+        OrgCommand::Settle(Settle { shipment: self.shipments - back, day, lines })
     }
 
     fn usage(&mut self, org: &OrgId) -> Use {
@@ -422,7 +438,7 @@ impl Generator {
             if *meter == "tokens" && !self.one_in(3) {
                 text.push_str("properties = [\"model\"]\n");
             }
-            if *meter == "seats" && self.one_in(2) {
+            if *meter == "seat:day" && self.one_in(2) {
                 text.push_str("aggregation = \"count\"\n");
             }
             text.push_str(aggregation(meter));

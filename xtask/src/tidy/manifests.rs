@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("tollgate-schedules", &[]),
     ("tollgate-backends", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
     ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
-    ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine"]),
+    ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),
     ("tollgate-api", &["tollgate-domain"]),
     (
         "tollgate-server",

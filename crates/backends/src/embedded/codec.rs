@@ -37,11 +37,12 @@ pub(crate) enum Table {
     Entries,
     Notices,
     Bills,
+    Unsent,
     House,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Orgs,
         Self::Accounts,
         Self::Tallies,
@@ -50,6 +51,7 @@ impl Table {
         Self::Entries,
         Self::Notices,
         Self::Bills,
+        Self::Unsent,
         Self::House,
     ];
 
@@ -63,6 +65,7 @@ impl Table {
             Self::Entries => "entries",
             Self::Notices => "notices",
             Self::Bills => "bills",
+            Self::Unsent => "unsent",
             Self::House => "house",
         }
     }
@@ -209,9 +212,10 @@ fn groups_key(org: &OrgId, meter: &MeterId, period: Period) -> Vec<u8> {
     bytes
 }
 
-fn bill_key(org: &OrgId, month: i32) -> Vec<u8> {
+/// The row key of something that an org has one of for each month, or each day.
+fn org_key(org: &OrgId, number: i32) -> Vec<u8> {
     let mut bytes = org_prefix(org);
-    bytes.extend_from_slice(&ordered(month));
+    bytes.extend_from_slice(&ordered(number));
     bytes
 }
 
@@ -306,6 +310,7 @@ pub(crate) const API_KEY_PREFIX: &[u8] = b"k";
 /// The start of the row keys of versions of the catalogue.
 pub(crate) const CATALOG_PREFIX: &[u8] = b"c";
 const HOUSE_KEY: &[u8] = b"h";
+const SHIPMENT_KEY: &[u8] = b"s";
 
 /// The row key of a usage's or top-up's key: 128 bits stand for org, space and key.
 ///
@@ -335,12 +340,14 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
         RecordKey::Seen(org, meter, seen) => (Table::Counters, seen_key_of(org, meter, seen)),
         RecordKey::Counter(id) => (Table::Counters, counter_key(id)),
         RecordKey::Groups(org, meter, period) => (Table::Counters, groups_key(org, meter, *period)),
-        RecordKey::Bill(org, month) => (Table::Bills, bill_key(org, *month)),
+        RecordKey::Bill(org, month) => (Table::Bills, org_key(org, *month)),
+        RecordKey::Unsent(org, day) => (Table::Unsent, org_key(org, *day)),
         RecordKey::Key(id) => (Table::Keys, seen_key(id)),
         RecordKey::Entry(..) => return None,
         RecordKey::House => (Table::House, HOUSE_KEY.to_vec()),
         RecordKey::Catalog(version) => (Table::House, catalog_key(*version)),
         RecordKey::ApiKey(id) => (Table::House, api_key_key(&id.0)),
+        RecordKey::Shipment => (Table::House, SHIPMENT_KEY.to_vec()),
     })
 }
 
@@ -353,11 +360,13 @@ pub(crate) fn encode_record(record: &Record) -> Result<Vec<u8>, postcard::Error>
         Record::Counter(counter) => encode_row(counter),
         Record::Groups(groups) => encode_row(groups),
         Record::Bill(bill) => encode_row(bill),
+        Record::Unsent(unsent) => encode_row(unsent),
         Record::Key(key) => encode_row(key),
         Record::Entry(entry) => encode_row(entry),
         Record::House(house) => encode_row(house),
         Record::Catalog(catalog) => encode_row(catalog),
         Record::ApiKey(api_key) => encode_row(api_key),
+        Record::Shipment(shipment) => encode_row(shipment),
     }
 }
 
@@ -370,9 +379,11 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
         RecordKey::Counter(_) => Record::Counter(decode_row(row)?),
         RecordKey::Groups(..) => Record::Groups(Arc::new(decode_row(row)?)),
         RecordKey::Bill(..) => Record::Bill(Arc::new(decode_row(row)?)),
+        RecordKey::Unsent(..) => Record::Unsent(Arc::new(decode_row(row)?)),
         RecordKey::House => Record::House(decode_row(row)?),
         RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode_row(row)?)),
         RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode_row(row)?)),
+        RecordKey::Shipment => Record::Shipment(Arc::new(decode_row(row)?)),
         RecordKey::Key(_) | RecordKey::Entry(..) => return None,
     })
 }

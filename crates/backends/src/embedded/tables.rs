@@ -138,6 +138,7 @@ pub(crate) struct Tables {
     entries: Keyspace,
     notices: Keyspace,
     bills: Keyspace,
+    unsent: Keyspace,
     house: Keyspace,
     meta: Keyspace,
 }
@@ -250,6 +251,7 @@ impl Tables {
             entries: open(Table::Entries)?,
             notices: open(Table::Notices)?,
             bills: open(Table::Bills)?,
+            unsent: open(Table::Unsent)?,
             house: open(Table::House)?,
             meta: db.keyspace(META, || keyspace_options(Table::House))?,
             db,
@@ -266,6 +268,7 @@ impl Tables {
             Table::Entries => &self.entries,
             Table::Notices => &self.notices,
             Table::Bills => &self.bills,
+            Table::Unsent => &self.unsent,
             Table::House => &self.house,
         }
     }

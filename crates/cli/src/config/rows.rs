@@ -189,6 +189,42 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(or(chosen.server.close_after_days, "never")),
     },
     Setting {
+        name: "sink",
+        value: "URL",
+        help: "Where aggregates of pulses are committed to: http(s)://…, nats://HOST:PORT/SUBJECT or folder:PATH",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| told(text.parse()).map(|sink| chosen.server.sink = Some(sink)),
+        show: |chosen| chosen.server.sink.as_ref().map(ToString::to_string),
+    },
+    Setting {
+        name: "sink-secret",
+        value: "SECRET",
+        help: "What requests to the sink are signed with: whsec_ and base64; better given in the environment",
+        seeds: &[],
+        secret: true,
+        take: |chosen, text| told(text.parse()).map(|key| chosen.server.sink_secret = Some(key)),
+        show: |chosen| chosen.server.sink_secret.as_ref().map(|key| format!("{key:?}")),
+    },
+    Setting {
+        name: "commit-interval",
+        value: "SECS",
+        help: "How often aggregates of pulses are committed by themselves, where there is a sink",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.commit_interval = time),
+        show: |chosen| Some(chosen.server.commit_interval.as_secs().to_string()),
+    },
+    Setting {
+        name: "commit-patience",
+        value: "SECS",
+        help: "How long a commit that somebody asked for tries to send a batch before it fails",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.commit_patience = time),
+        show: |chosen| Some(chosen.server.commit_patience.as_secs().to_string()),
+    },
+    Setting {
         name: "segment-bytes",
         value: "BYTES",
         help: "Size of the ledger's files made from now on; two of them are there at least",
@@ -351,6 +387,10 @@ fn segment_bytes(text: &str) -> Result<u64, String> {
     } else {
         Err(format!("'{text}' is not allowed; expected a multiple of {STEP}"))
     }
+}
+
+fn told<T, E: Display>(read: Result<T, E>) -> Result<T, String> {
+    read.map_err(|error| error.to_string())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

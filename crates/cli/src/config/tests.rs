@@ -195,6 +195,16 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
             file("segment_bytes = 4097"),
             "segment-bytes: '4097' is not allowed; expected a multiple of 8 (from file t.toml)",
         ),
+        (
+            environment(&[("TOLLGATE_SINK", "ftp://u:hush@h/x")]),
+            "sink: not a sink; expected http://…, https://…, nats://HOST:PORT/SUBJECT or folder:PATH (from environment \
+             TOLLGATE_SINK)",
+        ),
+        (
+            environment(&[("TOLLGATE_SINK_SECRET", "hush")]),
+            "sink-secret: not a signing secret; expected whsec_ and 24 to 64 bytes in base64 (from environment \
+             TOLLGATE_SINK_SECRET)",
+        ),
         (file("queue = 1.5"), "t.toml: queue is float; expected text, a whole number, true or false"),
         (file("tls_cert = 'c.pem'"), "tls-cert is set and tls-key is not: TLS needs both"),
     ] {
@@ -245,11 +255,16 @@ fn stores_to_come_are_warned_of_unless_a_store_is_chosen() {
 
 #[test]
 fn secrets_are_shown_nowhere() {
-    let said = Said { environment: &[("TOLLGATE_API_KEY", "hush-hush")], ..Said::default() };
+    let environment = &[
+        ("TOLLGATE_API_KEY", "hush-hush"),
+        ("TOLLGATE_SINK", "https://ann:hush@proc.example/in?token=hush"),
+        ("TOLLGATE_SINK_SECRET", "whsec_aHVzaC1odXNoLWh1c2gtaHVzaC1odXNo"),
+    ];
+    let said = Said { environment, ..Said::default() };
     let config = resolved(&said).expect("a key");
     let (table, json) = (report::table(&config), report::json(&config).expect("JSON"));
     for text in [&table, &json, &format!("{config:?}")] {
-        assert!(text.contains("***") && !text.contains("hush"), "{text}");
+        assert!(text.contains("***") && !text.contains("hush") && !text.contains("aHVz"), "{text}");
     }
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let line = json["settings"].as_array().expect("settings").iter().find(|line| line["name"] == "api-key");

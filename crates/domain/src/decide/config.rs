@@ -14,20 +14,20 @@ use crate::{
     Scope, SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, Trial, Welcome, Zone,
 };
 
-type ChangeResult = Result<(Changed, Option<Entry>), ConfigDenial>;
+pub(super) type ChangeResult = Result<(Changed, Option<Entry>), ConfigDenial>;
 
-fn change(result: ChangeResult) -> Outcome {
+pub(super) fn change(result: ChangeResult) -> Outcome {
     match result {
         Ok((changed, entry)) => Outcome { decision: OrgDecision::Change(Ok(changed)), entry },
         Err(denial) => Outcome { decision: OrgDecision::Change(Err(denial)), entry: None },
     }
 }
 
-fn changed(entry: Entry, deprecated: bool) -> (Changed, Option<Entry>) {
+pub(super) fn changed(entry: Entry, deprecated: bool) -> (Changed, Option<Entry>) {
     (Changed { entry: Some(entry.number), deprecated }, Some(entry))
 }
 
-const fn unchanged(deprecated: bool) -> (Changed, Option<Entry>) {
+pub(super) const fn unchanged(deprecated: bool) -> (Changed, Option<Entry>) {
     (Changed { entry: None, deprecated }, None)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::decide::shipment::{make_shipment, shipment_sent};
 use crate::limits::CREATED_METERS_MAX;
 use crate::{
     ApplyCatalog, Catalog, CatalogError, House, HouseCommand, HouseEntry, HouseEntryKind, MeterId, OrgId,
@@ -28,6 +29,8 @@ pub enum HouseDenial {
     UnknownApiKey,
     /// There is an API key with this id already.
     ApiKeyExists,
+    /// Another shipment was made since the amounts of this one were read.
+    ShipmentsMoved,
 }
 
 /// Answers a command of the house.
@@ -59,6 +62,8 @@ pub fn decide_house(records: &Records, at: Timestamp, command: &HouseCommand) ->
             Some(known) if known.revoked_at.is_some() => Ok(None),
             Some(_) => Ok(Some(entry(HouseEntryKind::ApiKeyRevoked(id.clone())))),
         },
+        HouseCommand::MakeShipment(make) => make_shipment(&house, at, make).map(|kind| Some(entry(kind))),
+        HouseCommand::ShipmentSent(number) => Ok(shipment_sent(&house, *number).map(entry)),
     };
     match result {
         Ok(entry) => {
@@ -95,7 +100,11 @@ fn new_meters(house: &House, meters: &[MeterId]) -> Vec<MeterId> {
 pub fn missing_of_house(records: &Records, command: &HouseCommand, keys: &mut Vec<RecordKey>) {
     let mut need = vec![RecordKey::House];
     match command {
-        HouseCommand::ApplyCatalog(_) | HouseCommand::CheckCatalog(_) | HouseCommand::CreateMeters(_) => {}
+        HouseCommand::ApplyCatalog(_)
+        | HouseCommand::CheckCatalog(_)
+        | HouseCommand::CreateMeters(_)
+        | HouseCommand::MakeShipment(_)
+        | HouseCommand::ShipmentSent(_) => {}
         HouseCommand::MakeApiKey(api_key) => need.push(RecordKey::ApiKey(api_key.id.clone())),
         HouseCommand::RevokeApiKey(id) => need.push(RecordKey::ApiKey(id.clone())),
     }

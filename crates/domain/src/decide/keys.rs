@@ -2,9 +2,10 @@
 
 use crate::decide::limits::windows_counted;
 use crate::decide::{Ask, Context};
+use crate::shipment::unsent_day;
 use crate::{
     Among, CounterId, Counting, EntryKind, GROUPED, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand,
-    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
+    OrgId, Period, Place, RecordKey, Records, Scope, Sku, UsageKey, Use, UsedEntry, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -30,12 +31,14 @@ pub fn missing(
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moments.in_zone(&known.zone);
             let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
+            new_unsent_needs(records, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Record(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moment_of(known, usage);
             let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
+            new_unsent_needs(records, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Check(check) => {
@@ -49,6 +52,7 @@ pub fn missing(
                 need(RecordKey::Entry(org.clone(), known.entry));
                 if let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind)
                 {
+                    unsent_needs(org, used, &mut need);
                     return used_needs(records, org, used, &mut need);
                 }
             }
@@ -65,6 +69,10 @@ pub fn missing(
             })
         }
         OrgCommand::CloseMonth(close) => crate::bill_needs(records, context, org, close.month, &mut need),
+        OrgCommand::Settle(settle) => {
+            need(RecordKey::Unsent(org.clone(), settle.day));
+            true
+        }
         OrgCommand::Put(_) | OrgCommand::Welcome(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => {
             true
         }
@@ -166,6 +174,26 @@ pub(crate) fn used_needs(
         complete &= seen_needs(records, org, meter, among, counting, &[period], need);
     }
     complete
+}
+
+/// Needs what is unsent of the day that a usage of a SKU was counted in.
+pub(crate) fn unsent_needs(org: &OrgId, used: &UsedEntry, need: &mut impl FnMut(RecordKey)) {
+    if let Some(day) = unsent_day(used) {
+        need(RecordKey::Unsent(org.clone(), day));
+    }
+}
+
+/// Needs what is unsent of the day that a usage of a SKU would be counted in.
+fn new_unsent_needs(
+    records: &Records,
+    org: &OrgId,
+    meter: &MeterId,
+    moment: impl FnOnce(&Org) -> Moment,
+    need: &mut impl FnMut(RecordKey),
+) {
+    if let (Some(_), Some(known)) = (Sku::of(meter), records.org(org)) {
+        need(RecordKey::Unsent(org.clone(), moment(known).day.number));
+    }
 }
 
 /// Needs the groups that a usage would be counted in: of its day and month, if its meter is counted by properties. Which

@@ -11,6 +11,7 @@ mod limits;
 mod outcome;
 mod record;
 mod reversal;
+mod shipment;
 mod usage;
 
 pub(crate) use credit::Credit;
@@ -114,5 +115,6 @@ pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &O
         OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
         OrgCommand::TopUp(top_up) => config::decide_top_up(records, context, org, top_up),
         OrgCommand::CloseMonth(close) => closing::decide_close(records, context, org, *close),
+        OrgCommand::Settle(settle) => shipment::decide_settle(records, context, org, settle),
     }
 }

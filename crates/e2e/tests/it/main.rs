@@ -12,6 +12,7 @@ mod idempotence;
 mod linear;
 mod month;
 mod overload;
+mod pulses;
 mod readme;
 mod shutdown;
 

@@ -3,4 +3,5 @@
 pub(crate) mod billing;
 pub(crate) mod events;
 pub(crate) mod failure;
+pub(crate) mod pulses;
 pub(crate) mod reports;

@@ -15,6 +15,7 @@ use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::convert::conflict;
 use crate::extract::{NoQuery, Query, path_param, read_limited, whole_number};
 use crate::native::problems::{BodyProblems, Problems};
 use crate::paging::Paging;
@@ -120,6 +121,7 @@ pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
         HouseDenial::ApiKeyExists => {
             Problem::new(Code::Internal, "an API key with this id exists; try again").into()
         }
+        HouseDenial::ShipmentsMoved => conflict(),
     }
 }
 

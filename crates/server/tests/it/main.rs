@@ -17,6 +17,7 @@ mod events;
 mod focus;
 mod meters;
 mod openmeter;
+mod pulses;
 mod races;
 mod series;
 mod server;

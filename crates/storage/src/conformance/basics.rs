@@ -7,7 +7,7 @@ use tollgate_domain::{
 
 use super::Subject;
 use super::harness::Harness;
-use super::samples::{self, IDS, MONTH, api_key, key, longest, meter, org, put, used, used_once, user};
+use super::samples::{self, DAY, IDS, MONTH, api_key, key, longest, meter, org, put, used, used_once, user};
 use super::world::{Line, World};
 use crate::{Order, Scan, Store};
 
@@ -16,7 +16,7 @@ const LARGE_CHANGE_ENTRIES: usize = 1_000;
 
 /// A key of every kind of record.
 fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
-    let counter = |scope, period| CounterId { org: org(of), meter: meter("tokens"), scope, period };
+    let counter = |meter, scope, period| RecordKey::Counter(CounterId { org: org(of), meter, scope, period });
     let key_id = |space| RecordKey::Key(KeyId { org: org(of), space, key: key("use-1") });
     let mut keys = vec![
         RecordKey::Org(org(of)),
@@ -29,6 +29,8 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::Groups(org(of), meter("tokens"), samples::period(Window::Month, i32::MIN)),
         RecordKey::Bill(org(of), MONTH),
         RecordKey::Bill(org(of), i32::MAX),
+        RecordKey::Unsent(org(of), DAY),
+        RecordKey::Unsent(org(of), i32::MIN),
         key_id(KeySpace::Use),
         key_id(KeySpace::TopUp),
         RecordKey::Entry(org(of), 1),
@@ -37,11 +39,12 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::Catalog(1),
         RecordKey::Catalog(u32::MAX),
         RecordKey::ApiKey(ApiKeyId("0123456789abcdef".to_owned())),
+        RecordKey::Shipment,
     ];
     for period in samples::periods() {
-        keys.push(RecordKey::Counter(counter(Scope::Seen(samples::seen(Among::Org)), period)));
-        keys.push(RecordKey::Counter(counter(Scope::Org, period)));
-        keys.push(RecordKey::Counter(counter(Scope::User(user("ann")), period)));
+        keys.push(counter(meter("tokens"), Scope::Org, period));
+        keys.push(counter(meter("tokens"), Scope::User(user("ann")), period));
+        keys.push(counter(meter("users"), Scope::Seen(samples::seen(Among::Org)), period));
     }
     keys
 }
@@ -92,6 +95,9 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
         HouseEntryKind::ApiKeyMade(api_key("fedcba9876543210", Role::Admin, Some("acmé"))),
         catalog(2),
         HouseEntryKind::ApiKeyRevoked(ApiKeyId("fedcba9876543210".to_owned())),
+        samples::shipment_made(1),
+        HouseEntryKind::ShipmentSent(1),
+        samples::shipment_made(2),
     ]);
     harness.make(&mut world, vec![change, house]);
     let found = harness.load(&keys_of_every_kind("acme"));
@@ -104,6 +110,7 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
     let expected = [
         RecordKey::Groups(org("acme"), meter("tokens"), samples::period(Window::Month, i32::MIN)),
         RecordKey::Bill(org("acme"), i32::MAX),
+        RecordKey::Unsent(org("acme"), i32::MIN),
         RecordKey::Key(KeyId { org: org("acme"), space: KeySpace::TopUp, key: key("use-1") }),
         RecordKey::Entry(org("acme"), u64::MAX),
         RecordKey::Catalog(u32::MAX),

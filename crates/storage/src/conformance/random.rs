@@ -216,7 +216,7 @@ impl History {
     /// The key of a record that may be there.
     fn key(&mut self) -> RecordKey {
         let (id, of) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..12) {
+        match self.rng.u8(..14) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -240,6 +240,8 @@ impl History {
                 let value = Arc::from(self.pick(&USERS));
                 RecordKey::Seen(id, of, Arc::new(Seen { among: Among::Org, value }))
             }
+            11 => RecordKey::Unsent(id, self.rng.i32(-3..3)),
+            12 => RecordKey::Shipment,
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }

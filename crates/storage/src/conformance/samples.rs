@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
-    Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState,
-    Quantity, Role, Seen, Source, Standing, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId,
-    Window, Zone, rate,
+    Group, HouseEntryKind, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId,
+    PlanState, Quantity, Role, Seen, Shipment, ShipmentId, ShipmentLine, Source, Standing, Terms, Timestamp,
+    Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -97,6 +97,9 @@ pub(super) fn period(window: Window, number: i32) -> Period {
     Period { window, number }
 }
 
+/// A day's number.
+pub(super) const DAY: i32 = 20_756;
+
 /// A month's number.
 pub(super) const MONTH: i32 = 2026 * 12 + 9;
 
@@ -104,7 +107,7 @@ pub(super) fn periods() -> Vec<Period> {
     vec![
         period(Window::Minute, 29_890_079),
         period(Window::Hour, 498_167),
-        period(Window::Day, 20_756),
+        period(Window::Day, DAY),
         period(Window::Month, MONTH),
         period(Window::Lifetime, 0),
     ]
@@ -340,6 +343,8 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         limit_set("tokens", LimitScope::User(user("bob")), None),
         bill_closed(MONTH, 1),
         bill_closed(MONTH - 2, 2),
+        used(UsedEntry { periods: periods(), ..used_once("vm:hour", None, "use-3") }),
+        EntryKind::Shipped { shipment: 1, day: DAY, lines: vec![(meter("vm:hour"), huge())] },
     ];
     kinds.push(EntryKind::PlanSet {
         plan: PlanState { id: PlanId::new("lite").expect("an id"), since: moment(9) },
@@ -407,6 +412,18 @@ pub(super) fn top_up_notice(of: &str) -> Notice {
         period: None,
         kind: NoticeKind::TopUpGranted { amount: Amount::from_whole(3), expires_at: Some(moment(7)), plan },
     }
+}
+
+/// A shipment of long names.
+pub(super) fn shipment_made(number: u64) -> HouseEntryKind {
+    let line = |of: &str, amount| ShipmentLine { org: org(of), meter: meter("vm:größe"), amount };
+    HouseEntryKind::ShipmentMade(Arc::new(Shipment {
+        number,
+        id: ShipmentId::new(&format!("ü{number}")).expect("an id"),
+        day: DAY,
+        at: moment(3),
+        lines: vec![line("acmé", huge()), line("b", amount("-0.000000001"))],
+    }))
 }
 
 pub(super) fn api_key(id: &str, role: Role, bound: Option<&str>) -> ApiKey {

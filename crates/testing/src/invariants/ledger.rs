@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, Group, MeterId, OrgId,
-    Period, PlanId, Record, RecordKey, Records, Scope, Seen, Source, Timestamp, UsageKey, UsedEntry, Window,
-    apply, apply_house, touched, touched_by_house,
+    Period, PlanId, Record, RecordKey, Records, Scope, Seen, Sku, Source, Timestamp, UsageKey, UsedEntry,
+    Window, apply, apply_house, touched, touched_by_house,
 };
 
 use super::{Books, Stored, hold};
@@ -24,6 +24,7 @@ pub fn check(books: &Books<'_>) -> Result<(), String> {
     for (org, entries) in books.ledgers {
         let burned = burns(books, org, entries)?;
         accounts(org, &burned, all)?;
+        unsent(org, entries, all)?;
         keys(books.key_keep_secs, org, entries)?;
     }
     Ok(())
@@ -369,6 +370,43 @@ fn held(account: &Account, source: Source) -> Option<Amount> {
         Source::Overdraft => Some(account.debt),
         Source::Overage => None,
     }
+}
+
+/// What is unsent of the SKUs of an org is what it counted on the day, less what was shipped of it; the org knows on
+/// which days.
+fn unsent(org: &OrgId, entries: &[Entry], all: &Stored) -> Result<(), String> {
+    let mut wanted: BTreeMap<(i32, MeterId), Amount> = BTreeMap::new();
+    let mut settled = 0;
+    for entry in entries {
+        if let Some((used, sign)) = counted(entry)
+            && let (Some(_), Some(day)) = (Sku::of(&used.meter), used.day())
+        {
+            *wanted.entry((day, used.meter.clone())).or_default() += times(used.quantity.amount(), sign);
+        }
+        if let EntryKind::Shipped { shipment, day, lines } = &entry.kind {
+            hold!(*shipment > settled, "{org}: entry {} settles {shipment} after {settled}", entry.number);
+            settled = *shipment;
+            for (meter, amount) in lines {
+                *wanted.entry((*day, meter.clone())).or_default() -= *amount;
+            }
+        }
+    }
+    wanted.retain(|_, amount| !amount.is_zero());
+    let mut found = BTreeMap::new();
+    for (key, record) in all {
+        if let (RecordKey::Unsent(of, day), Record::Unsent(unsent)) = (key, record)
+            && of == org
+        {
+            found.extend(unsent.iter().map(|(meter, amount)| ((*day, meter.clone()), amount)));
+        }
+    }
+    hold!(found == wanted, "{org}: unsent is {found:?}\nthe ledger says {wanted:?}");
+    let Some(Record::Org(known)) = all.get(&RecordKey::Org(org.clone())) else { return Ok(()) };
+    hold!(known.settled == settled, "{org} has settled {}, the ledger says {settled}", known.settled);
+    let among = |day: i32| known.unsent.is_some_and(|days| (days.first..=days.last).contains(&day));
+    let lost = found.keys().find(|(day, _)| !among(*day));
+    hold!(lost.is_none(), "{org}: {lost:?} is unsent, the org knows of {:?}", known.unsent);
+    Ok(())
 }
 
 /// A key counts once while it is remembered, and is taken back once.

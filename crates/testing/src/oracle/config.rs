@@ -44,6 +44,18 @@ impl Now<'_> {
         self.changed(true, plan.deprecated)
     }
 
+    /// A shipment is settled once, and never after a later one.
+    pub(super) fn settle(&self, shipment: u64) -> (OrgDecision, bool) {
+        if self.facts.is_empty() {
+            return refused(ConfigDenial::UnknownOrg);
+        }
+        let settled = self.facts.iter().filter_map(|fact| match &fact.command {
+            Some(OrgCommand::Settle(settle)) => Some(settle.shipment),
+            _ => None,
+        });
+        self.changed(settled.max().is_none_or(|latest| latest < shipment), false)
+    }
+
     pub(super) fn set_limit(&self, set: &SetLimit) -> (OrgDecision, bool) {
         if !self.knows_meter(&set.meter) {
             return refused(ConfigDenial::UnknownMeter);

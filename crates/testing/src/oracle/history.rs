@@ -136,7 +136,7 @@ impl<'a> History<'a> {
             OrgCommand::Record(usage) => {
                 self.count(entry, usage.occurred_at.unwrap_or(at), catalog, usage, true);
             }
-            OrgCommand::Check(_) | OrgCommand::CloseMonth(_) => {}
+            OrgCommand::Check(_) | OrgCommand::CloseMonth(_) | OrgCommand::Settle(_) => {}
             OrgCommand::Reverse(reverse) => {
                 if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key)
                 {

@@ -111,6 +111,7 @@ impl Oracle {
             OrgCommand::SetLimit(set) => now.set_limit(set),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),
             OrgCommand::CloseMonth(close) => now.close(close.month),
+            OrgCommand::Settle(settle) => now.settle(settle.shipment),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId, Quantity,
-    Timestamp, Zone,
+    Settle, Timestamp, Zone,
 };
 
 use super::log::{Ask, Attempt, Happened, Reply};
@@ -187,6 +187,10 @@ impl<'a> Story<'a> {
             hold!(!self.claims.contains_key(&number), "{org}: a refusal answers a request: {entry:?}");
             return self.refused(oracle, &catalog, entry);
         }
+        if let EntryKind::Shipped { shipment, day, lines } = &entry.kind {
+            let settle = Settle { shipment: *shipment, day: *day, lines: lines.clone() };
+            return self.settled(oracle, &catalog, entry, settle);
+        }
         let claimed = self.claims.remove(&number);
         let attempt = match claimed {
             Some((_, attempt)) => attempt,
@@ -221,6 +225,21 @@ impl<'a> Story<'a> {
             );
         }
         agrees(entry, &answer).map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
+    }
+
+    /// A shipment is settled by the engines themselves: the processor says whether rightly.
+    fn settled(
+        &self,
+        oracle: &mut Oracle,
+        catalog: &Arc<Catalog>,
+        entry: &Entry,
+        settle: Settle,
+    ) -> Result<(), String> {
+        let (org, number) = (self.org, entry.number);
+        hold!(!self.claims.contains_key(&number), "{org}: entry {number} answers a request: {entry:?}");
+        let answer = oracle.decide(catalog, entry.at, org, &OrgCommand::Settle(settle));
+        hold!(promised(&answer) == Some(number), "{org}: {entry:?}\nthe oracle says {answer:#?}");
+        Ok(())
     }
 
     /// A refusal is written down for somebody who was refused.

@@ -26,7 +26,8 @@ impl World {
             self.sim.sleep(pause).await;
             match self.sim.below(100) {
                 0..3 => self.ask_house().await,
-                3..8 => {
+                3..6 => self.ship().await,
+                6..11 => {
                     let org = self.any_org();
                     self.attempt(self.any_slot(), org, Ask::Balance, self.patience(), false).await;
                 }
@@ -51,7 +52,7 @@ impl World {
         self.orgs.get(place).cloned().unwrap_or_else(|| self.orgs[0].clone())
     }
 
-    fn any_slot(&self) -> usize {
+    pub(super) fn any_slot(&self) -> usize {
         self.sim.place(self.slots.len())
     }
 

@@ -112,6 +112,12 @@ faults! {
     TimedOut "client gave up waiting" 0 Both,
     /// A client sends a request again without knowing what became of it.
     Retried "request sent again" 0 Both,
+    /// A shipment does not reach the processor.
+    ShipmentLost "shipment lost" 2_000 Both,
+    /// The processor takes a shipment, and nobody hears of it.
+    ShipmentAnswerLost "answer of the processor lost" 2_000 Both,
+    /// A shipment comes that the processor has already.
+    ShipmentAgain "shipment sent again" 0 Both,
     /// Too many requests wait.
     Overload "request refused, queue full" 0 Both,
 }

@@ -5,6 +5,7 @@
 //! engines.rs    start, crash, start again        faults.rs    what goes wrong, how often it did
 //! store.rs      slow, refusing, failing stores   log.rs       who asked what when, and what came back
 //! check.rs      every reply against the oracle   state.rs     the final state against ledger and oracle
+//! shipping.rs   the processor of shipments
 //! ```
 //! The production code under it is the real one: domain, engine, memory store and embedded store.
 //!
@@ -18,6 +19,7 @@ mod executor;
 mod faults;
 mod log;
 mod report;
+mod shipping;
 mod state;
 mod store;
 
@@ -43,6 +45,7 @@ pub use report::{Totals, smallest_failing};
 use crate::generate::Generator;
 use engines::{Host, Medium, Slot};
 use log::{Ask, Log};
+use shipping::Processor;
 
 /// Requests of the clients in one run, unless said otherwise.
 pub const COMMANDS: u32 = 100;
@@ -93,6 +96,7 @@ struct World {
     budget: AtomicU32,
     tags: AtomicU64,
     in_flight: AtomicU64,
+    processor: Processor,
     /// How long a client thinks between two requests at most, in milliseconds.
     think_millis: u64,
     begun: AtomicBool,
@@ -191,6 +195,7 @@ impl Prepared {
             budget: AtomicU32::new(commands),
             tags: AtomicU64::new(1),
             in_flight: AtomicU64::new(0),
+            processor: Processor::default(),
             think_millis: [10, 100, 400][sim.place(3)],
             begun: AtomicBool::new(false),
         };
@@ -223,7 +228,8 @@ impl Prepared {
             Medium::Shared(store) => {
                 let found = state::read(store.as_ref(), &happened)?;
                 check::check(&found, &happened, key_keep_secs)?;
-                state::check(&found, store.as_ref(), &happened, key_keep_secs, self.all_hard)
+                state::check(&found, store.as_ref(), &happened, key_keep_secs, self.all_hard)?;
+                world.processor.check(&found)
             }
             Medium::Embedded { folder, options, .. } => {
                 let store = EmbeddedStore::open(folder, (**options).clone())
@@ -231,6 +237,7 @@ impl Prepared {
                 let found = state::read(&store, &happened)?;
                 check::check(&found, &happened, key_keep_secs)?;
                 state::check(&found, &store, &happened, key_keep_secs, self.all_hard)?;
+                world.processor.check(&found)?;
                 drop(store);
                 let report = EmbeddedStore::verify(folder, options)
                     .map_err(|error| format!("the store cannot be verified: {error}"))?;
@@ -351,6 +358,7 @@ impl World {
         if !self.settled(most).await {
             self.log.wrong(format!("without faults some request is not decided after {most:?}"));
         }
+        self.ship_the_rest(most).await;
         for slot in &self.slots {
             let Some(engine) = slot.engine() else { continue };
             match self.sim.within(most, engine.shutdown()).await {

@@ -39,8 +39,15 @@ fn the_simulator_finds_nothing_wrong() {
     }
     println!("seeds 1 to {FIXED_SEEDS} and {fresh} to {}\n{}", next - 1, totals.table());
     // A run in which nothing goes wrong proves nothing.
-    for fault in [Fault::CrashAnywhere, Fault::AnswerLost, Fault::RaceLost, Fault::PowerCut, Fault::TimedOut]
-    {
+    for fault in [
+        Fault::CrashAnywhere,
+        Fault::AnswerLost,
+        Fault::RaceLost,
+        Fault::PowerCut,
+        Fault::TimedOut,
+        Fault::ShipmentLost,
+        Fault::ShipmentAgain,
+    ] {
         assert!(totals.count(fault) > 0, "{} never happened", fault.name());
     }
 }

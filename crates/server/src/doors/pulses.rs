@@ -1,0 +1,234 @@
+//! The pulses door: `POST /pulses`, `GET /aggregates`, `POST /aggregates/commit` (also `/agreggates/commit`).
+//!
+//! A pulse is usage that has happened: recorded on the meter of its product and unit, which is made if need be, as is the
+//! tenant. Aggregates are what is unsent of those meters; a commit ships it. Answers are JSON strings, as its clients
+//! expect; what is wrong with a request is in the header `X-Problem-Detail`. Unknown fields and parameters are ignored,
+//! and content types are not looked at.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use serde::Deserialize;
+use tollgate_api::{Aggregate, Code, Decimal, Problem, Time};
+use tollgate_domain::catalog::NewcomerSettings;
+use tollgate_domain::{Denied, OrgId, Period, Quantity, RecordDenial, Role, Sku, UsageKey, Use};
+use tollgate_engine::{ShipError, UnsentDay};
+use tollgate_notifier::{Shipper, SinkError, aggregate};
+
+use crate::app::App;
+use crate::auth::{Caller, hexadecimal};
+use crate::convert::denial_problem;
+use crate::extract::{Query, parse, read_limited};
+use crate::limits::{AGGREGATES_MAX, PULSE_KEY_BYTES};
+use crate::native::usage::read_time;
+use crate::newcomers;
+use crate::reply::{Failure, ok, words_response};
+
+const TAKEN: &str = "Pulse processed successfully";
+const COMMITTED: &str = "Aggregated data committed and cleared successfully";
+const INVALID: &str = "Invalid input";
+const NOT_SENT: &str = "Failed to send aggregated data";
+
+/// An error of this door: in its own words, where it has any.
+#[derive(Debug)]
+pub(crate) struct PulseFailure {
+    words: Option<&'static str>,
+    failure: Failure,
+}
+
+impl From<Failure> for PulseFailure {
+    fn from(mut failure: Failure) -> Self {
+        let field = failure.problem.field.take();
+        failure.problem.field = field.map(|field| own_name(&field).to_owned());
+        Self { words: None, failure }
+    }
+}
+
+/// What a field of the native API is called at this door.
+fn own_name(field: &str) -> &str {
+    match field {
+        "org" => "tenant_id",
+        "meter" => "product_sku",
+        "key" => "id",
+        other => other,
+    }
+}
+
+impl IntoResponse for PulseFailure {
+    fn into_response(self) -> Response {
+        match self.words {
+            Some(words) => words_response(self.failure, words),
+            None => self.failure.into_response(),
+        }
+    }
+}
+
+/// An error with the door's own words and status.
+fn told(status: u16, words: &'static str, mut failure: Failure) -> PulseFailure {
+    failure.problem.status = status;
+    PulseFailure { words: Some(words), failure }
+}
+
+/// A wrong request: 400 here, whatever it is in the native API.
+fn invalid(failure: impl Into<Failure>) -> PulseFailure {
+    told(400, INVALID, failure.into())
+}
+
+fn invalid_field(field: &str, text: impl std::fmt::Display) -> PulseFailure {
+    invalid(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
+}
+
+#[derive(Deserialize)]
+struct PulseBody {
+    tenant_id: OrgId,
+    product_sku: String,
+    use_unit: String,
+    used_amount: Decimal,
+    id: Option<UsageKey>,
+    time: Option<Time>,
+}
+
+/// Takes a pulse.
+pub(crate) async fn take(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+    request: Request,
+) -> Result<Response, PulseFailure> {
+    let caller = caller?;
+    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await;
+    let pulse: PulseBody = body.and_then(|body| parse(&body)).map_err(invalid)?;
+    caller.require(Role::Ingest, Some(&pulse.tenant_id))?;
+    let tenant = pulse.tenant_id.clone();
+    let usage = usage(&app, pulse)?;
+    let recorded = newcomers::record(&app, &tenant, &usage, &NewcomerSettings::default()).await?;
+    match recorded {
+        Ok(_) => Ok(ok(TAKEN)),
+        Err(denial) => Err(refused(denial, &tenant, &usage)),
+    }
+}
+
+fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
+    let quantity = Quantity::new(pulse.used_amount.0).map_err(|error| invalid_field("used_amount", error))?;
+    let sku = Sku { product: pulse.product_sku, unit: pulse.use_unit };
+    let meter = sku.meter().map_err(|error| {
+        let field = if sku.unit.is_empty() && !sku.product.is_empty() { "use_unit" } else { "product_sku" };
+        invalid_field(field, error)
+    })?;
+    let occurred_at = read_time(pulse.time, app.engine.clock().now()).map_err(invalid)?;
+    let key = pulse.id.map_or_else(new_key, Ok)?;
+    Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })
+}
+
+/// The key of a pulse that came without an id.
+fn new_key() -> Result<UsageKey, Failure> {
+    let failed = |error: String| {
+        Failure::from(Problem::new(Code::Internal, "no id can be made; send one")).caused_by(error)
+    };
+    let mut bytes = [0_u8; PULSE_KEY_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    UsageKey::new(&hexadecimal(&bytes)).map_err(|error| failed(error.to_string()))
+}
+
+/// A pulse that is not counted. The catalogue may say that no meter is made by usage.
+fn refused(denial: RecordDenial, tenant: &OrgId, usage: &Use) -> PulseFailure {
+    let denied = Denied { denial: denial.clone().into(), standing: None };
+    let mut failure = Failure::from(denial_problem(&denied, tenant, &usage.meter));
+    failure.problem.allowed = None;
+    match denial {
+        RecordDenial::UnknownMeter | RecordDenial::UnknownOrg | RecordDenial::UnknownProperty(_) => {
+            invalid(failure)
+        }
+        RecordDenial::KeyReused | RecordDenial::KeyReversed => failure.into(),
+    }
+}
+
+/// The day that a request names, by its number.
+fn day(text: &str) -> Result<i32, &'static str> {
+    Period::parse_day(text).map(|day| day.number).ok_or("must be a day such as 2026-11-21")
+}
+
+/// Lists what is not committed, by tenant and day.
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+    uri: Uri,
+) -> Result<Response, PulseFailure> {
+    let caller = caller?;
+    let mut query = Query::read(&uri).map_err(invalid)?;
+    let day = query.take_as("date", day).map_err(invalid)?;
+    let tenant = query.take_as("tenant_id", OrgId::new).map_err(invalid)?.or_else(|| caller.org.clone());
+    caller.require(Role::Read, tenant.as_ref())?;
+    Ok(ok(&aggregates(&app, tenant.as_ref(), day).await?))
+}
+
+async fn aggregates(
+    app: &App,
+    tenant: Option<&OrgId>,
+    day: Option<i32>,
+) -> Result<Vec<Aggregate>, PulseFailure> {
+    if let Some(tenant) = tenant {
+        let days = app.engine.unsent_of(tenant, day).await.map_err(Failure::from)?;
+        return Ok(days.iter().flat_map(of_day).collect());
+    }
+    let (mut found, mut from) = (Vec::new(), None);
+    loop {
+        let (days, next) = app.engine.unsent(day, from.as_ref()).await.map_err(Failure::from)?;
+        found.extend(days.iter().flat_map(of_day));
+        if found.len() > AGGREGATES_MAX {
+            let detail =
+                format!("there are more than {AGGREGATES_MAX} aggregates: ask with date or tenant_id");
+            return Err(invalid(Problem::new(Code::TooMany, detail)));
+        }
+        from = next;
+        if from.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn of_day(UnsentDay { org, day, unsent }: &UnsentDay) -> impl Iterator<Item = Aggregate> {
+    unsent.iter().filter_map(move |(meter, amount)| aggregate(org, meter, *day, amount))
+}
+
+#[derive(Default, Deserialize)]
+struct CommitBody {
+    date: Option<String>,
+}
+
+/// Commits what is not committed, of one day or of all.
+pub(crate) async fn commit(
+    State(app): State<App>,
+    caller: Result<Caller, Failure>,
+    request: Request,
+) -> Result<Response, PulseFailure> {
+    caller?.require(Role::Manage, None)?;
+    let in_query = Query::read(request.uri()).map_err(invalid)?.take("date");
+    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await;
+    let body = match body.map_err(invalid)? {
+        empty if empty.trim_ascii().is_empty() => CommitBody::default(),
+        body => parse(&body).map_err(invalid)?,
+    };
+    let date = in_query.or(body.date);
+    let day = date.map(|text| day(&text)).transpose().map_err(|error| invalid_field("date", error))?;
+    let shipper = app.shipper.as_ref().ok_or_else(no_sink)?;
+    ship(&app, shipper, day).await
+}
+
+async fn ship(app: &App, shipper: &Shipper, day: Option<i32>) -> Result<Response, PulseFailure> {
+    match shipper.commit(&app.engine, day).await {
+        Ok(_) => Ok(ok(COMMITTED)),
+        Err(ShipError::Carrier(error)) => Err(not_sent(&error)),
+        Err(ShipError::Engine(error)) => Err(Failure::from(error).into()),
+    }
+}
+
+/// The sink did not take it; what it said is for the operator.
+fn not_sent(error: &SinkError) -> PulseFailure {
+    let detail = "the sink did not take the batch; it will be sent again";
+    told(502, NOT_SENT, Failure::from(Problem::new(Code::SinkFailed, detail)).caused_by(error.to_string()))
+}
+
+fn no_sink() -> PulseFailure {
+    let detail = "there is no sink to send to: set --sink or TOLLGATE_SINK";
+    told(502, NOT_SENT, Problem::new(Code::SinkFailed, detail).into())
+}
