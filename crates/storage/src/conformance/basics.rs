@@ -84,10 +84,14 @@ fn catalog(version: u32) -> HouseEntryKind {
 
 pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
-    // A later usage closes the counters of the earlier.
-    let mut later = samples::used_fully("ann", "later");
-    later.periods.iter_mut().for_each(|period| period.number += 1);
-    let lines = samples::lines_of_every_kind().into_iter().chain([samples::used(later).into()]);
+    // Later usages close the counters of the earlier.
+    let value = samples::seen(Among::Org).value.clone();
+    let later = [samples::used_fully("ann", "later"), samples::used_by_value("ann", "later-value", &value)];
+    let later = later.map(|mut used| {
+        used.periods.iter_mut().for_each(|period| period.number += 1);
+        samples::used(used).into()
+    });
+    let lines = samples::lines_of_every_kind().into_iter().chain(later);
     let change = world.change(&org("acme"), lines);
     let house = world.house_change([
         catalog(1),
