@@ -62,7 +62,7 @@ fn cursors(bytes: &[u8]) {
         Scan::Entries { org: acme(), order: Order::Oldest },
         Scan::Entries { org: acme(), order: Order::Newest },
         Scan::OrgCounters { org: acme(), meter: meter(), window, from: 0, until: 50_000 },
-        Scan::UserCounters { org: acme(), meter: meter(), period: Period { window, number: 1 } },
+        Scan::Tallies { org: acme(), meter: meter() },
         Scan::Notices,
         Scan::ApiKeys,
         Scan::Catalogs,

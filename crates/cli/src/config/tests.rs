@@ -136,6 +136,10 @@ fn values_reach_the_server() {
         ("request-timeout", "9"),
         ("shutdown-grace", "10"),
         ("threads", "11"),
+        ("sink", "folder:/out"),
+        ("sink-secret", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"),
+        ("commit-interval", "12"),
+        ("commit-patience", "13"),
     ];
     assert_eq!(flags.len(), SETTINGS.len(), "every setting stands in this test");
     let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
@@ -155,6 +159,9 @@ fn values_reach_the_server() {
     assert_eq!((server.close_after_days, server.segment_bytes), (Some(5), 8192));
     assert_eq!((server.connections_max, server.threads), (8, Some(11)));
     assert_eq!((server.request_timeout.as_secs(), server.shutdown_grace.as_secs()), (9, 10));
+    assert_eq!(server.sink.as_ref().map(ToString::to_string).as_deref(), Some("folder:/out"));
+    assert!(server.sink_secret.is_some());
+    assert_eq!((server.commit_interval.as_secs(), server.commit_patience.as_secs()), (12, 13));
     assert!(chosen.demo && chosen.log_json);
     assert_eq!(chosen.log_level.text(), "debug");
 }
