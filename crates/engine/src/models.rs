@@ -187,7 +187,7 @@ fn call_together(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
 /// Asks the house, which is decided alone, between usages.
 fn call_house(engine: &Engine<Watched>) {
     let text = tollgate_domain::catalog::DEFAULT.to_owned();
-    let command = HouseCommand::CheckCatalog(ApplyCatalog { text, plans_in_use: Vec::new() });
+    let command = HouseCommand::CheckCatalog(ApplyCatalog::new(text));
     match block_on(engine.submit_house(command)) {
         Ok(decision) => assert!(decision.is_ok(), "{decision:?}"),
         Err(error) => assert!(matches!(error, EngineError::Overloaded), "{error}"),

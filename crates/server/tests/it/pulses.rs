@@ -101,7 +101,7 @@ fn pulses_are_added_up_by_tenant_product_unit_and_day() {
     }
     // They are usage like any other.
     let series =
-        client.get("/v1/orgs/beta/usage?meter=vm:hour&window=day&from=2026-10-30&until=2026-11-03").ok();
+        client.get("/v1/orgs/beta/usage?meter=vm:hour&window=day&from=2026-10-30&to=2026-11-04").ok();
     let quantities: Vec<&Value> =
         series["points"].as_array().expect("points").iter().map(|point| &point["quantity"]).collect();
     assert_eq!(quantities, [9, 7]);
