@@ -48,7 +48,7 @@ fn spawn(folder: &Path, port: i32) -> Result<Child> {
 fn port_of(folder: &Path, pid: u32) -> Option<u16> {
     let text = std::fs::read_to_string(folder.join(format!("nats-server_{pid}.ports"))).ok()?;
     let ports: Value = serde_json::from_str(&text).ok()?;
-    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+    ports.pointer("/nats/0")?.as_str()?.rsplit(':').next()?.parse().ok()
 }
 
 impl Nats {
@@ -65,7 +65,7 @@ impl Nats {
         });
         let reply = nats.ask(&format!("$JS.API.STREAM.CREATE.{STREAM}"), &config)?;
         let reply: Value = serde_json::from_slice(&reply.body)?;
-        if reply["error"].is_null() { Ok(nats) } else { Err(format!("no stream: {reply}").into()) }
+        if reply.get("error").is_none() { Ok(nats) } else { Err(format!("no stream: {reply}").into()) }
     }
 
     /// The sink of its stream.

@@ -56,9 +56,10 @@ impl Batches {
         let mut sums = Sums::new();
         for (id, body) in &self.batches {
             let batch: Value = serde_json::from_slice(body)?;
-            let aggregates = batch["data"]["aggregates"].as_array().ok_or("a batch has aggregates")?;
-            if batch["data"]["id"].as_str() != Some(id) {
-                return Err(format!("batch {id} names itself {}", batch["data"]["id"]).into());
+            let aggregates = batch.pointer("/data/aggregates").and_then(Value::as_array);
+            let aggregates = aggregates.ok_or("a batch has aggregates")?;
+            if batch.pointer("/data/id").and_then(Value::as_str) != Some(id) {
+                return Err(format!("batch {id} names itself otherwise: {batch}").into());
             }
             add(&mut sums, aggregates)?;
         }
@@ -73,10 +74,12 @@ impl Batches {
 pub fn add(sums: &mut Sums, aggregates: &[Value]) -> Result<()> {
     for aggregate in aggregates {
         let text = |name: &str| {
-            aggregate[name].as_str().map(str::to_owned).ok_or_else(|| format!("no {name} in {aggregate}"))
+            let text = aggregate.get(name).and_then(Value::as_str).map(str::to_owned);
+            text.ok_or_else(|| format!("no {name} in {aggregate}"))
         };
         let place = [text("TenantId")?, text("ProductSKU")?, text("UseUnit")?, text("AggregationDate")?];
-        let amount = aggregate["TotalUsedAmount"].as_i64().ok_or("an amount is a whole number here")?;
+        let amount = aggregate.get("TotalUsedAmount").and_then(Value::as_i64);
+        let amount = amount.ok_or("an amount is a whole number here")?;
         *sums.entry(place).or_default() += amount;
     }
     Ok(())

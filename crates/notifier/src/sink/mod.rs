@@ -45,7 +45,6 @@ impl SinkError {
         Self(line.chars().take(ERROR_CHARS_MAX).collect())
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "reads as a conversion where errors are mapped")]
     pub(crate) fn caused_by(cause: impl Display) -> Self {
         Self::new(cause)
     }

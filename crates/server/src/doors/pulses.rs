@@ -103,7 +103,7 @@ pub(crate) async fn take(
     let recorded = newcomers::record(&app, &tenant, &usage, &NewcomerSettings::default()).await?;
     match recorded {
         Ok(_) => Ok(ok(TAKEN)),
-        Err(denial) => Err(refused(denial, &tenant, &usage)),
+        Err(denial) => Err(refused(&denial, &tenant, &usage)),
     }
 }
 
@@ -130,7 +130,7 @@ fn new_key() -> Result<UsageKey, Failure> {
 }
 
 /// A pulse that is not counted. The catalogue may say that no meter is made by usage.
-fn refused(denial: RecordDenial, tenant: &OrgId, usage: &Use) -> PulseFailure {
+fn refused(denial: &RecordDenial, tenant: &OrgId, usage: &Use) -> PulseFailure {
     let denied = Denied { denial: denial.clone().into(), standing: None };
     let mut failure = Failure::from(denial_problem(&denied, tenant, &usage.meter));
     failure.problem.allowed = None;

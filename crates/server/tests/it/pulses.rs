@@ -214,14 +214,14 @@ fn a_commit_brings_each_amount_once_and_clears_it() {
     for _ in 0..3 {
         commit(&mut client, "/aggregates/commit");
         let mut lines: Vec<Value> = brought(&out).into_iter().flat_map(|(_, lines)| lines).collect();
-        lines.sort_by_key(|line| line.to_string());
+        lines.sort_by_key(ToString::to_string);
         let mut wanted = vec![
             acme(5, today),
             acme(2, today),
             acme(9, "2026-11-01"),
             aggregate("beta", "disk", "GB", json!(6), today),
         ];
-        wanted.sort_by_key(|line| line.to_string());
+        wanted.sort_by_key(ToString::to_string);
         assert_eq!(lines, wanted);
         client.get("/aggregates").is(200, json!([]));
     }

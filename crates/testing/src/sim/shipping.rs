@@ -121,7 +121,7 @@ impl World {
                 match world.sim.within(most, engine.ship(None, &trip)).await {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
-                        world.log.wrong(format!("without faults nothing is shipped: {error:?}"))
+                        world.log.wrong(format!("without faults nothing is shipped: {error:?}"));
                     }
                     None => world.log.wrong(format!("without faults nothing is shipped within {most:?}")),
                 }
