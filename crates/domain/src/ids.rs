@@ -2,9 +2,9 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 use crate::limits::ID_CHARS_MAX;
 
@@ -22,7 +22,7 @@ pub enum IdError {
     ControlCharacter,
 }
 
-fn checked(text: &str) -> Result<Arc<str>, IdError> {
+fn checked(text: &str) -> Result<SmolStr, IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -32,14 +32,14 @@ fn checked(text: &str) -> Result<Arc<str>, IdError> {
     if text.chars().any(char::is_control) {
         return Err(IdError::ControlCharacter);
     }
-    Ok(Arc::from(text))
+    Ok(SmolStr::new(text))
 }
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks and takes a text.

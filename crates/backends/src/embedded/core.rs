@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
-use tollgate_domain::{Partition, Record, RecordKey};
+use tollgate_domain::{Account, Org, Partition, Record, RecordKey};
 use tollgate_storage::{Batch, Change, Committed, EntryChange, StoreError, StoreErrorKind};
 
 use super::codec::{LineRef, Table};
@@ -84,21 +84,29 @@ struct Failure {
     text: String,
 }
 
+/// What a clean record takes besides itself: its key, its place in the cache, what allocators round up.
+const CACHED_BYTES: usize = 2 * size_of::<RecordKey>() + 2 * size_of::<Record>() + 64;
+
 /// Weighs a clean record by the bytes it takes, roughly.
 #[derive(Clone, Debug)]
 pub(crate) struct ByBytes;
 
 impl Weighter<RecordKey, Record> for ByBytes {
     fn weight(&self, _: &RecordKey, record: &Record) -> u64 {
-        match record {
-            Record::Org(org) => 500 + 150 * org.limits.iter().fold(0, |count, _| count + 1),
+        let bytes = match record {
+            Record::Org(org) => size_of::<Org>() + size_of_val(org.limits.as_slice()),
             Record::Account(account) => {
-                let rows = account.days.iter().fold(0, |count, _| count + 1)
-                    + account.grants.iter().fold(0, |count, _| count + 4);
-                500 + 32 * rows
+                size_of::<Account>()
+                    + size_of_val(account.days.as_slice())
+                    + size_of_val(account.grants.as_slice())
+                    + size_of_val(account.allowances.as_slice())
+                    + size_of_val(account.marks.as_slice())
+                    + size_of_val(account.tally.open())
             }
-            _ => 300,
-        }
+            Record::Tally(tally) => size_of_val(tally.open()),
+            _ => 0,
+        };
+        count(CACHED_BYTES + bytes)
     }
 }
 

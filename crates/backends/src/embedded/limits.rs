@@ -25,7 +25,7 @@ pub(crate) const RETRY_MILLIS: u64 = 500;
 /// Most segment files kept open: 16 GiB of ledger at the default size, well below what a process may open.
 pub(crate) const SEGMENTS_OPEN_MAX: usize = 256;
 
-/// Default bytes of clean records in memory: some 700 thousand orgs, accounts and tallies.
+/// Default bytes of clean records in memory: some 400 thousand orgs, accounts and tallies.
 pub(crate) const CACHE_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 
 /// Default bytes of table blocks in memory; filters and indexes are held besides.
