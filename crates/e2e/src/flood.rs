@@ -19,6 +19,9 @@ const EVENTS: usize = 1_024;
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 8 * 1024;
 
+/// How often what is due leaves, where requests leave at a rate.
+const PACE_STEP: Duration = Duration::from_micros(200);
+
 /// How long answers are waited for after the last request.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -145,12 +148,12 @@ impl Fleet {
             if now > end + DRAIN_MAX {
                 return Err("answers stay out".into());
             }
-            let wait = match pace {
-                Pace::Open(rate) if now < end => {
-                    Duration::from_secs_f64(1.0 / rate).max(Duration::from_millis(1))
-                }
-                _ => Duration::from_millis(20),
-            };
+            // A poll cannot wait for less than a millisecond, and what is due would leave late.
+            let paced = matches!(pace, Pace::Open(_)) && now < end;
+            if paced {
+                std::thread::sleep(PACE_STEP);
+            }
+            let wait = if paced { Duration::ZERO } else { Duration::from_millis(20) };
             self.poll.poll(&mut events, Some(wait)).or_else(|error| match error.kind() {
                 ErrorKind::Interrupted => Ok(()),
                 _ => Err(error),
