@@ -54,8 +54,5 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most aggregates of one answer: some tens of megabytes of JSON.
 pub const AGGREGATES_MAX: usize = 100_000;
 
-/// Bytes of randomness in the key of a pulse that came without an id.
-pub const PULSE_KEY_BYTES: usize = 16;
-
 /// Most batches in hand at a time, so that they hold some hundred megabytes at most; further ones wait unread.
 pub const BATCHES_AT_ONCE_MAX: usize = 16;

@@ -5,7 +5,6 @@
 //! becomes a meter. Unknown fields and parameters are ignored, and content types are not looked at.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::Response;
@@ -25,6 +24,7 @@ use crate::auth::Caller;
 use crate::bills::bill_reply;
 use crate::convert::denial_problem;
 use crate::doors::failure::{self, Dialect, read};
+use crate::doors::keys::new_key;
 use crate::extract::{Query, path_param};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::native::bills::bill_failure;
@@ -104,7 +104,7 @@ pub(crate) async fn record(
         user: None,
         meter: body.resource_type,
         quantity,
-        key: body.id.map_or_else(new_id, Ok)?,
+        key: body.id.map_or_else(new_key, Ok)?,
         occurred_at: None,
         properties: stored(body.metadata.unwrap_or_default())?,
     };
@@ -139,25 +139,6 @@ fn refused(denial: &RecordDenial, customer: &OrgId, meter: &MeterId) -> DoorFail
             DoorFailure::bad(problem)
         }
     }
-}
-
-/// A random id, as RFC 9562 writes those of version 4.
-fn new_id() -> Result<UsageKey, DoorFailure> {
-    let no_randomness = |error: String| {
-        Failure::from(Problem::new(Code::Internal, "no id can be made; send one")).caused_by(error)
-    };
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| no_randomness(error.to_string()))?;
-    let number = u128::from_be_bytes(bytes);
-    let number = (number & !(0xf << 76)) | (4 << 76);
-    let number = (number & !(0b11 << 62)) | (0b10 << 62);
-    let digits = format!("{number:032x}");
-    let mut text = String::with_capacity(36);
-    for (place, digit) in digits.chars().enumerate() {
-        let dash = if matches!(place, 8 | 12 | 16 | 20) { "-" } else { "" };
-        let _ = write!(text, "{dash}{digit}");
-    }
-    UsageKey::new(&text).map_err(|error| no_randomness(error.to_string()).into())
 }
 
 fn item(
@@ -291,20 +272,6 @@ pub(crate) async fn bill(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_is_a_uuid_of_version_4_and_new() {
-        let ids: Vec<UsageKey> = (0..100).map(|_| new_id().expect("an id")).collect();
-        for id in &ids {
-            let text = id.as_str();
-            let groups: Vec<usize> = text.split('-').map(str::len).collect();
-            assert_eq!(groups, [8, 4, 4, 4, 12], "{text}");
-            let digits: Vec<char> = text.chars().collect();
-            assert_eq!(digits[14], '4', "{text}");
-            assert!(['8', '9', 'a', 'b'].contains(&digits[19]), "{text}");
-            assert_eq!(ids.iter().filter(|other| *other == id).count(), 1, "{text}");
-        }
-    }
 
     #[test]
     fn metadata_comes_back_as_it_was_sent() {

@@ -3,5 +3,6 @@
 pub(crate) mod billing;
 pub(crate) mod events;
 pub(crate) mod failure;
+mod keys;
 pub(crate) mod pulses;
 pub(crate) mod reports;

@@ -16,10 +16,11 @@ use tollgate_engine::{ShipError, UnsentDay};
 use tollgate_notifier::{Shipper, SinkError, aggregate};
 
 use crate::app::App;
-use crate::auth::{Caller, hexadecimal};
+use crate::auth::Caller;
 use crate::convert::denial_problem;
+use crate::doors::keys::new_key;
 use crate::extract::{Query, parse, read_limited};
-use crate::limits::{AGGREGATES_MAX, PULSE_KEY_BYTES};
+use crate::limits::AGGREGATES_MAX;
 use crate::native::usage::read_time;
 use crate::newcomers;
 use crate::reply::{Failure, ok, words_response};
@@ -117,16 +118,6 @@ fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
     let occurred_at = read_time(pulse.time, app.engine.clock().now()).map_err(invalid)?;
     let key = pulse.id.map_or_else(new_key, Ok)?;
     Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })
-}
-
-/// The key of a pulse that came without an id.
-fn new_key() -> Result<UsageKey, Failure> {
-    let failed = |error: String| {
-        Failure::from(Problem::new(Code::Internal, "no id can be made; send one")).caused_by(error)
-    };
-    let mut bytes = [0_u8; PULSE_KEY_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    UsageKey::new(&hexadecimal(&bytes)).map_err(|error| failed(error.to_string()))
 }
 
 /// A pulse that is not counted. The catalogue may say that no meter is made by usage.
