@@ -10,8 +10,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::Result;
 use crate::http::Reply;
+use crate::{Result, pause};
 
 /// Events taken at once.
 const EVENTS: usize = 1_024;
@@ -151,7 +151,7 @@ impl Fleet {
             // A poll cannot wait for less than a millisecond, and what is due would leave late.
             let paced = matches!(pace, Pace::Open(_)) && now < end;
             if paced {
-                std::thread::sleep(PACE_STEP);
+                pause(PACE_STEP);
             }
             let wait = if paced { Duration::ZERO } else { Duration::from_millis(20) };
             self.poll.poll(&mut events, Some(wait)).or_else(|error| match error.kind() {
