@@ -324,7 +324,7 @@ pub fn apply_house(records: &mut Records, entry: &HouseEntry) {
         }
         HouseEntryKind::ShipmentSent(number) => house.shipped = *number,
     }
-    records.set(RecordKey::House, Record::House(house));
+    records.set(RecordKey::House, Record::House(Arc::new(house)));
 }
 
 /// The records that [`apply_house`] needs at hand for an entry.

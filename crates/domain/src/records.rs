@@ -63,7 +63,7 @@ pub enum Record {
     /// See [`RecordKey::Tally`] and [`RecordKey::Seen`].
     Tally(Arc<Tally>),
     /// See [`RecordKey::Counter`].
-    Counter(Counter),
+    Counter(Arc<Counter>),
     /// See [`RecordKey::Groups`].
     Groups(Arc<Groups>),
     /// See [`RecordKey::Bill`].
@@ -75,7 +75,7 @@ pub enum Record {
     /// See [`RecordKey::Entry`].
     Entry(Arc<Entry>),
     /// See [`RecordKey::House`].
-    House(House),
+    House(Arc<House>),
     /// See [`RecordKey::Catalog`].
     Catalog(Arc<CatalogVersion>),
     /// See [`RecordKey::ApiKey`].
@@ -320,7 +320,7 @@ impl Records {
             Place::Closed => {
                 let id = CounterId { org: org.clone(), meter: meter.clone(), scope: scope.clone(), period };
                 match self.get(&RecordKey::Counter(id)) {
-                    Some(Record::Counter(counter)) => counter.clone(),
+                    Some(Record::Counter(counter)) => Counter::clone(counter),
                     _ => Counter::default(),
                 }
             }
@@ -385,7 +385,7 @@ impl Records {
     #[must_use]
     pub fn house(&self) -> House {
         match self.get(&RecordKey::House) {
-            Some(Record::House(house)) => house.clone(),
+            Some(Record::House(house)) => House::clone(house),
             _ => House::default(),
         }
     }
@@ -486,15 +486,15 @@ impl Records {
             RecordKey::Counter(CounterId { org, meter, scope, period })
         };
         for open in closed {
-            self.set(id(open.period), Record::Counter(open.counter));
+            self.set(id(open.period), Record::Counter(Arc::new(open.counter)));
         }
         for period in late {
             let slot = self.slot(id(period));
             let mut counter = match slot.record.take() {
                 Some(Record::Counter(counter)) => counter,
-                _ => Counter::default(),
+                _ => Arc::default(),
             };
-            change(period, &mut counter);
+            change(period, Arc::make_mut(&mut counter));
             slot.record = Some(Record::Counter(counter));
         }
     }

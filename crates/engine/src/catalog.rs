@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tollgate_domain::{Catalog, CreatedMeter, House, MeterId, Record, RecordKey};
+use tollgate_domain::{Catalog, CreatedMeter, MeterId, Record, RecordKey};
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 /// The catalogue in force.
@@ -34,10 +34,10 @@ impl CatalogInForce {
     pub(crate) async fn load<S: Store>(store: &S) -> Result<Self, StoreError> {
         let house = match store.load(&[RecordKey::House]).await?.pop() {
             Some(Some(Record::House(house))) => house,
-            _ => House::default(),
+            _ => Arc::default(),
         };
         let declared = Arc::new(declared(store, house.catalog).await?);
-        Ok(Self::new(house.catalog, declared, house.created_meters.into()))
+        Ok(Self::new(house.catalog, declared, house.created_meters.as_slice().into()))
     }
 
     /// Those of some meters that it lacks, each once.

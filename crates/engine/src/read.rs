@@ -255,7 +255,7 @@ impl<S: Store> Engine<S> {
         let known = users.into_iter().filter_map(|(user, open)| match open {
             Some(counter) => Some((user, counter)),
             None => match closed.next().flatten() {
-                Some(Record::Counter(counter)) => Some((user, counter)),
+                Some(Record::Counter(counter)) => Some((user, Arc::unwrap_or_clone(counter))),
                 _ => None,
             },
         });

@@ -270,7 +270,7 @@ fn add_record(add: &mut AddRow<'_>, overlay: &Overlay, span: &Span, key: &Record
     let row = || match (overlay.get(key)?, key) {
         (Record::Org(org), _) => Some(Row::Org(org.as_ref().clone())),
         (Record::Counter(counter), RecordKey::Counter(id)) => {
-            Some(Row::Counter(CounterRow { id: id.clone(), counter: counter.clone() }))
+            Some(Row::Counter(CounterRow { id: id.clone(), counter: counter.as_ref().clone() }))
         }
         (Record::Tally(tally), RecordKey::Tally(_, _, user)) => {
             Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }))

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_meter_is_created_once_and_only_so_many_are() {
         let mut records = Records::default();
-        records.put(RecordKey::House, Some(Record::House(House::default())));
+        records.put(RecordKey::House, Some(Record::House(std::sync::Arc::default())));
         for (wanted, created) in [
             (meters([1, 2, 1]), 2),
             (meters([2, 1]), 0),

@@ -39,7 +39,10 @@ fn moved(change: &Change, by: i64) -> Change {
                 let org = std::sync::Arc::make_mut(org);
                 org.version = shift(org.version);
             }
-            tollgate_domain::Record::House(house) => house.version = shift(house.version),
+            tollgate_domain::Record::House(house) => {
+                let house = std::sync::Arc::make_mut(house);
+                house.version = shift(house.version);
+            }
             _ => {}
         }
     }

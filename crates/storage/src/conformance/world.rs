@@ -235,7 +235,7 @@ impl World {
                     if id.org == *org && id.meter == *meter =>
                 {
                     if wanted(id) {
-                        rows.push(CounterRow { id: id.clone(), counter: counter.clone() });
+                        rows.push(CounterRow { id: id.clone(), counter: counter.as_ref().clone() });
                     }
                 }
                 _ => break,

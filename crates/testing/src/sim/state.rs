@@ -211,7 +211,7 @@ fn scans_agree<S: Store>(found: &Found, store: &S, records: &Stored) -> Result<(
                             && id.scope == Scope::Org
                             && id.period.window == window =>
                     {
-                        Some((id.clone(), counter.clone()))
+                        Some((id.clone(), counter.as_ref().clone()))
                     }
                     _ => None,
                 })
