@@ -40,10 +40,42 @@ pub(crate) enum TurnError {
     Commit(StoreError),
 }
 
-/// What all entries of one org in this turn make of it.
-struct OrgChange {
-    expected_version: u64,
-    entries: Vec<EntryChange>,
+/// What the entries of a turn make of each org.
+#[derive(Default)]
+struct OrgChanges {
+    /// One change per org.
+    batch: Batch,
+    /// Where in the batch the change of an org is.
+    places: HashMap<OrgId, usize, foldhash::fast::RandomState>,
+}
+
+impl OrgChanges {
+    /// The change of an org, begun at a version if this is its first entry.
+    fn of(&mut self, org: &OrgId, version: u64) -> &mut Change {
+        let changes = &mut self.batch.changes;
+        let place = *self.places.entry(org.clone()).or_insert_with(|| {
+            changes.push(Change {
+                partition: Partition::Org(org.clone()),
+                expected_version: version,
+                entries: Vec::with_capacity(1),
+                records: Vec::with_capacity(RECORDS_A_CHANGE),
+            });
+            changes.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
+        &mut changes[place]
+    }
+
+    /// The batch, with every record that the entries changed.
+    fn with(mut self, records: &mut Records) -> Batch {
+        for (key, record) in records.take_changed() {
+            let place = key.org().and_then(|org| self.places.get(org));
+            if let Some(change) = place.and_then(|place| self.batch.changes.get_mut(*place)) {
+                change.records.push((key, record));
+            }
+        }
+        self.batch
+    }
 }
 
 impl<S: Store> Turn<'_, S> {
@@ -69,7 +101,7 @@ impl<S: Store> Turn<'_, S> {
         .await?;
 
         let mut decisions = Vec::with_capacity(requests.len());
-        let mut changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState> = HashMap::default();
+        let mut changes = OrgChanges::default();
         let keeps_entries = requests.iter().any(|(_, command)| matches!(command, OrgCommand::Reverse(_)));
         let mut needs_moved = false;
         for (org, command) in requests {
@@ -82,9 +114,7 @@ impl<S: Store> Turn<'_, S> {
                 // What later requests need may depend on what this one changes.
                 needs_moved |=
                     !matches!(entry.kind, EntryKind::Used(_) | EntryKind::Refused { .. }) || keeps_entries;
-                let change = changes
-                    .entry((*org).clone())
-                    .or_insert_with(|| OrgChange { expected_version: entry.number - 1, entries: Vec::new() });
+                let change = changes.of(org, entry.number - 1);
                 apply(records, org, &entry);
                 if keeps_entries {
                     let key = RecordKey::Entry((*org).clone(), entry.number);
@@ -102,17 +132,17 @@ impl<S: Store> Turn<'_, S> {
     async fn commit_orgs(
         &self,
         records: &mut Records,
-        changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>,
+        changes: OrgChanges,
         requests: &[(&OrgId, &OrgCommand)],
     ) -> Result<Vec<OrgId>, TurnError> {
         let mut stale = Vec::new();
         let unguarded: Vec<OrgId> = if self.store.capabilities().shared {
-            requests.iter().map(|(org, _)| (*org).clone()).filter(|org| !changes.contains_key(org)).collect()
+            requests.iter().map(|(org, _)| (*org).clone()).filter(|org| !changes.places.contains_key(org)).collect()
         } else {
             Vec::new()
         };
-        if !changes.is_empty() {
-            let batch = org_batch(records, changes);
+        if !changes.batch.changes.is_empty() {
+            let batch = changes.with(records);
             let orgs: Vec<Partition> = batch.changes.iter().map(|change| change.partition.clone()).collect();
             let committed = self.store.commit(batch).await.map_err(TurnError::Commit)?;
             assert_eq!(committed.len(), orgs.len(), "a store answers every change");
@@ -201,31 +231,6 @@ fn forget_repeats(keys: &mut Vec<RecordKey>) {
     let first: Vec<bool> = keys.iter().map(|key| seen.insert(key)).collect();
     let mut first = first.into_iter();
     keys.retain(|_| first.next().unwrap_or(true));
-}
-
-/// One change per org with its entries and every record they changed.
-fn org_batch(
-    records: &mut Records,
-    changes: HashMap<OrgId, OrgChange, foldhash::fast::RandomState>,
-) -> Batch {
-    let mut batch = Batch::default();
-    let mut places: HashMap<OrgId, usize, foldhash::fast::RandomState> = HashMap::default();
-    for (org, change) in changes {
-        places.insert(org.clone(), batch.changes.len());
-        batch.changes.push(Change {
-            partition: Partition::Org(org),
-            expected_version: change.expected_version,
-            entries: change.entries,
-            records: Vec::with_capacity(RECORDS_A_CHANGE),
-        });
-    }
-    for (key, record) in records.take_changed() {
-        let place = key.org().and_then(|org| places.get(org));
-        if let Some(change) = place.and_then(|place| batch.changes.get_mut(*place)) {
-            change.records.push((key, record));
-        }
-    }
-    batch
 }
 
 fn settle(requests: &[(&OrgId, &OrgCommand)], decisions: Vec<OrgDecision>, stale: &[OrgId]) -> Vec<Settled> {

@@ -129,16 +129,18 @@ fn scope_needs(
     periods: &[Period],
     need: &mut impl FnMut(RecordKey),
 ) -> bool {
-    let tally = RecordKey::tally(org, meter, scope);
-    let complete = records.holds(&tally);
-    need(tally);
-    for period in periods {
-        if records.place(org, meter, scope, *period) == Place::Closed {
-            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
-            need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
-        }
+    let key = RecordKey::tally(org, meter, scope);
+    if !records.holds(&key) {
+        need(key);
+        return false;
     }
-    complete
+    let tally = records.tally(org, meter, scope);
+    let closed = |period: &&Period| tally.is_some_and(|tally| tally.place(**period) == Place::Closed);
+    for period in periods.iter().filter(closed) {
+        let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
+        need(RecordKey::Counter(CounterId { org, meter, scope, period: *period }));
+    }
+    true
 }
 
 /// Needs the counters of the value that a usage counts once, among some usage.
