@@ -137,7 +137,11 @@ impl<S: Store> Turn<'_, S> {
     ) -> Result<Vec<OrgId>, TurnError> {
         let mut stale = Vec::new();
         let unguarded: Vec<OrgId> = if self.store.capabilities().shared {
-            requests.iter().map(|(org, _)| (*org).clone()).filter(|org| !changes.places.contains_key(org)).collect()
+            requests
+                .iter()
+                .map(|(org, _)| (*org).clone())
+                .filter(|org| !changes.places.contains_key(org))
+                .collect()
         } else {
             Vec::new()
         };

@@ -41,6 +41,10 @@ pub struct Settings {
     pub queue_requests_max: usize,
     /// How many days a key is remembered.
     pub key_keep_days: u32,
+    /// How many days back the time of a usage may lie.
+    pub late_days: u32,
+    /// How many seconds ahead the time of a usage may lie.
+    pub ahead_secs: u32,
     /// How many months counters are kept after their window.
     pub counter_keep_months: u32,
     /// How many days after its end a month closes by itself; `None` leaves it to people.
@@ -79,6 +83,8 @@ impl Default for Settings {
             shutdown_grace: Duration::from_secs(20),
             queue_requests_max: tollgate_engine::limits::QUEUE_REQUESTS_MAX,
             key_keep_days: 35,
+            late_days: 35,
+            ahead_secs: 300,
             counter_keep_months: 24,
             close_after_days: None,
             close_interval: Duration::from_mins(10),

@@ -173,7 +173,8 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
             Record::Counter(counter),
         ) => {
             let inside = id.scope == Scope::Org && id.period.window == *window && id.period.number < *until;
-            (id.org == *org && id.meter == *meter && inside).then(|| Some(counter_row(id, Counter::clone(counter))))
+            (id.org == *org && id.meter == *meter && inside)
+                .then(|| Some(counter_row(id, Counter::clone(counter))))
         }
         (Scan::Tallies { org, meter }, RecordKey::Tally(of, on, user), Record::Tally(tally)) => {
             let row = || Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }));

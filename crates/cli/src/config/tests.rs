@@ -127,6 +127,8 @@ fn values_reach_the_server() {
         ("queue", "2"),
         ("key-keep-days", "3"),
         ("counter-keep-months", "4"),
+        ("late-days", "14"),
+        ("ahead-secs", "15"),
         ("close-after", "5"),
         ("segment-bytes", "8192"),
         ("rate-per-address", "5"),
@@ -152,6 +154,7 @@ fn values_reach_the_server() {
     assert_eq!(server.tls, Some(tls));
     assert_eq!((server.environment.as_str(), server.provider.as_str()), ("test", "Acme Cloud"));
     assert_eq!((server.queue_requests_max, server.key_keep_days, server.counter_keep_months), (2, 3, 4));
+    assert_eq!((server.late_days, server.ahead_secs), (14, 15));
     assert_eq!(
         (server.rate_per_address, server.body_bytes_max, server.header_bytes_max),
         (Some(5), 6000, 9000)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::CatalogError;
 use super::read::{text_line, unique};
+use super::{CatalogError, HasId};
 use crate::limits::METER_PROPERTIES_MAX;
 use crate::{Counting, MeterId, Quantity, Timestamp, UserId, Window};
 
@@ -146,6 +146,14 @@ impl TryFrom<Written> for Meter {
         };
         let Written { id, name, unit, properties, windows, unknown_properties, .. } = written;
         Ok(Self { id, name, unit, aggregation, properties, windows, unknown_properties })
+    }
+}
+
+impl HasId for Meter {
+    type Id = MeterId;
+
+    fn id(&self) -> &MeterId {
+        &self.id
     }
 }
 

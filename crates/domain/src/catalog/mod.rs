@@ -5,6 +5,7 @@
 
 mod check;
 mod events;
+mod listed;
 mod meter;
 mod price;
 mod read;
@@ -22,6 +23,7 @@ use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, 
 use read::{amount, text_line, unique};
 
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
+pub use listed::{HasId, Listed};
 pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties};
 pub use price::{Model, Months, Portion, Price, Tier};
 
@@ -48,9 +50,9 @@ pub struct Catalog {
     #[serde(default)]
     pub doors: DoorSettings,
     /// What is counted.
-    pub meters: Vec<Meter>,
+    pub meters: Listed<Meter>,
     /// What an org can buy.
-    pub plans: Vec<Plan>,
+    pub plans: Listed<Plan>,
     /// Which events of other systems become usage of which meter.
     #[serde(default)]
     pub events: Vec<EventMapping>,
@@ -211,13 +213,13 @@ impl Catalog {
     /// A meter by its id.
     #[must_use]
     pub fn meter(&self, id: &MeterId) -> Option<&Meter> {
-        self.meters.iter().find(|meter| meter.id == *id)
+        self.meters.find(id)
     }
 
     /// A plan by its id.
     #[must_use]
     pub fn plan(&self, id: &PlanId) -> Option<&Plan> {
-        self.plans.iter().find(|plan| plan.id == *id)
+        self.plans.find(id)
     }
 
     /// The mappings of events of a type.
@@ -346,6 +348,14 @@ impl Catalog {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+impl HasId for Plan {
+    type Id = PlanId;
+
+    fn id(&self) -> &PlanId {
+        &self.id
     }
 }
 

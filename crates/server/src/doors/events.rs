@@ -15,14 +15,14 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tollgate_api::{Code, Decimal, Problem, PropertyValue, Time, shortened};
 use tollgate_domain::catalog::{DataPath, EventMapping, PathStep, UnknownEvents};
-use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, Timestamp, UsageKey, Use, UserId};
+use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, UsageKey, Use, UserId};
 
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
 use crate::compressed::Coding;
 use crate::extract::NoQuery;
 use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
-use crate::native::usage::{properties, read_time};
+use crate::native::usage::{Times, properties};
 use crate::newcomers::Way;
 use crate::reply::Failure;
 
@@ -38,9 +38,9 @@ pub(crate) async fn take(
     let mode = Mode::of(&headers)?;
     let coding = Coding::of(&headers)?;
     let _turn = wait_for_turn(&app).await?;
-    let (catalog, now) = (app.engine.catalog().catalog, app.engine.clock().now());
+    let (catalog, times) = (app.engine.catalog().catalog, Times::of(&app));
     let read = move |body: &[u8]| {
-        read_events(mode, &headers, body, &Reader { catalog: &catalog, caller: &caller, now })
+        read_events(mode, &headers, body, &Reader { catalog: &catalog, caller: &caller, times })
     };
     let records = read_aside(&app, request, coding, read).await?;
     let (places, usages): (Vec<_>, Vec<_>) =
@@ -152,7 +152,7 @@ struct Record {
 struct Reader<'a> {
     catalog: &'a Catalog,
     caller: &'a Caller,
-    now: Timestamp,
+    times: Times,
 }
 
 fn read_events(
@@ -263,7 +263,7 @@ impl Reader<'_> {
         let subject = needed("subject", event.subject.as_ref())?;
         let org = OrgId::new(subject).map_err(|error| wrong("subject", &error.to_string()))?;
         self.caller.require(Role::Ingest, Some(&org)).map_err(|failure| failure.problem)?;
-        let occurred_at = read_time(event.time, self.now).map_err(|failure| failure.problem)?;
+        let occurred_at = self.times.read(event.time).map_err(|failure| failure.problem)?;
         let mut is_known = false;
         for mapping in self.catalog.events_of(kind) {
             is_known = true;

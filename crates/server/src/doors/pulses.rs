@@ -21,7 +21,7 @@ use crate::convert::denial_problem;
 use crate::doors::keys::new_key;
 use crate::extract::{Query, parse, read_limited};
 use crate::limits::AGGREGATES_MAX;
-use crate::native::usage::read_time;
+use crate::native::usage::Times;
 use crate::newcomers;
 use crate::reply::{Failure, ok, words_response};
 
@@ -115,7 +115,7 @@ fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
         let field = if sku.unit.is_empty() && !sku.product.is_empty() { "use_unit" } else { "product_sku" };
         invalid_field(field, error)
     })?;
-    let occurred_at = read_time(pulse.time, app.engine.clock().now()).map_err(invalid)?;
+    let occurred_at = Times::of(app).read(pulse.time).map_err(invalid)?;
     let key = pulse.id.map_or_else(new_key, Ok)?;
     Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tollgate_api::{
     BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest, shortened,
 };
-use tollgate_domain::{Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Timestamp, Use};
+use tollgate_domain::{Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
 use tollgate_engine::EngineError;
 
 use crate::app::App;
@@ -22,14 +22,14 @@ use crate::convert::{conflict, denial_problem};
 use crate::extract::{Query, parse, read_limited};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::native::problems::BodyProblems;
-use crate::native::usage::read_usage;
+use crate::native::usage::{Times, read_usage};
 use crate::newcomers::{Way, create_meters, no_room};
 use crate::reply::{Failure, ok};
 
 /// Counts usage that has happened, up to 10,000 records or 8 MiB at once.
 ///
 /// Each record is counted, a duplicate, or rejected, and the others are not touched by it. It is counted whatever credit
-/// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead). The answer is sent when
+/// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead unless the server is set otherwise). The answer is sent when
 /// all that was counted is durable. A meter that the catalogue lacks is created where its `unknown_meters` says
 /// `"create"`. Send a batch again that got no answer: each key counts once.
 ///
@@ -61,8 +61,8 @@ pub(crate) async fn record(
     let shape = Shape::of(request.headers())?;
     let coding = Coding::of(request.headers())?;
     let _turn = wait_for_turn(&app).await?;
-    let now = app.engine.clock().now();
-    let read = move |body: &[u8]| read_records(body, shape, &caller, now);
+    let times = Times::of(&app);
+    let read = move |body: &[u8]| read_records(body, shape, &caller, times);
     let records = read_aside(&app, request, coding, read).await?;
     let outcomes = record_all(&app, Way::Native, records).await?;
     Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
@@ -121,12 +121,12 @@ impl Shape {
     }
 }
 
-fn read_records(body: &[u8], shape: Shape, caller: &Caller, now: Timestamp) -> Result<Vec<Read>, Failure> {
+fn read_records(body: &[u8], shape: Shape, caller: &Caller, times: Times) -> Result<Vec<Read>, Failure> {
     let texts = match shape {
         Shape::Array => elements(body)?,
         Shape::Lines => lines(body)?,
     };
-    Ok(texts.into_iter().map(|text| read_record(text, caller, now)).collect())
+    Ok(texts.into_iter().map(|text| read_record(text, caller, times)).collect())
 }
 
 pub(crate) fn too_many() -> Failure {
@@ -188,14 +188,14 @@ impl<'a> Visitor<'a> for &mut Elements<'a> {
     }
 }
 
-fn read_record(text: &[u8], caller: &Caller, now: Timestamp) -> Read {
+fn read_record(text: &[u8], caller: &Caller, times: Times) -> Read {
     let usage = parse::<UsageRequest>(text).and_then(|request| {
         caller.require(Role::Ingest, Some(&request.org))?;
         if request.key.is_none() {
             let detail = "the field 'key' is missing; it makes a record that is sent again count once";
             return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
         }
-        read_usage(request, None, now)
+        read_usage(request, None, times)
     });
     usage.map_err(|failure| failure.problem)
 }

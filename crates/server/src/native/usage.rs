@@ -13,6 +13,7 @@ use tollgate_domain::{
     Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, UsageKey, Use,
 };
 
+use crate::Settings;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem};
@@ -20,11 +21,13 @@ use crate::extract::{Json, NoQuery, Query, idempotency_key};
 use crate::native::problems::{BodyProblems, GateProblems};
 use crate::reply::{Failure, ok, problem_response};
 
-/// How far back the time of a usage may lie, in seconds (35 days).
-const TIME_BACK_SECS: i64 = 35 * 86_400;
-
-/// How far ahead the time of a usage may lie, in seconds (5 minutes).
-const TIME_AHEAD_SECS: i64 = 300;
+/// Which times a usage may name, by the settings and the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    now: Timestamp,
+    late_days: u32,
+    ahead_secs: u32,
+}
 
 /// Asks to use something: counted, or refused with the reason.
 #[utoipa::path(
@@ -42,7 +45,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
-    let (org, usage) = read_usage(request, key, app.engine.clock().now())?;
+    let (org, usage) = read_usage(request, key, Times::of(&app))?;
     let asked = usage.clone();
     match app.engine.submit(org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
@@ -72,7 +75,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
 pub(crate) fn read_usage(
     request: UsageRequest,
     header_key: Option<UsageKey>,
-    now: Timestamp,
+    times: Times,
 ) -> Result<(OrgId, Use), Failure> {
     let Some(key) = request.key.or(header_key) else {
         let detail =
@@ -84,20 +87,29 @@ pub(crate) fn read_usage(
         meter: request.meter,
         quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
         key,
-        occurred_at: read_time(request.time, now)?,
+        occurred_at: times.read(request.time)?,
         properties: properties(request.properties.unwrap_or_default())?,
     };
     Ok((request.org, usage))
 }
 
-pub(crate) fn read_time(given: Option<Time>, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
-    let Some(Time(time)) = given else { return Ok(None) };
-    let age = now.as_second() - time.as_second();
-    if !(-TIME_AHEAD_SECS..=TIME_BACK_SECS).contains(&age) {
-        let detail = "time: must be at most 35 days back and 5 minutes ahead";
-        return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
+impl Times {
+    pub(crate) fn of(app: &App) -> Self {
+        let Settings { late_days, ahead_secs, .. } = app.settings;
+        Self { now: app.engine.clock().now(), late_days, ahead_secs }
     }
-    Ok(Some(time))
+
+    pub(crate) fn read(self, given: Option<Time>) -> Result<Option<Timestamp>, Failure> {
+        let Some(Time(time)) = given else { return Ok(None) };
+        let Self { now, late_days, ahead_secs } = self;
+        let age = now.as_second() - time.as_second();
+        if !(-i64::from(ahead_secs)..=i64::from(late_days) * 86_400).contains(&age) {
+            let detail =
+                format!("time: must be at most {late_days} days back and {ahead_secs} seconds ahead");
+            return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
+        }
+        Ok(Some(time))
+    }
 }
 
 pub(crate) fn properties(
@@ -148,7 +160,7 @@ pub(crate) async fn check(
     if caller.require(Role::Ingest, Some(&request.org)).is_err() {
         caller.require(Role::Read, Some(&request.org))?;
     }
-    read_time(request.time, app.engine.clock().now())?;
+    Times::of(&app).read(request.time)?;
     let properties = properties(request.properties.unwrap_or_default())?;
     let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };

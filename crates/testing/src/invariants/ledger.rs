@@ -184,7 +184,10 @@ fn held_counters(all: &Stored) -> Result<BTreeMap<CounterId, Counter>, String> {
     for (key, record) in all {
         let (org, meter, scope, tally) = match (key, record) {
             (RecordKey::Counter(id), Record::Counter(counter)) => {
-                hold!(found.insert(id.clone(), counter.as_ref().clone()).is_none(), "{id:?} is open and closed");
+                hold!(
+                    found.insert(id.clone(), counter.as_ref().clone()).is_none(),
+                    "{id:?} is open and closed"
+                );
                 continue;
             }
             (RecordKey::Account(org, meter), Record::Account(account)) => {

@@ -205,11 +205,9 @@ fn catalog(currency: Currency, prices: Vec<Price>) -> Catalog {
     thread_local! {
         static READ: Catalog = Catalog::from_toml(TEXT).expect("a catalogue");
     }
-    let mut catalog = READ.with(Clone::clone);
-    let plan: &mut Plan = &mut catalog.plans[0];
-    plan.currency = Some(currency);
-    plan.prices = prices;
-    catalog
+    let catalog = READ.with(Clone::clone);
+    let plan = Plan { currency: Some(currency), prices, ..catalog.plans[0].clone() };
+    Catalog { plans: vec![plan].into(), ..catalog }
 }
 
 fn rate_groups(catalog: &Catalog, batches: &[Vec<UsageGroup>]) -> Result<Rated, RateError> {

@@ -164,6 +164,35 @@ fn what_happened_is_counted_whatever_credit_and_limits_say() {
 }
 
 #[test]
+fn how_far_back_and_ahead_a_time_may_lie_is_set() {
+    let server = TestServer::with(|settings| {
+        settings.late_days = 400;
+        settings.ahead_secs = 0;
+    });
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "ultimate"})).ok();
+    let at = |key: &str, time: &str| json!({"org": "acme", "meter": "reports", "key": key, "time": time});
+    // It is 2026-11-02, 10:00.
+    let sent = json!([
+        at("now", "2026-11-02T10:00:00Z"),
+        at("last-year", "2025-10-31T23:59:59Z"),
+        at("too-late", "2025-09-27T10:00:00Z"),
+        at("ahead", "2026-11-02T10:00:01Z"),
+    ]);
+    let told = client.post("/v1/usage/batch", sent);
+    counts(&told, 2, 0, 2);
+    for place in [0, 1] {
+        let result = &told.ok()["results"][place];
+        assert_eq!(result["code"], "invalid_field", "{result}");
+        let detail = result["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("time: must be at most 400 days back and 0 seconds ahead"), "{detail}");
+    }
+    let year = client.get("/v1/orgs/acme/usage?meter=reports&window=month&from=2025-10&to=2025-11").ok();
+    assert_eq!(year["points"][0]["quantity"], 1, "{year:#}");
+    assert_eq!(used(&mut client, "acme"), json!(1));
+}
+
+#[test]
 fn lines_and_compressed_bodies_are_read() {
     let (_server, mut client) = on_plan("ultimate");
     let broken = "{\"org\":\"acme\",\"meter\":\"reports\",\"key\":\"n-1\"}\n\n  \r\n{\"org\":\"acme\",\n\
