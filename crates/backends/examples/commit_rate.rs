@@ -21,7 +21,7 @@ use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
     Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, Partition, Period, Quantity, Record, RecordKey,
-    Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Window, apply, touched,
+    Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, apply, touched,
 };
 use tollgate_storage::{Batch, Change, EntryChange, Store};
 
@@ -100,10 +100,7 @@ impl Load {
             recorded: false,
             properties: BTreeMap::new(),
             burns: vec![Burn { source: Source::Allowance(24_322), amount: whole(1) }],
-            periods: vec![
-                Period { window: Window::Day, number: 20_758 },
-                Period { window: Window::Month, number: 24_322 },
-            ],
+            periods: vec![Period::day(20_758), Period::month(24_322)],
             group: None,
             counting: Counting::Sum,
             standing: Standing {

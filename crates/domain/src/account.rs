@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
-use crate::{Amount, Burn, Period, Tally, Window};
+use crate::{Amount, Burn, Period, Tally};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
 ///
@@ -90,7 +90,7 @@ impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Allowance(month) => {
-                let period = Period { window: Window::Month, number: *month };
+                let period = Period::month(*month);
                 write!(formatter, "allowance {}", period.label())
             }
             Self::Trial => formatter.write_str("trial"),

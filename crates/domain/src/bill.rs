@@ -19,7 +19,7 @@ use crate::groups::parts;
 use crate::limits::ADJUSTED_MONTHS;
 use crate::{
     MeterId, MeterUsage, Money, Org, OrgId, Period, RateError, Rated, RecordKey, Records, Scope, Terms,
-    UsageGroup, Window, rate,
+    UsageGroup, rate,
 };
 
 /// What an org owes for a month.
@@ -73,10 +73,6 @@ pub enum BillError {
     Rate(#[from] RateError),
 }
 
-const fn month_of(number: i32) -> Period {
-    Period { window: Window::Month, number }
-}
-
 /// Adds the keys of the records that [`bill`] needs and that are not at hand yet.
 ///
 /// What is needed may depend on what is loaded: true when nothing more will be needed once these are loaded, otherwise
@@ -120,7 +116,7 @@ fn adjusted(month: i32) -> std::ops::Range<i32> {
 }
 
 fn plan_in<'a>(org: &Org, context: &Context<'a>, month: i32) -> Option<&'a Plan> {
-    context.catalog.plan(&org.plan_in(month_of(month))?.id)
+    context.catalog.plan(&org.plan_in(Period::month(month))?.id)
 }
 
 /// A version of the catalogue; `None` if it is not at hand.
@@ -145,8 +141,8 @@ fn usage_needs(
 ) -> bool {
     let mut complete = true;
     for meter in priced(plan) {
-        complete &= counters_need(records, org, meter, None, &[month_of(month)], need);
-        need(RecordKey::Groups(org.clone(), meter.clone(), month_of(month)));
+        complete &= counters_need(records, org, meter, None, &[Period::month(month)], need);
+        need(RecordKey::Groups(org.clone(), meter.clone(), Period::month(month)));
     }
     complete
 }
@@ -154,9 +150,9 @@ fn usage_needs(
 /// What an org used in a month of the meters that a plan has prices of.
 fn usage(records: &Records, org: &OrgId, catalog: &Catalog, plan: &Plan, month: i32) -> Vec<MeterUsage> {
     let usage = priced(plan).into_iter().map(|meter| {
-        let whole = records.counter(org, meter, &Scope::Org, month_of(month));
+        let whole = records.counter(org, meter, &Scope::Org, Period::month(month));
         let aggregation = catalog.meter(meter).map_or(&Aggregation::Sum, |meter| &meter.aggregation);
-        let groups = parts(aggregation, &whole, records.groups(org, meter, month_of(month))).into_iter();
+        let groups = parts(aggregation, &whole, records.groups(org, meter, Period::month(month))).into_iter();
         let groups = groups.map(|(group, counter)| UsageGroup {
             properties: group.values().clone(),
             quantity: counter.value,
@@ -180,7 +176,7 @@ pub fn rate_month(
     let known = records.org(org).ok_or(BillError::UnknownOrg)?;
     let plan = plan_in(known, context, month).ok_or(BillError::NoPlan)?;
     let Context { catalog, catalog_version: version, .. } = *context;
-    let terms = Terms { catalog, version, plan, month: month_of(month) };
+    let terms = Terms { catalog, version, plan, month: Period::month(month) };
     Ok(rate(&terms, &usage(records, org, catalog, plan, month))?)
 }
 
@@ -212,7 +208,7 @@ pub fn bill(
             adjustments.push(adjustment);
         }
     }
-    let (from, until) = known.zone.bounds(month_of(month));
+    let (from, until) = known.zone.bounds(Period::month(month));
     Ok(Arc::new(Bill { number: None, closed_at: None, from, until, rated, adjustments, total }))
 }
 
@@ -228,7 +224,7 @@ fn adjustment(
     let version = closed.rated.catalog;
     let Some(catalog) = catalog_of(records, context, version) else { return Ok(None) };
     let Some(plan) = catalog.plan(&closed.rated.plan) else { return Ok(None) };
-    let terms = Terms { catalog: &catalog, version, plan, month: month_of(month) };
+    let terms = Terms { catalog: &catalog, version, plan, month: Period::month(month) };
     let now = rate(&terms, &usage(records, org, &catalog, plan, month))?.total;
     let later = (month..before).filter_map(|number| records.bill(org, number));
     let known = later.flat_map(|bill| &bill.adjustments).filter(|known| known.month.number == month);
@@ -239,7 +235,7 @@ fn adjustment(
         .ok_or_else(too_large)?;
     let amount = now.checked_sub(billed).ok_or_else(too_large)?;
     let bill = closed.number.unwrap_or_default();
-    Ok((amount.minor != 0).then_some(Adjustment { month: month_of(month), bill, billed, now, amount }))
+    Ok((amount.minor != 0).then_some(Adjustment { month: Period::month(month), bill, billed, now, amount }))
 }
 
 #[cfg(test)]
@@ -370,7 +366,7 @@ mod tests {
         assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "4", "a"));
         assert!(world.uses("2026-10-02T00:00:01Z", "tokens", "3", "b"));
         let held = |world: &World| -> Vec<(Option<String>, Amount, Amount)> {
-            let groups = world.records.groups(&world.org, &tokens, month_of(OCTOBER)).expect("groups");
+            let groups = world.records.groups(&world.org, &tokens, Period::month(OCTOBER)).expect("groups");
             let held = |(group, counter): (&Group, &crate::Counter)| {
                 (group.values().get("model").cloned(), counter.value, counter.overage)
             };
@@ -399,10 +395,10 @@ mod tests {
         assert!(matches!(asked, OrgDecision::Check(checked) if checked.result.is_ok()));
         assert!(world.uses("2026-10-02T00:00:01Z", "calls", "0.25", "a"));
         assert!(!world.uses("2026-10-02T00:00:02Z", "calls", "1", "a"), "two are all");
-        let month = world.records.counter(&world.org, &meter, &Scope::Org, month_of(OCTOBER));
+        let month = world.records.counter(&world.org, &meter, &Scope::Org, Period::month(OCTOBER));
         assert_eq!(month.value, Amount::from_whole(2));
         assert!(
-            world.records.groups(&world.org, &meter, month_of(OCTOBER)).is_none(),
+            world.records.groups(&world.org, &meter, Period::month(OCTOBER)).is_none(),
             "it declares no properties"
         );
     }

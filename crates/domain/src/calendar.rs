@@ -164,6 +164,18 @@ impl<'de> Deserialize<'de> for Zone {
 }
 
 impl Period {
+    /// The month with a number.
+    #[must_use]
+    pub const fn month(number: i32) -> Self {
+        Self { window: Window::Month, number }
+    }
+
+    /// The day with a number.
+    #[must_use]
+    pub const fn day(number: i32) -> Self {
+        Self { window: Window::Day, number }
+    }
+
     /// The days of the week of a day period: 0 is Monday.
     #[must_use]
     pub(crate) fn weekday(day: i32) -> usize {
@@ -202,11 +214,9 @@ impl Period {
             return None;
         }
         let date = Date::new(year.parse().ok()?, month.parse().ok()?, 1).ok()?;
-        Some(Self { window: Window::Month, number: month_number(date) })
+        Some(Self::month(month_number(date)))
     }
-}
 
-impl Period {
     /// Reads a day written `2026-10-31`.
     #[must_use]
     pub fn parse_day(text: &str) -> Option<Self> {
@@ -214,7 +224,7 @@ impl Period {
             return None;
         }
         let date: Date = text.parse().ok()?;
-        Some(Self { window: Window::Day, number: day_number(date) })
+        Some(Self::day(day_number(date)))
     }
 }
 

@@ -42,7 +42,7 @@ impl<S: Store> Engine<S> {
         for row in page.rows {
             let Row::Org(org) = row else { continue };
             for number in self.due_months(&org, grace) {
-                let month = Period { window: Window::Month, number };
+                let month = Period::month(number);
                 match self
                     .submit(org.id.clone(), OrgCommand::CloseMonth(CloseMonth { month: number }))
                     .await?

@@ -69,7 +69,7 @@ impl<S: Store> Engine<S> {
         let seen = self.as_of_one_version(id, &needs).await?;
         Ok(seen.map(|(_, records, at)| {
             let bill = self.in_context(&in_force, at, |context| bill(&records, context, id, month));
-            (Period { window: Window::Month, number: month }, bill)
+            (Period::month(month), bill)
         }))
     }
 

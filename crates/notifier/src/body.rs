@@ -1,7 +1,7 @@
 //! Shipments as bytes: always the same for the same shipment.
 
 use tollgate_api::{Aggregate, AggregateBatch, AggregatesCommitted};
-use tollgate_domain::{Amount, MeterId, OrgId, Period, Shipment, Sku, Window};
+use tollgate_domain::{Amount, MeterId, OrgId, Period, Shipment, Sku};
 
 /// What an org used of a SKU on the day with a number; `None` if the meter is that of no SKU.
 #[must_use]
@@ -19,7 +19,7 @@ pub fn aggregate(org: &OrgId, meter: &MeterId, day: i32, amount: Amount) -> Opti
 }
 
 pub(crate) fn date(day: i32) -> String {
-    Period { window: Window::Day, number: day }.label()
+    Period::day(day).label()
 }
 
 /// A shipment as one JSON document.

@@ -278,7 +278,7 @@ fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
 }
 
 fn day_label(day: i32) -> String {
-    Period { window: Window::Day, number: day }.label()
+    Period::day(day).label()
 }
 
 /// A limit as it was set.
@@ -360,7 +360,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.summary = format!("closed bill {number} of {}: {}", bill.rated.month.label(), bill.total);
         }
         EntryKind::Shipped { shipment, day, lines } => {
-            let day = Period { window: Window::Day, number: *day }.label();
+            let day = Period::day(*day).label();
             item.summary =
                 format!("batch {shipment} brought {} aggregates of {day} to the processor", lines.len());
             item.periods = vec![day];

@@ -9,8 +9,7 @@ use fastrand::Rng;
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_domain::{
     Amount, Burn, Counting, Entry, EntryKind, Grant, MeterId, OrgId, Partition, Period, Quantity, Record,
-    RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Window, Zone, apply,
-    touched,
+    RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Zone, apply, touched,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
@@ -150,10 +149,7 @@ pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
         recorded: false,
         properties: BTreeMap::new(),
         burns: vec![Burn { source: Source::Allowance(24_322), amount: Amount::from_whole(1) }],
-        periods: vec![
-            Period { window: Window::Day, number: day },
-            Period { window: Window::Month, number: 24_322 },
-        ],
+        periods: vec![Period::day(day), Period::month(24_322)],
         group: None,
         counting: Counting::Sum,
         standing: standing(),

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use crate::decide::{CloseDenial, Closed, Context, OrgDecision, Outcome};
-use crate::{
-    Bill, BillError, CloseMonth, Entry, EntryKind, Notice, NoticeKind, OrgId, Period, Records, Window,
-};
+use crate::{Bill, BillError, CloseMonth, Entry, EntryKind, Notice, NoticeKind, OrgId, Period, Records};
 
 pub(super) fn decide_close(
     records: &Records,
@@ -30,7 +28,7 @@ fn close_month(
     if let Some(bill) = records.bill(org, month) {
         return Ok((Closed { entry: None, bill: Arc::clone(bill) }, None));
     }
-    let period = Period { window: Window::Month, number: month };
+    let period = Period::month(month);
     if known.zone.bounds(period).1.is_none_or(|end| context.at() < end) {
         return Err(CloseDenial::MonthRuns);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollgate_domain::catalog::Plan;
 use tollgate_domain::{
     Adjustment, Bill, BillError, Catalog, CloseDenial, Closed, MeterId, MeterUsage, Money, OrgCommand,
-    OrgDecision, PlanId, Rated, Terms, UsageGroup, Window, rate,
+    OrgDecision, PlanId, Rated, Terms, UsageGroup, rate,
 };
 
 use super::history::Counted;
@@ -42,7 +42,7 @@ impl<'a> Now<'a> {
             let closed = Closed { entry: None, bill: Arc::clone(&known.bill) };
             return (OrgDecision::Close(Ok(closed)), false);
         }
-        let period = tollgate_domain::Period { window: Window::Month, number: month };
+        let period = tollgate_domain::Period::month(month);
         if history.zone.bounds(period).1.is_none_or(|end| self.at < end) {
             return deny(CloseDenial::MonthRuns);
         }
@@ -84,7 +84,7 @@ impl<'a> Now<'a> {
         known: &[Known<'_>],
         month: i32,
     ) -> Result<Bill, BillError> {
-        let period = tollgate_domain::Period { window: Window::Month, number: month };
+        let period = tollgate_domain::Period::month(month);
         let (from, until) = history.zone.bounds(period);
         let set = facts.iter().rev().find_map(|fact| match &fact.command {
             _ if until.is_some_and(|end| fact.at >= end) => None,
@@ -159,6 +159,6 @@ fn worth(
             MeterUsage { meter: meter.clone(), groups: vec![group] }
         })
         .collect();
-    let month = tollgate_domain::Period { window: Window::Month, number: month };
+    let month = tollgate_domain::Period::month(month);
     Ok(rate(&Terms { catalog, version: NO_VERSION, plan, month }, &usage)?)
 }

@@ -88,7 +88,7 @@ impl Schedule {
             changes[rng.usize(..changes.len())]
         } else {
             let number = rng.i32(2024 * 12..2041 * 12);
-            let month = tollgate_domain::Period { window: Window::Month, number };
+            let month = tollgate_domain::Period::month(number);
             zone.bounds(month).0.ok_or("a month begins")?
         };
         let (second, hour, day) = (1_000_000_000, 3_600_000_000_000, 86_400_000_000_000);

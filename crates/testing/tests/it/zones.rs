@@ -105,7 +105,7 @@ fn difference(zone: &Zone, tz: Tz) -> Option<(i32, String)> {
     let mut start = first_second(tz, first_of(months.start));
     for number in months {
         let end = first_second(tz, first_of(number + 1));
-        let period = Period { window: Window::Month, number };
+        let period = Period::month(number);
         let wanted = (Some(nanosecond(start, 0)), Some(nanosecond(end, 0)));
         let bounds = zone.bounds(period);
         if bounds != wanted {
@@ -128,7 +128,7 @@ fn difference(zone: &Zone, tz: Tz) -> Option<(i32, String)> {
 fn check_by_wall_clock(zone: &Zone, from: i32) {
     let calendar = Calendar::default();
     for number in from..YEARS.end * 12 {
-        let period = Period { window: Window::Month, number };
+        let period = Period::month(number);
         let (Some(start), Some(end)) = zone.bounds(period) else { panic!("{zone:?} {period:?} has bounds") };
         for (at, month) in
             [(before(start), number - 1), (start, number), (before(end), number), (end, number + 1)]
