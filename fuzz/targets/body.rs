@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use tollgate_api::{
-    ApiKeyRequest, CheckRequest, LimitRequest, OrgRequest, PlanRequest, ReversalRequest, TopUpRequest,
-    UsageRequest, read_body,
+    ApiKeyRequest, CloseRequest, LimitRequest, OrgRequest, PlanRequest, ReversalRequest, TopUpRequest,
+    UsageRequest, WhatIfRequest, read_body,
 };
 
 macro_rules! read {
@@ -19,12 +19,13 @@ fuzz_target!(|bytes: &[u8]| {
     read!(
         bytes,
         ApiKeyRequest,
-        CheckRequest,
+        CloseRequest,
         LimitRequest,
         OrgRequest,
         PlanRequest,
         ReversalRequest,
         TopUpRequest,
-        UsageRequest
+        UsageRequest,
+        WhatIfRequest
     );
 });

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::process::{cargo, run as run_command, say};
-use crate::{openapi, test, tidy};
+use crate::{fuzz, openapi, test, tidy};
 
 /// Runs every step even if one fails, so that one run shows all there is to mend; the sum of the tests comes last.
 pub(crate) fn run() -> Result<()> {
@@ -26,6 +26,7 @@ pub(crate) fn run() -> Result<()> {
         let of = ["--workspace", "--all-targets", "--features", "tollgate/nats", "--locked"];
         run_command(cargo(&[&["clippy"], of.as_slice(), &["--", "-D", "warnings"]].concat())?)
     })?;
+    step("clippy of the fuzz targets", &fuzz::check)?;
     step("tidy", &tidy::run)?;
     step("openapi", &openapi::check)?;
     let began = Instant::now();

