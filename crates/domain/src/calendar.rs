@@ -270,6 +270,22 @@ mod tests {
         text.parse().expect("a time")
     }
 
+    /// The clocks went back at a minute past midnight: 23:01 to 24:00 came again when the next day had begun.
+    #[test]
+    fn a_day_that_has_begun_is_not_left_again() {
+        let zone = Zone::new("America/St_Johns").expect("a zone");
+        for (moment, day) in [
+            ("2010-11-07T02:29:59Z", "2010-11-06"),
+            ("2010-11-07T02:30:00Z", "2010-11-07"),
+            ("2010-11-07T02:31:00Z", "2010-11-07"),
+            ("2010-11-07T03:29:59Z", "2010-11-07"),
+            ("2010-11-08T03:29:59Z", "2010-11-07"),
+            ("2010-11-08T03:30:00Z", "2010-11-08"),
+        ] {
+            assert_eq!(zone.period_at(Window::Day, at(moment)).label(), day, "{moment}");
+        }
+    }
+
     #[test]
     fn what_names_no_zone_is_refused() {
         for name in ["", "Mars/Olympus", "Etc/Unknown", "EtC/unknown", "+02:00", "Europe/Berlin "] {

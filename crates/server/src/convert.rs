@@ -7,6 +7,7 @@ use tollgate_api::{
     BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, LimitDetail, LimitItem, MeterBalanceReply,
     NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem, shortened,
 };
+use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
     Balance, Burn, ConfigDenial, Denial, Denied, Entry, EntryKind, Limit, LimitScope, MeterBalance, MeterId,
     Notice, NoticeKind, Org, OrgId, Period, Policy, ReversalDenial, Source, Timestamp, UsageKey, UsedEntry,
@@ -124,7 +125,11 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
             "expires_at",
         ),
         ConfigDenial::TooMany => {
-            Problem::new(Code::TooMany, "the organisation has as many of these as it may have")
+            let detail = format!(
+                "an organisation has at most {ORG_LIMITS_MAX} limits, and {OPEN_GRANTS_MAX} open top-ups on a meter: one \
+                 must go first"
+            );
+            Problem::new(Code::TooMany, detail)
         }
     }
 }

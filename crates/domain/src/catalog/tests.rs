@@ -31,6 +31,10 @@ fn a_wrong_catalogue_says_where() {
     let meters = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"u\"\n";
     let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
     let allowance = |line: &str| format!("{meters}{plan}[[plans.allowances]]\n{line}\n");
+    let many = |count: usize, list: &str, rest: &str| {
+        let item = |number| format!("[[{list}]]\nid = \"m{number}\"\nname = \"M\"\nunit = \"u\"\n");
+        (0..count).map(item).collect::<String>() + rest
+    };
     for (text, says) in [
         (String::new(), "missing field `meters`"),
         (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
@@ -49,6 +53,20 @@ fn a_wrong_catalogue_says_where() {
         ),
         (format!("[doors.billing]\nplan = \"p\"\n{meters}{plan}retired = true\n"), "plan 'p' is retired"),
         (format!("[doors.bling]\n{meters}{plan}"), "unknown field `bling`"),
+        (format!("meters = []\n{plan}"), "meters: between 1 and 1000 are needed"),
+        (format!("plans = []\n{meters}"), "plans: between 1 and 1000 are needed"),
+        (many(1_001, "meters", &plan), "meters: between 1 and 1000 are needed"),
+        (format!("# {}\n{meters}{plan}", "x".repeat(1 << 20)), "larger than 1048576 bytes"),
+        (
+            format!(
+                "{meters}{plan}limits = [{{ meter = \"m\", scope = \"org\", window = \"day\", amount = 0 }}]\n"
+            ),
+            "a limit must be at least 1",
+        ),
+        (
+            format!("{meters}{plan}[[events]]\ntype = \"t\"\nmeter = \"x\"\n"),
+            "meter 'x' is not in the catalogue",
+        ),
     ] {
         let error = Catalog::from_toml(&text).expect_err(&text).0;
         assert!(error.contains(says), "{text}\n{error}");

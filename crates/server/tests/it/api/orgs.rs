@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::server::TestServer;
 
 #[test]
@@ -145,6 +146,51 @@ fn limits_are_set_replaced_and_removed() {
         .is(200, json!({"org": "acme", "changed": true, "limits": [limit("org", None, "month", json!(3))]}));
     let none = json!({"org": "acme", "changed": true, "limits": []});
     client.delete("/v1/orgs/acme/limits?meter=reports&scope=org").is(200, none);
+}
+
+#[test]
+fn an_org_has_so_many_limits_and_no_more() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    let mut set = |user: usize, amount: Value| {
+        let user = format!("user-{user}");
+        let limit =
+            json!({"meter": "reports", "scope": "user", "user": user, "window": "day", "amount": amount});
+        client.put("/v1/orgs/acme/limits", limit)
+    };
+    for user in 0..1_000 {
+        set(user, json!(5)).ok();
+    }
+    let refused = set(1_000, json!(5));
+    refused.is_problem(409, "too_many", None);
+    assert!(refused.text().contains("at most 1000 limits"), "{}", refused.text());
+    // One that is there may change, and one that goes makes room.
+    set(7, json!(6)).ok();
+    set(8, Value::Null).ok();
+    set(1_000, json!(5)).ok();
+}
+
+#[test]
+fn a_user_whose_clock_is_ahead_keeps_what_was_used_before() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    server.at("2026-11-30T23:58:00Z");
+    let usage = |user: &str, key: &str, quantity: i64, time: &str| json!({"org": "acme", "meter": "reports", "user": user, "key": key, "quantity": quantity, "time": time});
+    let sent = json!([
+        usage("ada", "a-1", 2, "2026-11-30T23:57:00Z"),
+        usage("ada", "a-2", 3, "2026-12-01T00:02:00Z"),
+        usage("ben", "b-1", 4, "2026-12-01T00:02:00Z"),
+    ]);
+    client.post("/v1/usage/batch", sent).ok();
+    let used = |client: &mut Client, month: &str| {
+        let page = client.get(&format!("/v1/orgs/acme/users?meter=reports&month={month}")).ok();
+        let users = page["users"].as_array().expect("users").clone();
+        users.iter().map(|user| (user["user"].clone(), user["used"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(used(&mut client, "2026-11"), [(json!("ada"), json!(2))]);
+    assert_eq!(used(&mut client, "2026-12"), [(json!("ada"), json!(3)), (json!("ben"), json!(4))]);
 }
 
 #[test]

@@ -52,6 +52,22 @@ fn they_expire_with_the_month_at_a_time_or_never() {
 }
 
 #[test]
+fn so_many_are_open_and_no_more() {
+    let (server, mut client) = on_lite();
+    let one = json!({"meter": "reports", "amount": 1, "expires_at": "2026-11-20T00:00:00Z"});
+    for _ in 0..1_000 {
+        client.post(PATH, one.clone()).ok();
+    }
+    let refused = client.post(PATH, json!({"meter": "reports", "amount": 1}));
+    refused.is_problem(409, "too_many", None);
+    assert_eq!(reports(&mut client)["remaining"], 1_020);
+    // Those that expire make room.
+    server.at("2026-11-20T00:00:00Z");
+    client.post(PATH, json!({"meter": "reports", "amount": 1})).ok();
+    assert_eq!(reports(&mut client)["remaining"], 21);
+}
+
+#[test]
 fn they_burn_by_priority_then_nearest_expiry_then_oldest() {
     let (_server, mut client) = on_lite();
     for (amount, priority, expires_at) in [
