@@ -9,7 +9,7 @@ use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
 use tollgate_storage::{Store, StoreErrorKind};
 
 use crate::faults::copy_dir;
-use crate::support::{World, commit, run};
+use crate::support::{World, at, commit, org, run, used};
 
 fn options() -> EmbeddedOptions {
     EmbeddedOptions {
@@ -249,4 +249,58 @@ fn a_newer_format_is_refused() {
     fs::write(&segment, content).expect("writes");
     let error = EmbeddedStore::open(&path, options()).expect_err("refuses");
     assert_eq!(error.kind(), StoreErrorKind::Format, "{error}");
+}
+
+#[test]
+fn a_long_ledger_is_replayed_in_parts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("data");
+    let roomy = EmbeddedOptions {
+        segment_bytes: 1024 * 1024,
+        overlay_records_max: 1_000,
+        ..EmbeddedOptions::default()
+    };
+    let store = EmbeddedStore::open(&path, roomy.clone()).expect("opens");
+    let mut world = World::default();
+    let (orgs, users) = (["a", "b", "c"].map(org), ["ada", "ben", "cleo", "dora", "eve"]);
+    for step in 0..52 {
+        let of = &orgs[step % orgs.len()];
+        let usage = |place: usize| used(users.get(place % 7).copied(), &format!("{step}-{place}"));
+        let at = at(i64::try_from(step).expect("a step"));
+        let change = world.change(of, at, (0..500).map(usage).collect());
+        commit(&store, vec![change]).expect("commits");
+    }
+    run(store.close()).expect("closes");
+    drop(store);
+    fs::remove_dir_all(path.join("tables")).expect("removes");
+    EmbeddedStore::rebuild(&path, &roomy).expect("rebuilds");
+    let report = EmbeddedStore::verify(&path, &roomy).expect("verifies");
+    assert!(report.is_clean(), "{:?}", report.differences);
+    assert_eq!((report.frames, report.entries, report.keys, report.tallies), (52, 26_000, 26_000, 15));
+    let store = EmbeddedStore::open(&path, roomy).expect("opens");
+    assert_eq!(world.differs_from(&store, &world.keys()), None);
+}
+
+#[test]
+fn verify_names_each_row_that_the_ledger_does_not_make() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (path, _) = closed_store(&folder);
+    let tables = fjall::Database::builder(path.join("tables")).open().expect("the tables open");
+    let orgs = tables.keyspace("orgs", fjall::KeyspaceCreateOptions::default).expect("the table opens");
+    let rows: Vec<_> = orgs.iter().map(|row| row.into_inner().expect("a row")).collect();
+    // The last row says how far the table is.
+    let [(_, first), (second, _), (third, _), .., _] = rows.as_slice() else { panic!("{} rows", rows.len()) };
+    orgs.insert(second.clone(), first.clone()).expect("writes");
+    orgs.remove(third.clone()).expect("removes");
+    orgs.insert(b"stranger\0", first.clone()).expect("writes");
+    tables.persist(fjall::PersistMode::SyncAll).expect("syncs");
+    drop((orgs, tables));
+    let report = EmbeddedStore::verify(&path, &options()).expect("verifies");
+    let found = report.differences.join("\n");
+    for says in ["is not what the ledger makes", "it is missing", "the ledger does not make it"] {
+        assert!(found.contains(says), "{says:?} is not in\n{found}");
+    }
+    assert_eq!(report.differences_count, 3, "{found}");
+    EmbeddedStore::rebuild(&path, &options()).expect("rebuilds");
+    assert!(EmbeddedStore::verify(&path, &options()).expect("verifies").is_clean());
 }
