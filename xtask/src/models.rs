@@ -3,18 +3,20 @@
 //! They are tests of the crates themselves, built with a feature that puts the checker's locks and threads in the place
 //! of the real ones: a build of its own.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::Result;
 use crate::bugs::{Found, Hunt};
-use crate::process::cargo;
+use crate::process::{cargo, run};
 
 /// The environment variable that sets how many schedules each model runs.
 pub(crate) const SCHEDULES_VARIABLE: &str = "TOLLGATE_MODEL_SCHEDULES";
 
 /// Schedules after which a bug counts as not found.
-const SCHEDULES_MAX: &str = "20000";
+const SCHEDULES_MAX: &str = "4000";
 
 /// Runs every model.
 pub(crate) fn command() -> Result<Command> {
@@ -42,9 +44,24 @@ pub(crate) fn bugs(names: &[&str]) -> Result<()> {
 fn schedules_until_found(folder: &Path, sources: &Path) -> Result<Option<Found>> {
     let mut models = command()?;
     models.args(["--", "--nocapture"]).current_dir(sources).env("CARGO_TARGET_DIR", folder.join("target"));
-    models.env(SCHEDULES_VARIABLE, SCHEDULES_MAX).stderr(Stdio::null());
-    let output = String::from_utf8_lossy(&models.output()?.stdout).into_owned();
-    Ok(output.lines().find_map(found))
+    models.env(SCHEDULES_VARIABLE, SCHEDULES_MAX).stderr(Stdio::null()).stdout(Stdio::piped());
+    let mut models = models.process_group(0).spawn()?;
+    let output = models.stdout.take().map(BufReader::new);
+    let found =
+        output.and_then(|output| output.lines().map_while(std::io::Result::ok).find_map(|line| found(&line)));
+    if found.is_some() {
+        // The other models would go on to their last schedule.
+        run(kill(&models))?;
+    }
+    models.wait()?;
+    Ok(found)
+}
+
+/// Ends a program and those it started.
+fn kill(leader: &Child) -> Command {
+    let mut command = Command::new("kill");
+    command.args(["-9", "--", &format!("-{}", leader.id())]);
+    command
 }
 
 /// What a line says of a schedule that failed: `hand-off: found in schedule 12, by lot; …`.
