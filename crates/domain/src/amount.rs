@@ -22,7 +22,7 @@ const EXPONENT_MAX: i64 = 64;
 /// Aligned as its halves are: records are full of amounts, and padding to 16 bytes makes them a third larger and their
 /// memory slower to come by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub struct Amount(i128);
 
 /// Why a text is not an amount or a quantity.

@@ -55,7 +55,7 @@ fn a_wrong_catalogue_says_where() {
         (format!("[doors.bling]\n{meters}{plan}"), "unknown field `bling`"),
         (format!("meters = []\n{plan}"), "meters: between 1 and 1000 are needed"),
         (format!("plans = []\n{meters}"), "plans: between 1 and 1000 are needed"),
-        (many(1_001, "meters", &plan), "meters: between 1 and 1000 are needed"),
+        (many(1_001, "meters", plan), "meters: between 1 and 1000 are needed"),
         (format!("# {}\n{meters}{plan}", "x".repeat(1 << 20)), "larger than 1048576 bytes"),
         (
             format!(
