@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Decimal;
+use crate::{Decimal, Month};
 
 /// What an organisation owes for a month. Amounts of money are texts with all digits of the currency's minor unit.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -169,7 +169,7 @@ pub struct UnpricedItem {
 #[serde(deny_unknown_fields)]
 pub struct CloseRequest {
     /// The month, such as `2026-10`; it must be over in the organisation's time zone.
-    #[schema(example = "2026-10", pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    #[schema(value_type = Month)]
     pub month: String,
 }
 
@@ -180,7 +180,7 @@ pub struct WhatIfRequest {
     /// The catalogue as TOML.
     pub catalog: String,
     /// The month whose usage is rated, such as `2026-10`.
-    #[schema(example = "2026-10", pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$")]
+    #[schema(value_type = Month)]
     pub month: String,
 }
 

@@ -36,6 +36,23 @@ impl PartialSchema for Line {
 
 impl ToSchema for Line {}
 
+/// The schema of months.
+#[derive(Clone, Copy, Debug)]
+pub enum Month {}
+
+impl PartialSchema for Month {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A month of the calendar."))
+            .pattern(Some("^[0-9]{4}-(0[1-9]|1[0-2])$"))
+            .examples(["2026-10"])
+            .into()
+    }
+}
+
+impl ToSchema for Month {}
+
 /// The schema of the header `Idempotency-Key`.
 #[derive(Clone, Copy, Debug)]
 pub enum HeaderKey {}

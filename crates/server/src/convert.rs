@@ -365,7 +365,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.summary = format!("closed bill {number} of {}: {}", bill.rated.month.label(), bill.total);
         }
         EntryKind::Shipped { shipment, day, lines } => {
-            let day = Period::day(*day).label();
+            let day = day_label(*day);
             item.summary =
                 format!("batch {shipment} brought {} aggregates of {day} to the processor", lines.len());
             item.periods = vec![day];

@@ -1,6 +1,6 @@
 //! The OpenAPI document, generated from the handlers and the types of the wire.
 
-use tollgate_api::{BillFormat, HeaderKey, OrderName, Problem, ResultsName, SeriesWindow};
+use tollgate_api::{BillFormat, HeaderKey, Month, OrderName, Problem, ResultsName, SeriesWindow};
 use utoipa::OpenApi;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -26,7 +26,7 @@ use crate::native;
         native::system::health, native::system::ready, native::system::metrics,
     ),
     // What only parameters and problems name is not found by itself.
-    components(schemas(Problem, OrderName, ResultsName, SeriesWindow, HeaderKey, BillFormat)),
+    components(schemas(Problem, OrderName, ResultsName, SeriesWindow, HeaderKey, Month, BillFormat)),
     modifiers(&Security, &Problems, &Parameters),
     security(("bearer" = []), ("api_key" = [])),
 )]

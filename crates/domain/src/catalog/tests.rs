@@ -31,10 +31,8 @@ fn a_wrong_catalogue_says_where() {
     let meters = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"u\"\n";
     let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
     let allowance = |line: &str| format!("{meters}{plan}[[plans.allowances]]\n{line}\n");
-    let many = |count: usize, list: &str, rest: &str| {
-        let item = |number| format!("[[{list}]]\nid = \"m{number}\"\nname = \"M\"\nunit = \"u\"\n");
-        (0..count).map(item).collect::<String>() + rest
-    };
+    let meter = |number| format!("[[meters]]\nid = \"m{number}\"\nname = \"M\"\nunit = \"u\"\n");
+    let too_many: String = (0..1_001).map(meter).collect();
     for (text, says) in [
         (String::new(), "missing field `meters`"),
         (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
@@ -55,7 +53,7 @@ fn a_wrong_catalogue_says_where() {
         (format!("[doors.bling]\n{meters}{plan}"), "unknown field `bling`"),
         (format!("meters = []\n{plan}"), "meters: between 1 and 1000 are needed"),
         (format!("plans = []\n{meters}"), "plans: between 1 and 1000 are needed"),
-        (many(1_001, "meters", plan), "meters: between 1 and 1000 are needed"),
+        (format!("{too_many}{plan}"), "meters: between 1 and 1000 are needed"),
         (format!("# {}\n{meters}{plan}", "x".repeat(1 << 20)), "larger than 1048576 bytes"),
         (
             format!(

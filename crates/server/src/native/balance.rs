@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use tollgate_api::{BalanceReply, Id, UserItem, UserPage};
+use tollgate_api::{BalanceReply, Id, Month, UserItem, UserPage};
 use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, UserId, Window};
 use tollgate_storage::Scan;
 
@@ -88,7 +88,7 @@ fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_dom
     params(
         ("org" = Id, Path, description = "The organisation"),
         ("meter" = Id, Query, description = "The meter"),
-        ("month" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11", description = "Such as `2026-11`; the current month unless given"),
+        ("month" = Option<Month>, Query, description = "Such as `2026-11`; the current month unless given"),
         Paging,
     ),
     responses(

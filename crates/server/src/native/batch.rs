@@ -29,9 +29,9 @@ use crate::reply::{Failure, ok};
 /// Counts usage that has happened, up to 10,000 records or 8 MiB at once.
 ///
 /// Each record is counted, a duplicate, or rejected, and the others are not touched by it. It is counted whatever credit
-/// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead unless the server is set otherwise). The answer is sent when
-/// all that was counted is durable. A meter that the catalogue lacks is created where its `unknown_meters` says
-/// `"create"`. Send a batch again that got no answer: each key counts once.
+/// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead unless the server is set
+/// otherwise). The answer is sent when all that was counted is durable. A meter that the catalogue lacks is created where
+/// its `unknown_meters` says `"create"`. Send a batch again that got no answer: each key counts once.
 ///
 /// The body is a JSON array, or one JSON object a line (`application/x-ndjson` or `application/jsonl`);
 /// `Content-Encoding` may be `gzip` or `zstd`. Every record needs a `key`. With an API key that is bound to an

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderMap;
 use tollgate_api::{
-    BillFormat, BillReply, CloseRequest, Code, Id, Problem, WhatIfDenied, WhatIfItem, WhatIfReply,
+    BillFormat, BillReply, CloseRequest, Code, Id, Month, Problem, WhatIfDenied, WhatIfItem, WhatIfReply,
     WhatIfRequest, WhatIfTotal,
 };
 use tollgate_domain::{
@@ -38,7 +38,7 @@ use crate::reply::{Failure, ok};
     get, path = "/v1/orgs/{org}/bill", tag = "Bills", operation_id = "bill",
     params(
         ("org" = Id, Path, description = "The organisation"),
-        ("month" = Option<String>, Query, pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$", example = "2026-11", description = "Such as `2026-11`; the current month unless given"),
+        ("month" = Option<Month>, Query, description = "Such as `2026-11`; the current month unless given"),
         ("format" = Option<BillFormat>, Query, description = "In place of the header `Accept`"),
     ),
     responses(
