@@ -6,8 +6,11 @@
 //! times its rate. The disk is made slow instead: each fdatasync takes [`SYNC_MICROS`] longer. With a queue of
 //! [`QUEUE`] requests the capacity is then some [`QUEUE`] usages per sync, and ten times of it is well within what the
 //! server can refuse. Each lasts [`OVERLOAD_SECS_DEFAULT`] s; `TOLLGATE_OVERLOAD_SECS=30` makes it half a minute.
+//!
+//! The bounds on time are those of a release build on a machine that is there: `cargo xtask proof overload`. A debug build
+//! shows what holds at any speed: every request is answered, and refusing does not wait for the disk.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate_e2e::books::{Verdict, compare, read_books};
 use tollgate_e2e::flood::{Fleet, Flood, Pace, Shot, need_open_files, percentile};
@@ -31,8 +34,14 @@ const OVERLOAD_SECS_DEFAULT: u64 = 4;
 /// A refusal takes at most this, at the 99th percentile.
 const REFUSED_WITHIN: Duration = Duration::from_millis(10);
 
-/// How often each is tried: a machine that is shared may be away for longer than one in a hundred may take.
+/// How often each is tried where the machine was away: times then say little of the server.
 const TRIES: u32 = 3;
+
+/// The machine was away if others had its cores for more than this, as one part of so many of the time that passed.
+const AWAY_PART: u128 = 50;
+
+/// Of the capacity, what still gets through.
+const GOODPUT_MIN: f64 = 0.9;
 
 /// Memory may grow by so much under overload: what the ledger's tables and the allocator still fill once.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
@@ -41,10 +50,11 @@ fn overload_time() -> Duration {
     Duration::from_secs(super::given("TOLLGATE_OVERLOAD_SECS").unwrap_or(OVERLOAD_SECS_DEFAULT))
 }
 
-/// Hundredths of a second in which other machines had this machine's cores.
-fn stolen_ticks() -> Result<u64> {
+/// For how long other machines have had this machine's cores since it started, all cores together.
+fn stolen() -> Result<Duration> {
     let stat = std::fs::read_to_string("/proc/stat")?;
-    Ok(stat.split_whitespace().nth(8).ok_or("no stolen time in /proc/stat")?.parse()?)
+    let ticks: u64 = stat.split_whitespace().nth(8).ok_or("no stolen time in /proc/stat")?.parse()?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 fn answered(flood: &Flood, status: u16) -> Vec<&Shot> {
@@ -64,8 +74,6 @@ fn assert_answered(flood: &Flood) {
         flood.shots.len(),
         "every request is accepted or refused"
     );
-    let shots = u64::try_from(flood.shots.len()).expect("a count");
-    assert!(flood.unsent * 100 < shots, "{} requests were never offered", flood.unsent);
     for shot in &refused {
         let reply = shot.reply.as_ref().expect("a refusal is an answer");
         assert_eq!(reply.text("code").as_deref(), Some("overloaded"));
@@ -88,8 +96,7 @@ fn more_than_the_capacity_is_refused_fast_and_hurts_nobody_who_is_accepted() -> 
     let queue = QUEUE.to_string();
     let server = Tollgate::serve(&store).arg("--queue").arg(&queue).under(&words).start()?;
     make_orgs(&server)?;
-    // The stated bounds are those of a release build; a debug build on a busy machine shows the behaviour, not the times.
-    let (slack, goodput_min) = if is_release_build()? { (1, 0.9) } else { (20, 0.4) };
+    let is_timed = is_release_build()?;
 
     // Twice the queue: one batch is being written while the next one waits.
     let mut some = Fleet::connect(server.address(), 2 * QUEUE)?;
@@ -111,35 +118,45 @@ fn more_than_the_capacity_is_refused_fast_and_hurts_nobody_who_is_accepted() -> 
     let before_kib = server.resident_kib()?;
     for times in TIMES {
         for tries_left in (0..TRIES).rev() {
-            let stolen_before = stolen_ticks()?;
+            let (began, stolen_before) = (Instant::now(), stolen()?);
             let flood = run(times, overload_time())?;
             let after_p99 = percentile(&answered(&run(0.7, Duration::from_secs(2))?, 200), 0.99);
-            let stolen = (stolen_ticks()? - stolen_before) * 10;
+            let (away, passed) = (stolen()?.saturating_sub(stolen_before), began.elapsed());
             let (accepted, refused) = (answered(&flood, 200), answered(&flood, 503));
+            let (accepted_p50, refused_p50) = (percentile(&accepted, 0.5), percentile(&refused, 0.5));
             let (accepted_p99, refused_p99) = (percentile(&accepted, 0.99), percentile(&refused, 0.99));
             let goodput = per_second(&accepted, &flood);
             println!(
                 "{times} times for {} s over {CONNECTIONS} connections: {goodput:.0}/s accepted, p50 {} ms, p99 {} ms \
-                 (at 70 % of the capacity {} ms); {:.0}/s refused, p50 {} µs, p99 {} µs; at 70 % afterwards p99 {} ms; \
-                 {stolen} ms of the cores were not there",
+                 (at 70 % of the capacity {} ms); {:.0}/s refused, p50 {} µs, p99 {} µs; {} never offered; at 70 % \
+                 afterwards p99 {} ms; {} ms of the cores were not there",
                 flood.lasted.as_secs(),
-                percentile(&accepted, 0.5).as_millis(),
+                accepted_p50.as_millis(),
                 accepted_p99.as_millis(),
                 calm_p99.as_millis(),
                 per_second(&refused, &flood),
-                percentile(&refused, 0.5).as_micros(),
+                refused_p50.as_micros(),
                 refused_p99.as_micros(),
+                flood.unsent,
                 after_p99.as_millis(),
+                away.as_millis(),
             );
             assert_answered(&flood);
+            assert!(refused_p50 < accepted_p50, "a refusal takes as long as a commit");
             let bounds = [
-                (refused_p99 <= REFUSED_WITHIN * slack, "refusals are slow"),
-                (accepted_p99 <= calm_p99 * 3 * slack, "accepted ones are slow"),
-                (goodput >= goodput_min * capacity, "too few get through"),
-                (after_p99 <= calm_p99 * 3 * slack, "it does not recover"),
+                (refused_p99 <= REFUSED_WITHIN, "refusals are slow"),
+                (accepted_p99 <= calm_p99 * 3, "accepted ones are slow"),
+                (goodput >= GOODPUT_MIN * capacity, "too few get through"),
+                (after_p99 <= calm_p99 * 3, "it does not recover"),
+                (flood.unsent * 100 < u64::try_from(flood.shots.len())?, "not all were offered"),
             ];
-            let Some((_, missed)) = bounds.iter().find(|(held, _)| !held) else { break };
-            assert!(tries_left > 0, "{missed}, {TRIES} times in a row");
+            let Some((_, missed)) = bounds.iter().find(|(held, _)| is_timed && !held) else { break };
+            let is_away = away.as_nanos() * AWAY_PART > passed.as_nanos();
+            assert!(
+                is_away && tries_left > 0,
+                "{missed}; {} ms of the cores were not there",
+                away.as_millis()
+            );
         }
     }
     let after_kib = server.resident_kib()?;
