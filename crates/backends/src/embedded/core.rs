@@ -325,7 +325,11 @@ impl Core {
     pub(crate) fn fold_all(&self) -> Result<(), StoreError> {
         let mut folding = self.folding();
         // An overlay left by a failed fold goes first.
-        while self.fold_one(&mut folding)? {}
+        if self.state().frozen.is_some() {
+            self.fold_one(&mut folding)?;
+        }
+        // Once: what is committed meanwhile waits for the next fold, and shares its rows with more of its kind.
+        self.fold_one(&mut folding)?;
         drop(folding);
         if self.options.work == Work::Inline {
             while self.build_filters() {}
@@ -347,10 +351,10 @@ impl Core {
         })
     }
 
-    /// Folds the frozen overlay, or freezes and folds the active one; says whether there was one.
-    fn fold_one(&self, folding: &mut Folding) -> Result<bool, StoreError> {
+    /// Folds the frozen overlay, or freezes and folds the active one, if there is one.
+    fn fold_one(&self, folding: &mut Folding) -> Result<(), StoreError> {
         let folded = folding.folded;
-        let Some(frozen) = self.freeze() else { return Ok(false) };
+        let Some(frozen) = self.freeze() else { return Ok(()) };
         let started = Instant::now();
         let mut next = Folded { position: frozen.position, ..folded };
         next.latest_secs = next.latest_secs.max(frozen.latest_secs);
@@ -374,7 +378,7 @@ impl Core {
         if sweep && swept_before != 0 {
             self.sweep_aside();
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes an overlay into the tables, reopening them first if they failed before.
