@@ -90,6 +90,30 @@ fn a_backup_under_load_is_a_moment_of_the_store() {
 }
 
 #[test]
+fn a_fold_takes_what_was_committed_before_it_and_no_more() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = EmbeddedOptions { overlay_records_max: 1_000_000, ..small() };
+    let store = EmbeddedStore::open(folder.path(), options).expect("opens");
+    let (mut world, mut rng) = (World::default(), Rng::with_seed(2));
+    let changes: Vec<_> = (1..3_000).map(|step| world.some_change(&mut rng, 4, step)).collect();
+    let folds = || store.metrics().fold_seconds.buckets().iter().sum::<u64>();
+    let most = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            changes.into_iter().for_each(|change| commit(&store, vec![change]).expect("commits"));
+        });
+        let mut most = 0;
+        while !writer.is_finished() {
+            let before = folds();
+            store.fold().expect("folds");
+            most = most.max(folds() - before);
+        }
+        most
+    });
+    // That which was asked for, and those that come by themselves every two seconds.
+    assert!(most < 10, "{most} folds at once");
+}
+
+#[test]
 fn a_backup_that_was_not_finished_is_not_taken_for_a_store() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::create_dir_all(folder.path().join("ledger.partial")).expect("a folder");
