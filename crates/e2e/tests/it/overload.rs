@@ -7,8 +7,9 @@
 //! [`QUEUE`] requests the capacity is then some [`QUEUE`] usages per sync, and ten times of it is well within what the
 //! server can refuse. Each lasts [`OVERLOAD_SECS_DEFAULT`] s; `TOLLGATE_OVERLOAD_SECS=30` makes it half a minute.
 //!
-//! The bounds on time are those of a release build on a machine that is there: `cargo xtask proof overload`. A debug build
-//! shows what holds at any speed: every request is answered, and refusing does not wait for the disk.
+//! The stated bounds on time are those of a release build: `cargo xtask proof overload`. A debug build has wider ones,
+//! which count only where the machine was there; where it was not, what holds at any speed is left: every request is
+//! answered, and refusing does not wait for the disk.
 
 use std::time::{Duration, Instant};
 
@@ -34,14 +35,11 @@ const OVERLOAD_SECS_DEFAULT: u64 = 4;
 /// A refusal takes at most this, at the 99th percentile.
 const REFUSED_WITHIN: Duration = Duration::from_millis(10);
 
-/// How often each is tried where the machine was away: times then say little of the server.
+/// How often each is tried: times say little of the server where the machine was away.
 const TRIES: u32 = 3;
 
 /// The machine was away if others had its cores for more than this, as one part of so many of the time that passed.
 const AWAY_PART: u128 = 50;
-
-/// Of the capacity, what still gets through.
-const GOODPUT_MIN: f64 = 0.9;
 
 /// Memory may grow by so much under overload: what the ledger's tables and the allocator still fill once.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
@@ -96,7 +94,9 @@ fn more_than_the_capacity_is_refused_fast_and_hurts_nobody_who_is_accepted() -> 
     let queue = QUEUE.to_string();
     let server = Tollgate::serve(&store).arg("--queue").arg(&queue).under(&words).start()?;
     make_orgs(&server)?;
-    let is_timed = is_release_build()?;
+    // The stated bounds are those of a release build; a debug build on a busy machine shows the behaviour, not the times.
+    let is_release = is_release_build()?;
+    let (slack, goodput_min) = if is_release { (1, 0.9) } else { (20, 0.4) };
 
     // Twice the queue: one batch is being written while the next one waits.
     let mut some = Fleet::connect(server.address(), 2 * QUEUE)?;
@@ -144,16 +144,18 @@ fn more_than_the_capacity_is_refused_fast_and_hurts_nobody_who_is_accepted() -> 
             assert_answered(&flood);
             assert!(refused_p50 < accepted_p50, "a refusal takes as long as a commit");
             let bounds = [
-                (refused_p99 <= REFUSED_WITHIN, "refusals are slow"),
-                (accepted_p99 <= calm_p99 * 3, "accepted ones are slow"),
-                (goodput >= GOODPUT_MIN * capacity, "too few get through"),
-                (after_p99 <= calm_p99 * 3, "it does not recover"),
+                (refused_p99 <= REFUSED_WITHIN * slack, "refusals are slow"),
+                (accepted_p99 <= calm_p99 * 3 * slack, "accepted ones are slow"),
+                (goodput >= goodput_min * capacity, "too few get through"),
+                (after_p99 <= calm_p99 * 3 * slack, "it does not recover"),
                 (flood.unsent * 100 < u64::try_from(flood.shots.len())?, "not all were offered"),
             ];
-            let Some((_, missed)) = bounds.iter().find(|(held, _)| is_timed && !held) else { break };
+            let Some((_, missed)) = bounds.iter().find(|(held, _)| !held) else { break };
             let is_away = away.as_nanos() * AWAY_PART > passed.as_nanos();
+            let again = tries_left > 0 && (is_away || !is_release);
+            // Without the machine a debug build has shown what it can; a release build is there for the times.
             assert!(
-                is_away && tries_left > 0,
+                again || (is_away && !is_release),
                 "{missed}; {} ms of the cores were not there",
                 away.as_millis()
             );
