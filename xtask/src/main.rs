@@ -43,7 +43,7 @@ usage: cargo xtask COMMAND
                          overload, keys, histories, month, models
   models --bugs [NAME …] how many schedules it takes to find each deliberate bug of crates/schedules/bugs
   coverage [PACKAGE …]   lines and branches that the tests reach of domain, storage, engine and backends
-  mutants [--shard K/N] [FILE …]
+  mutants [--go-on] [--shard K/N] [FILE …]
                          small changes to the rules, each of which a test should notice
   fuzz [--minutes M] [TARGET …]
                          the fuzz targets, 10 minutes each unless said

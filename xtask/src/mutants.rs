@@ -1,9 +1,11 @@
 //! `mutants`: changes the rules in small ways, one at a time, and sees whether a test notices.
 //!
-//! The tests are the domain's own and those that compare it with the oracle. Each mutant builds the domain and the oracle
-//! anew, so a full run takes hours; `--shard K/N` does one of N parts.
+//! The tests are the domain's own and those that compare it with the oracle. Most mutants are noticed by few scenarios;
+//! what these do not notice goes once more through all tests, at their ordinary length. Each mutant builds the domain
+//! anew, so a full run takes hours: `--shard K/N` does one of N parts, `--go-on` what the last run left.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 
 use crate::Result;
 use crate::process::{cargo, root, run as run_command, say, target_folder};
@@ -23,42 +25,76 @@ const FILES: [&str; 7] = [
     "crates/domain/src/groups.rs",
 ];
 
-/// Random scenarios that each mutant goes through: what so few do not notice is looked at by hand.
-const SEEDS: &str = "60";
-const SCHEDULES: &str = "100";
+/// Tests of a pass, and what they are told.
+struct Pass {
+    tests: &'static str,
+    told: &'static [(&'static str, &'static str)],
+}
+
+const FEW: Pass =
+    Pass { tests: "--test=it", told: &[("TOLLGATE_SEEDS", "60"), ("TOLLGATE_SCHEDULES", "100")] };
+const ALL: Pass = Pass { tests: "--tests", told: &[] };
+
+/// What cargo-mutants returns when some mutants were not noticed.
+const NOT_ALL_NOTICED: i32 = 2;
 
 /// Seconds after which a mutant that runs on counts as noticed.
 const TIMEOUT_SECS: &str = "240";
 
-/// Runs the mutants of the named files, or of all: `[--shard K/N] [FILE …]`.
+/// Runs the mutants of the named files, or of all: `[--go-on] [--shard K/N] [FILE …]`.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
+    let (goes_on, args) = match args {
+        ["--go-on", rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
     let (shard, files) = match args {
         ["--shard", shard, files @ ..] => (Some(*shard), files),
         files => (None, files),
     };
-    let tools = target_folder()?.join("tools");
-    let program = match find("cargo-mutants") {
-        Some(found) => found,
-        None => {
-            let program = tools.join("bin").join("cargo-mutants");
-            if !program.is_file() {
-                let mut install = cargo(&["install", "--locked", "cargo-mutants", "--version", VERSION])?;
-                install.arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build"));
-                run_command(install)
-                    .map_err(|error| format!("mutation tests need cargo-mutants ({error})"))?;
-            }
-            program
-        }
-    };
-    let mut command = Command::new(program);
-    command.args(["mutants", "--jobs", "1", "--profile", "mutants", "--caught", "--no-shuffle"]);
-    command.args(["-p", "tollgate-domain", "--test-package", "tollgate-domain"]);
-    command.args(["--test-package", "tollgate-testing", "--no-default-features", "--cargo-test-arg=--tests"]);
-    command.args(["--timeout", TIMEOUT_SECS]).arg("--output").arg(target_folder()?.join("mutants"));
-    command.args(shard.iter().flat_map(|shard| ["--sharding", "round-robin", "--shard", shard]));
     let files = if files.is_empty() { &FILES } else { files };
-    command.args(files.iter().flat_map(|file| ["--file", file]));
-    command.envs([("TOLLGATE_SEEDS", SEEDS), ("TOLLGATE_SCHEDULES", SCHEDULES)]).current_dir(root()?);
-    run_command(command)?;
+    let program = program()?;
+    let few = pass(&program, &FEW, goes_on, shard, files)?;
+    let rest = match few.code() {
+        Some(NOT_ALL_NOTICED) => pass(&program, &ALL, true, shard, files)?,
+        _ => few,
+    };
+    if !rest.success() {
+        return Err(format!("not every mutant was noticed ({rest})").into());
+    }
     say("every mutant was noticed")
+}
+
+/// Runs the tests of a pass against each mutant; `goes_on` leaves out those that the last run noticed.
+fn pass(
+    program: &Path,
+    pass: &Pass,
+    goes_on: bool,
+    shard: Option<&str>,
+    files: &[&str],
+) -> Result<ExitStatus> {
+    let mut command = Command::new(program);
+    command.args(["mutants", "--jobs", "2", "--profile", "mutants", "--caught", "--no-shuffle"]);
+    command.args(["-p", "tollgate-domain", "--test-package", "tollgate-domain"]);
+    command.args(["--test-package", "tollgate-testing", "--no-default-features"]);
+    command.arg(format!("--cargo-arg={}", pass.tests));
+    command.args(["--timeout", TIMEOUT_SECS]).arg("--output").arg(target_folder()?.join("mutants"));
+    command.args(goes_on.then_some("--iterate"));
+    command.args(shard.iter().flat_map(|shard| ["--sharding", "round-robin", "--shard", shard]));
+    command.args(files.iter().flat_map(|file| ["--file", file]));
+    Ok(command.envs(pass.told.iter().copied()).current_dir(root()?).status()?)
+}
+
+/// cargo-mutants: that of the system, or one built here.
+fn program() -> Result<PathBuf> {
+    if let Some(found) = find("cargo-mutants") {
+        return Ok(found);
+    }
+    let tools = target_folder()?.join("tools");
+    let program = tools.join("bin").join("cargo-mutants");
+    if !program.is_file() {
+        let mut install = cargo(&["install", "--locked", "cargo-mutants", "--version", VERSION])?;
+        install.arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build"));
+        run_command(install).map_err(|error| format!("mutation tests need cargo-mutants ({error})"))?;
+    }
+    Ok(program)
 }

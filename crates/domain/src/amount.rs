@@ -11,8 +11,9 @@ use crate::limits::{QUANTITY_FRACTION_DIGITS_MAX, QUANTITY_INTEGER_DIGITS_MAX};
 /// Billionths in one.
 const SCALE: i128 = 1_000_000_000;
 
-/// Largest exponent that is looked at; beyond it a number is too large or too small whatever its digits.
-const EXPONENT_MAX: i64 = 64;
+/// What an exponent that is too long to be read counts as: beyond what any digits make up for, and far enough from the end
+/// to add the length of a text.
+const EXPONENT_MAX: i64 = i64::MAX / 4;
 
 /// An exact decimal with nine digits after the point, positive or negative.
 ///
@@ -128,7 +129,7 @@ impl Amount {
     }
 }
 
-/// The exponent of a number, clamped to where it no longer matters.
+/// The exponent of a number, at most [`EXPONENT_MAX`] either way.
 fn parse_exponent(text: &str) -> Result<i64, AmountError> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or_default()),
@@ -138,9 +139,8 @@ fn parse_exponent(text: &str) -> Result<i64, AmountError> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(AmountError::NotANumber);
     }
-    let significant = digits.trim_start_matches('0');
-    let magnitude =
-        if significant.len() > 6 { i64::MAX / 4 } else { significant.parse::<i64>().unwrap_or_default() };
+    // They are digits, so what cannot be read is too many of them.
+    let magnitude = digits.parse::<i64>().unwrap_or(EXPONENT_MAX).min(EXPONENT_MAX);
     Ok(if negative { -magnitude } else { magnitude })
 }
 
@@ -167,7 +167,6 @@ fn billionths(whole: &str, fraction: &str, exponent: i64) -> Result<i128, Amount
     if power < -fraction_digits {
         return Err(AmountError::TooFine);
     }
-    debug_assert!(power.abs() <= EXPONENT_MAX, "the digit limits bound the power");
     let mantissa: i128 = trimmed.parse().map_err(|_| too_long)?;
     let shift = u32::try_from(power + fraction_digits).map_err(|_| too_long)?;
     Ok(mantissa * 10_i128.pow(shift))

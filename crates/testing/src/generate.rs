@@ -57,13 +57,24 @@ pub enum Action {
     Catalog(String),
 }
 
+/// Which records are at hand when a command comes; the others are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtHand {
+    /// All that were, as within one batch.
+    All,
+    /// None, as after a start.
+    Nothing,
+    /// Some of them, by lot under a seed: what a batch before has left.
+    Some(u64),
+}
+
 /// Everything that happens under one seed.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// How long keys answer replays.
     pub key_keep_secs: i64,
-    /// Whether records are kept at hand all along, or loaded anew for each command.
-    pub keeps_records: bool,
+    /// What is at hand when a command comes.
+    pub at_hand: AtHand,
     /// Whether every allowance is hard.
     pub all_hard: bool,
     /// The first catalogue.
@@ -116,8 +127,12 @@ pub fn scenario(seed: u64, commands: usize) -> Scenario {
         steps.push(Step { at: generator.at, action });
     }
     let key_keep_secs = generator.rng.i64(1..40) * DAY;
-    let keeps_records = generator.rng.bool();
-    Scenario { key_keep_secs, keeps_records, all_hard: generator.all_hard, catalog, steps }
+    let at_hand = match generator.rng.u8(0..3) {
+        0 => AtHand::All,
+        1 => AtHand::Nothing,
+        _ => AtHand::Some(generator.rng.u64(..)),
+    };
+    Scenario { key_keep_secs, at_hand, all_hard: generator.all_hard, catalog, steps }
 }
 
 fn id<T, E: std::fmt::Debug>(text: &str, new: impl Fn(&str) -> Result<T, E>) -> T {

@@ -1,4 +1,13 @@
 //! The domain through its public interface.
-#![expect(clippy::expect_used, reason = "tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod bills;
+mod credit;
+mod house;
+mod keys;
+mod limits;
 mod numbers;
+mod outcomes;
+mod periods;
+mod reversals;
+mod world;

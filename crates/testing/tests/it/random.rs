@@ -45,10 +45,10 @@ fn report(seed: u64, scenario: &Scenario) -> String {
     let error = attempt(scenario, &steps).expect_err("it still fails");
     let lines: Vec<_> = steps.iter().map(|step| format!("  {} {:?}", step.at, step.action)).collect();
     format!(
-        "seed {seed}: {error}\n{} steps are enough, keys kept {} s, records kept at hand: {}\n{}\n{}",
+        "seed {seed}: {error}\n{} steps are enough, keys kept {} s, records at hand: {:?}\n{}\n{}",
         steps.len(),
         scenario.key_keep_secs,
-        scenario.keeps_records,
+        scenario.at_hand,
         lines.join("\n"),
         scenario.catalog
     )

@@ -1,8 +1,11 @@
 //! The domain and the oracle side by side: the same commands to both, every answer compared.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use fastrand::Rng;
+use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
     Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, HouseCommand,
@@ -10,7 +13,7 @@ use tollgate_domain::{
     RecordKey, Records, Source, Use, Window, apply, apply_house, balance, balance_needs, decide,
     decide_house, missing, missing_of_house, touched, touched_by_house,
 };
-use tollgate_testing::generate::{Action, Scenario, Step};
+use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::{Books, Stored, ledger, notices, whatif};
 use tollgate_testing::oracle::{Oracle, Pot, without_versions};
@@ -50,7 +53,8 @@ impl std::ops::AddAssign for Tally {
 
 pub(crate) struct World {
     key_keep_secs: i64,
-    keeps_records: bool,
+    at_hand: AtHand,
+    lot: Rng,
     records: Records,
     stored: Stored,
     pub(crate) ledgers: BTreeMap<OrgId, Vec<Entry>>,
@@ -92,7 +96,8 @@ impl World {
         let catalog = Arc::new(Catalog::from_toml(&scenario.catalog).map_err(|error| error.to_string())?);
         let mut world = Self {
             key_keep_secs: scenario.key_keep_secs,
-            keeps_records: scenario.keeps_records,
+            at_hand: scenario.at_hand,
+            lot: Rng::with_seed(if let AtHand::Some(seed) = scenario.at_hand { seed } else { 0 }),
             records: Records::default(),
             stored: Stored::default(),
             ledgers: BTreeMap::new(),
@@ -110,7 +115,7 @@ impl World {
     pub(crate) fn with_catalog(catalog: &str) -> Self {
         let scenario = Scenario {
             key_keep_secs: 35 * 86_400,
-            keeps_records: true,
+            at_hand: AtHand::All,
             all_hard: true,
             catalog: catalog.to_owned(),
             steps: Vec::new(),
@@ -167,13 +172,22 @@ impl World {
 
     /// Forgets the records at hand, unless they are kept all along.
     fn begin(&mut self) {
-        if !self.keeps_records {
-            self.records.clear();
+        match self.at_hand {
+            AtHand::All => {}
+            AtHand::Nothing => self.records.clear(),
+            AtHand::Some(_) => {
+                self.records.clear();
+                // The order of what is stored is another in each run, so the lot goes by the keys.
+                let lot = FixedState::with_seed(self.lot.u64(..));
+                for (key, record) in self.stored.iter().filter(|(key, _)| lot.hash_one(key) % 2 == 0) {
+                    self.records.put(key.clone(), Some(record.clone()));
+                }
+            }
         }
     }
 
     fn finish(&mut self) {
-        if !self.keeps_records {
+        if self.at_hand != AtHand::All {
             let changed = self.records.changed().map(|(key, record)| (key.clone(), record.clone()));
             self.stored.extend(changed);
         }
@@ -249,6 +263,10 @@ impl World {
                 break;
             }
             hold!(!done, "after the last loading {keys:?} are needed");
+            hold!(
+                keys.iter().all(|key| !self.records.holds(key)),
+                "what is at hand is needed again: {keys:?}"
+            );
             done = last;
             self.load(keys);
         }

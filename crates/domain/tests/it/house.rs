@@ -1,0 +1,242 @@
+//! The house: what its commands are answered, and what its entries make of its records.
+
+use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
+use tollgate_domain::{
+    Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, HouseCommand, HouseDenial, MakeShipment, MeterId,
+    OrgCommand, OrgDecision, OrgId, PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId,
+    ShipmentLine, Timestamp, apply_house, decide_house, missing_of_house, touched_by_house,
+};
+
+use crate::world::{World, key, meter, usage};
+
+struct TheHouse {
+    records: Records,
+}
+
+impl TheHouse {
+    fn new() -> Self {
+        let mut records = Records::default();
+        records.put(RecordKey::House, None);
+        Self { records }
+    }
+
+    /// Decides a command and applies what is decided; the version of the catalogue, and whether there was an entry.
+    fn tell(&mut self, at: &str, command: &HouseCommand) -> Result<(u32, bool), HouseDenial> {
+        let mut keys = Vec::new();
+        missing_of_house(&self.records, command, &mut keys);
+        for key in keys {
+            self.records.put(key, None);
+        }
+        let at: Timestamp = at.parse().expect("a time");
+        let outcome = decide_house(&self.records, at, command);
+        let Some(entry) = outcome.entry else { return outcome.decision.map(|version| (version, false)) };
+        let at_hand = touched_by_house(&entry).iter().all(|key| self.records.holds(key));
+        assert!(at_hand, "deciding needs what applying does");
+        assert_eq!((entry.number, entry.at), (self.records.house().version + 1, at));
+        apply_house(&mut self.records, &entry);
+        outcome.decision.map(|version| (version, true))
+    }
+}
+
+const FIRST: &str = "2026-10-01T00:00:00Z";
+const SECOND: &str = "2026-10-02T00:00:00Z";
+
+fn api_key(id: &str) -> ApiKey {
+    ApiKey {
+        id: ApiKeyId(id.to_owned()),
+        name: "reports".to_owned(),
+        hash: [7; 32],
+        role: Role::Read,
+        org: None,
+        created_at: FIRST.parse().expect("a time"),
+        revoked_at: None,
+    }
+}
+
+#[test]
+fn an_api_key_is_made_once_and_revoked_once() {
+    let mut house = TheHouse::new();
+    let (made, id) = (api_key("0123456789abcdef"), ApiKeyId("0123456789abcdef".to_owned()));
+    let other = ApiKeyId("f".to_owned());
+    assert_eq!(house.tell(FIRST, &HouseCommand::MakeApiKey(made.clone())), Ok((0, true)));
+    assert_eq!(house.records.api_key(&id), Some(&made));
+    let again = ApiKey { name: "another".to_owned(), ..made.clone() };
+    assert_eq!(house.tell(SECOND, &HouseCommand::MakeApiKey(again)), Err(HouseDenial::ApiKeyExists));
+    assert_eq!(house.tell(SECOND, &HouseCommand::RevokeApiKey(other)), Err(HouseDenial::UnknownApiKey));
+    assert_eq!(house.tell(SECOND, &HouseCommand::RevokeApiKey(id.clone())), Ok((0, true)));
+    let revoked_at = Some(SECOND.parse().expect("a time"));
+    let revoked = ApiKey { revoked_at, ..made };
+    assert_eq!(house.records.api_key(&id), Some(&revoked));
+    assert_eq!(house.tell("2026-10-03T00:00:00Z", &HouseCommand::RevokeApiKey(id.clone())), Ok((0, false)));
+    assert_eq!(house.records.api_key(&id), Some(&revoked), "it stays as it was");
+}
+
+fn catalog(meters: &[(&str, &str)], plans: &[&str]) -> String {
+    let meters = meters.iter().map(|(id, aggregation)| {
+        format!(
+            "[[meters]]\nid = \"{id}\"\nname = \"{id}\"\nunit = \"unit\"\naggregation = \"{aggregation}\"\n"
+        )
+    });
+    let plans = plans.iter().map(|id| format!("[[plans]]\nid = \"{id}\"\nname = \"{id}\"\n"));
+    meters.chain(plans).collect()
+}
+
+#[test]
+fn a_catalogue_comes_into_force_under_the_next_version() {
+    let mut house = TheHouse::new();
+    let text = catalog(&[("tokens", "sum")], &["team"]);
+    let check = HouseCommand::CheckCatalog(ApplyCatalog::new(text.clone()));
+    assert_eq!(house.tell(FIRST, &check), Ok((0, false)), "a check changes nothing");
+    for version in 1..=2 {
+        let apply = HouseCommand::ApplyCatalog(ApplyCatalog::new(text.clone()));
+        assert_eq!(house.tell(FIRST, &apply), Ok((version, true)));
+        assert_eq!(house.records.catalog(version).map(|catalog| catalog.text.clone()), Some(text.clone()));
+    }
+    let wrong = HouseCommand::ApplyCatalog(ApplyCatalog::new("meters = 7".to_owned()));
+    assert!(matches!(house.tell(SECOND, &wrong), Err(HouseDenial::Catalog(_))));
+    assert_eq!(house.tell(SECOND, &check), Ok((2, false)), "the one before stays in force");
+}
+
+#[test]
+fn a_catalogue_keeps_the_plans_that_orgs_have_and_how_its_meters_count() {
+    let mut house = TheHouse::new();
+    let former =
+        Catalog::from_toml(&catalog(&[("tokens", "sum"), ("seats", "max")], &["team"])).expect("a catalogue");
+    let in_use = |plan: &str| (PlanId::new(plan).expect("an id"), OrgId::new("acme").expect("an id"));
+    let mut told = |text: String| {
+        let plans_in_use = vec![in_use("team"), in_use("trial")];
+        let apply = ApplyCatalog { text, plans_in_use, former_meters: former.meters.to_vec() };
+        house.tell(FIRST, &HouseCommand::ApplyCatalog(apply))
+    };
+    let meters = [("tokens", "sum"), ("seats", "max")];
+    assert_eq!(told(catalog(&meters, &["team", "trial", "other"])), Ok((1, true)));
+    assert_eq!(told(catalog(&meters, &["team"])), Err(HouseDenial::PlansInUse(vec![in_use("trial")])));
+    let both = vec![in_use("team"), in_use("trial")];
+    assert_eq!(told(catalog(&meters, &["other"])), Err(HouseDenial::PlansInUse(both)));
+    let plans = ["team", "trial"];
+    assert_eq!(told(catalog(&[("other", "sum")], &plans)), Ok((2, true)), "a meter may go");
+    assert_eq!(told(catalog(&[("tokens", "count"), ("seats", "max")], &plans)), Ok((3, true)), "both add up");
+    for changed in [("tokens", "max"), ("seats", "sum"), ("seats", "last")] {
+        let told = told(catalog(&[changed], &plans));
+        assert!(matches!(told, Err(HouseDenial::Catalog(_))), "{changed:?}: {told:?}");
+    }
+}
+
+fn meters(numbers: impl IntoIterator<Item = usize>) -> Vec<MeterId> {
+    numbers.into_iter().map(|number| meter(&format!("m{number}"))).collect()
+}
+
+#[test]
+fn a_meter_is_created_once_and_only_so_many_are() {
+    let mut house = TheHouse::new();
+    for (wanted, created) in [
+        (meters([1, 2, 1]), 2),
+        (meters([2, 1]), 0),
+        (meters([2, 3]), 1),
+        (Vec::new(), 0),
+        (meters(0..CREATED_METERS_MAX + 5), CREATED_METERS_MAX - 3),
+        (meters([CREATED_METERS_MAX + 4, 3]), 0),
+    ] {
+        let before = house.records.house().created_meters.len();
+        let told = house.tell(FIRST, &HouseCommand::CreateMeters(wanted.clone()));
+        assert_eq!(told, Ok((0, created > 0)), "the version of the catalogue stays");
+        let after = house.records.house().created_meters.len();
+        assert_eq!(after - before, created, "{:?}", wanted.first());
+    }
+    let house = house.records.house();
+    assert_eq!((house.version, house.created_meters.len()), (3, CREATED_METERS_MAX));
+    let first: Vec<_> = house.created_meters.iter().take(4).map(|created| created.id.clone()).collect();
+    assert_eq!(first, meters([1, 2, 3, 0]));
+}
+
+fn line(of: &str, amount: i64) -> ShipmentLine {
+    let org = OrgId::new("acme").expect("an id");
+    ShipmentLine { org, meter: meter(of), amount: Amount::from_whole(amount) }
+}
+
+fn shipment(after: u64, lines: Vec<ShipmentLine>) -> MakeShipment {
+    MakeShipment { id: ShipmentId::new("s").expect("an id"), after, day: 20_000, lines }
+}
+
+#[test]
+fn a_shipment_is_made_when_the_one_before_it_was_sent() {
+    let mut house = TheHouse::new();
+    let make = |after| HouseCommand::MakeShipment(shipment(after, vec![line("a:b", 3)]));
+    let sent = HouseCommand::ShipmentSent;
+    let moved = Err(HouseDenial::ShipmentsMoved);
+    for (command, told, open) in [
+        (sent(0), Ok((0, false)), None),
+        (make(1), moved.clone(), None),
+        (make(0), Ok((0, true)), Some(1)),
+        (make(0), moved.clone(), Some(1)),
+        (make(1), moved.clone(), Some(1)),
+        (sent(2), Ok((0, false)), Some(1)),
+        (sent(1), Ok((0, true)), None),
+        (sent(1), Ok((0, false)), None),
+        (make(0), moved.clone(), None),
+        (make(2), moved, None),
+        (make(1), Ok((0, true)), Some(2)),
+    ] {
+        assert_eq!(house.tell(FIRST, &command), told, "{command:?}");
+        assert_eq!(house.records.house().open_shipment(), open, "{command:?}");
+    }
+    let Some(Record::Shipment(made)) = house.records.get(&RecordKey::Shipment) else {
+        panic!("there is one")
+    };
+    assert_eq!((made.number, made.day, made.lines.as_slice()), (2, 20_000, [line("a:b", 3)].as_slice()));
+}
+
+#[test]
+fn a_shipment_has_at_most_so_many_lines() {
+    let lines = |count: usize| (0..count).map(|number| line(&format!("a:{number:04}"), 1)).collect();
+    let most = HouseCommand::MakeShipment(shipment(0, lines(SHIPMENT_LINES_MAX)));
+    assert_eq!(TheHouse::new().tell(FIRST, &most), Ok((0, true)));
+}
+
+#[test]
+fn an_org_takes_a_shipment_off_what_is_unsent_once() {
+    let mut world = World::new(
+        r#"
+        [[meters]]
+        id = "a:b"
+        name = "Ab"
+        unit = "b"
+        [[plans]]
+        id = "team"
+        name = "Team"
+        allowances = [{ meter = "a:b", amount = 100 }]
+        "#,
+    );
+    let uses = |world: &mut World, text: &str, amount: &str| {
+        let told = world.tell("2026-10-02T12:00:00Z", &OrgCommand::Use(usage(key(text), "a:b", amount)));
+        assert!(matches!(told, OrgDecision::Use(Ok(_))), "{told:?}");
+    };
+    let unsent = |world: &World| {
+        let org = world.records.org(&world.org).expect("it is known");
+        let day = org.unsent.map(|days| days.first);
+        let amounts = day.and_then(|day| world.records.unsent(&world.org, day));
+        amounts.map(|amounts| amounts.iter().map(|(_, amount)| amount).sum::<Amount>())
+    };
+    let settle = |world: &mut World, shipment: u64, amount: i64| {
+        let day = world.records.org(&world.org).and_then(|org| org.unsent).map_or(0, |days| days.first);
+        let lines = vec![(meter("a:b"), Amount::from_whole(amount))];
+        match world.tell("2026-10-03T00:00:00Z", &OrgCommand::Settle(Settle { shipment, day, lines })) {
+            OrgDecision::Change(Ok(changed)) => changed.entry.is_some(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let whole = |amount| Some(Amount::from_whole(amount));
+    assert_eq!(unsent(&world), None);
+    uses(&mut world, "one", "5");
+    uses(&mut world, "two", "4");
+    assert_eq!(unsent(&world), whole(9));
+    assert!(settle(&mut world, 1, 5));
+    assert_eq!(unsent(&world), whole(4));
+    assert!(!settle(&mut world, 1, 4), "it has settled this one");
+    assert_eq!(unsent(&world), whole(4));
+    assert!(settle(&mut world, 3, 4));
+    assert_eq!(unsent(&world), None);
+    assert!(!settle(&mut world, 2, 4), "it has settled a later one");
+    world.tell("2026-10-03T00:00:00Z", &OrgCommand::Reverse(Reverse { key: key("two") }));
+    assert_eq!(unsent(&world), whole(-4), "the next shipment puts it right");
+}
