@@ -16,8 +16,8 @@ use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{
     Account, Amount, Burn, Check, Counter, Counting, Entry, EntryKind, KeyId, KeyRecord, KeySpace,
-    LimitScope, MeterId, Notice, NoticeKind, Org, OrgId, Quantity, Records, Scope, Source, Use, UsedEntry,
-    UserId, Window, project,
+    LimitScope, MeterId, Notice, NoticeKind, Org, OrgId, Pace, Quantity, Records, Scope, Source, Use,
+    UsedEntry, UserId, Window, project,
 };
 
 /// Everything a usage that passed the checks is made of.
@@ -263,9 +263,8 @@ impl Gate<'_> {
             {
                 let mut account = self.account.clone();
                 account.count_day(self.moment.day.number, self.quantity.amount());
-                let pace = project(&account, &now, used, limit);
-                if let (true, Some(day)) = (pace.projected > limit, pace.runs_out_on) {
-                    let projected = pace.projected;
+                let Pace { projected, runs_out_on } = project(&account, &now, used, limit);
+                if let Some(day) = runs_out_on {
                     notices.push(about(NoticeKind::OnTrackToRunOut { used, projected, limit, day }));
                 }
             }

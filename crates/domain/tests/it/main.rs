@@ -6,6 +6,7 @@ mod credit;
 mod house;
 mod keys;
 mod limits;
+mod notices;
 mod numbers;
 mod outcomes;
 mod periods;
