@@ -15,8 +15,9 @@ use crate::tools::find;
 const VERSION: &str = "27.1.0";
 
 /// What is changed unless files are named: the rules and what they reckon with.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "crates/domain/src/decide/*.rs",
+    "crates/domain/src/apply.rs",
     "crates/domain/src/rate/*.rs",
     "crates/domain/src/money.rs",
     "crates/domain/src/amount.rs",

@@ -14,8 +14,6 @@
 
 mod arithmetic;
 mod bill;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! The domain through its public interface.
-#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod bills;
 mod credit;
@@ -10,5 +10,6 @@ mod notices;
 mod numbers;
 mod outcomes;
 mod periods;
+mod rate;
 mod reversals;
 mod world;

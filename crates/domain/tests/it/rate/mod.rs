@@ -6,7 +6,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 
-use crate::{
+use tollgate_domain::{
     Amount, Catalog, MeterId, MeterUsage, Period, PlanId, RateError, Rated, Terms, UsageGroup, rate,
 };
 

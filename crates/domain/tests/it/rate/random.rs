@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::catalog::{Model, Months, Plan, Portion, Price, Tier};
-use crate::{Currency, Exact};
+use tollgate_domain::catalog::{Model, Months, Plan, Portion, Price, Tier};
+use tollgate_domain::{Currency, Exact};
 
 const BILLION: i128 = 1_000_000_000;
 

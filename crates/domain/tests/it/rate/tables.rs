@@ -1,8 +1,8 @@
 //! One price at a time, at and around every edge.
 
 use super::*;
-use crate::catalog::Portion;
-use crate::{Bound, Currency, Exact, Money, PriceRef};
+use tollgate_domain::catalog::Portion;
+use tollgate_domain::{Bound, Currency, Exact, Money, PriceRef};
 
 /// A catalogue of the plan `p` with the meter `m`, counted by model and region, and these prices.
 fn catalog(currency: &str, prices: &[&str]) -> Catalog {
