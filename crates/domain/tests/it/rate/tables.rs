@@ -298,6 +298,31 @@ fn a_line_holds_every_number() {
 }
 
 #[test]
+fn each_part_says_what_it_is_made_of() {
+    let part = |quantity: &str, units: &str, unit_price: &str, flat_fee: &str| {
+        let [quantity, units, unit_price, flat_fee] = [quantity, units, unit_price, flat_fee].map(amount);
+        (quantity, units, unit_price, flat_fee)
+    };
+    for (price, quantity, wanted) in [
+        (r#"model = "flat"; flat_fee = 7"#, "3", part("3", "0", "0", "7")),
+        (r#"model = "per_unit"; unit_price = "0.5""#, "3", part("3", "3", "0.5", "0")),
+        (r#"model = "package"; package_size = 2; package_price = 5"#, "3", part("3", "2", "5", "0")),
+        (
+            r#"model = "volume"; tiers = [{ unit_price = "0.5", flat_fee = 2 }]"#,
+            "3",
+            part("3", "3", "0.5", "2"),
+        ),
+    ] {
+        let catalog = catalog("USD", &[&format!("meter = \"m\"; {price}")]);
+        let rated = rated(&catalog, "p", "2026-10", &[usage("m", &[], quantity)]).expect("can be counted");
+        let parts = rated.lines.iter().flat_map(|line| &line.parts);
+        let parts: Vec<_> =
+            parts.map(|part| (part.quantity, part.units, part.unit_price, part.flat_fee)).collect();
+        assert_eq!(parts, [wanted], "{price}");
+    }
+}
+
+#[test]
 fn the_price_that_names_the_most_properties_takes_the_usage() {
     let price = |cents: u32, more: &str| {
         format!("meter = \"m\"; model = \"per_unit\"; unit_price = \"0.0{cents}\"; {more}")
