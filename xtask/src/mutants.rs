@@ -39,7 +39,7 @@ const ALL: Pass = Pass { tests: "--tests", told: &[] };
 /// What cargo-mutants returns when some mutants were not noticed, or some only by running on.
 const NOT_ALL_NOTICED: [i32; 2] = [2, 3];
 
-/// Seconds after which a mutant that runs on counts as noticed.
+/// Seconds after which a mutant that runs on is ended; it is to be looked at.
 const TIMEOUT_SECS: &str = "240";
 
 /// Runs the mutants of the named files, or of all: `[--go-on] [--shard K/N] [FILE …]`.
