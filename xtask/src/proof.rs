@@ -1,6 +1,7 @@
 //! `proof`: the long forms of the tests, each with the figure that the documentation quotes.
 
 use std::env;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::Result;
@@ -102,7 +103,7 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
             "--nocapture",
         ])?;
         command.env("TOLLGATE_BIN", target_folder()?.join("release").join("tollgate"));
-        command.envs(proof.told.iter().copied().filter(|(name, _)| !is_told(name)));
+        tell(&mut command, proof.told);
         run_command(command)?;
         say(&format!("{}: ok in {:.0} s", proof.name, began.elapsed().as_secs_f64()))?;
     }
@@ -113,13 +114,12 @@ fn prove_models() -> Result<()> {
     let began = Instant::now();
     let mut command = models::command()?;
     command.args(["--", "--nocapture"]);
-    if !is_told(models::SCHEDULES_VARIABLE) {
-        command.env(models::SCHEDULES_VARIABLE, MODEL_SCHEDULES);
-    }
+    tell(&mut command, &[(models::SCHEDULES_VARIABLE, MODEL_SCHEDULES)]);
     run_command(command)?;
     say(&format!("{MODELS}: ok in {:.0} s", began.elapsed().as_secs_f64()))
 }
 
-fn is_told(variable: &str) -> bool {
-    env::var_os(variable).is_some()
+/// Sets variables that the caller's environment does not.
+fn tell(command: &mut Command, told: &[(&str, &str)]) {
+    command.envs(told.iter().copied().filter(|(name, _)| env::var_os(name).is_none()));
 }

@@ -15,6 +15,9 @@ const SCALE: i128 = 1_000_000_000;
 /// to add the length of a text.
 const EXPONENT_MAX: i64 = i64::MAX / 4;
 
+/// What the power of ten of a number that fits stays within, either way.
+const POWER_MAX: i64 = 64;
+
 /// An exact decimal with nine digits after the point, positive or negative.
 ///
 /// Sums cannot overflow in practice: the largest [`Quantity`] fits 10^14 times; arithmetic is checked all the same,
@@ -167,6 +170,7 @@ fn billionths(whole: &str, fraction: &str, exponent: i64) -> Result<i128, Amount
     if power < -fraction_digits {
         return Err(AmountError::TooFine);
     }
+    debug_assert!(power.abs() <= POWER_MAX, "the digit limits bound the power");
     let mantissa: i128 = trimmed.parse().map_err(|_| too_long)?;
     let shift = u32::try_from(power + fraction_digits).map_err(|_| too_long)?;
     Ok(mantissa * 10_i128.pow(shift))

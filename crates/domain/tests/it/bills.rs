@@ -6,7 +6,7 @@ use tollgate_domain::{
     Amount, BillError, Check, CloseDenial, Counter, Group, OrgCommand, OrgDecision, Period, Reverse, Scope,
 };
 
-use crate::world::{World, key, meter, quantity};
+use crate::world::{OCTOBER, World, key, meter, quantity};
 
 const CATALOG: &str = r#"
     [[meters]]
@@ -36,8 +36,6 @@ const CATALOG: &str = r#"
     model = "per_unit"
     unit_price = 10
 "#;
-
-const OCTOBER: i32 = 2026 * 12 + 9;
 
 #[test]
 fn a_group_holds_its_own_overage_and_gives_it_back() {

@@ -2,10 +2,10 @@
 
 use tollgate_domain::limits::OPEN_GRANTS_MAX;
 use tollgate_domain::{
-    Amount, ConfigDenial, DayUse, OrgCommand, OrgDecision, Period, Reverse, TopUp, TopUpExpiry, ToppedUp, Use,
+    Amount, ConfigDenial, DayUse, OrgCommand, OrgDecision, Period, Reverse, TopUpExpiry, ToppedUp, Use,
 };
 
-use crate::world::{World, key, meter, quantity, usage};
+use crate::world::{World, key, meter, top_up, usage};
 
 const CATALOG: &str = r#"
     [[meters]]
@@ -24,16 +24,7 @@ const CATALOG: &str = r#"
 "#;
 
 fn tops_up(world: &mut World, at: &str, expiry: TopUpExpiry) -> Result<ToppedUp, ConfigDenial> {
-    let top_up = TopUp {
-        meter: meter("tokens"),
-        amount: quantity("1"),
-        key: None,
-        expiry,
-        effective_at: None,
-        priority: 0,
-        reason: None,
-    };
-    match world.tell(at, &OrgCommand::TopUp(top_up)) {
+    match world.tell(at, &top_up("1", expiry)) {
         OrgDecision::TopUp(result) => result,
         other => panic!("{other:?}"),
     }

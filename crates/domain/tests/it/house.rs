@@ -187,7 +187,7 @@ fn a_shipment_is_made_when_the_one_before_it_was_sent() {
 }
 
 #[test]
-fn a_shipment_has_at_most_so_many_lines() {
+fn a_shipment_takes_as_many_lines_as_it_may_have() {
     let lines = |count: usize| (0..count).map(|number| line(&format!("a:{number:04}"), 1)).collect();
     let most = HouseCommand::MakeShipment(shipment(0, lines(SHIPMENT_LINES_MAX)));
     assert_eq!(TheHouse::new().tell(FIRST, &most), Ok((0, true)));

@@ -2,10 +2,10 @@
 
 use tollgate_domain::limits::TRIAL_ENDING_SECS;
 use tollgate_domain::{
-    Amount, NoticeKind, OrgCommand, OrgDecision, Period, SignedDuration, Timestamp, TopUp, TopUpExpiry, Use,
+    Amount, NoticeKind, OrgCommand, OrgDecision, Period, SignedDuration, Timestamp, TopUpExpiry, Use,
 };
 
-use crate::world::{World, key, meter, quantity, usage};
+use crate::world::{World, key, top_up, usage};
 
 const CATALOG: &str = r#"
     [[meters]]
@@ -77,16 +77,7 @@ fn the_forecast_speaks_once_a_fifth_is_used_and_again_when_there_is_more_credit(
     assert!(*projected > Amount::from_whole(206) && *projected < Amount::from_whole(208), "{projected}");
     assert_eq!(*day, Period::parse_day("2026-10-16").expect("a day").number, "five times three days");
     assert_eq!(uses(THREE_DAYS, "1"), [], "it was told");
-    let top_up = TopUp {
-        meter: meter("tokens"),
-        amount: quantity("20"),
-        key: None,
-        expiry: TopUpExpiry::Never,
-        effective_at: None,
-        priority: 0,
-        reason: None,
-    };
-    world.tell(THREE_DAYS, &OrgCommand::TopUp(top_up));
+    world.tell(THREE_DAYS, &top_up("20", TopUpExpiry::Never));
     let again = told(&mut world, THREE_DAYS, OrgCommand::Use, "tokens", "3");
     assert!(matches!(again.as_slice(), [NoticeKind::OnTrackToRunOut { .. }]), "{again:?}");
 }

@@ -3,7 +3,7 @@
 use tollgate_domain::limits::RANKS_KEPT;
 use tollgate_domain::{Amount, OrgCommand, OrgDecision, Period, ReversalDenial, Reverse, Scope};
 
-use crate::world::{World, key, meter, usage};
+use crate::world::{OCTOBER, World, key, meter, usage};
 
 const CATALOG: &str = r#"
     [[meters]]
@@ -16,8 +16,6 @@ const CATALOG: &str = r#"
     name = "Team"
     limits = [{ meter = "seats", scope = "org", window = "month", amount = 1000 }]
 "#;
-
-const OCTOBER: i32 = 2026 * 12 + 9;
 
 #[test]
 fn a_maximum_is_not_taken_back_where_what_comes_next_is_not_known() {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand, OrgDecision,
-    OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, UsageKey, Use, Zone, apply, decide,
-    missing, touched,
+    OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, TopUp, TopUpExpiry, UsageKey, Use,
+    Zone, apply, decide, missing, touched,
 };
+
+/// The number of October 2026.
+pub(crate) const OCTOBER: i32 = 2026 * 12 + 9;
 
 /// How long a key is remembered.
 pub(crate) const KEY_KEEP_SECS: i64 = 35 * 86_400;
 
 /// One org with everything at hand, and what it was decided to write.
 pub(crate) struct World {
-    pub(crate) catalog: Catalog,
+    catalog: Catalog,
     pub(crate) records: Records,
     pub(crate) org: OrgId,
     pub(crate) entries: Vec<Entry>,
@@ -42,6 +45,19 @@ pub(crate) fn usage(key: UsageKey, of: &str, amount: &str) -> Use {
         occurred_at: None,
         properties: BTreeMap::new(),
     }
+}
+
+/// A top-up of tokens that has no key and can be burned at once.
+pub(crate) fn top_up(amount: &str, expiry: TopUpExpiry) -> OrgCommand {
+    OrgCommand::TopUp(TopUp {
+        meter: meter("tokens"),
+        amount: quantity(amount),
+        key: None,
+        expiry,
+        effective_at: None,
+        priority: 0,
+        reason: None,
+    })
 }
 
 impl World {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use fastrand::Rng;
 use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
@@ -54,7 +53,6 @@ impl std::ops::AddAssign for Tally {
 pub(crate) struct World {
     key_keep_secs: i64,
     at_hand: AtHand,
-    lot: Rng,
     records: Records,
     stored: Stored,
     pub(crate) ledgers: BTreeMap<OrgId, Vec<Entry>>,
@@ -97,7 +95,6 @@ impl World {
         let mut world = Self {
             key_keep_secs: scenario.key_keep_secs,
             at_hand: scenario.at_hand,
-            lot: Rng::with_seed(if let AtHand::Some(seed) = scenario.at_hand { seed } else { 0 }),
             records: Records::default(),
             stored: Stored::default(),
             ledgers: BTreeMap::new(),
@@ -175,11 +172,12 @@ impl World {
         match self.at_hand {
             AtHand::All => {}
             AtHand::Nothing => self.records.clear(),
-            AtHand::Some(_) => {
+            AtHand::Some(seed) => {
                 self.records.clear();
                 // The order of what is stored is another in each run, so the lot goes by the keys.
-                let lot = FixedState::with_seed(self.lot.u64(..));
-                for (key, record) in self.stored.iter().filter(|(key, _)| lot.hash_one(key) % 2 == 0) {
+                let (lot, number) = (FixedState::with_seed(seed), self.tally.commands);
+                let drawn = |key: &RecordKey| lot.hash_one((number, key)) % 2 == 0;
+                for (key, record) in self.stored.iter().filter(|(key, _)| drawn(key)) {
                     self.records.put(key.clone(), Some(record.clone()));
                 }
             }

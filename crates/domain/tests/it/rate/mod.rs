@@ -7,8 +7,10 @@ mod tables;
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    Amount, Catalog, MeterId, MeterUsage, Period, PlanId, RateError, Rated, Terms, UsageGroup, rate,
+    Amount, Catalog, MeterUsage, Period, PlanId, RateError, Rated, Terms, UsageGroup, rate,
 };
+
+use crate::world::meter;
 
 fn amount(text: &str) -> Amount {
     Amount::parse(text).expect("an amount")
@@ -16,10 +18,6 @@ fn amount(text: &str) -> Amount {
 
 fn month(text: &str) -> Period {
     Period::parse_month(text).expect("a month")
-}
-
-fn meter(id: &str) -> MeterId {
-    MeterId::new(id).expect("an id")
 }
 
 fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
