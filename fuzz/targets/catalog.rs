@@ -1,4 +1,4 @@
-//! A catalogue: taken or refused with a place; one that is taken can be looked through.
+//! A catalog: taken or refused with a place; one that is taken can be looked through.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use tollgate_domain::Catalog;
 
 fuzz_target!(|text: &str| match Catalog::from_toml(text) {
     Ok(catalog) => {
-        assert!(catalog.diff(&catalog).is_empty(), "a catalogue differs from itself");
+        assert!(catalog.diff(&catalog).is_empty(), "a catalog differs from itself");
         for plan in &catalog.plans {
             assert!(catalog.plan(&plan.id).is_some() && plan.limits().count() == plan.limits.len());
             assert!(plan.allowances.iter().all(|allowance| catalog.meter(&allowance.meter).is_some()));

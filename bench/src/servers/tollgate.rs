@@ -11,7 +11,7 @@ use crate::client::{Crew, Next, Pace};
 use crate::load::{KEY, ORG, Template, USER, org_id};
 use crate::wire::{Wire, http_answer};
 
-/// The meter that the default catalogue's plans allow.
+/// The meter that the default catalog's plans allow.
 pub(crate) const METER: &str = "reports";
 /// A top-up and a per-user limit that do not run out in any benchmark.
 const PLENTY: u64 = 1_000_000_000_000;

@@ -1,4 +1,4 @@
-//! The catalogue, API keys, and how the server is.
+//! The catalog, API keys, and how the server is.
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{OrgId, Role};
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::text::word;
 use crate::{Id, Line, RoleName};
 
-/// The catalogue in force, or a version of it.
+/// The catalog in force, or a version of it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogReply {
     /// Its version.
@@ -17,8 +17,8 @@ pub struct CatalogReply {
     pub changes: Vec<String>,
     /// Its text, in TOML.
     pub toml: String,
-    /// The meters that usage created beside the catalogue in force, in that order. What a catalogue declares itself is as
-    /// it says. Not told to a key that is bound to an organisation, nor with a version asked for by its number.
+    /// The meters that usage created beside the catalog in force, in that order. What a catalog declares itself is as
+    /// it says. Not told to a key that is bound to an organization, nor with a version asked for by its number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub created_meters: Vec<CreatedMeterItem>,
 }
@@ -32,7 +32,7 @@ pub struct CreatedMeterItem {
     pub at: String,
 }
 
-/// The versions of the catalogue.
+/// The versions of the catalog.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogVersions {
     /// Oldest first.
@@ -41,7 +41,7 @@ pub struct CatalogVersions {
     pub next: Option<String>,
 }
 
-/// A version of the catalogue.
+/// A version of the catalog.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogVersionItem {
     /// Which.
@@ -61,7 +61,7 @@ pub struct ApiKeyRequest {
     #[serde(deserialize_with = "word")]
     #[schema(value_type = RoleName)]
     pub role: Role,
-    /// The only organisation it may name; any unless given.
+    /// The only organization it may name; any unless given.
     #[schema(value_type = Option<Id>)]
     pub org: Option<OrgId>,
 }
@@ -86,7 +86,7 @@ pub struct ApiKeyItem {
     /// What it may do.
     #[schema(value_type = RoleName)]
     pub role: Role,
-    /// The only organisation it may name.
+    /// The only organization it may name.
     pub org: Option<String>,
     /// When it was made.
     pub created_at: String,

@@ -7,16 +7,16 @@ use utoipa::ToSchema;
 
 use crate::{Decimal, Month};
 
-/// What an organisation owes for a month. Amounts of money are texts with all digits of the currency's minor unit.
+/// What an organization owes for a month. Amounts of money are texts with all digits of the currency's minor unit.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BillReply {
-    /// The organisation.
+    /// The organization.
     pub org: String,
-    /// The month, such as `2026-11`, in the organisation's time zone.
+    /// The month, such as `2026-11`, in the organization's time zone.
     pub month: String,
     /// `estimate`: it changes with usage and prices; `closed`: it never changes.
     pub status: BillStatus,
-    /// Its number among the closed bills of the organisation; null in an estimate.
+    /// Its number among the closed bills of the organization; null in an estimate.
     pub number: Option<u32>,
     /// When it was closed; null in an estimate.
     pub closed_at: Option<String>,
@@ -26,7 +26,7 @@ pub struct BillReply {
     pub until: Option<String>,
     /// The plan whose prices were taken.
     pub plan: String,
-    /// The version of the catalogue whose prices were taken.
+    /// The version of the catalog whose prices were taken.
     pub catalog: u32,
     /// What the money is in: a code of ISO 4217.
     pub currency: String,
@@ -168,36 +168,36 @@ pub struct UnpricedItem {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CloseRequest {
-    /// The month, such as `2026-10`; it must be over in the organisation's time zone.
+    /// The month, such as `2026-10`; it must be over in the organization's time zone.
     #[schema(value_type = Month)]
     pub month: String,
 }
 
-/// Asks what another catalogue would change.
+/// Asks what another catalog would change.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhatIfRequest {
-    /// The catalogue as TOML.
+    /// The catalog as TOML.
     pub catalog: String,
     /// The month whose usage is rated, such as `2026-10`.
     #[schema(value_type = Month)]
     pub month: String,
 }
 
-/// What another catalogue would change.
+/// What another catalog would change.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WhatIfReply {
     /// The month whose usage was rated.
     pub month: String,
-    /// How many organisations have a plan with prices, now or by the other catalogue.
+    /// How many organizations have a plan with prices, now or by the other catalog.
     pub orgs: u64,
     /// How many of them would owe something else.
     pub changed: u64,
-    /// The sums over all organisations, by currency.
+    /// The sums over all organizations, by currency.
     pub totals: Vec<WhatIfTotal>,
-    /// How many organisations would have been denied otherwise than by the catalogue in force.
+    /// How many organizations would have been denied otherwise than by the catalog in force.
     pub denied_otherwise: u64,
-    /// What would have been denied, over all organisations, by meter and reason. Only usage is known that was asked for
+    /// What would have been denied, over all organizations, by meter and reason. Only usage is known that was asked for
     /// and allowed: what was denied at the time is in no ledger.
     pub would_be_denied: Vec<WhatIfDenied>,
     /// Those that would owe something else or would have been denied otherwise, by id; at most 1,000 are listed.
@@ -209,7 +209,7 @@ pub struct WhatIfReply {
 pub struct WhatIfTotal {
     /// The currency.
     pub currency: String,
-    /// What is owed by the catalogue in force.
+    /// What is owed by the catalog in force.
     pub now: String,
     /// What would be owed by the other.
     pub then: String,
@@ -217,18 +217,18 @@ pub struct WhatIfTotal {
     pub difference: String,
 }
 
-/// What another catalogue would change for an organisation.
+/// What another catalog would change for an organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct WhatIfItem {
-    /// The organisation.
+    /// The organization.
     pub org: String,
-    /// What is owed by the catalogue in force, with its currency; null: nothing can be said, see `problem`.
+    /// What is owed by the catalog in force, with its currency; null: nothing can be said, see `problem`.
     pub now: Option<String>,
     /// What would be owed by the other.
     pub then: Option<String>,
     /// The difference, where both are in one currency.
     pub difference: Option<String>,
-    /// Why there is no amount: the other catalogue lacks the plan, say.
+    /// Why there is no amount: the other catalog lacks the plan, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// What would have been denied of the usage that was asked for and allowed, by meter and reason.
@@ -244,11 +244,11 @@ pub struct WhatIfDenied {
     /// The code of the denial.
     #[schema(example = "org_limit_reached")]
     pub reason: String,
-    /// How many usages the catalogue in force would deny.
+    /// How many usages the catalog in force would deny.
     pub usages_now: u64,
     /// How many the other would deny.
     pub usages_then: u64,
-    /// How much the catalogue in force would deny.
+    /// How much the catalog in force would deny.
     pub quantity_now: Decimal,
     /// How much the other would deny.
     pub quantity_then: Decimal,

@@ -130,7 +130,7 @@ mod tests {
             (r#" ["acme",null,"reports",1,"k",null,null]"#, Code::InvalidField, None),
             ("nonsense", Code::Unreadable, None),
             (r#"{"meter":"m","key":"k"}"#, Code::MissingField, Some("org")),
-            (r#"{"org":"o","meter":"m","key":"k","colour":1}"#, Code::UnknownField, Some("colour")),
+            (r#"{"org":"o","meter":"m","key":"k","color":1}"#, Code::UnknownField, Some("color")),
             (r#"{"org":7,"meter":"m","key":"k"}"#, Code::InvalidField, Some("org")),
             (r#"{"org":"","meter":"m","key":"k"}"#, Code::InvalidField, Some("org")),
             (&long, Code::InvalidField, Some("org")),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::Decimal;
 
-/// Some entries of an organisation's ledger.
+/// Some entries of an organization's ledger.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LedgerPage {
     /// The entries.
@@ -22,14 +22,14 @@ pub struct LedgerPage {
 /// One entry. Members that say nothing about its kind are left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct EntryItem {
-    /// Its number in the organisation's ledger: 1, 2, 3 …
+    /// Its number in the organization's ledger: 1, 2, 3 …
     pub entry: u64,
     /// When it was decided, by the server's time.
     pub at: String,
     /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`,
     /// `shipped`.
     pub kind: String,
-    /// The version of the catalogue it was decided on.
+    /// The version of the catalog it was decided on.
     pub catalog: u32,
     /// The meter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct EntryItem {
     /// Which periods were counted in, such as `2026-11` and `2026-11-21`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub periods: Vec<String>,
-    /// What the organisation could still use after it.
+    /// What the organization could still use after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<Decimal>,
     /// The entry that a reversal took back.
@@ -100,9 +100,9 @@ pub struct NoticePage {
 /// A notice.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NoticeItem {
-    /// Unique: the organisation, the entry, and which of the entry's notices.
+    /// Unique: the organization, the entry, and which of the entry's notices.
     pub id: String,
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// `threshold_crossed`, `on_track_to_run_out`, `limit_reached`, `trial_ending`, `trial_ended`, `first_denial`,
     /// `top_up_granted`, `bill_closed`.
@@ -124,7 +124,7 @@ pub struct NoticeItem {
 /// Usage over time.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct UsageSeries {
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// The meter.
     pub meter: String,

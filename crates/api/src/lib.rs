@@ -3,7 +3,7 @@
 //! The server answers with these types and the client commands read them, so the two cannot drift apart. Their schemas
 //! are derived from them and make up `openapi.json`.
 //!
-//! Deliberately absent: handlers, HTTP, conversions from domain outcomes (they live at the server's edge), the doors'
+//! Deliberately absent: handlers, HTTP, conversions from domain outcomes (they live at the server's edge), the compatible APIs'
 //! dialects.
 //!
 //! Start reading at [`UsageRequest`] and [`Problem`].

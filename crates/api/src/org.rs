@@ -24,7 +24,7 @@ pub struct OrgRequest {
     pub time_zone: Option<String>,
 }
 
-/// An organisation.
+/// An organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrgItem {
     /// Its id.
@@ -45,7 +45,7 @@ pub struct OrgItem {
     pub meters: BTreeMap<String, OrgMeterItem>,
 }
 
-/// How an organisation stands on a meter, in a list.
+/// How an organization stands on a meter, in a list.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrgMeterItem {
     /// Used of its credit.
@@ -65,10 +65,10 @@ pub struct TrialItem {
     pub ends_at: String,
 }
 
-/// Some organisations, by id.
+/// Some organizations, by id.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct OrgPage {
-    /// The organisations.
+    /// The organizations.
     pub orgs: Vec<OrgItem>,
     /// From where the next page is read (`?cursor=`); null when there is nothing more.
     pub next: Option<String>,
@@ -78,7 +78,7 @@ pub struct OrgPage {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
-    /// A plan of the catalogue.
+    /// A plan of the catalog.
     #[schema(value_type = Id, example = "enterprise")]
     pub plan: PlanId,
 }
@@ -86,7 +86,7 @@ pub struct PlanRequest {
 /// The plan is set.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PlanReply {
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// The plan in force.
     pub plan: String,
@@ -127,7 +127,7 @@ const fn month() -> Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScopeName {
-    /// All usage of the organisation together.
+    /// All usage of the organization together.
     Org,
     /// That of each user, or of one user.
     User,
@@ -141,9 +141,9 @@ pub enum WindowName {
     Minute,
     /// From full hour to full hour.
     Hour,
-    /// A day of the organisation's calendar.
+    /// A day of the organization's calendar.
     Day,
-    /// A month of the organisation's calendar.
+    /// A month of the organization's calendar.
     Month,
     /// Without end.
     Lifetime,
@@ -152,11 +152,11 @@ pub enum WindowName {
 /// The limit is set or removed.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LimitReply {
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// Whether anything changed.
     pub changed: bool,
-    /// The limits the organisation has set itself.
+    /// The limits the organization has set itself.
     pub limits: Vec<LimitItem>,
 }
 
@@ -218,7 +218,7 @@ fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D:
 /// Credit was added.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TopUpReply {
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// The meter.
     pub meter: String,
@@ -226,7 +226,7 @@ pub struct TopUpReply {
     pub amount: Decimal,
     /// Whether the key had been seen before and this is that answer again.
     pub replayed: bool,
-    /// What the organisation may now use; null where credit is not asked.
+    /// What the organization may now use; null where credit is not asked.
     pub remaining: Option<Decimal>,
     /// All credit in force: allowance and top-ups.
     pub total: Decimal,
@@ -236,10 +236,10 @@ pub struct TopUpReply {
     pub entry: u64,
 }
 
-/// The balance of an organisation.
+/// The balance of an organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BalanceReply {
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// Its plan; null if none is set.
     pub plan: Option<String>,

@@ -50,11 +50,11 @@ codes! {
     /// No API key, or one that is unknown or revoked.
     Unauthorized = "unauthorized", 401, "A valid API key is needed";
     /// The org has no plan.
-    NoPlan = "no_plan", 402, "The organisation has no plan";
+    NoPlan = "no_plan", 402, "The organization has no plan";
     /// The trial is over.
     TrialEnded = "trial_ended", 402, "The trial is over";
     /// The org's credit, or a limit on the whole org, does not leave room.
-    OrgLimitReached = "org_limit_reached", 402, "The organisation's limit is reached";
+    OrgLimitReached = "org_limit_reached", 402, "The organization's limit is reached";
     /// A limit on the user does not leave room.
     UserLimitReached = "user_limit_reached", 403, "The user's limit is reached";
     /// The API key may not do this.
@@ -62,19 +62,19 @@ codes! {
     /// There is no such route.
     UnknownRoute = "unknown_route", 404, "There is no such route";
     /// Nobody has heard of the org.
-    UnknownOrg = "unknown_org", 404, "The organisation is not known";
+    UnknownOrg = "unknown_org", 404, "The organization is not known";
     /// No usage is remembered under the key.
     UnknownKey = "unknown_key", 404, "No usage is remembered under this key";
     /// There is no such entry.
     UnknownEntry = "unknown_entry", 404, "There is no such entry";
-    /// There is no such version of the catalogue.
+    /// There is no such version of the catalog.
     UnknownVersion = "unknown_version", 404, "There is no such version";
     /// There is no such API key.
     UnknownApiKey = "unknown_api_key", 404, "There is no such API key";
-    /// The catalogue has no such meter.
-    UnknownMeter = "unknown_meter", 404, "The catalogue has no such meter";
-    /// The catalogue has no such plan.
-    UnknownPlan = "unknown_plan", 404, "The catalogue has no such plan";
+    /// The catalog has no such meter.
+    UnknownMeter = "unknown_meter", 404, "The catalog has no such meter";
+    /// The catalog has no such plan.
+    UnknownPlan = "unknown_plan", 404, "The catalog has no such plan";
     /// The org had no plan in the month.
     UnknownBill = "unknown_bill", 404, "There is no bill of this month";
     /// The route does not take this method.
@@ -88,9 +88,9 @@ codes! {
     /// The plan is not offered any more.
     PlanRetired = "plan_retired", 409, "The plan is not offered any more";
     /// The org has had its trial.
-    TrialUsed = "trial_used", 409, "The organisation has had its trial";
-    /// The catalogue lacks plans that orgs have.
-    PlanInUse = "plan_in_use", 409, "The catalogue lacks plans that organisations have";
+    TrialUsed = "trial_used", 409, "The organization has had its trial";
+    /// The catalog lacks plans that orgs have.
+    PlanInUse = "plan_in_use", 409, "The catalog lacks plans that organizations have";
     /// The month is not over.
     MonthRuns = "month_runs", 409, "The month is not over";
     /// The month makes more money than can be counted.
@@ -113,8 +113,8 @@ codes! {
     UnknownField = "unknown_field", 422, "There is no such field";
     /// A field is not valid.
     InvalidField = "invalid_field", 422, "A field is not valid";
-    /// The catalogue is wrong.
-    InvalidCatalog = "invalid_catalog", 422, "The catalogue is not valid";
+    /// The catalog is wrong.
+    InvalidCatalog = "invalid_catalog", 422, "The catalog is not valid";
     /// Too many requests from this connection's address.
     RateLimited = "rate_limited", 429, "Too many requests";
     /// A defect.
@@ -126,7 +126,7 @@ codes! {
     /// The server is shutting down.
     ShuttingDown = "shutting_down", 503, "The server is shutting down";
     /// Other writers changed the org at the same time.
-    Contended = "contended", 503, "The organisation is being changed by other writers";
+    Contended = "contended", 503, "The organization is being changed by other writers";
     /// The store has no room.
     StoreFull = "store_full", 503, "The store has no room";
     /// The store cannot be read or written.
@@ -174,7 +174,7 @@ pub struct Problem {
     /// The limit that refused a usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitDetail>,
-    /// What is in the way, such as the organisations that have a plan.
+    /// What is in the way, such as the organizations that have a plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<String>,
 }

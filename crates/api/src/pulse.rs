@@ -1,4 +1,4 @@
-//! Aggregates of pulses: as the pulses door tells them, and as they go to the processor.
+//! Aggregates of pulses: as the pulses API tells them, and as they go to the processor.
 
 use serde::{Deserialize, Serialize};
 

@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 /// Any text but control characters.
 pub(crate) const NO_CONTROL_CHARACTERS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
 
-/// The schema of ids: of organisations, users, meters, plans and keys.
+/// The schema of ids: of organizations, users, meters, plans and keys.
 #[derive(Clone, Copy, Debug)]
 pub enum Id {}
 
@@ -116,11 +116,11 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer:
 pub enum RoleName {
     /// Use, check, take back.
     Ingest,
-    /// Read everything of the organisations.
+    /// Read everything of the organizations.
     Read,
     /// Both, and set plans, limits, names, top-ups.
     Manage,
-    /// Everything, the catalogue and API keys too.
+    /// Everything, the catalog and API keys too.
     Admin,
 }
 

@@ -18,7 +18,7 @@ use crate::{Decimal, Id};
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UsageRequest {
-    /// The paying organisation.
+    /// The paying organization.
     #[schema(value_type = Id)]
     pub org: OrgId,
     /// A person or key inside it; needed while a limit per user is in force.
@@ -177,7 +177,7 @@ pub struct UsageReply {
     pub replayed: bool,
     /// The caller's id of the usage.
     pub key: String,
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// The user, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,7 +207,7 @@ pub struct CheckReply {
     /// The code of the denial, if it would be denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// The meter.
     pub meter: String,
@@ -236,7 +236,7 @@ pub struct CheckStep {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReversalRequest {
-    /// The paying organisation.
+    /// The paying organization.
     #[schema(value_type = Id)]
     pub org: OrgId,
     /// The key the usage was counted with.
@@ -251,7 +251,7 @@ pub struct ReversalReply {
     pub reversed: bool,
     /// Whether it had been taken back before.
     pub replayed: bool,
-    /// The organisation.
+    /// The organization.
     pub org: String,
     /// The key of the usage.
     pub key: String,

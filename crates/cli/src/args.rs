@@ -14,7 +14,7 @@ use crate::offline::{self, StoreArgs};
 use crate::output::Output;
 use crate::serve;
 
-/// Tollgate decides whether an organisation, and a user of it, may use so much of something, and counts it.
+/// Tollgate decides whether an organization, and a user of it, may use so much of something, and counts it.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -28,23 +28,23 @@ enum Command {
     Serve(Flags),
     /// Show the settings in force and where each comes from.
     Config(ConfigArgs),
-    /// Organisations: make, list, show.
+    /// Organizations: make, list, show.
     Org(Group<commands::org::OrgCommand>),
-    /// What an organisation bought.
+    /// What an organization bought.
     Plan(Group<commands::org::PlanCommand>),
     /// Limits: set, remove.
     Limit(Group<commands::org::LimitCommand>),
     /// Add credit.
     TopUp(Call<commands::org::TopUpArgs>),
-    /// Show what an organisation has, has used, and may still use.
+    /// Show what an organization has, has used, and may still use.
     Balance(Call<commands::balance::BalanceArgs>),
     /// List the users of a month.
     Users(Call<commands::balance::UsersArgs>),
     /// Show usage over time.
     Usage(Call<commands::balance::UsageArgs>),
-    /// Show what an organisation owes for a month, or close the month.
+    /// Show what an organization owes for a month, or close the month.
     Bill(Call<commands::bill::BillArgs>),
-    /// Say what another catalogue would change; nothing is changed.
+    /// Say what another catalog would change; nothing is changed.
     Whatif(Call<commands::bill::WhatIfArgs>),
     /// Check and consume.
     Use(Call<commands::gate::UseArgs>),
@@ -56,11 +56,11 @@ enum Command {
     Import(Call<commands::import::ImportArgs>),
     /// Write the usage of ledgers, as CSV or JSON lines.
     Export(Call<commands::export::ExportArgs>),
-    /// Show the entries of an organisation's ledger.
+    /// Show the entries of an organization's ledger.
     Ledger(Call<commands::ledger::LedgerArgs>),
     /// List what people should know.
     Notices(Call<commands::ledger::NoticesArgs>),
-    /// The catalogue: what is counted, and what can be bought.
+    /// The catalog: what is counted, and what can be bought.
     Catalog(Group<commands::catalog::CatalogCommand>),
     /// API keys: make, list, revoke.
     Key(Group<commands::key::KeyCommand>),

@@ -94,7 +94,7 @@ pub(crate) enum Sent<'a> {
     Nothing,
     /// JSON.
     Json(Value),
-    /// A catalogue.
+    /// A catalog.
     Toml(&'a str),
     /// JSON objects, one a line.
     Lines(&'a str),

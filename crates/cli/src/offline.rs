@@ -85,7 +85,7 @@ fn report_text(report: &VerifyReport) -> String {
         ("segments", report.segments.into()),
         ("frames", report.frames.into()),
         ("entries", report.entries.into()),
-        ("organisations", report.orgs.into()),
+        ("organizations", report.orgs.into()),
         ("keys", report.keys.into()),
         ("tallies", report.tallies.into()),
         ("counters", report.counters.into()),

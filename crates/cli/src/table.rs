@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn an_empty_table_says_so() {
-        assert_eq!(rows(&["org"], Vec::new(), "no organisations"), "no organisations\n");
+        assert_eq!(rows(&["org"], Vec::new(), "no organizations"), "no organizations\n");
     }
 
     #[test]

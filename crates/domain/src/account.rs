@@ -10,8 +10,8 @@ use crate::{Amount, Burn, Period, Tally};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
 ///
-/// The amounts of the month's allowance and of the trial are the plan's, in the catalogue; the account holds only what
-/// was burned of them. So a change of plan or catalogue takes effect at once and touches no account.
+/// The amounts of the month's allowance and of the trial are the plan's, in the catalog; the account holds only what
+/// was burned of them. So a change of plan or catalog takes effect at once and touches no account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What was burned of the allowance, by month, newest last; a few are kept.

@@ -19,7 +19,7 @@ pub enum Role {
     Read,
     /// Read, and set plans, limits and top-ups.
     Manage,
-    /// Everything, the catalogue and API keys too.
+    /// Everything, the catalog and API keys too.
     Admin,
 }
 

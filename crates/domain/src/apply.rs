@@ -7,8 +7,8 @@ use crate::decide::keys::{counters_need, unsent_needs, used_needs};
 use crate::shipment::unsent_day;
 use crate::{
     Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Days, Entry, EntryKind,
-    House, HouseEntry, HouseEntryKind, KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId,
-    Period, Record, RecordKey, Records, Scope, Timestamp, UsedEntry, Window,
+    KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
+    Records, Scope, System, SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -294,44 +294,44 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
     keys
 }
 
-/// Changes the records of the house as an entry says; those named by [`touched_by_house`] must be at hand.
-pub fn apply_house(records: &mut Records, entry: &HouseEntry) {
-    let mut house: House = records.house();
-    assert_eq!(house.version + 1, entry.number, "entries of the house are applied in order");
-    house.version = entry.number;
+/// Changes the records of the system as an entry says; those named by [`touched_by_system`] must be at hand.
+pub fn apply_system(records: &mut Records, entry: &SystemEntry) {
+    let mut system: System = records.system();
+    assert_eq!(system.version + 1, entry.number, "entries of the system are applied in order");
+    system.version = entry.number;
     match &entry.kind {
-        HouseEntryKind::CatalogApplied { version, text } => {
-            house.catalog = *version;
+        SystemEntryKind::CatalogApplied { version, text } => {
+            system.catalog = *version;
             let catalog = CatalogVersion { version: *version, at: entry.at, text: text.clone() };
             records.set(RecordKey::Catalog(*version), Record::Catalog(Arc::new(catalog)));
         }
-        HouseEntryKind::MetersCreated(meters) => {
+        SystemEntryKind::MetersCreated(meters) => {
             let created = meters.iter().map(|id| CreatedMeter { id: id.clone(), at: entry.at });
-            house.created_meters.extend(created);
+            system.created_meters.extend(created);
         }
-        HouseEntryKind::ApiKeyMade(api_key) => {
+        SystemEntryKind::ApiKeyMade(api_key) => {
             records.set(RecordKey::ApiKey(api_key.id.clone()), Record::ApiKey(Arc::new(api_key.clone())));
         }
-        HouseEntryKind::ApiKeyRevoked(id) => {
+        SystemEntryKind::ApiKeyRevoked(id) => {
             if let Some(api_key) = records.api_key(id) {
                 let revoked = ApiKey { revoked_at: Some(entry.at), ..api_key.clone() };
                 records.set(RecordKey::ApiKey(id.clone()), Record::ApiKey(Arc::new(revoked)));
             }
         }
-        HouseEntryKind::ShipmentMade(shipment) => {
-            house.shipments = shipment.number;
+        SystemEntryKind::ShipmentMade(shipment) => {
+            system.shipments = shipment.number;
             records.set(RecordKey::Shipment, Record::Shipment(Arc::clone(shipment)));
         }
-        HouseEntryKind::ShipmentSent(number) => house.shipped = *number,
+        SystemEntryKind::ShipmentSent(number) => system.shipped = *number,
     }
-    records.set(RecordKey::House, Record::House(Arc::new(house)));
+    records.set(RecordKey::System, Record::System(Arc::new(system)));
 }
 
-/// The records that [`apply_house`] needs at hand for an entry.
+/// The records that [`apply_system`] needs at hand for an entry.
 #[must_use]
-pub fn touched_by_house(entry: &HouseEntry) -> Vec<RecordKey> {
-    let mut keys = vec![RecordKey::House];
-    if let HouseEntryKind::ApiKeyRevoked(id) = &entry.kind {
+pub fn touched_by_system(entry: &SystemEntry) -> Vec<RecordKey> {
+    let mut keys = vec![RecordKey::System];
+    if let SystemEntryKind::ApiKeyRevoked(id) = &entry.kind {
         keys.push(RecordKey::ApiKey(id.clone()));
     }
     keys

@@ -63,10 +63,10 @@ pub struct Adjustment {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BillError {
     /// Nobody has heard of the org.
-    #[error("the organisation is not known")]
+    #[error("the organization is not known")]
     UnknownOrg,
-    /// The org had no plan in the month, or one that the catalogue no longer has.
-    #[error("the organisation had no plan in the month")]
+    /// The org had no plan in the month, or one that the catalog no longer has.
+    #[error("the organization had no plan in the month")]
     NoPlan,
     /// The month cannot be rated.
     #[error(transparent)]
@@ -119,7 +119,7 @@ fn plan_in<'a>(org: &Org, context: &Context<'a>, month: i32) -> Option<&'a Plan>
     context.catalog.plan(&org.plan_in(Period::month(month))?.id)
 }
 
-/// A version of the catalogue; `None` if it is not at hand.
+/// A version of the catalog; `None` if it is not at hand.
 fn catalog_of<'a>(records: &Records, context: &Context<'a>, version: u32) -> Option<Cow<'a, Catalog>> {
     if version == context.catalog_version {
         return Some(Cow::Borrowed(context.catalog));
@@ -163,7 +163,7 @@ fn usage(records: &Records, org: &OrgId, catalog: &Catalog, plan: &Plan, month: 
     usage.collect()
 }
 
-/// What the usage of a month is worth by the catalogue in force; the records named by [`bill_needs`] must be at hand.
+/// What the usage of a month is worth by the catalog in force; the records named by [`bill_needs`] must be at hand.
 ///
 /// # Errors
 /// [`BillError`].
@@ -180,7 +180,7 @@ pub fn rate_month(
     Ok(rate(&terms, &usage(records, org, catalog, plan, month))?)
 }
 
-/// The bill of a month: the closed one, or else an estimate by the catalogue in force.
+/// The bill of a month: the closed one, or else an estimate by the catalog in force.
 ///
 /// The records named by [`bill_needs`] must be at hand. Closed months are put right on a bill of a month after them.
 ///

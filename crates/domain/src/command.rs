@@ -15,8 +15,8 @@ use crate::{
 pub enum Command {
     /// Something of one org.
     Org(OrgId, OrgCommand),
-    /// Something of the house.
-    House(HouseCommand),
+    /// Something of the system.
+    System(SystemCommand),
 }
 
 /// What a caller asks for of one org.
@@ -167,14 +167,14 @@ pub enum TopUpExpiry {
     Never,
 }
 
-/// What a caller asks for of the house.
+/// What a caller asks for of the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HouseCommand {
-    /// Bring a catalogue into force.
+pub enum SystemCommand {
+    /// Bring a catalog into force.
     ApplyCatalog(ApplyCatalog),
-    /// Ask what [`HouseCommand::ApplyCatalog`] would be answered.
+    /// Ask what [`SystemCommand::ApplyCatalog`] would be answered.
     CheckCatalog(ApplyCatalog),
-    /// Create meters that the catalogue lacks: in order, as many as there may be.
+    /// Create meters that the catalog lacks: in order, as many as there may be.
     CreateMeters(Vec<MeterId>),
     /// Make an API key.
     MakeApiKey(ApiKey),
@@ -199,19 +199,19 @@ pub struct MakeShipment {
     pub lines: Vec<ShipmentLine>,
 }
 
-/// Bring a catalogue into force.
+/// Bring a catalog into force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplyCatalog {
     /// Its TOML text.
     pub text: String,
     /// Plans that orgs have; removing one of them is refused.
     pub plans_in_use: Vec<(PlanId, OrgId)>,
-    /// Its meters as the latest catalogue that had them says; counting them anew is refused.
+    /// Its meters as the latest catalog that had them says; counting them anew is refused.
     pub former_meters: Vec<Meter>,
 }
 
 impl ApplyCatalog {
-    /// A catalogue; the engine finds out what it may not change.
+    /// A catalog; the engine finds out what it may not change.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self { text, plans_in_use: Vec::new(), former_meters: Vec::new() }

@@ -1,4 +1,4 @@
-//! Entries: the lines of the append-only ledgers of the orgs and of the house.
+//! Entries: the lines of the append-only ledgers of the orgs and of the system.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Entry {
     /// When it was decided, by the server's time.
     #[serde(with = "crate::instant")]
     pub at: Timestamp,
-    /// The version of the catalogue it was decided on.
+    /// The version of the catalog it was decided on.
     pub catalog: u32,
     /// What changed.
     pub kind: EntryKind,
@@ -189,29 +189,29 @@ pub struct Burn {
     pub amount: Amount,
 }
 
-/// One line of the house's ledger: what concerns every org.
+/// One line of the system's ledger: what concerns every org.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HouseEntry {
+pub struct SystemEntry {
     /// Its number: 1, 2, 3 …
     pub number: u64,
     /// When it was decided.
     #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// What changed.
-    pub kind: HouseEntryKind,
+    pub kind: SystemEntryKind,
 }
 
-/// What changed in the house.
+/// What changed in the system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HouseEntryKind {
-    /// A catalogue came into force.
+pub enum SystemEntryKind {
+    /// A catalog came into force.
     CatalogApplied {
         /// Its version: 1, 2, 3 …
         version: u32,
         /// Its TOML text.
         text: String,
     },
-    /// Usage created meters that the catalogue lacks.
+    /// Usage created meters that the catalog lacks.
     MetersCreated(Vec<MeterId>),
     /// An API key was made.
     ApiKeyMade(ApiKey),

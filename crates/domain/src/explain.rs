@@ -28,7 +28,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     if !step(
         "meter",
         context.catalog.meter(meter).is_some(),
-        format!("'{meter}' in catalogue version {version}"),
+        format!("'{meter}' in catalog version {version}"),
     ) {
         return steps;
     }

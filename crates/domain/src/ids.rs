@@ -97,7 +97,7 @@ macro_rules! id {
 }
 
 id!(
-    /// The paying organisation.
+    /// The paying organization.
     OrgId
 );
 id!(

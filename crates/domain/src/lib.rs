@@ -43,23 +43,23 @@ mod whatif;
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Source};
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
-pub use apply::{apply, apply_house, touched, touched_by_house};
+pub use apply::{apply, apply_system, touched, touched_by_system};
 pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, balance, balance_needs};
 pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
-    ApplyCatalog, Check, CloseMonth, Command, HouseCommand, MakeShipment, OrgCommand, PutOrg, Reverse,
-    SetLimit, SetPlan, Settle, TopUp, TopUpExpiry, Use, Welcome,
+    ApplyCatalog, Check, CloseMonth, Command, MakeShipment, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan,
+    Settle, SystemCommand, TopUp, TopUpExpiry, Use, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
-    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, HouseDenial,
-    HouseOutcome, OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial,
-    Reversed, ToppedUp, decide, decide_house, missing, missing_of_house,
+    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, OrgDecision,
+    Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, SystemDenial,
+    SystemOutcome, ToppedUp, decide, decide_system, missing, missing_of_system,
 };
-pub use entry::{Burn, Entry, EntryKind, HouseEntry, HouseEntryKind, UsedEntry};
+pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};
@@ -73,8 +73,8 @@ pub use rate::{
     BillLine, Bound, MeterUsage, Part, PriceRef, RateError, Rated, Terms, Unpriced, UsageGroup, rate,
 };
 pub use records::{
-    CatalogVersion, CreatedMeter, House, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
-    Standing,
+    CatalogVersion, CreatedMeter, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
+    Standing, System,
 };
 pub use shipment::{Days, Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;

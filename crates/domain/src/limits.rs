@@ -24,16 +24,16 @@ pub const OPEN_GRANTS_MAX: usize = 1_000;
 /// Most grants on one account, those that expired lately included: the account is read whole.
 pub const GRANTS_MAX: usize = 10_000;
 
-/// Most meters of one catalogue.
+/// Most meters of one catalog.
 pub const CATALOG_METERS_MAX: usize = 1_000;
 
-/// Most meters that usage creates beside the catalogue: they are kept in one record, and looked through with it.
+/// Most meters that usage creates beside the catalog: they are kept in one record, and looked through with it.
 pub const CREATED_METERS_MAX: usize = 1_000;
 
-/// Most mappings of events of one catalogue: those of a type are looked for with every event.
+/// Most mappings of events of one catalog: those of a type are looked for with every event.
 pub const CATALOG_EVENTS_MAX: usize = 1_000;
 
-/// Most plans of one catalogue.
+/// Most plans of one catalog.
 pub const CATALOG_PLANS_MAX: usize = 1_000;
 
 /// Most properties a meter is counted by: each combination of their values has counters of its own.
@@ -56,7 +56,7 @@ pub const ADJUSTED_MONTHS: i32 = 12;
 /// Former plans an org remembers: what a past month is billed by.
 pub const FORMER_PLANS_KEPT: usize = 24;
 
-/// Most prices of one plan: each is compared with each when the catalogue is read.
+/// Most prices of one plan: each is compared with each when the catalog is read.
 pub const PLAN_PRICES_MAX: usize = 1_000;
 
 /// Most tiers of one price: each may be a part of a bill's line.
@@ -65,7 +65,7 @@ pub const PRICE_TIERS_MAX: usize = 100;
 /// Most lines of one shipment: it is one record, and one request to the processor.
 pub const SHIPMENT_LINES_MAX: usize = 1_000;
 
-/// Largest catalogue text in bytes.
+/// Largest catalog text in bytes.
 pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// How long an expired grant stays on its account, in seconds (100 days): reversals and balances may still name it.

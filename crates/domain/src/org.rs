@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::FORMER_PLANS_KEPT;
 use crate::{Amount, Days, MeterId, OrgId, Period, PlanId, UserId, Window, Zone};
 
-/// The paying organisation.
+/// The paying organization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Org {
     /// Its id.
@@ -25,7 +25,7 @@ pub struct Org {
     pub billed_until: Option<i32>,
     /// Its trial, running or over; an org has one at most, ever.
     pub trial: Option<Trial>,
-    /// The limits it set itself; those of its plan are in the catalogue.
+    /// The limits it set itself; those of its plan are in the catalog.
     pub limits: Vec<Limit>,
     /// Days among which all are on which something is unsent.
     pub unsent: Option<Days>,

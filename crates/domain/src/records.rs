@@ -16,8 +16,8 @@ use crate::{
 pub enum Partition {
     /// One org's.
     Org(OrgId),
-    /// The house's: catalogue and API keys.
-    House,
+    /// The system's: catalog and API keys.
+    System,
 }
 
 /// Names one record.
@@ -43,9 +43,9 @@ pub enum RecordKey {
     Key(KeyId),
     /// An entry of an org's ledger; never changes.
     Entry(OrgId, u64),
-    /// The house.
-    House,
-    /// One version of the catalogue; never changes.
+    /// The system.
+    System,
+    /// One version of the catalog; never changes.
     Catalog(u32),
     /// An API key.
     ApiKey(ApiKeyId),
@@ -74,8 +74,8 @@ pub enum Record {
     Key(Arc<KeyRecord>),
     /// See [`RecordKey::Entry`].
     Entry(Arc<Entry>),
-    /// See [`RecordKey::House`].
-    House(Arc<House>),
+    /// See [`RecordKey::System`].
+    System(Arc<System>),
     /// See [`RecordKey::Catalog`].
     Catalog(Arc<CatalogVersion>),
     /// See [`RecordKey::ApiKey`].
@@ -133,18 +133,18 @@ pub struct Standing {
     pub user_used: Option<Amount>,
 }
 
-/// The house itself.
+/// The system itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct House {
+pub struct System {
     /// The number of its latest entry.
     pub version: u64,
-    /// The version of the catalogue in force, zero before the first.
+    /// The version of the catalog in force, zero before the first.
     pub catalog: u32,
     /// The number of the latest shipment that was made, zero before the first.
     pub shipments: u64,
     /// The number of the latest shipment that was sent: the one before that, or the same.
     pub shipped: u64,
-    /// The meters that usage created beside the catalogue, in that order.
+    /// The meters that usage created beside the catalog, in that order.
     pub created_meters: Vec<CreatedMeter>,
 }
 
@@ -158,7 +158,7 @@ pub struct CreatedMeter {
     pub at: Timestamp,
 }
 
-/// One version of the catalogue.
+/// One version of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogVersion {
     /// Which one.
@@ -170,7 +170,7 @@ pub struct CatalogVersion {
     pub text: String,
 }
 
-impl House {
+impl System {
     /// The number of the shipment that was made and is not known to have been sent.
     #[must_use]
     pub fn open_shipment(&self) -> Option<u64> {
@@ -179,7 +179,7 @@ impl House {
 }
 
 impl RecordKey {
-    /// The org whose ledger changes this record; `None` is the house's.
+    /// The org whose ledger changes this record; `None` is the system's.
     #[must_use]
     pub const fn org(&self) -> Option<&OrgId> {
         match self {
@@ -193,7 +193,7 @@ impl RecordKey {
             | Self::Entry(org, _) => Some(org),
             Self::Counter(counter) => Some(&counter.org),
             Self::Key(key) => Some(&key.org),
-            Self::House | Self::Catalog(_) | Self::ApiKey(_) | Self::Shipment => None,
+            Self::System | Self::Catalog(_) | Self::ApiKey(_) | Self::Shipment => None,
         }
     }
 
@@ -211,7 +211,7 @@ impl RecordKey {
     /// Whose ledger changes this record.
     #[must_use]
     pub fn partition(&self) -> Partition {
-        self.org().cloned().map_or(Partition::House, Partition::Org)
+        self.org().cloned().map_or(Partition::System, Partition::Org)
     }
 }
 
@@ -354,7 +354,7 @@ impl Records {
         }
     }
 
-    /// A version of the catalogue.
+    /// A version of the catalog.
     #[must_use]
     pub fn catalog(&self, version: u32) -> Option<&CatalogVersion> {
         match self.get(&RecordKey::Catalog(version)) {
@@ -381,12 +381,12 @@ impl Records {
         }
     }
 
-    /// The house.
+    /// The system.
     #[must_use]
-    pub fn house(&self) -> House {
-        match self.get(&RecordKey::House) {
-            Some(Record::House(house)) => House::clone(house),
-            _ => House::default(),
+    pub fn system(&self) -> System {
+        match self.get(&RecordKey::System) {
+            Some(Record::System(system)) => System::clone(system),
+            _ => System::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Shipments: what SKUs were used on a day, on its way to the processor.
 //!
 //! Usage of a SKU is added to what is unsent of its org and day. A shipment is made of unsent amounts of a day, by the
-//! house, and written down before it is sent; once the processor has it, each org takes its lines off what is unsent.
+//! system, and written down before it is sent; once the processor has it, each org takes its lines off what is unsent.
 //! The next shipment is made only after that, so no amount is in two of them.
 
 use std::collections::BTreeMap;

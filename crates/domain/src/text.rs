@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// Deserialises a string and checks it with `check`.
+/// Deserializes a string and checks it with `check`.
 pub(crate) fn parse<'de, D, T, E>(
     deserializer: D,
     expected: &'static str,

@@ -1,9 +1,9 @@
-//! What other catalogues would have denied of a month's usage: an org's ledger, gone through again.
+//! What other catalogs would have denied of a month's usage: an org's ledger, gone through again.
 //!
 //! Up to the month, the entries are taken as they are. Within it, each usage that was asked for at the gate is decided
-//! again, under each catalogue by itself: what is denied there burns nothing and moves no counter there. Top-ups,
+//! again, under each catalog by itself: what is denied there burns nothing and moves no counter there. Top-ups,
 //! limits, plans and zones stand as they were set. Usage that was recorded after the fact is counted and, as ever,
-//! denied only where the catalogue lacks its meter.
+//! denied only where the catalog lacks its meter.
 //!
 //! Deliberately absent: what was denied at the time. It is in no ledger, so it cannot be asked for again.
 
@@ -41,7 +41,7 @@ impl TakenBack {
     }
 }
 
-/// One org's ledger, gone through again under two catalogues.
+/// One org's ledger, gone through again under two catalogs.
 ///
 /// What it keeps goes by the org's users and periods, not by its usages.
 #[derive(Debug)]
@@ -85,14 +85,14 @@ impl<'a> Rerun<'a> {
         true
     }
 
-    /// What each catalogue would have denied.
+    /// What each catalog would have denied.
     #[must_use]
     pub fn denials(self) -> [Denials; 2] {
         self.worlds.map_or_else(Default::default, |worlds| worlds.map(|world| world.denials))
     }
 }
 
-/// How things would stand under one catalogue.
+/// How things would stand under one catalog.
 #[derive(Debug)]
 struct World<'a> {
     catalog: &'a Catalog,

@@ -58,7 +58,7 @@ impl Verdict {
 /// One request of a caller, however often it was sent.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Which organisation.
+    /// Which organization.
     pub org: String,
     /// Which of its users.
     pub user: Option<String>,
@@ -91,7 +91,7 @@ pub struct Entry {
     pub remaining: Option<u64>,
 }
 
-/// Every organisation's ledger, oldest entry first.
+/// Every organization's ledger, oldest entry first.
 pub type Books = BTreeMap<String, Vec<Entry>>;
 
 /// Reads a list to its end, page by page.
@@ -116,7 +116,7 @@ pub fn read_list(client: &mut Client, path: &str, member: &str) -> Result<Vec<Va
     }
 }
 
-/// Reads the ledger of an organisation.
+/// Reads the ledger of an organization.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -125,7 +125,7 @@ pub fn read_ledger(client: &mut Client, org: &str) -> Result<Vec<Entry>> {
     items.into_iter().map(|item| Ok(serde_json::from_value(item)?)).collect()
 }
 
-/// Reads the ledgers of all organisations.
+/// Reads the ledgers of all organizations.
 ///
 /// # Errors
 /// When they cannot be read.
@@ -133,7 +133,7 @@ pub fn read_books(client: &mut Client) -> Result<Books> {
     let orgs = read_list(client, "/v1/orgs", "orgs")?;
     let mut books = Books::new();
     for org in orgs {
-        let id = org.get("org").and_then(Value::as_str).ok_or("an organisation without an id")?;
+        let id = org.get("org").and_then(Value::as_str).ok_or("an organization without an id")?;
         books.insert(id.to_owned(), read_ledger(client, id)?);
     }
     Ok(books)
@@ -186,7 +186,7 @@ fn is_of(attempt: &Attempt, entry: &Entry) -> bool {
     entry.kind == kind && user && entry.quantity == Some(attempt.quantity)
 }
 
-/// The rules that a tight organisation was given.
+/// The rules that a tight organization was given.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// What its plan allows a month.
@@ -195,7 +195,7 @@ pub struct Rules {
     pub each_user: Option<u64>,
 }
 
-/// Goes through a ledger: at no entry may more have been used than was granted up to there, by the organisation or by
+/// Goes through a ledger: at no entry may more have been used than was granted up to there, by the organization or by
 /// one of its users. Returns what was broken.
 pub fn overshoot(org: &str, ledger: &[Entry], rules: Rules) -> Vec<String> {
     let (mut granted, mut used, mut broken) = (rules.allowance, 0, Vec::new());
@@ -224,7 +224,7 @@ pub fn overshoot(org: &str, ledger: &[Entry], rules: Rules) -> Vec<String> {
     broken
 }
 
-/// Whether the balance of an organisation and its users' counters are the sums of its ledger. Returns what is not.
+/// Whether the balance of an organization and its users' counters are the sums of its ledger. Returns what is not.
 ///
 /// # Errors
 /// When they cannot be read.

@@ -14,7 +14,7 @@ use crate::books::{Attempt, Kind, Verdict};
 use crate::http::{Client, Reply, Sent};
 use crate::{Result, pause};
 
-/// The meter of the default catalogue.
+/// The meter of the default catalog.
 pub const METER: &str = "reports";
 
 /// How long a caller waits before it looks again whether the server is back, or has room.
@@ -26,7 +26,7 @@ const GIVES_UP_ONE_IN: u32 = 8;
 /// What to ask.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// Which organisation.
+    /// Which organization.
     pub org: String,
     /// Which of its users.
     pub user: Option<String>,
@@ -203,7 +203,7 @@ pub fn usage(ask: &Ask, key: &str) -> Value {
     body
 }
 
-/// Makes an organisation with a plan, in a time zone where it is about noon: no month ends while a test runs.
+/// Makes an organization with a plan, in a time zone where it is about noon: no month ends while a test runs.
 ///
 /// # Errors
 /// When the server does not do it.
@@ -213,7 +213,7 @@ pub fn make_org(client: &mut Client, org: &str, plan: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes an organisation that will not run out.
+/// Makes an organization that will not run out.
 ///
 /// # Errors
 /// When the server does not do it.

@@ -1,4 +1,4 @@
-//! The processor of aggregates, as an unreliable neighbour: it fails, is late, takes a batch and says it did not.
+//! The processor of aggregates, as an unreliable neighbor: it fails, is late, takes a batch and says it did not.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! The catalogue in force: what the operator declared, and the meters that usage created beside it.
+//! The catalog in force: what the operator declared, and the meters that usage created beside it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tollgate_domain::{Catalog, CreatedMeter, MeterId, Record, RecordKey};
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
-/// The catalogue in force.
+/// The catalog in force.
 #[derive(Clone, Debug)]
 pub struct CatalogInForce {
-    /// Its version; zero is the default catalogue of a store that has none yet.
+    /// Its version; zero is the default catalog of a store that has none yet.
     pub version: u32,
     /// What decisions go by: what was declared, and the created meters.
     pub catalog: Arc<Catalog>,
@@ -20,7 +20,7 @@ pub struct CatalogInForce {
 }
 
 impl CatalogInForce {
-    /// A declared catalogue, and created meters beside it.
+    /// A declared catalog, and created meters beside it.
     #[must_use]
     pub fn new(version: u32, declared: Arc<Catalog>, created_meters: Arc<[CreatedMeter]>) -> Self {
         let catalog = match created_meters.is_empty() {
@@ -32,12 +32,12 @@ impl CatalogInForce {
 
     /// Reads what is in force.
     pub(crate) async fn load<S: Store>(store: &S) -> Result<Self, StoreError> {
-        let house = match store.load(&[RecordKey::House]).await?.pop() {
-            Some(Some(Record::House(house))) => house,
+        let system = match store.load(&[RecordKey::System]).await?.pop() {
+            Some(Some(Record::System(system))) => system,
             _ => Arc::default(),
         };
-        let declared = Arc::new(declared(store, house.catalog).await?);
-        Ok(Self::new(house.catalog, declared, house.created_meters.as_slice().into()))
+        let declared = Arc::new(declared(store, system.catalog).await?);
+        Ok(Self::new(system.catalog, declared, system.created_meters.as_slice().into()))
     }
 
     /// Those of some meters that it lacks, each once.
@@ -50,7 +50,7 @@ impl CatalogInForce {
     }
 }
 
-/// A version of the catalogue as its text says.
+/// A version of the catalog as its text says.
 pub(crate) async fn declared<S: Store>(store: &S, version: u32) -> Result<Catalog, StoreError> {
     let loaded = store.load(&[RecordKey::Catalog(version)]).await?;
     let text = match loaded.first() {
@@ -58,7 +58,7 @@ pub(crate) async fn declared<S: Store>(store: &S, version: u32) -> Result<Catalo
         _ => tollgate_domain::catalog::DEFAULT,
     };
     Catalog::from_toml(text).map_err(|error| {
-        let text = format!("version {version} of the catalogue in the store cannot be read");
+        let text = format!("version {version} of the catalog in the store cannot be read");
         StoreError::new(StoreErrorKind::Corrupt, text).caused_by(error)
     })
 }

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    ApplyCatalog, Catalog, Command, HouseCommand, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records,
+    ApplyCatalog, Catalog, Command, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records, SystemCommand,
 };
 use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
 
@@ -62,7 +62,7 @@ enum Driver {
 }
 
 impl<S: Store> Engine<S> {
-    /// Reads the catalogue in force and starts the writer on a thread of its own.
+    /// Reads the catalog in force and starts the writer on a thread of its own.
     ///
     /// # Errors
     /// When the store cannot read it, or it no longer parses; when the system gives no thread.
@@ -75,11 +75,11 @@ impl<S: Store> Engine<S> {
         Ok(engine)
     }
 
-    /// Reads the catalogue in force, and gives the engine and its writer: who drives [`Writer::run`] decides on the
+    /// Reads the catalog in force, and gives the engine and its writer: who drives [`Writer::run`] decides on the
     /// thread. Nothing is answered unless it is driven.
     ///
     /// # Errors
-    /// When the store cannot read the catalogue, or it no longer parses.
+    /// When the store cannot read the catalog, or it no longer parses.
     pub async fn prepare(store: Arc<S>, options: EngineOptions) -> Result<(Self, Writer<S>), StoreError> {
         let catalog = Arc::new(RwLock::new(CatalogInForce::load(store.as_ref()).await?));
         let (queue, jobs) = mpsc::channel(options.queue_requests_max);
@@ -108,20 +108,20 @@ impl<S: Store> Engine<S> {
     pub async fn submit(&self, org: OrgId, command: OrgCommand) -> Result<OrgDecision, EngineError> {
         match self.ask(Command::Org(org, command)).await? {
             Answer::Org(decision) => Ok(*decision),
-            Answer::House(_) => unreachable_answer(),
+            Answer::System(_) => unreachable_answer(),
         }
     }
 
-    /// Asks for a decision of the house; answered with the version of the catalogue in force when it is durable.
+    /// Asks for a decision of the system; answered with the version of the catalog in force when it is durable.
     ///
     /// # Errors
     /// [`EngineError`]: no decision was made.
-    pub async fn submit_house(
+    pub async fn submit_system(
         &self,
-        command: HouseCommand,
-    ) -> Result<Result<u32, tollgate_domain::HouseDenial>, EngineError> {
-        match self.ask(Command::House(command)).await? {
-            Answer::House(decision) => Ok(decision),
+        command: SystemCommand,
+    ) -> Result<Result<u32, tollgate_domain::SystemDenial>, EngineError> {
+        match self.ask(Command::System(command)).await? {
+            Answer::System(decision) => Ok(decision),
             Answer::Org(_) => unreachable_answer(),
         }
     }
@@ -164,7 +164,7 @@ impl<S: Store> Engine<S> {
         Ok(decisions)
     }
 
-    /// Creates those of some meters that the catalogue in force lacks, as many as there may be; durable when it answers.
+    /// Creates those of some meters that the catalog in force lacks, as many as there may be; durable when it answers.
     /// Gives back those that it still lacks.
     ///
     /// # Errors
@@ -179,8 +179,8 @@ impl<S: Store> Engine<S> {
             return Ok(lacking);
         }
         // Another caller may create the same ones meanwhile: whoever comes second finds them there.
-        let create = HouseCommand::CreateMeters(lacking.clone());
-        if self.submit_house(create).await?.is_err() {
+        let create = SystemCommand::CreateMeters(lacking.clone());
+        if self.submit_system(create).await?.is_err() {
             return unreachable_answer();
         }
         Ok(self.catalog().lacking(&lacking))
@@ -206,7 +206,7 @@ impl<S: Store> Engine<S> {
         self.stopped.borrow().clone().map_or(EngineError::ShuttingDown, EngineError::Stopped)
     }
 
-    /// The catalogue in force.
+    /// The catalog in force.
     #[must_use]
     pub fn catalog(&self) -> CatalogInForce {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -287,7 +287,7 @@ async fn stopping(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|shutdown| *shutdown).await);
 }
 
-/// Orgs are answered by org decisions and the house by its own; a mix-up is a defect of this module.
+/// Orgs are answered by org decisions and the system by its own; a mix-up is a defect of this module.
 pub(crate) fn unreachable_answer<T>() -> Result<T, EngineError> {
     let text = "an answer of the wrong kind";
     Err(EngineError::Store(Arc::new(StoreError::new(StoreErrorKind::Stopped, text))))
@@ -325,7 +325,7 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Takes what waits: commands of orgs together, a command of the house alone. False at the end.
+    /// Takes what waits: commands of orgs together, a command of the system alone. False at the end.
     async fn next_batch(&mut self, batch: &mut Vec<Job>, held_back: &mut Option<Job>) -> bool {
         let first = match held_back.take() {
             Some(job) => Some(job),
@@ -339,12 +339,12 @@ impl<S: Store> Writer<S> {
             },
         };
         let Some(first) = first else { return false };
-        let mut alone = first.of_house().is_some();
+        let mut alone = first.of_system().is_some();
         let (mut requests, mut bytes) = (first.requests(), first.weight());
         batch.push(first);
         while !alone && requests < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX {
             let Ok(job) = self.jobs.try_recv() else { break };
-            alone = job.of_house().is_some();
+            alone = job.of_system().is_some();
             if alone {
                 *held_back = Some(job);
             } else {
@@ -431,9 +431,9 @@ impl<S: Store> Writer<S> {
         };
         let mut orgs = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if let Some(command) = job.of_house() {
-                assert_eq!(jobs.len(), 1, "a command of the house is settled alone");
-                return self.house_turn(&turn, command).await.map(|settled| vec![settled]);
+            if let Some(command) = job.of_system() {
+                assert_eq!(jobs.len(), 1, "a command of the system is settled alone");
+                return self.system_turn(&turn, command).await.map(|settled| vec![settled]);
             }
             job.ask(&mut orgs);
         }
@@ -444,17 +444,17 @@ impl<S: Store> Writer<S> {
         settled
     }
 
-    async fn house_turn(&self, turn: &Turn<'_, S>, command: &HouseCommand) -> Result<Settled, TurnError> {
+    async fn system_turn(&self, turn: &Turn<'_, S>, command: &SystemCommand) -> Result<Settled, TurnError> {
         let (settled, records) = match command {
-            HouseCommand::ApplyCatalog(apply) => {
+            SystemCommand::ApplyCatalog(apply) => {
                 let informed = self.informed(turn, apply).await?;
-                turn.run_house(&HouseCommand::ApplyCatalog(informed)).await?
+                turn.run_system(&SystemCommand::ApplyCatalog(informed)).await?
             }
-            HouseCommand::CheckCatalog(apply) => {
+            SystemCommand::CheckCatalog(apply) => {
                 let informed = self.informed(turn, apply).await?;
-                turn.run_house(&HouseCommand::CheckCatalog(informed)).await?
+                turn.run_system(&SystemCommand::CheckCatalog(informed)).await?
             }
-            _ => turn.run_house(command).await?,
+            _ => turn.run_system(command).await?,
         };
         if matches!(settled, Settled::Answered(_)) {
             self.follow(turn.catalog, &records).await;
@@ -468,35 +468,35 @@ impl<S: Store> Writer<S> {
         Ok(ApplyCatalog { text: apply.text.clone(), plans_in_use, former_meters })
     }
 
-    /// Brings into force what the house says, also what another writer on the same store made it say.
+    /// Brings into force what the system says, also what another writer on the same store made it say.
     async fn follow(&self, before: &CatalogInForce, records: &Records) {
-        let house = records.house();
-        let is_known = house.catalog == before.version;
-        if is_known && house.created_meters.len() == before.created_meters.len() {
+        let system = records.system();
+        let is_known = system.catalog == before.version;
+        if is_known && system.created_meters.len() == before.created_meters.len() {
             return;
         }
-        let declared = match records.catalog(house.catalog) {
+        let declared = match records.catalog(system.catalog) {
             _ if is_known => Ok(Arc::clone(&before.declared)),
             Some(version) => {
                 Catalog::from_toml(&version.text).map(Arc::new).map_err(|error| error.to_string())
             }
-            None => declared(self.store.as_ref(), house.catalog)
+            None => declared(self.store.as_ref(), system.catalog)
                 .await
                 .map(Arc::new)
                 .map_err(|error| error.to_string()),
         };
         match declared {
             Ok(declared) => {
-                let in_force = CatalogInForce::new(house.catalog, declared, house.created_meters.into());
+                let in_force = CatalogInForce::new(system.catalog, declared, system.created_meters.into());
                 *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = in_force;
             }
             Err(error) => {
-                tracing::warn!(%error, version = house.catalog, "the catalogue in force cannot be followed");
+                tracing::warn!(%error, version = system.catalog, "the catalog in force cannot be followed");
             }
         }
     }
 
-    /// Orgs that have a plan which a new catalogue lacks. All orgs are read, but only if some plan is removed.
+    /// Orgs that have a plan which a new catalog lacks. All orgs are read, but only if some plan is removed.
     async fn plans_in_use(
         &self,
         turn: &Turn<'_, S>,
@@ -524,7 +524,7 @@ impl<S: Store> Writer<S> {
         Ok(found)
     }
 
-    /// The meters of a new catalogue as the latest one that had them says. All are read, but only if there is a meter that
+    /// The meters of a new catalog as the latest one that had them says. All are read, but only if there is a meter that
     /// the one in force has not.
     async fn former_meters(
         &self,

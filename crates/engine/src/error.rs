@@ -15,7 +15,7 @@ pub enum EngineError {
     #[error("the server is shutting down")]
     ShuttingDown,
     /// Other writers of the same org were faster again and again.
-    #[error("other writers changed the organisation at the same time; try again")]
+    #[error("other writers changed the organization at the same time; try again")]
     Contended,
     /// The store has no room; nothing was changed.
     #[error("the store has no room: {0}")]

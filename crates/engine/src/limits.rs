@@ -36,10 +36,10 @@ pub const CLOSING_ORGS_MAX: usize = 500;
 
 /// Months back that close by themselves: as many as a later bill still puts right.
 pub const CLOSING_MONTHS_MAX: i32 = ADJUSTED_MONTHS;
-/// Catalogues read at a time when all are looked through for a meter: each may have a megabyte.
+/// Catalogs read at a time when all are looked through for a meter: each may have a megabyte.
 pub const CATALOG_PAGE: usize = 16;
 
-/// Most orgs named when a catalogue is refused for the plans they have.
+/// Most orgs named when a catalog is refused for the plans they have.
 pub const PLANS_IN_USE_NAMED_MAX: usize = 100;
 
 /// Entries of a ledger that are read at a time where all are gone through: some hundred kilobytes.

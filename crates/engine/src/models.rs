@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate_domain::{
-    Amount, ApplyCatalog, Entry, HouseCommand, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity,
-    Record, RecordKey, Records, SetPlan, Timestamp, UsageKey, Use,
+    Amount, ApplyCatalog, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record,
+    RecordKey, Records, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
 };
 use tollgate_schedules::check;
 use tollgate_schedules::shuttle::future::block_on;
@@ -139,7 +139,7 @@ fn started(fails: Option<(usize, bool)>) -> Arc<Engine<Watched>> {
     let store = Arc::new(Watched { fails, ..Watched::default() });
     let at = Timestamp::from_second(1_793_491_200).expect("a time");
     block_on(async {
-        let catalog = CatalogInForce::load(&store.inner).await.expect("the default catalogue");
+        let catalog = CatalogInForce::load(&store.inner).await.expect("the default catalog");
         let turn = Turn { store: &store.inner, catalog: &catalog, key_keep_secs: 86_400, at };
         let plan = OrgCommand::SetPlan(SetPlan { plan: PlanId::new("basic").expect("an id") });
         let settled = turn.run_orgs(&[(&org(), &plan)], &mut Records::default()).await;
@@ -184,11 +184,11 @@ fn call_together(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
     keys.iter().map(|key| (*key).to_owned()).zip(answered).collect()
 }
 
-/// Asks the house, which is decided alone, between usages.
-fn call_house(engine: &Engine<Watched>) {
+/// Asks the system, which is decided alone, between usages.
+fn call_system(engine: &Engine<Watched>) {
     let text = tollgate_domain::catalog::DEFAULT.to_owned();
-    let command = HouseCommand::CheckCatalog(ApplyCatalog::new(text));
-    match block_on(engine.submit_house(command)) {
+    let command = SystemCommand::CheckCatalog(ApplyCatalog::new(text));
+    match block_on(engine.submit_system(command)) {
         Ok(decision) => assert!(decision.is_ok(), "{decision:?}"),
         Err(error) => assert!(matches!(error, EngineError::Overloaded), "{error}"),
     }
@@ -234,12 +234,12 @@ fn every_caller_gets_its_own_answer_after_its_commit_and_none_is_lost() {
     let (see_refused, see_batched) = (refused.clone(), batched.clone());
     check("hand-off", SCHEDULES, move || {
         let engine = started(None);
-        let house = {
+        let system = {
             let engine = Arc::clone(&engine);
-            thread::spawn(move || call_house(&engine))
+            thread::spawn(move || call_system(&engine))
         };
         let answers = callers(&engine, &[&["a1", "a2"], &["b1", "b2"]], &["c1", "c2", "c3"])();
-        house.join().expect("the house is answered");
+        system.join().expect("the system is answered");
         block_on(engine.shutdown()).expect("it shuts down");
         let counted = engine.store().counted();
         for (key, answer) in &answers {

@@ -1,6 +1,6 @@
 //! What waits for the writer.
 
-use tollgate_domain::{Command, HouseCommand, HouseDenial, OrgCommand, OrgDecision, OrgId};
+use tollgate_domain::{Command, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial};
 
 use crate::EngineError;
 use crate::sync::oneshot;
@@ -14,8 +14,8 @@ pub type Request = Command;
 pub enum Answer {
     /// To a command of an org.
     Org(Box<OrgDecision>),
-    /// To a command of the house: the version of the catalogue in force.
-    House(Result<u32, HouseDenial>),
+    /// To a command of the system: the version of the catalog in force.
+    System(Result<u32, SystemDenial>),
 }
 
 /// What waits for the writer in one place of the queue, with the place its answer goes.
@@ -69,10 +69,10 @@ impl Job {
         }
     }
 
-    /// The command of the house that it asks for.
-    pub(crate) const fn of_house(&self) -> Option<&HouseCommand> {
+    /// The command of the system that it asks for.
+    pub(crate) const fn of_system(&self) -> Option<&SystemCommand> {
         match self {
-            Self::One { request: Command::House(command), .. } => Some(command),
+            Self::One { request: Command::System(command), .. } => Some(command),
             _ => None,
         }
     }

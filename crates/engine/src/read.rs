@@ -73,7 +73,7 @@ impl<S: Store> Engine<S> {
         }))
     }
 
-    /// What the usage of an org in the month with a number is worth by the catalogue in force and by another.
+    /// What the usage of an org in the month with a number is worth by the catalog in force and by another.
     ///
     /// # Errors
     /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
@@ -97,7 +97,7 @@ impl<S: Store> Engine<S> {
             .map(|catalog| self.in_context(catalog, at, |context| rate_month(&records, context, id, month))))
     }
 
-    /// What the catalogue in force and another would have denied of the usage of an org in the month with a number that
+    /// What the catalog in force and another would have denied of the usage of an org in the month with a number that
     /// was asked for and allowed. Its whole ledger is read up to the month's end, twice.
     ///
     /// # Errors

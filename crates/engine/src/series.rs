@@ -44,7 +44,7 @@ pub enum Split {
     User(UserId),
     /// Each user's by itself, user by user.
     Users,
-    /// By values of properties of the meter as it is in the catalogue, period by period; days and months only.
+    /// By values of properties of the meter as it is in the catalog, period by period; days and months only.
     Properties(Meter, GroupBy),
 }
 
@@ -76,7 +76,7 @@ pub struct SeriesPage {
 #[derive(Debug, thiserror::Error)]
 pub enum SeriesError {
     /// Nobody has heard of the org.
-    #[error("the organisation is not known")]
+    #[error("the organization is not known")]
     UnknownOrg,
     /// More periods than are told user by user.
     #[error("there are more than {SERIES_PERIODS_MAX} windows with usage")]

@@ -1,9 +1,9 @@
 //! Shipping: what is unsent goes to the processor, in shipments that are written down before they are sent.
 //!
-//! 1. The house writes a shipment down: its name and its exact lines.
+//! 1. The system writes a shipment down: its name and its exact lines.
 //! 2. A carrier brings it, as often as it takes until the processor has it.
 //! 3. Each org of it takes its lines off what is unsent; once, however often it is told to.
-//! 4. The house notes that it was sent. Only then may the next one be made.
+//! 4. The system notes that it was sent. Only then may the next one be made.
 //!
 //! Whoever finds a shipment that was made and not noted as sent begins at 2, with the same name and lines: after a crash,
 //! after a failure, or on another server of the same store at the same time.
@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use tollgate_domain::limits::SHIPMENT_LINES_MAX;
 use tollgate_domain::{
-    Days, HouseCommand, HouseDenial, MakeShipment, OrgCommand, OrgId, Record, RecordKey, Settle, Shipment,
-    ShipmentId, ShipmentLine, Unsent,
+    Days, MakeShipment, OrgCommand, OrgId, Record, RecordKey, Settle, Shipment, ShipmentId, ShipmentLine,
+    SystemCommand, SystemDenial, Unsent,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store};
 
@@ -150,9 +150,9 @@ impl<S: Store> Engine<S> {
                 let id = carrier.name().map_err(ShipError::Carrier)?;
                 let after = latest + made;
                 let make = MakeShipment { id, after, day, lines: lines.to_vec() };
-                match self.submit_house(HouseCommand::MakeShipment(make)).await? {
+                match self.submit_system(SystemCommand::MakeShipment(make)).await? {
                     Ok(_) => made += 1,
-                    Err(HouseDenial::ShipmentsMoved) => return Ok((made, false)),
+                    Err(SystemDenial::ShipmentsMoved) => return Ok((made, false)),
                     Err(_) => unreachable_answer()?,
                 }
                 self.finish_open(carrier).await?;
@@ -164,16 +164,16 @@ impl<S: Store> Engine<S> {
     /// Brings the shipment that was made and is not known to have been sent, and settles its orgs. Gives the number of
     /// the latest shipment, which has been sent, and whether there was one to bring.
     async fn finish_open<C: Carrier>(&self, carrier: &C) -> Result<(u64, bool), ShipError<C::Error>> {
-        let loaded = self.load(&[RecordKey::House, RecordKey::Shipment]).await?;
-        let [Some(Record::House(house)), Some(Record::Shipment(shipment))] = loaded.as_slice() else {
+        let loaded = self.load(&[RecordKey::System, RecordKey::Shipment]).await?;
+        let [Some(Record::System(system)), Some(Record::Shipment(shipment))] = loaded.as_slice() else {
             return Ok((0, false));
         };
-        let Some(open) = house.open_shipment() else { return Ok((house.shipments, false)) };
+        let Some(open) = system.open_shipment() else { return Ok((system.shipments, false)) };
         assert_eq!(shipment.number, open, "a shipment is written with its number");
         carrier.bring(shipment).await.map_err(ShipError::Carrier)?;
         self.submit_batch(settlements(shipment)).await?;
         // Another server may have noted it already, and even gone on: then this changes nothing.
-        if self.submit_house(HouseCommand::ShipmentSent(open)).await?.is_err() {
+        if self.submit_system(SystemCommand::ShipmentSent(open)).await?.is_err() {
             unreachable_answer::<()>()?;
         }
         Ok((open, true))

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Context, EntryKind, HouseCommand, HouseOutcome, Moments, OrgCommand, OrgDecision, OrgId, Partition,
-    Record, RecordKey, Records, Timestamp, apply, apply_house, decide, decide_house, missing,
-    missing_of_house,
+    Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, Partition, Record, RecordKey, Records,
+    SystemCommand, SystemOutcome, Timestamp, apply, apply_system, decide, decide_system, missing,
+    missing_of_system,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
@@ -177,22 +177,22 @@ impl<S: Store> Turn<'_, S> {
         Ok(stale)
     }
 
-    /// Decides and commits one command of the house; gives its records as they are after it.
-    pub(crate) async fn run_house(&self, command: &HouseCommand) -> Result<(Settled, Records), TurnError> {
+    /// Decides and commits one command of the system; gives its records as they are after it.
+    pub(crate) async fn run_system(&self, command: &SystemCommand) -> Result<(Settled, Records), TurnError> {
         let mut records = Records::default();
         load_all(self.store, &mut records, |records, keys| {
-            missing_of_house(records, command, keys);
+            missing_of_system(records, command, keys);
             true
         })
         .await?;
-        let HouseOutcome { decision, entry } = decide_house(&records, self.at, command);
+        let SystemOutcome { decision, entry } = decide_system(&records, self.at, command);
         if let Some(entry) = entry {
             let expected_version = entry.number - 1;
-            apply_house(&mut records, &entry);
+            apply_system(&mut records, &entry);
             let change = Change {
-                partition: Partition::House,
+                partition: Partition::System,
                 expected_version,
-                entries: vec![EntryChange::House(entry)],
+                entries: vec![EntryChange::System(entry)],
                 records: records.changed().map(|(key, record)| (key.clone(), record.clone())).collect(),
             };
             let committed =
@@ -201,7 +201,7 @@ impl<S: Store> Turn<'_, S> {
                 return Ok((Settled::Again, records));
             }
         }
-        Ok((Settled::Answered(Answer::House(decision)), records))
+        Ok((Settled::Answered(Answer::System(decision)), records))
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_shipment_is_told_in_the_words_of_the_door() {
+    fn a_shipment_is_told_in_the_words_of_the_pulses_api() {
         let first = r#"{"TenantId":"acme","ProductSKU":"vm","UseUnit":"hour","TotalUsedAmount":1.5,"AggregationDate":"2026-11-21","PulseKey":"acme:vm:hour:2026-11-21"}"#;
         let second = r#"{"TenantId":"b\"c","ProductSKU":"a:b","UseUnit":"%","TotalUsedAmount":-3,"AggregationDate":"2026-11-21","PulseKey":"b\"c:a:b:%:2026-11-21"}"#;
         let head = r#"{"type":"aggregates.committed","timestamp":"2026-11-21T00:00:00Z","data":{"id":"00ff","date":"2026-11-21","aggregates":"#;

@@ -12,13 +12,13 @@ use tollgate_engine::Engine;
 use tollgate_notifier::Shipper;
 
 use crate::auth::ApiKeys;
-use crate::doors::billing::Billing;
-use crate::doors::failure::DoorFailure;
-use crate::doors::reports::Reports;
+use crate::compat::billing::Billing;
+use crate::compat::failure::CompatFailure;
+use crate::compat::reports::Reports;
 use crate::metrics::Metrics;
 use crate::reply::Failure;
 use crate::stores::AnyStore;
-use crate::{Settings, docs, doors, native};
+use crate::{Settings, compat, docs, native};
 
 /// What the handlers share.
 pub(crate) type App = Arc<AppState>;
@@ -36,7 +36,7 @@ pub(crate) struct AppState {
     pub(crate) batches: Semaphore,
 }
 
-/// Every route of the native API and the doors.
+/// Every route of the native API and the compatible APIs.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/v1/usage", post(native::usage::use_))
@@ -67,18 +67,18 @@ pub(crate) fn router(app: App) -> Router {
         .route("/metrics", get(native::system::metrics))
         .route("/openapi.json", get(docs::openapi))
         .route("/docs", get(docs::page))
-        .route("/api/v1/events", post(doors::events::take))
-        .route("/api/v1/usage", post(doors::billing::record))
-        .route("/api/v1/usage/{customer_id}", get(doors::billing::list))
-        .route("/api/v1/billing/{customer_id}", get(doors::billing::bill))
-        .route("/pulses", post(doors::pulses::take))
-        .route("/aggregates", get(doors::pulses::list))
-        .route("/aggregates/commit", post(doors::pulses::commit))
-        .route("/agreggates/commit", post(doors::pulses::commit))
-        .route("/plan", post(doors::reports::plan))
-        .route("/limit", post(doors::reports::limit))
-        .route("/use", post(doors::reports::use_))
-        .route("/top-up", post(doors::reports::top_up))
+        .route("/api/v1/events", post(compat::events::take))
+        .route("/api/v1/usage", post(compat::billing::record))
+        .route("/api/v1/usage/{customer_id}", get(compat::billing::list))
+        .route("/api/v1/billing/{customer_id}", get(compat::billing::bill))
+        .route("/pulses", post(compat::pulses::take))
+        .route("/aggregates", get(compat::pulses::list))
+        .route("/aggregates/commit", post(compat::pulses::commit))
+        .route("/agreggates/commit", post(compat::pulses::commit))
+        .route("/plan", post(compat::reports::plan))
+        .route("/limit", post(compat::reports::limit))
+        .route("/use", post(compat::reports::use_))
+        .route("/top-up", post(compat::reports::top_up))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
@@ -93,9 +93,9 @@ async fn method_not_allowed(uri: Uri) -> Response {
         Problem::new(Code::MethodNotAllowed, "the route does not take this method; /docs lists them");
     let failure = Failure::from(problem);
     match route_of(uri.path()) {
-        "/plan" | "/limit" | "/use" | "/top-up" => DoorFailure::<Reports>::from(failure).into_response(),
+        "/plan" | "/limit" | "/use" | "/top-up" => CompatFailure::<Reports>::from(failure).into_response(),
         "/api/v1/usage" | "/api/v1/usage/{customer_id}" | "/api/v1/billing/{customer_id}" => {
-            DoorFailure::<Billing>::from(failure).into_response()
+            CompatFailure::<Billing>::from(failure).into_response()
         }
         _ => failure.into_response(),
     }

@@ -51,7 +51,7 @@ impl Caller {
             (Some(bound), Some(org)) if bound == org => Ok(()),
             (None, _) => Ok(()),
             (Some(bound), _) => {
-                let detail = format!("the API key is bound to the organisation '{bound}'");
+                let detail = format!("the API key is bound to the organization '{bound}'");
                 Err(Problem::new(Code::Forbidden, detail).on_field("org").into())
             }
         }

@@ -31,12 +31,12 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
         Denial::KeyReversed => {
             (Code::KeyReversed, "the usage under this key was taken back; use a new key".to_owned())
         }
-        Denial::UnknownMeter => (Code::UnknownMeter, format!("the catalogue has no meter '{meter}'")),
+        Denial::UnknownMeter => (Code::UnknownMeter, format!("the catalog has no meter '{meter}'")),
         Denial::UnknownProperty(name) => {
             (Code::UnknownProperty, format!("the meter '{meter}' does not declare '{}'", shortened(name)))
         }
-        Denial::UnknownOrg => (Code::UnknownOrg, format!("the organisation '{org}' is not known")),
-        Denial::NoPlan => (Code::NoPlan, format!("the organisation '{org}' has no plan")),
+        Denial::UnknownOrg => (Code::UnknownOrg, format!("the organization '{org}' is not known")),
+        Denial::NoPlan => (Code::NoPlan, format!("the organization '{org}' has no plan")),
         Denial::TrialEnded => (Code::TrialEnded, format!("the trial of '{org}' is over; set a plan")),
         Denial::UserRequired => {
             (Code::UserRequired, "a limit per user is in force, so the usage must name its user".to_owned())
@@ -50,7 +50,7 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
             let whose = limit
                 .user
                 .as_ref()
-                .map_or_else(|| "the organisation".to_owned(), |user| format!("user '{user}'"));
+                .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
             let window = limit.window.map_or("", Window::name);
             let detail = format!("{} of {} {meter} a {window} are used by {whose}", limit.used, limit.amount);
             let user = matches!(denied.denial, Denial::UserLimitReached(_));
@@ -59,7 +59,7 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
     };
     let mut problem = Problem::new(code, detail);
     if matches!(denied.denial, Denial::OrgLimitReached(_)) {
-        // Buying does not help against a limit that the organisation set itself.
+        // Buying does not help against a limit that the organization set itself.
         problem.status = 403;
     }
     let field = match code {
@@ -94,7 +94,7 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
             on(Code::KeyReused, "the key was used for another content; use a new key".to_owned(), "key")
         }
         ConfigDenial::UnknownMeter => {
-            on(Code::UnknownMeter, "the catalogue has no such meter".to_owned(), "meter")
+            on(Code::UnknownMeter, "the catalog has no such meter".to_owned(), "meter")
         }
         ConfigDenial::MeterWithoutCredit => on(
             Code::InvalidField,
@@ -102,19 +102,19 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
             "meter",
         ),
         ConfigDenial::UnknownOrg => {
-            on(Code::UnknownOrg, format!("the organisation '{org}' is not known"), "org")
+            on(Code::UnknownOrg, format!("the organization '{org}' is not known"), "org")
         }
         ConfigDenial::UnknownPlan(plan) => {
-            on(Code::UnknownPlan, format!("the catalogue has no plan '{plan}'"), "plan")
+            on(Code::UnknownPlan, format!("the catalog has no plan '{plan}'"), "plan")
         }
         ConfigDenial::PlanRetired(plan) => {
             on(Code::PlanRetired, format!("the plan '{plan}' is not offered any more"), "plan")
         }
         ConfigDenial::TrialUsed => {
-            on(Code::TrialUsed, format!("the organisation '{org}' has had its trial"), "plan")
+            on(Code::TrialUsed, format!("the organization '{org}' has had its trial"), "plan")
         }
         ConfigDenial::NoPlan => {
-            Problem::new(Code::NoPlan, format!("the organisation '{org}' has no plan to top up"))
+            Problem::new(Code::NoPlan, format!("the organization '{org}' has no plan to top up"))
         }
         ConfigDenial::TrialEnded => {
             Problem::new(Code::TrialEnded, format!("the trial of '{org}' is over; set a plan first"))
@@ -126,7 +126,7 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
         ),
         ConfigDenial::TooMany => {
             let detail = format!(
-                "an organisation has at most {ORG_LIMITS_MAX} limits, and {OPEN_GRANTS_MAX} open top-ups on a meter: one \
+                "an organization has at most {ORG_LIMITS_MAX} limits, and {OPEN_GRANTS_MAX} open top-ups on a meter: one \
                  must go first"
             );
             Problem::new(Code::TooMany, detail)
@@ -138,7 +138,7 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
 pub(crate) fn reversal_problem(denial: ReversalDenial, org: &OrgId, key: &UsageKey) -> Problem {
     match denial {
         ReversalDenial::UnknownOrg => {
-            Problem::new(Code::UnknownOrg, format!("the organisation '{org}' is not known")).on_field("org")
+            Problem::new(Code::UnknownOrg, format!("the organization '{org}' is not known")).on_field("org")
         }
         ReversalDenial::UnknownKey => {
             Problem::new(Code::UnknownKey, format!("no usage is remembered under the key '{key}'"))
@@ -339,7 +339,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.meter = Some(meter.to_string());
             item.quantity = amount.map(Into::into);
             let whose = match scope {
-                LimitScope::Org => "the organisation".to_owned(),
+                LimitScope::Org => "the organization".to_owned(),
                 LimitScope::EachUser => "each user".to_owned(),
                 LimitScope::User(user) => {
                     item.user = Some(user.to_string());
@@ -424,7 +424,7 @@ fn notice_summary(notice: &Notice) -> String {
             let whose = notice
                 .user
                 .as_ref()
-                .map_or_else(|| "the organisation".to_owned(), |user| format!("user '{user}'"));
+                .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
             let what = if *credit { "credit" } else { "limit" };
             format!("{whose} has reached the {what} of {limit} {meter} ({used} used)")
         }

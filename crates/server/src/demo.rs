@@ -1,4 +1,4 @@
-//! The demonstration: a plausible month of several organisations, told through the same commands as any other.
+//! The demonstration: a plausible month of several organizations, told through the same commands as any other.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::serve::{ServeError, assemble};
 /// Days of history.
 const DAYS: i64 = 30;
 
-/// One made-up organisation.
+/// One made-up organization.
 struct Cast {
     id: &'static str,
     name: &'static str,
@@ -107,7 +107,7 @@ pub(crate) async fn fill(settings: &Settings) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// One hour of one organisation.
+/// One hour of one organization.
 async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result<(), ServeError> {
     let org = id(OrgId::new(cast.id))?;
     let reports = id(MeterId::new("reports"))?;

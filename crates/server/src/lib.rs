@@ -1,4 +1,4 @@
-//! The server: HTTP at the edge, the native API, the doors, and the wiring of store, engine and listener.
+//! The server: HTTP at the edge, the native API, the compatible APIs, and the wiring of store, engine and listener.
 //!
 //! [`serve`] runs everything until a signal. Handlers translate between the wire ([`tollgate_api`]) and the domain and
 //! decide nothing themselves. Only the `stores` module names backends.
@@ -11,12 +11,12 @@ mod app;
 mod auth;
 mod bills;
 mod closing;
+mod compat;
 mod compressed;
 mod convert;
 mod csv;
 mod demo;
 mod docs;
-mod doors;
 mod edge;
 mod extract;
 mod form;

@@ -14,10 +14,10 @@ pub const CURSOR_BYTES_MAX: usize = 2_048;
 /// Users listed within a balance; all are in a list of their own.
 pub const BALANCE_USERS_MAX: usize = 100;
 
-/// Organisations listed in the answer to what another catalogue would change; the sums are over all.
+/// Organizations listed in the answer to what another catalog would change; the sums are over all.
 pub const WHAT_IF_ORGS_MAX: usize = 1_000;
 
-/// Most bytes of a question what another catalogue would change: the largest catalogue as a text of JSON.
+/// Most bytes of a question what another catalog would change: the largest catalog as a text of JSON.
 pub const WHAT_IF_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Characters of a request id that a caller may choose.
@@ -42,7 +42,7 @@ pub const API_KEYS_MAX: usize = 100_000;
 /// Bytes of randomness in the secret of an API key.
 pub const API_KEY_SECRET_BYTES: usize = 24;
 
-/// How long the store is left to others between two looks at some organisations for months to close.
+/// How long the store is left to others between two looks at some organizations for months to close.
 pub const CLOSING_PAUSE: Duration = Duration::from_millis(20);
 
 /// Most records of one batch.

@@ -12,13 +12,13 @@ use crate::reply::Failure;
 /// By which way usage comes in, once it has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// The native API, and doors whose meters are those of the catalogue.
+    /// The native API, and compatible APIs whose meters come from the catalog.
     Native,
-    /// A door whose callers name what they please.
-    Door,
+    /// A compatible API whose callers choose meter names.
+    Compat,
 }
 
-/// Creates the meters that usage names and the catalogue lacks, where the catalogue's `unknown_meters` lets it: durable
+/// Creates the meters that usage names and the catalog lacks, where the catalog's `unknown_meters` lets it: durable
 /// when it answers. Gives back those for which there is no room any more.
 pub(crate) async fn create_meters<'a>(
     app: &App,
@@ -27,7 +27,7 @@ pub(crate) async fn create_meters<'a>(
 ) -> Result<Vec<MeterId>, Failure> {
     let creates = match app.engine.catalog().declared.unknown_meters {
         UnknownMeters::Reject => false,
-        UnknownMeters::Doors => way == Way::Door,
+        UnknownMeters::Compat => way == Way::Compat,
         UnknownMeters::Create => true,
     };
     if creates { Ok(app.engine.create_meters(meters).await?) } else { Ok(Vec::new()) }
@@ -36,19 +36,19 @@ pub(crate) async fn create_meters<'a>(
 /// There is no room for another meter.
 pub(crate) fn no_room(meter: &MeterId) -> Problem {
     let detail = format!(
-        "{CREATED_METERS_MAX} meters were created by usage, and there may be no more: declare '{meter}' in the catalogue"
+        "{CREATED_METERS_MAX} meters were created by usage, and there may be no more: declare '{meter}' in the catalog"
     );
     Problem::new(Code::TooMany, detail).on_field("meter")
 }
 
-/// Records a usage that came through a door: its meter and its org are made if nobody has heard of them.
+/// Records a usage from a compatible API; creates its meter and its org if they do not exist.
 pub(crate) async fn record(
     app: &App,
     org: &OrgId,
     usage: &Use,
     newcomers: &NewcomerSettings,
 ) -> Result<Result<Recorded, RecordDenial>, Failure> {
-    if let Some(meter) = create_meters(app, Way::Door, [&usage.meter]).await?.first() {
+    if let Some(meter) = create_meters(app, Way::Compat, [&usage.meter]).await?.first() {
         return Err(no_room(meter).into());
     }
     let first = record_once(app, org, usage).await?;

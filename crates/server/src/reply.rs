@@ -76,7 +76,7 @@ pub(crate) struct Unwritten {
     words: Words,
 }
 
-/// What the door that a problem leaves by says.
+/// How the API that a problem leaves through words it.
 #[derive(Clone, Debug)]
 enum Words {
     /// Nothing but the problem.
@@ -87,9 +87,9 @@ enum Words {
     Only(&'static str),
 }
 
-/// The body of a door's error.
+/// The body of a compatible API's error.
 #[derive(Serialize)]
-struct DoorError<'a> {
+struct CompatError<'a> {
     error: &'a str,
     #[serde(flatten)]
     problem: &'a Problem,
@@ -101,7 +101,7 @@ pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option
     problem.request_id = Some(request_id.to_owned());
     let written = match &words {
         Words::None => json(StatusCode::OK, &problem),
-        Words::Beside(error) => json(StatusCode::OK, &DoorError { error, problem: &problem }),
+        Words::Beside(error) => json(StatusCode::OK, &CompatError { error, problem: &problem }),
         Words::Only(words) => json(StatusCode::OK, words),
     };
     // The router has counted the body that was not there yet.
@@ -122,13 +122,13 @@ pub(crate) fn problem_response(problem: Problem) -> Response {
     leaving(problem, Words::None, "application/problem+json")
 }
 
-/// A problem as a door tells it: as plain JSON, with its own words in `error`.
-pub(crate) fn door_response(failure: Failure, error: String) -> Response {
+/// A problem in a compatible API's shape: plain JSON, with that API's words in `error`.
+pub(crate) fn compat_response(failure: Failure, error: String) -> Response {
     failure.log();
     leaving(*failure.problem, Words::Beside(error), "application/json")
 }
 
-/// A problem as a door tells it that answers with a text: as a JSON string. What is wrong is in a header.
+/// A problem for a compatible API that answers with text: a JSON string; the detail is in a header.
 pub(crate) fn words_response(failure: Failure, words: &'static str) -> Response {
     failure.log();
     let detail: String = failure.problem.detail.chars().filter(char::is_ascii).collect();

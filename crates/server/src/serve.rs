@@ -1,4 +1,4 @@
-//! Wiring: store, engine, catalogue, keys, listener; and the way down.
+//! Wiring: store, engine, catalog, keys, listener; and the way down.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
-use tollgate_domain::{ApplyCatalog, HouseCommand};
+use tollgate_domain::{ApplyCatalog, SystemCommand};
 use tollgate_engine::{Clock, Engine, EngineOptions};
 use tollgate_notifier::{Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
@@ -26,7 +26,7 @@ use crate::{Settings, closing, demo};
 pub enum ServeError {
     /// The store cannot be opened or read, or a write to it failed.
     Store(String),
-    /// The catalogue cannot be brought into force.
+    /// The catalog cannot be brought into force.
     Catalog(String),
     /// The address cannot be listened on.
     Listen(String),
@@ -169,7 +169,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     let engine = Engine::start(Arc::clone(&store), options).await?;
     let catalog = match &settings.catalog {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-            ServeError::Catalog(format!("the catalogue {} cannot be read: {error}", path.display()))
+            ServeError::Catalog(format!("the catalog {} cannot be read: {error}", path.display()))
         })?),
         None => None,
     };
@@ -195,7 +195,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     }))
 }
 
-/// A store without a catalogue gets the default one; a given file comes into force unless it is already.
+/// A store without a catalog gets the default one; a given file comes into force unless it is already.
 async fn bring_into_force(engine: &Engine<AnyStore>, given: Option<String>) -> Result<(), ServeError> {
     let in_force = engine.catalog();
     let text = match given {
@@ -211,10 +211,10 @@ async fn bring_into_force(engine: &Engine<AnyStore>, given: Option<String>) -> R
         None if in_force.version > 0 => return Ok(()),
         None => DEFAULT.to_owned(),
     };
-    let apply = HouseCommand::ApplyCatalog(ApplyCatalog::new(text));
-    let applied = engine.submit_house(apply).await.map_err(|error| ServeError::Store(error.to_string()))?;
+    let apply = SystemCommand::ApplyCatalog(ApplyCatalog::new(text));
+    let applied = engine.submit_system(apply).await.map_err(|error| ServeError::Store(error.to_string()))?;
     applied.map(|_| ()).map_err(|denial| {
-        let failure = crate::native::catalog::house_failure(denial);
+        let failure = crate::native::catalog::system_failure(denial);
         ServeError::Catalog(format!("{}\n{}", failure.problem.detail, failure.problem.conflicts.join("\n")))
     })
 }
@@ -258,7 +258,7 @@ pub async fn serve(settings: Settings, on_ready: impl FnOnce(&RunningServer)) ->
     }
 }
 
-/// Runs a server on a temporary store that holds a month of several made-up organisations.
+/// Runs a server on a temporary store that holds a month of several made-up organizations.
 ///
 /// # Errors
 /// As for [`serve`].

@@ -15,7 +15,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the data is.
     pub store: StoreUrl,
-    /// A catalogue file to bring into force at start, if it is not in force already.
+    /// A catalog file to bring into force at start, if it is not in force already.
     pub catalog: Option<PathBuf>,
     /// An admin key that is valid besides the stored ones.
     pub api_key: Option<Secret>,
@@ -25,11 +25,11 @@ pub struct Settings {
     pub environment: String,
     /// Who sells, as exports of bills name it.
     pub provider: String,
-    /// Largest body of a request, in bytes; the catalogue has a limit of its own.
+    /// Largest body of a request, in bytes; the catalog has a limit of its own.
     pub body_bytes_max: usize,
     /// Largest headers of a request, in bytes.
     pub header_bytes_max: usize,
-    /// Most connections at a time; further ones wait in the system's queue.
+    /// Most connections at a time; further ones wait in the operating system's queue.
     pub connections_max: usize,
     /// Most requests a second from one address other than this machine; `None` is no limit.
     pub rate_per_address: Option<u32>,

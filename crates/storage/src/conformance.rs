@@ -160,7 +160,7 @@ fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
         Nothing scans::org_counters_come_by_period,
         Nothing scans::tallies_come_by_user,
         Nothing scans::notices_come_by_time,
-        Nothing scans::the_house_is_listed,
+        Nothing scans::the_system_is_listed,
         Nothing scans::neighbours_do_not_leak,
         Nothing scans::foreign_cursors_are_refused,
         Nothing scans::what_is_committed_is_seen_at_once,

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, CatalogVersion, Counter, CounterId, Entry, HouseEntry, MeterId, Notice, Org, OrgId, Partition,
-    Record, RecordKey, Tally, Timestamp, UserId, Window,
+    ApiKey, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition, Record,
+    RecordKey, SystemEntry, Tally, Timestamp, UserId, Window,
 };
 
 use crate::StoreError;
@@ -83,8 +83,8 @@ pub struct Change {
 pub enum EntryChange {
     /// Of an org's.
     Org(Entry),
-    /// Of the house's.
-    House(HouseEntry),
+    /// Of the system's.
+    System(SystemEntry),
 }
 
 /// What became of a change.
@@ -132,7 +132,7 @@ pub enum Scan {
     Notices,
     /// All API keys, by id.
     ApiKeys,
-    /// All versions of the catalogue, oldest first.
+    /// All versions of the catalog, oldest first.
     Catalogs,
 }
 

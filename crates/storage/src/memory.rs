@@ -94,7 +94,7 @@ impl State {
     fn version(&self, partition: &Partition) -> u64 {
         let key = match partition {
             Partition::Org(org) => RecordKey::Org(org.clone()),
-            Partition::House => RecordKey::House,
+            Partition::System => RecordKey::System,
         };
         self.records.get(&key).map_or(0, version_of)
     }
@@ -104,7 +104,7 @@ impl State {
             return Committed::Conflict;
         }
         for entry in change.entries {
-            // What a line of the house's ledger says is in the records that came with it.
+            // What a line of the system's ledger says is in the records that came with it.
             if let (EntryChange::Org(entry), Partition::Org(org)) = (entry, &change.partition) {
                 self.append(org, entry);
             }
@@ -279,7 +279,7 @@ fn check_change(change: &Change) {
     for entry in &change.entries {
         let number = match (entry, partition) {
             (EntryChange::Org(entry), Partition::Org(_)) => Some(entry.number),
-            (EntryChange::House(entry), Partition::House) => Some(entry.number),
+            (EntryChange::System(entry), Partition::System) => Some(entry.number),
             _ => None,
         };
         assert_eq!(
@@ -293,7 +293,7 @@ fn check_change(change: &Change) {
     for (key, record) in &change.records {
         assert_eq!(key.partition(), *partition, "a record of a change belongs to its partition");
         assert!(is_kind_of(key, record), "the record of {key:?} is of its kind");
-        if matches!(record, Record::Org(_) | Record::House(_)) {
+        if matches!(record, Record::Org(_) | Record::System(_)) {
             assert_eq!(
                 version_of(record),
                 version,
@@ -321,7 +321,7 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         | (RecordKey::Unsent(..), Record::Unsent(_))
         | (RecordKey::Shipment, Record::Shipment(_))
         | (RecordKey::Key(_), Record::Key(_))
-        | (RecordKey::House, Record::House(_)) => true,
+        | (RecordKey::System, Record::System(_)) => true,
         _ => false,
     }
 }
@@ -329,7 +329,7 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
 fn version_of(record: &Record) -> u64 {
     match record {
         Record::Org(org) => org.version,
-        Record::House(house) => house.version,
+        Record::System(system) => system.version,
         _ => 0,
     }
 }

@@ -1,4 +1,4 @@
-//! Random scenarios: catalogues, commands and times, all from one seed.
+//! Random scenarios: catalogs, commands and times, all from one seed.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -53,7 +53,7 @@ pub struct Step {
 pub enum Action {
     /// A command of an org.
     Org(OrgId, OrgCommand),
-    /// A catalogue comes into force.
+    /// A catalog comes into force.
     Catalog(String),
 }
 
@@ -77,7 +77,7 @@ pub struct Scenario {
     pub at_hand: AtHand,
     /// Whether every allowance is hard.
     pub all_hard: bool,
-    /// The first catalogue.
+    /// The first catalog.
     pub catalog: String,
     /// What happens.
     pub steps: Vec<Step>,
@@ -164,7 +164,7 @@ impl Generator {
         self.at
     }
 
-    /// Whether every allowance of its catalogues is hard.
+    /// Whether every allowance of its catalogs is hard.
     #[must_use]
     pub const fn all_hard(&self) -> bool {
         self.all_hard
@@ -443,7 +443,7 @@ impl Generator {
         OrgCommand::Put(PutOrg { name, zone })
     }
 
-    /// A catalogue with all plans; a meter may be missing.
+    /// A catalog with all plans; a meter may be missing.
     pub fn catalog(&mut self) -> String {
         let thresholds = *self.pick(&["80, 100", "80, 100", "100, 50", "90", ""]);
         let mut text = format!("[notices]\nthresholds = [{thresholds}]\n");

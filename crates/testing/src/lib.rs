@@ -2,7 +2,7 @@
 //!
 //! The [`oracle`] answers the same commands as the domain by the slowest means there is: it keeps nothing but the list
 //! of what was accepted, and for every answer goes over the whole list again. It shares plain values with the domain
-//! (amounts, ids, commands, answers, the catalogue) and none of its reckoning.
+//! (amounts, ids, commands, answers, the catalog) and none of its reckoning.
 //!
 //! Deliberately absent: any use of the domain's `decide`, `apply`, credit, limit or calendar code; notices and
 //! explanations, which the tests check by their properties.

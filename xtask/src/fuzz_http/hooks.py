@@ -6,7 +6,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 @schemathesis.serializer("application/toml")
 def toml(_, value):
-    """A catalogue is sent as the text it is."""
+    """A catalog is sent as the text it is."""
     text = value if isinstance(value, str) else str(value)
     return {"data": text.encode("utf-8", "surrogatepass")}
 
@@ -37,7 +37,7 @@ BEYOND_THE_SCHEMA = {
     ("month_runs", "month"),
     ("unknown_bill", "month"),
     ("unrated", None),
-    # A text is a catalogue by its grammar and by what it says.
+    # A text is a catalog by its grammar and by what it says.
     ("invalid_catalog", None),
     # A cursor is what the same list gave.
     ("invalid_cursor", "cursor"),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    Among, CounterId, Entry, EntryKind, HouseEntry, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period,
-    Record, RecordKey, Scope, Seen, Timestamp, UserId, Window,
+    Among, CounterId, Entry, EntryKind, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record,
+    RecordKey, Scope, Seen, SystemEntry, Timestamp, UserId, Window,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -38,7 +38,7 @@ pub(crate) enum Table {
     Notices,
     Bills,
     Unsent,
-    House,
+    System,
 }
 
 impl Table {
@@ -52,7 +52,7 @@ impl Table {
         Self::Notices,
         Self::Bills,
         Self::Unsent,
-        Self::House,
+        Self::System,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -66,7 +66,7 @@ impl Table {
             Self::Notices => "notices",
             Self::Bills => "bills",
             Self::Unsent => "unsent",
-            Self::House => "house",
+            Self::System => "system",
         }
     }
 }
@@ -75,14 +75,14 @@ impl Table {
 #[derive(Debug, Serialize)]
 pub(crate) enum LineRef<'a> {
     Org(&'a OrgId, &'a Entry),
-    House(&'a HouseEntry),
+    System(&'a SystemEntry),
 }
 
 /// A line of the ledger as it is read.
 #[derive(Debug, Deserialize)]
 pub(crate) enum Line {
     Org(OrgId, Entry),
-    House(HouseEntry),
+    System(SystemEntry),
 }
 
 impl Line {
@@ -295,7 +295,7 @@ pub(crate) fn notice_of(row_key: &[u8]) -> Option<(Timestamp, OrgId, u64, u32)> 
     (*end == END).then_some((at, org, u64::from_be_bytes(*entry), u32::from_be_bytes(*index)))
 }
 
-/// The row key of a version of the catalogue.
+/// The row key of a version of the catalog.
 pub(crate) fn catalog_key(version: u32) -> Vec<u8> {
     [CATALOG_PREFIX, version.to_be_bytes().as_slice()].concat()
 }
@@ -307,9 +307,9 @@ pub(crate) fn api_key_key(id: &str) -> Vec<u8> {
 
 /// The start of the row keys of API keys.
 pub(crate) const API_KEY_PREFIX: &[u8] = b"k";
-/// The start of the row keys of versions of the catalogue.
+/// The start of the row keys of versions of the catalog.
 pub(crate) const CATALOG_PREFIX: &[u8] = b"c";
-const HOUSE_KEY: &[u8] = b"h";
+const SYSTEM_KEY: &[u8] = b"h";
 const SHIPMENT_KEY: &[u8] = b"s";
 
 /// The row key of a usage's or top-up's key: 128 bits stand for org, space and key.
@@ -344,10 +344,10 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
         RecordKey::Unsent(org, day) => (Table::Unsent, org_key(org, *day)),
         RecordKey::Key(id) => (Table::Keys, seen_key(id)),
         RecordKey::Entry(..) => return None,
-        RecordKey::House => (Table::House, HOUSE_KEY.to_vec()),
-        RecordKey::Catalog(version) => (Table::House, catalog_key(*version)),
-        RecordKey::ApiKey(id) => (Table::House, api_key_key(&id.0)),
-        RecordKey::Shipment => (Table::House, SHIPMENT_KEY.to_vec()),
+        RecordKey::System => (Table::System, SYSTEM_KEY.to_vec()),
+        RecordKey::Catalog(version) => (Table::System, catalog_key(*version)),
+        RecordKey::ApiKey(id) => (Table::System, api_key_key(&id.0)),
+        RecordKey::Shipment => (Table::System, SHIPMENT_KEY.to_vec()),
     })
 }
 
@@ -363,7 +363,7 @@ pub(crate) fn encode_record(record: &Record) -> Result<Vec<u8>, postcard::Error>
         Record::Unsent(unsent) => encode_row(unsent),
         Record::Key(key) => encode_row(key),
         Record::Entry(entry) => encode_row(entry),
-        Record::House(house) => encode_row(house.as_ref()),
+        Record::System(system) => encode_row(system.as_ref()),
         Record::Catalog(catalog) => encode_row(catalog),
         Record::ApiKey(api_key) => encode_row(api_key),
         Record::Shipment(shipment) => encode_row(shipment),
@@ -380,7 +380,7 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
         RecordKey::Groups(..) => Record::Groups(Arc::new(decode_row(row)?)),
         RecordKey::Bill(..) => Record::Bill(Arc::new(decode_row(row)?)),
         RecordKey::Unsent(..) => Record::Unsent(Arc::new(decode_row(row)?)),
-        RecordKey::House => Record::House(Arc::new(decode_row(row)?)),
+        RecordKey::System => Record::System(Arc::new(decode_row(row)?)),
         RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode_row(row)?)),
         RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode_row(row)?)),
         RecordKey::Shipment => Record::Shipment(Arc::new(decode_row(row)?)),

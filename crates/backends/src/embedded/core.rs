@@ -204,7 +204,7 @@ impl Core {
     fn version(&self, partition: &Partition) -> Result<u64, StoreError> {
         let key = match partition {
             Partition::Org(org) => RecordKey::Org(org.clone()),
-            Partition::House => RecordKey::House,
+            Partition::System => RecordKey::System,
         };
         let at_hand = self.state().record(&key).map(version_of);
         if let Some(version) = at_hand {
@@ -236,7 +236,7 @@ impl Core {
                         part.add_notices(entry);
                         entry.at.as_second()
                     }
-                    EntryChange::House(entry) => entry.at.as_second(),
+                    EntryChange::System(entry) => entry.at.as_second(),
                 });
             }
             active.count(added, count(change.entries.len()), latest);
@@ -492,7 +492,7 @@ pub(crate) const fn is_cached(key: &RecordKey) -> bool {
 pub(crate) fn version_of(record: &Record) -> u64 {
     match record {
         Record::Org(org) => org.version,
-        Record::House(house) => house.version,
+        Record::System(system) => system.version,
         _ => 0,
     }
 }
@@ -508,7 +508,7 @@ fn encode(ledger: &mut Ledger, made: &[Change]) -> Result<Vec<EntrySpot>, StoreE
         for entry in &change.entries {
             let line = match (entry, &change.partition) {
                 (EntryChange::Org(entry), Partition::Org(org)) => LineRef::Org(org, entry),
-                (EntryChange::House(entry), Partition::House) => LineRef::House(entry),
+                (EntryChange::System(entry), Partition::System) => LineRef::System(entry),
                 _ => {
                     return Err(StoreError::new(
                         StoreErrorKind::Format,
@@ -548,7 +548,7 @@ fn check_batch(batch: &Batch) -> Result<(), StoreError> {
             version += 1;
             let number = match entry {
                 EntryChange::Org(entry) => entry.number,
-                EntryChange::House(entry) => entry.number,
+                EntryChange::System(entry) => entry.number,
             };
             assert_eq!(
                 number, version,
@@ -557,7 +557,7 @@ fn check_batch(batch: &Batch) -> Result<(), StoreError> {
         }
         assert!(version > change.expected_version, "a change has an entry");
         let versioned = change.records.iter().any(|(_, record)| {
-            matches!(record, Record::Org(_) | Record::House(_)) && version_of(record) == version
+            matches!(record, Record::Org(_) | Record::System(_)) && version_of(record) == version
         });
         assert!(versioned, "a change holds the record with its version, the number of its latest entry");
     }

@@ -48,7 +48,7 @@ fn rows_of(overlay: &Overlay) -> Result<Vec<(Table, RawRow)>, postcard::Error> {
             rows.push((Table::Notices, (notice_key(*at, org, *entry, *index), encode_row(notice)?)));
         }
     }
-    add_records(&mut rows, &overlay.house)?;
+    add_records(&mut rows, &overlay.system)?;
     rows.sort_unstable_by(|(table, (key, _)), (other, (other_key, _))| {
         table.cmp(other).then_with(|| key.cmp(other_key))
     });

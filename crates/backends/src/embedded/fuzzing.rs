@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Account, ApiKey, CatalogVersion, Counter, House, KeyRecord, Notice, Org, OrgId, UserId,
+    Account, ApiKey, CatalogVersion, Counter, KeyRecord, Notice, Org, OrgId, System, UserId,
 };
 use tollgate_storage::StoreError;
 
@@ -50,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> usize {
         decode_row::<Account>(bytes).is_some(),
         decode_row::<Counter>(bytes).is_some(),
         decode_row::<KeyRecord>(bytes).is_some(),
-        decode_row::<House>(bytes).is_some(),
+        decode_row::<System>(bytes).is_some(),
         decode_row::<CatalogVersion>(bytes).is_some(),
         decode_row::<ApiKey>(bytes).is_some(),
         decode_row::<Notice>(bytes).is_some(),

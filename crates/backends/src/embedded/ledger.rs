@@ -152,7 +152,7 @@ pub(crate) struct LedgerEnd {
 }
 
 /// Zeros what an unfinished frame left: first its content, then its header, so that an interruption leaves a frame
-/// that is still recognised as unfinished.
+/// that is still recognized as unfinished.
 fn cut(segment: &Segment, offset: u64, until: u64) -> Result<(), StoreError> {
     let content = (offset + to_u64(HEADER_BYTES)).min(segment.bytes);
     for (from, to) in [(content, until), (offset, content)] {

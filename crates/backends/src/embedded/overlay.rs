@@ -25,7 +25,7 @@ pub(crate) struct PartOverlay {
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     pub(crate) orgs: HashMap<OrgId, PartOverlay, RandomState>,
-    pub(crate) house: PartOverlay,
+    pub(crate) system: PartOverlay,
     /// Records in all partitions.
     pub(crate) records: usize,
     /// Entries in all partitions.
@@ -61,13 +61,13 @@ impl PartOverlay {
 impl Overlay {
     /// What is here of a partition, if anything.
     pub(crate) fn part(&self, org: Option<&OrgId>) -> Option<&PartOverlay> {
-        org.map_or(Some(&self.house), |org| self.orgs.get(org))
+        org.map_or(Some(&self.system), |org| self.orgs.get(org))
     }
 
     /// What is here of a partition, to change it.
     pub(crate) fn part_mut(&mut self, partition: &Partition) -> &mut PartOverlay {
         match partition {
-            Partition::House => &mut self.house,
+            Partition::System => &mut self.system,
             Partition::Org(org) => self.orgs.entry(org.clone()).or_default(),
         }
     }

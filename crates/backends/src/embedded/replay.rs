@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use tollgate_domain::{
-    Entry, HouseEntry, OrgId, Partition, Record, RecordKey, Records, apply, apply_house, touched,
-    touched_by_house,
+    Entry, OrgId, Partition, Record, RecordKey, Records, SystemEntry, apply, apply_system, touched,
+    touched_by_system,
 };
 use tollgate_storage::StoreError;
 
@@ -65,7 +65,7 @@ impl<'a> Replay<'a> {
             let line = Line::decode(blob).ok_or_else(|| damaged("not an entry this program can read"))?;
             let applied = match &line {
                 Line::Org(org, entry) => self.org_entry(org, entry, location)?,
-                Line::House(entry) => self.house_entry(entry)?,
+                Line::System(entry) => self.system_entry(entry)?,
             };
             if !applied {
                 return Err(damaged("an entry does not follow the one before it in its ledger"));
@@ -103,14 +103,14 @@ impl<'a> Replay<'a> {
         Ok(true)
     }
 
-    fn house_entry(&mut self, entry: &HouseEntry) -> Result<bool, StoreError> {
-        for key in touched_by_house(entry) {
+    fn system_entry(&mut self, entry: &SystemEntry) -> Result<bool, StoreError> {
+        for key in touched_by_system(entry) {
             self.fetch(key)?;
         }
-        if self.records.get(&RecordKey::House).map_or(0, version_of) + 1 != entry.number {
+        if self.records.get(&RecordKey::System).map_or(0, version_of) + 1 != entry.number {
             return Ok(false);
         }
-        apply_house(&mut self.records, entry);
+        apply_system(&mut self.records, entry);
         self.overlay.count(0, 1, entry.at.as_second());
         Ok(true)
     }

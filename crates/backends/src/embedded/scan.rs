@@ -185,10 +185,10 @@ fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>, StoreError
             (Table::Tallies, Included(prefix), Excluded(end))
         }
         Scan::ApiKeys => {
-            (Table::House, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX)))
+            (Table::System, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX)))
         }
         Scan::Catalogs => {
-            (Table::House, Included(CATALOG_PREFIX.to_vec()), Excluded(next_prefix(CATALOG_PREFIX)))
+            (Table::System, Included(CATALOG_PREFIX.to_vec()), Excluded(next_prefix(CATALOG_PREFIX)))
         }
     };
     let Some(after) = after else { return Ok(Some(Span { table, from, until })) };
@@ -254,7 +254,7 @@ fn fresh_rows(state: &State, scan: &Scan, span: &Span, most: usize) -> BTreeMap<
                 }
             }
             Scan::ApiKeys | Scan::Catalogs => {
-                for key in overlay.house.records.keys() {
+                for key in overlay.system.records.keys() {
                     add_record(&mut add, overlay, span, key);
                 }
             }

@@ -139,7 +139,7 @@ pub(crate) struct Tables {
     notices: Keyspace,
     bills: Keyspace,
     unsent: Keyspace,
-    house: Keyspace,
+    system: Keyspace,
     meta: Keyspace,
 }
 
@@ -252,8 +252,8 @@ impl Tables {
             notices: open(Table::Notices)?,
             bills: open(Table::Bills)?,
             unsent: open(Table::Unsent)?,
-            house: open(Table::House)?,
-            meta: db.keyspace(META, || keyspace_options(Table::House))?,
+            system: open(Table::System)?,
+            meta: db.keyspace(META, || keyspace_options(Table::System))?,
             db,
         })
     }
@@ -269,7 +269,7 @@ impl Tables {
             Table::Notices => &self.notices,
             Table::Bills => &self.bills,
             Table::Unsent => &self.unsent,
-            Table::House => &self.house,
+            Table::System => &self.system,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What an organisation has, has used, and may still use; its users; its usage over time.
+//! What an organization has, has used, and may still use; its users; its usage over time.
 
 use clap::Args;
 use tollgate_api::{BalanceReply, MeterBalanceReply, UsageSeries, UserItem, UserPage};
@@ -14,14 +14,14 @@ use crate::table::{Field, pairs, parts, rows, time, time_or};
 /// `tollgate balance`
 #[derive(Debug, Args)]
 pub(crate) struct BalanceArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
 }
 
 /// `tollgate users`
 #[derive(Debug, Args)]
 pub(crate) struct UsersArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
     #[command(flatten)]
     meter: MeterArg,
@@ -35,7 +35,7 @@ pub(crate) struct UsersArgs {
 /// `tollgate usage`
 #[derive(Debug, Args)]
 pub(crate) struct UsageArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
     #[command(flatten)]
     meter: MeterArg,

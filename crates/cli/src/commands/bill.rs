@@ -1,4 +1,4 @@
-//! Bills: show, export, close; what another catalogue would change.
+//! Bills: show, export, close; what another catalog would change.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::table::{Field, pairs, parts, rows, time};
 pub(crate) struct BillArgs {
     #[command(subcommand)]
     command: Option<BillCommand>,
-    /// The organisation.
+    /// The organization.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     org: Option<String>,
     /// The month, such as 2026-11; the current one unless given.
@@ -28,7 +28,7 @@ pub(crate) struct BillArgs {
     /// Open Cost and Usage Specification.
     #[arg(long)]
     format: Option<Format>,
-    /// Of every organisation that had a plan in the month, in one table.
+    /// Of every organization that had a plan in the month, in one table.
     #[arg(long, requires = "month", requires = "format")]
     all: bool,
 }
@@ -38,7 +38,7 @@ pub(crate) struct BillArgs {
 enum Format {
     /// Comma-separated, a row for each line and adjustment.
     Csv,
-    /// A page; of one organisation.
+    /// A page; of one organization.
     Html,
     /// FOCUS 1.2, comma-separated.
     Focus,
@@ -59,13 +59,13 @@ impl Format {
 enum BillCommand {
     /// Close the bill of a month that is over: from then on it never changes.
     Close {
-        /// The organisation.
+        /// The organization.
         #[arg(required_unless_present = "all", conflicts_with = "all")]
         org: Option<String>,
         /// The month, such as 2026-10.
         #[arg(long)]
         month: String,
-        /// Of every organisation that had a plan in it.
+        /// Of every organization that had a plan in it.
         #[arg(long)]
         all: bool,
     },
@@ -74,7 +74,7 @@ enum BillCommand {
 /// `tollgate whatif`
 #[derive(Debug, Args)]
 pub(crate) struct WhatIfArgs {
-    /// The other catalogue.
+    /// The other catalog.
     #[arg(long, value_name = "FILE")]
     catalog: PathBuf,
     /// The month whose usage is rated and decided again, such as 2026-10.
@@ -106,7 +106,7 @@ fn bill_route(org: &str, args: &BillArgs) -> Route {
     Route::v1(&["orgs", org, "bill"]).with("month", args.month.as_deref()).with("format", format)
 }
 
-/// Writes the bills of all organisations as one table; those without a plan in the month are passed over.
+/// Writes the bills of all organizations as one table; those without a plan in the month are passed over.
 fn export_all(session: &mut Session, args: &BillArgs) -> Result<(), Failure> {
     if args.format == Some(Format::Html) {
         return Err(Failure::Usage("--all makes one table: csv or focus; a page is of one bill".to_owned()));
@@ -131,7 +131,7 @@ fn close_route(org: &str) -> Route {
     Route::v1(&["orgs", org, "bill", "close"])
 }
 
-/// Closes the month of all organisations, one after the other; those without a plan in it are passed over.
+/// Closes the month of all organizations, one after the other; those without a plan in it are passed over.
 fn close_all(session: &mut Session, month: &str) -> Result<(), Failure> {
     let (mut closed, mut passed_over) = (0_u64, 0_u64);
     session.each_org(|session, org| {
@@ -146,7 +146,7 @@ fn close_all(session: &mut Session, month: &str) -> Result<(), Failure> {
     })?;
     let reply = json!({ "month": month, "closed": closed, "without_plan": passed_over }).to_string();
     session.output.reply(&reply, |_: &serde_json::Value| {
-        format!("{month}: {closed} bills are closed; {passed_over} organisations had no plan\n")
+        format!("{month}: {closed} bills are closed; {passed_over} organizations had no plan\n")
     })
 }
 
@@ -169,7 +169,7 @@ fn bill_text(bill: &BillReply) -> String {
     if let Some(at) = &bill.closed_at {
         about.push(("closed at", time(at)));
     }
-    about.push(("prices", format!("{}, catalogue version {}", bill.plan, bill.catalog).into()));
+    about.push(("prices", format!("{}, catalog version {}", bill.plan, bill.catalog).into()));
     let lines = bill.lines.iter().map(|line| {
         let quantity = if line.meter.is_some() { line.quantity.into() } else { Field::Number(String::new()) };
         vec![
@@ -220,12 +220,12 @@ fn what_if_text(reply: &WhatIfReply) -> String {
         rows(
             &["org", "now", "then", "difference", ""],
             items.collect(),
-            "no organisation would owe anything else or have been denied otherwise",
+            "no organization would owe anything else or have been denied otherwise",
         ),
         rows(
             &["total", "now", "then", "difference"],
             totals.collect(),
-            "no organisation has a plan with prices",
+            "no organization has a plan with prices",
         ),
         rows(
             &["would be denied", "meter", "reason", "usages now", "then", "quantity now", "then"],

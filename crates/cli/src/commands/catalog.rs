@@ -1,4 +1,4 @@
-//! The catalogue: show, check, compare, bring into force.
+//! The catalog: show, check, compare, bring into force.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::table::{Field, parts, rows, time};
 /// `tollgate catalog`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CatalogCommand {
-    /// Print the catalogue in force, as TOML.
+    /// Print the catalog in force, as TOML.
     Show {
         /// A version before it.
         #[arg(long, value_name = "N")]
@@ -100,11 +100,11 @@ fn check(output: &mut Output, file: &Path) -> Result<(), Failure> {
     output.text(&format!("{} is valid; meters: {meters}, plans: {plans}", file.display()))
 }
 
-/// The text, and the created meters as comments: what is printed is a catalogue still.
+/// The text, and the created meters as comments: what is printed is a catalog still.
 fn in_force_text(reply: &CatalogReply) -> String {
     let mut text = reply.toml.clone();
     if !reply.created_meters.is_empty() {
-        text.push_str("\n# Created by usage, beside this catalogue:\n");
+        text.push_str("\n# Created by usage, beside this catalog:\n");
     }
     for created in &reply.created_meters {
         let line = format!("# {}, since {}", created.meter, created.at);

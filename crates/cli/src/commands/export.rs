@@ -19,13 +19,13 @@ const PAGE_ROWS: &str = "1000";
 
 /// `tollgate export`
 ///
-/// Usage that was taken back is left out. Newest first, one organisation after the other.
+/// Usage that was taken back is left out. Newest first, one organization after the other.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The organisation.
+    /// The organization.
     #[arg(long, required_unless_present = "all", conflicts_with = "all")]
     org: Option<String>,
-    /// All organisations.
+    /// All organizations.
     #[arg(long)]
     all: bool,
     /// How the records are written; properties are JSON in a column of CSV.

@@ -40,7 +40,7 @@ pub(crate) struct CheckArgs {
 /// Who uses how much of what.
 #[derive(Debug, Args)]
 struct WhatArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
     #[command(flatten)]
     meter: MeterArg,
@@ -55,7 +55,7 @@ struct WhatArgs {
 /// `tollgate reverse`
 #[derive(Debug, Args)]
 pub(crate) struct ReverseArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
     /// The key the usage was counted with.
     key: String,

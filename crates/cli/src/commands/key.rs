@@ -18,10 +18,10 @@ pub(crate) enum KeyCommand {
     Create {
         /// A name for people.
         name: String,
-        /// What it may do: use; read; read and manage organisations; everything.
+        /// What it may do: use; read; read and manage organizations; everything.
         #[arg(long, value_parser = ["ingest", "read", "manage", "admin"])]
         role: String,
-        /// The only organisation it may name.
+        /// The only organization it may name.
         #[arg(long)]
         org: Option<String>,
     },

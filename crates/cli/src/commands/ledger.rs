@@ -13,7 +13,7 @@ use crate::table::{Field, pairs, parts, rows, time};
 /// `tollgate ledger`
 #[derive(Debug, Args)]
 pub(crate) struct LedgerArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
     /// Which entries come first.
     #[arg(long, value_parser = ["newest", "oldest"], default_value = "newest")]
@@ -75,7 +75,7 @@ fn entry_text(entry: &EntryItem) -> String {
         ("at", (&entry.at).into()),
         ("kind", (&entry.kind).into()),
         ("summary", (&entry.summary).into()),
-        ("catalogue", u64::from(entry.catalog).into()),
+        ("catalog", u64::from(entry.catalog).into()),
     ];
     let quantity = entry.quantity.map(|quantity| quantity.0.to_string());
     let remaining = entry.remaining.map(|remaining| remaining.0.to_string());
@@ -111,7 +111,7 @@ mod tests {
             "periods":["2026-11"],"summary":"used 2.5 reports","notices":["80 % used"]}"#;
         assert_eq!(
             entry_text(&serde_json::from_str(entry).expect("an entry")),
-            "entry       7\nat          t\nkind        used\nsummary     used 2.5 reports\ncatalogue   1\n\
+            "entry       7\nat          t\nkind        used\nsummary     used 2.5 reports\ncatalog     1\n\
              meter       reports\nquantity    2.5\nkey         k\nburned      2.5 of allowance 2026-11\n\
              counted in  2026-11\nproperty    model=large\nnotice      80 % used\n"
         );

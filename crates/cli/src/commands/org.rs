@@ -1,4 +1,4 @@
-//! Organisations: who they are, what they bought, their limits and top-ups.
+//! Organizations: who they are, what they bought, their limits and top-ups.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -14,9 +14,9 @@ use crate::table::{Field, pairs, parts, rows, time, time_or};
 /// `tollgate org`
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrgCommand {
-    /// Make an organisation, or set its name or time zone.
+    /// Make an organization, or set its name or time zone.
     Set {
-        /// The organisation.
+        /// The organization.
         org: String,
         /// A name for people.
         #[arg(long)]
@@ -25,14 +25,14 @@ pub(crate) enum OrgCommand {
         #[arg(long, value_name = "ZONE")]
         time_zone: Option<String>,
     },
-    /// List organisations by id.
+    /// List organizations by id.
     List {
         #[command(flatten)]
         paging: Paging,
     },
     /// Show one.
     Show {
-        /// The organisation.
+        /// The organization.
         org: String,
     },
 }
@@ -40,11 +40,11 @@ pub(crate) enum OrgCommand {
 /// `tollgate plan`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanCommand {
-    /// Set the plan of an organisation; makes it if need be.
+    /// Set the plan of an organization; makes it if need be.
     Set {
-        /// The organisation.
+        /// The organization.
         org: String,
-        /// A plan of the catalogue.
+        /// A plan of the catalog.
         plan: String,
     },
 }
@@ -54,7 +54,7 @@ pub(crate) enum PlanCommand {
 pub(crate) enum LimitCommand {
     /// Cap how much may be used in a window.
     Set {
-        /// The organisation.
+        /// The organization.
         org: String,
         /// How much may be used, at least 1.
         #[arg(allow_negative_numbers = true)]
@@ -64,7 +64,7 @@ pub(crate) enum LimitCommand {
     },
     /// Remove a cap.
     Remove {
-        /// The organisation.
+        /// The organization.
         org: String,
         #[command(flatten)]
         which: LimitArgs,
@@ -76,7 +76,7 @@ pub(crate) enum LimitCommand {
 pub(crate) struct LimitArgs {
     #[command(flatten)]
     meter: MeterArg,
-    /// Whose usage: all of the organisation together, or that of each user.
+    /// Whose usage: all of the organization together, or that of each user.
     #[arg(long, value_enum, default_value_t = ScopeArg::User)]
     scope: ScopeArg,
     /// The one user it is for, in place of each.
@@ -105,7 +105,7 @@ impl ScopeArg {
 /// `tollgate top-up`
 #[derive(Debug, Args)]
 pub(crate) struct TopUpArgs {
-    /// The organisation.
+    /// The organization.
     org: String,
     /// How much.
     #[arg(allow_negative_numbers = true)]
@@ -225,7 +225,7 @@ fn orgs_text(page: &OrgPage) -> String {
         }
     }
     let headings = ["org", "name", "plan", "meter", "used", "remaining", "projected"];
-    parts(vec![rows(&headings, lines, "no organisations"), more(page.next.as_ref())])
+    parts(vec![rows(&headings, lines, "no organizations"), more(page.next.as_ref())])
 }
 
 fn plan_text(reply: &PlanReply) -> String {
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn organisations_are_listed_a_line_a_meter() {
+    fn organizations_are_listed_a_line_a_meter() {
         let page = r#"{"orgs":[
             {"org":"acme","name":"Acme","time_zone":"UTC","plan":"basic","trial":null,"version":3,
              "created_at":"2026-11-21T00:00:00Z","meters":{

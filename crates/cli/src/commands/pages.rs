@@ -26,7 +26,7 @@ pub(crate) struct Paging {
     pub(crate) cursor: Option<String>,
 }
 
-/// Organisations in a page where all are gone through: as many as the server gives.
+/// Organizations in a page where all are gone through: as many as the server gives.
 const ORGS_OF_A_PAGE: &str = "1000";
 
 /// A page: its members as they were sent.
@@ -67,7 +67,7 @@ impl Session {
 }
 
 impl Session {
-    /// Does something for every organisation, by id.
+    /// Does something for every organization, by id.
     pub(super) fn each_org(
         &mut self,
         mut run: impl FnMut(&mut Self, &str) -> Result<(), Failure>,

@@ -72,7 +72,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "catalog",
         value: "FILE",
-        help: "A catalogue to bring into force at start, if it is not in force already",
+        help: "A catalog to bring into force at start, if it is not in force already",
         seeds: &[],
         secret: false,
         take: |chosen, text| path(text).map(|path| chosen.server.catalog = Some(path)),
@@ -108,7 +108,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "demo",
         value: "",
-        help: "Serve made-up organisations from a temporary folder that is gone afterwards",
+        help: "Serve made-up organizations from a temporary folder that is gone afterwards",
         seeds: &[],
         secret: false,
         take: |chosen, text| truth(text).map(|demo| chosen.demo = demo),

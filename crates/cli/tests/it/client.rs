@@ -22,7 +22,7 @@ fn every_command_answers_people() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &[]);
     for (line, code, says) in [
-        ("org list", 0, &["no organisations"][..]),
+        ("org list", 0, &["no organizations"][..]),
         (
             "org set acme --name Acme --time-zone Europe/Berlin",
             0,
@@ -80,7 +80,7 @@ fn every_command_answers_people() {
         (
             "bill close --all --month 2020-01",
             0,
-            &["2020-01: 0 bills are closed; 2 organisations had no plan"],
+            &["2020-01: 0 bills are closed; 2 organizations had no plan"],
         ),
         ("ledger acme --limit 2", 0, &["ENTRY AT KIND SUMMARY", "topped_up", "there is more: --cursor"]),
         ("ledger acme --order oldest --all", 0, &["1 ", "used", "reversed", "limit_set", "plan_set"]),
@@ -146,7 +146,7 @@ fn ids_of_any_kind_reach_the_server() {
 }
 
 #[test]
-fn the_catalogue_goes_round() {
+fn the_catalog_goes_round() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &[]);
     let shown = server.ok(&["catalog", "show"]).out;
@@ -164,8 +164,8 @@ fn the_catalogue_goes_round() {
         what_if,
         0,
         &[
-            "no organisation would owe anything else",
-            "no organisation has a plan",
+            "no organization would owe anything else",
+            "no organization has a plan",
             "nothing that was allowed",
         ],
     );
@@ -177,10 +177,10 @@ fn the_catalogue_goes_round() {
         &server,
         "catalog apply c.toml",
         1,
-        &["(plan_in_use)", "in the way: plan 'basic': organisation 'acme'"],
+        &["(plan_in_use)", "in the way: plan 'basic': organization 'acme'"],
     );
-    std::fs::write(&file, "colour = 1").expect("the file is written");
-    check(&server, "catalog check c.toml", 1, &["error: c.toml:", "colour"]);
+    std::fs::write(&file, "color = 1").expect("the file is written");
+    check(&server, "catalog check c.toml", 1, &["error: c.toml:", "color"]);
     check(&server, "catalog apply c.toml", 1, &["(invalid_catalog)"]);
     check(&server, "catalog check none.toml", 1, &["none.toml cannot be read"]);
 }
@@ -212,7 +212,7 @@ fn keys_open_and_close_the_gate() {
 }
 
 #[test]
-fn bills_of_all_organisations_are_one_table() {
+fn bills_of_all_organizations_are_one_table() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &["--provider", "Acme Cloud"]);
     let catalog = server.ok(&["catalog", "show"]).out

@@ -53,10 +53,10 @@ fn files_are_imported_once_and_exported_again() {
 fn what_cannot_be_imported_says_why() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &[]);
-    std::fs::write(folder.path().join("odd.csv"), "org,colour\n").expect("it is written");
+    std::fs::write(folder.path().join("odd.csv"), "org,color\n").expect("it is written");
     for (args, says) in [
         (&["import", "absent.csv"][..], "absent.csv"),
-        (&["import", "odd.csv"], "the header names 'colour'"),
+        (&["import", "odd.csv"], "the header names 'color'"),
         (&["import", "--batch", "0", "odd.csv"], "--batch"),
         (&["export"], "--org"),
     ] {

@@ -20,7 +20,7 @@ fn data_outlives_the_server_and_can_be_kept() {
     assert_eq!(ended.code(), Some(0), "{said:?}");
 
     let sound = offline(&["verify"], 0);
-    assert!(sound.out.contains("organisations  1\n") && sound.out.ends_with("\nall is well\n"), "{sound:?}");
+    assert!(sound.out.contains("organizations  1\n") && sound.out.ends_with("\nall is well\n"), "{sound:?}");
     offline(&["rebuild"], 0);
     offline(&["verify", "--store", "embedded:data"], 0);
     offline(&["backup", "copy"], 0);
@@ -53,7 +53,7 @@ fn damage_is_found() {
         .min()
         .expect("a segment");
     let mut bytes = std::fs::read(&segment).expect("the segment");
-    let first_used = bytes.windows(4).position(|window| window == b"acme").expect("the organisation's name");
+    let first_used = bytes.windows(4).position(|window| window == b"acme").expect("the organization's name");
     bytes[first_used] ^= 1;
     std::fs::write(&segment, bytes).expect("the segment is written");
     let found = run(folder.path(), &[], &["verify", "--store", "embedded:data"]);

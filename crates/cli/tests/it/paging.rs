@@ -3,7 +3,7 @@
 use crate::server::{Server, folder};
 
 fn ids(page: &serde_json::Value) -> Vec<String> {
-    let orgs = page["orgs"].as_array().expect("organisations");
+    let orgs = page["orgs"].as_array().expect("organizations");
     orgs.iter().map(|org| org["org"].as_str().expect("an id").to_owned()).collect()
 }
 

@@ -40,11 +40,11 @@ fn the_settings_in_force_are_shown_with_their_origin() {
     assert_eq!((&port["value"], &port["origin"]["name"]), (&"127.0.0.1:9000".into(), &"PORT".into()));
     assert!(!json.to_string().contains("hush"), "{json}");
 
-    std::fs::write(folder.path().join("tollgate.toml"), "colour = 'red'\n").expect("written");
+    std::fs::write(folder.path().join("tollgate.toml"), "color = 'red'\n").expect("written");
     let refused = run(folder.path(), &[], &["config"]);
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(
-        refused.err.contains("tollgate.toml: there is no setting 'colour'; expected one of listen,"),
+        refused.err.contains("tollgate.toml: there is no setting 'color'; expected one of listen,"),
         "{refused:?}"
     );
 }
@@ -108,7 +108,7 @@ fn the_world_is_not_let_in_without_a_key() {
 }
 
 #[test]
-fn a_demo_shows_organisations_at_work() {
+fn a_demo_shows_organizations_at_work() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &["--demo"]);
     let orgs = server.ok(&["org", "list", "--json"]).json();

@@ -29,7 +29,7 @@ pub(super) fn prices(catalog: &Catalog, plan: &Plan) -> Result<(), CatalogError>
 fn check_meter(catalog: &Catalog, plan: &Plan, price: &Price, place: &str) -> Result<(), CatalogError> {
     let Some(id) = &price.meter else { return Ok(()) };
     let Some(meter) = catalog.meter(id) else {
-        return Err(CatalogError(format!("{place}: meter '{id}' is not in the catalogue")));
+        return Err(CatalogError(format!("{place}: meter '{id}' is not in the catalog")));
     };
     if let Some(name) = price.matches.keys().find(|name| !meter.properties.contains(name)) {
         return Err(CatalogError(format!(

@@ -127,7 +127,7 @@ impl<'de> Deserialize<'de> for DataPath {
     }
 }
 
-/// Checks the mappings of a catalogue against its meters.
+/// Checks the mappings of a catalog against its meters.
 pub(super) fn check(
     events: &[EventMapping],
     has_meter: impl Fn(&MeterId) -> bool,
@@ -139,7 +139,7 @@ pub(super) fn check(
         let place = format!("event '{}'", mapping.r#type);
         text_line(&place, "type", &mapping.r#type)?;
         if !has_meter(&mapping.meter) {
-            return Err(CatalogError(format!("{place}: meter '{}' is not in the catalogue", mapping.meter)));
+            return Err(CatalogError(format!("{place}: meter '{}' is not in the catalog", mapping.meter)));
         }
         if mapping.properties.len() > PROPERTIES_MAX {
             return Err(CatalogError(format!("{place}: properties: at most {PROPERTIES_MAX}")));

@@ -18,7 +18,7 @@ pub trait HasId {
 }
 
 /// Items in the order they were declared in, each found by its id at once: every usage asks for its meter and plan, and
-/// there may be thousands. Of items with the same id the first is found; a catalogue that is checked has none.
+/// there may be thousands. Of items with the same id the first is found; a catalog that is checked has none.
 #[derive(Clone, Debug)]
 pub struct Listed<T: HasId> {
     items: Vec<T>,

@@ -41,13 +41,13 @@ pub enum UnknownProperties {
     Reject,
 }
 
-/// Where usage of a meter that the catalogue lacks creates it, once it has happened; the gate never does.
+/// Where usage of a meter that the catalog lacks creates it, once it has happened; the gate never does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownMeters {
-    /// At the doors whose callers name what they please; elsewhere it is refused.
+    /// In compatible APIs whose callers choose meter names; elsewhere it is refused.
     #[default]
-    Doors,
+    Compat,
     /// Wherever usage is recorded.
     Create,
     /// Nowhere: it is refused.
@@ -76,7 +76,7 @@ impl Aggregation {
         matches!(self, Self::Sum | Self::Count)
     }
 
-    /// The name in the catalogue.
+    /// The name in the catalog.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -215,7 +215,7 @@ impl Meter {
         properties.keys().find(unknown).filter(|_| refuses)
     }
 
-    /// Refuses to count anew what the same meter of an earlier catalogue has counted.
+    /// Refuses to count anew what the same meter of an earlier catalog has counted.
     pub(crate) fn check_follows(&self, former: &Self) -> Result<(), CatalogError> {
         let same = self.aggregation == former.aggregation && self.properties == former.properties;
         let add_up = self.aggregation.adds_up() && former.aggregation.adds_up();

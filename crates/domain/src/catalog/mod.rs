@@ -1,4 +1,4 @@
-//! The catalogue: meters, plans and prices, as a TOML file in versions.
+//! The catalog: meters, plans and prices, as a TOML file in versions.
 //!
 //! Prices are read in `price.rs` and compared with each other in `check.rs`; what they make of a month's usage is said
 //! in [`crate::rate`](crate::rate()).
@@ -27,7 +27,7 @@ pub use listed::{HasId, Listed};
 pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties};
 pub use price::{Model, Months, Portion, Price, Tier};
 
-/// The catalogue that a new store starts with.
+/// The catalog that a new store starts with.
 pub const DEFAULT: &str = include_str!("../../../../catalog.toml");
 
 /// The set of meters, plans and prices in force.
@@ -46,9 +46,9 @@ pub struct Catalog {
     /// Where usage of a meter that is not in it creates the meter.
     #[serde(default)]
     pub unknown_meters: UnknownMeters,
-    /// What the doors go by.
+    /// Settings of the compatible APIs.
     #[serde(default)]
-    pub doors: DoorSettings,
+    pub compat: CompatSettings,
     /// What is counted.
     pub meters: Listed<Meter>,
     /// What an org can buy.
@@ -72,16 +72,16 @@ impl Default for NoticeSettings {
     }
 }
 
-/// What the doors go by.
+/// Settings of the compatible APIs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DoorSettings {
-    /// The billing door.
+pub struct CompatSettings {
+    /// The billing API.
     #[serde(default)]
     pub billing: NewcomerSettings,
 }
 
-/// What becomes of orgs that nobody has heard of before they come through a door.
+/// What a compatible API does with an org that does not exist yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewcomerSettings {
@@ -111,7 +111,7 @@ pub struct Plan {
     /// The limits that come with it; an org's own limit on the same meter, scope and window takes the place of one.
     #[serde(default)]
     pub limits: Vec<PlanLimit>,
-    /// What its prices are in, in place of the catalogue's currency.
+    /// What its prices are in, in place of the catalog's currency.
     pub currency: Option<Currency>,
     /// What is owed for it and for usage under it.
     #[serde(default)]
@@ -182,19 +182,19 @@ const fn default_priority() -> u8 {
     PRIORITY_DEFAULT
 }
 
-/// What is wrong with a catalogue.
+/// What is wrong with a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CatalogError(pub String);
 
 impl Catalog {
-    /// Reads and checks a catalogue.
+    /// Reads and checks a catalog.
     ///
     /// # Errors
     /// [`CatalogError`] with the place and what is allowed there.
     pub fn from_toml(text: &str) -> Result<Self, CatalogError> {
         if text.len() > CATALOG_BYTES_MAX {
-            return Err(CatalogError(format!("the catalogue is larger than {CATALOG_BYTES_MAX} bytes")));
+            return Err(CatalogError(format!("the catalog is larger than {CATALOG_BYTES_MAX} bytes")));
         }
         let catalog: Self = toml::from_str(text).map_err(|error| CatalogError(error.to_string()))?;
         catalog.check()?;
@@ -227,7 +227,7 @@ impl Catalog {
         self.events.iter().filter(move |event| event.r#type == kind)
     }
 
-    /// What would change with another catalogue, a line each, for people.
+    /// What would change with another catalog, a line each, for people.
     #[must_use]
     pub fn diff(&self, next: &Self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -252,11 +252,11 @@ impl Catalog {
                     .to_lowercase(),
             );
         }
-        if self.doors != next.doors {
+        if self.compat != next.compat {
             let plan = |catalog: &Self| {
-                catalog.doors.billing.plan.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
+                catalog.compat.billing.plan.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
             };
-            lines.push(format!("~ doors.billing.plan {} → {}", plan(self), plan(next)));
+            lines.push(format!("~ compat.billing.plan {} → {}", plan(self), plan(next)));
         }
         if self.currency != next.currency {
             lines.push(format!("~ currency {} → {}", self.currency, next.currency));
@@ -284,19 +284,19 @@ impl Catalog {
         unique("meters", self.meters.iter().map(|meter| meter.id.as_str()))?;
         unique("plans", self.plans.iter().map(|plan| plan.id.as_str()))?;
         self.meters.iter().try_for_each(Meter::check)?;
-        self.check_doors()?;
+        self.check_compat()?;
         events::check(&self.events, |meter| self.meter(meter).is_some())?;
         self.plans.iter().try_for_each(|plan| self.check_plan(plan))
     }
 
-    fn check_doors(&self) -> Result<(), CatalogError> {
-        let Some(id) = &self.doors.billing.plan else { return Ok(()) };
+    fn check_compat(&self) -> Result<(), CatalogError> {
+        let Some(id) = &self.compat.billing.plan else { return Ok(()) };
         let says = match self.plan(id) {
-            None => "is not in the catalogue",
+            None => "is not in the catalog",
             Some(plan) if plan.retired => "is retired, so nobody new gets it",
             Some(_) => return Ok(()),
         };
-        Err(CatalogError(format!("doors.billing: plan '{id}' {says}")))
+        Err(CatalogError(format!("compat.billing: plan '{id}' {says}")))
     }
 
     fn check_plan(&self, plan: &Plan) -> Result<(), CatalogError> {
@@ -312,7 +312,7 @@ impl Catalog {
             .chain(plan.limits.iter().map(|limit| &limit.meter));
         for meter in meters {
             if self.meter(meter).is_none() {
-                return Err(CatalogError(format!("{place}: meter '{meter}' is not in the catalogue")));
+                return Err(CatalogError(format!("{place}: meter '{meter}' is not in the catalog")));
             }
         }
         unique(

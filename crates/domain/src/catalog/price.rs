@@ -176,7 +176,7 @@ impl Name {
 }
 
 impl Model {
-    /// The name in the catalogue: `per_unit`.
+    /// The name in the catalog: `per_unit`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Reading the values of a catalogue, and the checks that several of them share.
+//! Reading the values of a catalog, and the checks that several of them share.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,10 +1,10 @@
-//! Catalogues that are taken, and what is said of those that are not.
+//! Catalogs that are taken, and what is said of those that are not.
 
 use super::*;
 
 #[test]
-fn the_default_catalogue_has_the_plans_of_reports_and_the_one_of_the_billing_door() {
-    let catalog = Catalog::from_toml(DEFAULT).expect("the default catalogue");
+fn the_default_catalog_has_the_plans_of_reports_and_the_one_of_the_billing_api() {
+    let catalog = Catalog::from_toml(DEFAULT).expect("the default catalog");
     let reports = MeterId::new("reports").expect("an id");
     let found: Vec<_> = catalog
         .plans
@@ -23,11 +23,11 @@ fn the_default_catalogue_has_the_plans_of_reports_and_the_one_of_the_billing_doo
         ("pro", String::new(), None, false),
     ];
     assert_eq!(found, wanted);
-    assert_eq!(catalog.doors.billing.plan.as_ref().map(PlanId::as_str), Some("pro"));
+    assert_eq!(catalog.compat.billing.plan.as_ref().map(PlanId::as_str), Some("pro"));
 }
 
 #[test]
-fn a_wrong_catalogue_says_where() {
+fn a_wrong_catalog_says_where() {
     let meters = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"u\"\n";
     let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
     let allowance = |line: &str| format!("{meters}{plan}[[plans.allowances]]\n{line}\n");
@@ -37,20 +37,20 @@ fn a_wrong_catalogue_says_where() {
         (String::new(), "missing field `meters`"),
         (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
         (format!("{meters}{plan}{plan}"), "plans: 'p' stands there twice"),
-        (format!("{meters}{plan}colour = 1\n"), "unknown field `colour`"),
+        (format!("{meters}{plan}color = 1\n"), "unknown field `color`"),
         (format!("{meters}{plan}trial_days = 0\n"), "trial_days must be at least 1"),
-        (allowance("meter = \"x\"\namount = 1"), "meter 'x' is not in the catalogue"),
+        (allowance("meter = \"x\"\namount = 1"), "meter 'x' is not in the catalog"),
         (allowance("meter = \"m\"\namount = 0.5"), "written as text"),
         (allowance("meter = \"m\"\namount = -1"), "must not be negative"),
         (allowance("meter = \"m\"\namount = \"1e99\""), "more than 15 digits"),
         (format!("[notices]\nthresholds = [0]\n{meters}{plan}"), "between 1 and 100"),
         (format!("unknown_meters = \"some\"\n{meters}{plan}"), "unknown variant `some`"),
         (
-            format!("[doors.billing]\nplan = \"x\"\n{meters}{plan}"),
-            "doors.billing: plan 'x' is not in the catalogue",
+            format!("[compat.billing]\nplan = \"x\"\n{meters}{plan}"),
+            "compat.billing: plan 'x' is not in the catalog",
         ),
-        (format!("[doors.billing]\nplan = \"p\"\n{meters}{plan}retired = true\n"), "plan 'p' is retired"),
-        (format!("[doors.bling]\n{meters}{plan}"), "unknown field `bling`"),
+        (format!("[compat.billing]\nplan = \"p\"\n{meters}{plan}retired = true\n"), "plan 'p' is retired"),
+        (format!("[compat.bling]\n{meters}{plan}"), "unknown field `bling`"),
         (format!("meters = []\n{plan}"), "meters: between 1 and 1000 are needed"),
         (format!("plans = []\n{meters}"), "plans: between 1 and 1000 are needed"),
         (format!("{too_many}{plan}"), "meters: between 1 and 1000 are needed"),
@@ -63,7 +63,7 @@ fn a_wrong_catalogue_says_where() {
         ),
         (
             format!("{meters}{plan}[[events]]\ntype = \"t\"\nmeter = \"x\"\n"),
-            "meter 'x' is not in the catalogue",
+            "meter 'x' is not in the catalog",
         ),
     ] {
         let error = Catalog::from_toml(&text).expect_err(&text).0;
@@ -71,7 +71,7 @@ fn a_wrong_catalogue_says_where() {
     }
 }
 
-/// A catalogue with two meters by model and region, of one of which overage is allowed, and a plan with these prices.
+/// A catalog with two meters by model and region, of one of which overage is allowed, and a plan with these prices.
 fn priced(price: &str) -> String {
     format!(
         r#"
@@ -103,7 +103,7 @@ fn a_price_is_read_with_all_its_fields() {
            { meter = "plain", model = "package", package_size = "0.1", package_price = 3, quantity = "overage" },
            { model = "flat", flat_fee = 7 }"#,
     );
-    let catalog = Catalog::from_toml(&text).expect("a catalogue");
+    let catalog = Catalog::from_toml(&text).expect("a catalog");
     let amount = |text: &str| Amount::parse(text).expect("an amount");
     let [volume, package, flat] = catalog.plans[0].prices.as_slice() else { panic!("three prices") };
     let tier = |up_to, unit_price: &str, flat_fee: &str| Tier {
@@ -158,7 +158,7 @@ fn meters_say_how_they_count() {
         (r#"properties = ["a", "b", "c", "d", "e"]"#, Err("meter 'm': properties: at most 4")),
         (r#"properties = ["a", "a"]"#, Err("meter 'm': properties: 'a' stands there twice")),
         (r#"properties = [""]"#, Err("meter 'm': a property must be a line")),
-        ("colour = 1", Err("unknown field `colour`")),
+        ("color = 1", Err("unknown field `color`")),
     ] {
         let joint = if fields.is_empty() { "" } else { ", " };
         let text = format!(
@@ -180,7 +180,7 @@ fn a_wrong_price_says_where() {
     for (price, says) in [
         (r#"{ meter = "m" }"#.to_owned(), "missing field `model`"),
         (r#"{ meter = "m", model = "free" }"#.to_owned(), "unknown variant `free`"),
-        (unit("colour = 1"), "unknown field `colour`"),
+        (unit("color = 1"), "unknown field `color`"),
         (r#"{ meter = "m", model = "per_unit" }"#.to_owned(), "the model 'per_unit' needs unit_price"),
         (
             r#"{ meter = "m", model = "package", package_size = 1 }"#.to_owned(),
@@ -221,14 +221,14 @@ fn a_wrong_price_says_where() {
         (unit(r#"quantity = "overage""#), "price 1: quantity = \"overage\" needs an allowance of 'm'"),
         (unit(r#"name = """#), "plan 'p': price 1: name must be a line"),
         (
-            unit(r#"where = { colour = "red" }"#),
-            "plan 'p': price 1: where: 'colour' is not among the properties",
+            unit(r#"where = { color = "red" }"#),
+            "plan 'p': price 1: where: 'color' is not among the properties",
         ),
         (unit(&format!(r#"where = {{ model = "{}" }}"#, "x".repeat(257))), "at most 256 characters"),
         (unit("where = { model = 4 }"), "expected a string"),
         (
             r#"{ meter = "x", model = "flat", flat_fee = 1 }"#.to_owned(),
-            "plan 'p': price 1: meter 'x' is not in the catalogue",
+            "plan 'p': price 1: meter 'x' is not in the catalog",
         ),
         (tiers(""), "tiers: between 1 and 100 are needed"),
         (tiers(&"{ unit_price = 1 }, ".repeat(101)), "tiers: between 1 and 100 are needed"),
@@ -297,7 +297,7 @@ fn usage_has_one_price_in_each_month() {
 
 #[test]
 fn a_changed_price_and_currency_are_seen() {
-    let read = |text: &str| Catalog::from_toml(text).expect("a catalogue");
+    let read = |text: &str| Catalog::from_toml(text).expect("a catalog");
     let one = read(&priced(r#"{ model = "flat", flat_fee = 1 }"#));
     let two = read(&format!("currency = 'EUR'\n{}", priced(r#"{ model = "flat", flat_fee = 2 }"#)));
     assert_eq!(one.diff(&two), ["~ plan p", "~ currency USD → EUR"]);
@@ -306,11 +306,11 @@ fn a_changed_price_and_currency_are_seen() {
 }
 
 #[test]
-fn the_example_with_all_fields_is_a_catalogue() {
-    let page = include_str!("../../../../docs/catalogue.md");
+fn the_example_with_all_fields_is_a_catalog() {
+    let page = include_str!("../../../../docs/catalog.md");
     let (_, from) = page.split_once("```toml\n").expect("an example");
     let (example, _) = from.split_once("```").expect("its end");
-    let catalog = Catalog::from_toml(example).expect("a catalogue");
+    let catalog = Catalog::from_toml(example).expect("a catalog");
     assert_eq!((catalog.plans[0].prices.len(), catalog.plans[0].currency(&catalog).code()), (1, "EUR"));
 }
 
@@ -320,7 +320,7 @@ fn what_is_declared_takes_the_place_of_what_was_created() {
     let created: Vec<CreatedMeter> =
         ["m", "seats"].iter().map(|id| CreatedMeter { id: MeterId::new(id).expect("an id"), at }).collect();
     let text = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"call\"\n[[plans]]\nid = \"p\"\nname = \"P\"\n";
-    let declared = Catalog::from_toml(text).expect("a catalogue");
+    let declared = Catalog::from_toml(text).expect("a catalog");
     let in_force = declared.with_created(&created);
     let found: Vec<_> =
         in_force.meters.iter().map(|meter| (meter.id.as_str(), meter.unit.as_str())).collect();

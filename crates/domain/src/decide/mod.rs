@@ -5,25 +5,25 @@
 mod closing;
 mod config;
 mod credit;
-mod house;
 pub(crate) mod keys;
 mod limits;
 mod outcome;
 mod record;
 mod reversal;
 mod shipment;
+mod system;
 mod usage;
 
 pub(crate) use credit::Credit;
 pub(crate) use limits::{InForce, limits_in_force};
 pub(crate) use usage::gate;
 
-pub use house::{HouseDenial, HouseOutcome, decide_house, missing_of_house};
 pub use keys::missing;
 pub use outcome::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
     Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
 };
+pub use system::{SystemDenial, SystemOutcome, decide_system, missing_of_system};
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ impl<'a> From<&'a Check> for Ask<'a> {
 /// What a decision goes by besides the records.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The catalogue in force.
+    /// The catalog in force.
     pub catalog: &'a Catalog,
     /// Its version.
     pub catalog_version: u32,
@@ -77,7 +77,7 @@ impl<'a> Context<'a> {
         self.moments.at()
     }
 
-    /// The plan of an org, as the catalogue has it.
+    /// The plan of an org, as the catalog has it.
     pub(crate) fn plan_of(&self, org: &Org) -> Option<&'a Plan> {
         self.catalog.plan(&org.plan.as_ref()?.id)
     }

@@ -71,7 +71,7 @@ pub enum Denial {
     KeyReused,
     /// The key's usage was taken back.
     KeyReversed,
-    /// The catalogue has no such meter.
+    /// The catalog has no such meter.
     UnknownMeter,
     /// The meter does not declare this property, and refuses those that it does not.
     UnknownProperty(String),
@@ -139,7 +139,7 @@ pub enum RecordDenial {
     KeyReused,
     /// The key's usage was taken back.
     KeyReversed,
-    /// The catalogue has no such meter.
+    /// The catalog has no such meter.
     UnknownMeter,
     /// The meter does not declare this property, and refuses those that it does not.
     UnknownProperty(String),
@@ -270,13 +270,13 @@ pub enum CloseDenial {
 pub enum ConfigDenial {
     /// The key stands for another content.
     KeyReused,
-    /// The catalogue has no such meter.
+    /// The catalog has no such meter.
     UnknownMeter,
     /// The meter does not add up, so it burns no credit.
     MeterWithoutCredit,
     /// Nobody has heard of the org.
     UnknownOrg,
-    /// The catalogue has no such plan.
+    /// The catalog has no such plan.
     UnknownPlan(PlanId),
     /// The plan is refused to orgs that do not have it already.
     PlanRetired(PlanId),

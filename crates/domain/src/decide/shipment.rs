@@ -1,23 +1,24 @@
-//! Shipments: made by the house of what orgs have unsent, and taken off by each org once the processor has them.
+//! Shipments: made by the system of what orgs have unsent, and taken off by each org once the processor has them.
 
 use std::sync::Arc;
 
 use crate::decide::config::{change, changed, unchanged};
-use crate::decide::{ConfigDenial, Context, HouseDenial, Outcome};
+use crate::decide::{ConfigDenial, Context, Outcome, SystemDenial};
 use crate::limits::SHIPMENT_LINES_MAX;
 use crate::{
-    EntryKind, House, HouseEntryKind, MakeShipment, OrgId, Records, Settle, Shipment, ShipmentLine, Timestamp,
+    EntryKind, MakeShipment, OrgId, Records, Settle, Shipment, ShipmentLine, System, SystemEntryKind,
+    Timestamp,
 };
 
 /// The next shipment. Its amounts were read when the one before it had been sent and settled: had there been another
 /// since, they might be in that one.
 pub(super) fn make_shipment(
-    house: &House,
+    system: &System,
     at: Timestamp,
     make: &MakeShipment,
-) -> Result<HouseEntryKind, HouseDenial> {
-    if house.open_shipment().is_some() || house.shipments != make.after {
-        return Err(HouseDenial::ShipmentsMoved);
+) -> Result<SystemEntryKind, SystemDenial> {
+    if system.open_shipment().is_some() || system.shipments != make.after {
+        return Err(SystemDenial::ShipmentsMoved);
     }
     assert!(
         (1..=SHIPMENT_LINES_MAX).contains(&make.lines.len()),
@@ -26,13 +27,13 @@ pub(super) fn make_shipment(
     let place = |line: &ShipmentLine| (line.org.clone(), line.meter.clone());
     assert!(make.lines.is_sorted_by(|a, b| place(a) < place(b)), "a shipment has a line once");
     let (id, day, lines) = (make.id.clone(), make.day, make.lines.clone());
-    let shipment = Shipment { number: house.shipments + 1, id, day, at, lines };
-    Ok(HouseEntryKind::ShipmentMade(Arc::new(shipment)))
+    let shipment = Shipment { number: system.shipments + 1, id, day, at, lines };
+    Ok(SystemEntryKind::ShipmentMade(Arc::new(shipment)))
 }
 
 /// That a shipment was sent, if that is not known already.
-pub(super) fn shipment_sent(house: &House, number: u64) -> Option<HouseEntryKind> {
-    (house.open_shipment() == Some(number)).then_some(HouseEntryKind::ShipmentSent(number))
+pub(super) fn shipment_sent(system: &System, number: u64) -> Option<SystemEntryKind> {
+    (system.open_shipment() == Some(number)).then_some(SystemEntryKind::ShipmentSent(number))
 }
 
 pub(super) fn decide_settle(

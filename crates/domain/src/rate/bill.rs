@@ -30,7 +30,7 @@ pub struct UsageGroup {
 /// A month, rated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rated {
-    /// The version of the catalogue whose prices were taken.
+    /// The version of the catalog whose prices were taken.
     pub catalog: u32,
     /// The plan whose prices were taken.
     pub plan: PlanId,
@@ -40,7 +40,7 @@ pub struct Rated {
     pub lines: Vec<BillLine>,
     /// The sum of the lines, in the plan's currency.
     pub total: Money,
-    /// Usage of meters that have prices, none of which takes it: a gap in the catalogue, or free on purpose.
+    /// Usage of meters that have prices, none of which takes it: a gap in the catalog, or free on purpose.
     pub unpriced: Vec<Unpriced>,
 }
 
@@ -55,10 +55,10 @@ pub struct Unpriced {
     pub quantity: Amount,
 }
 
-/// Which price: it stays to be found as long as the catalogue's version does.
+/// Which price: it stays to be found as long as the catalog's version does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceRef {
-    /// The version of the catalogue.
+    /// The version of the catalog.
     pub catalog: u32,
     /// The plan.
     pub plan: PlanId,

@@ -25,7 +25,7 @@ use crate::{Amount, Exact, MeterId, Money, Period, Window};
 /// What a month is rated by.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
-    /// The catalogue, of which the plan is one.
+    /// The catalog, of which the plan is one.
     pub catalog: &'a Catalog,
     /// Its version.
     pub version: u32,
@@ -174,7 +174,7 @@ fn line(terms: &Terms<'_>, price: &Price, reference: PriceRef, quantity: Amount)
 fn fee_of_plan(model: &Model) -> Option<Vec<Part>> {
     match model {
         Model::Flat { fee } => Some(vec![Part::fee(Amount::ZERO, *fee)?]),
-        // Reading the catalogue refuses these without a meter; nothing is used, so nothing is owed.
+        // Reading the catalog refuses these without a meter; nothing is used, so nothing is owed.
         Model::PerUnit { .. } | Model::Package { .. } | Model::Graduated { .. } | Model::Volume { .. } => {
             Some(Vec::new())
         }

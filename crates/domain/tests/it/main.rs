@@ -3,7 +3,6 @@
 
 mod bills;
 mod credit;
-mod house;
 mod keys;
 mod limits;
 mod notices;
@@ -12,4 +11,5 @@ mod outcomes;
 mod periods;
 mod rate;
 mod reversals;
+mod system;
 mod world;

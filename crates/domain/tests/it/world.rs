@@ -65,7 +65,7 @@ impl World {
     pub(crate) fn new(catalog: &str) -> Self {
         let org = OrgId::new("acme").expect("an id");
         let mut records = Records::default();
-        let catalog = Catalog::from_toml(catalog).expect("a catalogue");
+        let catalog = Catalog::from_toml(catalog).expect("a catalog");
         records.put(RecordKey::Org(org.clone()), None);
         let mut world = Self { catalog, records, org, entries: Vec::new() };
         let zone = Some(Zone::new("Europe/Berlin").expect("a zone"));

@@ -1,4 +1,4 @@
-//! Hot counters and cold records add up to one bill at every moment: a customer's bill is read through the billing door
+//! Hot counters and cold records add up to one bill at every moment: a customer's bill is read through the billing API
 //! while many write to it and the server is killed again and again.
 //!
 //! Each writer sends its usages one after the other, all of one quantity: 1, a thousand, a million … So three digits of a

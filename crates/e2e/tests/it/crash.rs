@@ -14,15 +14,15 @@ use tollgate_e2e::{Result, Tollgate, pause};
 /// How often the server is killed; `TOLLGATE_KILLS` sets another number.
 const KILLS: usize = 100;
 
-/// Organisations that do not run out.
+/// Organizations that do not run out.
 const WIDE_ORGS: usize = 32;
 
-/// Organisations made for each round, so small that they run out in it.
+/// Organizations made for each round, so small that they run out in it.
 const TIGHT_ORGS: usize = 6;
 
 const TIGHT_PLANS: [(&str, u64); 2] = [("lite", 20), ("basic", 100)];
 
-/// What each user of a tight organisation may use a month.
+/// What each user of a tight organization may use a month.
 const EACH_USER: u64 = 12;
 
 const USERS: usize = 6;
@@ -56,7 +56,7 @@ fn make_tight_orgs(client: &mut Client, round: usize) -> Result<Vec<String>> {
     Ok(orgs)
 }
 
-/// Half of it goes to the organisations that run out, some of that tops them up.
+/// Half of it goes to the organizations that run out, some of that tops them up.
 fn draw(tight: &RwLock<Vec<String>>, rng: &mut Rng) -> Ask {
     let tight = tight.read().expect("no writer panics");
     let user = Some(format!("u{}", rng.usize(..USERS)));

@@ -94,7 +94,7 @@ fn more_than_the_capacity_is_refused_fast_and_hurts_nobody_who_is_accepted() -> 
     let queue = QUEUE.to_string();
     let server = Tollgate::serve(&store).arg("--queue").arg(&queue).under(&words).start()?;
     make_orgs(&server)?;
-    // The stated bounds are those of a release build; a debug build on a busy machine shows the behaviour, not the times.
+    // The stated bounds are those of a release build; a debug build on a busy machine shows the behavior, not the times.
     let is_release = is_release_build()?;
     let (slack, goodput_min) = if is_release { (1, 0.9) } else { (20, 0.4) };
 

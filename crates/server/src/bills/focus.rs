@@ -18,7 +18,7 @@ pub(crate) struct Seller<'a> {
     pub(crate) provider: &'a str,
     /// Who buys.
     pub(crate) org: &'a Org,
-    /// The catalogue in force, for names and units.
+    /// The catalog in force, for names and units.
     pub(crate) catalog: &'a Catalog,
 }
 
@@ -74,7 +74,7 @@ const COLUMNS: [Column; 47] = [
         let org = charge.account.seller.org;
         text(org.name.as_deref().unwrap_or(org.id.as_str()))
     }),
-    ("BillingAccountType", |_| Cell::plain("Organisation")),
+    ("BillingAccountType", |_| Cell::plain("Organization")),
     ("BillingCurrency", |charge| Cell::plain(charge.account.bill.total.currency)),
     ("BillingPeriodEnd", |charge| Cell::maybe(charge.account.bill.until)),
     ("BillingPeriodStart", |charge| Cell::maybe(charge.account.bill.from)),

@@ -28,10 +28,10 @@ pub(crate) fn html(bill: &BillReply) -> String {
         escaped(&bill.org),
         escaped(&bill.month)
     );
-    let prices = format!("{}, catalogue version {}", bill.plan, bill.catalog);
+    let prices = format!("{}, catalog version {}", bill.plan, bill.catalog);
     let period = [&bill.from, &bill.until].map(|at| at.as_deref().unwrap_or("-")).join(" until ");
     for (name, value) in [
-        ("Organisation", Some(bill.org.as_str())),
+        ("Organization", Some(bill.org.as_str())),
         ("Month", Some(bill.month.as_str())),
         ("Period", Some(period.as_str())),
         ("Closed", bill.closed_at.as_deref()),

@@ -5,13 +5,13 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, Code, Problem};
-use tollgate_domain::{ApiKey, ApiKeyId, HouseCommand, Record, RecordKey, Role};
+use tollgate_domain::{ApiKey, ApiKeyId, Record, RecordKey, Role, SystemCommand};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::{Caller, new_secret};
 use crate::extract::{Json, NoQuery, Query, path_param};
-use crate::native::catalog::house_failure;
+use crate::native::catalog::system_failure;
 use crate::native::orgs::text_line;
 use crate::native::problems::{BodyProblems, Problems};
 use crate::paging::Paging;
@@ -50,7 +50,7 @@ pub(crate) async fn create(
         created_at: app.engine.clock().now(),
         revoked_at: None,
     };
-    app.engine.submit_house(HouseCommand::MakeApiKey(api_key)).await?.map_err(house_failure)?;
+    app.engine.submit_system(SystemCommand::MakeApiKey(api_key)).await?.map_err(system_failure)?;
     let stored = learn(&app, id).await?;
     Ok(json(StatusCode::CREATED, &ApiKeyCreated { secret, item: item(&stored) }))
 }
@@ -129,7 +129,7 @@ pub(crate) async fn revoke(
     _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
-    app.engine.submit_house(HouseCommand::RevokeApiKey(id.clone())).await?.map_err(house_failure)?;
+    app.engine.submit_system(SystemCommand::RevokeApiKey(id.clone())).await?.map_err(system_failure)?;
     let stored = learn(&app, id).await?;
     Ok(ok(&item(&stored)))
 }

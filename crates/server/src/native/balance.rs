@@ -16,10 +16,10 @@ use crate::native::problems::Problems;
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
-/// The balance of an organisation: per meter what it has, what it used, what is left.
+/// The balance of an organization: per meter what it has, what it used, what is left.
 #[utoipa::path(
-    get, path = "/v1/orgs/{org}/balance", tag = "Organisations", operation_id = "balance",
-    params(("org" = Id, Path, description = "The organisation")),
+    get, path = "/v1/orgs/{org}/balance", tag = "Organizations", operation_id = "balance",
+    params(("org" = Id, Path, description = "The organization")),
     responses(
         (status = 200, description = "The balance", body = BalanceReply),
         Problems,
@@ -82,11 +82,11 @@ fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_dom
     named.map(|limit| limit.amount)
 }
 
-/// The users of an organisation in a month, by id.
+/// The users of an organization in a month, by id.
 #[utoipa::path(
-    get, path = "/v1/orgs/{org}/users", tag = "Organisations", operation_id = "list_users",
+    get, path = "/v1/orgs/{org}/users", tag = "Organizations", operation_id = "list_users",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("meter" = Id, Query, description = "The meter"),
         ("month" = Option<Month>, Query, description = "Such as `2026-11`; the current month unless given"),
         Paging,

@@ -30,12 +30,12 @@ use crate::reply::{Failure, ok};
 ///
 /// Each record is counted, a duplicate, or rejected, and the others are not touched by it. It is counted whatever credit
 /// and limits say, in the periods of its own `time` (at most 35 days back and 5 minutes ahead unless the server is set
-/// otherwise). The answer is sent when all that was counted is durable. A meter that the catalogue lacks is created where
+/// otherwise). The answer is sent when all that was counted is durable. A meter that the catalog lacks is created where
 /// its `unknown_meters` says `"create"`. Send a batch again that got no answer: each key counts once.
 ///
 /// The body is a JSON array, or one JSON object a line (`application/x-ndjson` or `application/jsonl`);
 /// `Content-Encoding` may be `gzip` or `zstd`. Every record needs a `key`. With an API key that is bound to an
-/// organisation, records of another one are rejected as `forbidden`.
+/// organization, records of another one are rejected as `forbidden`.
 #[utoipa::path(
     post, path = "/v1/usage/batch", tag = "Usage", operation_id = "record",
     request_body(content((Vec<UsageRequest> = "application/json"), (String = "application/x-ndjson"))),

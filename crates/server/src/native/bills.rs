@@ -1,4 +1,4 @@
-//! Bills: what an organisation owes for a month, closing it, and what another catalogue would change.
+//! Bills: what an organization owes for a month, closing it, and what another catalog would change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tollgate_api::{
     WhatIfRequest, WhatIfTotal,
 };
 use tollgate_domain::{
-    BillError, Catalog, CloseDenial, CloseMonth, Currency, Denials, HouseDenial, Money, OrgCommand,
-    OrgDecision, OrgId, Period, Rated, Role,
+    BillError, Catalog, CloseDenial, CloseMonth, Currency, Denials, Money, OrgCommand, OrgDecision, OrgId,
+    Period, Rated, Role, SystemDenial,
 };
 use tollgate_engine::{CatalogInForce, EngineError};
 use tollgate_storage::{Row, Scan, Store};
@@ -25,19 +25,19 @@ use crate::extract::{Json, NoQuery, OrgPath, Query, json_content_type, parse, re
 use crate::form::{Form, form_of, varying};
 use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
 use crate::native::balance::read_month;
-use crate::native::catalog::house_failure;
+use crate::native::catalog::system_failure;
 use crate::native::orgs::unknown_org;
 use crate::native::problems::{BillProblems, BodyProblems};
 use crate::reply::{Failure, ok};
 
-/// The bill of an organisation for a month: an estimate until it is closed.
+/// The bill of an organization for a month: an estimate until it is closed.
 ///
 /// As JSON, as a table (`text/csv`), as a page that prints (`text/html`), or as rows of FOCUS 1.2
 /// (`text/csv; profile=focus`): by the parameter `format`, or else by the header `Accept`.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/bill", tag = "Bills", operation_id = "bill",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("month" = Option<Month>, Query, description = "Such as `2026-11`; the current month unless given"),
         ("format" = Option<BillFormat>, Query, description = "In place of the header `Accept`"),
     ),
@@ -86,7 +86,7 @@ pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Fai
     match error {
         BillError::UnknownOrg => unknown_org(org),
         BillError::NoPlan => {
-            let detail = format!("the organisation '{org}' had no plan in {}", month.label());
+            let detail = format!("the organization '{org}' had no plan in {}", month.label());
             Problem::new(Code::UnknownBill, detail).on_field("month").into()
         }
         BillError::Rate(error) => Problem::new(Code::Unrated, error.to_string()).into(),
@@ -99,7 +99,7 @@ pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Fai
 /// to it, becomes an adjustment on the next bill.
 #[utoipa::path(
     post, path = "/v1/orgs/{org}/bill/close", tag = "Bills", operation_id = "close_bill",
-    params(("org" = Id, Path, description = "The organisation")),
+    params(("org" = Id, Path, description = "The organization")),
     request_body = CloseRequest,
     responses(
         (status = 200, description = "The closed bill", body = BillReply),
@@ -132,9 +132,9 @@ fn month_field(text: &str) -> Result<Period, Failure> {
         .map_err(|says| Problem::new(Code::InvalidField, format!("month: {says}")).on_field("month").into())
 }
 
-/// What another catalogue would change in a month, for each organisation and in sum; nothing is changed.
+/// What another catalog would change in a month, for each organization and in sum; nothing is changed.
 ///
-/// Money: the month's usage, rated by the catalogue in force and by the other. Denials: the month's usage that was asked
+/// Money: the month's usage, rated by the catalog in force and by the other. Denials: the month's usage that was asked
 /// for and allowed, decided again by each.
 #[utoipa::path(
     post, path = "/v1/whatif", tag = "Bills", operation_id = "what_if",
@@ -156,7 +156,7 @@ pub(crate) async fn what_if(
     let request: WhatIfRequest = parse(&body)?;
     let month = month_field(&request.month)?;
     let catalog =
-        Catalog::from_toml(&request.catalog).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
+        Catalog::from_toml(&request.catalog).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
     let version = in_force.version.saturating_add(1);
     let other = CatalogInForce::new(version, Arc::new(catalog), in_force.created_meters);
@@ -180,7 +180,7 @@ pub(crate) async fn what_if(
     Ok(ok(&sums.reply(month)))
 }
 
-/// What was rated and decided by both catalogues so far.
+/// What was rated and decided by both catalogs so far.
 #[derive(Default)]
 struct Sums {
     orgs: u64,
@@ -229,7 +229,7 @@ impl Sums {
         }
     }
 
-    /// Adds what an org owes by both catalogues; gives whether it is not the same.
+    /// Adds what an org owes by both catalogs; gives whether it is not the same.
     fn add_money(&mut self, now: &Result<Rated, BillError>, then: &Result<Rated, BillError>) -> bool {
         let without_prices = |rated: &Result<Rated, BillError>| match rated {
             Ok(rated) => rated.lines.is_empty() && rated.unpriced.is_empty(),
@@ -274,7 +274,7 @@ impl Sums {
     }
 }
 
-/// What either catalogue would deny, by meter and reason.
+/// What either catalog would deny, by meter and reason.
 fn would_be_denied([now, then]: &[Denials; 2]) -> Vec<WhatIfDenied> {
     let about: BTreeSet<_> = now.keys().chain(then.keys()).collect();
     let rows = about.into_iter().map(|about| {

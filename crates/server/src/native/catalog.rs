@@ -1,4 +1,4 @@
-//! The catalogue and its versions.
+//! The catalog and its versions.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use http::request::Parts;
 use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
 use tollgate_domain::{
-    ApplyCatalog, Catalog, CreatedMeter, HouseCommand, HouseDenial, Record, RecordKey, Role,
+    ApplyCatalog, Catalog, CreatedMeter, Record, RecordKey, Role, SystemCommand, SystemDenial,
 };
 use tollgate_storage::{Row, Scan};
 
@@ -21,11 +21,11 @@ use crate::native::problems::{BodyProblems, Problems};
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
-/// The catalogue in force, and the meters that usage created beside it.
+/// The catalog in force, and the meters that usage created beside it.
 #[utoipa::path(
-    get, path = "/v1/catalog", tag = "Catalogue", operation_id = "get_catalog",
+    get, path = "/v1/catalog", tag = "Catalog", operation_id = "get_catalog",
     responses(
-        (status = 200, description = "The catalogue", body = CatalogReply),
+        (status = 200, description = "The catalog", body = CatalogReply),
         Problems,
     )
 )]
@@ -33,7 +33,7 @@ pub(crate) async fn show(State(app): State<App>, caller: Caller, _: NoQuery) -> 
     caller.require(Role::Read, caller.org.as_ref())?;
     let in_force = app.engine.catalog();
     let mut reply = reply_version(&app, in_force.version).await?;
-    // Who is bound to one organisation need not know what others use.
+    // Who is bound to one organization need not know what others use.
     if caller.org.is_none() {
         reply.created_meters = in_force.created_meters.iter().map(created_item).collect();
     }
@@ -53,15 +53,15 @@ async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure>
             created_meters: Vec::new(),
         }),
         _ => {
-            let detail = format!("there is no version {version} of the catalogue");
+            let detail = format!("there is no version {version} of the catalog");
             Err(Problem::new(Code::UnknownVersion, detail).on_field("version").into())
         }
     }
 }
 
-/// Brings a catalogue into force, or with `dry_run` says what would change.
+/// Brings a catalog into force, or with `dry_run` says what would change.
 #[utoipa::path(
-    put, path = "/v1/catalog", tag = "Catalogue", operation_id = "put_catalog",
+    put, path = "/v1/catalog", tag = "Catalog", operation_id = "put_catalog",
     params(("dry_run" = Option<bool>, Query, description = "Only check it and say what would change")),
     request_body(content = String, content_type = "application/toml", example = json!(tollgate_domain::catalog::DEFAULT)),
     responses(
@@ -87,47 +87,47 @@ pub(crate) async fn put(
     }
     let body = read_limited(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
     let text = std::str::from_utf8(&body)
-        .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalogue is not UTF-8")))?;
-    let next = Catalog::from_toml(text).map_err(|error| house_failure(HouseDenial::Catalog(error)))?;
+        .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalog is not UTF-8")))?;
+    let next = Catalog::from_toml(text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
     let changes = in_force.declared.diff(&next);
     let apply = ApplyCatalog::new(text.to_owned());
     let command = match dry_run {
-        Some(true) => HouseCommand::CheckCatalog(apply),
+        Some(true) => SystemCommand::CheckCatalog(apply),
         _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),
-        _ => HouseCommand::ApplyCatalog(apply),
+        _ => SystemCommand::ApplyCatalog(apply),
     };
-    let version = app.engine.submit_house(command).await?.map_err(house_failure)?;
+    let version = app.engine.submit_system(command).await?.map_err(system_failure)?;
     Ok(ok(&CatalogReply { version, changes, toml: text.to_owned(), created_meters: Vec::new() }))
 }
 
-pub(crate) fn house_failure(denial: HouseDenial) -> Failure {
+pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
     match denial {
-        HouseDenial::Catalog(error) => {
+        SystemDenial::Catalog(error) => {
             Problem::new(Code::InvalidCatalog, error.to_string().trim_end()).into()
         }
-        HouseDenial::PlansInUse(orgs) => {
+        SystemDenial::PlansInUse(orgs) => {
             let mut problem = Problem::new(
                 Code::PlanInUse,
-                "the catalogue lacks plans that organisations have; keep them with `retired = true`",
+                "the catalog lacks plans that organizations have; keep them with `retired = true`",
             );
             problem.conflicts =
-                orgs.iter().map(|(plan, org)| format!("plan '{plan}': organisation '{org}'")).collect();
+                orgs.iter().map(|(plan, org)| format!("plan '{plan}': organization '{org}'")).collect();
             problem.into()
         }
-        HouseDenial::UnknownApiKey => {
+        SystemDenial::UnknownApiKey => {
             Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()
         }
-        HouseDenial::ApiKeyExists => {
+        SystemDenial::ApiKeyExists => {
             Problem::new(Code::Internal, "an API key with this id exists; try again").into()
         }
-        HouseDenial::ShipmentsMoved => conflict(),
+        SystemDenial::ShipmentsMoved => conflict(),
     }
 }
 
-/// The versions of the catalogue, oldest first.
+/// The versions of the catalog, oldest first.
 #[utoipa::path(
-    get, path = "/v1/catalog/versions", tag = "Catalogue", operation_id = "list_catalogs",
+    get, path = "/v1/catalog/versions", tag = "Catalog", operation_id = "list_catalogs",
     params(Paging),
     responses(
         (status = 200, description = "Some versions", body = CatalogVersions),
@@ -164,12 +164,12 @@ impl FromRequestParts<App> for VersionPath {
     }
 }
 
-/// One version of the catalogue.
+/// One version of the catalog.
 #[utoipa::path(
-    get, path = "/v1/catalog/versions/{version}", tag = "Catalogue", operation_id = "get_catalog_version",
+    get, path = "/v1/catalog/versions/{version}", tag = "Catalog", operation_id = "get_catalog_version",
     params(("version" = u32, Path, description = "The version")),
     responses(
-        (status = 200, description = "The catalogue", body = CatalogReply),
+        (status = 200, description = "The catalog", body = CatalogReply),
         Problems,
     )
 )]

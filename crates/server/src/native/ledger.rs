@@ -16,11 +16,11 @@ use crate::native::problems::Problems;
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
-/// The entries of an organisation's ledger.
+/// The entries of an organization's ledger.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/ledger", tag = "Ledger", operation_id = "ledger",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("order" = Option<OrderName>, Query, description = "`newest` first unless given"),
         Paging,
     ),
@@ -66,11 +66,11 @@ impl FromRequestParts<App> for EntryPath {
     }
 }
 
-/// One entry of an organisation's ledger.
+/// One entry of an organization's ledger.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/ledger/{entry}", tag = "Ledger", operation_id = "ledger_entry",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("entry" = u64, Path, description = "The number of the entry"),
     ),
     responses(
@@ -95,7 +95,7 @@ pub(crate) async fn show(
     }
 }
 
-/// The notices of all organisations, oldest first.
+/// The notices of all organizations, oldest first.
 #[utoipa::path(
     get, path = "/v1/notices", tag = "Ledger", operation_id = "notices",
     params(Paging),

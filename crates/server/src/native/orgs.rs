@@ -23,10 +23,10 @@ use crate::native::problems::{BodyProblems, GateProblems, Problems};
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
-/// Sets name and time zone; makes the organisation if need be.
+/// Sets name and time zone; makes the organization if need be.
 #[utoipa::path(
-    put, path = "/v1/orgs/{org}", tag = "Organisations", operation_id = "put_org",
-    params(("org" = Id, Path, description = "The organisation")),
+    put, path = "/v1/orgs/{org}", tag = "Organizations", operation_id = "put_org",
+    params(("org" = Id, Path, description = "The organization")),
     request_body = OrgRequest,
     responses(
         (status = 200, description = "As it is now", body = OrgItem),
@@ -74,12 +74,12 @@ async fn change(app: &App, org: &OrgId, command: OrgCommand) -> Result<Changed, 
     }
 }
 
-/// An organisation, with how it stands on each meter.
+/// An organization, with how it stands on each meter.
 #[utoipa::path(
-    get, path = "/v1/orgs/{org}", tag = "Organisations", operation_id = "get_org",
-    params(("org" = Id, Path, description = "The organisation")),
+    get, path = "/v1/orgs/{org}", tag = "Organizations", operation_id = "get_org",
+    params(("org" = Id, Path, description = "The organization")),
     responses(
-        (status = 200, description = "The organisation", body = OrgItem),
+        (status = 200, description = "The organization", body = OrgItem),
         Problems,
     )
 )]
@@ -99,15 +99,15 @@ async fn show_org(app: &App, org: &OrgId) -> Result<Response, Failure> {
 }
 
 pub(crate) fn unknown_org(org: &OrgId) -> Failure {
-    Problem::new(Code::UnknownOrg, format!("the organisation '{org}' is not known")).on_field("org").into()
+    Problem::new(Code::UnknownOrg, format!("the organization '{org}' is not known")).on_field("org").into()
 }
 
-/// The organisations, by id, with how each stands.
+/// The organizations, by id, with how each stands.
 #[utoipa::path(
-    get, path = "/v1/orgs", tag = "Organisations", operation_id = "list_orgs",
+    get, path = "/v1/orgs", tag = "Organizations", operation_id = "list_orgs",
     params(Paging),
     responses(
-        (status = 200, description = "Some organisations", body = OrgPage),
+        (status = 200, description = "Some organizations", body = OrgPage),
         Problems,
     )
 )]
@@ -136,10 +136,10 @@ pub(crate) async fn list(
     Ok(ok(&OrgPage { orgs, next: page.next }))
 }
 
-/// Sets the plan, at once; makes the organisation if need be.
+/// Sets the plan, at once; makes the organization if need be.
 #[utoipa::path(
-    put, path = "/v1/orgs/{org}/plan", tag = "Organisations", operation_id = "put_plan",
-    params(("org" = Id, Path, description = "The organisation")),
+    put, path = "/v1/orgs/{org}/plan", tag = "Organizations", operation_id = "put_plan",
+    params(("org" = Id, Path, description = "The organization")),
     request_body = PlanRequest,
     responses(
         (status = 200, description = "The plan is in force", body = PlanReply),
@@ -165,8 +165,8 @@ pub(crate) async fn put_plan(
 
 /// Sets a limit, or removes it with `amount: null`.
 #[utoipa::path(
-    put, path = "/v1/orgs/{org}/limits", tag = "Organisations", operation_id = "put_limit",
-    params(("org" = Id, Path, description = "The organisation")),
+    put, path = "/v1/orgs/{org}/limits", tag = "Organizations", operation_id = "put_limit",
+    params(("org" = Id, Path, description = "The organization")),
     request_body = LimitRequest,
     responses(
         (status = 200, description = "The limits are in force", body = LimitReply),
@@ -210,9 +210,9 @@ async fn set_limit(app: &App, org: OrgId, set: SetLimit) -> Result<Response, Fai
 
 /// Removes a limit.
 #[utoipa::path(
-    delete, path = "/v1/orgs/{org}/limits", tag = "Organisations", operation_id = "delete_limit",
+    delete, path = "/v1/orgs/{org}/limits", tag = "Organizations", operation_id = "delete_limit",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("meter" = Id, Query, description = "What is capped"),
         ("scope" = ScopeName, Query, description = "Whose usage"),
         ("user" = Option<Id>, Query, description = "The one user, if it is for one"),
@@ -252,9 +252,9 @@ pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
 
 /// Adds credit.
 #[utoipa::path(
-    post, path = "/v1/orgs/{org}/top-ups", tag = "Organisations", operation_id = "top_up",
+    post, path = "/v1/orgs/{org}/top-ups", tag = "Organizations", operation_id = "top_up",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none; bare or quoted"),
     ),
     request_body = TopUpRequest,

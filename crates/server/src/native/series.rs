@@ -27,15 +27,15 @@ const PROPERTY: &str = "property.";
 /// What `group_by` calls the users.
 const USER: &str = "user";
 
-/// The usage of an organisation over time.
+/// The usage of an organization over time.
 ///
 /// As JSON, or by the header `Accept` as a table (`text/csv`), whose next page is in the header `Link`. All points of a
 /// page are of one moment. Besides the parameters named here, `property.NAME=VALUE` asks for the usage with a value of a
 /// property.
 #[utoipa::path(
-    get, path = "/v1/orgs/{org}/usage", tag = "Organisations", operation_id = "usage_series",
+    get, path = "/v1/orgs/{org}/usage", tag = "Organizations", operation_id = "usage_series",
     params(
-        ("org" = Id, Path, description = "The organisation"),
+        ("org" = Id, Path, description = "The organization"),
         ("meter" = Id, Query, description = "The meter"),
         ("window" = Option<SeriesWindow>, Query, description = "`day` unless given"),
         ("from" = Option<String>, Query, description = "A day (`2026-11-01`), a month (`2026-11`) or a time (`2026-11-21T09:00:00Z`): the first window is the one that holds its first moment"),
@@ -127,7 +127,7 @@ impl Parts {
             if !meter.windows.contains(&window) {
                 let text = format!(
                     "'{id}' is not counted by {window}; it may be day or month, and with windows = [\"{window}\"] in \
-                     the catalogue it is counted by {window} from then on"
+                     the catalog it is counted by {window} from then on"
                 );
                 return Err(invalid_parameter("window", &text));
             }
@@ -196,7 +196,7 @@ fn check_properties(meter: &Meter, window: Window, by: &GroupBy) -> Result<(), F
 }
 
 fn unknown_meter(meter: &MeterId) -> Failure {
-    Problem::new(Code::UnknownMeter, format!("the catalogue has no meter '{meter}'")).on_field("meter").into()
+    Problem::new(Code::UnknownMeter, format!("the catalog has no meter '{meter}'")).on_field("meter").into()
 }
 
 /// Where a range begins or ends, as it is written.

@@ -1,4 +1,4 @@
-//! The billing door: every row of its table, its customers and resource types, and the bill beside the native one.
+//! The billing API: every row of its table, its customers and resource types, and the bill beside the native one.
 
 use serde_json::{Value, json};
 use tollgate_domain::catalog::DEFAULT;
@@ -15,7 +15,7 @@ fn apply(client: &mut Client, text: &str) {
     client.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(text)).ok();
 }
 
-/// An error as this door tells it.
+/// An error in this API's shape.
 #[track_caller]
 fn refused(reply: &Reply, status: u16, error: &str, code: &str, field: Option<&str>) {
     assert_eq!(
@@ -45,7 +45,7 @@ fn usage_is_told_as_it_was_sent_and_counts_once() {
         json!({"region": "eu", "size": 3, "ratio": 0.25, "version": "3", "spot": true, "tags": ["a", null]});
     let body = json!({
         "customer_id": "acme", "resource_type": "api_call", "quantity": 100, "metadata": metadata, "id": "u-1",
-        "colour": "is ignored",
+        "color": "is ignored",
     });
     let wanted = json!({
         "id": "u-1", "customer_id": "acme", "resource_type": "api_call", "quantity": 100,
@@ -144,7 +144,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn a_customer_is_made_with_the_plan_of_the_catalogue() {
+fn a_customer_is_made_with_the_plan_of_the_catalog() {
     let server = TestServer::start();
     let mut client = server.client();
     client.put("/v1/orgs/known/plan", json!({"plan": "basic"})).ok();
@@ -164,14 +164,14 @@ fn a_customer_is_made_with_the_plan_of_the_catalogue() {
     assert_eq!(bill["lines"][0]["arithmetic"], "250 api_call × 0.01 USD = 2.50 USD");
     let text = client.get("/api/v1/billing/new").text();
     assert!(text.contains("\"estimated_bill\":2.50,"), "all digits, as a number: {text}");
-    let error = "the organisation 'bare' had no plan in 2026-11";
+    let error = "the organization 'bare' had no plan in 2026-11";
     refused(&client.get("/api/v1/billing/bare"), 404, error, "unknown_bill", Some("month"));
-    let error = "the organisation 'nobody' is not known";
+    let error = "the organization 'nobody' is not known";
     refused(&client.get("/api/v1/billing/nobody"), 404, error, "unknown_org", Some("customer_id"));
     client.get("/api/v1/usage/nobody").is(200, json!([]));
 
-    // A catalogue that names no plan gives none; usage counts all the same, and is billed once there is one.
-    apply(&mut client, &DEFAULT.replace("[doors.billing]\nplan = \"pro\"", "[doors.billing]\n#"));
+    // A catalog that names no plan gives none; usage counts all the same, and is billed once there is one.
+    apply(&mut client, &DEFAULT.replace("[compat.billing]\nplan = \"pro\"", "[compat.billing]\n#"));
     assert_eq!(used(&mut client, "later", "api_call", json!(3), "u-1").status, 201);
     assert_eq!(plan(&mut client, "later"), Value::Null);
     client.put("/v1/orgs/later/plan", json!({"plan": "pro"})).ok();
@@ -179,7 +179,7 @@ fn a_customer_is_made_with_the_plan_of_the_catalogue() {
 }
 
 #[test]
-fn prices_are_those_of_the_catalogue_and_quantities_are_exact() {
+fn prices_are_those_of_the_catalog_and_quantities_are_exact() {
     let server = TestServer::start();
     let mut client = server.client();
     let tiers = "\n[[plans.prices]]\nmeter = \"storage_gb\"\nmodel = \"graduated\"\n\
@@ -219,7 +219,7 @@ fn a_list_comes_in_pages_newest_first() {
         list.as_array().expect("a list").iter().map(id).collect()
     };
     let all: Vec<String> = (0..7).rev().map(|number| format!("u-{number}")).collect();
-    let whole = client.get("/api/v1/usage/acme?colour=ignored");
+    let whole = client.get("/api/v1/usage/acme?color=ignored");
     assert_eq!((ids(&whole), whole.header("x-next-cursor")), (all.clone(), None));
     for limit in [1, 2, 3, 1000] {
         let (mut found, mut path) = (Vec::new(), format!("/api/v1/usage/acme?limit={limit}"));

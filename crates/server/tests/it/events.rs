@@ -1,4 +1,4 @@
-//! The events door: `POST /api/v1/events`.
+//! The events API: `POST /api/v1/events`.
 
 use serde_json::{Value, json};
 
@@ -139,7 +139,7 @@ fn events_that_are_wrong_are_refused_before_any_is_counted() {
 }
 
 #[test]
-fn unknown_types_are_ignored_if_the_catalogue_says_so() {
+fn unknown_types_are_ignored_if_the_catalog_says_so() {
     let (_server, mut client) = mapped("unknown_events = \"ignore\"");
     let mut event = prompt("e-1", json!(1));
     event["type"] = json!("unheard-of");

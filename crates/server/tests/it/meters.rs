@@ -1,4 +1,4 @@
-//! Meters that the catalogue lacks: where usage creates them, and what becomes of them.
+//! Meters that the catalog lacks: where usage creates them, and what becomes of them.
 
 use serde_json::{Value, json};
 use tollgate_domain::catalog::DEFAULT;
@@ -16,7 +16,7 @@ fn set(value: &str) -> String {
     format!("unknown_meters = \"{value}\"\n{DEFAULT}")
 }
 
-fn at_door(client: &mut Client, meter: &str, id: &str) -> u16 {
+fn at_billing(client: &mut Client, meter: &str, id: &str) -> u16 {
     let body = json!({"customer_id": "acme", "resource_type": meter, "quantity": 2, "id": id});
     client.post("/api/v1/usage", body).status
 }
@@ -34,10 +34,10 @@ fn created(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn the_catalogue_says_where_usage_creates_meters() {
-    for (text, door, recorded, wanted) in [
+fn the_catalog_says_where_usage_creates_meters() {
+    for (text, compat, recorded, wanted) in [
         (DEFAULT.to_owned(), 201, 0, vec!["gpu"]),
-        (set("doors"), 201, 0, vec!["gpu"]),
+        (set("compat"), 201, 0, vec!["gpu"]),
         (set("create"), 201, 2, vec!["gpu", "disk"]),
         (set("reject"), 400, 0, vec![]),
     ] {
@@ -45,7 +45,7 @@ fn the_catalogue_says_where_usage_creates_meters() {
         let mut client = server.client();
         client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
         apply(&mut client, &text);
-        assert_eq!(at_door(&mut client, "gpu", "d-1"), door, "{text}");
+        assert_eq!(at_billing(&mut client, "gpu", "d-1"), compat, "{text}");
         let known = if wanted.is_empty() { "disk" } else { "gpu" };
         // The gate creates nothing: no plan could allow it.
         let gate = json!({"org": "acme", "meter": "disk", "key": "g-1"});
@@ -54,15 +54,19 @@ fn the_catalogue_says_where_usage_creates_meters() {
         assert_eq!(reply["counted"], recorded + 1, "{reply:#}");
         assert_eq!(created(&mut client), wanted, "{text}");
         let reply = batch(&mut client, &[(known, "b-4")]);
-        assert_eq!(reply["counted"], u64::from(door == 201), "what is there is known everywhere: {reply:#}");
+        assert_eq!(
+            reply["counted"],
+            u64::from(compat == 201),
+            "what is there is known everywhere: {reply:#}"
+        );
     }
 }
 
 #[test]
-fn a_created_meter_lasts_and_a_catalogue_that_declares_it_takes_over() {
+fn a_created_meter_lasts_and_a_catalog_that_declares_it_takes_over() {
     let mut server = TestServer::start();
     let mut client = server.client();
-    assert_eq!(at_door(&mut client, "gpu", "d-1"), 201);
+    assert_eq!(at_billing(&mut client, "gpu", "d-1"), 201);
     let catalog = client.get("/v1/catalog").ok();
     let wanted = json!([{"meter": "gpu", "at": "2026-11-02T10:00:00Z"}]);
     assert_eq!((&catalog["version"], &catalog["created_meters"]), (&json!(1), &wanted));
@@ -77,13 +81,13 @@ fn a_created_meter_lasts_and_a_catalogue_that_declares_it_takes_over() {
     server.restart();
     let mut client = server.client();
     assert_eq!(client.get("/v1/catalog").ok()["created_meters"], wanted);
-    assert_eq!((used(&mut client), at_door(&mut client, "gpu", "d-2")), (json!(2), 201));
+    assert_eq!((used(&mut client), at_billing(&mut client, "gpu", "d-2")), (json!(2), 201));
 
-    // The same catalogue again is no new version, and another one keeps the meter.
+    // The same catalog again is no new version, and another one keeps the meter.
     apply(&mut client, DEFAULT);
     assert_eq!(client.get("/v1/catalog").ok()["version"], 1);
     apply(&mut client, &set("reject"));
-    assert_eq!(at_door(&mut client, "gpu", "d-3"), 201);
+    assert_eq!(at_billing(&mut client, "gpu", "d-3"), 201);
 
     let declared = "\n[[plans.prices]]\nmeter = \"gpu\"\nmodel = \"per_unit\"\nunit_price = 3\n\n\
                     [[meters]]\nid = \"gpu\"\nname = \"GPU hours\"\nunit = \"hour\"\n";
@@ -99,7 +103,7 @@ fn a_created_meter_lasts_and_a_catalogue_that_declares_it_takes_over() {
 fn who_is_bound_to_an_org_is_not_told_what_others_use() {
     let server = TestServer::with(|settings| settings.api_key = Some(Secret("admin-key".to_owned())));
     let mut admin = server.client().with_key("admin-key");
-    assert_eq!(at_door(&mut admin, "gpu", "d-1"), 201);
+    assert_eq!(at_billing(&mut admin, "gpu", "d-1"), 201);
     let key = admin.post("/v1/api-keys", json!({"name": "r", "role": "read", "org": "other"})).json();
     let mut bound = server.client().with_key(key["secret"].as_str().expect("a secret"));
     assert_eq!(bound.get("/v1/catalog").ok()["created_meters"], Value::Null);
@@ -122,11 +126,11 @@ fn there_are_at_most_a_thousand() {
         (&json!(1_000), &json!("too_many"), &json!("meter"))
     );
     let detail = result["detail"].as_str().unwrap_or_default();
-    assert!(detail.contains("declare 'm-1000' in the catalogue"), "{detail}");
+    assert!(detail.contains("declare 'm-1000' in the catalog"), "{detail}");
     let body = json!({"customer_id": "acme", "resource_type": "one-more", "quantity": 1});
     let reply = client.post("/api/v1/usage", body);
     reply.has_problem_members(400, "too_many", Some("resource_type"));
-    assert_eq!(at_door(&mut client, "m-0007", "d-1"), 201);
+    assert_eq!(at_billing(&mut client, "m-0007", "d-1"), 201);
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn clients_that_name_a_new_meter_at_once_are_all_counted() {
         (0..8)
             .map(|round| {
                 gate.wait();
-                at_door(client, &format!("meter-{round}"), &format!("{number}-{round}"))
+                at_billing(client, &format!("meter-{round}"), &format!("{number}-{round}"))
             })
             .collect::<Vec<u16>>()
     });

@@ -1,4 +1,4 @@
-//! The published client of OpenMeter against the events door.
+//! The published client of OpenMeter against the events API.
 
 use std::path::Path;
 use std::process::Command;

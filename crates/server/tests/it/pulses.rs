@@ -1,4 +1,4 @@
-//! The pulses door: every row of its table, with the exact bodies; and what a commit brings to a folder.
+//! The pulses API: every row of its table, with the exact bodies; and what a commit brings to a folder.
 
 use std::path::Path;
 use std::time::Duration;

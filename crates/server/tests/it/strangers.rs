@@ -77,7 +77,7 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (get(&format!("/api/v1/billing/{org}")), READ),
         (post("/plan", json!({"org_id": org, "plan": "Basic"})), MANAGE),
         (post("/limit", json!({"org_id": org, "limit": 50})), MANAGE),
-        (post("/use", json!({"org_id": org, "user_id": "ada", "report_id": format!("{key}-door")})), GATE),
+        (post("/use", json!({"org_id": org, "user_id": "ada", "report_id": format!("{key}-compat")})), GATE),
         (post("/top-up", json!({"org_id": org, "count": 1})), MANAGE),
     ]
 }

@@ -1,4 +1,4 @@
-//! The task sheet, word for word, told twice: through the reports door and through the native API.
+//! The task sheet, word for word, told twice: through the reports API and through the native API.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::server::TestServer;
 /// Through which routes the story is told.
 #[derive(Clone, Copy, Debug)]
 enum Through {
-    Door,
+    Reports,
     Native,
 }
 
@@ -37,7 +37,7 @@ impl Teller {
 
     fn plan(&mut self, org: &str, plan: &str) {
         match self.through {
-            Through::Door => {
+            Through::Reports => {
                 let reply = self.client.post("/plan", json!({"org_id": org, "plan": plan}));
                 reply.is(200, json!({"status": "plan set"}));
             }
@@ -51,7 +51,7 @@ impl Teller {
 
     fn user_limit(&mut self, org: &str, limit: Option<i64>) {
         match self.through {
-            Through::Door => {
+            Through::Reports => {
                 let reply = self.client.post("/limit", json!({"org_id": org, "limit": limit}));
                 reply.is(200, json!({"status": "user limit set"}));
             }
@@ -66,7 +66,7 @@ impl Teller {
     /// Tops up; what remains then, and of how much.
     fn top_up(&mut self, org: &str, count: i64) -> (i64, i64) {
         let (reply, remaining, total) = match self.through {
-            Through::Door => {
+            Through::Reports => {
                 let reply = self.client.post("/top-up", json!({"org_id": org, "count": count})).ok();
                 assert_eq!(
                     (&reply["status"], &reply["top_up_credits"]),
@@ -85,12 +85,12 @@ impl Teller {
     fn report(&mut self, org: &str, user: impl Into<Option<&'static str>>, key: &str) -> Answer {
         let user = user.into();
         match self.through {
-            Through::Door => self.door_report(org, user, key),
+            Through::Reports => self.reports_use(org, user, key),
             Through::Native => self.native_report(org, user, key),
         }
     }
 
-    fn door_report(&mut self, org: &str, user: Option<&str>, key: &str) -> Answer {
+    fn reports_use(&mut self, org: &str, user: Option<&str>, key: &str) -> Answer {
         let reply = self.client.post("/use", json!({"org_id": org, "user_id": user, "enquiry_id": key}));
         let body = reply.json();
         match (reply.status, body["error"].as_str()) {
@@ -154,7 +154,7 @@ fn counted(replayed: &Value, [remaining, total, by_user]: [i64; 3]) -> Answer {
 const USERS: [&str; 10] = ["ada", "ben", "cleo", "dev", "eve", "finn", "gus", "hal", "ines", "jo"];
 
 fn tell(story: impl Fn(&TestServer, &mut Teller)) {
-    for through in [Through::Door, Through::Native] {
+    for through in [Through::Reports, Through::Native] {
         println!("through {through:?}");
         let server = TestServer::start();
         story(&server, &mut Teller::new(&server, through));
@@ -414,7 +414,7 @@ fn a_month_ends_where_the_org_is() {
 #[test]
 fn everything_is_there_after_a_restart() {
     let mut server = TestServer::start();
-    let mut teller = Teller::new(&server, Through::Door);
+    let mut teller = Teller::new(&server, Through::Reports);
     teller.plan("acme", "Lite");
     teller.user_limit("acme", Some(15));
     teller.top_up("acme", 2);
@@ -424,7 +424,7 @@ fn everything_is_there_after_a_restart() {
     let before = teller.all_of("acme");
     for _ in 0..2 {
         server.restart();
-        let mut teller = Teller::new(&server, Through::Door);
+        let mut teller = Teller::new(&server, Through::Reports);
         assert_eq!(teller.all_of("acme"), before);
         assert_eq!(
             teller.report("acme", "ada", "r-15"),
@@ -432,7 +432,7 @@ fn everything_is_there_after_a_restart() {
         );
         assert_eq!(teller.all_of("acme"), before);
     }
-    let mut teller = Teller::new(&server, Through::Door);
+    let mut teller = Teller::new(&server, Through::Reports);
     assert_eq!(teller.report("acme", "ada", "r-16"), Answer::UserLimit);
     assert_eq!(teller.report("acme", "ben", "r-16"), Answer::Counted { remaining: 6, total: 22, by_user: 1 });
 }

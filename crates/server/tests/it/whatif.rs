@@ -1,4 +1,4 @@
-//! What another catalogue would change: money, and what would have been denied.
+//! What another catalog would change: money, and what would have been denied.
 
 use serde_json::{Value, json};
 use tollgate_domain::catalog::DEFAULT;
@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::server::TestServer;
 
 #[test]
-fn another_catalogue_changes_nothing_until_it_is_applied() {
+fn another_catalog_changes_nothing_until_it_is_applied() {
     let server = TestServer::start();
     let mut client = priced(&server);
     team(&mut client, "acme");
@@ -50,7 +50,7 @@ fn denied(meter: &str, reason: &str, now: (u64, u64), then: (u64, u64)) -> Value
 }
 
 #[test]
-fn what_another_catalogue_would_have_denied_is_counted_in_order() {
+fn what_another_catalog_would_have_denied_is_counted_in_order() {
     let server = TestServer::start();
     let mut client = server.client();
     // The month before fills nothing of this one.
@@ -61,7 +61,7 @@ fn what_another_catalogue_would_have_denied_is_counted_in_order() {
     }
     server.at("2026-11-02T10:00:00Z");
     assert!(reports(&mut client, "acme", "ann", 30, "a1"));
-    assert!(reports(&mut client, "acme", "ann", 25, "a2"), "too much of 50 in the other catalogue");
+    assert!(reports(&mut client, "acme", "ann", 25, "a2"), "too much of 50 in the other catalog");
     assert!(reports(&mut client, "acme", "ann", 20, "a3"), "fits there, for a2 took nothing");
     client.post("/v1/usage/reversals", json!({"org": "acme", "key": "a2"})).ok();
     client.post("/v1/usage/reversals", json!({"org": "acme", "key": "a1"})).ok();
@@ -93,7 +93,7 @@ fn what_another_catalogue_would_have_denied_is_counted_in_order() {
 }
 
 #[test]
-fn a_catalogue_that_lacks_a_plan_or_limits_users_denies_by_its_own_reasons() {
+fn a_catalog_that_lacks_a_plan_or_limits_users_denies_by_its_own_reasons() {
     let server = TestServer::start();
     let mut client = server.client();
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();

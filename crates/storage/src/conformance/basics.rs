@@ -1,7 +1,7 @@
 //! Cases on loading what was committed.
 
 use tollgate_domain::{
-    Among, ApiKeyId, CounterId, EntryKind, HouseEntryKind, KeyId, KeySpace, OrgId, RecordKey, Role, Scope,
+    Among, ApiKeyId, CounterId, EntryKind, KeyId, KeySpace, OrgId, RecordKey, Role, Scope, SystemEntryKind,
     UsedEntry, Window,
 };
 
@@ -35,7 +35,7 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         key_id(KeySpace::TopUp),
         RecordKey::Entry(org(of), 1),
         RecordKey::Entry(org(of), u64::MAX),
-        RecordKey::House,
+        RecordKey::System,
         RecordKey::Catalog(1),
         RecordKey::Catalog(u32::MAX),
         RecordKey::ApiKey(ApiKeyId("0123456789abcdef".to_owned())),
@@ -78,8 +78,8 @@ pub(super) fn an_empty_store_holds_nothing<S: Subject>(harness: Harness<'_, S>) 
     harness.finish();
 }
 
-fn catalog(version: u32) -> HouseEntryKind {
-    HouseEntryKind::CatalogApplied { version, text: format!("# version {version}\n[meters.\"tökens\"]\n") }
+fn catalog(version: u32) -> SystemEntryKind {
+    SystemEntryKind::CatalogApplied { version, text: format!("# version {version}\n[meters.\"tökens\"]\n") }
 }
 
 pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S>) {
@@ -93,17 +93,17 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
     });
     let lines = samples::lines_of_every_kind().into_iter().chain(later);
     let change = world.change(&org("acme"), lines);
-    let house = world.house_change([
+    let system = world.system_change([
         catalog(1),
-        HouseEntryKind::ApiKeyMade(api_key("0123456789abcdef", Role::Ingest, None)),
-        HouseEntryKind::ApiKeyMade(api_key("fedcba9876543210", Role::Admin, Some("acmé"))),
+        SystemEntryKind::ApiKeyMade(api_key("0123456789abcdef", Role::Ingest, None)),
+        SystemEntryKind::ApiKeyMade(api_key("fedcba9876543210", Role::Admin, Some("acmé"))),
         catalog(2),
-        HouseEntryKind::ApiKeyRevoked(ApiKeyId("fedcba9876543210".to_owned())),
+        SystemEntryKind::ApiKeyRevoked(ApiKeyId("fedcba9876543210".to_owned())),
         samples::shipment_made(1),
-        HouseEntryKind::ShipmentSent(1),
+        SystemEntryKind::ShipmentSent(1),
         samples::shipment_made(2),
     ]);
-    harness.make(&mut world, vec![change, house]);
+    harness.make(&mut world, vec![change, system]);
     let found = harness.load(&keys_of_every_kind("acme"));
     let absent: Vec<RecordKey> = keys_of_every_kind("acme")
         .into_iter()
@@ -149,8 +149,8 @@ pub(super) fn records_are_replaced<S: Subject>(harness: Harness<'_, S>) {
             kinds.push(EntryKind::Reversed { entry: round * 2 + 1, used: Box::new(usage) });
         }
         let change = world.change(&org("acme"), kinds);
-        let house = world.house_change([catalog(1)]);
-        harness.make(&mut world, vec![change, house]);
+        let system = world.system_change([catalog(1)]);
+        harness.make(&mut world, vec![change, system]);
         harness.check(&world);
     }
     harness.finish();

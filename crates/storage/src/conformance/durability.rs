@@ -1,6 +1,6 @@
 //! Cases on what outlives the process; for durable stores.
 
-use tollgate_domain::{HouseEntryKind, Role};
+use tollgate_domain::{Role, SystemEntryKind};
 
 use super::Subject;
 use super::harness::{End, Harness, same};
@@ -20,20 +20,20 @@ fn keeps_everything<S: Subject>(mut harness: Harness<'_, S>, end: End) {
     let mut world = World::default();
     for round in 0..6 {
         let text = format!("# {round}");
-        let house = world.house_change([
-            HouseEntryKind::CatalogApplied { version: round + 1, text },
-            HouseEntryKind::ApiKeyMade(api_key(&format!("key {round}"), Role::Admin, None)),
+        let system = world.system_change([
+            SystemEntryKind::CatalogApplied { version: round + 1, text },
+            SystemEntryKind::ApiKeyMade(api_key(&format!("key {round}"), Role::Admin, None)),
         ]);
         let lines = samples::lines_of_every_kind()
             .into_iter()
             .chain([samples::noticed(samples::notices_of_every_kind())]);
         let old = world.change(&org("old"), lines.clone());
         let new = world.change(&org(&format!("org {round}")), lines);
-        harness.make(&mut world, vec![house.clone(), old.clone(), new.clone()]);
+        harness.make(&mut world, vec![system.clone(), old.clone(), new.clone()]);
         // Reopened twice: what is put right on opening must stay right.
         harness = harness.reopen(end).reopen(end);
         harness.check(&world);
-        let stale = vec![house, old, new];
+        let stale = vec![system, old, new];
         assert_eq!(harness.commit(stale), [Committed::Conflict; 3], "the versions are kept");
         // Not closed, not written to.
         if round % 2 == 0 {

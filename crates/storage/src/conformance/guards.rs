@@ -30,7 +30,7 @@ fn moved(change: &Change, by: i64) -> Change {
     for entry in &mut change.entries {
         match entry {
             EntryChange::Org(entry) => entry.number = shift(entry.number),
-            EntryChange::House(entry) => entry.number = shift(entry.number),
+            EntryChange::System(entry) => entry.number = shift(entry.number),
         }
     }
     for (_, record) in &mut change.records {
@@ -39,9 +39,9 @@ fn moved(change: &Change, by: i64) -> Change {
                 let org = std::sync::Arc::make_mut(org);
                 org.version = shift(org.version);
             }
-            tollgate_domain::Record::House(house) => {
-                let house = std::sync::Arc::make_mut(house);
-                house.version = shift(house.version);
+            tollgate_domain::Record::System(system) => {
+                let system = std::sync::Arc::make_mut(system);
+                system.version = shift(system.version);
             }
             _ => {}
         }
@@ -97,10 +97,10 @@ pub(super) fn conflicts_do_not_hold_up_the_others<S: Subject>(harness: Harness<'
             changes.push(if conflicts { moved(&change, 1) } else { change });
         }
         let key = samples::api_key(&format!("key {round}"), Role::Read, None);
-        let house = world.house_change([tollgate_domain::HouseEntryKind::ApiKeyMade(key)]);
-        let house_conflicts = round % 2 == 0;
-        wanted.insert(5, if house_conflicts { Committed::Conflict } else { Committed::Done });
-        changes.insert(5, if house_conflicts { moved(&house, 2) } else { house });
+        let system = world.system_change([tollgate_domain::SystemEntryKind::ApiKeyMade(key)]);
+        let system_conflicts = round % 2 == 0;
+        wanted.insert(5, if system_conflicts { Committed::Conflict } else { Committed::Done });
+        changes.insert(5, if system_conflicts { moved(&system, 2) } else { system });
         for (change, _) in changes.iter().zip(&wanted).filter(|(_, wanted)| **wanted == Committed::Done) {
             world.take(change);
         }
@@ -120,7 +120,7 @@ pub(super) fn versions_are_per_partition<S: Subject>(harness: Harness<'_, S>) {
             changes.push(world.change(&org(id), lines));
         }
         let key = api_key(&format!("key {round}"), Role::Manage, Some("a"));
-        changes.push(world.house_change([tollgate_domain::HouseEntryKind::ApiKeyMade(key)]));
+        changes.push(world.system_change([tollgate_domain::SystemEntryKind::ApiKeyMade(key)]));
         while let Some(change) = changes.pop() {
             harness.make(&mut world, vec![change]);
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use tollgate_domain::{
-    Among, ApiKeyId, CounterId, Counting, EntryKind, HouseEntryKind, KeyId, KeySpace, LimitScope, OrgId,
-    Partition, Period, RecordKey, Role, Scope, Seen, UsedEntry, Window,
+    Among, ApiKeyId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, OrgId, Partition, Period,
+    RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
 };
 
 use super::Subject;
@@ -97,7 +97,7 @@ impl History {
     }
 
     fn change(&mut self, partition: Option<&str>) -> (Change, Committed) {
-        let wanted = partition.map_or(Partition::House, |id| Partition::Org(org(id)));
+        let wanted = partition.map_or(Partition::System, |id| Partition::Org(org(id)));
         if self.rng.u8(..8) == 0
             && let Some(stale) = self.stale.iter().find(|change| change.partition == wanted)
         {
@@ -111,8 +111,8 @@ impl History {
                 self.world.change(&id, lines)
             }
             None => {
-                let kind = self.house_kind();
-                self.world.house_change([kind])
+                let kind = self.system_kind();
+                self.world.system_change([kind])
             }
         };
         if self.rng.u8(..16) == 0 && change.entries.len() > 1 {
@@ -182,13 +182,13 @@ impl History {
         }
     }
 
-    fn house_kind(&mut self) -> HouseEntryKind {
+    fn system_kind(&mut self) -> SystemEntryKind {
         let id = format!("{:02x}", self.rng.u8(..API_KEYS));
         match self.rng.u8(..4) {
-            3 => HouseEntryKind::MetersCreated(vec![meter(&id), meter("more")]),
-            0 => HouseEntryKind::ApiKeyMade(api_key(&id, Role::ALL[self.rng.usize(..4)], None)),
-            1 => HouseEntryKind::ApiKeyRevoked(ApiKeyId(id)),
-            _ => HouseEntryKind::CatalogApplied {
+            3 => SystemEntryKind::MetersCreated(vec![meter(&id), meter("more")]),
+            0 => SystemEntryKind::ApiKeyMade(api_key(&id, Role::ALL[self.rng.usize(..4)], None)),
+            1 => SystemEntryKind::ApiKeyRevoked(ApiKeyId(id)),
+            _ => SystemEntryKind::CatalogApplied {
                 version: self.rng.u32(..CATALOGS),
                 text: format!("# {}", self.names),
             },
@@ -231,7 +231,7 @@ impl History {
                 let latest = self.world.version(&id);
                 RecordKey::Entry(id, self.rng.u64(..=latest + 1))
             }
-            5 => RecordKey::House,
+            5 => RecordKey::System,
             6 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
             7 => RecordKey::Groups(id, of, self.period()),
             8 => RecordKey::Bill(id, self.rng.i32(-3..3)),
@@ -275,7 +275,7 @@ fn ahead(mut change: Change) -> Change {
     let first: EntryChange = change.entries.remove(0);
     change.expected_version = match first {
         EntryChange::Org(entry) => entry.number,
-        EntryChange::House(entry) => entry.number,
+        EntryChange::System(entry) => entry.number,
     };
     change
 }

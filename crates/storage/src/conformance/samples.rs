@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
-    Group, HouseEntryKind, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId,
-    PlanState, Quantity, Role, Seen, Shipment, ShipmentId, ShipmentLine, Source, Standing, Terms, Timestamp,
-    Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
+    Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState,
+    Quantity, Role, Seen, Shipment, ShipmentId, ShipmentLine, Source, Standing, SystemEntryKind, Terms,
+    Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -204,7 +204,7 @@ pub(super) fn bill_closed(month: i32, number: u32) -> EntryKind {
         tiers = [{ up_to = 10, unit_price = "0.1", flat_fee = 1 }, { unit_price = "0.0123" }]
         discount_percent = "12.5"
     "#;
-    let catalog = Catalog::from_toml(text).expect("a catalogue");
+    let catalog = Catalog::from_toml(text).expect("a catalog");
     let plan = &catalog.plans[0];
     let of = |values: &[(&str, &str)], whole| UsageGroup {
         properties: group(values).values().clone(),
@@ -415,9 +415,9 @@ pub(super) fn top_up_notice(of: &str) -> Notice {
 }
 
 /// A shipment of long names.
-pub(super) fn shipment_made(number: u64) -> HouseEntryKind {
+pub(super) fn shipment_made(number: u64) -> SystemEntryKind {
     let line = |of: &str, amount| ShipmentLine { org: org(of), meter: meter("vm:größe"), amount };
-    HouseEntryKind::ShipmentMade(Arc::new(Shipment {
+    SystemEntryKind::ShipmentMade(Arc::new(Shipment {
         number,
         id: ShipmentId::new(&format!("ü{number}")).expect("an id"),
         day: DAY,

@@ -1,6 +1,6 @@
 //! Cases on reading in order, with cursors.
 
-use tollgate_domain::{HouseEntryKind, Role, UsedEntry, Window};
+use tollgate_domain::{Role, SystemEntryKind, UsedEntry, Window};
 
 use super::Subject;
 use super::harness::{Harness, same};
@@ -206,16 +206,16 @@ pub(super) fn notices_come_by_time<S: Subject>(harness: Harness<'_, S>) {
     harness.finish();
 }
 
-pub(super) fn the_house_is_listed<S: Subject>(harness: Harness<'_, S>) {
+pub(super) fn the_system_is_listed<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
     for version in 1..=12 {
         let text = format!("# {version}\n").repeat(100);
-        let mut kinds = vec![HouseEntryKind::CatalogApplied { version, text }];
+        let mut kinds = vec![SystemEntryKind::CatalogApplied { version, text }];
         for role in Role::ALL {
             let id = format!("{:08x}{}", version.wrapping_mul(2_654_435_761), role.name());
-            kinds.push(HouseEntryKind::ApiKeyMade(api_key(&id, role, (version % 2 == 0).then_some("acme"))));
+            kinds.push(SystemEntryKind::ApiKeyMade(api_key(&id, role, (version % 2 == 0).then_some("acme"))));
         }
-        let change = world.house_change(kinds);
+        let change = world.system_change(kinds);
         harness.make(&mut world, vec![change]);
     }
     check_every_page_size(&harness, &world, &Scan::Catalogs);
@@ -282,10 +282,10 @@ pub(super) fn foreign_cursors_are_refused<S: Subject>(harness: Harness<'_, S>) {
         let change = world.change(&org(id), lines);
         harness.make(&mut world, vec![change]);
     }
-    let keys = ["1", "2"].map(|id| HouseEntryKind::ApiKeyMade(api_key(id, Role::Read, None)));
-    let catalogs = [1, 2].map(|version| HouseEntryKind::CatalogApplied { version, text: String::new() });
-    let house = world.house_change(keys.into_iter().chain(catalogs));
-    harness.make(&mut world, vec![house]);
+    let keys = ["1", "2"].map(|id| SystemEntryKind::ApiKeyMade(api_key(id, Role::Read, None)));
+    let catalogs = [1, 2].map(|version| SystemEntryKind::CatalogApplied { version, text: String::new() });
+    let system = world.system_change(keys.into_iter().chain(catalogs));
+    harness.make(&mut world, vec![system]);
 
     let refuse = |scan: &Scan, cursor: &Cursor| match harness.try_page(scan, Some(cursor), 10) {
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::BadCursor, "{scan:?}, {cursor:?}: {error}"),

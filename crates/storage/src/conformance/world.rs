@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    CounterId, Entry, EntryKind, HouseEntry, HouseEntryKind, MeterId, Notice, OrgId, Partition, Period,
-    Record, RecordKey, Records, Scope, Timestamp, Window, apply, apply_house, touched, touched_by_house,
+    CounterId, Entry, EntryKind, MeterId, Notice, OrgId, Partition, Period, Record, RecordKey, Records,
+    Scope, SystemEntry, SystemEntryKind, Timestamp, Window, apply, apply_system, touched, touched_by_system,
 };
 
 use super::samples::moment;
@@ -60,23 +60,23 @@ impl World {
         change_of(org, at, lines.into_iter().map(Into::into), |key| self.record(key))
     }
 
-    /// A change of the house decided on what is committed, at the next moment.
-    pub(super) fn house_change(&mut self, kinds: impl IntoIterator<Item = HouseEntryKind>) -> Change {
+    /// A change of the system decided on what is committed, at the next moment.
+    pub(super) fn system_change(&mut self, kinds: impl IntoIterator<Item = SystemEntryKind>) -> Change {
         let at = self.tick();
         let mut records = Records::default();
-        records.put(RecordKey::House, self.record(&RecordKey::House));
-        let expected_version = records.house().version;
+        records.put(RecordKey::System, self.record(&RecordKey::System));
+        let expected_version = records.system().version;
         let mut entries = Vec::new();
         for (number, kind) in (expected_version + 1..).zip(kinds) {
-            let entry = HouseEntry { number, at, kind };
-            for key in touched_by_house(&entry) {
+            let entry = SystemEntry { number, at, kind };
+            for key in touched_by_system(&entry) {
                 let record = self.record(&key);
                 records.put(key, record);
             }
-            apply_house(&mut records, &entry);
-            entries.push(EntryChange::House(entry));
+            apply_system(&mut records, &entry);
+            entries.push(EntryChange::System(entry));
         }
-        Change { partition: Partition::House, expected_version, entries, records: changed(&records) }
+        Change { partition: Partition::System, expected_version, entries, records: changed(&records) }
     }
 
     /// Remembers a change as made.

@@ -47,7 +47,7 @@ pub(crate) enum Fault {
     /// Loses its last commit in a crash.
     LosesLastCommit,
     /// Loses what was not of an org when it is closed.
-    LosesTheHouse,
+    LosesTheSystem,
 }
 
 /// Stores with a fault.
@@ -75,7 +75,7 @@ impl Subject for Kept {
         if self.0 == Fault::LosesLastCommit && !closed {
             log.pop();
         }
-        if self.0 == Fault::LosesTheHouse && closed {
+        if self.0 == Fault::LosesTheSystem && closed {
             let is_of_org = |partition: &Partition| matches!(partition, Partition::Org(_));
             log.iter_mut().for_each(|batch| batch.changes.retain(|change| is_of_org(&change.partition)));
         }

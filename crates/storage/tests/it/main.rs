@@ -59,7 +59,7 @@ fn a_fault_is_noticed() {
         (Fault::HidesConflicts, "concurrency::one_of_many_writers_wins_each_version"),
         (Fault::TakesTooMuch, "guards::full_batches_fit_and_larger_ones_are_refused_whole"),
         (Fault::LosesLastCommit, "durability::a_crash_keeps_everything"),
-        (Fault::LosesTheHouse, "durability::closing_and_reopening_keeps_everything"),
+        (Fault::LosesTheSystem, "durability::closing_and_reopening_keeps_everything"),
     ] {
         conformance::run_where(&Kept(Fault::Sound), |name| name == case);
         let outcome = catch_unwind(|| conformance::run_where(&Kept(fault), |name| name == case));

@@ -8,7 +8,7 @@ use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, Group, MeterId, OrgId,
     Period, PlanId, Record, RecordKey, Records, Scope, Seen, Sku, Source, Timestamp, UsageKey, UsedEntry,
-    Window, apply, apply_house, touched, touched_by_house,
+    Window, apply, apply_system, touched, touched_by_system,
 };
 
 use super::{Books, Stored, hold};
@@ -49,8 +49,8 @@ fn replay(books: &Books<'_>, all: &Stored) -> Result<(), String> {
         let changed: Vec<_> = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
         stored.extend(changed);
     };
-    for entry in books.house {
-        with(&|_| touched_by_house(entry), &|records| apply_house(records, entry));
+    for entry in books.system {
+        with(&|_| touched_by_system(entry), &|records| apply_system(records, entry));
     }
     for (org, entries) in books.ledgers {
         for entry in entries {

@@ -7,7 +7,7 @@ pub mod whatif;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tollgate_domain::{Catalog, Entry, HouseEntry, OrgId, Record, RecordKey};
+use tollgate_domain::{Catalog, Entry, OrgId, Record, RecordKey, SystemEntry};
 
 /// Records by key.
 pub type Stored = HashMap<RecordKey, Record, foldhash::fast::RandomState>;
@@ -17,9 +17,9 @@ pub type Stored = HashMap<RecordKey, Record, foldhash::fast::RandomState>;
 pub struct Books<'a> {
     /// The ledgers of the orgs.
     pub ledgers: &'a BTreeMap<OrgId, Vec<Entry>>,
-    /// The ledger of the house.
-    pub house: &'a [HouseEntry],
-    /// The catalogues by version, the first is version 1.
+    /// The ledger of the system.
+    pub system: &'a [SystemEntry],
+    /// The catalogs by version, the first is version 1.
     pub catalogs: &'a [Arc<Catalog>],
     /// All records but the entries.
     pub records: &'a Stored,

@@ -1,4 +1,4 @@
-//! Going through a ledger again under the catalogue it was written under.
+//! Going through a ledger again under the catalog it was written under.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use tollgate_domain::{Catalog, Entry, OrgId, Rerun, TakenBack, Window, Zone};
 
 use super::{Books, hold};
 
-/// What a catalogue allowed, it would allow again: in every month of every org that knew no other catalogue.
+/// What a catalog allowed, it would allow again: in every month of every org that knew no other catalog.
 ///
 /// # Errors
 /// A sentence on the first usage that would be denied.
@@ -36,7 +36,7 @@ fn allows_again(org: &OrgId, entries: &[Entry], month: i32, catalog: &Catalog) -
     for denials in rerun.denials() {
         hold!(
             denials.is_empty(),
-            "month {month} of '{org}' was allowed, and would be denied now by the same catalogue: {denials:?}"
+            "month {month} of '{org}' was allowed, and would be denied now by the same catalog: {denials:?}"
         );
     }
     Ok(())

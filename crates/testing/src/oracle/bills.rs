@@ -12,13 +12,13 @@ use tollgate_domain::{
 use super::history::Counted;
 use super::{Fact, History, Label, Now, sum, total};
 
-/// The oracle knows catalogues, not their versions.
+/// The oracle knows catalogs, not their versions.
 const NO_VERSION: u32 = 0;
 
 /// Months that a bill puts right.
 const MONTHS_BACK: i32 = 12;
 
-/// Takes the versions of the catalogue out of an answer, as the oracle gives none.
+/// Takes the versions of the catalog out of an answer, as the oracle gives none.
 pub fn without_versions(decision: &mut OrgDecision) {
     if let OrgDecision::Close(Ok(closed)) = decision {
         let bill = Arc::make_mut(&mut closed.bill);
@@ -27,7 +27,7 @@ pub fn without_versions(decision: &mut OrgDecision) {
     }
 }
 
-/// A bill that was closed, with the catalogue it was rated by.
+/// A bill that was closed, with the catalog it was rated by.
 struct Known<'a> {
     bill: Arc<Bill>,
     catalog: &'a Catalog,

@@ -189,7 +189,7 @@ impl<'a> History<'a> {
         (from, until)
     }
 
-    /// The plan in force, as a catalogue has it.
+    /// The plan in force, as a catalog has it.
     pub(super) fn plan_in<'c>(&self, catalog: &'c Catalog) -> Option<&'c Plan> {
         let id = self.plan?;
         catalog.plans.iter().find(|plan| plan.id == *id)

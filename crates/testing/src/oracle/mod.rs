@@ -36,7 +36,7 @@ pub struct Fact {
     pub entry: u64,
     /// When.
     pub at: Timestamp,
-    /// The catalogue that was in force.
+    /// The catalog that was in force.
     pub catalog: Arc<Catalog>,
     /// The command; `None` is a refusal that was written down.
     pub command: Option<OrgCommand>,
@@ -68,7 +68,7 @@ impl Oracle {
     }
 
     /// Answers a command and, if it is accepted, adds it to the list. The steps of a check are left empty, and the
-    /// versions of the catalogue in a bill are 0.
+    /// versions of the catalog in a bill are 0.
     pub fn decide(
         &mut self,
         catalog: &Arc<Catalog>,

@@ -29,7 +29,7 @@ pub fn total<'a>(uses: impl Iterator<Item = &'a Counted<'a>>) -> Amount {
     }
 }
 
-/// How a meter counts; as a sum where the catalogue has it not.
+/// How a meter counts; as a sum where the catalog has it not.
 pub(super) fn aggregation(catalog: &Catalog, meter: &MeterId) -> Aggregation {
     known(catalog, meter).map_or(Aggregation::Sum, |meter| meter.aggregation.clone())
 }

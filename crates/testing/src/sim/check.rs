@@ -1,9 +1,9 @@
 //! Every reply against the oracle.
 //!
 //! The ledger of an org fixes the order of everything that made an entry: the oracle follows it, entry by entry, at the
-//! entry's own time and under its own catalogue. A reply that made an entry must be the oracle's answer there. A reply
+//! entry's own time and under its own catalog. A reply that made an entry must be the oracle's answer there. A reply
 //! that made none must be the oracle's answer at some moment between request and reply: at one of the org's versions,
-//! one of the times the engine's clock showed, and one of the catalogues it had in force.
+//! one of the times the engine's clock showed, and one of the catalogs it had in force.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl<'a> Story<'a> {
         moments.map(|(at, catalog)| (at, oracle.answer(&catalog, at, self.org, command).0)).collect()
     }
 
-    /// The times and catalogues at which an attempt may have been decided, the latest first.
+    /// The times and catalogs at which an attempt may have been decided, the latest first.
     fn moments(&self, attempt: &Attempt) -> Vec<(Timestamp, Arc<Catalog>)> {
         let clock = &self.happened.clocks[attempt.engine];
         let replied = attempt.replied.unwrap_or(u64::MAX);
@@ -166,7 +166,7 @@ impl<'a> Story<'a> {
             return false;
         }
         let Some(history) = oracle.history(self.org) else { return false };
-        // Which catalogue it went by is not told: one of those there were.
+        // Which catalog it went by is not told: one of those there were.
         self.found.catalogs.iter().any(|catalog| {
             balance.meters.iter().all(|(meter, shown)| {
                 history
@@ -182,7 +182,7 @@ impl<'a> Story<'a> {
         let catalog = self
             .found
             .catalog(entry.catalog)
-            .ok_or_else(|| format!("{org}: no catalogue of entry {number}: {entry:?}"))?;
+            .ok_or_else(|| format!("{org}: no catalog of entry {number}: {entry:?}"))?;
         if matches!(entry.kind, EntryKind::Refused { .. }) {
             hold!(!self.claims.contains_key(&number), "{org}: a refusal answers a request: {entry:?}");
             return self.refused(oracle, &catalog, entry);
@@ -316,7 +316,7 @@ fn promised(decision: &OrgDecision) -> Option<u64> {
     }
 }
 
-/// The oracle gives no steps of a check, and no versions of the catalogue in a bill.
+/// The oracle gives no steps of a check, and no versions of the catalog in a bill.
 fn without_steps(decision: &OrgDecision) -> OrgDecision {
     let mut decision = decision.clone();
     if let OrgDecision::Check(checked) = &mut decision {

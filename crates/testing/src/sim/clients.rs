@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tollgate_domain::{
-    ApiKey, ApiKeyId, ApplyCatalog, HouseCommand, HouseDenial, MeterId, OrgCommand, OrgId, PutOrg, Quantity,
-    Role, Timestamp, UsageKey, Use,
+    ApiKey, ApiKeyId, ApplyCatalog, MeterId, OrgCommand, OrgId, PutOrg, Quantity, Role, SystemCommand,
+    SystemDenial, Timestamp, UsageKey, Use,
 };
 use tollgate_engine::EngineError;
 
@@ -25,7 +25,7 @@ impl World {
             let pause = self.sim.millis(0, self.think_millis);
             self.sim.sleep(pause).await;
             match self.sim.below(100) {
-                0..3 => self.ask_house().await,
+                0..3 => self.ask_system().await,
                 3..6 => self.ship().await,
                 6..11 => {
                     let org = self.any_org();
@@ -157,19 +157,19 @@ impl World {
         Some(reply)
     }
 
-    async fn ask_house(&self) {
+    async fn ask_system(&self) {
         let id = ApiKeyId(format!("key-{}", self.sim.below(4)));
         let tag = self.tags.fetch_add(1, Ordering::Relaxed);
         let command = match self.sim.below(9) {
             0..3 => {
-                let text = format!("{}# catalogue {tag}\n", self.generator().catalog());
-                HouseCommand::ApplyCatalog(ApplyCatalog::new(text))
+                let text = format!("{}# catalog {tag}\n", self.generator().catalog());
+                SystemCommand::ApplyCatalog(ApplyCatalog::new(text))
             }
             3 => {
                 let text = self.generator().catalog();
-                HouseCommand::CheckCatalog(ApplyCatalog::new(text))
+                SystemCommand::CheckCatalog(ApplyCatalog::new(text))
             }
-            4..6 => HouseCommand::MakeApiKey(ApiKey {
+            4..6 => SystemCommand::MakeApiKey(ApiKey {
                 id,
                 hash: [0; 32],
                 name: format!("made by request {tag}"),
@@ -181,25 +181,25 @@ impl World {
             6 => {
                 let meter = |number: u64| MeterId::new(&format!("created-{number}")).expect("a meter");
                 let first = self.sim.below(12);
-                HouseCommand::CreateMeters(vec![meter(first), meter(first + 1), meter(first)])
+                SystemCommand::CreateMeters(vec![meter(first), meter(first + 1), meter(first)])
             }
-            _ => HouseCommand::RevokeApiKey(id),
+            _ => SystemCommand::RevokeApiKey(id),
         };
         self.sim.sleep(self.sim.millis(0, 20)).await;
         let slot = self.any_slot();
-        drop(self.attempt_house(slot, command, self.patience()).await);
+        drop(self.attempt_system(slot, command, self.patience()).await);
     }
 
-    /// Sends one request of the house to one engine; `None` without an answer.
-    pub(super) async fn attempt_house(
+    /// Sends one request of the system to one engine; `None` without an answer.
+    pub(super) async fn attempt_system(
         &self,
         slot: usize,
-        command: HouseCommand,
+        command: SystemCommand,
         patience: Option<Duration>,
-    ) -> Option<Result<u32, HouseDenial>> {
+    ) -> Option<Result<u32, SystemDenial>> {
         let engine = self.slots.get(slot)?.engine()?;
-        let number = self.log.house_sent(&command);
-        let asked = engine.submit_house(command);
+        let number = self.log.system_sent(&command);
+        let asked = engine.submit_system(command);
         let answered = match patience {
             Some(patience) => self.sim.within(patience, asked).await,
             None => Some(asked.await),
@@ -207,13 +207,13 @@ impl World {
         match answered {
             None => self.faults.count(Fault::TimedOut, 1),
             Some(Ok(answer)) => {
-                self.log.house_replied(number, Ok(answer.clone()));
+                self.log.system_replied(number, Ok(answer.clone()));
                 return Some(answer);
             }
             Some(Err(EngineError::Stopped(_) | EngineError::ShuttingDown)) => {}
             Some(Err(error)) => {
                 self.faults.count(Fault::Overload, u64::from(matches!(error, EngineError::Overloaded)));
-                self.log.house_replied(number, Err(()));
+                self.log.system_replied(number, Err(()));
             }
         }
         None

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tollgate_domain::{Balance, HouseCommand, HouseDenial, OrgCommand, OrgDecision, OrgId, Timestamp};
+use tollgate_domain::{Balance, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial, Timestamp};
 
 use super::executor::Sim;
 
@@ -42,19 +42,19 @@ pub(super) struct Attempt {
     pub(super) sent: u64,
     /// When the reply came.
     pub(super) replied: Option<u64>,
-    /// The catalogue in force at the engine when it was sent and when the reply came.
+    /// The catalog in force at the engine when it was sent and when the reply came.
     pub(super) catalogs: (u32, u32),
     /// The reply.
     pub(super) reply: Reply,
 }
 
-/// One request of the house.
+/// One request of the system.
 #[derive(Clone, Debug)]
-pub(super) struct HouseAttempt {
+pub(super) struct SystemAttempt {
     /// What is asked.
-    pub(super) command: HouseCommand,
+    pub(super) command: SystemCommand,
     /// The answer, if one came.
-    pub(super) reply: Option<Result<u32, HouseDenial>>,
+    pub(super) reply: Option<Result<u32, SystemDenial>>,
     /// Whether it is known that it was not done.
     pub(super) not_done: bool,
 }
@@ -71,8 +71,8 @@ pub(super) struct Log {
 pub(super) struct Happened {
     /// All requests to orgs.
     pub(super) attempts: Vec<Attempt>,
-    /// All requests to the house.
-    pub(super) house: Vec<HouseAttempt>,
+    /// All requests to the system.
+    pub(super) system: Vec<SystemAttempt>,
     /// When each entry of each org was committed, the first entry first.
     pub(super) commits: BTreeMap<OrgId, Vec<u64>>,
     /// What the clock of each engine showed from when on.
@@ -140,19 +140,19 @@ impl Log {
         }
     }
 
-    /// A request of the house is sent; gives its number.
+    /// A request of the system is sent; gives its number.
     #[must_use]
-    pub(super) fn house_sent(&self, command: &HouseCommand) -> usize {
+    pub(super) fn system_sent(&self, command: &SystemCommand) -> usize {
         let mut inner = self.inner();
-        self.sim.trace(&format!("to the house: {command:?}"));
-        inner.house.push(HouseAttempt { command: command.clone(), reply: None, not_done: false });
-        inner.house.len() - 1
+        self.sim.trace(&format!("to the system: {command:?}"));
+        inner.system.push(SystemAttempt { command: command.clone(), reply: None, not_done: false });
+        inner.system.len() - 1
     }
 
-    /// The house answered; an error is that nothing was done.
-    pub(super) fn house_replied(&self, number: usize, reply: Result<Result<u32, HouseDenial>, ()>) {
-        self.sim.trace(&format!("the house answers {reply:?}"));
-        if let Some(attempt) = self.inner().house.get_mut(number) {
+    /// The system answered; an error is that nothing was done.
+    pub(super) fn system_replied(&self, number: usize, reply: Result<Result<u32, SystemDenial>, ()>) {
+        self.sim.trace(&format!("the system answers {reply:?}"));
+        if let Some(attempt) = self.inner().system.get_mut(number) {
             match reply {
                 Ok(reply) => attempt.reply = Some(reply),
                 Err(()) => attempt.not_done = true,

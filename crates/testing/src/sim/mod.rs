@@ -34,7 +34,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::tz::Offset;
 use tollgate_backends::embedded::EmbeddedStore;
-use tollgate_domain::{ApplyCatalog, Catalog, HouseCommand, OrgId, Timestamp};
+use tollgate_domain::{ApplyCatalog, Catalog, OrgId, SystemCommand, Timestamp};
 use tollgate_engine::{Clock, EngineOptions};
 use tollgate_storage::MemoryStore;
 
@@ -117,7 +117,7 @@ pub fn run(seed: u64, kind: StoreKind, commands: u32) -> Run {
         drop(executor);
         (log, verdict.unwrap_or_else(|panic| Err(panic_text(panic.as_ref()))))
     };
-    let commands = log.happened().attempts.len() + log.happened().house.len();
+    let commands = log.happened().attempts.len() + log.happened().system.len();
     Run {
         trace: sim.trace_hash(),
         commands: u64::try_from(commands).unwrap_or(u64::MAX),
@@ -210,7 +210,7 @@ impl Prepared {
         for (number, slot) in world.slots.iter().enumerate() {
             let (world, host, slot) = (Arc::clone(world), host.clone(), Arc::clone(slot));
             executor.spawn(async move {
-                // An engine reads the catalogue when it starts: all but the first start when there is one.
+                // An engine reads the catalog when it starts: all but the first start when there is one.
                 while number > 0 && !world.begun.load(Ordering::Relaxed) {
                     world.sim.sleep(Duration::from_millis(20)).await;
                 }
@@ -252,7 +252,7 @@ impl World {
         self.generator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens in a run, from the first catalogue to the shutdown.
+    /// What happens in a run, from the first catalog to the shutdown.
     async fn direct(self: Arc<Self>, host: Host, clients: usize, catalog: String) {
         self.begin(catalog).await;
         self.faults.set_active(true);
@@ -277,15 +277,15 @@ impl World {
         self.end(clients).await;
     }
 
-    /// The first engine brings the catalogue into force, and the orgs are there.
+    /// The first engine brings the catalog into force, and the orgs are there.
     async fn begin(self: &Arc<Self>, text: String) {
         while self.slots[0].engine().is_none() && !self.log.is_wrong() {
             self.sim.sleep(Duration::from_millis(20)).await;
         }
-        let command = HouseCommand::ApplyCatalog(ApplyCatalog::new(text));
-        let answer = self.attempt_house(0, command, None).await;
+        let command = SystemCommand::ApplyCatalog(ApplyCatalog::new(text));
+        let answer = self.attempt_system(0, command, None).await;
         if answer != Some(Ok(1)) {
-            self.log.wrong(format!("the first catalogue is answered {answer:?}"));
+            self.log.wrong(format!("the first catalog is answered {answer:?}"));
         }
         self.begun.store(true, Ordering::Relaxed);
         for org in &self.orgs {
@@ -383,5 +383,5 @@ fn month_ended(before: Timestamp, at: Timestamp) -> bool {
     at > before && [-11, 0, 14].into_iter().any(|hours| month(hours, before) != month(hours, at))
 }
 
-/// The catalogues in a store, the first is version 1.
+/// The catalogs in a store, the first is version 1.
 type Catalogs = Vec<Arc<Catalog>>;

@@ -1,10 +1,10 @@
-//! The final state: records against a replay of the ledger, notices against the ledger, the house against its requests.
+//! The final state: records against a replay of the ledger, notices against the ledger, the system against its requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, Catalog, CreatedMeter, Entry, HouseCommand, OrgId, Record, RecordKey, Records, Scope, Window,
+    ApiKey, Catalog, CreatedMeter, Entry, OrgId, Record, RecordKey, Records, Scope, SystemCommand, Window,
     apply, touched,
 };
 use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
@@ -29,7 +29,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// A version of the catalogue.
+    /// A version of the catalog.
     pub(super) fn catalog(&self, version: u32) -> Option<Arc<Catalog>> {
         let place = usize::try_from(version.checked_sub(1)?).ok()?;
         self.catalogs.get(place).map(Arc::clone)
@@ -84,12 +84,12 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
         match row {
             Row::Catalog(catalog) => {
                 catalogs.push(Arc::new(
-                    Catalog::from_toml(&catalog.text).map_err(|error| format!("a catalogue: {error}"))?,
+                    Catalog::from_toml(&catalog.text).map_err(|error| format!("a catalog: {error}"))?,
                 ));
                 texts.push(catalog.text);
                 hold!(
                     usize::try_from(catalog.version) == Ok(texts.len()),
-                    "catalogue {} is the {}th",
+                    "catalog {} is the {}th",
                     catalog.version,
                     texts.len()
                 );
@@ -99,9 +99,9 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) => {}
         }
     }
-    let house = at_once(store.load(&[RecordKey::House])).map_err(|error| format!("the house: {error}"))?;
-    let created_meters = match house.first() {
-        Some(Some(Record::House(house))) => house.created_meters.clone(),
+    let system = at_once(store.load(&[RecordKey::System])).map_err(|error| format!("the system: {error}"))?;
+    let created_meters = match system.first() {
+        Some(Some(Record::System(system))) => system.created_meters.clone(),
         _ => Vec::new(),
     };
     Ok(Found { ledgers, catalogs, texts, created_meters, api_keys, notices })
@@ -118,7 +118,7 @@ pub(super) fn check<S: Store>(
     let records = records(found, store)?;
     let books = Books {
         ledgers: &found.ledgers,
-        house: &[],
+        system: &[],
         catalogs: &found.catalogs,
         records: &records,
         key_keep_secs,
@@ -149,7 +149,7 @@ pub(super) fn check<S: Store>(
         due.iter().filter(|notice| !found.notices.contains(notice)).collect::<Vec<_>>(),
         found.notices.iter().filter(|notice| !due.contains(notice)).collect::<Vec<_>>()
     );
-    house(found, happened)
+    system(found, happened)
 }
 
 /// The records of a store that any entry touched, or a replay makes.
@@ -243,20 +243,20 @@ fn scans_agree<S: Store>(found: &Found, store: &S, records: &Stored) -> Result<(
     Ok(())
 }
 
-/// The catalogues and API keys are those that were asked for, and all that were promised.
-fn house(found: &Found, happened: &Happened) -> Result<(), String> {
+/// The catalogs and API keys are those that were asked for, and all that were promised.
+fn system(found: &Found, happened: &Happened) -> Result<(), String> {
     let mut promised = BTreeSet::new();
-    for attempt in &happened.house {
+    for attempt in &happened.system {
         match (&attempt.command, &attempt.reply) {
-            (HouseCommand::ApplyCatalog(apply), Some(Ok(version))) => {
-                hold!(promised.insert(*version), "two catalogues were promised version {version}");
+            (SystemCommand::ApplyCatalog(apply), Some(Ok(version))) => {
+                hold!(promised.insert(*version), "two catalogs were promised version {version}");
                 let place = usize::try_from(*version).unwrap_or(0).wrapping_sub(1);
                 hold!(
                     found.texts.get(place) == Some(&apply.text),
-                    "catalogue {version} is not the one that was promised it"
+                    "catalog {version} is not the one that was promised it"
                 );
             }
-            (HouseCommand::CreateMeters(meters), Some(Ok(_))) => {
+            (SystemCommand::CreateMeters(meters), Some(Ok(_))) => {
                 let times = |meter: &tollgate_domain::MeterId| {
                     found.created_meters.iter().filter(|created| created.id == *meter).count()
                 };
@@ -266,13 +266,13 @@ fn house(found: &Found, happened: &Happened) -> Result<(), String> {
                     found.created_meters
                 );
             }
-            (HouseCommand::MakeApiKey(api_key), Some(Ok(_))) => {
+            (SystemCommand::MakeApiKey(api_key), Some(Ok(_))) => {
                 hold!(
                     found.api_keys.iter().any(|known| known.id == api_key.id && known.name == api_key.name),
                     "the API key of {api_key:?} is not there"
                 );
             }
-            (HouseCommand::RevokeApiKey(id), Some(Ok(_))) => {
+            (SystemCommand::RevokeApiKey(id), Some(Ok(_))) => {
                 hold!(
                     found.api_keys.iter().any(|known| known.id == *id && known.revoked_at.is_some()),
                     "API key {id:?} is not revoked"
@@ -282,11 +282,11 @@ fn house(found: &Found, happened: &Happened) -> Result<(), String> {
         }
     }
     for text in &found.texts {
-        let asked = happened.house.iter().any(|attempt| {
+        let asked = happened.system.iter().any(|attempt| {
             !attempt.not_done
-                && matches!(&attempt.command, HouseCommand::ApplyCatalog(apply) if apply.text == *text)
+                && matches!(&attempt.command, SystemCommand::ApplyCatalog(apply) if apply.text == *text)
         });
-        hold!(asked, "nobody asked for the catalogue {text}");
+        hold!(asked, "nobody asked for the catalog {text}");
     }
     Ok(())
 }

@@ -153,7 +153,7 @@ async fn write<S: Store>(store: &S, log: &Log, batch: Batch) -> Result<Vec<Commi
         .map(|change| {
             let numbers = change.entries.iter().filter_map(|entry| match entry {
                 EntryChange::Org(entry) => Some(entry.number),
-                EntryChange::House(_) => None,
+                EntryChange::System(_) => None,
             });
             (change.partition.clone(), numbers.collect::<Vec<_>>())
         })

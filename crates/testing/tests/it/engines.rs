@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    ApplyCatalog, Bill, HouseCommand, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity,
-    RecordDenial, SetPlan, SignedDuration, Timestamp, UsageKey, Use, Welcome, Zone, catalog,
+    ApplyCatalog, Bill, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, RecordDenial,
+    SetPlan, SignedDuration, SystemCommand, Timestamp, UsageKey, Use, Welcome, Zone, catalog,
 };
 use tollgate_engine::{Clock, Closing, Engine, EngineOptions};
 use tollgate_storage::MemoryStore;
@@ -65,8 +65,8 @@ impl Replicas {
 
     fn apply(&self, engine: usize, text: &str) {
         let apply = ApplyCatalog::new(text.to_owned());
-        let applied = self.engines[engine].submit_house(HouseCommand::ApplyCatalog(apply));
-        self.runtime.block_on(applied).expect("a decision").expect("a catalogue");
+        let applied = self.engines[engine].submit_system(SystemCommand::ApplyCatalog(apply));
+        self.runtime.block_on(applied).expect("a decision").expect("a catalog");
     }
 
     fn create(&self, engine: usize, names: &[&str]) -> Vec<MeterId> {
@@ -133,7 +133,7 @@ const fn month(year: i32, month: i32) -> i32 {
 fn a_meter_that_one_engine_created_is_there_for_all() {
     let mut replicas = Replicas::start(2, "2026-11-02T10:00:00Z");
     assert_eq!(replicas.create(0, &["gpu", "gpu", "api_call"]), []);
-    assert_eq!(replicas.created(0), ["gpu"], "what the catalogue has is not created");
+    assert_eq!(replicas.created(0), ["gpu"], "what the catalog has is not created");
     assert_eq!(replicas.created(1), [""; 0], "the other does not know yet");
     // It asks for the same and another: one is there, one is new.
     assert_eq!(replicas.create(1, &["gpu", "disk"]), []);
@@ -167,7 +167,7 @@ fn engines_that_create_the_same_meters_at_once_create_each_once() {
 }
 
 #[test]
-fn there_is_room_for_so_many_and_a_catalogue_makes_room() {
+fn there_is_room_for_so_many_and_a_catalog_makes_room() {
     let replicas = Replicas::start(1, "2026-11-02T10:00:00Z");
     let names: Vec<MeterId> =
         (0..CREATED_METERS_MAX + 2).map(|n| MeterId::new(&format!("m{n:04}")).expect("an id")).collect();

@@ -8,7 +8,7 @@ use tollgate_domain::{
 
 use crate::world::World;
 
-/// One org with a plan of the default catalogue, its answers compared with the oracle's as it goes.
+/// One org with a plan of the default catalog, its answers compared with the oracle's as it goes.
 pub(crate) struct Org {
     world: World,
     id: OrgId,
@@ -41,7 +41,7 @@ impl Org {
     }
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) {
-        self.world.apply_catalog(at, text).expect("a catalogue");
+        self.world.apply_catalog(at, text).expect("a catalog");
     }
 
     pub(crate) fn zone(&mut self, at: Timestamp, zone: &str) {

@@ -112,7 +112,7 @@ fn a_change_of_plan_keeps_what_was_used() {
 fn a_retired_plan_stays_with_those_who_have_it() {
     let now = at("2026-11-10T00:00:00Z");
     let retired = catalog::DEFAULT.replace("deprecated = true", "retired = true");
-    assert_ne!(retired, catalog::DEFAULT, "the default catalogue marks one plan as deprecated");
+    assert_ne!(retired, catalog::DEFAULT, "the default catalog marks one plan as deprecated");
     let mut org = Org::new();
     org.plan(now, "lite").expect("deprecated is still offered");
     org.apply_catalog(now, &retired);
@@ -129,11 +129,11 @@ fn a_retired_plan_stays_with_those_who_have_it() {
 #[test]
 fn an_overdraft_is_settled_by_the_next_credit() {
     let overdraft = catalog::DEFAULT.replace(
-        "id = \"lite\"\nname = \"Lite\"\ndeprecated = true # on its way out; set `retired = true` to refuse it to organisations that do not have it\n\
+        "id = \"lite\"\nname = \"Lite\"\ndeprecated = true # on its way out; set `retired = true` to refuse it to organizations that do not have it\n\
          allowances = [{ meter = \"reports\", amount = 20 }]",
         "id = \"lite\"\nname = \"Lite\"\nallowances = [{ meter = \"reports\", amount = 20, enforcement = \"overdraft\" }]",
     );
-    assert_ne!(overdraft, catalog::DEFAULT, "the default catalogue has the plan as written here");
+    assert_ne!(overdraft, catalog::DEFAULT, "the default catalog has the plan as written here");
     let mut org = Org::in_catalog(&overdraft);
     let now = at("2026-11-10T00:00:00Z");
     org.plan(now, "lite").expect("the plan is offered");

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
-    Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, HouseCommand,
-    HouseEntry, MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record,
-    RecordKey, Records, Source, Use, Window, apply, apply_house, balance, balance_needs, decide,
-    decide_house, missing, missing_of_house, touched, touched_by_house,
+    Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, MeterId, Moments,
+    NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record, RecordKey, Records, Source,
+    SystemCommand, SystemEntry, Use, Window, apply, apply_system, balance, balance_needs, decide,
+    decide_system, missing, missing_of_system, touched, touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
@@ -56,7 +56,7 @@ pub(crate) struct World {
     records: Records,
     stored: Stored,
     pub(crate) ledgers: BTreeMap<OrgId, Vec<Entry>>,
-    pub(crate) house: Vec<HouseEntry>,
+    pub(crate) system: Vec<SystemEntry>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) catalogs: Vec<Arc<Catalog>>,
     pub(crate) oracle: Oracle,
@@ -75,7 +75,7 @@ pub(crate) fn run(scenario: &Scenario, steps: &[Step]) -> Result<Tally, String> 
     crate::series::check(&world, &records)?;
     let books = Books {
         ledgers: &world.ledgers,
-        house: &world.house,
+        system: &world.system,
         catalogs: &world.catalogs,
         records: &records,
         key_keep_secs: scenario.key_keep_secs,
@@ -98,7 +98,7 @@ impl World {
             records: Records::default(),
             stored: Stored::default(),
             ledgers: BTreeMap::new(),
-            house: Vec::new(),
+            system: Vec::new(),
             catalogs: Vec::new(),
             catalog,
             oracle: Oracle::new(scenario.key_keep_secs),
@@ -108,7 +108,7 @@ impl World {
         Ok(world)
     }
 
-    /// A world with a catalogue in which nothing happened yet; keys are kept for 35 days.
+    /// A world with a catalog in which nothing happened yet; keys are kept for 35 days.
     pub(crate) fn with_catalog(catalog: &str) -> Self {
         let scenario = Scenario {
             key_keep_secs: 35 * 86_400,
@@ -117,10 +117,10 @@ impl World {
             catalog: catalog.to_owned(),
             steps: Vec::new(),
         };
-        Self::new(&scenario).expect("a catalogue")
+        Self::new(&scenario).expect("a catalog")
     }
 
-    /// Whether the catalogue that an entry was decided on counts a meter by properties.
+    /// Whether the catalog that an entry was decided on counts a meter by properties.
     pub(crate) fn declared(&self, entry: u64, org: &OrgId, meter: &MeterId) -> bool {
         let place = usize::try_from(entry - 1).expect("a place");
         let version = self.ledgers.get(org).and_then(|entries| entries.get(place)).map(|entry| entry.catalog);
@@ -146,21 +146,21 @@ impl World {
     }
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) -> Result<(), String> {
-        let command = HouseCommand::ApplyCatalog(ApplyCatalog::new(text.to_owned()));
+        let command = SystemCommand::ApplyCatalog(ApplyCatalog::new(text.to_owned()));
         self.begin();
         let mut keys = Vec::new();
-        missing_of_house(&self.records, &command, &mut keys);
+        missing_of_system(&self.records, &command, &mut keys);
         self.load(keys);
-        let outcome = decide_house(&self.records, at, &command);
+        let outcome = decide_system(&self.records, at, &command);
         let wanted = u32::try_from(self.catalogs.len() + 1).expect("a version");
-        hold!(outcome.decision == Ok(wanted), "catalogue {wanted}: {:?}", outcome.decision);
-        let entry = outcome.entry.ok_or("a catalogue makes an entry")?;
+        hold!(outcome.decision == Ok(wanted), "catalog {wanted}: {:?}", outcome.decision);
+        let entry = outcome.entry.ok_or("a catalog makes an entry")?;
         hold!(
-            touched_by_house(&entry).iter().all(|key| self.records.holds(key)),
-            "what the house touches is not at hand"
+            touched_by_system(&entry).iter().all(|key| self.records.holds(key)),
+            "what the system touches is not at hand"
         );
-        apply_house(&mut self.records, &entry);
-        self.house.push(entry);
+        apply_system(&mut self.records, &entry);
+        self.system.push(entry);
         self.catalog = Arc::new(Catalog::from_toml(text).map_err(|error| error.to_string())?);
         self.catalogs.push(Arc::clone(&self.catalog));
         self.finish();
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    /// An entry is made exactly when something changed, and carries the next number, the time and the catalogue.
+    /// An entry is made exactly when something changed, and carries the next number, the time and the catalog.
     fn check_entry(
         &mut self,
         at: Timestamp,

@@ -8,7 +8,7 @@ const MESSAGING: &str = include_str!("../../../../../examples/catalogs/messaging
 
 /// Rates a month and compares each line's description and amount, and the total.
 fn check(text: &str, plan: &str, in_month: &str, usage: &[MeterUsage], lines: &[(&str, &str)], total: &str) {
-    let catalog = Catalog::from_toml(text).expect("a catalogue");
+    let catalog = Catalog::from_toml(text).expect("a catalog");
     let rated = rated(&catalog, plan, in_month, usage).expect("can be counted");
     let found: Vec<_> =
         rated.lines.iter().map(|line| (line.description.clone(), line.amount.to_string())).collect();

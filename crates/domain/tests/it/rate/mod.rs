@@ -31,8 +31,8 @@ fn usage(id: &str, pairs: &[(&str, &str)], quantity: &str) -> MeterUsage {
     MeterUsage { meter: meter(id), groups: vec![group] }
 }
 
-/// Rates a month by version 7 of a catalogue.
+/// Rates a month by version 7 of a catalog.
 fn rated(catalog: &Catalog, plan: &str, in_month: &str, usage: &[MeterUsage]) -> Result<Rated, RateError> {
-    let plan = catalog.plan(&PlanId::new(plan).expect("an id")).expect("the plan is in the catalogue");
+    let plan = catalog.plan(&PlanId::new(plan).expect("an id")).expect("the plan is in the catalog");
     rate(&Terms { catalog, version: 7, plan, month: month(in_month) }, usage)
 }

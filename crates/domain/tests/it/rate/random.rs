@@ -203,7 +203,7 @@ fn catalog(currency: Currency, prices: Vec<Price>) -> Catalog {
         plans = [{ id = 'p', name = 'P' }]
     ";
     thread_local! {
-        static READ: Catalog = Catalog::from_toml(TEXT).expect("a catalogue");
+        static READ: Catalog = Catalog::from_toml(TEXT).expect("a catalog");
     }
     let catalog = READ.with(Clone::clone);
     let plan = Plan { currency: Some(currency), prices, ..catalog.plans[0].clone() };

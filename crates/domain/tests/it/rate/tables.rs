@@ -4,7 +4,7 @@ use super::*;
 use tollgate_domain::catalog::Portion;
 use tollgate_domain::{Bound, Currency, Exact, Money, PriceRef};
 
-/// A catalogue of the plan `p` with the meter `m`, counted by model and region, and these prices.
+/// A catalog of the plan `p` with the meter `m`, counted by model and region, and these prices.
 fn catalog(currency: &str, prices: &[&str]) -> Catalog {
     let prices: Vec<_> = prices.iter().map(|price| format!("[[plans.prices]]\n{price}\n")).collect();
     let text = format!(
@@ -347,7 +347,7 @@ fn the_price_that_names_the_most_properties_takes_the_usage() {
         (vec![("model", "a"), ("region", "x")], 4),
         (vec![("model", "b")], 1),
         (vec![("model", "b"), ("region", "")], 5),
-        (vec![("model", "a"), ("region", "x"), ("colour", "red")], 4),
+        (vec![("model", "a"), ("region", "x"), ("color", "red")], 4),
     ] {
         let rated = rated(&catalog, "p", "2026-10", &[usage("m", &group, "100")]).expect("can be counted");
         let numbers: Vec<_> = rated.lines.iter().map(|line| line.price.number).collect();
@@ -372,7 +372,7 @@ fn usage_that_no_price_takes_is_shown() {
     let catalog =
         catalog("USD", &[r#"meter = "m"; model = "per_unit"; unit_price = 1; where = { model = "a" }"#]);
     let usage = [
-        usage("m", &[("model", "b"), ("colour", "red")], "2"),
+        usage("m", &[("model", "b"), ("color", "red")], "2"),
         usage("m", &[("model", "b")], "3"),
         usage("m", &[("model", "a")], "4"),
         usage("m", &[("model", "c")], "0"),

@@ -1,8 +1,8 @@
 //! Linearizability: recorded histories of concurrent clients, with kills, retries, time-outs and clients that hang up.
 //!
 //! Sixteen clients send usages, retries of their own and of others' keys, other contents under used keys, reversals,
-//! top-ups, checks and balances to a few organisations, while the server is killed and started again. Each
-//! organisation's history is then checked by itself against the sequential rules; see [`model`] for how, and why that
+//! top-ups, checks and balances to a few organizations, while the server is killed and started again. Each
+//! organization's history is then checked by itself against the sequential rules; see [`model`] for how, and why that
 //! finds an order whenever there is one.
 //!
 //! [`HISTORIES`] of [`OPERATIONS`] operations are checked; `TOLLGATE_HISTORIES` sets another number.
@@ -32,10 +32,10 @@ const OPERATIONS: usize = 1_000;
 
 const CLIENTS: u64 = 16;
 
-/// Organisations under way at once: few, so that clients meet at each.
+/// Organizations under way at once: few, so that clients meet at each.
 const AT_ONCE: usize = 4;
 
-/// Small enough that organisation and users run out within a history, and come back by reversals and top-ups.
+/// Small enough that organization and users run out within a history, and come back by reversals and top-ups.
 const RULES: Rules = Rules { allowance: 100, each_user: 40, users: 5 };
 
 /// How many requests a server lives for.
@@ -47,7 +47,7 @@ const LIFE_MAX: Duration = Duration::from_secs(120);
 /// Small enough that the ledger goes from file to file within a run.
 const SEGMENT_BYTES: u64 = 512 * 1024;
 
-/// One organisation's history while it is made.
+/// One organization's history while it is made.
 struct History {
     org: String,
     begun: AtomicUsize,

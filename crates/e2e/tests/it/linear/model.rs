@@ -1,4 +1,4 @@
-//! The sequential rules of one organisation, as its ledger orders what changed, and the search for an order of all else.
+//! The sequential rules of one organization, as its ledger orders what changed, and the search for an order of all else.
 //!
 //! An answer that changed something carries the number of its ledger entry, and the ledger read at the end has them all.
 //! So the order of the changes is not searched for: any order that explains the answers must be that of the numbers.
@@ -49,7 +49,7 @@ pub(crate) struct Operation {
     pub(crate) answer: Option<(u64, Answer)>,
 }
 
-/// The rules of the organisation.
+/// The rules of the organization.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) allowance: u64,

@@ -1,4 +1,4 @@
-//! The prices of the catalogue a second time, as plain integer arithmetic on the sums.
+//! The prices of the catalog a second time, as plain integer arithmetic on the sums.
 
 use super::sums::Sum;
 use super::world::Org;

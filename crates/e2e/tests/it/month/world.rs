@@ -1,4 +1,4 @@
-//! A made-up month: organisations in several zones, and their usage as lines of a file.
+//! A made-up month: organizations in several zones, and their usage as lines of a file.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -72,7 +72,7 @@ prices = [
 ]
 "#;
 
-/// An organisation.
+/// An organization.
 #[derive(Clone, Debug)]
 pub(super) struct Org {
     pub(super) id: String,
@@ -90,7 +90,7 @@ pub(super) fn orgs(count: usize) -> Vec<Org> {
     (0..count).map(org).collect()
 }
 
-/// Brings the catalogue into force and gives each org its zone and plan.
+/// Brings the catalog into force and gives each org its zone and plan.
 pub(super) fn make(server: &Server, orgs: &[Org], catalog: &Path) -> Result<()> {
     std::fs::write(catalog, CATALOG)?;
     super::told(server, &["catalog", "apply", &catalog.display().to_string()])?;

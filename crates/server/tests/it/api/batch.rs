@@ -82,7 +82,7 @@ fn each_record_is_counted_a_duplicate_or_rejected() {
         (with("c", "time", json!("2026-09-28T09:59:59Z")), "rejected", Some(("invalid_field", "time"))),
         (with("c", "time", json!("2026-11-02T10:05:01Z")), "rejected", Some(("invalid_field", "time"))),
         (with("c", "quantity", json!(0)), "rejected", Some(("invalid_field", "quantity"))),
-        (with("c", "colour", json!(1)), "rejected", Some(("unknown_field", "colour"))),
+        (with("c", "color", json!(1)), "rejected", Some(("unknown_field", "color"))),
         (with("c", "properties", many), "rejected", Some(("invalid_field", "properties"))),
         (without_key, "rejected", Some(("missing_field", "key"))),
         (json!({"meter": "reports", "key": "c"}), "rejected", Some(("missing_field", "org"))),
@@ -141,7 +141,7 @@ fn what_happened_is_counted_whatever_credit_and_limits_say() {
     // People are told that the credit is used up, though nobody was denied.
     let kinds = client.get("/v1/notices").ok()["notices"].to_string();
     assert!(kinds.contains("limit_reached") && kinds.contains("threshold"), "{kinds}");
-    // An organisation without a plan has used what it has used.
+    // An organization without a plan has used what it has used.
     client.put("/v1/orgs/bare", json!({"name": "Bare"})).ok();
     let bare = json!([{"org": "bare", "meter": "reports", "key": "b-1", "quantity": 3}]);
     counts(&client.post("/v1/usage/batch", bare.clone()), 1, 0, 0);

@@ -1,4 +1,4 @@
-//! The catalogue and its versions.
+//! The catalog and its versions.
 
 use serde_json::json;
 use tollgate_domain::catalog::DEFAULT;
@@ -62,7 +62,7 @@ fn it_comes_in_versions() {
         "~ plan basic",
         "~ plan lite",
         "+ plan free",
-        "~ doors.billing.plan pro → none",
+        "~ compat.billing.plan pro → none",
     ];
 
     // A dry run says what would change, and changes nothing.
@@ -115,7 +115,7 @@ fn a_plan_that_orgs_have_cannot_go() {
     let refused = put(&mut client, "", PRICED);
     refused.is_problem(409, "plan_in_use", None);
     let in_the_way =
-        json!(["plan 'enterprise': organisation 'globex'", "plan 'trial': organisation 'initech'"]);
+        json!(["plan 'enterprise': organization 'globex'", "plan 'trial': organization 'initech'"]);
     assert_eq!(refused.json()["conflicts"], in_the_way);
     put(&mut client, "?dry_run=true", PRICED).is_problem(409, "plan_in_use", None);
     client.get("/v1/catalog").is(200, json!({"version": 1, "toml": DEFAULT}));
@@ -131,12 +131,12 @@ fn a_wrong_one_says_where() {
     let mut client = server.client();
     for (text, says) in [
         (String::new(), "meters"),
-        (PRICED.replace("unit = \"token\"", "unit = \"token\"\ncolour = \"red\""), "colour"),
+        (PRICED.replace("unit = \"token\"", "unit = \"token\"\ncolour = \"red\""), "color"),
         (PRICED.replace("amount = 50", "amount = -50"), "plan 'basic': an allowance must not be negative"),
         (PRICED.replace("amount = 50", "amount = 0.5"), "line 17"),
         (
             PRICED.replace("id = \"tokens\"", "id = \"coins\""),
-            "plan 'basic': meter 'tokens' is not in the catalogue",
+            "plan 'basic': meter 'tokens' is not in the catalog",
         ),
     ] {
         let reply = put(&mut client, "", &text);

@@ -151,7 +151,7 @@ fn each_notice_goes_out_once() {
             "limit_reached",
             noon,
             Value::Null,
-            "the organisation has reached the credit of 20 reports (20 used)",
+            "the organization has reached the credit of 20 reports (20 used)",
         ),
         notice(
             6,
@@ -171,7 +171,7 @@ fn each_notice_goes_out_once() {
             "limit_reached",
             one,
             Value::Null,
-            "the organisation has reached the credit of 50 reports (50 used)",
+            "the organization has reached the credit of 50 reports (50 used)",
         ),
     ];
     assert_eq!(client.get("/v1/notices").last_page("notices").0, wanted);

@@ -138,7 +138,7 @@ fn what_a_denial_says() {
         })
     };
     let usage = |user: Option<&str>, quantity: i64, key: &str| json!({"org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": key});
-    let org_reached = "The organisation's limit is reached";
+    let org_reached = "The organization's limit is reached";
     client.post("/v1/usage", usage(None, 3, "r-2")).is(
         402,
         problem(
@@ -169,7 +169,7 @@ fn what_a_denial_says() {
             "org_limit_reached",
             org_reached,
             403,
-            "19 of 19 reports a day are used by the organisation",
+            "19 of 19 reports a day are used by the organization",
             1,
             json!({"scope": "org", "window": "day", "amount": 19, "used": 19, "resets_at": "2026-11-03T00:00:00Z"}),
         ),

@@ -135,21 +135,21 @@ fn paths_queries_methods_and_types() {
             Some("dry_run"),
         ),
         (
-            "a catalogue that is not TOML",
+            "a catalog that is not TOML",
             Ask::new("PUT", "/v1/catalog").body("{}{"),
             422,
             "invalid_catalog",
             None,
         ),
         (
-            "a catalogue that is not UTF-8",
+            "a catalog that is not UTF-8",
             Ask::new("PUT", "/v1/catalog").body(vec![0xff]),
             400,
             "unreadable",
             None,
         ),
         (
-            "a catalogue as JSON",
+            "a catalog as JSON",
             Ask::new("PUT", "/v1/catalog").json(json!({})),
             415,
             "unsupported_media_type",
@@ -208,7 +208,7 @@ fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[test]
-fn a_version_of_the_catalogue_that_is_not() {
+fn a_version_of_the_catalog_that_is_not() {
     let ask = Ask::new("GET", "/v1/catalog/versions/99");
     check(vec![("version 99", ask, 404, "unknown_version", Some("version"))]);
 }

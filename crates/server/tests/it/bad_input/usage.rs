@@ -48,7 +48,7 @@ fn bodies_of_usage() {
         ("no org", whole(r#"{"meter":"reports","key":"k"}"#), 422, "missing_field", Some("org")),
         ("no meter", whole(r#"{"org":"acme","key":"k"}"#), 422, "missing_field", Some("meter")),
         ("no key", whole(r#"{"org":"acme","meter":"reports"}"#), 422, "missing_field", Some("key")),
-        ("an unknown field", usage(r#","colour":"red""#), 422, "unknown_field", Some("colour")),
+        ("an unknown field", usage(r#","color":"red""#), 422, "unknown_field", Some("color")),
         ("a field in other case", usage(r#","Quantity":1"#), 422, "unknown_field", Some("Quantity")),
         ("a field twice", usage(r#","key":"other""#), 422, "invalid_field", Some("key")),
         (

@@ -1,4 +1,4 @@
-//! The reports door: `POST /plan`, `/limit`, `/use`, `/top-up` on the meter `reports`.
+//! The reports API: `POST /plan`, `/limit`, `/use`, `/top-up` on the meter `reports`.
 //!
 //! Unknown fields are ignored and content types are not looked at, as its clients expect. Errors carry `error`, and the
 //! members of a native problem beside it.
@@ -16,14 +16,14 @@ use tollgate_domain::{
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::compat::failure::{self, Dialect, read};
 use crate::convert::{config_problem, conflict, denial_problem};
-use crate::doors::failure::{self, Dialect, read};
 use crate::reply::{Failure, json, ok};
 
-/// The meter of this door.
+/// The meter of this API.
 const METER: &str = "reports";
 
-/// How this door tells its errors.
+/// How this API reports errors.
 #[derive(Debug)]
 pub(crate) struct Reports;
 
@@ -38,9 +38,9 @@ impl Dialect for Reports {
     }
 }
 
-type DoorFailure = failure::DoorFailure<Reports>;
+type CompatFailure = failure::CompatFailure<Reports>;
 
-fn meter() -> Result<MeterId, DoorFailure> {
+fn meter() -> Result<MeterId, CompatFailure> {
     MeterId::new(METER).map_err(|_| conflict().into())
 }
 
@@ -60,12 +60,12 @@ pub(crate) async fn plan(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
     request: Request,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: PlanBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
     let plan = PlanId::new(&body.plan.to_lowercase())
-        .map_err(|error| DoorFailure::bad_field("plan", &error.to_string()))?;
+        .map_err(|error| CompatFailure::bad_field("plan", &error.to_string()))?;
     match app
         .engine
         .submit(body.org_id.clone(), OrgCommand::SetPlan(SetPlan { plan }))
@@ -78,13 +78,13 @@ pub(crate) async fn plan(
     }
 }
 
-fn config_failure(denial: &ConfigDenial, org: &OrgId) -> DoorFailure {
+fn config_failure(denial: &ConfigDenial, org: &OrgId) -> CompatFailure {
     let problem = config_problem(denial, org);
     match denial {
-        ConfigDenial::UnknownOrg => DoorFailure::told(404, "org not found", problem),
-        ConfigDenial::NoPlan => DoorFailure::told(403, "no plan", problem),
-        ConfigDenial::TrialEnded => DoorFailure::told(403, "trial ended", problem),
-        _ => DoorFailure::bad(problem),
+        ConfigDenial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
+        ConfigDenial::NoPlan => CompatFailure::told(403, "no plan", problem),
+        ConfigDenial::TrialEnded => CompatFailure::told(403, "trial ended", problem),
+        _ => CompatFailure::bad(problem),
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn limit(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
     request: Request,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: LimitBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
@@ -114,10 +114,10 @@ pub(crate) async fn limit(
     }
 }
 
-fn positive_whole(field: &str, Decimal(amount): Decimal) -> Result<Quantity, DoorFailure> {
+fn positive_whole(field: &str, Decimal(amount): Decimal) -> Result<Quantity, CompatFailure> {
     let whole = amount.as_whole().filter(|whole| *whole >= 1);
     let quantity = whole.and_then(|whole| Quantity::new(Amount::from_whole(whole)).ok());
-    quantity.ok_or_else(|| DoorFailure::bad_field(field, "must be a whole number, at least 1"))
+    quantity.ok_or_else(|| CompatFailure::bad_field(field, "must be a whole number, at least 1"))
 }
 
 #[derive(Deserialize)]
@@ -143,13 +143,13 @@ pub(crate) async fn use_(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
     request: Request,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: UseBody = read(&app, request).await?;
     caller.require(Role::Ingest, Some(&body.org_id))?;
     let missing = || {
         let detail = "the field 'report_id' is missing (or 'enquiry_id')";
-        DoorFailure::bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
+        CompatFailure::bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
     };
     let key = body.enquiry_id.or(body.report_id).ok_or_else(missing)?;
     let usage = Use {
@@ -172,21 +172,21 @@ pub(crate) async fn use_(
         OrgDecision::Use(Err(denied)) => {
             let problem = denial_problem(&denied, &body.org_id, &meter()?);
             Err(match denied.denial {
-                Denial::UnknownOrg => DoorFailure::told(404, "org not found", problem),
-                Denial::NoPlan => DoorFailure::told(403, "no plan", problem),
-                Denial::TrialEnded => DoorFailure::told(403, "trial ended", problem),
+                Denial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
+                Denial::NoPlan => CompatFailure::told(403, "no plan", problem),
+                Denial::TrialEnded => CompatFailure::told(403, "trial ended", problem),
                 Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => {
-                    DoorFailure::told(403, "limit reached", problem)
+                    CompatFailure::told(403, "limit reached", problem)
                 }
-                Denial::UserLimitReached(_) => DoorFailure::told(403, "user limit reached", problem),
+                Denial::UserLimitReached(_) => CompatFailure::told(403, "user limit reached", problem),
                 Denial::UserRequired => {
-                    DoorFailure::told(400, "user_id is required while a user limit is in force", problem)
+                    CompatFailure::told(400, "user_id is required while a user limit is in force", problem)
                 }
                 Denial::KeyReused => {
-                    DoorFailure::told(422, "the report id was used for another content", problem)
+                    CompatFailure::told(422, "the report id was used for another content", problem)
                 }
-                Denial::KeyReversed => DoorFailure::told(409, "the report was taken back", problem),
-                Denial::UnknownMeter | Denial::UnknownProperty(_) => DoorFailure::bad(problem),
+                Denial::KeyReversed => CompatFailure::told(409, "the report was taken back", problem),
+                Denial::UnknownMeter | Denial::UnknownProperty(_) => CompatFailure::bad(problem),
             })
         }
         _ => Err(conflict().into()),
@@ -213,7 +213,7 @@ pub(crate) async fn top_up(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
     request: Request,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: TopUpBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
@@ -222,7 +222,7 @@ pub(crate) async fn top_up(
         (None, Some(credits)) => ("credits", credits),
         (None, None) => {
             let detail = "the field 'count' is missing (or 'credits')";
-            return Err(DoorFailure::bad(Problem::new(Code::MissingField, detail).on_field("count")));
+            return Err(CompatFailure::bad(Problem::new(Code::MissingField, detail).on_field("count")));
         }
     };
     let amount = positive_whole(field, count)?;

@@ -1,6 +1,6 @@
-//! The events door: `POST /api/v1/events` takes `CloudEvents` 1.0, one or many, and records them as usage.
+//! The events API: `POST /api/v1/events` takes `CloudEvents` 1.0, one or many, and records them as usage.
 //!
-//! The catalogue's `[[events]]` say which type of event is usage of which meter. Source and id of an event are its key:
+//! The catalog's `[[events]]` say which type of event is usage of which meter. Source and id of an event are its key:
 //! an event counts once, and one that is sent again is taken without a word, as its senders expect. All events of a
 //! request are read before any is counted.
 
@@ -284,7 +284,7 @@ impl Reader<'_> {
         if !is_known && self.catalog.unknown_events == UnknownEvents::Reject {
             let kind = shortened(kind);
             let text = format!(
-                "the catalogue maps no events of type '{kind}' to a meter; add [[events]], or set unknown_events"
+                "the catalog maps no events of type '{kind}' to a meter; add [[events]], or set unknown_events"
             );
             return Err(Box::new(wrong("type", &text)));
         }

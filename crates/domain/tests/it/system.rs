@@ -1,39 +1,39 @@
-//! The house: what its commands are answered, and what its entries make of its records.
+//! The system: what its commands are answered, and what its entries make of its records.
 
 use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
-    Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, HouseCommand, HouseDenial, MakeShipment, MeterId,
-    OrgCommand, OrgDecision, OrgId, PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId,
-    ShipmentLine, Timestamp, apply_house, decide_house, missing_of_house, touched_by_house,
+    Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, OrgCommand, OrgDecision, OrgId,
+    PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId, ShipmentLine, SystemCommand,
+    SystemDenial, Timestamp, apply_system, decide_system, missing_of_system, touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
 
-struct TheHouse {
+struct TheSystem {
     records: Records,
 }
 
-impl TheHouse {
+impl TheSystem {
     fn new() -> Self {
         let mut records = Records::default();
-        records.put(RecordKey::House, None);
+        records.put(RecordKey::System, None);
         Self { records }
     }
 
-    /// Decides a command and applies what is decided; the version of the catalogue, and whether there was an entry.
-    fn tell(&mut self, at: &str, command: &HouseCommand) -> Result<(u32, bool), HouseDenial> {
+    /// Decides a command and applies what is decided; the version of the catalog, and whether there was an entry.
+    fn tell(&mut self, at: &str, command: &SystemCommand) -> Result<(u32, bool), SystemDenial> {
         let mut keys = Vec::new();
-        missing_of_house(&self.records, command, &mut keys);
+        missing_of_system(&self.records, command, &mut keys);
         for key in keys {
             self.records.put(key, None);
         }
         let at: Timestamp = at.parse().expect("a time");
-        let outcome = decide_house(&self.records, at, command);
+        let outcome = decide_system(&self.records, at, command);
         let Some(entry) = outcome.entry else { return outcome.decision.map(|version| (version, false)) };
-        let at_hand = touched_by_house(&entry).iter().all(|key| self.records.holds(key));
+        let at_hand = touched_by_system(&entry).iter().all(|key| self.records.holds(key));
         assert!(at_hand, "deciding needs what applying does");
-        assert_eq!((entry.number, entry.at), (self.records.house().version + 1, at));
-        apply_house(&mut self.records, &entry);
+        assert_eq!((entry.number, entry.at), (self.records.system().version + 1, at));
+        apply_system(&mut self.records, &entry);
         outcome.decision.map(|version| (version, true))
     }
 }
@@ -55,20 +55,20 @@ fn api_key(id: &str) -> ApiKey {
 
 #[test]
 fn an_api_key_is_made_once_and_revoked_once() {
-    let mut house = TheHouse::new();
+    let mut system = TheSystem::new();
     let (made, id) = (api_key("0123456789abcdef"), ApiKeyId("0123456789abcdef".to_owned()));
     let other = ApiKeyId("f".to_owned());
-    assert_eq!(house.tell(FIRST, &HouseCommand::MakeApiKey(made.clone())), Ok((0, true)));
-    assert_eq!(house.records.api_key(&id), Some(&made));
+    assert_eq!(system.tell(FIRST, &SystemCommand::MakeApiKey(made.clone())), Ok((0, true)));
+    assert_eq!(system.records.api_key(&id), Some(&made));
     let again = ApiKey { name: "another".to_owned(), ..made.clone() };
-    assert_eq!(house.tell(SECOND, &HouseCommand::MakeApiKey(again)), Err(HouseDenial::ApiKeyExists));
-    assert_eq!(house.tell(SECOND, &HouseCommand::RevokeApiKey(other)), Err(HouseDenial::UnknownApiKey));
-    assert_eq!(house.tell(SECOND, &HouseCommand::RevokeApiKey(id.clone())), Ok((0, true)));
+    assert_eq!(system.tell(SECOND, &SystemCommand::MakeApiKey(again)), Err(SystemDenial::ApiKeyExists));
+    assert_eq!(system.tell(SECOND, &SystemCommand::RevokeApiKey(other)), Err(SystemDenial::UnknownApiKey));
+    assert_eq!(system.tell(SECOND, &SystemCommand::RevokeApiKey(id.clone())), Ok((0, true)));
     let revoked_at = Some(SECOND.parse().expect("a time"));
     let revoked = ApiKey { revoked_at, ..made };
-    assert_eq!(house.records.api_key(&id), Some(&revoked));
-    assert_eq!(house.tell("2026-10-03T00:00:00Z", &HouseCommand::RevokeApiKey(id.clone())), Ok((0, false)));
-    assert_eq!(house.records.api_key(&id), Some(&revoked), "it stays as it was");
+    assert_eq!(system.records.api_key(&id), Some(&revoked));
+    assert_eq!(system.tell("2026-10-03T00:00:00Z", &SystemCommand::RevokeApiKey(id.clone())), Ok((0, false)));
+    assert_eq!(system.records.api_key(&id), Some(&revoked), "it stays as it was");
 }
 
 fn catalog(meters: &[(&str, &str)], plans: &[&str]) -> String {
@@ -82,43 +82,43 @@ fn catalog(meters: &[(&str, &str)], plans: &[&str]) -> String {
 }
 
 #[test]
-fn a_catalogue_comes_into_force_under_the_next_version() {
-    let mut house = TheHouse::new();
+fn a_catalog_comes_into_force_under_the_next_version() {
+    let mut system = TheSystem::new();
     let text = catalog(&[("tokens", "sum")], &["team"]);
-    let check = HouseCommand::CheckCatalog(ApplyCatalog::new(text.clone()));
-    assert_eq!(house.tell(FIRST, &check), Ok((0, false)), "a check changes nothing");
+    let check = SystemCommand::CheckCatalog(ApplyCatalog::new(text.clone()));
+    assert_eq!(system.tell(FIRST, &check), Ok((0, false)), "a check changes nothing");
     for version in 1..=2 {
-        let apply = HouseCommand::ApplyCatalog(ApplyCatalog::new(text.clone()));
-        assert_eq!(house.tell(FIRST, &apply), Ok((version, true)));
-        assert_eq!(house.records.catalog(version).map(|catalog| catalog.text.clone()), Some(text.clone()));
+        let apply = SystemCommand::ApplyCatalog(ApplyCatalog::new(text.clone()));
+        assert_eq!(system.tell(FIRST, &apply), Ok((version, true)));
+        assert_eq!(system.records.catalog(version).map(|catalog| catalog.text.clone()), Some(text.clone()));
     }
-    let wrong = HouseCommand::ApplyCatalog(ApplyCatalog::new("meters = 7".to_owned()));
-    assert!(matches!(house.tell(SECOND, &wrong), Err(HouseDenial::Catalog(_))));
-    assert_eq!(house.tell(SECOND, &check), Ok((2, false)), "the one before stays in force");
+    let wrong = SystemCommand::ApplyCatalog(ApplyCatalog::new("meters = 7".to_owned()));
+    assert!(matches!(system.tell(SECOND, &wrong), Err(SystemDenial::Catalog(_))));
+    assert_eq!(system.tell(SECOND, &check), Ok((2, false)), "the one before stays in force");
 }
 
 #[test]
-fn a_catalogue_keeps_the_plans_that_orgs_have_and_how_its_meters_count() {
-    let mut house = TheHouse::new();
+fn a_catalog_keeps_the_plans_that_orgs_have_and_how_its_meters_count() {
+    let mut system = TheSystem::new();
     let former =
-        Catalog::from_toml(&catalog(&[("tokens", "sum"), ("seats", "max")], &["team"])).expect("a catalogue");
+        Catalog::from_toml(&catalog(&[("tokens", "sum"), ("seats", "max")], &["team"])).expect("a catalog");
     let in_use = |plan: &str| (PlanId::new(plan).expect("an id"), OrgId::new("acme").expect("an id"));
     let mut told = |text: String| {
         let plans_in_use = vec![in_use("team"), in_use("trial")];
         let apply = ApplyCatalog { text, plans_in_use, former_meters: former.meters.to_vec() };
-        house.tell(FIRST, &HouseCommand::ApplyCatalog(apply))
+        system.tell(FIRST, &SystemCommand::ApplyCatalog(apply))
     };
     let meters = [("tokens", "sum"), ("seats", "max")];
     assert_eq!(told(catalog(&meters, &["team", "trial", "other"])), Ok((1, true)));
-    assert_eq!(told(catalog(&meters, &["team"])), Err(HouseDenial::PlansInUse(vec![in_use("trial")])));
+    assert_eq!(told(catalog(&meters, &["team"])), Err(SystemDenial::PlansInUse(vec![in_use("trial")])));
     let both = vec![in_use("team"), in_use("trial")];
-    assert_eq!(told(catalog(&meters, &["other"])), Err(HouseDenial::PlansInUse(both)));
+    assert_eq!(told(catalog(&meters, &["other"])), Err(SystemDenial::PlansInUse(both)));
     let plans = ["team", "trial"];
     assert_eq!(told(catalog(&[("other", "sum")], &plans)), Ok((2, true)), "a meter may go");
     assert_eq!(told(catalog(&[("tokens", "count"), ("seats", "max")], &plans)), Ok((3, true)), "both add up");
     for changed in [("tokens", "max"), ("seats", "sum"), ("seats", "last")] {
         let told = told(catalog(&[changed], &plans));
-        assert!(matches!(told, Err(HouseDenial::Catalog(_))), "{changed:?}: {told:?}");
+        assert!(matches!(told, Err(SystemDenial::Catalog(_))), "{changed:?}: {told:?}");
     }
 }
 
@@ -128,7 +128,7 @@ fn meters(numbers: impl IntoIterator<Item = usize>) -> Vec<MeterId> {
 
 #[test]
 fn a_meter_is_created_once_and_only_so_many_are() {
-    let mut house = TheHouse::new();
+    let mut system = TheSystem::new();
     for (wanted, created) in [
         (meters([1, 2, 1]), 2),
         (meters([2, 1]), 0),
@@ -137,15 +137,15 @@ fn a_meter_is_created_once_and_only_so_many_are() {
         (meters(0..CREATED_METERS_MAX + 5), CREATED_METERS_MAX - 3),
         (meters([CREATED_METERS_MAX + 4, 3]), 0),
     ] {
-        let before = house.records.house().created_meters.len();
-        let told = house.tell(FIRST, &HouseCommand::CreateMeters(wanted.clone()));
-        assert_eq!(told, Ok((0, created > 0)), "the version of the catalogue stays");
-        let after = house.records.house().created_meters.len();
+        let before = system.records.system().created_meters.len();
+        let told = system.tell(FIRST, &SystemCommand::CreateMeters(wanted.clone()));
+        assert_eq!(told, Ok((0, created > 0)), "the version of the catalog stays");
+        let after = system.records.system().created_meters.len();
         assert_eq!(after - before, created, "{:?}", wanted.first());
     }
-    let house = house.records.house();
-    assert_eq!((house.version, house.created_meters.len()), (3, CREATED_METERS_MAX));
-    let first: Vec<_> = house.created_meters.iter().take(4).map(|created| created.id.clone()).collect();
+    let system = system.records.system();
+    assert_eq!((system.version, system.created_meters.len()), (3, CREATED_METERS_MAX));
+    let first: Vec<_> = system.created_meters.iter().take(4).map(|created| created.id.clone()).collect();
     assert_eq!(first, meters([1, 2, 3, 0]));
 }
 
@@ -160,10 +160,10 @@ fn shipment(after: u64, lines: Vec<ShipmentLine>) -> MakeShipment {
 
 #[test]
 fn a_shipment_is_made_when_the_one_before_it_was_sent() {
-    let mut house = TheHouse::new();
-    let make = |after| HouseCommand::MakeShipment(shipment(after, vec![line("a:b", 3)]));
-    let sent = HouseCommand::ShipmentSent;
-    let moved = Err(HouseDenial::ShipmentsMoved);
+    let mut system = TheSystem::new();
+    let make = |after| SystemCommand::MakeShipment(shipment(after, vec![line("a:b", 3)]));
+    let sent = SystemCommand::ShipmentSent;
+    let moved = Err(SystemDenial::ShipmentsMoved);
     for (command, told, open) in [
         (sent(0), Ok((0, false)), None),
         (make(1), moved.clone(), None),
@@ -177,10 +177,10 @@ fn a_shipment_is_made_when_the_one_before_it_was_sent() {
         (make(2), moved, None),
         (make(1), Ok((0, true)), Some(2)),
     ] {
-        assert_eq!(house.tell(FIRST, &command), told, "{command:?}");
-        assert_eq!(house.records.house().open_shipment(), open, "{command:?}");
+        assert_eq!(system.tell(FIRST, &command), told, "{command:?}");
+        assert_eq!(system.records.system().open_shipment(), open, "{command:?}");
     }
-    let Some(Record::Shipment(made)) = house.records.get(&RecordKey::Shipment) else {
+    let Some(Record::Shipment(made)) = system.records.get(&RecordKey::Shipment) else {
         panic!("there is one")
     };
     assert_eq!((made.number, made.day, made.lines.as_slice()), (2, 20_000, [line("a:b", 3)].as_slice()));
@@ -189,8 +189,8 @@ fn a_shipment_is_made_when_the_one_before_it_was_sent() {
 #[test]
 fn a_shipment_takes_as_many_lines_as_it_may_have() {
     let lines = |count: usize| (0..count).map(|number| line(&format!("a:{number:04}"), 1)).collect();
-    let most = HouseCommand::MakeShipment(shipment(0, lines(SHIPMENT_LINES_MAX)));
-    assert_eq!(TheHouse::new().tell(FIRST, &most), Ok((0, true)));
+    let most = SystemCommand::MakeShipment(shipment(0, lines(SHIPMENT_LINES_MAX)));
+    assert_eq!(TheSystem::new().tell(FIRST, &most), Ok((0, true)));
 }
 
 #[test]

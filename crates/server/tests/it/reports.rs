@@ -1,4 +1,4 @@
-//! The reports door: every row of its table, with the exact bodies.
+//! The reports API: every row of its table, with the exact bodies.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ fn plans_in_any_letter_case() {
         ["Ultimate", "ENTERPRISE", "basic", "LiTe", "Trial", "ultimate", "Lite"].into_iter().enumerate()
     {
         let org = format!("org-{place}");
-        let reply = client.post("/plan", json!({"org_id": org, "plan": plan, "colour": "is ignored"}));
+        let reply = client.post("/plan", json!({"org_id": org, "plan": plan, "color": "is ignored"}));
         reply.is(200, json!({"status": "plan set"}));
         assert_eq!(client.get(&format!("/v1/orgs/{org}")).ok()["plan"], plan.to_lowercase());
     }
@@ -56,7 +56,7 @@ fn what_the_plan_route_refuses() {
         (json!({"org_id": "acme"}), "the field 'plan' is missing", "missing_field", Some("plan")),
         (
             json!({"org_id": "acme", "plan": "Gold"}),
-            "the catalogue has no plan 'gold'",
+            "the catalog has no plan 'gold'",
             "unknown_plan",
             Some("plan"),
         ),
@@ -214,7 +214,7 @@ fn a_report_and_its_refusals() {
         reply.json(),
         json!({
             "error": "limit reached", "type": "urn:tollgate:problem:org_limit_reached",
-            "title": "The organisation's limit is reached", "status": 403,
+            "title": "The organization's limit is reached", "status": 403,
             "detail": "20 of 20 reports are used; top up, or set a larger plan",
             "code": "org_limit_reached", "allowed": false, "remaining": 0,
             "limit": limit(json!({"scope": "org"}), 20, 20), "request_id": reply.header("x-request-id")
@@ -259,7 +259,7 @@ fn no_plan_and_trial_ended() {
     refused(&client.post("/top-up", top_up), 403, "trial ended", "trial_ended", None);
     client.post("/plan", json!({"org_id": "acme", "plan": "Basic"})).ok();
     let again = client.post("/plan", json!({"org_id": "acme", "plan": "Trial"}));
-    refused(&again, 400, "the organisation 'acme' has had its trial", "trial_used", Some("plan"));
+    refused(&again, 400, "the organization 'acme' has had its trial", "trial_used", Some("plan"));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn top_ups_of_at_least_one() {
 }
 
 #[test]
-fn refusals_at_the_edge_speak_the_door_s_dialect_too() {
+fn refusals_at_the_edge_speak_the_compatible_apis_dialect_too() {
     let server = TestServer::with(|settings| {
         settings.api_key = Some(tollgate_server::Secret("the-first-admin-key".to_owned()));
     });

@@ -1,4 +1,4 @@
-//! The pulses door: `POST /pulses`, `GET /aggregates`, `POST /aggregates/commit` (also `/agreggates/commit`).
+//! The pulses API: `POST /pulses`, `GET /aggregates`, `POST /aggregates/commit` (also `/agreggates/commit`).
 //!
 //! A pulse is usage that has happened: recorded on the meter of its product and unit, which is made if need be, as is the
 //! tenant. Aggregates are what is unsent of those meters; a commit ships it. Answers are JSON strings, as its clients
@@ -17,8 +17,8 @@ use tollgate_notifier::{Shipper, SinkError, aggregate};
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::compat::keys::new_key;
 use crate::convert::denial_problem;
-use crate::doors::keys::new_key;
 use crate::extract::{Query, parse, read_limited};
 use crate::limits::AGGREGATES_MAX;
 use crate::native::usage::Times;
@@ -30,7 +30,7 @@ const COMMITTED: &str = "Aggregated data committed and cleared successfully";
 const INVALID: &str = "Invalid input";
 const NOT_SENT: &str = "Failed to send aggregated data";
 
-/// An error of this door: in its own words, where it has any.
+/// An error of this API, in its own words where it has any.
 #[derive(Debug)]
 pub(crate) struct PulseFailure {
     words: Option<&'static str>,
@@ -45,7 +45,7 @@ impl From<Failure> for PulseFailure {
     }
 }
 
-/// What a field of the native API is called at this door.
+/// What a field of the native API is called in this API.
 fn own_name(field: &str) -> &str {
     match field {
         "org" => "tenant_id",
@@ -64,7 +64,7 @@ impl IntoResponse for PulseFailure {
     }
 }
 
-/// An error with the door's own words and status.
+/// An error with the API's own words and status.
 fn told(status: u16, words: &'static str, mut failure: Failure) -> PulseFailure {
     failure.problem.status = status;
     PulseFailure { words: Some(words), failure }
@@ -120,7 +120,7 @@ fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
     Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })
 }
 
-/// A pulse that is not counted. The catalogue may say that no meter is made by usage.
+/// A pulse that is not counted. The catalog may say that no meter is made by usage.
 fn refused(denial: &RecordDenial, tenant: &OrgId, usage: &Use) -> PulseFailure {
     let denied = Denied { denial: denial.clone().into(), standing: None };
     let mut failure = Failure::from(denial_problem(&denied, tenant, &usage.meter));

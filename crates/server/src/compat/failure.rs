@@ -1,4 +1,4 @@
-//! Errors of the doors whose bodies have `error`: its words, and the members of a native problem beside it.
+//! Errors of the compatible APIs whose bodies have `error`: its message, and the members of a native problem beside it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,23 +9,23 @@ use tollgate_api::{Code, Problem, read_body};
 
 use crate::app::App;
 use crate::extract::read_limited;
-use crate::reply::{Failure, door_response};
+use crate::reply::{Failure, compat_response};
 
-/// What tells the errors of one such door from those of another.
+/// What distinguishes the errors of one compatible API from another's.
 pub(crate) trait Dialect: fmt::Debug {
-    /// What a field of the native API is called at this door.
+    /// What a field of the native API is called in this API.
     fn own_name(field: &str) -> &str;
 }
 
-/// An error of a door.
+/// An error of a compatible API.
 #[derive(Debug)]
-pub(crate) struct DoorFailure<D> {
+pub(crate) struct CompatFailure<D> {
     error: String,
     failure: Failure,
     dialect: PhantomData<D>,
 }
 
-impl<D: Dialect> From<Failure> for DoorFailure<D> {
+impl<D: Dialect> From<Failure> for CompatFailure<D> {
     fn from(mut failure: Failure) -> Self {
         let field = failure.problem.field.take();
         failure.problem.field = field.map(|field| D::own_name(&field).to_owned());
@@ -33,14 +33,14 @@ impl<D: Dialect> From<Failure> for DoorFailure<D> {
     }
 }
 
-impl<D: Dialect> IntoResponse for DoorFailure<D> {
+impl<D: Dialect> IntoResponse for CompatFailure<D> {
     fn into_response(self) -> Response {
-        door_response(self.failure, self.error)
+        compat_response(self.failure, self.error)
     }
 }
 
-impl<D: Dialect> DoorFailure<D> {
-    /// An error with the door's own words and status.
+impl<D: Dialect> CompatFailure<D> {
+    /// An error with the API's own words and status.
     pub(crate) fn told(status: u16, error: &str, mut problem: Problem) -> Self {
         problem.status = status;
         Self { error: error.to_owned(), ..Self::from(Failure::from(problem)) }
@@ -62,11 +62,11 @@ impl<D: Dialect> DoorFailure<D> {
 pub(crate) async fn read<T: serde::de::DeserializeOwned, D: Dialect>(
     app: &App,
     request: Request,
-) -> Result<T, DoorFailure<D>> {
+) -> Result<T, CompatFailure<D>> {
     let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await?;
     read_body(&body).map_err(|error| {
         let mut problem = Problem::new(error.code, error.detail);
         problem.field = error.field;
-        DoorFailure::bad(problem)
+        CompatFailure::bad(problem)
     })
 }

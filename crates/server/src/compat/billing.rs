@@ -1,7 +1,7 @@
-//! The billing door: `POST /api/v1/usage`, `GET /api/v1/usage/{customer_id}`, `GET /api/v1/billing/{customer_id}`.
+//! The billing API: `POST /api/v1/usage`, `GET /api/v1/usage/{customer_id}`, `GET /api/v1/billing/{customer_id}`.
 //!
 //! Usage has happened when it comes here: it is recorded whatever credit and limits say. A customer that nobody has
-//! heard of is made, with the plan of the catalogue's `[doors.billing]`, and a resource type that the catalogue lacks
+//! heard of is made, with the plan of the catalog's `[compat.billing]`, and a resource type that the catalog lacks
 //! becomes a meter. Unknown fields and parameters are ignored, and content types are not looked at.
 
 use std::collections::BTreeMap;
@@ -22,9 +22,9 @@ use tollgate_storage::{Order, Row, Scan};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::bills::bill_reply;
+use crate::compat::failure::{self, Dialect, read};
+use crate::compat::keys::new_key;
 use crate::convert::denial_problem;
-use crate::doors::failure::{self, Dialect, read};
-use crate::doors::keys::new_key;
 use crate::extract::{Query, path_param};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::native::bills::bill_failure;
@@ -37,7 +37,7 @@ use crate::reply::{Failure, json, ok};
 /// Where a list goes on, if it does.
 static NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
-/// How this door tells its errors.
+/// How this API reports errors.
 #[derive(Debug)]
 pub(crate) struct Billing;
 
@@ -52,19 +52,19 @@ impl Dialect for Billing {
     }
 }
 
-type DoorFailure = failure::DoorFailure<Billing>;
+type CompatFailure = failure::CompatFailure<Billing>;
 
 /// The customer of the path.
 pub(crate) struct CustomerPath(OrgId);
 
 impl FromRequestParts<App> for CustomerPath {
-    type Rejection = DoorFailure;
+    type Rejection = CompatFailure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, DoorFailure> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, CompatFailure> {
         let customer = path_param(parts, app, "customer_id").await?;
         OrgId::new(&customer)
             .map(Self)
-            .map_err(|error| DoorFailure::bad_field("customer_id", &error.to_string()))
+            .map_err(|error| CompatFailure::bad_field("customer_id", &error.to_string()))
     }
 }
 
@@ -77,7 +77,7 @@ struct UsageBody {
     id: Option<UsageKey>,
 }
 
-/// A usage as this door tells it.
+/// A usage in this API's shape.
 #[derive(Serialize)]
 struct UsageItem {
     id: String,
@@ -94,12 +94,12 @@ pub(crate) async fn record(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
     request: Request,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: UsageBody = read(&app, request).await?;
     caller.require(Role::Ingest, Some(&body.customer_id))?;
     let quantity = Quantity::new(body.quantity.0)
-        .map_err(|error| DoorFailure::bad_field("quantity", &error.to_string()))?;
+        .map_err(|error| CompatFailure::bad_field("quantity", &error.to_string()))?;
     let usage = Use {
         user: None,
         meter: body.resource_type,
@@ -108,7 +108,7 @@ pub(crate) async fn record(
         occurred_at: None,
         properties: stored(body.metadata.unwrap_or_default())?,
     };
-    let newcomers = app.engine.catalog().declared.doors.billing.clone();
+    let newcomers = app.engine.catalog().declared.compat.billing.clone();
     let recorded = newcomers::record(&app, &body.customer_id, &usage, &newcomers).await.map_err(bad_meter)?;
     match recorded {
         Ok(recorded) => {
@@ -121,22 +121,22 @@ pub(crate) async fn record(
 }
 
 /// A meter that cannot be created is a wrong field here.
-fn bad_meter(failure: Failure) -> DoorFailure {
+fn bad_meter(failure: Failure) -> CompatFailure {
     match failure.problem.code {
-        Code::TooMany => DoorFailure::bad(*failure.problem),
+        Code::TooMany => CompatFailure::bad(*failure.problem),
         _ => failure.into(),
     }
 }
 
-fn refused(denial: &RecordDenial, customer: &OrgId, meter: &MeterId) -> DoorFailure {
+fn refused(denial: &RecordDenial, customer: &OrgId, meter: &MeterId) -> CompatFailure {
     let denied = Denied { denial: denial.clone().into(), standing: None };
     let mut problem = denial_problem(&denied, customer, meter);
     problem.allowed = None;
     match denial {
-        RecordDenial::KeyReused => DoorFailure::told(422, "the id was used for another content", problem),
-        RecordDenial::KeyReversed => DoorFailure::told(409, "the usage was taken back", problem),
+        RecordDenial::KeyReused => CompatFailure::told(422, "the id was used for another content", problem),
+        RecordDenial::KeyReversed => CompatFailure::told(409, "the usage was taken back", problem),
         RecordDenial::UnknownMeter | RecordDenial::UnknownProperty(_) | RecordDenial::UnknownOrg => {
-            DoorFailure::bad(problem)
+            CompatFailure::bad(problem)
         }
     }
 }
@@ -161,7 +161,7 @@ fn item(
 
 /// Metadata as properties: a text as it is, anything else as its JSON. A text that would read as JSON keeps its quotes,
 /// so that each comes back as it was sent.
-fn stored(metadata: BTreeMap<String, Box<RawValue>>) -> Result<BTreeMap<String, String>, DoorFailure> {
+fn stored(metadata: BTreeMap<String, Box<RawValue>>) -> Result<BTreeMap<String, String>, CompatFailure> {
     let text = |value: Box<RawValue>| match serde_json::from_str::<String>(value.get()) {
         Ok(text) if serde_json::from_str::<&RawValue>(&text).is_err() => text,
         _ => value.get().to_owned(),
@@ -170,7 +170,7 @@ fn stored(metadata: BTreeMap<String, Box<RawValue>>) -> Result<BTreeMap<String, 
     properties(given).map_err(|failure| {
         let problem = *failure.problem;
         let as_metadata = |text: &str| text.replacen("properties", "metadata", 1);
-        DoorFailure::bad(Problem {
+        CompatFailure::bad(Problem {
             detail: as_metadata(&problem.detail),
             field: problem.field.as_deref().map(as_metadata),
             ..problem
@@ -190,7 +190,7 @@ pub(crate) async fn list(
     caller: Result<Caller, Failure>,
     CustomerPath(customer): CustomerPath,
     query: Result<Query, Failure>,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     caller?.require(Role::Read, Some(&customer))?;
     let mut paging = Paging::take_or(&mut query?, PAGE_ROWS_MAX)?;
     let scan = Scan::Entries { org: customer.clone(), order: Order::Newest };
@@ -247,7 +247,7 @@ pub(crate) async fn bill(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
     CustomerPath(customer): CustomerPath,
-) -> Result<Response, DoorFailure> {
+) -> Result<Response, CompatFailure> {
     caller?.require(Role::Read, Some(&customer))?;
     let found = app.engine.bill(&customer, None).await.map_err(Failure::from)?;
     let (month, bill) = found.ok_or_else(|| unknown_org(&customer))?;

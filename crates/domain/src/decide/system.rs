@@ -1,0 +1,112 @@
+//! Decisions of the system: the catalog, meters beside it, and API keys.
+
+use std::collections::HashSet;
+
+use crate::decide::shipment::{make_shipment, shipment_sent};
+use crate::limits::CREATED_METERS_MAX;
+use crate::{
+    ApplyCatalog, Catalog, CatalogError, MeterId, OrgId, PlanId, RecordKey, Records, System, SystemCommand,
+    SystemEntry, SystemEntryKind, Timestamp,
+};
+
+/// An answer, and the entry that makes it true (`None`: nothing changes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemOutcome {
+    /// What the caller is told: the version of the catalog in force.
+    pub decision: Result<u32, SystemDenial>,
+    /// What the ledger must remember.
+    pub entry: Option<SystemEntry>,
+}
+
+/// Why something of the system cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemDenial {
+    /// The catalog is wrong.
+    Catalog(CatalogError),
+    /// The catalog lacks plans that orgs have.
+    PlansInUse(Vec<(PlanId, OrgId)>),
+    /// There is no such API key.
+    UnknownApiKey,
+    /// There is an API key with this id already.
+    ApiKeyExists,
+    /// Another shipment was made since the amounts of this one were read.
+    ShipmentsMoved,
+}
+
+/// Answers a command of the system.
+#[must_use]
+pub fn decide_system(records: &Records, at: Timestamp, command: &SystemCommand) -> SystemOutcome {
+    let system = records.system();
+    let entry = |kind| SystemEntry { number: system.version + 1, at, kind };
+    let result = match command {
+        SystemCommand::ApplyCatalog(apply) => apply_catalog(apply).map(|()| {
+            let version = system.catalog + 1;
+            Some(entry(SystemEntryKind::CatalogApplied { version, text: apply.text.clone() }))
+        }),
+        SystemCommand::CheckCatalog(apply) => apply_catalog(apply).map(|()| None),
+        SystemCommand::CreateMeters(meters) => {
+            let new = new_meters(&system, meters);
+            Ok((!new.is_empty()).then(|| entry(SystemEntryKind::MetersCreated(new))))
+        }
+        SystemCommand::MakeApiKey(api_key) if records.api_key(&api_key.id).is_some() => {
+            Err(SystemDenial::ApiKeyExists)
+        }
+        SystemCommand::MakeApiKey(api_key) => {
+            let mut api_key = api_key.clone();
+            api_key.created_at = at;
+            api_key.revoked_at = None;
+            Ok(Some(entry(SystemEntryKind::ApiKeyMade(api_key))))
+        }
+        SystemCommand::RevokeApiKey(id) => match records.api_key(id) {
+            None => Err(SystemDenial::UnknownApiKey),
+            Some(known) if known.revoked_at.is_some() => Ok(None),
+            Some(_) => Ok(Some(entry(SystemEntryKind::ApiKeyRevoked(id.clone())))),
+        },
+        SystemCommand::MakeShipment(make) => make_shipment(&system, at, make).map(|kind| Some(entry(kind))),
+        SystemCommand::ShipmentSent(number) => Ok(shipment_sent(&system, *number).map(entry)),
+    };
+    match result {
+        Ok(entry) => {
+            let version = match entry.as_ref().map(|entry| &entry.kind) {
+                Some(SystemEntryKind::CatalogApplied { version, .. }) => *version,
+                _ => system.catalog,
+            };
+            SystemOutcome { decision: Ok(version), entry }
+        }
+        Err(denial) => SystemOutcome { decision: Err(denial), entry: None },
+    }
+}
+
+fn apply_catalog(apply: &ApplyCatalog) -> Result<(), SystemDenial> {
+    let catalog = Catalog::from_toml(&apply.text).map_err(SystemDenial::Catalog)?;
+    for former in &apply.former_meters {
+        let next = catalog.meter(&former.id);
+        next.map_or(Ok(()), |next| next.check_follows(former)).map_err(SystemDenial::Catalog)?;
+    }
+    let removed: Vec<_> =
+        apply.plans_in_use.iter().filter(|(plan, _)| catalog.plan(plan).is_none()).cloned().collect();
+    if removed.is_empty() { Ok(()) } else { Err(SystemDenial::PlansInUse(removed)) }
+}
+
+/// Those that were not created before, each once, as many as there may be. Whether the catalog declares one matters
+/// to nobody: what it declares is as it says.
+fn new_meters(system: &System, meters: &[MeterId]) -> Vec<MeterId> {
+    let mut known: HashSet<&MeterId> = system.created_meters.iter().map(|created| &created.id).collect();
+    let room = CREATED_METERS_MAX.saturating_sub(system.created_meters.len());
+    meters.iter().filter(|meter| known.insert(meter)).take(room).cloned().collect()
+}
+
+/// Adds the keys of the records that a decision of the system needs and that are not at hand yet.
+pub fn missing_of_system(records: &Records, command: &SystemCommand, keys: &mut Vec<RecordKey>) {
+    let mut need = vec![RecordKey::System];
+    match command {
+        SystemCommand::ApplyCatalog(_)
+        | SystemCommand::CheckCatalog(_)
+        | SystemCommand::CreateMeters(_)
+        | SystemCommand::MakeShipment(_)
+        | SystemCommand::ShipmentSent(_) => {}
+        SystemCommand::MakeApiKey(api_key) => need.push(RecordKey::ApiKey(api_key.id.clone())),
+        SystemCommand::RevokeApiKey(id) => need.push(RecordKey::ApiKey(id.clone())),
+    }
+    keys.extend(need.into_iter().filter(|key| !records.holds(key)));
+}
