@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
 use tollgate_domain::{
-    Amount, Entry, EntryKind, MeterId, OrgId, Partition, Period, PlanId, Quantity, Record, RecordKey,
+    Actor, Amount, Entry, EntryKind, MeterId, OrgId, Partition, Period, PlanId, Quantity, Record, RecordKey,
     Records, Timestamp, UsageKey, UserId, Window, Zone, apply,
 };
 use tollgate_storage::{Batch, Change, Cursor, EntryChange, Order, Scan, Store, StoreErrorKind};
@@ -36,7 +36,7 @@ fn store() -> &'static EmbeddedStore {
         let key = RecordKey::Org(acme());
         for number in 1..=5 {
             let kind = EntryKind::Put { name: Some(format!("name {number}")), zone: Zone::UTC };
-            let entry = Entry { number, at: Timestamp::UNIX_EPOCH, catalog: 1, kind, notices: Vec::new() };
+            let entry = Entry { number, at: Timestamp::UNIX_EPOCH, actor: Actor::Local, catalog: 1, kind, notices: Vec::new() };
             records.put(key.clone(), None);
             apply(&mut records, &acme(), &entry);
             let Some(Record::Org(org)) = records.get(&key) else { unreachable!("an org was made") };

@@ -29,6 +29,9 @@ pub struct EntryItem {
     /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`,
     /// `shipped`.
     pub kind: String,
+    /// Who caused it: the id of an API key, `configured` (the key of the settings), `local` (a caller without a key, from
+    /// the server's own machine), or the server itself: `closing`, `shipper`, `system`.
+    pub actor: String,
     /// The version of the catalog it was decided on.
     pub catalog: u32,
     /// The meter.

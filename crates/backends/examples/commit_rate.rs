@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
-    Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, Partition, Period, Quantity, Record, RecordKey,
-    Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, apply, touched,
+    Actor, Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, Partition, Period, Quantity, Record,
+    RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, apply, touched,
 };
 use tollgate_storage::{Batch, Change, EntryChange, Store};
 
@@ -51,6 +51,7 @@ impl Load {
             let mut entry = Entry {
                 number: 0,
                 at: Timestamp::from_millisecond(1_793_491_200_000 + self.made / 10).expect("a time"),
+                actor: Actor::Local,
                 catalog: 1,
                 kind: self.usage(),
                 notices: Vec::new(),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::counting::{Motion, Move};
 use crate::{
-    Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, Notice, Period,
-    PlanState, Quantity, Shipment, Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, Notice,
+    Period, PlanState, Quantity, Shipment, Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
 };
 
 /// One line of an org's ledger: all that changed, and why.
@@ -22,6 +22,8 @@ pub struct Entry {
     /// When it was decided, by the server's time.
     #[serde(with = "crate::instant")]
     pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
     /// The version of the catalog it was decided on.
     pub catalog: u32,
     /// What changed.
@@ -197,6 +199,8 @@ pub struct SystemEntry {
     /// When it was decided.
     #[serde(with = "crate::instant")]
     pub at: Timestamp,
+    /// Who caused it.
+    pub actor: Actor,
     /// What changed.
     pub kind: SystemEntryKind,
 }

@@ -10,6 +10,7 @@
 //! Start reading at [`decide`](decide()), then [`apply`](apply()), then [`Records`].
 
 mod account;
+mod actor;
 mod amount;
 mod api_key;
 mod apply;
@@ -41,6 +42,7 @@ mod text;
 mod whatif;
 
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Source};
+pub use actor::Actor;
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_system, touched, touched_by_system};

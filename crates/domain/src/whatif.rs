@@ -121,7 +121,11 @@ impl<'a> World<'a> {
         };
         // What does not happen here still has its number: top-ups and reversals are found by theirs.
         let kind = here.unwrap_or_else(|| nothing(entry));
-        apply_alone(&mut self.records, org, &Entry { kind, notices: Vec::new(), ..*entry });
+        apply_alone(
+            &mut self.records,
+            org,
+            &Entry { kind, notices: Vec::new(), actor: entry.actor.clone(), ..*entry },
+        );
     }
 
     /// What a usage changes here; `None`: it is denied.
@@ -148,6 +152,7 @@ impl<'a> World<'a> {
             moments: &moments,
             // No key is at hand: that each counts once was decided at the time.
             key_keep_secs: 0,
+            actor: &entry.actor,
         };
         let outcome = decide(&self.records, &context, org, &command);
         let reason = match &outcome.decision {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    BillError, CloseDenial, CloseMonth, Org, OrgCommand, OrgDecision, Period, SignedDuration, Timestamp,
-    Window,
+    Actor, BillError, CloseDenial, CloseMonth, Org, OrgCommand, OrgDecision, Period, SignedDuration,
+    Timestamp, Window,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store};
 
@@ -44,7 +44,11 @@ impl<S: Store> Engine<S> {
             for number in self.due_months(&org, grace) {
                 let month = Period::month(number);
                 match self
-                    .submit(org.id.clone(), OrgCommand::CloseMonth(CloseMonth { month: number }))
+                    .submit(
+                        &Actor::Closing,
+                        org.id.clone(),
+                        OrgCommand::CloseMonth(CloseMonth { month: number }),
+                    )
                     .await?
                 {
                     OrgDecision::Close(Ok(closed)) if closed.entry.is_some() => {

@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    ApplyCatalog, Catalog, Command, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records, SystemCommand,
+    Actor, ApplyCatalog, Catalog, Command, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records,
+    SystemCommand,
 };
 use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
 
@@ -101,12 +102,17 @@ impl<S: Store> Engine<S> {
         Ok((engine, writer))
     }
 
-    /// Asks for a decision on an org; answered when it is durable.
+    /// Asks for a decision on an org, for an actor; answered when it is durable.
     ///
     /// # Errors
     /// [`EngineError`]: no decision was made.
-    pub async fn submit(&self, org: OrgId, command: OrgCommand) -> Result<OrgDecision, EngineError> {
-        match self.ask(Command::Org(org, command)).await? {
+    pub async fn submit(
+        &self,
+        actor: &Actor,
+        org: OrgId,
+        command: OrgCommand,
+    ) -> Result<OrgDecision, EngineError> {
+        match self.ask(actor, Command::Org(org, command)).await? {
             Answer::Org(decision) => Ok(*decision),
             Answer::System(_) => unreachable_answer(),
         }
@@ -118,9 +124,10 @@ impl<S: Store> Engine<S> {
     /// [`EngineError`]: no decision was made.
     pub async fn submit_system(
         &self,
+        actor: &Actor,
         command: SystemCommand,
     ) -> Result<Result<u32, tollgate_domain::SystemDenial>, EngineError> {
-        match self.ask(Command::System(command)).await? {
+        match self.ask(actor, Command::System(command)).await? {
             Answer::System(decision) => Ok(decision),
             Answer::Org(_) => unreachable_answer(),
         }
@@ -137,6 +144,7 @@ impl<S: Store> Engine<S> {
     /// of it counts once.
     pub async fn submit_batch(
         &self,
+        actor: &Actor,
         commands: Vec<(OrgId, OrgCommand)>,
     ) -> Result<Vec<OrgDecision>, EngineError> {
         let mut decisions = Vec::with_capacity(commands.len());
@@ -152,7 +160,7 @@ impl<S: Store> Engine<S> {
                 piece.push((org, command));
             }
             let (answer, answered) = oneshot::channel();
-            let job = Job::Many(Many::new(piece, answer));
+            let job = Job::Many(Many::new(actor.clone(), piece, answer));
             if first {
                 self.queue_up(job)?;
             } else if self.queue.send(job).await.is_err() {
@@ -171,6 +179,7 @@ impl<S: Store> Engine<S> {
     /// [`EngineError`]: none was created.
     pub async fn create_meters<'a>(
         &self,
+        actor: &Actor,
         meters: impl IntoIterator<Item = &'a MeterId>,
     ) -> Result<Vec<MeterId>, EngineError> {
         let in_force = self.catalog();
@@ -180,15 +189,15 @@ impl<S: Store> Engine<S> {
         }
         // Another caller may create the same ones meanwhile: whoever comes second finds them there.
         let create = SystemCommand::CreateMeters(lacking.clone());
-        if self.submit_system(create).await?.is_err() {
+        if self.submit_system(actor, create).await?.is_err() {
             return unreachable_answer();
         }
         Ok(self.catalog().lacking(&lacking))
     }
 
-    async fn ask(&self, request: Request) -> Result<Answer, EngineError> {
+    async fn ask(&self, actor: &Actor, request: Request) -> Result<Answer, EngineError> {
         let (answer, answered) = oneshot::channel();
-        self.queue_up(Job::One { request, answer })?;
+        self.queue_up(Job::One { actor: actor.clone(), request, answer })?;
         answered.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
@@ -431,9 +440,9 @@ impl<S: Store> Writer<S> {
         };
         let mut orgs = Vec::with_capacity(jobs.len());
         for job in jobs {
-            if let Some(command) = job.of_system() {
+            if let Some((actor, command)) = job.of_system() {
                 assert_eq!(jobs.len(), 1, "a command of the system is settled alone");
-                return self.system_turn(&turn, command).await.map(|settled| vec![settled]);
+                return self.system_turn(&turn, actor, command).await.map(|settled| vec![settled]);
             }
             job.ask(&mut orgs);
         }
@@ -444,17 +453,22 @@ impl<S: Store> Writer<S> {
         settled
     }
 
-    async fn system_turn(&self, turn: &Turn<'_, S>, command: &SystemCommand) -> Result<Settled, TurnError> {
+    async fn system_turn(
+        &self,
+        turn: &Turn<'_, S>,
+        actor: &Actor,
+        command: &SystemCommand,
+    ) -> Result<Settled, TurnError> {
         let (settled, records) = match command {
             SystemCommand::ApplyCatalog(apply) => {
                 let informed = self.informed(turn, apply).await?;
-                turn.run_system(&SystemCommand::ApplyCatalog(informed)).await?
+                turn.run_system(actor, &SystemCommand::ApplyCatalog(informed)).await?
             }
             SystemCommand::CheckCatalog(apply) => {
                 let informed = self.informed(turn, apply).await?;
-                turn.run_system(&SystemCommand::CheckCatalog(informed)).await?
+                turn.run_system(actor, &SystemCommand::CheckCatalog(informed)).await?
             }
-            _ => turn.run_system(command).await?,
+            _ => turn.run_system(actor, command).await?,
         };
         if matches!(settled, Settled::Answered(_)) {
             self.follow(turn.catalog, &records).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate_domain::{
-    Amount, ApplyCatalog, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record,
+    Actor, Amount, ApplyCatalog, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record,
     RecordKey, Records, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
 };
 use tollgate_schedules::check;
@@ -165,7 +165,7 @@ fn see(engine: &Engine<Watched>, key: &str, decision: &OrgDecision) -> u64 {
 /// Sends usages one after the other.
 fn call(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
     let answer = |key: &&str| {
-        let answer = block_on(engine.submit(org(), usage(key)));
+        let answer = block_on(engine.submit(&Actor::System, org(), usage(key)));
         ((*key).to_owned(), answer.map(|decision| see(engine, key, &decision)))
     };
     keys.iter().map(answer).collect()
@@ -174,7 +174,7 @@ fn call(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
 /// Sends usages as one batch.
 fn call_together(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
     let commands = keys.iter().map(|key| (org(), usage(key))).collect();
-    let answered = match block_on(engine.submit_batch(commands)) {
+    let answered = match block_on(engine.submit_batch(&Actor::System, commands)) {
         Ok(decisions) => {
             assert_eq!(decisions.len(), keys.len(), "an answer each");
             keys.iter().zip(&decisions).map(|(key, decision)| Ok(see(engine, key, decision))).collect()
@@ -188,7 +188,7 @@ fn call_together(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
 fn call_system(engine: &Engine<Watched>) {
     let text = tollgate_domain::catalog::DEFAULT.to_owned();
     let command = SystemCommand::CheckCatalog(ApplyCatalog::new(text));
-    match block_on(engine.submit_system(command)) {
+    match block_on(engine.submit_system(&Actor::System, command)) {
         Ok(decision) => assert!(decision.is_ok(), "{decision:?}"),
         Err(error) => assert!(matches!(error, EngineError::Overloaded), "{error}"),
     }
@@ -275,7 +275,7 @@ fn what_was_accepted_is_answered_at_shutdown_and_then_the_store_is_closed_once()
         });
         closers.into_iter().for_each(|closer| closer.join().expect("shutdown returns"));
         let answers = answered();
-        let late = block_on(engine.submit(org(), usage("late")));
+        let late = block_on(engine.submit(&Actor::System, org(), usage("late")));
         assert!(matches!(late, Err(EngineError::ShuttingDown)), "{late:?}");
         let counted = engine.store().counted();
         assert_eq!(counted.get("late"), None);
@@ -315,7 +315,7 @@ fn after_a_failed_write_nothing_more_is_written_and_every_caller_is_told() {
             watcher.join().expect("who waits for the end is told");
         }
         if failed {
-            let late = block_on(engine.submit(org(), usage("late")));
+            let late = block_on(engine.submit(&Actor::System, org(), usage("late")));
             assert!(matches!(late, Err(EngineError::Stopped(_))), "{late:?}");
         }
         block_on(engine.shutdown()).expect("it shuts down");

@@ -1,6 +1,6 @@
 //! What waits for the writer.
 
-use tollgate_domain::{Command, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial};
+use tollgate_domain::{Actor, Command, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial};
 
 use crate::EngineError;
 use crate::sync::oneshot;
@@ -22,14 +22,23 @@ pub enum Answer {
 #[derive(Debug)]
 pub(crate) enum Job {
     /// One command.
-    One { request: Request, answer: oneshot::Sender<Result<Answer, EngineError>> },
+    One { actor: Actor, request: Request, answer: oneshot::Sender<Result<Answer, EngineError>> },
     /// Several commands of orgs, answered together.
     Many(Many),
+}
+
+/// A command of an org that is to be decided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) actor: &'a Actor,
+    pub(crate) org: &'a OrgId,
+    pub(crate) command: &'a OrgCommand,
 }
 
 /// Several commands of orgs that are decided in one turn, in order.
 #[derive(Debug)]
 pub(crate) struct Many {
+    actor: Actor,
     commands: Vec<(OrgId, OrgCommand)>,
     /// What is decided of them; `None` is still to be decided.
     decisions: Vec<Option<OrgDecision>>,
@@ -38,16 +47,17 @@ pub(crate) struct Many {
 
 impl Many {
     pub(crate) fn new(
+        actor: Actor,
         commands: Vec<(OrgId, OrgCommand)>,
         answer: oneshot::Sender<Result<Vec<OrgDecision>, EngineError>>,
     ) -> Self {
         let decisions = vec![None; commands.len()];
-        Self { commands, decisions, answer }
+        Self { actor, commands, decisions, answer }
     }
 
-    fn open(&self) -> impl Iterator<Item = (&OrgId, &OrgCommand)> {
+    fn open(&self) -> impl Iterator<Item = Asked<'_>> {
         let open = self.commands.iter().zip(&self.decisions).filter(|(_, decision)| decision.is_none());
-        open.map(|((org, command), _)| (org, command))
+        open.map(|((org, command), _)| Asked { actor: &self.actor, org, command })
     }
 }
 
@@ -69,18 +79,20 @@ impl Job {
         }
     }
 
-    /// The command of the system that it asks for.
-    pub(crate) const fn of_system(&self) -> Option<&SystemCommand> {
+    /// The command of the system that it asks for, and who asks.
+    pub(crate) const fn of_system(&self) -> Option<(&Actor, &SystemCommand)> {
         match self {
-            Self::One { request: Command::System(command), .. } => Some(command),
+            Self::One { actor, request: Command::System(command), .. } => Some((actor, command)),
             _ => None,
         }
     }
 
     /// Adds the commands of orgs that are to be decided.
-    pub(crate) fn ask<'a>(&'a self, requests: &mut Vec<(&'a OrgId, &'a OrgCommand)>) {
+    pub(crate) fn ask<'a>(&'a self, requests: &mut Vec<Asked<'a>>) {
         match self {
-            Self::One { request: Command::Org(org, command), .. } => requests.push((org, command)),
+            Self::One { actor, request: Command::Org(org, command), .. } => {
+                requests.push(Asked { actor, org, command });
+            }
             Self::One { .. } => {}
             Self::Many(many) => requests.extend(many.open()),
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org, OrgId,
-    Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, UserId, Window,
-    balance, balance_needs, bill, bill_needs, rate_month,
+    Actor, Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org,
+    OrgId, Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, UserId,
+    Window, balance, balance_needs, bill, bill_needs, rate_month,
 };
 use tollgate_storage::{Cursor, Order, Row, Scan, Store, StoreError};
 
@@ -197,6 +197,8 @@ impl<S: Store> Engine<S> {
             catalog_version: in_force.version,
             moments: &moments,
             key_keep_secs: self.options.key_keep_secs,
+            // A view decides nothing.
+            actor: &Actor::System,
         })
     }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use tollgate_domain::limits::SHIPMENT_LINES_MAX;
 use tollgate_domain::{
-    Days, MakeShipment, OrgCommand, OrgId, Record, RecordKey, Settle, Shipment, ShipmentId, ShipmentLine,
-    SystemCommand, SystemDenial, Unsent,
+    Actor, Days, MakeShipment, OrgCommand, OrgId, Record, RecordKey, Settle, Shipment, ShipmentId,
+    ShipmentLine, SystemCommand, SystemDenial, Unsent,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store};
 
@@ -72,20 +72,25 @@ pub struct UnsentDay {
 type Lines = BTreeMap<i32, Vec<ShipmentLine>>;
 
 impl<S: Store> Engine<S> {
-    /// Ships what is unsent, of one day or of all, and what was made and not sent before; gives how many shipments it
+    /// Ships for an actor what is unsent, of one day or of all, and what was made and not sent before; gives how many shipments it
     /// took. What is counted meanwhile may go with it, or stays for the next time.
     ///
     /// Any number of these may run at a time, here and on other servers of the same store.
     ///
     /// # Errors
     /// [`ShipError`] at the first shipment that was not brought, or when the engine fails.
-    pub async fn ship<C: Carrier>(&self, day: Option<i32>, carrier: &C) -> Result<u64, ShipError<C::Error>> {
-        let (_, brought) = self.finish_open(carrier).await?;
+    pub async fn ship<C: Carrier>(
+        &self,
+        actor: &Actor,
+        day: Option<i32>,
+        carrier: &C,
+    ) -> Result<u64, ShipError<C::Error>> {
+        let (_, brought) = self.finish_open(actor, carrier).await?;
         let (mut shipped, mut from) = (u64::from(brought), None);
         loop {
             let (orgs, next) = self.unsent_orgs(day, from.as_ref()).await?;
             if !orgs.is_empty() {
-                shipped += self.ship_of(&orgs, carrier).await?;
+                shipped += self.ship_of(actor, &orgs, carrier).await?;
             }
             from = next;
             if from.is_none() {
@@ -120,14 +125,15 @@ impl<S: Store> Engine<S> {
     /// read anew: they may be in that one.
     async fn ship_of<C: Carrier>(
         &self,
+        actor: &Actor,
         orgs: &[(OrgId, Days)],
         carrier: &C,
     ) -> Result<u64, ShipError<C::Error>> {
         let mut shipped = 0;
         for _ in 0..CONFLICT_ROUNDS_MAX {
-            let (latest, brought) = self.finish_open(carrier).await?;
+            let (latest, brought) = self.finish_open(actor, carrier).await?;
             shipped += u64::from(brought);
-            let (made, all) = self.ship_lines(latest, self.lines(orgs).await?, carrier).await?;
+            let (made, all) = self.ship_lines(actor, latest, self.lines(orgs).await?, carrier).await?;
             shipped += made;
             if all {
                 return Ok(shipped);
@@ -140,6 +146,7 @@ impl<S: Store> Engine<S> {
     /// shipments it took, and whether nobody else made one.
     async fn ship_lines<C: Carrier>(
         &self,
+        actor: &Actor,
         latest: u64,
         lines: Lines,
         carrier: &C,
@@ -150,12 +157,12 @@ impl<S: Store> Engine<S> {
                 let id = carrier.name().map_err(ShipError::Carrier)?;
                 let after = latest + made;
                 let make = MakeShipment { id, after, day, lines: lines.to_vec() };
-                match self.submit_system(SystemCommand::MakeShipment(make)).await? {
+                match self.submit_system(actor, SystemCommand::MakeShipment(make)).await? {
                     Ok(_) => made += 1,
                     Err(SystemDenial::ShipmentsMoved) => return Ok((made, false)),
                     Err(_) => unreachable_answer()?,
                 }
-                self.finish_open(carrier).await?;
+                self.finish_open(actor, carrier).await?;
             }
         }
         Ok((made, true))
@@ -163,7 +170,11 @@ impl<S: Store> Engine<S> {
 
     /// Brings the shipment that was made and is not known to have been sent, and settles its orgs. Gives the number of
     /// the latest shipment, which has been sent, and whether there was one to bring.
-    async fn finish_open<C: Carrier>(&self, carrier: &C) -> Result<(u64, bool), ShipError<C::Error>> {
+    async fn finish_open<C: Carrier>(
+        &self,
+        actor: &Actor,
+        carrier: &C,
+    ) -> Result<(u64, bool), ShipError<C::Error>> {
         let loaded = self.load(&[RecordKey::System, RecordKey::Shipment]).await?;
         let [Some(Record::System(system)), Some(Record::Shipment(shipment))] = loaded.as_slice() else {
             return Ok((0, false));
@@ -171,9 +182,9 @@ impl<S: Store> Engine<S> {
         let Some(open) = system.open_shipment() else { return Ok((system.shipments, false)) };
         assert_eq!(shipment.number, open, "a shipment is written with its number");
         carrier.bring(shipment).await.map_err(ShipError::Carrier)?;
-        self.submit_batch(settlements(shipment)).await?;
+        self.submit_batch(actor, settlements(shipment)).await?;
         // Another server may have noted it already, and even gone on: then this changes nothing.
-        if self.submit_system(SystemCommand::ShipmentSent(open)).await?.is_err() {
+        if self.submit_system(actor, SystemCommand::ShipmentSent(open)).await?.is_err() {
             unreachable_answer::<()>()?;
         }
         Ok((open, true))

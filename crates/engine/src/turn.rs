@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, Partition, Record, RecordKey, Records,
-    SystemCommand, SystemOutcome, Timestamp, apply, apply_system, decide, decide_system, missing,
+    Actor, Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, Partition, Record, RecordKey,
+    Records, SystemCommand, SystemOutcome, Timestamp, apply, apply_system, decide, decide_system, missing,
     missing_of_system,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
 use crate::catalog::CatalogInForce;
-use crate::queue::Answer;
+use crate::queue::{Answer, Asked};
 
 /// Room for the records of a usage: org, account, tally, key.
 const RECORDS_A_CHANGE: usize = 4;
@@ -82,7 +82,7 @@ impl<S: Store> Turn<'_, S> {
     /// Decides requests of orgs in order, commits once, and says what became of each. `records` is room to work in.
     pub(crate) async fn run_orgs(
         &self,
-        requests: &[(&OrgId, &OrgCommand)],
+        requests: &[Asked<'_>],
         records: &mut Records,
     ) -> Result<Vec<Settled>, TurnError> {
         records.clear();
@@ -92,9 +92,11 @@ impl<S: Store> Turn<'_, S> {
             catalog_version: self.catalog.version,
             moments: &moments,
             key_keep_secs: self.key_keep_secs,
+            // Each command is decided for who asks it.
+            actor: &Actor::System,
         };
         load_all(self.store, records, |records, keys| {
-            requests.iter().fold(true, |complete, (org, command)| {
+            requests.iter().fold(true, |complete, Asked { org, command, .. }| {
                 missing(records, &context, org, command, keys) && complete
             })
         })
@@ -102,9 +104,10 @@ impl<S: Store> Turn<'_, S> {
 
         let mut decisions = Vec::with_capacity(requests.len());
         let mut changes = OrgChanges::default();
-        let keeps_entries = requests.iter().any(|(_, command)| matches!(command, OrgCommand::Reverse(_)));
+        let keeps_entries = requests.iter().any(|asked| matches!(asked.command, OrgCommand::Reverse(_)));
         let mut needs_moved = false;
-        for (org, command) in requests {
+        for Asked { actor, org, command } in requests {
+            let context = Context { actor, ..context };
             if needs_moved {
                 load_all(self.store, records, |records, keys| missing(records, &context, org, command, keys))
                     .await?;
@@ -133,13 +136,13 @@ impl<S: Store> Turn<'_, S> {
         &self,
         records: &mut Records,
         changes: OrgChanges,
-        requests: &[(&OrgId, &OrgCommand)],
+        requests: &[Asked<'_>],
     ) -> Result<Vec<OrgId>, TurnError> {
         let mut stale = Vec::new();
         let unguarded: Vec<OrgId> = if self.store.capabilities().shared {
             requests
                 .iter()
-                .map(|(org, _)| (*org).clone())
+                .map(|asked| asked.org.clone())
                 .filter(|org| !changes.places.contains_key(org))
                 .collect()
         } else {
@@ -178,14 +181,18 @@ impl<S: Store> Turn<'_, S> {
     }
 
     /// Decides and commits one command of the system; gives its records as they are after it.
-    pub(crate) async fn run_system(&self, command: &SystemCommand) -> Result<(Settled, Records), TurnError> {
+    pub(crate) async fn run_system(
+        &self,
+        actor: &Actor,
+        command: &SystemCommand,
+    ) -> Result<(Settled, Records), TurnError> {
         let mut records = Records::default();
         load_all(self.store, &mut records, |records, keys| {
             missing_of_system(records, command, keys);
             true
         })
         .await?;
-        let SystemOutcome { decision, entry } = decide_system(&records, self.at, command);
+        let SystemOutcome { decision, entry } = decide_system(&records, self.at, actor, command);
         if let Some(entry) = entry {
             let expected_version = entry.number - 1;
             apply_system(&mut records, &entry);
@@ -237,9 +244,13 @@ fn forget_repeats(keys: &mut Vec<RecordKey>) {
     keys.retain(|_| first.next().unwrap_or(true));
 }
 
-fn settle(requests: &[(&OrgId, &OrgCommand)], decisions: Vec<OrgDecision>, stale: &[OrgId]) -> Vec<Settled> {
-    let settled = requests.iter().zip(decisions).map(|((org, _), decision)| {
-        if stale.contains(org) { Settled::Again } else { Settled::Answered(Answer::Org(Box::new(decision))) }
+fn settle(requests: &[Asked<'_>], decisions: Vec<OrgDecision>, stale: &[OrgId]) -> Vec<Settled> {
+    let settled = requests.iter().zip(decisions).map(|(asked, decision)| {
+        if stale.contains(asked.org) {
+            Settled::Again
+        } else {
+            Settled::Answered(Answer::Org(Box::new(decision)))
+        }
     });
     settled.collect()
 }

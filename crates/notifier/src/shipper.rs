@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, MissedTickBehavior};
-use tollgate_domain::{Shipment, ShipmentId};
+use tollgate_domain::{Actor, Shipment, ShipmentId};
 use tollgate_engine::{Carrier, Engine, ShipError};
 use tollgate_storage::Store;
 
@@ -52,7 +52,7 @@ impl Shipper {
         &self.way.metrics
     }
 
-    /// Ships what is unsent, of the day with a number or of all days, as long as there is patience; gives how many shipments
+    /// Ships for an actor what is unsent, of the day with a number or of all days, as long as there is patience; gives how many shipments
     /// it took. Whoever stops waiting stops it; what was begun goes on with the next.
     ///
     /// # Errors
@@ -60,20 +60,22 @@ impl Shipper {
     pub async fn commit<S: Store>(
         &self,
         engine: &Engine<S>,
+        actor: &Actor,
         day: Option<i32>,
     ) -> Result<u64, ShipError<SinkError>> {
         let until = Instant::now() + self.patience;
-        self.ship(engine, day, until).await
+        self.ship(engine, actor, day, until).await
     }
 
     async fn ship<S: Store>(
         &self,
         engine: &Engine<S>,
+        actor: &Actor,
         day: Option<i32>,
         until: Instant,
     ) -> Result<u64, ShipError<SinkError>> {
         let _turn = self.turn.lock().await;
-        engine.ship(day, &Trip { way: Arc::clone(&self.way), until }).await
+        engine.ship(actor, day, &Trip { way: Arc::clone(&self.way), until }).await
     }
 
     /// Begins no more shipments, and tries none again; the one that is being sent may come to its end.
@@ -91,7 +93,7 @@ impl Shipper {
                 _ = ticks.tick() => {}
                 _ = closing.wait_for(|closing| *closing) => return,
             }
-            match self.ship(engine, None, Instant::now()).await {
+            match self.ship(engine, &Actor::Shipper, None, Instant::now()).await {
                 Ok(0) => {}
                 Ok(shipments) => tracing::info!(shipments, "aggregates were committed"),
                 // What the sink said is in the log already.

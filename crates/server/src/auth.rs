@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use tollgate_api::{Code, Problem};
-use tollgate_domain::{ApiKey, ApiKeyId, OrgId, Role};
+use tollgate_domain::{Actor, ApiKey, ApiKeyId, OrgId, Role};
 
 use crate::Secret;
 use crate::limits::API_KEY_SECRET_BYTES;
@@ -28,6 +28,8 @@ pub(crate) struct ApiKeys {
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
+    /// Who it is, to the ledger.
+    pub(crate) actor: Actor,
     pub(crate) role: Role,
     /// The only org it may name.
     pub(crate) org: Option<OrgId>,
@@ -35,7 +37,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Whoever reaches a server that has no keys: it listens to its own machine only.
-    const ANYONE: Self = Self { role: Role::Admin, org: None };
+    const ANYONE: Self = Self { actor: Actor::Local, role: Role::Admin, org: None };
 
     /// Lets pass who may do this.
     pub(crate) fn require(&self, role: Role, org: Option<&OrgId>) -> Result<(), Failure> {
@@ -74,7 +76,8 @@ impl ApiKeys {
         if api_key.revoked_at.is_some() {
             stored.remove(&api_key.hash);
         } else {
-            stored.insert(api_key.hash, Caller { role: api_key.role, org: api_key.org.clone() });
+            let (id, org) = (api_key.id.clone(), api_key.org.clone());
+            stored.insert(api_key.hash, Caller { actor: Actor::Key(id), role: api_key.role, org });
         }
     }
 
@@ -96,7 +99,7 @@ impl ApiKeys {
         })?;
         let hash = hash(secret);
         if self.configured == Some(hash) {
-            return Ok(Caller { role: Role::Admin, org: None });
+            return Ok(Caller { actor: Actor::Configured, role: Role::Admin, org: None });
         }
         let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
         stored.get(&hash).cloned().ok_or_else(|| unauthorized("the API key is not known or was revoked"))

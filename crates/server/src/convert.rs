@@ -305,6 +305,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
         entry: entry.number,
         at: entry.at.to_string(),
         kind: entry.kind.name().to_owned(),
+        actor: entry.actor.to_string(),
         catalog: entry.catalog,
         notices: entry.notices.iter().map(notice_summary).collect(),
         ..EntryItem::default()

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
-    Amount, IdError, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, SetLimit, SetPlan,
-    Timestamp, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
+    Actor, Amount, IdError, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, SetLimit,
+    SetPlan, Timestamp, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
 };
 use tollgate_engine::Clock;
 
@@ -158,7 +158,7 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
 }
 
 async fn submit(app: &App, org: &OrgId, command: OrgCommand) -> Result<(), ServeError> {
-    let submitted = app.engine.submit(org.clone(), command).await;
+    let submitted = app.engine.submit(&Actor::System, org.clone(), command).await;
     submitted.map(|_| ()).map_err(|error| ServeError::Store(error.to_string()))
 }
 

@@ -3,7 +3,7 @@
 use tollgate_api::{Code, Problem};
 use tollgate_domain::catalog::{NewcomerSettings, UnknownMeters};
 use tollgate_domain::limits::CREATED_METERS_MAX;
-use tollgate_domain::{MeterId, OrgCommand, OrgDecision, OrgId, RecordDenial, Recorded, Use, Welcome};
+use tollgate_domain::{Actor, MeterId, OrgCommand, OrgDecision, OrgId, RecordDenial, Recorded, Use, Welcome};
 
 use crate::app::App;
 use crate::convert::{config_problem, conflict};
@@ -22,6 +22,7 @@ pub(crate) enum Way {
 /// when it answers. Gives back those for which there is no room any more.
 pub(crate) async fn create_meters<'a>(
     app: &App,
+    actor: &Actor,
     way: Way,
     meters: impl IntoIterator<Item = &'a MeterId>,
 ) -> Result<Vec<MeterId>, Failure> {
@@ -30,7 +31,7 @@ pub(crate) async fn create_meters<'a>(
         UnknownMeters::Compat => way == Way::Compat,
         UnknownMeters::Create => true,
     };
-    if creates { Ok(app.engine.create_meters(meters).await?) } else { Ok(Vec::new()) }
+    if creates { Ok(app.engine.create_meters(actor, meters).await?) } else { Ok(Vec::new()) }
 }
 
 /// There is no room for another meter.
@@ -44,27 +45,33 @@ pub(crate) fn no_room(meter: &MeterId) -> Problem {
 /// Records a usage from a compatible API; creates its meter and its org if they do not exist.
 pub(crate) async fn record(
     app: &App,
+    actor: &Actor,
     org: &OrgId,
     usage: &Use,
     newcomers: &NewcomerSettings,
 ) -> Result<Result<Recorded, RecordDenial>, Failure> {
-    if let Some(meter) = create_meters(app, Way::Compat, [&usage.meter]).await?.first() {
+    if let Some(meter) = create_meters(app, actor, Way::Compat, [&usage.meter]).await?.first() {
         return Err(no_room(meter).into());
     }
-    let first = record_once(app, org, usage).await?;
+    let first = record_once(app, actor, org, usage).await?;
     if first != Err(RecordDenial::UnknownOrg) {
         return Ok(first);
     }
     let welcome = OrgCommand::Welcome(Welcome { plan: newcomers.plan.clone() });
-    match app.engine.submit(org.clone(), welcome).await? {
-        OrgDecision::Change(Ok(_)) => record_once(app, org, usage).await,
+    match app.engine.submit(actor, org.clone(), welcome).await? {
+        OrgDecision::Change(Ok(_)) => record_once(app, actor, org, usage).await,
         OrgDecision::Change(Err(denial)) => Err(config_problem(&denial, org).into()),
         _ => Err(conflict()),
     }
 }
 
-async fn record_once(app: &App, org: &OrgId, usage: &Use) -> Result<Result<Recorded, RecordDenial>, Failure> {
-    match app.engine.submit(org.clone(), OrgCommand::Record(usage.clone())).await? {
+async fn record_once(
+    app: &App,
+    actor: &Actor,
+    org: &OrgId,
+    usage: &Use,
+) -> Result<Result<Recorded, RecordDenial>, Failure> {
+    match app.engine.submit(actor, org.clone(), OrgCommand::Record(usage.clone())).await? {
         OrgDecision::Record(result) => Ok(result),
         _ => Err(conflict()),
     }

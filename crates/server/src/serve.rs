@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
-use tollgate_domain::{ApplyCatalog, SystemCommand};
+use tollgate_domain::{Actor, ApplyCatalog, SystemCommand};
 use tollgate_engine::{Clock, Engine, EngineOptions};
 use tollgate_notifier::{Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
@@ -212,7 +212,10 @@ async fn bring_into_force(engine: &Engine<AnyStore>, given: Option<String>) -> R
         None => DEFAULT.to_owned(),
     };
     let apply = SystemCommand::ApplyCatalog(ApplyCatalog::new(text));
-    let applied = engine.submit_system(apply).await.map_err(|error| ServeError::Store(error.to_string()))?;
+    let applied = engine
+        .submit_system(&Actor::System, apply)
+        .await
+        .map_err(|error| ServeError::Store(error.to_string()))?;
     applied.map(|_| ()).map_err(|denial| {
         let failure = crate::native::catalog::system_failure(denial);
         ServeError::Catalog(format!("{}\n{}", failure.problem.detail, failure.problem.conflicts.join("\n")))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Account, ApiKey, CatalogVersion, Counter, KeyRecord, Notice, Org, OrgId, System, UserId,
+    Account, Actor, ApiKey, CatalogVersion, Counter, KeyRecord, Notice, Org, OrgId, System, UserId,
 };
 use tollgate_storage::StoreError;
 
@@ -125,7 +125,14 @@ mod tests {
 
     fn line() -> Vec<u8> {
         let kind = EntryKind::Put { name: Some("a name".into()), zone: Zone::UTC };
-        let entry = Entry { number: 7, at: Timestamp::UNIX_EPOCH, catalog: 1, kind, notices: Vec::new() };
+        let entry = Entry {
+            number: 7,
+            at: Timestamp::UNIX_EPOCH,
+            actor: Actor::Local,
+            catalog: 1,
+            kind,
+            notices: Vec::new(),
+        };
         let org = OrgId::new("acme").expect("an id");
         postcard::to_allocvec(&LineRef::Org(&org, &entry)).expect("a line")
     }

@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker};
 use fastrand::Rng;
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_domain::{
-    Amount, Burn, Counting, Entry, EntryKind, Grant, MeterId, OrgId, Partition, Period, Quantity, Record,
-    RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Zone, apply, touched,
+    Actor, Amount, Burn, Counting, Entry, EntryKind, Grant, MeterId, OrgId, Partition, Period, Quantity,
+    Record, RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Zone, apply,
+    touched,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
@@ -59,7 +60,7 @@ impl World {
         let mut records = Records::default();
         let mut entries = Vec::new();
         for (number, kind) in (expected_version + 1..).zip(kinds) {
-            let entry = Entry { number, at, catalog: 1, kind, notices: Vec::new() };
+            let entry = Entry { number, at, actor: Actor::Local, catalog: 1, kind, notices: Vec::new() };
             loop {
                 let keys = touched(&records, org, &entry);
                 if keys.is_empty() {

@@ -75,6 +75,7 @@ fn entry_text(entry: &EntryItem) -> String {
         ("at", (&entry.at).into()),
         ("kind", (&entry.kind).into()),
         ("summary", (&entry.summary).into()),
+        ("actor", (&entry.actor).into()),
         ("catalog", u64::from(entry.catalog).into()),
     ];
     let quantity = entry.quantity.map(|quantity| quantity.0.to_string());
@@ -106,12 +107,12 @@ mod tests {
 
     #[test]
     fn an_entry_shows_what_it_has() {
-        let entry = r#"{"entry":7,"at":"t","kind":"used","catalog":1,"meter":"reports","quantity":2.50,"key":"k",
+        let entry = r#"{"entry":7,"at":"t","kind":"used","actor":"local","catalog":1,"meter":"reports","quantity":2.50,"key":"k",
             "properties":{"model":"large"},"burns":[{"source":"allowance 2026-11","amount":2.5}],
             "periods":["2026-11"],"summary":"used 2.5 reports","notices":["80 % used"]}"#;
         assert_eq!(
             entry_text(&serde_json::from_str(entry).expect("an entry")),
-            "entry       7\nat          t\nkind        used\nsummary     used 2.5 reports\ncatalog     1\n\
+            "entry       7\nat          t\nkind        used\nsummary     used 2.5 reports\nactor       local\ncatalog     1\n\
              meter       reports\nquantity    2.5\nkey         k\nburned      2.5 of allowance 2026-11\n\
              counted in  2026-11\nproperty    model=large\nnotice      80 % used\n"
         );

@@ -30,8 +30,8 @@ use std::collections::BTreeMap;
 use crate::catalog::Plan;
 use crate::moment::{Moment, Moments};
 use crate::{
-    Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgId, Quantity, Records, Timestamp,
-    Use, UserId,
+    Actor, Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgId, Quantity, Records,
+    Timestamp, Use, UserId,
 };
 
 /// What is asked for: a usage, but for what tells it from others.
@@ -68,6 +68,8 @@ pub struct Context<'a> {
     pub moments: &'a Moments,
     /// How long a key is remembered, in seconds.
     pub key_keep_secs: i64,
+    /// Who asks.
+    pub actor: &'a Actor,
 }
 
 impl<'a> Context<'a> {
@@ -94,7 +96,8 @@ impl<'a> Context<'a> {
 
     fn entry(&self, org: Option<&Org>, kind: EntryKind, notices: Vec<Notice>) -> Entry {
         let number = org.map_or(1, Org::next_entry);
-        Entry { number, at: self.at(), catalog: self.catalog_version, kind, notices }
+        let (at, actor, catalog) = (self.at(), self.actor.clone(), self.catalog_version);
+        Entry { number, at, actor, catalog, kind, notices }
     }
 }
 

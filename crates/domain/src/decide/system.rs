@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use crate::decide::shipment::{make_shipment, shipment_sent};
 use crate::limits::CREATED_METERS_MAX;
 use crate::{
-    ApplyCatalog, Catalog, CatalogError, MeterId, OrgId, PlanId, RecordKey, Records, System, SystemCommand,
-    SystemEntry, SystemEntryKind, Timestamp,
+    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, OrgId, PlanId, RecordKey, Records, System,
+    SystemCommand, SystemEntry, SystemEntryKind, Timestamp,
 };
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
@@ -35,9 +35,14 @@ pub enum SystemDenial {
 
 /// Answers a command of the system.
 #[must_use]
-pub fn decide_system(records: &Records, at: Timestamp, command: &SystemCommand) -> SystemOutcome {
+pub fn decide_system(
+    records: &Records,
+    at: Timestamp,
+    actor: &Actor,
+    command: &SystemCommand,
+) -> SystemOutcome {
     let system = records.system();
-    let entry = |kind| SystemEntry { number: system.version + 1, at, kind };
+    let entry = |kind| SystemEntry { number: system.version + 1, at, actor: actor.clone(), kind };
     let result = match command {
         SystemCommand::ApplyCatalog(apply) => apply_catalog(apply).map(|()| {
             let version = system.catalog + 1;

@@ -2,9 +2,10 @@
 
 use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
-    Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, OrgCommand, OrgDecision, OrgId,
-    PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId, ShipmentLine, SystemCommand,
-    SystemDenial, Timestamp, apply_system, decide_system, missing_of_system, touched_by_system,
+    Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, OrgCommand, OrgDecision,
+    OrgId, PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId, ShipmentLine,
+    SystemCommand, SystemDenial, Timestamp, apply_system, decide_system, missing_of_system,
+    touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -28,7 +29,7 @@ impl TheSystem {
             self.records.put(key, None);
         }
         let at: Timestamp = at.parse().expect("a time");
-        let outcome = decide_system(&self.records, at, command);
+        let outcome = decide_system(&self.records, at, &Actor::Local, command);
         let Some(entry) = outcome.entry else { return outcome.decision.map(|version| (version, false)) };
         let at_hand = touched_by_system(&entry).iter().all(|key| self.records.holds(key));
         assert!(at_hand, "deciding needs what applying does");

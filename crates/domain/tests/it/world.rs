@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand, OrgDecision,
-    OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, TopUp, TopUpExpiry, UsageKey, Use,
-    Zone, apply, decide, missing, touched,
+    Actor, Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand,
+    OrgDecision, OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, TopUp, TopUpExpiry,
+    UsageKey, Use, Zone, apply, decide, missing, touched,
 };
 
 /// The number of October 2026.
@@ -83,6 +83,7 @@ impl World {
             catalog_version: 1,
             moments: &moments,
             key_keep_secs: KEY_KEEP_SECS,
+            actor: &Actor::Local,
         };
         let mut is_last = false;
         loop {

@@ -109,7 +109,9 @@ pub(crate) async fn record(
         properties: stored(body.metadata.unwrap_or_default())?,
     };
     let newcomers = app.engine.catalog().declared.compat.billing.clone();
-    let recorded = newcomers::record(&app, &body.customer_id, &usage, &newcomers).await.map_err(bad_meter)?;
+    let recorded = newcomers::record(&app, &caller.actor, &body.customer_id, &usage, &newcomers)
+        .await
+        .map_err(bad_meter)?;
     match recorded {
         Ok(recorded) => {
             let Use { meter, quantity, key, properties, .. } = &usage;

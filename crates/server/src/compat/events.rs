@@ -34,6 +34,7 @@ pub(crate) async fn take(
     request: Request,
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, caller.org.as_ref())?;
+    let actor = caller.actor.clone();
     let headers = request.headers().clone();
     let mode = Mode::of(&headers)?;
     let coding = Coding::of(&headers)?;
@@ -45,7 +46,7 @@ pub(crate) async fn take(
     let records = read_aside(&app, request, coding, read).await?;
     let (places, usages): (Vec<_>, Vec<_>) =
         records.into_iter().map(|record| (record.event, Ok((record.org, record.usage)))).unzip();
-    let outcomes = record_all(&app, Way::Native, usages).await?;
+    let outcomes = record_all(&app, &actor, Way::Native, usages).await?;
     match first_refused(&places, outcomes) {
         Some(failure) => Err(failure),
         None => Ok(StatusCode::NO_CONTENT.into_response()),

@@ -11,7 +11,7 @@ use http::Uri;
 use serde::Deserialize;
 use tollgate_api::{Aggregate, Code, Decimal, Problem, Time};
 use tollgate_domain::catalog::NewcomerSettings;
-use tollgate_domain::{Denied, OrgId, Period, Quantity, RecordDenial, Role, Sku, UsageKey, Use};
+use tollgate_domain::{Actor, Denied, OrgId, Period, Quantity, RecordDenial, Role, Sku, UsageKey, Use};
 use tollgate_engine::{ShipError, UnsentDay};
 use tollgate_notifier::{Shipper, SinkError, aggregate};
 
@@ -101,7 +101,8 @@ pub(crate) async fn take(
     caller.require(Role::Ingest, Some(&pulse.tenant_id))?;
     let tenant = pulse.tenant_id.clone();
     let usage = usage(&app, pulse)?;
-    let recorded = newcomers::record(&app, &tenant, &usage, &NewcomerSettings::default()).await?;
+    let recorded =
+        newcomers::record(&app, &caller.actor, &tenant, &usage, &NewcomerSettings::default()).await?;
     match recorded {
         Ok(_) => Ok(ok(TAKEN)),
         Err(denial) => Err(refused(&denial, &tenant, &usage)),
@@ -192,7 +193,8 @@ pub(crate) async fn commit(
     caller: Result<Caller, Failure>,
     request: Request,
 ) -> Result<Response, PulseFailure> {
-    caller?.require(Role::Manage, None)?;
+    let caller = caller?;
+    caller.require(Role::Manage, None)?;
     let in_query = Query::read(request.uri()).map_err(invalid)?.take("date");
     let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await;
     let body = match body.map_err(invalid)? {
@@ -202,11 +204,16 @@ pub(crate) async fn commit(
     let date = in_query.or(body.date);
     let day = date.map(|text| day(&text)).transpose().map_err(|error| invalid_field("date", error))?;
     let shipper = app.shipper.as_ref().ok_or_else(no_sink)?;
-    ship(&app, shipper, day).await
+    ship(&app, &caller.actor, shipper, day).await
 }
 
-async fn ship(app: &App, shipper: &Shipper, day: Option<i32>) -> Result<Response, PulseFailure> {
-    match shipper.commit(&app.engine, day).await {
+async fn ship(
+    app: &App,
+    actor: &Actor,
+    shipper: &Shipper,
+    day: Option<i32>,
+) -> Result<Response, PulseFailure> {
+    match shipper.commit(&app.engine, actor, day).await {
         Ok(_) => Ok(ok(COMMITTED)),
         Err(ShipError::Carrier(error)) => Err(not_sent(&error)),
         Err(ShipError::Engine(error)) => Err(Failure::from(error).into()),

@@ -68,7 +68,7 @@ pub(crate) async fn plan(
         .map_err(|error| CompatFailure::bad_field("plan", &error.to_string()))?;
     match app
         .engine
-        .submit(body.org_id.clone(), OrgCommand::SetPlan(SetPlan { plan }))
+        .submit(&caller.actor, body.org_id.clone(), OrgCommand::SetPlan(SetPlan { plan }))
         .await
         .map_err(Failure::from)?
     {
@@ -107,7 +107,12 @@ pub(crate) async fn limit(
     caller.require(Role::Manage, Some(&body.org_id))?;
     let amount = body.limit.map(|limit| positive_whole("limit", limit)).transpose()?.map(Quantity::amount);
     let set = SetLimit { meter: meter()?, scope: LimitScope::EachUser, window: Window::Month, amount };
-    match app.engine.submit(body.org_id.clone(), OrgCommand::SetLimit(set)).await.map_err(Failure::from)? {
+    match app
+        .engine
+        .submit(&caller.actor, body.org_id.clone(), OrgCommand::SetLimit(set))
+        .await
+        .map_err(Failure::from)?
+    {
         OrgDecision::Change(Ok(_)) => Ok(ok(&Status { status: "user limit set" })),
         OrgDecision::Change(Err(denial)) => Err(config_failure(&denial, &body.org_id)),
         _ => Err(conflict().into()),
@@ -160,7 +165,12 @@ pub(crate) async fn use_(
         occurred_at: None,
         properties: std::collections::BTreeMap::new(),
     };
-    match app.engine.submit(body.org_id.clone(), OrgCommand::Use(usage)).await.map_err(Failure::from)? {
+    match app
+        .engine
+        .submit(&caller.actor, body.org_id.clone(), OrgCommand::Use(usage))
+        .await
+        .map_err(Failure::from)?
+    {
         OrgDecision::Use(Ok(allowed)) => Ok(ok(&UseReply {
             status: "report counted",
             enquiry_id: key.into(),
@@ -235,7 +245,12 @@ pub(crate) async fn top_up(
         priority: PRIORITY_DEFAULT,
         reason: None,
     };
-    match app.engine.submit(body.org_id.clone(), OrgCommand::TopUp(top_up)).await.map_err(Failure::from)? {
+    match app
+        .engine
+        .submit(&caller.actor, body.org_id.clone(), OrgCommand::TopUp(top_up))
+        .await
+        .map_err(Failure::from)?
+    {
         OrgDecision::TopUp(Ok(topped_up)) => Ok(json(
             StatusCode::OK,
             &TopUpReply {

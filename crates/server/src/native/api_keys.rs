@@ -50,7 +50,10 @@ pub(crate) async fn create(
         created_at: app.engine.clock().now(),
         revoked_at: None,
     };
-    app.engine.submit_system(SystemCommand::MakeApiKey(api_key)).await?.map_err(system_failure)?;
+    app.engine
+        .submit_system(&caller.actor, SystemCommand::MakeApiKey(api_key))
+        .await?
+        .map_err(system_failure)?;
     let stored = learn(&app, id).await?;
     Ok(json(StatusCode::CREATED, &ApiKeyCreated { secret, item: item(&stored) }))
 }
@@ -129,7 +132,10 @@ pub(crate) async fn revoke(
     _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
-    app.engine.submit_system(SystemCommand::RevokeApiKey(id.clone())).await?.map_err(system_failure)?;
+    app.engine
+        .submit_system(&caller.actor, SystemCommand::RevokeApiKey(id.clone()))
+        .await?
+        .map_err(system_failure)?;
     let stored = learn(&app, id).await?;
     Ok(ok(&item(&stored)))
 }

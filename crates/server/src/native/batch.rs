@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tollgate_api::{
     BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest, shortened,
 };
-use tollgate_domain::{Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
+use tollgate_domain::{Actor, Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
 use tollgate_engine::EngineError;
 
 use crate::app::App;
@@ -62,9 +62,10 @@ pub(crate) async fn record(
     let coding = Coding::of(request.headers())?;
     let _turn = wait_for_turn(&app).await?;
     let times = Times::of(&app);
+    let actor = caller.actor.clone();
     let read = move |body: &[u8]| read_records(body, shape, &caller, times);
     let records = read_aside(&app, request, coding, read).await?;
-    let outcomes = record_all(&app, Way::Native, records).await?;
+    let outcomes = record_all(&app, &actor, Way::Native, records).await?;
     Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
 }
 
@@ -200,10 +201,15 @@ fn read_record(text: &[u8], caller: &Caller, times: Times) -> Read {
     usage.map_err(|failure| failure.problem)
 }
 
-/// Counts what was read, in order; what became of each, in the same order.
-pub(crate) async fn record_all(app: &App, way: Way, records: Vec<Read>) -> Result<Vec<Recorded>, Failure> {
+/// Counts what an actor sent, in order; what became of each, in the same order.
+pub(crate) async fn record_all(
+    app: &App,
+    actor: &Actor,
+    way: Way,
+    records: Vec<Read>,
+) -> Result<Vec<Recorded>, Failure> {
     let meters = records.iter().filter_map(|record| Some(&record.as_ref().ok()?.1.meter));
-    let no_room_for = create_meters(app, way, meters).await?;
+    let no_room_for = create_meters(app, actor, way, meters).await?;
     let mut commands = Vec::with_capacity(records.len());
     let mut places = Vec::with_capacity(records.len());
     let mut outcomes: Vec<Option<Recorded>> = Vec::with_capacity(records.len());
@@ -220,7 +226,7 @@ pub(crate) async fn record_all(app: &App, way: Way, records: Vec<Read>) -> Resul
             Err(problem) => outcomes.push(Some(Err(problem))),
         }
     }
-    let decisions = app.engine.submit_batch(commands).await.map_err(partly)?;
+    let decisions = app.engine.submit_batch(actor, commands).await.map_err(partly)?;
     for ((place, org, meter), decision) in places.into_iter().zip(decisions) {
         let OrgDecision::Record(result) = decision else { return Err(conflict()) };
         if let Some(outcome) = outcomes.get_mut(place) {

@@ -116,7 +116,7 @@ pub(crate) async fn close(
     caller.require(Role::Manage, Some(&org))?;
     let month = month_field(&request.month)?;
     let command = OrgCommand::CloseMonth(CloseMonth { month: month.number });
-    match app.engine.submit(org.clone(), command).await? {
+    match app.engine.submit(&caller.actor, org.clone(), command).await? {
         OrgDecision::Close(Ok(closed)) => Ok(ok(&bill_reply(&org, &closed.bill))),
         OrgDecision::Close(Err(CloseDenial::Bill(error))) => Err(bill_failure(&error, &org, month)),
         OrgDecision::Close(Err(CloseDenial::MonthRuns)) => {

@@ -97,7 +97,7 @@ pub(crate) async fn put(
         _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),
         _ => SystemCommand::ApplyCatalog(apply),
     };
-    let version = app.engine.submit_system(command).await?.map_err(system_failure)?;
+    let version = app.engine.submit_system(&caller.actor, command).await?.map_err(system_failure)?;
     Ok(ok(&CatalogReply { version, changes, toml: text.to_owned(), created_meters: Vec::new() }))
 }
 

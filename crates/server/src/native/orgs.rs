@@ -51,7 +51,7 @@ pub(crate) async fn put(
         })
     });
     let name = request.name.map(|name| text_line("name", name)).transpose()?;
-    change(&app, &org, OrgCommand::Put(PutOrg { name, zone: zone.transpose()? })).await?;
+    change(&app, &caller, &org, OrgCommand::Put(PutOrg { name, zone: zone.transpose()? })).await?;
     show_org(&app, &org).await
 }
 
@@ -66,8 +66,8 @@ pub(crate) fn text_line(field: &str, text: String) -> Result<String, Failure> {
     Ok(text)
 }
 
-async fn change(app: &App, org: &OrgId, command: OrgCommand) -> Result<Changed, Failure> {
-    match app.engine.submit(org.clone(), command).await? {
+async fn change(app: &App, caller: &Caller, org: &OrgId, command: OrgCommand) -> Result<Changed, Failure> {
+    match app.engine.submit(&caller.actor, org.clone(), command).await? {
         OrgDecision::Change(Ok(changed)) => Ok(changed),
         OrgDecision::Change(Err(denial)) => Err(config_problem(&denial, org).into()),
         _ => Err(conflict()),
@@ -154,7 +154,8 @@ pub(crate) async fn put_plan(
     Json(request): Json<PlanRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
-    let changed = change(&app, &org, OrgCommand::SetPlan(SetPlan { plan: request.plan.clone() })).await?;
+    let changed =
+        change(&app, &caller, &org, OrgCommand::SetPlan(SetPlan { plan: request.plan.clone() })).await?;
     Ok(ok(&PlanReply {
         org: org.into(),
         plan: request.plan.into(),
@@ -189,7 +190,7 @@ pub(crate) async fn put_limit(
     let scope = scope(request.scope, request.user)
         .map_err(|text| Problem::new(Code::InvalidField, format!("user: {text}")).on_field("user"))?;
     let set = SetLimit { meter: request.meter, scope, window: request.window, amount };
-    set_limit(&app, org, set).await
+    set_limit(&app, &caller, org, set).await
 }
 
 fn scope(scope: ScopeName, user: Option<UserId>) -> Result<LimitScope, &'static str> {
@@ -201,8 +202,8 @@ fn scope(scope: ScopeName, user: Option<UserId>) -> Result<LimitScope, &'static 
     }
 }
 
-async fn set_limit(app: &App, org: OrgId, set: SetLimit) -> Result<Response, Failure> {
-    let changed = change(app, &org, OrgCommand::SetLimit(set)).await?;
+async fn set_limit(app: &App, caller: &Caller, org: OrgId, set: SetLimit) -> Result<Response, Failure> {
+    let changed = change(app, caller, &org, OrgCommand::SetLimit(set)).await?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let limits = known.limits.iter().map(limit_item).collect();
     Ok(ok(&LimitReply { org: org.into(), changed: changed.entry.is_some(), limits }))
@@ -240,7 +241,7 @@ pub(crate) async fn delete_limit(
     let window = query.take_as("window", read_window)?.unwrap_or(Window::Month);
     query.end()?;
     let scope = scope(name, user).map_err(|text| invalid_parameter("user", text))?;
-    set_limit(&app, org, SetLimit { meter, scope, window, amount: None }).await
+    set_limit(&app, &caller, org, SetLimit { meter, scope, window, amount: None }).await
 }
 
 pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
@@ -288,7 +289,7 @@ pub(crate) async fn top_up(
         priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
         reason: request.reason.map(|reason| text_line("reason", reason)).transpose()?,
     };
-    match app.engine.submit(org.clone(), OrgCommand::TopUp(top_up)).await? {
+    match app.engine.submit(&caller.actor, org.clone(), OrgCommand::TopUp(top_up)).await? {
         OrgDecision::TopUp(Ok(topped_up)) => Ok(ok(&TopUpReply {
             org: org.into(),
             meter: request.meter.into(),

@@ -47,7 +47,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     caller.require(Role::Ingest, Some(&request.org))?;
     let (org, usage) = read_usage(request, key, Times::of(&app))?;
     let asked = usage.clone();
-    match app.engine.submit(org.clone(), OrgCommand::Use(usage)).await? {
+    match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
             let reply = UsageReply {
                 allowed: true,
@@ -165,7 +165,7 @@ pub(crate) async fn check(
     let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(Checked { result, steps }) =
-        app.engine.submit(request.org.clone(), OrgCommand::Check(check)).await?
+        app.engine.submit(&caller.actor, request.org.clone(), OrgCommand::Check(check)).await?
     else {
         return Err(conflict());
     };
@@ -209,7 +209,7 @@ pub(crate) async fn reverse(
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, Some(&request.org))?;
     let command = OrgCommand::Reverse(Reverse { key: request.key.clone() });
-    match app.engine.submit(request.org.clone(), command).await? {
+    match app.engine.submit(&caller.actor, request.org.clone(), command).await? {
         OrgDecision::Reverse(Ok(reversed)) => Ok(ok(&ReversalReply {
             reversed: true,
             replayed: reversed.replayed,

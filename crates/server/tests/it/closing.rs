@@ -53,6 +53,9 @@ fn months_close_after_their_grace_and_at_the_next_start() {
     for org in ["acme", "globex"] {
         let bill = closed(&mut client, org, "2026-11");
         assert_eq!((&bill["total"], &bill["number"]), (&json!("12.50"), &json!(1)), "{bill:#}");
+        let newest = client.get(&format!("/v1/orgs/{org}/ledger?limit=1")).ok();
+        let entry = &newest["entries"][0];
+        assert_eq!((&entry["kind"], &entry["actor"]), (&json!("bill_closed"), &json!("closing")));
     }
     assert_eq!(months_closed(&mut client), "tollgate_months_closed_total 2");
     // Late for a closed month.

@@ -255,3 +255,24 @@ fn the_life_of_api_keys() {
     server.restart();
     server.client().get("/v1/orgs").is_problem(401, "unauthorized", None);
 }
+
+#[test]
+fn entries_say_who_caused_them() {
+    let server = guarded();
+    let mut admin = server.client().with_key(ADMIN);
+    let (first, second) = (make(&mut admin, "ingest", None), make(&mut admin, "ingest", None));
+    let mut with = [&first, &second].map(|(secret, _)| server.client().with_key(secret));
+    let usage = json!({"org": "acme", "meter": "reports", "key": "r-1"});
+    assert_eq!(with[0].post("/v1/usage", usage.clone()).ok()["replayed"], false);
+    // Who asks is no part of what is asked.
+    assert_eq!(with[1].post("/v1/usage", usage).ok()["replayed"], true);
+    with[1].post("/v1/usage/batch", json!([{"org": "acme", "meter": "reports", "key": "r-2"}])).ok();
+    with[1].post("/v1/usage/reversals", json!({"org": "acme", "key": "r-1"})).ok();
+    let usage = json!({"customer_id": "acme", "resource_type": "reports", "quantity": 5});
+    assert_eq!(with[0].post("/api/v1/usage", usage).status, 201);
+    let ledger = admin.get("/v1/orgs/acme/ledger?order=oldest").ok();
+    let entries = ledger["entries"].as_array().expect("entries").iter();
+    let found: Vec<Option<&str>> = entries.map(|entry| entry["actor"].as_str()).collect();
+    let (first, second) = (Some(first.1.as_str()), Some(second.1.as_str()));
+    assert_eq!(found, [Some("configured"), first, second, second, first], "{ledger:#}");
+}

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    CounterId, Entry, EntryKind, MeterId, Notice, OrgId, Partition, Period, Record, RecordKey, Records,
-    Scope, SystemEntry, SystemEntryKind, Timestamp, Window, apply, apply_system, touched, touched_by_system,
+    Actor, ApiKeyId, CounterId, Entry, EntryKind, MeterId, Notice, OrgId, Partition, Period, Record,
+    RecordKey, Records, Scope, SystemEntry, SystemEntryKind, Timestamp, Window, apply, apply_system, touched,
+    touched_by_system,
 };
 
 use super::samples::moment;
@@ -68,7 +69,7 @@ impl World {
         let expected_version = records.system().version;
         let mut entries = Vec::new();
         for (number, kind) in (expected_version + 1..).zip(kinds) {
-            let entry = SystemEntry { number, at, kind };
+            let entry = SystemEntry { number, at, actor: Actor::Local, kind };
             for key in touched_by_system(&entry) {
                 let record = self.record(&key);
                 records.put(key, record);
@@ -274,7 +275,14 @@ pub(super) fn change_of(
     let expected_version = records.org(org).map_or(0, |org| org.version);
     let mut entries = Vec::new();
     for (number, line) in (expected_version + 1..).zip(lines) {
-        let entry = Entry { number, at, catalog: 1, kind: line.kind, notices: line.notices };
+        let entry = Entry {
+            number,
+            at,
+            actor: Actor::Key(ApiKeyId(format!("{number:016x}"))),
+            catalog: 1,
+            kind: line.kind,
+            notices: line.notices,
+        };
         loop {
             let keys = touched(&records, org, &entry);
             if keys.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tollgate_domain::{
-    ApiKey, ApiKeyId, ApplyCatalog, MeterId, OrgCommand, OrgId, PutOrg, Quantity, Role, SystemCommand,
+    Actor, ApiKey, ApiKeyId, ApplyCatalog, MeterId, OrgCommand, OrgId, PutOrg, Quantity, Role, SystemCommand,
     SystemDenial, Timestamp, UsageKey, Use,
 };
 use tollgate_engine::EngineError;
@@ -127,7 +127,7 @@ impl World {
         let answer = async {
             match &ask {
                 Ask::Command(command) => engine
-                    .submit(org, OrgCommand::clone(command))
+                    .submit(&Actor::Local, org, OrgCommand::clone(command))
                     .await
                     .map(|decision| Reply::Decision(Box::new(decision))),
                 Ask::Balance => engine.balance(&org).await.map(|found| {
@@ -199,7 +199,7 @@ impl World {
     ) -> Option<Result<u32, SystemDenial>> {
         let engine = self.slots.get(slot)?.engine()?;
         let number = self.log.system_sent(&command);
-        let asked = engine.submit_system(command);
+        let asked = engine.submit_system(&Actor::Local, command);
         let answered = match patience {
             Some(patience) => self.sim.within(patience, asked).await,
             None => Some(asked.await),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tollgate_domain::{Amount, EntryKind, MeterId, OrgId, Shipment, ShipmentId, Sku};
+use tollgate_domain::{Actor, Amount, EntryKind, MeterId, OrgId, Shipment, ShipmentId, Sku};
 use tollgate_engine::Carrier;
 
 use super::World;
@@ -105,8 +105,10 @@ impl World {
         let Some(engine) = self.slots.get(slot).and_then(|slot| slot.engine()) else { return };
         let today = tollgate_domain::Zone::UTC.period_at(tollgate_domain::Window::Day, self.generator().at());
         let day = self.sim.chance(3_000).then_some(today.number);
-        let ended =
-            self.sim.within(self.sim.millis(300, 5_000), engine.ship(day, &Trip(Arc::clone(self)))).await;
+        let ended = self
+            .sim
+            .within(self.sim.millis(300, 5_000), engine.ship(&Actor::Shipper, day, &Trip(Arc::clone(self))))
+            .await;
         self.faults.count(Fault::TimedOut, u64::from(ended.is_none()));
     }
 
@@ -118,7 +120,7 @@ impl World {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
             self.sim.spawn(async move {
                 let trip = Trip(Arc::clone(&world));
-                match world.sim.within(most, engine.ship(None, &trip)).await {
+                match world.sim.within(most, engine.ship(&Actor::Shipper, None, &trip)).await {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
                         world.log.wrong(format!("without faults nothing is shipped: {error:?}"));

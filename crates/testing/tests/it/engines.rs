@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    ApplyCatalog, Bill, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, RecordDenial,
-    SetPlan, SignedDuration, SystemCommand, Timestamp, UsageKey, Use, Welcome, Zone, catalog,
+    Actor, ApplyCatalog, Bill, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity,
+    RecordDenial, SetPlan, SignedDuration, SystemCommand, Timestamp, UsageKey, Use, Welcome, Zone, catalog,
 };
 use tollgate_engine::{Clock, Closing, Engine, EngineOptions};
 use tollgate_storage::MemoryStore;
@@ -60,18 +60,22 @@ impl Replicas {
     }
 
     fn ask(&self, engine: usize, org: &OrgId, command: OrgCommand) -> OrgDecision {
-        self.runtime.block_on(self.engines[engine].submit(org.clone(), command)).expect("a decision")
+        self.runtime
+            .block_on(self.engines[engine].submit(&Actor::Local, org.clone(), command))
+            .expect("a decision")
     }
 
     fn apply(&self, engine: usize, text: &str) {
         let apply = ApplyCatalog::new(text.to_owned());
-        let applied = self.engines[engine].submit_system(SystemCommand::ApplyCatalog(apply));
+        let applied = self.engines[engine].submit_system(&Actor::Local, SystemCommand::ApplyCatalog(apply));
         self.runtime.block_on(applied).expect("a decision").expect("a catalog");
     }
 
     fn create(&self, engine: usize, names: &[&str]) -> Vec<MeterId> {
         let meters = meters(names);
-        self.runtime.block_on(self.engines[engine].create_meters(&meters)).expect("they are created")
+        self.runtime
+            .block_on(self.engines[engine].create_meters(&Actor::Local, &meters))
+            .expect("they are created")
     }
 
     fn created(&self, engine: usize) -> Vec<String> {
@@ -153,7 +157,7 @@ fn engines_that_create_the_same_meters_at_once_create_each_once() {
         let names: Vec<MeterId> = names.iter().map(|name| MeterId::new(name).expect("an id")).collect();
         let lacking = replicas.runtime.block_on(async {
             let [first, second, third] =
-                [0, 1, 2].map(|engine| replicas.engines[engine].create_meters(&names));
+                [0, 1, 2].map(|engine| replicas.engines[engine].create_meters(&Actor::Local, &names));
             tokio::join!(first, second, third)
         });
         assert!(matches!(&lacking, (Ok(a), Ok(b), Ok(c)) if [a, b, c].iter().all(|left| left.is_empty())));
@@ -171,7 +175,10 @@ fn there_is_room_for_so_many_and_a_catalog_makes_room() {
     let replicas = Replicas::start(1, "2026-11-02T10:00:00Z");
     let names: Vec<MeterId> =
         (0..CREATED_METERS_MAX + 2).map(|n| MeterId::new(&format!("m{n:04}")).expect("an id")).collect();
-    let lacking = replicas.runtime.block_on(replicas.engines[0].create_meters(&names)).expect("an answer");
+    let lacking = replicas
+        .runtime
+        .block_on(replicas.engines[0].create_meters(&Actor::Local, &names))
+        .expect("an answer");
     assert_eq!(lacking, names[CREATED_METERS_MAX..]);
     assert_eq!(replicas.create(0, &["m0001", "another"]), meters(&["another"]));
     let declared =

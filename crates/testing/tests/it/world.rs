@@ -7,15 +7,18 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
-    Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, MeterId, Moments,
-    NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record, RecordKey, Records, Source,
-    SystemCommand, SystemEntry, Use, Window, apply, apply_system, balance, balance_needs, decide,
+    Actor, Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, MeterId,
+    Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record, RecordKey, Records,
+    Source, SystemCommand, SystemEntry, Use, Window, apply, apply_system, balance, balance_needs, decide,
     decide_system, missing, missing_of_system, touched, touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::{Books, Stored, ledger, notices, whatif};
 use tollgate_testing::oracle::{Oracle, Pot, without_versions};
+
+/// Who asks.
+const ACTOR: Actor = Actor::Local;
 
 /// The balance is compared after every so many commands: it costs more than all the rest.
 const BALANCE_EVERY: usize = 3;
@@ -151,7 +154,7 @@ impl World {
         let mut keys = Vec::new();
         missing_of_system(&self.records, &command, &mut keys);
         self.load(keys);
-        let outcome = decide_system(&self.records, at, &command);
+        let outcome = decide_system(&self.records, at, &ACTOR, &command);
         let wanted = u32::try_from(self.catalogs.len() + 1).expect("a version");
         hold!(outcome.decision == Ok(wanted), "catalog {wanted}: {:?}", outcome.decision);
         let entry = outcome.entry.ok_or("a catalog makes an entry")?;
@@ -284,10 +287,12 @@ impl World {
             catalog_version: u32::try_from(self.catalogs.len()).expect("a version"),
             moments,
             key_keep_secs: self.key_keep_secs,
+            actor: &ACTOR,
         }
     }
 
-    /// An entry is made exactly when something changed, and carries the next number, the time and the catalog.
+    /// An entry is made exactly when something changed, and carries the next number, the time, the catalog and who
+    /// asked.
     fn check_entry(
         &mut self,
         at: Timestamp,
@@ -327,7 +332,7 @@ impl World {
         let next = u64::try_from(ledger.len()).expect("a number") + 1;
         let version = u32::try_from(self.catalogs.len()).expect("a version");
         hold!(
-            entry.number == next && entry.at == at && entry.catalog == version,
+            entry.number == next && entry.at == at && entry.catalog == version && entry.actor == ACTOR,
             "entry {next} at {at} under {version}: {entry:?}"
         );
         ledger.push(entry);

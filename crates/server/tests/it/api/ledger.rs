@@ -40,29 +40,29 @@ fn every_kind_of_entry_is_told() {
     client.post("/v1/usage", usage("r-3")).is_problem(403, "user_limit_reached", None);
     client.post("/v1/usage/reversals", json!({"org": "acme", "key": "r-1"})).ok();
     let entries = [
-        json!({"entry": 1, "at": at, "kind": "org_set", "catalog": 1, "summary": "name Acme, time zone Europe/Berlin"}),
-        json!({"entry": 2, "at": at, "kind": "plan_set", "catalog": 1, "plan": "lite", "summary": "plan lite"}),
+        json!({"entry": 1, "at": at, "actor": "local", "kind": "org_set", "catalog": 1, "summary": "name Acme, time zone Europe/Berlin"}),
+        json!({"entry": 2, "at": at, "actor": "local", "kind": "plan_set", "catalog": 1, "plan": "lite", "summary": "plan lite"}),
         json!({
-            "entry": 3, "at": at, "kind": "limit_set", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 3,
+            "entry": 3, "at": at, "actor": "local", "kind": "limit_set", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 3,
             "summary": "3 reports a month for user ada"
         }),
         json!({
-            "entry": 4, "at": at, "kind": "topped_up", "catalog": 1, "meter": "reports", "quantity": 2, "key": "t-1",
+            "entry": 4, "at": at, "actor": "local", "kind": "topped_up", "catalog": 1, "meter": "reports", "quantity": 2, "key": "t-1",
             "remaining": 22, "reason": "goodwill", "summary": "topped up 2 reports until 2026-11-30T23:00:00Z",
             "notices": ["2 reports were added until 2026-11-30T23:00:00Z"]
         }),
         json!({
-            "entry": 5, "at": at, "kind": "used", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
+            "entry": 5, "at": at, "actor": "local", "kind": "used", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
             "key": "r-1", "burns": [{"source": "allowance 2026-11", "amount": 2}],
             "periods": ["2026-11-02", "2026-11", "lifetime"], "remaining": 20, "summary": "used 2 reports"
         }),
         json!({
-            "entry": 6, "at": at, "kind": "refused", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
+            "entry": 6, "at": at, "actor": "local", "kind": "refused", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
             "reason": "user_limit_reached", "summary": "refused 2 reports: user_limit_reached",
             "notices": ["the first denial of reports this period: user_limit_reached"]
         }),
         json!({
-            "entry": 7, "at": at, "kind": "reversed", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
+            "entry": 7, "at": at, "actor": "local", "kind": "reversed", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
             "key": "r-1", "burns": [{"source": "allowance 2026-11", "amount": -2}],
             "periods": ["2026-11-02", "2026-11", "lifetime"], "reverses": 5, "summary": "took back 2 reports of entry 5"
         }),
