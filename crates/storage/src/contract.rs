@@ -128,7 +128,8 @@ pub enum Scan {
         /// Of what.
         meter: MeterId,
     },
-    /// The notices of all orgs, by time of their entry, then org and number.
+    /// The notices of all orgs in the order in which their entries were committed: one that is committed later is behind
+    /// all that could be read before, whatever the clocks say.
     Notices,
     /// All API keys, by id.
     ApiKeys,

@@ -6,8 +6,8 @@ use std::str;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollgate_domain::{
-    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, Notice, Org, OrgId, Partition, Period,
-    Record, RecordKey, Scope, Timestamp, UserId,
+    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, Org, OrgId, Partition, Period, Record,
+    RecordKey, Scope, UserId,
 };
 
 use crate::{
@@ -37,11 +37,9 @@ pub struct MemoryStore {
 struct State {
     /// All records, the entries among them.
     records: BTreeMap<RecordKey, Record>,
-    /// The notices of all entries: by time, org, number of the entry, place in it.
-    notices: BTreeMap<NoticeKey, Notice>,
+    /// The notices of all entries, as they were committed.
+    notices: Vec<NoticeRow>,
 }
-
-type NoticeKey = (Timestamp, OrgId, u64, u32);
 
 impl MemoryStore {
     /// An empty store.
@@ -115,9 +113,16 @@ impl State {
 
     fn append(&mut self, org: &OrgId, entry: Entry) {
         for (index, notice) in (0..).zip(&entry.notices) {
-            self.notices.insert((entry.at, org.clone(), entry.number, index), notice.clone());
+            let (org, notice) = (org.clone(), notice.clone());
+            self.notices.push(NoticeRow { org, entry: entry.number, index, at: entry.at, notice });
         }
         self.records.insert(RecordKey::Entry(org.clone(), entry.number), Record::Entry(Arc::new(entry)));
+    }
+
+    /// How many notices there are up to the one that a cursor names.
+    fn notices_until(&self, text: &str) -> Result<usize, StoreError> {
+        let place = self.notices.iter().position(|row| notice_text(row) == text);
+        place.map(|place| place + 1).ok_or_else(|| bad_cursor(&Scan::Notices))
     }
 
     /// The rows of a scan, in order, from the first or from after the one a cursor names.
@@ -127,8 +132,8 @@ impl State {
         after: Option<&str>,
     ) -> Result<Box<dyn Iterator<Item = Row> + 'a>, StoreError> {
         if matches!(scan, Scan::Notices) {
-            let start = after.map(notice_key).transpose()?.map_or(Unbounded, Excluded);
-            return Ok(Box::new(self.notices.range((start, Unbounded)).map(notice_row)));
+            let read = after.map(|text| self.notices_until(text)).transpose()?.unwrap_or(0);
+            return Ok(Box::new(self.notices.iter().skip(read).cloned().map(Row::Notice)));
         }
         let after = after.map(|text| record_key(scan, text)).transpose()?;
         let row = |(key, record)| row(scan, key, record);
@@ -192,10 +197,6 @@ fn counter_row(id: &CounterId, counter: Counter) -> Row {
     Row::Counter(CounterRow { id: id.clone(), counter })
 }
 
-fn notice_row(((at, org, entry, index), notice): (&NoticeKey, &Notice)) -> Row {
-    Row::Notice(NoticeRow { org: org.clone(), entry: *entry, index: *index, at: *at, notice: notice.clone() })
-}
-
 /// A cursor holds the scan it belongs to and the key of the last row it gave, both as text.
 fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
     let key = match last {
@@ -203,11 +204,16 @@ fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
         Row::Entry(entry) => entry.number.to_string(),
         Row::Counter(row) => row.id.period.number.to_string(),
         Row::Tally(row) => row.user.to_string(),
-        Row::Notice(row) => format!("{} {} {} {}", row.at, row.entry, row.index, row.org),
+        Row::Notice(row) => notice_text(row),
         Row::ApiKey(api_key) => api_key.id.0.clone(),
         Row::Catalog(catalog) => catalog.version.to_string(),
     };
     Cursor(format!("{scan:?}\n{key}").into_bytes())
+}
+
+/// Names a notice.
+fn notice_text(row: &NoticeRow) -> String {
+    format!("{} {} {}", row.entry, row.index, row.org)
 }
 
 /// The text of the key in a cursor of this scan.
@@ -239,17 +245,6 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
         Scan::Notices => None,
     };
     key.ok_or_else(|| bad_cursor(scan))
-}
-
-fn notice_key(text: &str) -> Result<NoticeKey, StoreError> {
-    let mut parts = text.splitn(4, ' ');
-    let mut parse = || -> Option<NoticeKey> {
-        let at = parts.next()?.parse().ok()?;
-        let entry = parts.next()?.parse().ok()?;
-        let index = parts.next()?.parse().ok()?;
-        Some((at, OrgId::new(parts.next()?).ok()?, entry, index))
-    };
-    parse().ok_or_else(|| bad_cursor(&Scan::Notices))
 }
 
 fn bad_cursor(scan: &Scan) -> StoreError {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    Among, CounterId, Entry, EntryKind, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record,
+    Among, CounterId, Entry, EntryKind, KeyId, KeyRecord, KeySpace, MeterId, Notice, OrgId, Period, Record,
     RecordKey, Scope, Seen, SystemEntry, Timestamp, UserId, Window,
 };
 use xxhash_rust::xxh3::xxh3_128;
@@ -274,25 +274,36 @@ pub(crate) fn first_entry_of(row_key: &[u8]) -> Option<u64> {
     row_key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// The row key of a notice: by time, org, entry, place in it.
-pub(crate) fn notice_key(at: Timestamp, org: &OrgId, entry: u64, index: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64);
-    bytes.extend_from_slice(&(at.as_nanosecond().cast_unsigned() ^ (1 << 127)).to_be_bytes());
-    push_id(&mut bytes, org.as_str());
-    bytes.extend_from_slice(&entry.to_be_bytes());
-    bytes.extend_from_slice(&index.to_be_bytes());
-    bytes
+/// A notice as it is stored, besides its org.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredNotice {
+    /// The number of its entry.
+    pub(crate) entry: u64,
+    /// When the entry was decided.
+    pub(crate) at: Timestamp,
+    pub(crate) notice: Notice,
 }
 
-/// What the row key of a notice names.
-pub(crate) fn notice_of(row_key: &[u8]) -> Option<(Timestamp, OrgId, u64, u32)> {
-    let (at, rest) = row_key.split_first_chunk::<16>()?;
-    let at = Timestamp::from_nanosecond((u128::from_be_bytes(*at) ^ (1 << 127)).cast_signed()).ok()?;
-    let (rest, index) = rest.split_last_chunk::<4>()?;
-    let (org, entry) = rest.split_last_chunk::<8>()?;
-    let (end, org) = org.split_last()?;
-    let org = OrgId::new(str::from_utf8(org).ok()?).ok()?;
-    (*end == END).then_some((at, org, u64::from_be_bytes(*entry), u32::from_be_bytes(*index)))
+/// The row key of a notice: where its entry lies in the ledger, and its place in it. No clock orders notices, so a new
+/// one is behind all that were ever read.
+pub(crate) fn notice_key(location: Location, index: u32) -> Vec<u8> {
+    [location.segment, location.offset, index].map(u32::to_be_bytes).concat()
+}
+
+/// The place of a notice in its entry, from its row key.
+pub(crate) fn notice_index_of(row_key: &[u8]) -> Option<u32> {
+    row_key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// The row of a notice of an org.
+pub(crate) fn encode_notice(org: &OrgId, stored: &StoredNotice) -> Result<Vec<u8>, postcard::Error> {
+    encode_row(&(org, stored.entry, stored.at.as_nanosecond(), &stored.notice))
+}
+
+/// The notice in a row, with its org.
+pub(crate) fn decode_notice(row: &[u8]) -> Option<(OrgId, StoredNotice)> {
+    let (org, entry, at, notice) = decode_row(row)?;
+    Some((org, StoredNotice { entry, at: Timestamp::from_nanosecond(at).ok()?, notice }))
 }
 
 /// The row key of a version of the catalog.
@@ -500,13 +511,13 @@ mod tests {
         ];
         assert!(sorted.is_sorted(), "{sorted:?}");
         assert_eq!(period_number_of(&sorted[1]), Some(-1));
-        let notices = [(-5, "b"), (0, "a"), (0, "a "), (7, "a")].map(|(at, of)| {
-            let at = Timestamp::from_second(at).expect("a time");
-            (notice_key(at, &org(of), 3, 1), (at, org(of), 3, 1))
+        let notices = [(1, 4_096, 0), (1, 4_096, 1), (1, u32::MAX, 0), (2, 64, 300)].map(|place| {
+            let (segment, offset, index) = place;
+            (notice_key(Location { segment, offset, len: 9 }, index), index)
         });
         assert!(notices.is_sorted_by_key(|(key, _)| key));
-        for (key, named) in notices {
-            assert_eq!(notice_of(&key), Some(named));
+        for (key, index) in notices {
+            assert_eq!(notice_index_of(&key), Some(index));
         }
     }
 

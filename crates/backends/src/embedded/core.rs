@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
@@ -32,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) path: PathBuf,
     pub(crate) options: EmbeddedOptions,
     pub(crate) ledger: Mutex<Ledger>,
+    /// Why the ledger takes no more commits; a commit holds the ledger itself through its sync.
+    stopped: Arc<OnceLock<String>>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) state: RwLock<State>,
     pub(crate) tables: TablesSlot,
@@ -138,6 +140,7 @@ impl Core {
             path: opened.path,
             cache: Cache::with_weighter(CACHE_ITEMS_ESTIMATED, opened.options.cache_bytes, ByBytes),
             options: opened.options,
+            stopped: opened.ledger.stopped(),
             ledger: Mutex::new(opened.ledger),
             segments,
             state: RwLock::new(state),
@@ -173,11 +176,12 @@ impl Core {
     pub(crate) fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
         let started = Instant::now();
         check_batch(&batch)?;
-        let mut ledger = self.ledger();
-        if let Some(why) = ledger.stopped() {
+        if let Some(why) = self.stopped.get() {
             return Err(stopped(why));
         }
+        // Before the ledger is taken: whoever needs it meanwhile, such as a backup, does not wait for a fold.
         self.wait_for_room()?;
+        let mut ledger = self.ledger();
         let mut answers = Vec::with_capacity(batch.changes.len());
         let mut made = Vec::with_capacity(batch.changes.len());
         for change in batch.changes {
@@ -232,8 +236,7 @@ impl Core {
             for (entry, location) in change.entries.iter().zip(locations.by_ref()) {
                 latest = latest.max(match entry {
                     EntryChange::Org(entry) => {
-                        part.add_entry(entry.number, location);
-                        part.add_notices(entry);
+                        part.add_entry(entry, location);
                         entry.at.as_second()
                     }
                     EntryChange::System(entry) => entry.at.as_second(),
@@ -470,10 +473,10 @@ impl Core {
         self.wanted.notify_all();
     }
 
-    /// Why commits are refused for good, if they are.
+    /// Why commits are refused for good, if they are. Never waits for a commit.
     pub(crate) fn stopped(&self) -> Option<String> {
-        if let Some(why) = self.ledger().stopped() {
-            return Some(why.to_owned());
+        if let Some(why) = self.stopped.get() {
+            return Some(why.clone());
         }
         let control = self.control();
         let failure = control.failure.as_ref().filter(|failure| failure.kind == StoreErrorKind::Stopped);
@@ -562,4 +565,30 @@ fn check_batch(batch: &Batch) -> Result<(), StoreError> {
         assert!(versioned, "a change holds the record with its version, the number of its latest entry");
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::EmbeddedStore;
+    use super::*;
+
+    #[test]
+    fn whether_it_stopped_is_answered_while_a_commit_holds_the_ledger() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).expect("opens");
+        let (answer, answered) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let ledger = store.core.ledger();
+            scope.spawn(|| answer.send(store.core.stopped()));
+            let early = answered.recv_timeout(Duration::from_secs(10));
+            drop(ledger);
+            assert_eq!(early, Ok(None), "the answer waits for the commit");
+        });
+        store.core.stop("for the test");
+        assert_eq!(store.core.stopped().as_deref(), Some("for the test"));
+    }
 }

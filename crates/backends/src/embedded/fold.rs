@@ -4,7 +4,7 @@ use tollgate_domain::{OrgId, Record, RecordKey};
 use tollgate_storage::StoreError;
 
 use super::codec::{
-    Table, encode_key_row, encode_locations, encode_record, encode_row, entries_key, notice_key, row_key,
+    Table, encode_key_row, encode_locations, encode_notice, encode_record, entries_key, notice_key, row_key,
 };
 use super::error::stopped;
 use super::limits::INDEX_ROW_ENTRIES_MAX;
@@ -44,8 +44,8 @@ fn rows_of(overlay: &Overlay) -> Result<Vec<(Table, RawRow)>, postcard::Error> {
     for (org, part) in &overlay.orgs {
         add_records(&mut rows, part)?;
         add_entries(&mut rows, org, part)?;
-        for (at, entry, index, notice) in &part.notices {
-            rows.push((Table::Notices, (notice_key(*at, org, *entry, *index), encode_row(notice)?)));
+        for (location, index, notice) in &part.notices {
+            rows.push((Table::Notices, (notice_key(*location, *index), encode_notice(org, notice)?)));
         }
     }
     add_records(&mut rows, &overlay.system)?;

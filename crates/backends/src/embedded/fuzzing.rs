@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Account, Actor, ApiKey, CatalogVersion, Counter, KeyRecord, Notice, Org, OrgId, System, UserId,
+    Account, Actor, ApiKey, CatalogVersion, Counter, KeyRecord, Org, OrgId, System, UserId,
 };
 use tollgate_storage::StoreError;
 
 use super::codec::{
-    Line, counter_end_secs, decode_key_row, decode_locations, decode_row, first_entry_of, key_row_secs,
-    notice_of, period_number_of, user_of,
+    Line, counter_end_secs, decode_key_row, decode_locations, decode_notice, decode_row, first_entry_of,
+    key_row_secs, notice_index_of, period_number_of, user_of,
 };
 use super::frame::{Frame, FrameHeader, decode_entry};
 use super::io::Disk;
@@ -53,7 +53,6 @@ pub fn decode(bytes: &[u8]) -> usize {
         decode_row::<System>(bytes).is_some(),
         decode_row::<CatalogVersion>(bytes).is_some(),
         decode_row::<ApiKey>(bytes).is_some(),
-        decode_row::<Notice>(bytes).is_some(),
         decode_row::<Folded>(bytes).is_some(),
         decode_row::<(OrgId, Option<UserId>)>(bytes).is_some(),
         decode_key_row(bytes).is_some(),
@@ -62,7 +61,8 @@ pub fn decode(bytes: &[u8]) -> usize {
         counter_end_secs(bytes).is_some(),
         period_number_of(bytes).is_some(),
         first_entry_of(bytes).is_some(),
-        notice_of(bytes).is_some(),
+        decode_notice(bytes).is_some(),
+        notice_index_of(bytes).is_some(),
         user_of(bytes, b"org\0").is_some(),
     ];
     decoded.into_iter().filter(|decoded| *decoded).count()

@@ -1,7 +1,7 @@
 //! The ledger: appends frames to segments, each durable before the next, and finds its own end when it is opened.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tollgate_storage::{StoreError, StoreErrorKind};
@@ -25,8 +25,8 @@ pub(crate) struct Ledger {
     last: Position,
     preparer: Preparer,
     builder: FrameBuilder,
-    /// Why nothing is appended any more.
-    stopped: Option<String>,
+    /// Why nothing is appended any more; readers see it without the ledger.
+    stopped: Arc<OnceLock<String>>,
     metrics: Arc<Metrics>,
 }
 
@@ -220,7 +220,7 @@ impl Ledger {
             last: end.last,
             preparer,
             builder: FrameBuilder::default(),
-            stopped: None,
+            stopped: Arc::default(),
             metrics,
         })
     }
@@ -240,7 +240,7 @@ impl Ledger {
     /// # Errors
     /// When an earlier failure stopped the ledger.
     pub(crate) fn begin(&mut self) -> Result<&mut FrameBuilder, StoreError> {
-        if let Some(why) = &self.stopped {
+        if let Some(why) = self.stopped.get() {
             return Err(stopped(why));
         }
         self.builder.begin();
@@ -263,7 +263,7 @@ impl Ledger {
         if self.offset + len > self.current.bytes {
             let next = self.preparer.take().inspect_err(|error| {
                 if !error.kind().is_refusal() {
-                    self.stopped = Some(error.to_string());
+                    self.stop_for(error);
                 }
             })?;
             self.segments.add(Arc::clone(&next));
@@ -277,7 +277,7 @@ impl Ledger {
         self.metrics.sync_seconds.record(started.elapsed());
         if let Err(source) = written {
             let error = io_error("write to", &self.current.path, source);
-            self.stopped = Some(error.to_string());
+            self.stop_for(&error);
             return Err(error);
         }
         self.last = Position {
@@ -294,13 +294,18 @@ impl Ledger {
 
     /// Appends nothing any more.
     pub(crate) fn stop(&mut self, why: &str) {
-        self.stopped.get_or_insert_with(|| why.to_owned());
+        // The first reason stays.
+        let _ = self.stopped.set(why.to_owned());
         self.preparer.close();
     }
 
-    /// Why it has stopped, if it has.
-    pub(crate) fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
+    fn stop_for(&self, error: &StoreError) {
+        let _ = self.stopped.set(error.to_string());
+    }
+
+    /// Why it has stopped, once it has.
+    pub(crate) fn stopped(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.stopped)
     }
 }
 

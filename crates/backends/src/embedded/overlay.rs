@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use tollgate_domain::{Entry, Notice, OrgId, Partition, Record, RecordKey, Timestamp};
+use tollgate_domain::{Entry, OrgId, Partition, Record, RecordKey};
 
+use super::codec::StoredNotice;
 use super::segment::Location;
 use super::walk::Position;
 
@@ -17,8 +18,8 @@ pub(crate) struct PartOverlay {
     pub(crate) first_entry: u64,
     /// Where the entries lie, by number, without gaps.
     pub(crate) entries: Vec<Location>,
-    /// The notices of those entries: time, number of the entry, place in it.
-    pub(crate) notices: Vec<(Timestamp, u64, u32, Notice)>,
+    /// The notices of those entries, each with where its entry lies and its place in it.
+    pub(crate) notices: Vec<(Location, u32, StoredNotice)>,
 }
 
 /// What is not folded.
@@ -43,18 +44,16 @@ impl PartOverlay {
         self.entries.get(index).copied()
     }
 
-    /// Adds an entry; entries come in the order of their numbers.
-    pub(crate) fn add_entry(&mut self, number: u64, location: Location) {
+    /// Adds an entry with its notices; entries come in the order of their numbers.
+    pub(crate) fn add_entry(&mut self, entry: &Entry, location: Location) {
         if self.entries.is_empty() {
-            self.first_entry = number;
+            self.first_entry = entry.number;
         }
         self.entries.push(location);
-    }
-
-    /// Adds the notices of an entry.
-    pub(crate) fn add_notices(&mut self, entry: &Entry) {
-        let notices = (0..).zip(&entry.notices);
-        self.notices.extend(notices.map(|(index, notice)| (entry.at, entry.number, index, notice.clone())));
+        for (index, notice) in (0..).zip(&entry.notices) {
+            let stored = StoredNotice { entry: entry.number, at: entry.at, notice: notice.clone() };
+            self.notices.push((location, index, stored));
+        }
     }
 }
 

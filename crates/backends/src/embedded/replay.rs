@@ -97,8 +97,7 @@ impl<'a> Replay<'a> {
         }
         apply(&mut self.records, org, entry);
         let part = self.overlay.part_mut(&Partition::Org(org.clone()));
-        part.add_entry(entry.number, location);
-        part.add_notices(entry);
+        part.add_entry(entry, location);
         self.overlay.count(0, 1, entry.at.as_second());
         Ok(true)
     }

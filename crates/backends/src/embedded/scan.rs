@@ -12,10 +12,10 @@ use tollgate_storage::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{
-    API_KEY_PREFIX, CATALOG_PREFIX, Table, decode_row, meter_prefix, notice_key, notice_of, org_counter_key,
-    period_number_of, row_key, user_of,
+    API_KEY_PREFIX, CATALOG_PREFIX, StoredNotice, Table, decode_notice, decode_row, meter_prefix,
+    notice_index_of, notice_key, org_counter_key, period_number_of, row_key, user_of,
 };
-use super::core::{Core, State};
+use super::core::Core;
 use super::error::bad_row;
 use super::io::to_u64;
 use super::overlay::{Overlay, PartOverlay};
@@ -37,13 +37,20 @@ impl Core {
             return self.scan_entries(scan, org, *order, after, limit);
         }
         let Some(span) = span_of(scan, after)? else { return Ok(Page { rows: Vec::new(), next: None }) };
+        let mut fresh = Fresh { scan, span: &span, most: limit.saturating_add(1), rows: BTreeMap::new() };
         let state = self.state();
-        let mut fresh = fresh_rows(&state, scan, &span, limit.saturating_add(1));
+        fresh.add_all(&state.active);
+        let frozen = state.frozen.clone();
         let tables = self.tables.read();
         let view = tables.get()?.view();
         drop(state);
+        // What is frozen does not change, so commits need not wait for this.
+        if let Some(frozen) = frozen {
+            fresh.add_all(&frozen);
+        }
+        let mut fresh = fresh.rows;
         let mut rows: Vec<(Vec<u8>, Row)> = Vec::new();
-        for stored in view.range(span.table, span.from, span.until) {
+        for stored in view.range(span.table, span.from.clone(), span.until.clone()) {
             let (key, row) = stored?;
             while rows.len() <= limit
                 && let Some(first) = fresh.first_entry()
@@ -218,83 +225,110 @@ fn is_below(key: &[u8], until: &Bound<Vec<u8>>) -> bool {
     }
 }
 
-/// The first `most` rows of a scan that are not folded yet.
-fn fresh_rows(state: &State, scan: &Scan, span: &Span, most: usize) -> BTreeMap<Vec<u8>, Row> {
-    let mut rows = BTreeMap::new();
-    let mut add = |key: Vec<u8>, row: &dyn Fn() -> Option<Row>| {
-        if !is_above(&key, &span.from) || !is_below(&key, &span.until) {
-            return;
-        }
-        // The active overlay comes first: what it has is newer than what is frozen.
-        if let Slot::Vacant(slot) = rows.entry(key)
-            && let Some(row) = row()
-        {
-            slot.insert(row);
-            if rows.len() > most {
-                rows.pop_last();
-            }
-        }
-    };
-    for overlay in [Some(&state.active), state.frozen.as_deref()].into_iter().flatten() {
-        match scan {
+/// The first rows of a scan that are not folded yet.
+struct Fresh<'a> {
+    scan: &'a Scan,
+    span: &'a Span,
+    most: usize,
+    rows: BTreeMap<Vec<u8>, Row>,
+}
+
+impl Fresh<'_> {
+    /// Whether a row may be among the first. Asked before a row is made: most of what is not folded is not.
+    fn wants(&self, key: &[u8]) -> bool {
+        let has_room = || {
+            self.rows.len() < self.most
+                || self.rows.last_key_value().is_some_and(|(last, _)| key < last.as_slice())
+        };
+        is_above(key, &self.span.from) && is_below(key, &self.span.until) && has_room()
+    }
+
+    /// Adds what an overlay has; what was added from a newer one stays.
+    fn add_all(&mut self, overlay: &Overlay) {
+        match self.scan {
             Scan::Orgs => {
-                for org in overlay.orgs.keys() {
-                    let key = RecordKey::Org(org.clone());
-                    add_record(&mut add, overlay, span, &key);
+                for org in
+                    overlay.orgs.keys().filter(|org| self.wants(org.as_str().as_bytes())).collect::<Vec<_>>()
+                {
+                    self.add_record(overlay, &RecordKey::Org(org.clone()));
                 }
             }
             Scan::Notices => {
                 for (org, part) in &overlay.orgs {
-                    add_notices(&mut add, org, part);
+                    self.add_notices(org, part);
                 }
             }
-            Scan::OrgCounters { org, .. } | Scan::Tallies { org, .. } | Scan::Entries { org, .. } => {
-                for key in overlay.orgs.get(org).into_iter().flat_map(|part| part.records.keys()) {
-                    add_record(&mut add, overlay, span, key);
-                }
+            Scan::OrgCounters { org, .. } | Scan::Tallies { org, .. } => {
+                let keys = overlay.orgs.get(org).into_iter().flat_map(|part| part.records.keys());
+                keys.filter(|key| is_of(self.scan, key)).for_each(|key| self.add_record(overlay, key));
             }
             Scan::ApiKeys | Scan::Catalogs => {
-                for key in overlay.system.records.keys() {
-                    add_record(&mut add, overlay, span, key);
-                }
+                overlay.system.records.keys().for_each(|key| self.add_record(overlay, key));
+            }
+            Scan::Entries { .. } => {}
+        }
+    }
+
+    fn add_record(&mut self, overlay: &Overlay, key: &RecordKey) {
+        if let Some((table, row_key)) = row_key(key)
+            && table == self.span.table
+            && let Some(row) = overlay.get(key).and_then(|record| row_of(key, record))
+        {
+            self.add(row_key, row);
+        }
+    }
+
+    fn add_notices(&mut self, org: &OrgId, part: &PartOverlay) {
+        for (location, index, stored) in &part.notices {
+            let key = notice_key(*location, *index);
+            if self.wants(&key) {
+                self.add(key, Row::Notice(notice_row(org.clone(), *index, stored.clone())));
             }
         }
     }
-    rows
+
+    fn add(&mut self, key: Vec<u8>, row: Row) {
+        if self.wants(&key)
+            && let Slot::Vacant(slot) = self.rows.entry(key)
+        {
+            slot.insert(row);
+            if self.rows.len() > self.most {
+                self.rows.pop_last();
+            }
+        }
+    }
 }
 
-/// Takes a row by its key, if the scan reads it.
-type AddRow<'a> = dyn FnMut(Vec<u8>, &dyn Fn() -> Option<Row>) + 'a;
+/// Whether a record of an org may be a row of a scan of that org.
+fn is_of(scan: &Scan, key: &RecordKey) -> bool {
+    match (scan, key) {
+        (Scan::OrgCounters { meter, window, .. }, RecordKey::Counter(id)) => {
+            id.meter == *meter && id.period.window == *window && id.scope == Scope::Org
+        }
+        (Scan::Tallies { meter, .. }, RecordKey::Tally(_, of, _)) => of == meter,
+        _ => false,
+    }
+}
 
-fn add_record(add: &mut AddRow<'_>, overlay: &Overlay, span: &Span, key: &RecordKey) {
-    let row = || match (overlay.get(key)?, key) {
-        (Record::Org(org), _) => Some(Row::Org(org.as_ref().clone())),
+/// The row that a record is.
+fn row_of(key: &RecordKey, record: &Record) -> Option<Row> {
+    Some(match (record, key) {
+        (Record::Org(org), _) => Row::Org(org.as_ref().clone()),
         (Record::Counter(counter), RecordKey::Counter(id)) => {
-            Some(Row::Counter(CounterRow { id: id.clone(), counter: counter.as_ref().clone() }))
+            Row::Counter(CounterRow { id: id.clone(), counter: counter.as_ref().clone() })
         }
         (Record::Tally(tally), RecordKey::Tally(_, _, user)) => {
-            Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }))
+            Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) })
         }
-        (Record::ApiKey(api_key), _) => Some(Row::ApiKey(api_key.as_ref().clone())),
-        (Record::Catalog(catalog), _) => Some(Row::Catalog(catalog.as_ref().clone())),
-        _ => None,
-    };
-    if let Some((table, row_key)) = row_key(key)
-        && table == span.table
-    {
-        add(row_key, &row);
-    }
+        (Record::ApiKey(api_key), _) => Row::ApiKey(api_key.as_ref().clone()),
+        (Record::Catalog(catalog), _) => Row::Catalog(catalog.as_ref().clone()),
+        _ => return None,
+    })
 }
 
-fn add_notices(add: &mut AddRow<'_>, org: &OrgId, part: &PartOverlay) {
-    for (at, entry, index, notice) in &part.notices {
-        let row = || {
-            let row =
-                NoticeRow { org: org.clone(), entry: *entry, index: *index, at: *at, notice: notice.clone() };
-            Some(Row::Notice(row))
-        };
-        add(notice_key(*at, org, *entry, *index), &row);
-    }
+fn notice_row(org: OrgId, index: u32, stored: StoredNotice) -> NoticeRow {
+    let StoredNotice { entry, at, notice } = stored;
+    NoticeRow { org, entry, index, at, notice }
 }
 
 /// The row of a scan in a row of a table.
@@ -311,8 +345,8 @@ fn decode(scan: &Scan, key: &[u8], row: &[u8]) -> Option<Row> {
             Row::Tally(TallyRow { user, tally: Arc::new(decode_row(row)?) })
         }
         Scan::Notices => {
-            let (at, org, entry, index) = notice_of(key)?;
-            Row::Notice(NoticeRow { org, entry, index, at, notice: decode_row(row)? })
+            let (org, stored) = decode_notice(row)?;
+            Row::Notice(notice_row(org, notice_index_of(key)?, stored))
         }
         Scan::ApiKeys => Row::ApiKey(decode_row(row)?),
         Scan::Catalogs => Row::Catalog(decode_row(row)?),

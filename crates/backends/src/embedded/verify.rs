@@ -10,7 +10,7 @@ use super::codec::{Table, decode_locations, first_entry_of};
 use super::error::bad_row;
 use super::maintain::{Replayed, replay_into};
 use super::open::{VERIFY_TABLES_DIR, check_options, lock, open_locked, remove_dir, remove_leftovers};
-use super::options::EmbeddedOptions;
+use super::options::{EmbeddedOptions, Work};
 use super::tables::{Keep, RawRow, Tables};
 
 /// Differences kept with their text; all are counted.
@@ -74,7 +74,9 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
     let mut report = VerifyReport::default();
     let spare =
         held.try_clone().map_err(|source| super::error::io_error("hold the lock of", path, source))?;
-    let opened = report.note(open_locked(path, options.clone(), spare))?;
+    // Without threads: one that prepares a segment would be in the way of the replay, which reads the same folder.
+    let quiet = EmbeddedOptions { work: Work::Inline, ..options.clone() };
+    let opened = report.note(open_locked(path, quiet, spare))?;
     if let Some(core) = &opened {
         core.fold_all()?;
     }

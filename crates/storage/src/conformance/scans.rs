@@ -172,12 +172,12 @@ pub(super) fn tallies_come_by_user<S: Subject>(harness: Harness<'_, S>) {
     harness.finish();
 }
 
-pub(super) fn notices_come_by_time<S: Subject>(harness: Harness<'_, S>) {
+pub(super) fn notices_come_as_they_were_committed<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
     let line = |count: usize| {
         samples::noticed(samples::notices_of_every_kind().into_iter().cycle().take(count).collect())
     };
-    // Orgs of different clocks: what is committed later may be of an earlier time, and of the same.
+    // Clocks that differ or are set back: what is committed later may be of an earlier time, and of the same.
     let steps = [
         (5, "b", vec![1, 0, 2]),
         (3, "a", vec![11]),

@@ -18,6 +18,8 @@ use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan, TallyR
 pub(super) struct World {
     records: BTreeMap<RecordKey, Record>,
     entries: BTreeMap<(OrgId, u64), Arc<Entry>>,
+    /// As they were committed.
+    notices: Vec<NoticeRow>,
     ticks: u32,
 }
 
@@ -86,6 +88,10 @@ impl World {
         for entry in &change.entries {
             if let (EntryChange::Org(entry), Partition::Org(org)) = (entry, &change.partition) {
                 self.entries.insert((org.clone(), entry.number), Arc::new(entry.clone()));
+                for (index, notice) in (0..).zip(&entry.notices) {
+                    let (org, notice) = (org.clone(), notice.clone());
+                    self.notices.push(NoticeRow { org, entry: entry.number, index, at: entry.at, notice });
+                }
             }
         }
     }
@@ -180,7 +186,7 @@ impl World {
                     && period.number < *until
             }),
             Scan::Tallies { org, meter } => self.tallies(org, meter),
-            Scan::Notices => self.notices(),
+            Scan::Notices => self.notices.iter().cloned().map(Row::Notice).collect(),
             Scan::ApiKeys => self.sorted(
                 |_, record| match record {
                     Record::ApiKey(api_key) => Some(Row::ApiKey(api_key.as_ref().clone())),
@@ -244,21 +250,6 @@ impl World {
         }
         rows.sort_by_key(|row| row.id.period.number);
         rows.into_iter().map(Row::Counter).collect()
-    }
-
-    fn notices(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for ((org, _), entry) in &self.entries {
-            for (index, notice) in (0..).zip(&entry.notices) {
-                let notice = notice.clone();
-                rows.push(NoticeRow { org: org.clone(), entry: entry.number, index, at: entry.at, notice });
-            }
-        }
-        rows.sort_by(|one, other| {
-            let key = |row: &NoticeRow| (row.at, row.org.as_str().as_bytes().to_vec(), row.entry, row.index);
-            key(one).cmp(&key(other))
-        });
-        rows.into_iter().map(Row::Notice).collect()
     }
 }
 

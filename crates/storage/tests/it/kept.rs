@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     ReadsPastRanges,
     /// Sorts by UTF-16.
     SortsByUtf16,
+    /// Orders the notices of a page by their time.
+    OrdersNoticesByClock,
     /// Makes nothing of what comes after a conflict.
     StopsAtConflicts,
     /// Answers a conflict as made.
@@ -136,6 +138,10 @@ impl KeptStore {
         row
     }
 
+    fn notice_time(row: &Row) -> Option<Timestamp> {
+        if let Row::Notice(notice) = row { Some(notice.at) } else { None }
+    }
+
     fn utf16(row: &Row) -> Vec<u16> {
         match row {
             Row::Org(org) => org.id.as_str().encode_utf16().collect(),
@@ -177,6 +183,7 @@ impl Store for KeptStore {
         match self.fault {
             Fault::CutsTime => page.rows = page.rows.into_iter().map(Self::cut).collect(),
             Fault::SortsByUtf16 => page.rows.sort_by_key(Self::utf16),
+            Fault::OrdersNoticesByClock => page.rows.sort_by_key(Self::notice_time),
             _ => {}
         }
         page.next = page.next.map(|cursor| self.given(scan, cursor));

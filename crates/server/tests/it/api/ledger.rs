@@ -210,6 +210,26 @@ fn each_notice_goes_out_once() {
 }
 
 #[test]
+fn a_follower_reads_what_comes_after_the_clock_was_set_back() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    client.put("/v1/orgs/globex/plan", json!({"plan": "basic"})).ok();
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    let times = ["12:00", "11:00", "11:00", "10:30", "12:00", "11:59"];
+    for (number, time) in times.iter().enumerate() {
+        server.at(&format!("2026-11-02T{time}:00Z"));
+        let org = ["globex", "acme"][number % 2];
+        client.post(&format!("/v1/orgs/{org}/top-ups"), json!({"meter": "reports", "amount": 1})).ok();
+        let page = client.get(&format!("/v1/notices?limit=5{cursor}")).ok();
+        let at = |notice: &Value| notice["at"].as_str().expect("a time")[11..16].to_owned();
+        found.extend(page["notices"].as_array().expect("notices").iter().map(at));
+        cursor = format!("&cursor={}", page["resume"].as_str().expect("where to read on"));
+    }
+    assert_eq!(found, times);
+}
+
+#[test]
 fn a_follower_reads_each_row_once() {
     let mut server = TestServer::start();
     let mut client = server.client();
