@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_domain::{OrgId, Role};
 use utoipa::ToSchema;
 
+use crate::body::given;
 use crate::text::word;
 use crate::{Id, Line, RoleName};
 
@@ -62,7 +63,8 @@ pub struct ApiKeyRequest {
     #[schema(value_type = RoleName)]
     pub role: Role,
     /// The only organization it may name; any unless given.
-    #[schema(value_type = Option<Id>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Id, required = false)]
     pub org: Option<OrgId>,
 }
 

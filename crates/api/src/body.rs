@@ -1,6 +1,6 @@
 //! Reading a JSON body so that an error names its field.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::Code;
@@ -101,6 +101,15 @@ fn in_words(text: &str) -> String {
         other => other.replace('`', "'"),
     };
     format!("must be {expected}, not {found}")
+}
+
+/// Reads a member that may be left out but is read when it is there, null too: whether null says anything is up to `T`.
+/// With `#[serde(default)]` a field of `Option<T>` is absent or a value; one of `Option<Option<T>>` is absent, null or a
+/// value.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A text without its middle if it is long: an answer need not repeat all that was sent.

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use tollgate_domain::Amount;
+use tollgate_domain::{Amount, AmountError, Quantity};
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-/// An exact decimal: read from a JSON number or a string, digit by digit; written as a number with all its digits.
+/// An exact decimal of a reply: a JSON number with all its digits. Sums may have more digits than a quantity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Decimal(pub Amount);
 
@@ -30,14 +30,42 @@ impl Serialize for Decimal {
 
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let raw = <Box<RawValue>>::deserialize(deserializer)?;
-        let text = raw.get();
-        let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-        Amount::parse(digits)
-            .map(Self)
-            .map_err(|error| D::Error::custom(format_args!("{} {error}", shown(text))))
+        read(deserializer, Amount::parse_sum).map(Self)
     }
+}
+
+/// An exact decimal of a request: a JSON number or a text, with no more digits than a quantity may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestDecimal(pub Amount);
+
+impl<'de> Deserialize<'de> for RequestDecimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(deserializer, Amount::parse).map(Self)
+    }
+}
+
+/// A [`RequestDecimal`] greater than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositiveDecimal(pub Quantity);
+
+impl<'de> Deserialize<'de> for PositiveDecimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RequestDecimal(amount) = RequestDecimal::deserialize(deserializer)?;
+        Quantity::new(amount)
+            .map(Self)
+            .map_err(|error| serde::de::Error::custom(format_args!("{amount} {error}")))
+    }
+}
+
+/// Reads a number or a text, digit by digit.
+fn read<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    parse: fn(&str) -> Result<Amount, AmountError>,
+) -> Result<Amount, D::Error> {
+    let raw = <Box<RawValue>>::deserialize(deserializer)?;
+    let text = raw.get();
+    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    parse(digits).map_err(|error| serde::de::Error::custom(format_args!("{} {error}", shown(text))))
 }
 
 /// The beginning of a text that is not a number, so that an error stays a line.
@@ -53,13 +81,26 @@ fn shown(text: &str) -> String {
 
 impl PartialSchema for Decimal {
     fn schema() -> RefOr<Schema> {
-        let description = "An exact decimal: at most 15 digits before the point and 9 after.";
-        let number = ObjectBuilder::new().schema_type(Type::Number);
-        let text = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some(r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"));
-        OneOfBuilder::new().item(number).item(text).description(Some(description)).into()
+        let description =
+            "An exact decimal: a plain JSON number with all its digits, at most 9 of them after the point.";
+        ObjectBuilder::new().schema_type(Type::Number).description(Some(description)).into()
     }
 }
 
 impl ToSchema for Decimal {}
+
+impl PartialSchema for PositiveDecimal {
+    fn schema() -> RefOr<Schema> {
+        let description = "An exact decimal above zero, as a number or a text: at most 15 digits before the point and 9 after.";
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .exclusive_minimum(Some(0))
+            .exclusive_maximum(Some(1_000_000_000_000_000_i64));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"));
+        OneOfBuilder::new().item(number).item(text).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for PositiveDecimal {}

@@ -30,7 +30,7 @@ pub use bill::{
     WhatIfDenied, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
-pub use decimal::Decimal;
+pub use decimal::{Decimal, PositiveDecimal, RequestDecimal};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
 pub use org::{
     BalanceReply, CreditItem, LimitItem, LimitReply, LimitRequest, MeterBalanceReply, OrgItem, OrgMeterItem,
@@ -41,6 +41,6 @@ pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
 pub use text::{HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever};
 pub use usage::{
-    CheckReply, CheckStep, PositiveDecimal, Properties, PropertyValue, ReversalReply, ReversalRequest, Time,
-    UsageReply, UsageRequest,
+    CheckReply, CheckStep, Properties, PropertyValue, ReversalReply, ReversalRequest, Time, UsageReply,
+    UsageRequest,
 };

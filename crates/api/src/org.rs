@@ -8,19 +8,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{MeterId, PlanId, UsageKey, UserId, Window};
 use utoipa::ToSchema;
 
+use crate::body::given;
 use crate::text::word;
-use crate::usage::PositiveDecimal;
-use crate::{Decimal, Id, Line, TimeOrNever};
+use crate::{Decimal, Id, Line, PositiveDecimal, TimeOrNever};
 
 /// Sets name and time zone; what is not given stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OrgRequest {
-    /// A name for people.
+    /// A name for people; null removes it.
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Line>)]
-    pub name: Option<String>,
+    pub name: Option<Option<String>>,
     /// The IANA time zone whose months and days its quotas go by; UTC unless set.
-    #[schema(example = "Europe/Berlin")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, example = "Europe/Berlin")]
     pub time_zone: Option<String>,
 }
 
@@ -107,15 +109,17 @@ pub struct LimitRequest {
     #[serde(deserialize_with = "word")]
     pub scope: ScopeName,
     /// The one user the limit is for, in place of the number for each user on the same meter and window.
-    #[schema(value_type = Option<Id>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Id, required = false)]
     pub user: Option<UserId>,
     /// Over which stretch of time; `month` unless given.
     #[serde(default = "month", deserialize_with = "word")]
-    #[schema(value_type = WindowName)]
+    #[schema(value_type = WindowName, required = false)]
     pub window: Window,
     /// How much may be used in it, at least 1; null removes the limit.
-    #[serde(default)]
-    #[schema(value_type = Option<PositiveDecimal>)]
+    // Told apart: a missing amount is an error.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<PositiveDecimal>, required = true)]
     pub amount: Option<PositiveDecimal>,
 }
 
@@ -171,24 +175,28 @@ pub struct TopUpRequest {
     pub amount: PositiveDecimal,
     /// The caller's id of the top-up: it counts once however often it is sent. The header `Idempotency-Key` is taken
     /// where this is not given.
-    #[schema(value_type = Option<Id>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Id, required = false)]
     pub key: Option<UsageKey>,
     /// When it expires (RFC 3339), or `never`; with the current month unless given.
-    #[schema(value_type = Option<TimeOrNever>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = TimeOrNever, required = false)]
     pub expires_at: Option<String>,
     /// From when it can be burned (RFC 3339); at once unless given.
-    #[schema(format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, format = DateTime)]
     pub effective_at: Option<String>,
     /// Lower burns first; 100 unless given.
     #[serde(default, deserialize_with = "priority")]
-    #[schema(maximum = 255)]
+    #[schema(value_type = u8, required = false, maximum = 255)]
     pub priority: Option<u8>,
     /// Why, for people.
-    #[schema(value_type = Option<Line>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Line, required = false)]
     pub reason: Option<String>,
 }
 
-/// Reads a priority, or null. To JSON 7 and 7.0 are the same whole number.
+/// Reads a priority. To JSON 7 and 7.0 are the same whole number.
 fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
     struct PriorityVisitor;
     impl Visitor<'_> for PriorityVisitor {
@@ -206,13 +214,7 @@ fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D:
             number.to_string().parse().map_err(|_| E::invalid_value(Unexpected::Float(number), &self))
         }
     }
-    struct Priority(u8);
-    impl<'de> Deserialize<'de> for Priority {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_u8(PriorityVisitor).map(Self)
-        }
-    }
-    Ok(Option::<Priority>::deserialize(deserializer)?.map(|priority| priority.0))
+    deserializer.deserialize_u8(PriorityVisitor).map(Some)
 }
 
 /// Credit was added.

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
-use tollgate_domain::{MeterId, OrgId, Quantity, Timestamp, UsageKey, UserId};
+use tollgate_domain::{MeterId, OrgId, Timestamp, UsageKey, UserId};
 use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::body::given;
 use crate::text::NO_CONTROL_CHARACTERS;
-use crate::{Decimal, Id};
+use crate::{Decimal, Id, PositiveDecimal};
 
 /// Asks to use something, once.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -22,58 +24,44 @@ pub struct UsageRequest {
     #[schema(value_type = Id)]
     pub org: OrgId,
     /// A person or key inside it; needed while a limit per user is in force.
-    #[schema(value_type = Option<Id>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Id, required = false)]
     pub user: Option<UserId>,
     /// What is used.
     #[schema(value_type = Id)]
     pub meter: MeterId,
     /// How much; 1 unless given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = PositiveDecimal, required = false)]
     pub quantity: Option<PositiveDecimal>,
     /// The caller's id of this usage: it counts once however often it is sent. The header `Idempotency-Key` is taken
     /// where this is not given.
-    #[schema(value_type = Option<Id>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Id, required = false)]
     pub key: Option<UsageKey>,
     /// When it happened; kept with the entry. At the gate quotas go by the server's time; a record of a batch is counted
     /// by this one.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, format = DateTime)]
     pub time: Option<Time>,
     /// What should be known of it, such as model or region; at most 16.
-    #[schema(value_type = Option<Properties>)]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Properties, required = false)]
     pub properties: Option<BTreeMap<String, PropertyValue>>,
 }
 
-/// A [`Decimal`] greater than zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PositiveDecimal(pub Quantity);
-
-impl<'de> Deserialize<'de> for PositiveDecimal {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Decimal(amount) = Decimal::deserialize(deserializer)?;
-        Quantity::new(amount)
-            .map(Self)
-            .map_err(|error| serde::de::Error::custom(format_args!("{amount} {error}")))
-    }
-}
-
-impl PartialSchema for PositiveDecimal {
-    fn schema() -> RefOr<Schema> {
-        let description = "An exact decimal above zero: at most 15 digits before the point and 9 after.";
-        let number = ObjectBuilder::new()
-            .schema_type(Type::Number)
-            .exclusive_minimum(Some(0))
-            .exclusive_maximum(Some(1_000_000_000_000_000_i64));
-        let text = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .pattern(Some(r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"));
-        OneOfBuilder::new().item(number).item(text).description(Some(description)).into()
-    }
-}
-
-impl ToSchema for PositiveDecimal {}
-
-/// A moment.
+/// A moment, in whole microseconds; what is finer is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Timestamp);
+
+impl FromStr for Time {
+    type Err = <Timestamp as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let time: Timestamp = text.parse()?;
+        Timestamp::from_microsecond(time.as_microsecond()).map(Self)
+    }
+}
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -87,7 +75,7 @@ impl<'de> Deserialize<'de> for Time {
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Time, E> {
                 let wrong = |_| E::custom("must be a time such as 2026-11-21T00:00:00Z");
-                text.parse().map(Time).map_err(wrong)
+                text.parse().map_err(wrong)
             }
         }
         deserializer.deserialize_str(TimeVisitor)

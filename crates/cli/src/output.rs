@@ -38,7 +38,8 @@ impl Output {
         Ok(self.sink.flush()?)
     }
 
-    /// Writes a reply: as it is for programs, or as `render` says for people.
+    /// Writes a reply: as it is for programs, or as `render` says for people. What was done is done, so a reply of another
+    /// version is shown as it is; it is no failure.
     pub(crate) fn reply<T: DeserializeOwned>(
         &mut self,
         reply: &str,
@@ -47,8 +48,10 @@ impl Output {
         if self.json {
             return self.text(reply);
         }
-        let value = read_reply(reply)?;
-        self.text(&render(&value))
+        match read_reply(reply) {
+            Ok(value) => self.text(&render(&value)),
+            Err(_) => self.text(reply),
+        }
     }
 }
 

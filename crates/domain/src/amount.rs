@@ -6,7 +6,7 @@ use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{QUANTITY_FRACTION_DIGITS_MAX, QUANTITY_INTEGER_DIGITS_MAX};
+use crate::limits::{QUANTITY_FRACTION_DIGITS_MAX, QUANTITY_INTEGER_DIGITS_MAX, SUM_INTEGER_DIGITS_MAX};
 
 /// Billionths in one.
 const SCALE: i128 = 1_000_000_000;
@@ -36,8 +36,8 @@ pub enum AmountError {
     #[error("is not a decimal number")]
     NotANumber,
     /// More digits before the point than can be kept.
-    #[error("has more than {QUANTITY_INTEGER_DIGITS_MAX} digits before the point")]
-    TooLarge,
+    #[error("has more than {0} digits before the point")]
+    TooLarge(usize),
     /// More digits after the point than can be kept.
     #[error("has more than {QUANTITY_FRACTION_DIGITS_MAX} digits after the point")]
     TooFine,
@@ -106,8 +106,20 @@ impl Amount {
     /// Reads a decimal: digits, an optional point with digits, an optional exponent, an optional sign.
     ///
     /// # Errors
-    /// [`AmountError`] when the text is not a number or has more digits than an amount keeps; trailing zeros do not count.
+    /// [`AmountError`] when the text is not a number or has more digits than a quantity may; trailing zeros do not count.
     pub fn parse(text: &str) -> Result<Self, AmountError> {
+        Self::parse_within(text, QUANTITY_INTEGER_DIGITS_MAX)
+    }
+
+    /// Reads a decimal that may be a sum of many quantities.
+    ///
+    /// # Errors
+    /// [`AmountError`] when the text is not a number or has more digits than an amount keeps; trailing zeros do not count.
+    pub fn parse_sum(text: &str) -> Result<Self, AmountError> {
+        Self::parse_within(text, SUM_INTEGER_DIGITS_MAX)
+    }
+
+    fn parse_within(text: &str, integer_digits_max: usize) -> Result<Self, AmountError> {
         let (negative, unsigned) = match text.as_bytes().first() {
             Some(b'-') => (true, text.get(1..).unwrap_or_default()),
             Some(_) => (false, text),
@@ -127,7 +139,7 @@ impl Amount {
         {
             return Err(AmountError::NotANumber);
         }
-        let magnitude = billionths(whole, fraction, exponent)?;
+        let magnitude = billionths(whole, fraction, exponent, integer_digits_max)?;
         Ok(Self(if negative { -magnitude } else { magnitude }))
     }
 }
@@ -148,7 +160,12 @@ fn parse_exponent(text: &str) -> Result<i64, AmountError> {
 }
 
 /// Billionths of `whole.fraction × 10^exponent`, refused unless exact and within the digits allowed.
-fn billionths(whole: &str, fraction: &str, exponent: i64) -> Result<i128, AmountError> {
+fn billionths(
+    whole: &str,
+    fraction: &str,
+    exponent: i64,
+    integer_digits_max: usize,
+) -> Result<i128, AmountError> {
     let trailing = fraction.trim_end_matches('0');
     let digits: String = format!("{whole}{trailing}");
     let significant = digits.trim_start_matches('0');
@@ -157,15 +174,15 @@ fn billionths(whole: &str, fraction: &str, exponent: i64) -> Result<i128, Amount
     }
     let trimmed = significant.trim_end_matches('0');
     let zeros = significant.len() - trimmed.len();
-    let too_long = AmountError::TooLarge;
+    let too_long = AmountError::TooLarge(integer_digits_max);
     // Value = trimmed × 10^power.
     let power = exponent + i64::try_from(zeros).map_err(|_| too_long)?
         - i64::try_from(trailing.len()).map_err(|_| too_long)?;
     let length = i64::try_from(trimmed.len()).map_err(|_| too_long)?;
     let fraction_digits = i64::try_from(QUANTITY_FRACTION_DIGITS_MAX).map_err(|_| too_long)?;
-    let integer_digits = i64::try_from(QUANTITY_INTEGER_DIGITS_MAX).map_err(|_| too_long)?;
+    let integer_digits = i64::try_from(integer_digits_max).map_err(|_| too_long)?;
     if power.saturating_add(length) > integer_digits {
-        return Err(AmountError::TooLarge);
+        return Err(too_long);
     }
     if power < -fraction_digits {
         return Err(AmountError::TooFine);
@@ -303,9 +320,9 @@ mod tests {
             (" 1", NotANumber),
             ("1,5", NotANumber),
             ("١", NotANumber),
-            ("1e400", TooLarge),
-            ("1e99999999999999999999", TooLarge),
-            ("1000000000000000", TooLarge),
+            ("1e400", TooLarge(15)),
+            ("1e99999999999999999999", TooLarge(15)),
+            ("1000000000000000", TooLarge(15)),
             ("1e-10", TooFine),
             ("0.0000000001", TooFine),
             ("1e-99999999999999999999", TooFine),
@@ -314,5 +331,15 @@ mod tests {
         ] {
             assert_eq!(Quantity::parse(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn a_sum_may_be_larger_than_a_quantity() {
+        let most = "99999999999999999999999999999.999999999";
+        for text in ["1999999999999998", "1000000000000000", most, &format!("-{most}")] {
+            assert_eq!(Amount::parse_sum(text).map(|sum| sum.to_string()), Ok(text.to_owned()));
+            assert_eq!(Amount::parse(text), Err(AmountError::TooLarge(15)), "{text}");
+        }
+        assert_eq!(Amount::parse_sum("1e29"), Err(AmountError::TooLarge(29)));
     }
 }

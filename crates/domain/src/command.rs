@@ -86,8 +86,8 @@ pub struct Reverse {
 /// Set name and zone; what is `None` stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutOrg {
-    /// A name for people.
-    pub name: Option<String>,
+    /// A name for people; `Some(None)` removes it.
+    pub name: Option<Option<String>>,
     /// The zone of its calendar.
     pub zone: Option<Zone>,
 }

@@ -9,6 +9,9 @@ pub const TEXT_CHARS_MAX: usize = 256;
 /// Digits before the decimal point of a quantity: sums of 10^14 such quantities still fit an [`crate::Amount`].
 pub const QUANTITY_INTEGER_DIGITS_MAX: usize = 15;
 
+/// Digits before the decimal point of a sum of quantities, as replies tell it: all that an [`crate::Amount`] is sure to hold.
+pub const SUM_INTEGER_DIGITS_MAX: usize = 29;
+
 /// Digits after the decimal point of a quantity: a billionth is the smallest step.
 pub const QUANTITY_FRACTION_DIGITS_MAX: usize = 9;
 

@@ -62,6 +62,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/catalog/versions/{version}", get(native::catalog::version))
         .route("/v1/api-keys", get(native::api_keys::list).post(native::api_keys::create))
         .route("/v1/api-keys/{id}", delete(native::api_keys::revoke))
+        .route("/", get(docs::root))
         .route("/health", get(native::system::health))
         .route("/ready", get(native::system::ready))
         .route("/metrics", get(native::system::metrics))
@@ -114,6 +115,7 @@ pub(crate) fn route_of(path: &str) -> &'static str {
         "/v1/catalog",
         "/v1/catalog/versions",
         "/v1/api-keys",
+        "/",
         "/health",
         "/ready",
         "/metrics",
@@ -183,7 +185,7 @@ mod tests {
         ] {
             assert_eq!(route_of(path), route, "{path}");
         }
-        for path in ["/v1/orgs/a/b", "/v1/orgs/a/ledger/1/2", "/v1/usage/", "/v1", "/", ""] {
+        for path in ["/v1/orgs/a/b", "/v1/orgs/a/ledger/1/2", "/v1/usage/", "/v1", ""] {
             assert_eq!(route_of(path), "unknown", "{path}");
         }
     }

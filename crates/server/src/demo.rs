@@ -113,8 +113,12 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
     let reports = id(MeterId::new("reports"))?;
     if day == cast.from_day && hour == 8 {
         let zone = Zone::new(cast.zone).map_err(|error| ServeError::Store(error.to_string()))?;
-        submit(app, &org, OrgCommand::Put(PutOrg { name: Some(cast.name.to_owned()), zone: Some(zone) }))
-            .await?;
+        submit(
+            app,
+            &org,
+            OrgCommand::Put(PutOrg { name: Some(Some(cast.name.to_owned())), zone: Some(zone) }),
+        )
+        .await?;
         submit(app, &org, OrgCommand::SetPlan(SetPlan { plan: id(PlanId::new(cast.plan))? })).await?;
         if let Some(limit) = cast.user_limit {
             let amount = Some(Amount::from_whole(limit));

@@ -1,10 +1,29 @@
-//! `/openapi.json`, and `/docs` to browse it.
+//! `/openapi.json`, `/docs` to browse it, and `/`, which leads there.
 
-use axum::response::Response;
-use http::HeaderValue;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::Serialize;
 
+use crate::extract::NoQuery;
+use crate::form::{Form, form_of, varying};
 use crate::openapi::openapi_json;
+use crate::reply::ok;
+
+/// What programs are answered at `/`.
+#[derive(Serialize)]
+struct Root {
+    status: &'static str,
+    message: &'static str,
+}
+
+/// Sends a browser to the page that serves it best; tells a program that the server runs, in the words of the credits API.
+pub(crate) async fn root(headers: HeaderMap, _: NoQuery) -> Response {
+    if form_of(&headers, &[Form::Json, Form::Html]) == Form::Html {
+        return varying((StatusCode::FOUND, [(LOCATION, "/docs")]).into_response());
+    }
+    varying(ok(&Root { status: "success", message: "This is Credit Service API." }))
+}
 
 /// The OpenAPI document.
 pub(crate) async fn openapi() -> Response {

@@ -439,7 +439,7 @@ impl Generator {
     pub fn put(&mut self) -> OrgCommand {
         let zone =
             (!self.one_in(4)).then(|| Zone::new(ZONES[self.rng.usize(0..ZONES.len())]).expect("a zone"));
-        let name = self.one_in(3).then(|| format!("Name {}", self.rng.u32(0..3)));
+        let name = self.one_in(3).then(|| (!self.one_in(4)).then(|| format!("Name {}", self.rng.u32(0..3))));
         OrgCommand::Put(PutOrg { name, zone })
     }
 

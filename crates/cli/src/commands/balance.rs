@@ -72,7 +72,7 @@ pub(crate) fn users(session: &mut Session, args: &UsersArgs) -> Result<(), Failu
         .with("meter", Some(&args.meter.meter))
         .with("month", args.month.as_deref());
     let page = session.list(&route, &args.paging, "users")?;
-    session.output.reply(&page, |page: &UserPage| {
+    session.show_list(&page, "users", |page: &UserPage| {
         let empty = format!("no users of {} in {}", page.meter, page.month);
         parts(vec![user_rows(&page.users, &empty), more(page.next.as_ref())])
     })
@@ -96,7 +96,7 @@ pub(crate) fn usage(session: &mut Session, args: &UsageArgs) -> Result<(), Failu
         route = route.with(&format!("property.{name}"), Some(value));
     }
     let page = session.list(&route, &args.paging, "points")?;
-    session.output.reply(&page, series_text)
+    session.show_list(&page, "points", series_text)
 }
 
 fn balance_text(balance: &BalanceReply) -> String {

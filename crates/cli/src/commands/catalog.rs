@@ -65,7 +65,7 @@ fn run_online(session: &mut Session, command: &CatalogCommand) -> Result<(), Fai
         }
         CatalogCommand::Versions { paging } => {
             let page = session.list(&Route::v1(&["catalog", "versions"]), paging, "versions")?;
-            session.output.reply(&page, versions_text)
+            session.show_list(&page, "versions", versions_text)
         }
         CatalogCommand::Check { file } => check(&mut session.output, file),
         CatalogCommand::Diff { file } => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tollgate_api::{CheckReply, ReversalReply, UsageReply};
 use ureq::http::Method;
@@ -112,8 +113,14 @@ pub(crate) fn check(session: &mut Session, args: &CheckArgs) -> Result<(), Failu
     }));
     let reply = session.ask(Method::POST, &Route::v1(&["usage", "check"]), &Sent::Json(body))?;
     session.output.reply(&reply, check_text)?;
-    let decision: CheckReply = read_reply(&reply)?;
+    let decision: Decision = read_reply(&reply)?;
     if decision.allowed { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// What the exit code of a check goes by.
+#[derive(Deserialize)]
+struct Decision {
+    allowed: bool,
 }
 
 /// Runs `tollgate reverse`.

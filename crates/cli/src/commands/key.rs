@@ -47,7 +47,7 @@ pub(crate) fn run(session: &mut Session, command: &KeyCommand) -> Result<(), Fai
         }
         KeyCommand::List { paging } => {
             let page = session.list(&route, paging, "api_keys")?;
-            session.output.reply(&page, list_text)
+            session.show_list(&page, "api_keys", list_text)
         }
         KeyCommand::Revoke { id } => {
             session.show(Method::DELETE, &Route::v1(&["api-keys", id]), &Sent::Nothing, |key: &ApiKeyItem| {

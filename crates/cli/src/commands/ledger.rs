@@ -40,13 +40,13 @@ pub(crate) fn ledger(session: &mut Session, args: &LedgerArgs) -> Result<(), Fai
     }
     let route = Route::v1(&["orgs", &args.org, "ledger"]).with("order", Some(&args.order));
     let page = session.list(&route, &args.paging, "entries")?;
-    session.output.reply(&page, ledger_text)
+    session.show_list(&page, "entries", ledger_text)
 }
 
 /// Runs `tollgate notices`.
 pub(crate) fn notices(session: &mut Session, args: &NoticesArgs) -> Result<(), Failure> {
     let page = session.list(&Route::v1(&["notices"]), &args.paging, "notices")?;
-    session.output.reply(&page, |page: &NoticePage| {
+    session.show_list(&page, "notices", |page: &NoticePage| {
         let lines = page.notices.iter().map(|notice| {
             vec![
                 time(&notice.at),

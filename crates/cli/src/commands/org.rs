@@ -138,7 +138,7 @@ pub(crate) fn org(session: &mut Session, command: &OrgCommand) -> Result<(), Fai
         }
         OrgCommand::List { paging } => {
             let page = session.list(&Route::v1(&["orgs"]), paging, "orgs")?;
-            session.output.reply(&page, orgs_text)
+            session.show_list(&page, "orgs", orgs_text)
         }
         OrgCommand::Show { org } => {
             session.show(Method::GET, &Route::v1(&["orgs", org]), &Sent::Nothing, org_text)

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tollgate_api::OrgPage;
 use ureq::http::Method;
 
 use super::Session;
 use crate::client::{Route, Sent};
 use crate::failure::Failure;
 use crate::output::read_reply;
+use crate::table::{parts, printable};
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, Args)]
@@ -28,6 +30,18 @@ pub(crate) struct Paging {
 
 /// Organizations in a page where all are gone through: as many as the server gives.
 const ORGS_OF_A_PAGE: &str = "1000";
+
+/// The ids of the organizations of a page, whatever else is told of them.
+#[derive(Deserialize)]
+struct OrgNames {
+    orgs: Vec<OrgName>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OrgName {
+    org: String,
+}
 
 /// A page: its members as they were sent.
 type Page = BTreeMap<String, Box<RawValue>>;
@@ -67,6 +81,35 @@ impl Session {
 }
 
 impl Session {
+    /// Shows a list whose items are in the member `items`. An item that this version cannot read stands below the others as it
+    /// was sent, and hides none of them.
+    pub(super) fn show_list<T: DeserializeOwned>(
+        &mut self,
+        page: &str,
+        items: &str,
+        render: impl FnOnce(&T) -> String,
+    ) -> Result<(), Failure> {
+        if self.output.is_json() {
+            return self.output.text(page);
+        }
+        if let Ok(page) = read_reply(page) {
+            return self.output.text(&render(&page));
+        }
+        let mut page: Page = read_reply(page)?;
+        let (mut read, mut unread) = (Vec::new(), String::new());
+        for item in items_of(&page, items)? {
+            page.insert(items.to_owned(), raw(&[&item])?);
+            if read_reply::<T>(raw(&page)?.get()).is_ok() {
+                read.push(item);
+            } else {
+                unread.push_str(&format!("this version cannot show: {}\n", printable(item.get())));
+            }
+        }
+        page.insert(items.to_owned(), raw(&read)?);
+        let table = render(&read_reply(raw(&page)?.get())?);
+        self.output.text(&parts(vec![table, unread]))
+    }
+
     /// Does something for every organization, by id.
     pub(super) fn each_org(
         &mut self,
@@ -76,7 +119,7 @@ impl Session {
         loop {
             let route =
                 Route::v1(&["orgs"]).with("limit", Some(ORGS_OF_A_PAGE)).with("cursor", cursor.as_deref());
-            let page: OrgPage = read_reply(&self.ask(Method::GET, &route, &Sent::Nothing)?)?;
+            let page: OrgNames = read_reply(&self.ask(Method::GET, &route, &Sent::Nothing)?)?;
             for item in &page.orgs {
                 run(self, &item.org)?;
             }

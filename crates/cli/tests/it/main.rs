@@ -11,3 +11,4 @@ mod paging;
 mod problems;
 mod serve;
 mod server;
+mod sums;

@@ -33,7 +33,7 @@ pub(super) const fn unchanged(deprecated: bool) -> (Changed, Option<Entry>) {
 
 pub(super) fn decide_put(records: &Records, context: &Context<'_>, org: &OrgId, put: &PutOrg) -> Outcome {
     let known = records.org(org);
-    let name = put.name.clone().or_else(|| known.and_then(|org| org.name.clone()));
+    let name = put.name.clone().unwrap_or_else(|| known.and_then(|org| org.name.clone()));
     let zone = put.zone.clone().or_else(|| known.map(|org| org.zone.clone())).unwrap_or(Zone::UTC);
     if known.is_some_and(|org| org.name == name && org.zone == zone) {
         return change(Ok(unchanged(false)));

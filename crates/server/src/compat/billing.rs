@@ -12,10 +12,9 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tollgate_api::{AdjustmentItem, BillLineItem, Code, Decimal, Problem, PropertyValue};
+use tollgate_api::{AdjustmentItem, BillLineItem, Code, Decimal, PositiveDecimal, Problem, PropertyValue};
 use tollgate_domain::{
-    Amount, Denied, Entry, EntryKind, MeterId, OrgId, Quantity, RecordDenial, Role, Timestamp, UsageKey, Use,
-    UsedEntry,
+    Amount, Denied, Entry, EntryKind, MeterId, OrgId, RecordDenial, Role, Timestamp, UsageKey, Use, UsedEntry,
 };
 use tollgate_storage::{Order, Row, Scan};
 
@@ -72,7 +71,7 @@ impl FromRequestParts<App> for CustomerPath {
 struct UsageBody {
     customer_id: OrgId,
     resource_type: MeterId,
-    quantity: Decimal,
+    quantity: PositiveDecimal,
     metadata: Option<BTreeMap<String, Box<RawValue>>>,
     id: Option<UsageKey>,
 }
@@ -98,12 +97,10 @@ pub(crate) async fn record(
     let caller = caller?;
     let body: UsageBody = read(&app, request).await?;
     caller.require(Role::Ingest, Some(&body.customer_id))?;
-    let quantity = Quantity::new(body.quantity.0)
-        .map_err(|error| CompatFailure::bad_field("quantity", &error.to_string()))?;
     let usage = Use {
         user: None,
         meter: body.resource_type,
-        quantity,
+        quantity: body.quantity.0,
         key: body.id.map_or_else(new_key, Ok)?,
         occurred_at: None,
         properties: stored(body.metadata.unwrap_or_default())?,

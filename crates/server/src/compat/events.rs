@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tollgate_api::{Code, Decimal, Problem, PropertyValue, Time, shortened};
+use tollgate_api::{Code, Problem, PropertyValue, RequestDecimal, Time, shortened};
 use tollgate_domain::catalog::{DataPath, EventMapping, PathStep, UnknownEvents};
 use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, UsageKey, Use, UserId};
 
@@ -207,7 +207,7 @@ fn binary<'a>(headers: &HeaderMap, body: &'a [u8], json: bool) -> Result<Event<'
         let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
         percent_decoded(value)
     };
-    let time = text("ce-time").map(|time| time.parse().map(Time)).transpose();
+    let time = text("ce-time").map(|time| time.parse::<Time>()).transpose();
     let time = time.map_err(|_| bad(0, wrong("time", "must be a time such as 2026-11-21T00:00:00Z")))?;
     let data = if json && !body.trim_ascii().is_empty() {
         Some(serde_json::from_slice(body).map_err(|error| {
@@ -317,7 +317,7 @@ fn quantity(mapping: &EventMapping, data: Option<&RawValue>) -> Result<Option<Qu
     let found = value_at(data, path).ok_or_else(|| {
         Problem::new(Code::MissingField, format!("{field}: there is no number")).on_field(field.clone())
     })?;
-    let Decimal(amount) = serde_json::from_str(found.get())
+    let RequestDecimal(amount) = serde_json::from_str(found.get())
         .map_err(|_| wrong(&field, "must be a number of at most 15 digits before the point and 9 after"))?;
     if amount.is_zero() {
         return Ok(None);

@@ -9,9 +9,9 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::Uri;
 use serde::Deserialize;
-use tollgate_api::{Aggregate, Code, Decimal, Problem, Time};
+use tollgate_api::{Aggregate, Code, PositiveDecimal, Problem, Time};
 use tollgate_domain::catalog::NewcomerSettings;
-use tollgate_domain::{Actor, Denied, OrgId, Period, Quantity, RecordDenial, Role, Sku, UsageKey, Use};
+use tollgate_domain::{Actor, Denied, OrgId, Period, RecordDenial, Role, Sku, UsageKey, Use};
 use tollgate_engine::{ShipError, UnsentDay};
 use tollgate_notifier::{Shipper, SinkError, aggregate};
 
@@ -84,7 +84,7 @@ struct PulseBody {
     tenant_id: OrgId,
     product_sku: String,
     use_unit: String,
-    used_amount: Decimal,
+    used_amount: PositiveDecimal,
     id: Option<UsageKey>,
     time: Option<Time>,
 }
@@ -110,7 +110,6 @@ pub(crate) async fn take(
 }
 
 fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
-    let quantity = Quantity::new(pulse.used_amount.0).map_err(|error| invalid_field("used_amount", error))?;
     let sku = Sku { product: pulse.product_sku, unit: pulse.use_unit };
     let meter = sku.meter().map_err(|error| {
         let field = if sku.unit.is_empty() && !sku.product.is_empty() { "use_unit" } else { "product_sku" };
@@ -118,6 +117,7 @@ fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
     })?;
     let occurred_at = Times::of(app).read(pulse.time).map_err(invalid)?;
     let key = pulse.id.map_or_else(new_key, Ok)?;
+    let quantity = pulse.used_amount.0;
     Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })
 }
 

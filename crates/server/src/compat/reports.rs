@@ -7,11 +7,11 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate_api::{Code, Decimal, Problem};
+use tollgate_api::{Code, Decimal, PositiveDecimal, Problem};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
-    Amount, ConfigDenial, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity,
-    Role, SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window,
+    ConfigDenial, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Role,
+    SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window,
 };
 
 use crate::app::App;
@@ -93,7 +93,7 @@ struct LimitBody {
     org_id: OrgId,
     // Told apart: a missing limit is an error, null removes it.
     #[serde(deserialize_with = "Option::deserialize")]
-    limit: Option<Decimal>,
+    limit: Option<PositiveDecimal>,
 }
 
 /// Sets the limit of each user a month, or removes it with null.
@@ -105,7 +105,7 @@ pub(crate) async fn limit(
     let caller = caller?;
     let body: LimitBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
-    let amount = body.limit.map(|limit| positive_whole("limit", limit)).transpose()?.map(Quantity::amount);
+    let amount = body.limit.map(|limit| whole("limit", limit)).transpose()?.map(Quantity::amount);
     let set = SetLimit { meter: meter()?, scope: LimitScope::EachUser, window: Window::Month, amount };
     match app
         .engine
@@ -119,10 +119,9 @@ pub(crate) async fn limit(
     }
 }
 
-fn positive_whole(field: &str, Decimal(amount): Decimal) -> Result<Quantity, CompatFailure> {
-    let whole = amount.as_whole().filter(|whole| *whole >= 1);
-    let quantity = whole.and_then(|whole| Quantity::new(Amount::from_whole(whole)).ok());
-    quantity.ok_or_else(|| CompatFailure::bad_field(field, "must be a whole number, at least 1"))
+fn whole(field: &str, PositiveDecimal(quantity): PositiveDecimal) -> Result<Quantity, CompatFailure> {
+    let whole = quantity.amount().as_whole().map(|_| quantity);
+    whole.ok_or_else(|| CompatFailure::bad_field(field, "must be a whole number, at least 1"))
 }
 
 #[derive(Deserialize)]
@@ -206,8 +205,8 @@ pub(crate) async fn use_(
 #[derive(Deserialize)]
 struct TopUpBody {
     org_id: OrgId,
-    count: Option<Decimal>,
-    credits: Option<Decimal>,
+    count: Option<PositiveDecimal>,
+    credits: Option<PositiveDecimal>,
 }
 
 #[derive(Serialize)]
@@ -235,7 +234,7 @@ pub(crate) async fn top_up(
             return Err(CompatFailure::bad(Problem::new(Code::MissingField, detail).on_field("count")));
         }
     };
-    let amount = positive_whole(field, count)?;
+    let amount = whole(field, count)?;
     let top_up = TopUp {
         meter: meter()?,
         amount,

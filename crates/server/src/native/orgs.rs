@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use tollgate_api::{
     Code, HeaderKey, Id, LimitReply, LimitRequest, OrgItem, OrgPage, OrgRequest, PlanReply, PlanRequest,
-    Problem, ScopeName, TopUpReply, TopUpRequest, WindowName,
+    Problem, ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
 };
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
@@ -50,7 +50,8 @@ pub(crate) async fn put(
             )
         })
     });
-    let name = request.name.map(|name| text_line("name", name)).transpose()?;
+    let line = |name: Option<String>| name.map(|name| text_line("name", name)).transpose();
+    let name = request.name.map(line).transpose()?;
     change(&app, &caller, &org, OrgCommand::Put(PutOrg { name, zone: zone.transpose()? })).await?;
     show_org(&app, &org).await
 }
@@ -307,7 +308,7 @@ pub(crate) async fn top_up(
 
 fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {
     let in_range = |at: &Timestamp| (TIME_MIN_SECS..TIME_MAX_SECS).contains(&at.as_second());
-    text.parse::<Timestamp>().ok().filter(in_range).ok_or_else(|| {
+    text.parse().ok().map(|Time(at)| at).filter(in_range).ok_or_else(|| {
         let detail = format!("{field}: must be a time such as 2026-12-31T00:00:00Z");
         Problem::new(Code::InvalidField, detail).on_field(field).into()
     })

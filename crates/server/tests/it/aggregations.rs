@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client, Reply, given};
 use crate::server::TestServer;
 
 const CATALOG: &str = r#"
@@ -82,7 +82,9 @@ fn using(
     quantity: i64,
     about: Value,
 ) -> Reply {
-    let usage = json!({"org": "acme", "meter": meter, "key": key, "user": user, "quantity": quantity, "properties": about});
+    let usage = given(
+        json!({"org": "acme", "meter": meter, "key": key, "user": user, "quantity": quantity, "properties": about}),
+    );
     client.post("/v1/usage", usage)
 }
 

@@ -194,6 +194,14 @@ impl Ask {
     }
 }
 
+/// A body without the members that are null: they are not sent.
+pub(crate) fn given(mut body: Value) -> Value {
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|_, member| !member.is_null());
+    }
+    body
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client, Reply, given};
 use crate::server::TestServer;
 
 const COMMITTED: &str = "Aggregated data committed and cleared successfully";
@@ -352,7 +352,7 @@ fn each_route_needs_its_role() {
     });
     let mut root = server.client().with_key("root");
     let mut key = |role: &str, org: Option<&str>| {
-        let made = root.post("/v1/api-keys", json!({"name": role, "role": role, "org": org}));
+        let made = root.post("/v1/api-keys", given(json!({"name": role, "role": role, "org": org})));
         assert!(made.status < 300, "{}", made.text());
         made.json()["secret"].as_str().expect("a secret").to_owned()
     };

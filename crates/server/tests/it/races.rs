@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client, Reply, given};
 use crate::server::TestServer;
 
 const CLIENTS: usize = 64;
@@ -31,7 +31,8 @@ pub(crate) fn race<T: Send>(
 }
 
 fn usage(org: &str, user: Option<&str>, key: &str) -> Ask {
-    Ask::new("POST", "/v1/usage").json(json!({"org": org, "user": user, "meter": "reports", "key": key}))
+    Ask::new("POST", "/v1/usage")
+        .json(given(json!({"org": org, "user": user, "meter": "reports", "key": key})))
 }
 
 /// The keys of the usages in an org's ledger, each of which must stand there once.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client};
+use crate::client::{Ask, Client, given};
 use crate::server::TestServer;
 
 const CATALOG: &str = r#"
@@ -56,8 +56,8 @@ fn record(client: &mut Client, meter: &str, usage: &[(&str, Option<&str>, i64, V
         .zip(usage)
         .map(|(number, (time, user, quantity, properties))| {
             let key = format!("{meter} {time} {number}");
-            json!({"org": "acme", "meter": meter, "user": user, "quantity": quantity, "time": time, "key": key,
-                "properties": properties})
+            given(json!({"org": "acme", "meter": meter, "user": user, "quantity": quantity, "time": time, "key": key,
+                "properties": properties}))
         })
         .collect();
     let reply = client.post("/v1/usage/batch", json!(records)).ok();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tollgate_server::Secret;
 
-use crate::client::{Ask, Client};
+use crate::client::{Ask, Client, given};
 use crate::server::TestServer;
 
 const ADMIN: &str = "the-first-admin-key";
@@ -18,7 +18,7 @@ fn guarded() -> TestServer {
 }
 
 fn make(admin: &mut Client, role: &str, org: Option<&str>) -> (String, String) {
-    let reply = admin.post("/v1/api-keys", json!({"name": role, "role": role, "org": org}));
+    let reply = admin.post("/v1/api-keys", given(json!({"name": role, "role": role, "org": org})));
     assert_eq!(reply.status, 201, "{}", reply.text());
     let key = reply.json();
     let text = |name: &str| key[name].as_str().expect("a text").to_owned();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, given};
 use crate::server::TestServer;
 
 /// Through which routes the story is told.
@@ -111,7 +111,7 @@ impl Teller {
     }
 
     fn native_report(&mut self, org: &str, user: Option<&str>, key: &str) -> Answer {
-        let body = json!({"org": org, "user": user, "meter": "reports", "key": key});
+        let body = given(json!({"org": org, "user": user, "meter": "reports", "key": key}));
         let reply = self.client.post("/v1/usage", body);
         let body = reply.json();
         let code = body["code"].as_str();

@@ -11,7 +11,8 @@ use super::{History, Now};
 impl Now<'_> {
     pub(super) fn put(&self, put: &PutOrg) -> (OrgDecision, bool) {
         let history = self.history();
-        let same_name = |history: &History<'_>| put.name.is_none() || put.name.as_deref() == history.name;
+        let same_name =
+            |history: &History<'_>| put.name.as_ref().is_none_or(|name| name.as_deref() == history.name);
         let same_zone =
             |history: &History<'_>| put.zone.as_ref().is_none_or(|zone| zone.name() == history.zone.name());
         let changes = history.is_none_or(|history| !same_name(&history) || !same_zone(&history));

@@ -150,7 +150,7 @@ impl<'a> History<'a> {
             }
             OrgCommand::Put(PutOrg { name, zone }) => {
                 if let Some(name) = name {
-                    self.name = Some(name);
+                    self.name = name.as_deref();
                 }
                 if let Some(zone) = zone {
                     self.zone = zone.clone();

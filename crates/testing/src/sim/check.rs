@@ -343,7 +343,8 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
         }
         (EntryKind::Reversed { used, .. }, OrgCommand::Reverse(reverse)) => used.key == reverse.key,
         (EntryKind::Put { name, zone }, OrgCommand::Put(put)) => {
-            (put.name.is_none() || put.name == *name) && put.zone.as_ref().is_none_or(|put| put == zone)
+            (put.name.as_ref().is_none_or(|put| put == name))
+                && put.zone.as_ref().is_none_or(|put| put == zone)
         }
         (EntryKind::PlanSet { plan, .. }, OrgCommand::SetPlan(set)) => plan.id == set.plan,
         (EntryKind::PlanSet { plan, .. }, OrgCommand::Welcome(welcome)) => {

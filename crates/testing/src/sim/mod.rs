@@ -174,7 +174,7 @@ impl Prepared {
         let log = Log::new(sim, engines);
         let slots = (0..engines).map(|number| {
             let slot = Arc::new(Slot::new(generator.at()));
-            log.clock_set(number, generator.at());
+            log.clock_set(number, slot.clock.now());
             slot
         });
         let slots: Vec<_> = slots.collect();
@@ -339,7 +339,7 @@ impl World {
                 let ahead = if skewed { self.sim.below(7_200_000) } else { 0 };
                 let ahead = SignedDuration::from_millis(i64::try_from(ahead).unwrap_or(0));
                 slot.clock.set(at + ahead);
-                self.log.clock_set(number, at + ahead);
+                self.log.clock_set(number, slot.clock.now());
             }
         }
     }

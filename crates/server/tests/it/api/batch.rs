@@ -7,7 +7,7 @@ use flate2::write::GzEncoder;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client, Reply};
+use crate::client::{Ask, Client, Reply, given};
 use crate::server::TestServer;
 
 const BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -354,7 +354,7 @@ fn who_may_record_what() {
         admin.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
     }
     let mut key = |role: &str, org: Option<&str>| {
-        let made = admin.post("/v1/api-keys", json!({"name": role, "role": role, "org": org}));
+        let made = admin.post("/v1/api-keys", given(json!({"name": role, "role": role, "org": org})));
         assert!(made.status < 300, "{}", made.text());
         made.json()["secret"].as_str().expect("a secret").to_owned()
     };

@@ -131,7 +131,7 @@ fn a_wrong_one_says_where() {
     let mut client = server.client();
     for (text, says) in [
         (String::new(), "meters"),
-        (PRICED.replace("unit = \"token\"", "unit = \"token\"\ncolour = \"red\""), "color"),
+        (PRICED.replace("unit = \"token\"", "unit = \"token\"\ncolor = \"red\""), "color"),
         (PRICED.replace("amount = 50", "amount = -50"), "plan 'basic': an allowance must not be negative"),
         (PRICED.replace("amount = 50", "amount = 0.5"), "line 17"),
         (

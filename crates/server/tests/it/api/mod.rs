@@ -3,6 +3,7 @@
 mod batch;
 mod catalog;
 mod ledger;
+mod members;
 mod orgs;
 mod system;
 mod top_ups;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::client::{Client, given};
 use crate::server::TestServer;
 
 #[test]
@@ -96,10 +96,10 @@ fn limits_are_set_replaced_and_removed() {
         limit
     };
     let set = |limit: &Value| {
-        json!({
+        given(json!({
             "meter": limit["meter"], "scope": limit["scope"], "user": limit["user"], "window": limit["window"],
             "amount": limit["amount"]
-        })
+        }))
     };
     let mut limits = Vec::new();
     for (scope, user) in [("org", None), ("user", None), ("user", Some("ada"))] {
@@ -119,7 +119,7 @@ fn limits_are_set_replaced_and_removed() {
     let told = json!({"org": "acme", "changed": true, "limits": limits});
     client.put("/v1/orgs/acme/limits", set(&raised)).is(200, told);
 
-    // Removed by null, by no amount, and by DELETE; what is not there is removed without a change.
+    // Removed by null and by DELETE; what is not there is removed without a change.
     let mut first = set(&limits.remove(0));
     first["amount"] = Value::Null;
     client
@@ -203,15 +203,17 @@ fn a_balance_tells_everything() {
         ("user", Value::Null, "month", 50),
         ("user", json!("vip"), "month", 80),
     ] {
-        let limit =
-            json!({"meter": "reports", "scope": scope, "user": user, "window": window, "amount": amount});
+        let limit = given(
+            json!({"meter": "reports", "scope": scope, "user": user, "window": window, "amount": amount}),
+        );
         client.put("/v1/orgs/acme/limits", limit).ok();
     }
     server.at("2026-11-16T00:00:00Z");
     client.post("/v1/orgs/acme/top-ups", json!({"meter": "reports", "amount": 10})).ok();
     for (user, quantity) in [("ben", 20.0), ("ada", 5.5), ("vip", 34.5)] {
-        let usage =
-            json!({"org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": user});
+        let usage = given(
+            json!({"org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": user}),
+        );
         client.post("/v1/usage", usage).ok();
     }
     let month_end = "2026-12-01T00:00:00Z";

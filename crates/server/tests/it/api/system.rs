@@ -212,3 +212,57 @@ fn the_document_can_be_browsed_without_fetching_anything() {
     let page = reply.text();
     assert!(page.contains("/openapi.json") && !page.contains("src=\"http"), "{page}");
 }
+
+#[test]
+fn the_root_leads_a_browser_to_the_document_and_tells_programs_that_all_is_well() {
+    let server =
+        TestServer::with(|settings| settings.api_key = Some(tollgate_server::Secret("admin".to_owned())));
+    let mut client = server.client();
+    let health = json!({"status": "success", "message": "This is Credit Service API."});
+    client.get("/").is(200, health.clone());
+    client.ask(&Ask::new("GET", "/").header("accept", "*/*")).is(200, health);
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let reply = client.ask(&Ask::new("GET", "/").header("accept", browser));
+    assert_eq!(
+        (reply.status, reply.header("location"), reply.header("vary")),
+        (302, Some("/docs"), Some("Accept"))
+    );
+}
+
+#[test]
+fn answers_end_with_a_line_break() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    for (path, status) in
+        [("/health", 200), ("/", 200), ("/v1/orgs", 200), ("/v1/orgs/nobody", 404), ("/openapi.json", 200)]
+    {
+        let reply = client.get(path);
+        assert_eq!(reply.status, status, "{path}");
+        assert!(
+            reply.text().ends_with("}\n") && !reply.text().ends_with("\n\n"),
+            "{path}: {:?}",
+            reply.text()
+        );
+    }
+    let words = client.post("/pulses", json!({})).text();
+    assert_eq!(words, "\"Invalid input\"\n");
+}
+
+#[test]
+fn times_are_told_in_microseconds() {
+    let server = TestServer::start();
+    server.at("2026-11-02T10:00:00.123456789Z");
+    let mut client = server.client();
+    assert_eq!(client.get("/health").ok()["time"], "2026-11-02T10:00:00.123456Z");
+    let org = client.put("/v1/orgs/acme", json!({})).ok();
+    assert_eq!(org["created_at"], "2026-11-02T10:00:00.123456Z");
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    let top_up = json!({"meter": "reports", "amount": 1, "expires_at": "2026-12-01T00:00:00.987654321Z"});
+    let reply = client.post("/v1/orgs/acme/top-ups", top_up).ok();
+    assert_eq!(reply["expires_at"], "2026-12-01T00:00:00.987654Z");
+    let usage =
+        json!({"org": "acme", "meter": "reports", "key": "k", "time": "2026-11-02T09:59:59.999999999Z"});
+    let entry = client.post("/v1/usage", usage).ok()["entry"].clone();
+    let told = client.get(&format!("/v1/orgs/acme/ledger/{entry}")).ok();
+    assert_eq!(told["time"], "2026-11-02T09:59:59.999999Z");
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Ask, Client};
+use crate::client::{Ask, Client, given};
 use crate::server::TestServer;
 
 fn on_plan(plan: &str) -> (TestServer, Client) {
@@ -137,7 +137,9 @@ fn what_a_denial_says() {
             "code": code, "allowed": false, "remaining": remaining, "limit": limit
         })
     };
-    let usage = |user: Option<&str>, quantity: i64, key: &str| json!({"org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": key});
+    let usage = |user: Option<&str>, quantity: i64, key: &str| {
+        given(json!({"org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": key}))
+    };
     let org_reached = "The organization's limit is reached";
     client.post("/v1/usage", usage(None, 3, "r-2")).is(
         402,
@@ -159,8 +161,9 @@ fn what_a_denial_says() {
         ("user", json!("vip"), "hour", 3),
     ];
     for (scope, user, window, amount) in limits {
-        let limit =
-            json!({"meter": "reports", "scope": scope, "user": user, "window": window, "amount": amount});
+        let limit = given(
+            json!({"meter": "reports", "scope": scope, "user": user, "window": window, "amount": amount}),
+        );
         client.put("/v1/orgs/acme/limits", limit).ok();
     }
     client.post("/v1/usage", usage(Some("ada"), 1, "r-3")).is(
@@ -226,7 +229,7 @@ fn limits_of_every_window() {
     let mut usage = |at: &str, org: &str, user: &str| {
         server.at(at);
         number += 1;
-        let body = json!({"org": org, "user": user, "meter": "reports", "key": format!("r-{number}")});
+        let body = given(json!({"org": org, "user": user, "meter": "reports", "key": format!("r-{number}")}));
         let reply = server.client().post("/v1/usage", body);
         (reply.status, reply.json()["limit"]["resets_at"].clone())
     };
@@ -272,10 +275,10 @@ fn a_check_explains_and_consumes_nothing() {
     let before = (client.get("/v1/orgs/acme").ok(), client.get("/v1/orgs/acme/balance").ok());
     let mut check = |user: Value, quantity: i64| {
         // The body of a usage can be checked as it is.
-        let body = json!({
+        let body = given(json!({
             "org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": "r-1",
             "properties": {"a": "b"}, "time": "2026-11-02T10:00:00Z"
-        });
+        }));
         client.post("/v1/usage/check", body).ok()
     };
     let allowed = check(json!("ada"), 2);

@@ -12,7 +12,7 @@ fn paths_queries_methods_and_types() {
     let long = format!("/v1/orgs/{}", "x".repeat(129));
     check(vec![
         ("no such route", get("/v1/nothing"), 404, "unknown_route", None),
-        ("the root", get("/"), 404, "unknown_route", None),
+        ("a query of the root", get("/?page=1"), 400, "invalid_parameter", Some("page")),
         ("a route with a slash too many", get("/v1/orgs/acme/"), 404, "unknown_route", None),
         ("up and away", get("/v1/../../etc/passwd"), 404, "unknown_route", None),
         ("an unknown org", get("/v1/orgs/nobody"), 404, "unknown_org", Some("org")),
