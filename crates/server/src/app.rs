@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
-use http::Uri;
+use axum::routing::{MethodRouter, delete, get, post, put};
 use tokio::sync::Semaphore;
 use tollgate_api::{Code, Problem};
 use tollgate_engine::Engine;
@@ -36,157 +34,131 @@ pub(crate) struct AppState {
     pub(crate) batches: Semaphore,
 }
 
-/// Every route of the native API and the compatible APIs.
-pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/v1/usage", post(native::usage::use_))
-        .route("/v1/usage/check", post(native::usage::check))
-        .route("/v1/usage/batch", post(native::batch::record))
-        .route("/v1/usage/reversals", post(native::usage::reverse))
-        .route("/v1/orgs", get(native::orgs::list))
-        .route("/v1/orgs/{org}", get(native::orgs::show).put(native::orgs::put))
-        .route("/v1/orgs/{org}/plan", put(native::orgs::put_plan))
-        .route("/v1/orgs/{org}/limits", put(native::orgs::put_limit).delete(native::orgs::delete_limit))
-        .route("/v1/orgs/{org}/top-ups", post(native::orgs::top_up))
-        .route("/v1/orgs/{org}/balance", get(native::balance::show))
-        .route("/v1/orgs/{org}/users", get(native::balance::users))
-        .route("/v1/orgs/{org}/usage", get(native::series::series))
-        .route("/v1/orgs/{org}/bill", get(native::bills::show))
-        .route("/v1/orgs/{org}/bill/close", post(native::bills::close))
-        .route("/v1/whatif", post(native::bills::what_if))
-        .route("/v1/orgs/{org}/ledger", get(native::ledger::list))
-        .route("/v1/orgs/{org}/ledger/{entry}", get(native::ledger::show))
-        .route("/v1/notices", get(native::ledger::notices))
-        .route("/v1/catalog", get(native::catalog::show).put(native::catalog::put))
-        .route("/v1/catalog/versions", get(native::catalog::versions))
-        .route("/v1/catalog/versions/{version}", get(native::catalog::version))
-        .route("/v1/api-keys", get(native::api_keys::list).post(native::api_keys::create))
-        .route("/v1/api-keys/{id}", delete(native::api_keys::revoke))
-        .route("/", get(docs::root))
-        .route("/health", get(native::system::health))
-        .route("/ready", get(native::system::ready))
-        .route("/metrics", get(native::system::metrics))
-        .route("/openapi.json", get(docs::openapi))
-        .route("/docs", get(docs::page))
-        .route("/api/v1/events", post(compat::events::take))
-        .route("/api/v1/usage", post(compat::billing::record))
-        .route("/api/v1/usage/{customer_id}", get(compat::billing::list))
-        .route("/api/v1/billing/{customer_id}", get(compat::billing::bill))
-        .route("/pulses", post(compat::pulses::take))
-        .route("/aggregates", get(compat::pulses::list))
-        .route("/aggregates/commit", post(compat::pulses::commit))
-        .route("/agreggates/commit", post(compat::pulses::commit))
-        .route("/plan", post(compat::reports::plan))
-        .route("/limit", post(compat::reports::limit))
-        .route("/use", post(compat::reports::use_))
-        .route("/top-up", post(compat::reports::top_up))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(app)
+/// The path of the gate, which is answered without a walk through the router.
+pub(crate) const GATE: &str = "/v1/usage";
+
+/// Every route of the native API and the compatible APIs: its path, and what answers it. A `GET` changes nothing.
+fn table() -> Vec<(&'static str, MethodRouter<App>)> {
+    let reports = |methods: MethodRouter<App>| methods.fallback(method_not_allowed::<CompatFailure<Reports>>);
+    let billing = |methods: MethodRouter<App>| methods.fallback(method_not_allowed::<CompatFailure<Billing>>);
+    vec![
+        (GATE, post(native::usage::use_)),
+        ("/v1/usage/check", post(native::usage::check)),
+        ("/v1/usage/batch", post(native::batch::record)),
+        ("/v1/usage/reversals", post(native::usage::reverse)),
+        ("/v1/orgs", get(native::orgs::list)),
+        ("/v1/orgs/{org}", get(native::orgs::show).put(native::orgs::put)),
+        ("/v1/orgs/{org}/plan", put(native::orgs::put_plan)),
+        ("/v1/orgs/{org}/limits", put(native::orgs::put_limit).delete(native::orgs::delete_limit)),
+        ("/v1/orgs/{org}/top-ups", post(native::orgs::top_up)),
+        ("/v1/orgs/{org}/balance", get(native::balance::show)),
+        ("/v1/orgs/{org}/users", get(native::balance::users)),
+        ("/v1/orgs/{org}/usage", get(native::series::series)),
+        ("/v1/orgs/{org}/bill", get(native::bills::show)),
+        ("/v1/orgs/{org}/bill/close", post(native::bills::close)),
+        ("/v1/whatif", post(native::bills::what_if)),
+        ("/v1/orgs/{org}/ledger", get(native::ledger::list)),
+        ("/v1/orgs/{org}/ledger/{entry}", get(native::ledger::show)),
+        ("/v1/notices", get(native::ledger::notices)),
+        ("/v1/catalog", get(native::catalog::show).put(native::catalog::put)),
+        ("/v1/catalog/versions", get(native::catalog::versions)),
+        ("/v1/catalog/versions/{version}", get(native::catalog::version)),
+        ("/v1/api-keys", get(native::api_keys::list).post(native::api_keys::create)),
+        ("/v1/api-keys/{id}", delete(native::api_keys::revoke)),
+        ("/", get(docs::root)),
+        ("/health", get(native::system::health)),
+        ("/ready", get(native::system::ready)),
+        ("/metrics", get(native::system::metrics)),
+        ("/openapi.json", get(docs::openapi)),
+        ("/docs", get(docs::page)),
+        ("/api/v1/events", post(compat::events::take)),
+        ("/api/v1/usage", billing(post(compat::billing::record))),
+        ("/api/v1/usage/{customer_id}", billing(get(compat::billing::list))),
+        ("/api/v1/billing/{customer_id}", billing(get(compat::billing::bill))),
+        ("/pulses", post(compat::pulses::take)),
+        ("/aggregates", get(compat::pulses::list)),
+        ("/aggregates/commit", post(compat::pulses::commit)),
+        ("/agreggates/commit", post(compat::pulses::commit)),
+        ("/plan", reports(post(compat::reports::plan))),
+        ("/limit", reports(post(compat::reports::limit))),
+        ("/use", reports(post(compat::reports::use_))),
+        ("/top-up", reports(post(compat::reports::top_up))),
+    ]
+}
+
+/// What [`table`] says, as a router and as names for logs and metrics.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    /// Answers requests.
+    pub(crate) router: Router,
+    templates: matchit::Router<&'static str>,
+}
+
+impl Routes {
+    pub(crate) fn new(app: App) -> Self {
+        let (mut router, mut templates) = (Router::new(), matchit::Router::new());
+        for (path, methods) in table() {
+            router = router.route(path, methods);
+            if let Err(error) = templates.insert(path, path) {
+                // The router above would have refused it before.
+                tracing::error!(%error, path, "a route cannot be named");
+            }
+        }
+        let router = router
+            .fallback(unknown_route)
+            .method_not_allowed_fallback(method_not_allowed::<Failure>)
+            .with_state(app);
+        Self { router, templates }
+    }
+
+    /// The template of a path, for logs and metrics: ids in a path must not become labels.
+    pub(crate) fn template(&self, path: &str) -> &'static str {
+        self.templates.at(path).map_or("unknown", |found| *found.value)
+    }
 }
 
 async fn unknown_route() -> Failure {
     Problem::new(Code::UnknownRoute, "there is no such route; /docs lists them").into()
 }
 
-async fn method_not_allowed(uri: Uri) -> Response {
+/// In the form of the API that the route belongs to.
+async fn method_not_allowed<F: From<Failure>>() -> F {
     let problem =
         Problem::new(Code::MethodNotAllowed, "the route does not take this method; /docs lists them");
-    let failure = Failure::from(problem);
-    match route_of(uri.path()) {
-        "/plan" | "/limit" | "/use" | "/top-up" => CompatFailure::<Reports>::from(failure).into_response(),
-        "/api/v1/usage" | "/api/v1/usage/{customer_id}" | "/api/v1/billing/{customer_id}" => {
-            CompatFailure::<Billing>::from(failure).into_response()
-        }
-        _ => failure.into_response(),
-    }
-}
-
-/// The template of a path, for logs and metrics: ids in a path must not become labels.
-pub(crate) fn route_of(path: &str) -> &'static str {
-    const FIXED: &[&str] = &[
-        "/v1/usage",
-        "/v1/usage/check",
-        "/v1/usage/batch",
-        "/v1/usage/reversals",
-        "/v1/orgs",
-        "/v1/notices",
-        "/v1/whatif",
-        "/v1/catalog",
-        "/v1/catalog/versions",
-        "/v1/api-keys",
-        "/",
-        "/health",
-        "/ready",
-        "/metrics",
-        "/openapi.json",
-        "/docs",
-        "/api/v1/events",
-        "/api/v1/usage",
-        "/pulses",
-        "/aggregates",
-        "/aggregates/commit",
-        "/agreggates/commit",
-        "/plan",
-        "/limit",
-        "/use",
-        "/top-up",
-    ];
-    if let Some(route) = FIXED.iter().find(|route| **route == path) {
-        return route;
-    }
-    if let Some((list, id)) = path.strip_prefix("/api/v1/").and_then(|rest| rest.split_once('/'))
-        && !id.contains('/')
-    {
-        return match list {
-            "usage" => "/api/v1/usage/{customer_id}",
-            "billing" => "/api/v1/billing/{customer_id}",
-            _ => "unknown",
-        };
-    }
-    let mut parts = path.strip_prefix("/v1/").unwrap_or_default().split('/');
-    match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some("orgs"), Some(_), None, ..) => "/v1/orgs/{org}",
-        (Some("orgs"), Some(_), Some("plan"), None, _) => "/v1/orgs/{org}/plan",
-        (Some("orgs"), Some(_), Some("limits"), None, _) => "/v1/orgs/{org}/limits",
-        (Some("orgs"), Some(_), Some("top-ups"), None, _) => "/v1/orgs/{org}/top-ups",
-        (Some("orgs"), Some(_), Some("balance"), None, _) => "/v1/orgs/{org}/balance",
-        (Some("orgs"), Some(_), Some("users"), None, _) => "/v1/orgs/{org}/users",
-        (Some("orgs"), Some(_), Some("usage"), None, _) => "/v1/orgs/{org}/usage",
-        (Some("orgs"), Some(_), Some("bill"), None, _) => "/v1/orgs/{org}/bill",
-        (Some("orgs"), Some(_), Some("bill"), Some("close"), None) => "/v1/orgs/{org}/bill/close",
-        (Some("orgs"), Some(_), Some("ledger"), None, _) => "/v1/orgs/{org}/ledger",
-        (Some("orgs"), Some(_), Some("ledger"), Some(_), None) => "/v1/orgs/{org}/ledger/{entry}",
-        (Some("catalog"), Some("versions"), Some(_), None, _) => "/v1/catalog/versions/{version}",
-        (Some("api-keys"), Some(_), None, ..) => "/v1/api-keys/{id}",
-        _ => "unknown",
-    }
+    F::from(problem.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use tollgate_engine::Clock;
+
     use super::*;
 
-    #[test]
-    fn every_documented_path_is_a_route_of_the_logs_and_metrics() {
+    #[tokio::test]
+    async fn every_documented_path_is_a_route_of_the_logs_and_metrics() {
+        let settings = Settings { store: crate::StoreUrl::Memory, ..Settings::default() };
+        let app = crate::serve::assemble(settings, Clock::System).await.expect("a server");
+        let routes = Routes::new(Arc::clone(&app));
         let document: serde_json::Value =
             serde_json::from_str(&crate::openapi_json()).expect("the document is JSON");
         let paths = document["paths"].as_object().expect("paths");
         assert!(paths.len() >= 20, "{}", paths.len());
         for path in paths.keys() {
-            assert_eq!(route_of(path), path);
+            assert_eq!(routes.template(path), path);
         }
         for (path, route) in [
             ("/api/v1/usage", "/api/v1/usage"),
             ("/api/v1/usage/acme", "/api/v1/usage/{customer_id}"),
             ("/api/v1/billing/acme", "/api/v1/billing/{customer_id}"),
+            ("/v1/orgs/acme", "/v1/orgs/{org}"),
             ("/api/v1/billing/acme/2", "unknown"),
             ("/api/v1/other/acme", "unknown"),
         ] {
-            assert_eq!(route_of(path), route, "{path}");
+            assert_eq!(routes.template(path), route, "{path}");
         }
         for path in ["/v1/orgs/a/b", "/v1/orgs/a/ledger/1/2", "/v1/usage/", "/v1", ""] {
-            assert_eq!(route_of(path), "unknown", "{path}");
+            assert_eq!(routes.template(path), "unknown", "{path}");
         }
+        app.engine.shutdown().await.expect("it stops");
     }
 }

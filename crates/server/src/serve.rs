@@ -12,7 +12,7 @@ use tollgate_engine::{Clock, Engine, EngineOptions};
 use tollgate_notifier::{Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
 
-use crate::app::{App, AppState, router};
+use crate::app::{App, AppState, Routes};
 use crate::auth::ApiKeys;
 use crate::edge::listener::Edge;
 use crate::edge::tls;
@@ -134,7 +134,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     };
     let address = listener.local_addr().map_err(|error| ServeError::Listen(error.to_string()))?;
     let (stop, stopping) = watch::channel(false);
-    let edge = Edge::new(Arc::clone(&app), router(Arc::clone(&app)), tls);
+    let edge = Edge::new(Arc::clone(&app), Routes::new(Arc::clone(&app)), tls);
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| tokio::spawn(closing::run(Arc::clone(&app), days, stopping)));

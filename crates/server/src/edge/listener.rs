@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -19,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tollgate_api::{Code, Problem};
 
-use crate::app::App;
+use crate::app::{App, Routes};
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds, route};
 use crate::limits::HTTP2_STREAMS_MAX;
@@ -31,7 +30,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// What every connection needs.
 pub(crate) struct Edge {
     app: App,
-    router: Router,
+    routes: Routes,
     ids: RequestIds,
     rate: Option<RateLimiter>,
     tls: Option<TlsAcceptor>,
@@ -39,7 +38,7 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    pub(crate) fn new(app: App, router: Router, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) fn new(app: App, routes: Routes, tls: Option<TlsAcceptor>) -> Self {
         let settings = &app.settings;
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
@@ -52,7 +51,7 @@ impl Edge {
             .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(settings.request_timeout));
         let rate = settings.rate_per_address.map(RateLimiter::new);
-        Self { app, router, ids: RequestIds::new(), rate, tls, http }
+        Self { app, routes, ids: RequestIds::new(), rate, tls, http }
     }
 
     /// Serves until `stop` turns true, then finishes the requests that have begun.
@@ -125,11 +124,11 @@ impl Edge {
     }
 
     async fn request(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
-        let heard = Heard::new(&self.ids, &request);
+        let heard = Heard::new(&self.ids, self.routes.template(request.uri().path()), &request);
         let admitted = self.rate.as_ref().is_none_or(|rate| rate.admits(address.ip(), Instant::now()));
         let answer = async {
             if admitted {
-                route(&self.app, self.router.clone(), request).await
+                route(&self.app, self.routes.router.clone(), request).await
             } else {
                 Failure::from(Problem::new(Code::RateLimited, "too many requests a second from this address"))
                     .into_response()

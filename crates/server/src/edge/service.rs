@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use tollgate_api::{Code, Problem};
 use tower::ServiceExt;
 
-use crate::app::{App, route_of};
+use crate::app::{App, GATE};
 use crate::limits::REQUEST_ID_CHARS_MAX;
 use crate::metrics::Metrics;
 use crate::native;
@@ -60,7 +60,7 @@ impl RequestIds {
 
 /// Answers one request by the routes; the gate is reached without a look through all of them.
 pub(crate) async fn route(app: &App, router: Router, request: Request<Body>) -> Response {
-    if request.method() == Method::POST && request.uri().path() == "/v1/usage" {
+    if request.method() == Method::POST && request.uri().path() == GATE {
         return native::usage::use_(State(Arc::clone(app)), request).await.into_response();
     }
     match router.oneshot(request).await {
@@ -78,11 +78,11 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    pub(crate) fn new(ids: &RequestIds, request: &Request<Body>) -> Self {
+    pub(crate) fn new(ids: &RequestIds, route: &'static str, request: &Request<Body>) -> Self {
         Self {
             started: Instant::now(),
             method: request.method().clone(),
-            route: route_of(request.uri().path()),
+            route,
             id: ids.id_of(request.headers()),
         }
     }
@@ -141,7 +141,9 @@ mod tests {
             let request = Request::builder().uri("/v1/orgs/acme").header("x-request-id", "mine");
             request.body(Body::empty()).expect("a request")
         };
-        let response = Heard::new(&ids, &request()).observe(&metrics, async { panic!("on purpose") }).await;
+        let response = Heard::new(&ids, "/v1/orgs/{org}", &request())
+            .observe(&metrics, async { panic!("on purpose") })
+            .await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(
             response.headers().get("x-request-id").map(HeaderValue::as_bytes),
@@ -150,7 +152,9 @@ mod tests {
         let body = response.into_body().collect().await.expect("a body").to_bytes();
         let problem: Problem = serde_json::from_slice(&body).expect("a problem");
         assert_eq!((problem.code, problem.request_id.as_deref()), (Code::Internal, Some("mine")));
-        let next = Heard::new(&ids, &request()).observe(&metrics, async { Response::default() }).await;
+        let next = Heard::new(&ids, "/v1/orgs/{org}", &request())
+            .observe(&metrics, async { Response::default() })
+            .await;
         assert_eq!(next.status(), StatusCode::OK);
         let text = metrics.encode(0).expect("metrics");
         assert!(text.contains("route=\"/v1/orgs/{org}\",status=\"500\"} 1"), "{text}");
