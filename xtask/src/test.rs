@@ -70,6 +70,8 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     ensure("curl", &["curl"])?;
     // What others made to check what we write, and to write to us.
     ensure_for_tests()?;
+    // Web pages of others are opened in a real browser.
+    ensure("chromium", &["chromium"])?;
     // Aggregates go to a stream of a real server.
     ensure("nats-server", &["nats-server"])?;
     run_command(cargo(&["build", "--locked", "-p", "tollgate", "--features", "nats"])?)?;

@@ -43,6 +43,20 @@ const FOCUS_VALIDATOR: &[&str] = &[
     "urllib3==2.8.0",
 ];
 
+/// A client of HTTP/2 for Python, and all it imports.
+const HTTP2_CLIENT: &[&str] = &[
+    "httpx==0.28.1",
+    "anyio==4.16.0",
+    "certifi==2026.10.18",
+    "h11==0.16.0",
+    "h2==4.4.1",
+    "hpack==4.2.0",
+    "httpcore==1.0.9",
+    "hyperframe==6.1.0",
+    "idna==3.20",
+    "typing_extensions==4.16.0",
+];
+
 /// The published client of OpenMeter.
 const OPENMETER_CLIENT: &str = "@openmeter/sdk@1.0.0-beta.232";
 
@@ -51,6 +65,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
     fs::create_dir_all(&folder)?;
     focus_validator(&folder.join("focus-validator"))?;
+    http2_client(&folder.join("http2-client"))?;
     openmeter_client(&folder.join("openmeter"))
 }
 
@@ -59,15 +74,19 @@ fn focus_validator(folder: &Path) -> Result<()> {
     if is_made_for(folder, &pins) {
         return Ok(());
     }
-    let python = newest_python().ok_or(
-        "the validator of FOCUS needs Python 3.12 or 3.13: on the path as `python3.12` or `python3.13`, or among the \
-         versions of pyenv",
-    )?;
-    python_environment(&python, folder, &pins).map(drop)
+    python_environment(&newest_python()?, folder, &pins).map(drop)
+}
+
+fn http2_client(folder: &Path) -> Result<()> {
+    let pins = [&["--no-deps"], HTTP2_CLIENT].concat();
+    if is_made_for(folder, &pins) {
+        return Ok(());
+    }
+    python_environment(&newest_python()?, folder, &pins).map(drop)
 }
 
 /// A Python of 3.12 or 3.13 that runs: on the path, or among the versions of pyenv.
-fn newest_python() -> Option<PathBuf> {
+fn newest_python() -> Result<PathBuf> {
     let names = ["python3.12", "python3.13"];
     let pyenv = env::var_os("PYENV_ROOT")
         .map(PathBuf::from)
@@ -76,11 +95,14 @@ fn newest_python() -> Option<PathBuf> {
     let versions = versions.into_iter().flatten().flatten().map(|version| version.path().join("bin"));
     let elsewhere: Vec<PathBuf> = versions.flat_map(|bin| names.map(|name| bin.join(name))).collect();
     let known = names.iter().filter_map(|name| find(name)).chain(elsewhere);
-    known.into_iter().find(|program| {
+    let found = known.into_iter().find(|program| {
         // A shim of pyenv is there also for versions that are not chosen, and fails.
         let mut says = Command::new(program);
         says.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
         says.status().is_ok_and(|status| status.success())
+    });
+    found.ok_or_else(|| {
+        "Python 3.12 or 3.13 is needed: on the path as `python3.12` or `python3.13`, or among the versions of pyenv".into()
     })
 }
 

@@ -59,6 +59,8 @@ codes! {
     UserLimitReached = "user_limit_reached", 403, "The user's limit is reached";
     /// The API key may not do this.
     Forbidden = "forbidden", 403, "The API key may not do this";
+    /// A web page of an origin that the server does not allow asks.
+    ForeignOrigin = "foreign_origin", 403, "The request comes from a web page of another origin";
     /// There is no such route.
     UnknownRoute = "unknown_route", 404, "There is no such route";
     /// Nobody has heard of the org.
@@ -101,6 +103,8 @@ codes! {
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     /// The body is not of a type the route reads.
     UnsupportedMediaType = "unsupported_media_type", 415, "The body is not of a type this route reads";
+    /// A server without API keys is called by a name that is not one of loopback.
+    UnknownHost = "unknown_host", 421, "The server does not answer to this host name";
     /// The key stands for another content.
     KeyReused = "key_reused", 422, "The key was used for another content";
     /// A limit per user is in force and no user was given.

@@ -84,7 +84,7 @@ impl Reply {
 pub fn request(method: &str, path: &str, body: Option<&Value>) -> Vec<u8> {
     let body = body.map(Value::to_string).unwrap_or_default();
     let length = body.len();
-    let head = "host: tollgate\r\ncontent-type: application/json\r\ncontent-length";
+    let head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length";
     format!("{method} {path} HTTP/1.1\r\n{head}: {length}\r\n\r\n{body}").into_bytes()
 }
 

@@ -8,17 +8,18 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tollgate_api::{Code, Problem, read_body, shortened};
 use tollgate_domain::{OrgId, UsageKey};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::limits::DISCARDED_BODY_BYTES_MAX;
+use crate::compressed::Coding;
 use crate::reply::Failure;
 
 /// A JSON body; an error names its field.
@@ -28,8 +29,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
-        json_content_type(request.headers())?;
-        let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await?;
+        let body = read_json(app, request, app.settings.body_bytes_max).await?;
         parse(&body).map(Self)
     }
 }
@@ -43,43 +43,62 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     })
 }
 
-/// Refuses a body that says it is something else than JSON.
-pub(crate) fn json_content_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let kind =
-        value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")) {
-        return Ok(());
-    }
-    let detail = format!("the body is '{kind}'; expected application/json");
-    Err(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type").into())
+/// The bytes of a body that says it is JSON.
+pub(crate) async fn read_json(app: &App, request: Request, bytes_max: usize) -> Result<Bytes, Failure> {
+    let is_json = |kind: &str| kind == "application/json" || is_structured(kind);
+    content_type(&request, is_json, "application/json")?;
+    read_decoded(request, bytes_max, app.settings.request_timeout).await
 }
 
-/// A whole body, within a size and a time.
+fn is_structured(kind: &str) -> bool {
+    kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// The media type of a body, in small letters and without parameters, if it is one that the route takes.
+///
+/// A body must say what it is: those that a page of another origin may send without asking first (a form, plain text, a
+/// `Blob` of no type) are none that any route takes. Where there is no body, there is no type.
+pub(crate) fn content_type(
+    request: &Request,
+    takes: impl Fn(&str) -> bool,
+    expected: &str,
+) -> Result<String, Failure> {
+    let unsupported = |detail: String| {
+        Failure::from(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type"))
+    };
+    let Some(value) = request.headers().get(CONTENT_TYPE) else {
+        if request.body().is_end_stream() {
+            return Ok(String::new());
+        }
+        return Err(unsupported(format!("the body has no Content-Type; expected {expected}")));
+    };
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    if takes(&kind) {
+        return Ok(kind);
+    }
+    Err(unsupported(format!("the body is '{}'; expected {expected}", shortened(&kind))))
+}
+
+/// A whole body as it was before it was compressed, within a size and a time.
+pub(crate) async fn read_decoded(
+    request: Request,
+    bytes_max: usize,
+    timeout: Duration,
+) -> Result<Bytes, Failure> {
+    let coding = Coding::of(request.headers())?;
+    let body = read_limited(request, bytes_max, timeout).await?;
+    coding.decompress(body, bytes_max)
+}
+
+/// A whole body as it comes, within a size and a time.
 pub(crate) async fn read_limited(
     request: Request,
     bytes_max: usize,
     timeout: Duration,
 ) -> Result<Bytes, Failure> {
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok())
-        .and_then(|length| length.parse::<u64>().ok())
-        .and_then(|length| usize::try_from(length).ok());
-    let waits_for_continue = request.headers().contains_key(EXPECT);
-    let too_large = || {
-        let detail = format!("the body has more than {bytes_max} bytes");
-        Failure::from(Problem::new(Code::BodyTooLarge, detail))
-    };
-    let hopeless = announced.is_some_and(|length| length > DISCARDED_BODY_BYTES_MAX);
-    if hopeless || (waits_for_continue && announced.is_some_and(|length| length > bytes_max)) {
-        return Err(too_large());
-    }
     match tokio::time::timeout(timeout, collect(request.into_body(), bytes_max)).await {
-        Ok(Ok(Some(body))) => Ok(body),
-        Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(failure)) => Err(failure),
+        Ok(body) => body,
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", timeout.as_secs());
             Err(Problem::new(Code::RequestTimeout, detail).into())
@@ -87,23 +106,28 @@ pub(crate) async fn read_limited(
     }
 }
 
-/// The bytes of a body, or `None` when there are too many; those are read to their end and thrown away.
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Option<Bytes>, Failure> {
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
+    let too_large = || {
+        let detail = format!("the body has more than {bytes_max} bytes");
+        Failure::from(Problem::new(Code::BodyTooLarge, detail))
+    };
+    // What is announced as too large is not asked for.
+    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > bytes_max {
+        return Err(too_large());
+    }
     let mut first: Option<Bytes> = None;
     let mut rest: Vec<u8> = Vec::new();
-    let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Failure::from(Problem::new(Code::Unreadable, "the body broke off")).caused_by(error.to_string())
+            Failure::from(Problem::new(Code::Unreadable, "the request body ended early"))
+                .caused_by(error.to_string())
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        length = length.saturating_add(data.len());
-        if length > DISCARDED_BODY_BYTES_MAX {
-            return Ok(None);
+        let so_far = first.as_ref().map_or(rest.len(), Bytes::len);
+        if so_far.saturating_add(data.len()) > bytes_max {
+            return Err(too_large());
         }
-        if length > bytes_max {
-            (first, rest) = (None, Vec::new());
-        } else if let Some(begun) = first.take() {
+        if let Some(begun) = first.take() {
             rest.extend_from_slice(&begun);
             rest.extend_from_slice(&data);
         } else if rest.is_empty() {
@@ -112,10 +136,7 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Option<Bytes>, Fail
             rest.extend_from_slice(&data);
         }
     }
-    if length > bytes_max {
-        return Ok(None);
-    }
-    Ok(Some(first.unwrap_or_else(|| rest.into())))
+    Ok(first.unwrap_or_else(|| rest.into()))
 }
 
 /// The caller, as the edge has found it.

@@ -23,9 +23,12 @@ pub const WHAT_IF_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Characters of a request id that a caller may choose.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 
-/// Bytes of a body that is too large which are read and thrown away, so that a caller that sends before it listens
-/// still gets its answer.
-pub const DISCARDED_BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of an unwanted body that are read and thrown away, so that a caller that sends before it listens still gets
+/// its answer.
+pub const DISCARDED_BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How long a connection that is closed early stays half open for its client to read the answer.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Seconds after which a refused caller should try again.
 pub const RETRY_AFTER_SECS: u32 = 1;

@@ -2,7 +2,7 @@
 //!
 //! Usage has happened when it comes here: it is recorded whatever credit and limits say. A customer that nobody has
 //! heard of is made, with the plan of the catalog's `[compat.billing]`, and a resource type that the catalog lacks
-//! becomes a meter. Unknown fields and parameters are ignored, and content types are not looked at.
+//! becomes a meter. Unknown fields and parameters are ignored.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -20,7 +19,7 @@ use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, UsageKey, Use, Us
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
 use crate::compressed::Coding;
-use crate::extract::NoQuery;
+use crate::extract::{NoQuery, content_type};
 use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
 use crate::native::usage::{Times, properties};
 use crate::newcomers::Way;
@@ -36,7 +35,7 @@ pub(crate) async fn take(
     caller.require(Role::Ingest, caller.org.as_ref())?;
     let actor = caller.actor.clone();
     let headers = request.headers().clone();
-    let mode = Mode::of(&headers)?;
+    let mode = Mode::of(&request)?;
     let coding = Coding::of(&headers)?;
     let _turn = wait_for_turn(&app).await?;
     let (catalog, times) = (app.engine.catalog().catalog, Times::of(&app));
@@ -91,6 +90,12 @@ fn own_name(field: &str) -> &str {
     }
 }
 
+/// The media type of one event.
+const ONE: &str = "application/cloudevents+json";
+
+/// The media type of an array of events.
+const MANY: &str = "application/cloudevents-batch+json";
+
 /// How events come in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -105,27 +110,19 @@ enum Mode {
 }
 
 impl Mode {
-    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
-        let value = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-        let kind = value.unwrap_or("application/json").split(';').next().unwrap_or_default();
-        let kind = kind.trim().to_ascii_lowercase();
-        let json = kind == "application/json" || kind.ends_with("+json");
-        match kind.as_str() {
-            "application/cloudevents-batch+json" => Ok(Self::Many),
-            "application/cloudevents+json" => Ok(Self::One),
-            _ if headers.contains_key("ce-specversion") || headers.contains_key("ce-id") => {
-                Ok(Self::Binary { json })
-            }
-            "application/json" => Ok(Self::Either),
-            _ => {
-                let kind = shortened(&kind);
-                let detail = format!(
-                    "the body is '{kind}'; expected application/cloudevents+json, \
-                     application/cloudevents-batch+json or application/json"
-                );
-                Err(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type").into())
-            }
-        }
+    fn of(request: &Request) -> Result<Self, Failure> {
+        let headers = request.headers();
+        // These headers are not among those that a page may send without asking first.
+        let binary = headers.contains_key("ce-specversion") || headers.contains_key("ce-id");
+        let takes = |kind: &str| binary || ["application/json", ONE, MANY].contains(&kind);
+        let expected = "application/cloudevents+json, application/cloudevents-batch+json or application/json";
+        let kind = content_type(request, takes, expected)?;
+        Ok(match kind.as_str() {
+            MANY => Self::Many,
+            ONE => Self::One,
+            _ if binary => Self::Binary { json: kind == "application/json" || kind.ends_with("+json") },
+            _ => Self::Either,
+        })
     }
 }
 

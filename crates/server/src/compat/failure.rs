@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use tollgate_api::{Code, Problem, read_body};
 
 use crate::app::App;
-use crate::extract::read_limited;
+use crate::extract::read_json;
 use crate::reply::{Failure, compat_response};
 
 /// What distinguishes the errors of one compatible API from another's.
@@ -58,12 +58,12 @@ impl<D: Dialect> CompatFailure<D> {
     }
 }
 
-/// A JSON body, whatever its content type says.
+/// A JSON body.
 pub(crate) async fn read<T: serde::de::DeserializeOwned, D: Dialect>(
     app: &App,
     request: Request,
 ) -> Result<T, CompatFailure<D>> {
-    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await?;
+    let body = read_json(app, request, app.settings.body_bytes_max).await?;
     read_body(&body).map_err(|error| {
         let mut problem = Problem::new(error.code, error.detail);
         problem.field = error.field;

@@ -2,8 +2,7 @@
 //!
 //! A pulse is usage that has happened: recorded on the meter of its product and unit, which is made if need be, as is the
 //! tenant. Aggregates are what is unsent of those meters; a commit ships it. Answers are JSON strings, as its clients
-//! expect; what is wrong with a request is in the header `X-Problem-Detail`. Unknown fields and parameters are ignored,
-//! and content types are not looked at.
+//! expect; what is wrong with a request is in the header `X-Problem-Detail`. Unknown fields and parameters are ignored.
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +18,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::compat::keys::new_key;
 use crate::convert::denial_problem;
-use crate::extract::{Query, parse, read_limited};
+use crate::extract::{Query, parse, read_json};
 use crate::limits::AGGREGATES_MAX;
 use crate::native::usage::Times;
 use crate::newcomers;
@@ -70,9 +69,11 @@ fn told(status: u16, words: &'static str, mut failure: Failure) -> PulseFailure 
     PulseFailure { words: Some(words), failure }
 }
 
-/// A wrong request: 400 here, whatever it is in the native API.
+/// A wrong request: 400 here, whatever it is in the native API, but for a body that is not JSON by its own account.
 fn invalid(failure: impl Into<Failure>) -> PulseFailure {
-    told(400, INVALID, failure.into())
+    let failure = failure.into();
+    let status = if failure.problem.code == Code::UnsupportedMediaType { 415 } else { 400 };
+    told(status, INVALID, failure)
 }
 
 fn invalid_field(field: &str, text: impl std::fmt::Display) -> PulseFailure {
@@ -96,8 +97,10 @@ pub(crate) async fn take(
     request: Request,
 ) -> Result<Response, PulseFailure> {
     let caller = caller?;
-    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await;
-    let pulse: PulseBody = body.and_then(|body| parse(&body)).map_err(invalid)?;
+    let pulse: PulseBody = read_json(&app, request, app.settings.body_bytes_max)
+        .await
+        .and_then(|body| parse(&body))
+        .map_err(invalid)?;
     caller.require(Role::Ingest, Some(&pulse.tenant_id))?;
     let tenant = pulse.tenant_id.clone();
     let usage = usage(&app, pulse)?;
@@ -196,7 +199,7 @@ pub(crate) async fn commit(
     let caller = caller?;
     caller.require(Role::Manage, None)?;
     let in_query = Query::read(request.uri()).map_err(invalid)?.take("date");
-    let body = read_limited(request, app.settings.body_bytes_max, app.settings.request_timeout).await;
+    let body = read_json(&app, request, app.settings.body_bytes_max).await;
     let body = match body.map_err(invalid)? {
         empty if empty.trim_ascii().is_empty() => CommitBody::default(),
         body => parse(&body).map_err(invalid)?,

@@ -1,7 +1,6 @@
 //! The reports API: `POST /plan`, `/limit`, `/use`, `/top-up` on the meter `reports`.
 //!
-//! Unknown fields are ignored and content types are not looked at, as its clients expect. Errors carry `error`, and the
-//! members of a native problem beside it.
+//! Unknown fields are ignored, as its clients expect. Errors carry `error`, and the members of a native problem beside it.
 
 use axum::extract::{Request, State};
 use axum::response::Response;

@@ -3,10 +3,13 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,8 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tollgate_api::{Code, Problem};
 
 use crate::app::{App, Routes};
+use crate::edge::linger::Lingering;
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds, route};
+use crate::edge::{browser, drain};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::reply::Failure;
 
@@ -113,9 +118,10 @@ impl Edge {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let edge = Arc::clone(self);
+        let (stream, unread) = Lingering::new(stream);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let edge = Arc::clone(&edge);
-            async move { Ok::<_, Infallible>(edge.request(address, request.map(Body::new)).await) }
+            let (edge, unread) = (Arc::clone(&edge), Arc::clone(&unread));
+            async move { Ok::<_, Infallible>(edge.request(address, request, &unread).await) }
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
@@ -123,18 +129,40 @@ impl Edge {
         }
     }
 
-    async fn request(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
+    /// Answers a request; marks the connection if its client still sends a body that nobody reads.
+    async fn request(
+        &self,
+        address: SocketAddr,
+        request: http::Request<Incoming>,
+        unread: &AtomicBool,
+    ) -> Response {
+        let until = tokio::time::Instant::now() + self.app.settings.request_timeout;
+        let keeps_alive = request.version() < http::Version::HTTP_2;
+        let (request, rest) = drain::lend(request);
         let heard = Heard::new(&self.ids, self.routes.template(request.uri().path()), &request);
-        let admitted = self.rate.as_ref().is_none_or(|rate| rate.admits(address.ip(), Instant::now()));
         let answer = async {
-            if admitted {
-                route(&self.app, self.routes.router.clone(), request).await
-            } else {
-                Failure::from(Problem::new(Code::RateLimited, "too many requests a second from this address"))
-                    .into_response()
+            let mut response = self.answer(address, request).await;
+            if let Some(rest) = rest
+                && !rest.discard(until).await
+                && keeps_alive
+            {
+                unread.store(true, Ordering::Relaxed);
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            response
         };
         heard.observe(&self.app.metrics, answer).await
+    }
+
+    async fn answer(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
+        if self.rate.as_ref().is_some_and(|rate| !rate.admits(address.ip(), Instant::now())) {
+            let detail = "too many requests a second from this address";
+            return Failure::from(Problem::new(Code::RateLimited, detail)).into_response();
+        }
+        if let Err(refused) = browser::admit(&request, self.app.api_keys.is_empty(), &[]) {
+            return refused.into_response();
+        }
+        route(&self.app, self.routes.router.clone(), request).await
     }
 }
 

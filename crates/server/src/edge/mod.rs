@@ -1,5 +1,8 @@
 //! The edge: connections in, requests to the routes, every answer logged and counted.
 
+mod browser;
+mod drain;
+mod linger;
 pub(crate) mod listener;
 pub(crate) mod rate;
 pub(crate) mod service;

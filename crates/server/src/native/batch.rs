@@ -4,14 +4,10 @@ use std::fmt;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use tollgate_api::{
-    BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest, shortened,
-};
+use tollgate_api::{BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest};
 use tollgate_domain::{Actor, Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
 use tollgate_engine::EngineError;
 
@@ -19,7 +15,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::compressed::Coding;
 use crate::convert::{conflict, denial_problem};
-use crate::extract::{Query, parse, read_limited};
+use crate::extract::{Query, content_type, parse, read_limited};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::native::problems::BodyProblems;
 use crate::native::usage::{Times, read_usage};
@@ -58,7 +54,7 @@ pub(crate) async fn record(
     })?;
     query.end()?;
     caller.require(Role::Ingest, caller.org.as_ref())?;
-    let shape = Shape::of(request.headers())?;
+    let shape = Shape::of(&request)?;
     let coding = Coding::of(request.headers())?;
     let _turn = wait_for_turn(&app).await?;
     let times = Times::of(&app);
@@ -105,20 +101,11 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(headers: &HeaderMap) -> Result<Self, Failure> {
-        let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(Self::Array) };
-        let value = value.to_str().unwrap_or_default();
-        let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match kind.as_str() {
-            "application/json" => Ok(Self::Array),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Self::Lines),
-            _ => {
-                let kind = shortened(&kind);
-                let detail =
-                    format!("the body is '{kind}'; expected application/json or application/x-ndjson");
-                Err(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type").into())
-            }
-        }
+    fn of(request: &Request) -> Result<Self, Failure> {
+        const LINES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+        let takes = |kind: &str| kind == "application/json" || LINES.contains(&kind);
+        let kind = content_type(request, takes, "application/json or application/x-ndjson")?;
+        Ok(if LINES.contains(&kind.as_str()) { Self::Lines } else { Self::Array })
     }
 }
 

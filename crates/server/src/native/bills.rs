@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::bills::{Seller, bill_reply, csv, focus, html};
 use crate::convert::conflict;
-use crate::extract::{Json, NoQuery, OrgPath, Query, json_content_type, parse, read_limited};
+use crate::extract::{Json, NoQuery, OrgPath, Query, parse, read_json};
 use crate::form::{Form, form_of, varying};
 use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
 use crate::native::balance::read_month;
@@ -151,9 +151,7 @@ pub(crate) async fn what_if(
     request: Request,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, None)?;
-    json_content_type(request.headers())?;
-    let body = read_limited(request, WHAT_IF_BYTES_MAX, app.settings.request_timeout).await?;
-    let request: WhatIfRequest = parse(&body)?;
+    let request: WhatIfRequest = parse(&read_json(&app, request, WHAT_IF_BYTES_MAX).await?)?;
     let month = month_field(&request.month)?;
     let catalog =
         Catalog::from_toml(&request.catalog).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;

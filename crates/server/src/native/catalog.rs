@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::Response;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
@@ -16,7 +15,7 @@ use tollgate_storage::{Row, Scan};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::conflict;
-use crate::extract::{NoQuery, Query, path_param, read_limited, whole_number};
+use crate::extract::{NoQuery, Query, content_type, path_param, read_decoded, whole_number};
 use crate::native::problems::{BodyProblems, Problems};
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
@@ -79,13 +78,8 @@ pub(crate) async fn put(
     let dry_run =
         query.take_as("dry_run", |text| text.parse::<bool>().map_err(|_| "must be 'true' or 'false'"))?;
     query.end()?;
-    let kind =
-        request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/toml");
-    if !["application/toml", "text/plain"].iter().any(|allowed| kind.starts_with(allowed)) {
-        let detail = format!("the body is '{kind}'; expected application/toml");
-        return Err(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type").into());
-    }
-    let body = read_limited(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
+    content_type(&request, |kind| kind == "application/toml", "application/toml")?;
+    let body = read_decoded(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
     let text = std::str::from_utf8(&body)
         .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalog is not UTF-8")))?;
     let next = Catalog::from_toml(text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;

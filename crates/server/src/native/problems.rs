@@ -23,13 +23,13 @@ pub(crate) enum GateProblems {}
 
 impl IntoResponses for PublicProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        described(&[429, 500])
+        described(&[403, 421, 429, 500])
     }
 }
 
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        described(&[400, 401, 403, 404, 429, 500, 503])
+        described(&[400, 401, 403, 404, 421, 429, 500, 503])
     }
 }
 
@@ -43,7 +43,7 @@ impl IntoResponses for BillProblems {
 
 impl IntoResponses for BodyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        described(&[400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503])
+        described(&[400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 429, 500, 503])
     }
 }
 

@@ -71,7 +71,7 @@ fn team(server: &TestServer) -> Client {
 }
 
 fn apply(client: &mut Client, text: &str) -> Reply {
-    client.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(text))
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(text))
 }
 
 fn using(

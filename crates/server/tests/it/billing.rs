@@ -12,7 +12,7 @@ fn used(client: &mut Client, customer: &str, resource: &str, quantity: Value, id
 }
 
 fn apply(client: &mut Client, text: &str) {
-    client.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(text)).ok();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(text)).ok();
 }
 
 /// An error in this API's shape.

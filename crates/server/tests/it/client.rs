@@ -150,11 +150,13 @@ pub(crate) struct Ask {
     pub(crate) path: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    is_untyped: bool,
 }
 
 impl Ask {
     pub(crate) fn new(method: &str, path: &str) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: None }
+        let (method, path) = (method.to_owned(), path.to_owned());
+        Self { method, path, headers: Vec::new(), body: None, is_untyped: false }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -162,22 +164,40 @@ impl Ask {
         self
     }
 
-    /// A body as it is, with no content type unless a header says one.
+    /// A body as it is, as JSON unless a header says otherwise.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = Some(body.into());
         self
     }
 
+    /// A body that does not say what it is.
+    pub(crate) fn untyped(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.is_untyped = true;
+        self.body(body)
+    }
+
     pub(crate) fn json(self, body: Value) -> Self {
-        self.header("content-type", "application/json").body(body.to_string())
+        self.body(body.to_string())
+    }
+
+    /// A catalog.
+    pub(crate) fn toml(self, text: impl Into<Vec<u8>>) -> Self {
+        self.header("content-type", "application/toml").body(text)
     }
 
     /// As it goes over the wire.
     pub(crate) fn bytes(&self, secret: Option<&str>) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: tollgate\r\n", self.method, self.path);
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         let mut line = |name: &str, value: &str| {
             let _ = write!(head, "{name}: {value}\r\n");
         };
+        let names = |wanted: &str| self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        if !names("host") {
+            line("host", "localhost");
+        }
+        if self.body.is_some() && !self.is_untyped && !names("content-type") {
+            line("content-type", "application/json");
+        }
         if let Some(secret) = secret {
             line("authorization", &format!("Bearer {secret}"));
         }

@@ -32,7 +32,7 @@ fn mapped(first: &str) -> (TestServer, Client) {
     let server = TestServer::start();
     let mut client = server.client();
     let catalog = format!("{first}\n{}\n{MAPPINGS}", tollgate_domain::catalog::DEFAULT);
-    client.ask(&Ask::new("PUT", "/v1/catalog").body(catalog)).ok();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
     (server, client)
 }
@@ -176,7 +176,7 @@ fn events_of_litellm_are_counted() {
         quantity = "$.cost"
     "#;
     let catalog = format!("{}\n{mappings}", tollgate_domain::catalog::DEFAULT);
-    client.ask(&Ask::new("PUT", "/v1/catalog").body(catalog)).ok();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
     for (id, cost, total, tokens, costs) in [
         ("chatcmpl-1", "0.000135", 24, 24, 0.000_135),

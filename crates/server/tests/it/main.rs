@@ -7,15 +7,18 @@
 
 mod aggregations;
 mod api;
+mod attacker;
 mod bad_input;
 mod billing;
 mod bills;
 mod client;
 mod closing;
+mod early;
 mod events;
 mod focus;
 mod meters;
 mod openmeter;
+mod pages;
 mod pulses;
 mod races;
 mod reports;

@@ -9,7 +9,7 @@ use crate::races::race;
 use crate::server::TestServer;
 
 fn apply(client: &mut Client, text: &str) {
-    client.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(text)).ok();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(text)).ok();
 }
 
 fn set(value: &str) -> String {

@@ -17,7 +17,7 @@ fn the_client_of_openmeter_is_served() {
     let server = TestServer::with(|settings| settings.api_key = Some(Secret(key.to_owned())));
     let mut client = server.client().with_key(key);
     let catalog = format!("{}\n{MAPPINGS}", tollgate_domain::catalog::DEFAULT);
-    client.ask(&Ask::new("PUT", "/v1/catalog").body(catalog)).ok();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
     // The client dates what has no time by its own clock, which is not the server's here.
     #[expect(clippy::disallowed_methods, reason = "the client's clock is the machine's")]

@@ -264,7 +264,7 @@ fn more_lines_than_one_batch_holds_are_several() {
         "{}\n[[meters]]\nid = \"disk:GB\"\nname = \"Disk\"\nunit = \"GB\"\n",
         tollgate_domain::catalog::DEFAULT
     );
-    client.ask(&Ask::new("PUT", "/v1/catalog").body(catalog)).ok();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
     let records: Vec<Value> = orgs
         .iter()
         .flat_map(|org| ["vm:hour", "disk:GB"].map(|meter| json!({"org": org, "meter": meter, "key": meter})))

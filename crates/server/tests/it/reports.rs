@@ -155,7 +155,7 @@ fn a_report_and_its_refusals() {
     ] {
         let ask = report(body);
         client
-            .ask(&ask.clone().header("content-type", "text/plain"))
+            .ask(&ask.clone().header("content-type", "Application/JSON; charset=utf-8"))
             .is(200, counted(id, remaining, by_user, replayed));
         client.ask(&ask).is(200, counted(id, remaining, by_user, true));
     }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use rcgen::CertifiedKey;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tollgate_domain::Timestamp;
 use tollgate_engine::Clock;
-use tollgate_server::{RunningServer, ServeError, Settings, StoreUrl, start};
+use tollgate_server::{RunningServer, ServeError, Settings, StoreUrl, TlsFiles, start};
 
 use crate::client::Client;
 
@@ -46,6 +47,22 @@ impl TestServer {
         let running = runtime.block_on(start(settings.clone(), clock.clone())).expect("the server starts");
         let address = running.address;
         Self { runtime, running: Some(running), address, settings, clock, _folder: folder }
+    }
+
+    /// The same over TLS; the certificate, for `localhost`, is `cert.pem` in the folder.
+    pub(crate) fn with_tls(adjust: impl FnOnce(&mut Settings)) -> (Self, TempDir) {
+        let CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let tls =
+            TlsFiles { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        std::fs::write(&tls.certificate, cert.pem()).expect("written");
+        std::fs::write(&tls.key, signing_key.serialize_pem()).expect("written");
+        let server = Self::with(|settings| {
+            settings.tls = Some(tls);
+            adjust(settings);
+        });
+        (server, folder)
     }
 
     /// What a server with other settings says instead of starting.

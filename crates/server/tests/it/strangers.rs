@@ -62,7 +62,7 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (get("/v1/catalog"), READ),
         (get("/v1/catalog/versions"), READ),
         (get("/v1/catalog/versions/1"), READ),
-        (Ask::new("PUT", "/v1/catalog?dry_run=true").body(tollgate_domain::catalog::DEFAULT), ADMIN),
+        (Ask::new("PUT", "/v1/catalog?dry_run=true").toml(tollgate_domain::catalog::DEFAULT), ADMIN),
         (get("/v1/api-keys"), ADMIN),
         (post("/v1/api-keys", json!({"name": "n", "role": "read"})), ADMIN),
         (get("/metrics"), READ),

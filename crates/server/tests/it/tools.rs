@@ -16,6 +16,15 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     folder
 }
 
+/// A program of the operating system that `cargo xtask test` installs.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!("`{name}` is needed: `cargo xtask test` installs it, on Debian `apt-get install {name}`")
+    })
+}
+
 /// Runs a program to its end; what it said on both outputs is shown when it fails.
 pub(crate) fn run(mut command: Command) -> String {
     let Output { status, stdout, stderr } =

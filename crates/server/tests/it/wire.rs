@@ -7,9 +7,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::CertifiedKey;
 use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -43,7 +43,7 @@ fn http_2_with_prior_knowledge_carries_many_requests_at_once() {
 
 async fn use_one(mut sender: http2::SendRequest<Full<Bytes>>, number: usize) -> (u16, Value) {
     let body = json!({"org": "acme", "meter": "reports", "key": format!("k-{number}")}).to_string();
-    let request = http::Request::post("http://tollgate/v1/usage")
+    let request = http::Request::post("http://localhost/v1/usage")
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
         .expect("a request");
@@ -55,15 +55,10 @@ async fn use_one(mut sender: http2::SendRequest<Full<Bytes>>, number: usize) -> 
 
 /// A server with a certificate of its own, and what trusts it.
 fn with_tls() -> (TestServer, ClientConfig) {
-    let CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
-    let files = tempfile::tempdir().expect("a temporary folder");
-    let tls = TlsFiles { certificate: files.path().join("cert.pem"), key: files.path().join("key.pem") };
-    std::fs::write(&tls.certificate, cert.pem()).expect("written");
-    std::fs::write(&tls.key, signing_key.serialize_pem()).expect("written");
-    let server = TestServer::with(|settings| settings.tls = Some(tls));
+    let (server, files) = TestServer::with_tls(|_| {});
+    let certificate = CertificateDer::from_pem_file(files.path().join("cert.pem")).expect("a certificate");
     let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).expect("a root");
+    roots.add(certificate).expect("a root");
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")

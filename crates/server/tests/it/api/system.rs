@@ -175,7 +175,7 @@ fn every_route_of_the_document_answers_as_it_says() {
         if let Some(body) = bodies.get(id) {
             ask = ask.json(body.clone());
         } else if id == "put_catalog" {
-            ask = ask.body(tollgate_domain::catalog::DEFAULT);
+            ask = ask.toml(tollgate_domain::catalog::DEFAULT);
         }
         let reply = client.ask(&ask);
         println!("{} {target}: {}", ask.method, reply.status);

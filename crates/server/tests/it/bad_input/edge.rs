@@ -14,7 +14,10 @@ fn what_is_too_large() {
 
     // 100 MiB, announced: all of it is taken before the answer, so that a caller that sends first hears it.
     let mut client = scene.server.client();
-    let head = format!("POST /v1/usage HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", 100 * MIB);
+    let head = format!(
+        "POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        100 * MIB
+    );
     client.send_raw(head.as_bytes()).expect("sent");
     let chunk = vec![b' '; MIB];
     for _ in 0..100 {
@@ -26,7 +29,7 @@ fn what_is_too_large() {
 
     // 100 MiB in chunks, of a length nobody announced.
     let mut client = scene.server.client();
-    let head = b"POST /v1/usage HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = b"POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     client.send_raw(head).expect("sent");
     for _ in 0..100 {
         client.send_raw(format!("{MIB:x}\r\n").as_bytes()).expect("sent");
@@ -42,7 +45,9 @@ fn what_is_too_large() {
         [("asking first", MIB, "expect: 100-continue\r\n"), ("a terabyte", MIB * MIB, "")]
     {
         let mut client = Client::over(connect(address).expect("it connects"));
-        let head = format!("POST /v1/usage HTTP/1.1\r\nhost: t\r\n{expect}content-length: {length}\r\n\r\n");
+        let head = format!(
+            "POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{expect}content-length: {length}\r\n\r\n"
+        );
         client.send_raw(head.as_bytes()).expect("sent");
         client.read().expect("an answer").is_problem(413, "body_too_large", None);
         scene.is_unchanged(name);
@@ -71,7 +76,8 @@ fn headers_that_are_too_large() {
         let mut stream = connect(scene.server.address()).expect("it connects");
         let path = if headers.is_empty() { "x".repeat(1024 * 1024) } else { "health".to_owned() };
         // The server may answer and close before it has read all.
-        let _ = stream.write_all(format!("GET /{path} HTTP/1.1\r\nhost: t\r\n{headers}\r\n").as_bytes());
+        let _ =
+            stream.write_all(format!("GET /{path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n").as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -90,15 +96,18 @@ fn what_is_not_http_is_refused_or_closed() {
         ("a version nobody speaks", b"GET /health HTTP/9.9\r\n\r\n"),
         (
             "two lengths",
-            b"POST /v1/usage HTTP/1.1\r\nhost: t\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+            b"POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",
         ),
-        ("a length in words", b"POST /v1/usage HTTP/1.1\r\nhost: t\r\ncontent-length: two\r\n\r\n{}"),
+        ("a length in words", b"POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: two\r\n\r\n{}"),
         (
             "a chunk in words",
-            b"POST /v1/usage HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\nlots\r\n",
+            b"POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nlots\r\n",
         ),
         ("a header without a colon", b"GET /health HTTP/1.1\r\nhost t\r\n\r\n"),
-        ("half a request", b"POST /v1/usage HTTP/1.1\r\nhost: t\r\ncontent-length: 50\r\n\r\n{\"org\":"),
+        (
+            "half a request",
+            b"POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{\"org\":",
+        ),
         ("nothing", b""),
     ] {
         println!("{name}");
@@ -117,7 +126,10 @@ fn what_is_not_http_is_refused_or_closed() {
 fn a_slow_caller_is_not_waited_for() {
     let scene = Scene::new();
     let body = r#"{"org":"acme","meter":"reports","key":"slow"}"#;
-    let head = format!("POST /v1/usage HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     let address = scene.server.address();
     // Each sends a byte at a time until the server ends it: within the head, and within the body.
     let heard = std::thread::scope(|scope| {
