@@ -164,6 +164,36 @@ pub struct UnpricedItem {
     pub quantity: Decimal,
 }
 
+/// The bills of an organization, the latest month first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BillPage {
+    /// The organization.
+    pub org: String,
+    /// The bills.
+    pub bills: Vec<BillItem>,
+    /// From where the next page is read; null when there is nothing more.
+    pub next: Option<String>,
+}
+
+/// A bill in a list.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BillItem {
+    /// The month, such as `2026-11`.
+    pub month: String,
+    /// Whether it still changes.
+    pub status: BillStatus,
+    /// Its number among the closed bills of the organization; null in an estimate.
+    pub number: Option<u32>,
+    /// What the money is in: a code of ISO 4217; null where the month cannot be rated.
+    pub currency: Option<String>,
+    /// The sum of its lines and adjustments; null where the month cannot be rated.
+    #[schema(example = "65.50")]
+    pub total: Option<String>,
+    /// Why the month cannot be rated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// Closes the bill of a month.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

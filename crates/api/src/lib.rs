@@ -26,16 +26,16 @@ pub use admin::{
 };
 pub use batch::{BatchReply, RecordResult, RecordStatus, ResultsName};
 pub use bill::{
-    AdjustmentItem, BillFormat, BillLineItem, BillPart, BillReply, BillStatus, CloseRequest, UnpricedItem,
-    WhatIfDenied, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
+    AdjustmentItem, BillFormat, BillItem, BillLineItem, BillPage, BillPart, BillReply, BillStatus,
+    CloseRequest, UnpricedItem, WhatIfDenied, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::{Decimal, PositiveDecimal, RequestDecimal};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
 pub use org::{
-    BalanceReply, CreditItem, LimitItem, LimitReply, LimitRequest, MeterBalanceReply, OrgItem, OrgMeterItem,
-    OrgPage, OrgRequest, PlanReply, PlanRequest, ScopeName, TopUpReply, TopUpRequest, TrialItem, UserItem,
-    UserPage, WindowName,
+    BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
+    MeterBalanceReply, OrgItem, OrgMeterItem, OrgPage, OrgRequest, PlanReply, PlanRequest, ScopeName,
+    TopUpReply, TopUpRequest, TrialItem, UserItem, UserPage, WindowName,
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};

@@ -164,6 +164,48 @@ pub struct LimitReply {
     pub limits: Vec<LimitItem>,
 }
 
+/// The limits that an organization and its plan give.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LimitsReply {
+    /// The organization.
+    pub org: String,
+    /// Its plan; null if none is set.
+    pub plan: Option<String>,
+    /// The limits: the organization's own, then those of its plan.
+    pub limits: Vec<GivenLimitItem>,
+}
+
+/// A limit, and who gives it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GivenLimitItem {
+    /// What is capped.
+    pub meter: String,
+    /// Whose usage.
+    pub scope: ScopeName,
+    /// The one user, if it is for one. Usage of that user goes by it in place of the limit on each user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Over which stretch of time.
+    #[schema(value_type = WindowName)]
+    pub window: Window,
+    /// How much may be used in it.
+    pub amount: Decimal,
+    /// Who gives it.
+    pub from: LimitGiver,
+    /// Whether usage goes by it: false where the organization's own limit takes the place of its plan's.
+    pub in_force: bool,
+}
+
+/// Who gives a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitGiver {
+    /// The organization: set by `PUT /v1/orgs/{org}/limits`.
+    Org,
+    /// Its plan in the catalog.
+    Plan,
+}
+
 /// Adds credit.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -278,8 +320,10 @@ pub struct MeterBalanceReply {
     pub credits: Vec<CreditItem>,
     /// The limits in force.
     pub limits: Vec<LimitItem>,
-    /// The users of this month, the first of them; all are in `GET /v1/orgs/{org}/users`.
+    /// Users of this month, by id: as many as `users_limit` says, as of the same moment as the rest.
     pub users: Vec<UserItem>,
+    /// The cursor from which `GET /v1/orgs/{org}/users?meter=…` goes on; null when these are all, or none are asked for.
+    pub users_next: Option<String>,
 }
 
 /// One source of credit.

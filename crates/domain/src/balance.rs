@@ -100,6 +100,28 @@ pub fn balance_needs(
     complete
 }
 
+/// Adds the keys of the records that hold what some users used of a meter in the month that runs, as [`balance_needs`]
+/// does.
+pub fn users_need(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    meter: &MeterId,
+    users: &[UserId],
+    keys: &mut Vec<RecordKey>,
+) {
+    let Some(known) = records.org(org) else { return };
+    let month = context.moments.in_zone(&known.zone).month;
+    let mut need = |key: RecordKey| {
+        if !records.holds(&key) && !keys.contains(&key) {
+            keys.push(key);
+        }
+    };
+    for user in users {
+        counters_need(records, org, meter, Some(user), &[month], &mut need);
+    }
+}
+
 /// The user a limit names.
 const fn limited_user(limit: &crate::Limit) -> Option<&UserId> {
     match &limit.scope {

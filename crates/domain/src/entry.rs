@@ -107,6 +107,19 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
+    /// The names of all kinds.
+    pub const NAMES: &[&str] = &[
+        "used",
+        "refused",
+        "reversed",
+        "org_set",
+        "plan_set",
+        "limit_set",
+        "topped_up",
+        "bill_closed",
+        "shipped",
+    ];
+
     /// The stable name of the kind.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -46,7 +46,7 @@ pub use actor::Actor;
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_system, touched, touched_by_system};
-pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, balance, balance_needs};
+pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, balance, balance_needs, users_need};
 pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
@@ -57,9 +57,9 @@ pub use command::{
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
-    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, OrgDecision,
-    Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, SystemDenial,
-    SystemOutcome, ToppedUp, decide, decide_system, missing, missing_of_system,
+    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
+    OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
+    SystemDenial, SystemOutcome, ToppedUp, decide, decide_system, given_limits, missing, missing_of_system,
 };
 pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};

@@ -90,6 +90,18 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
+    /// The names of all kinds.
+    pub const NAMES: &[&str] = &[
+        "threshold_crossed",
+        "on_track_to_run_out",
+        "limit_reached",
+        "trial_ending",
+        "trial_ended",
+        "first_denial",
+        "top_up_granted",
+        "bill_closed",
+    ];
+
     /// The stable name of the kind.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -33,5 +33,6 @@ pub use engine::{Engine, EngineOptions, Writer};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};
+pub use read::UserPart;
 pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
 pub use shipping::{Carrier, ShipError, UnsentDay};

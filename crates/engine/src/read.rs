@@ -5,12 +5,21 @@ use std::sync::Arc;
 use tollgate_domain::{
     Actor, Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org,
     OrgId, Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, UserId,
-    Window, balance, balance_needs, bill, bill_needs, rate_month,
+    Window, balance, balance_needs, bill, bill_needs, rate_month, users_need,
 };
 use tollgate_storage::{Cursor, Order, Row, Scan, Store, StoreError};
 
 use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
 use crate::{CatalogInForce, Engine, EngineError};
+
+/// Some users of a meter, and what they used of it.
+#[derive(Clone, Debug, Default)]
+pub struct UserPart {
+    /// The users, by id.
+    pub users: Vec<(UserId, Counter)>,
+    /// From where [`Engine::user_counters`] goes on; `None` when there is nothing more.
+    pub next: Option<Cursor>,
+}
 
 /// What a look at the records of an org saw.
 enum Look {
@@ -48,6 +57,64 @@ impl<S: Store> Engine<S> {
             self.in_context(&in_force, at, |context| balance(&records, context, id))
                 .map(|balance| (org, balance))
         }))
+    }
+
+    /// The same, and for each meter of it the first users of the month, at most so many, all as of that version. A user
+    /// who came meanwhile may be missing.
+    ///
+    /// # Errors
+    /// As [`Engine::balance`].
+    pub async fn balance_with_users(
+        &self,
+        id: &OrgId,
+        users_max: usize,
+    ) -> Result<Option<(Arc<Org>, Balance, Vec<UserPart>)>, EngineError> {
+        let Some((_, first)) = self.balance(id).await? else { return Ok(None) };
+        let mut listed = Vec::with_capacity(first.meters.len());
+        for (meter, _) in first.meters {
+            let users = self.users_of_month(id, &meter, first.at, users_max).await?;
+            listed.push((meter, users));
+        }
+        let in_force = self.catalog();
+        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
+            self.in_context(&in_force, at, |context| {
+                balance_needs(records, context, id, keys);
+                for (meter, (users, _)) in &listed {
+                    users_need(records, context, id, meter, users, keys);
+                }
+            });
+        };
+        let Some((org, records, at)) = self.as_of_one_version(id, &needs).await? else { return Ok(None) };
+        let Some(balance) = self.in_context(&in_force, at, |context| balance(&records, context, id)) else {
+            return Ok(None);
+        };
+        let month = org.zone.period_at(Window::Month, at);
+        let parts = balance.meters.iter().map(|(meter, _)| {
+            let Some((_, (users, next))) = listed.iter().find(|(known, _)| known == meter) else {
+                return UserPart::default();
+            };
+            let counted = |user: &UserId| {
+                let counter = records.counter(id, meter, &Scope::User(user.clone()), month);
+                (user.clone(), counter)
+            };
+            UserPart { users: users.iter().map(counted).collect(), next: next.clone() }
+        });
+        let parts = parts.collect();
+        Ok(Some((org, balance, parts)))
+    }
+
+    /// The first users of a meter in the month of a moment.
+    async fn users_of_month(
+        &self,
+        id: &OrgId,
+        meter: &MeterId,
+        at: Timestamp,
+        most: usize,
+    ) -> Result<(Vec<UserId>, Option<Cursor>), EngineError> {
+        let Some(org) = self.org(id).await?.filter(|_| most > 0) else { return Ok((Vec::new(), None)) };
+        let month = org.zone.period_at(Window::Month, at);
+        let (users, next) = self.user_counters(id, meter, month, None, most).await?;
+        Ok((users.into_iter().map(|(user, _)| user).collect(), next))
     }
 
     /// The bill of an org for the month with a number, or for the one that runs: closed, or an estimate as of one of the

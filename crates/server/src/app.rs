@@ -14,6 +14,7 @@ use crate::compat::billing::Billing;
 use crate::compat::failure::CompatFailure;
 use crate::compat::reports::Reports;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::reply::Failure;
 use crate::stores::AnyStore;
 use crate::{Settings, compat, docs, native};
@@ -28,6 +29,7 @@ pub(crate) struct AppState {
     pub(crate) api_keys: ApiKeys,
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
+    pub(crate) refusals: Refusals,
     /// What commits aggregates of pulses, where there is a sink.
     pub(crate) shipper: Option<Shipper>,
     /// Batches that may be in hand at a time.
@@ -49,11 +51,15 @@ fn table() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/orgs", get(native::orgs::list)),
         ("/v1/orgs/{org}", get(native::orgs::show).put(native::orgs::put)),
         ("/v1/orgs/{org}/plan", put(native::orgs::put_plan)),
-        ("/v1/orgs/{org}/limits", put(native::orgs::put_limit).delete(native::orgs::delete_limit)),
+        (
+            "/v1/orgs/{org}/limits",
+            get(native::orgs::show_limits).put(native::orgs::put_limit).delete(native::orgs::delete_limit),
+        ),
         ("/v1/orgs/{org}/top-ups", post(native::orgs::top_up)),
         ("/v1/orgs/{org}/balance", get(native::balance::show)),
         ("/v1/orgs/{org}/users", get(native::balance::users)),
         ("/v1/orgs/{org}/usage", get(native::series::series)),
+        ("/v1/orgs/{org}/bills", get(native::bill_list::list)),
         ("/v1/orgs/{org}/bill", get(native::bills::show)),
         ("/v1/orgs/{org}/bill/close", post(native::bills::close)),
         ("/v1/whatif", post(native::bills::what_if)),

@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use http::{HeaderMap, HeaderValue};
 use tollgate_api::{
-    BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, LimitDetail, LimitItem, MeterBalanceReply,
-    NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem, shortened,
+    BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, GivenLimitItem, LimitDetail, LimitGiver,
+    LimitItem, MeterBalanceReply, NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem,
+    shortened,
 };
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
-    Balance, Burn, ConfigDenial, Denial, Denied, Entry, EntryKind, Limit, LimitScope, MeterBalance, MeterId,
-    Notice, NoticeKind, Org, OrgId, Period, Policy, ReversalDenial, Source, Timestamp, UsageKey, UsedEntry,
-    Window,
+    Balance, Burn, ConfigDenial, Denial, Denied, Entry, EntryKind, GivenLimit, Limit, LimitScope,
+    MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, Policy, ReversalDenial, Source, Timestamp,
+    UsageKey, UsedEntry, Window,
 };
 use tollgate_storage::NoticeRow;
 
@@ -279,6 +280,7 @@ fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
             })
             .collect(),
         users: Vec::new(),
+        users_next: None,
     }
 }
 
@@ -289,6 +291,13 @@ fn day_label(day: i32) -> String {
 /// A limit as it was set.
 pub(crate) fn limit_item(limit: &Limit) -> LimitItem {
     limit_parts(&limit.meter, &limit.scope, limit.window, limit.amount.into())
+}
+
+/// A limit, and who gives it.
+pub(crate) fn given_limit_item(given: &GivenLimit) -> GivenLimitItem {
+    let LimitItem { meter, scope, user, window, amount, .. } = limit_item(&given.limit);
+    let from = if given.by_plan { LimitGiver::Plan } else { LimitGiver::Org };
+    GivenLimitItem { meter, scope, user, window, amount, from, in_force: given.in_force }
 }
 
 fn limit_parts(meter: &MeterId, scope: &LimitScope, window: Window, amount: Decimal) -> LimitItem {

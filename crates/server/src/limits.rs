@@ -8,6 +8,18 @@ pub const PAGE_ROWS_DEFAULT: usize = 50;
 /// Most rows of a list in one answer: about half a megabyte of JSON.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
+/// Rows of a filtered list that are read at a time.
+pub const FILTER_ROWS_READ: usize = 200;
+
+/// Most rows that are read for one page of a filtered list: some tens of milliseconds of work.
+pub const FILTER_ROWS_MAX: usize = 2_000;
+
+/// Organizations whose balances are looked at for one page, where the balance decides and no more rows are asked for.
+pub const FILTER_BALANCES_MAX: usize = 400;
+
+/// Most organizations whose latest refusal is remembered.
+pub const REFUSED_ORGS_MAX: usize = 100_000;
+
 /// Most bytes of a cursor of the store within one of ours: two ids of 128 characters and some numbers, in UTF-8.
 pub const CURSOR_BYTES_MAX: usize = 2_048;
 

@@ -16,10 +16,10 @@ use crate::native;
     ),
     paths(
         native::usage::use_, native::usage::check, native::batch::record, native::usage::reverse,
-        native::orgs::list, native::orgs::show, native::orgs::put, native::orgs::put_plan, native::orgs::put_limit,
+        native::orgs::list, native::orgs::show, native::orgs::put, native::orgs::put_plan, native::orgs::show_limits, native::orgs::put_limit,
         native::orgs::delete_limit, native::orgs::top_up,
         native::balance::show, native::balance::users, native::series::series,
-        native::bills::show, native::bills::close, native::bills::what_if,
+        native::bill_list::list, native::bills::show, native::bills::close, native::bills::what_if,
         native::ledger::list, native::ledger::show, native::ledger::notices,
         native::catalog::show, native::catalog::put, native::catalog::versions, native::catalog::version,
         native::api_keys::list, native::api_keys::create, native::api_keys::revoke,

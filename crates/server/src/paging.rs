@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::extract::Query;
-use crate::limits::{CURSOR_BYTES_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use crate::limits::{CURSOR_BYTES_MAX, FILTER_ROWS_MAX, FILTER_ROWS_READ, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::reply::Failure;
 
 /// Which part of a list is asked for.
@@ -25,6 +25,23 @@ pub(crate) struct Paging {
     cursor: Option<Place>,
 }
 
+/// Which rows of a list are asked for, and how many are read for a page of it.
+pub(crate) struct Filter<'a> {
+    /// Tells the list from others, and from itself filtered otherwise.
+    pub(crate) by: &'a (dyn Debug + Sync),
+    /// How many rows are read at a time.
+    pub(crate) rows_read: usize,
+    /// After how many rows the page ends.
+    pub(crate) rows_max: usize,
+}
+
+impl<'a> Filter<'a> {
+    /// A filter of rows that cost little to look at.
+    pub(crate) fn by(by: &'a (dyn Debug + Sync)) -> Self {
+        Self { by, rows_read: FILTER_ROWS_READ, rows_max: FILTER_ROWS_MAX }
+    }
+}
+
 /// The rows of a page, and the cursors that lead on from it.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -36,11 +53,6 @@ pub(crate) struct Part {
 }
 
 impl Paging {
-    /// The first rows of a list.
-    pub(crate) const fn first(limit: usize) -> Self {
-        Self { limit, cursor: None }
-    }
-
     /// `limit` and `cursor` of a query.
     pub(crate) fn take(query: &mut Query) -> Result<Self, Failure> {
         Self::take_or(query, PAGE_ROWS_DEFAULT)
@@ -55,6 +67,16 @@ impl Paging {
         })?;
         let cursor = query.take("cursor").map(|text| Place::read(&text).ok_or_else(invalid_cursor));
         Ok(Self { limit: limit.unwrap_or(default), cursor: cursor.transpose()? })
+    }
+
+    /// Most rows of the page.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The same with another number of rows.
+    pub(crate) fn with_limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
     }
 
     /// The page that a cursor leads to.
@@ -77,7 +99,20 @@ impl Paging {
 
     /// Reads a page; a cursor of another list is the caller's error.
     pub(crate) async fn read(&self, app: &App, scan: &Scan) -> Result<Part, Failure> {
-        let list = list_id(scan);
+        let all = Filter { by: &(), rows_read: self.limit, rows_max: self.limit };
+        self.read_where(app, scan, &all, |_| true).await
+    }
+
+    /// The same of the rows that a filter lets pass. The work of a page is bounded, so it may come back short, or even
+    /// empty, with more to follow.
+    pub(crate) async fn read_where(
+        &self,
+        app: &App,
+        scan: &Scan,
+        filter: &Filter<'_>,
+        passes: impl Fn(&Row) -> bool,
+    ) -> Result<Part, Failure> {
+        let list = list_id(&(scan, filter.by));
         let mut place = match &self.cursor {
             Some(place) if place.list != list => return Err(invalid_cursor()),
             Some(place) => place.clone(),
@@ -90,17 +125,30 @@ impl Paging {
                 None => return Ok(Part { rows: Vec::new(), next: None, resume: place.text() }),
             }
         }
-        let Page { rows, next } = read_rows(app, scan, place.after.as_ref(), self.limit).await?;
-        Ok(match next {
-            Some(after) => {
-                let next = Place { list, seen: 0, after: Some(after) }.text();
-                Part { rows, resume: next.clone(), next: Some(next) }
+        let (mut found, mut read, mut size) = (Vec::new(), 0, filter.rows_read);
+        loop {
+            let Page { rows, next } = read_rows(app, scan, place.after.as_ref(), size).await?;
+            read += rows.len();
+            let room = self.limit - found.len();
+            let passing = rows.iter().enumerate().filter(|(_, row)| passes(row));
+            if let Some((first_too_many, _)) = passing.skip(1).nth(room - 1) {
+                // A page ends with a row that the store can name: the last of what is read at once.
+                size = first_too_many;
+                continue;
             }
-            None => {
-                place.seen = u16::try_from(rows.len()).unwrap_or(u16::MAX);
-                Part { rows, next: None, resume: place.text() }
+            let (all, more) = (rows.len(), next.is_some());
+            found.extend(rows.into_iter().filter(&passes));
+            match next {
+                Some(after) => place.after = Some(after),
+                None => place.seen = u16::try_from(all).unwrap_or(u16::MAX),
             }
-        })
+            if !more || found.len() == self.limit || read >= filter.rows_max {
+                let resume = place.text();
+                return Ok(Part { rows: found, next: more.then(|| resume.clone()), resume });
+            }
+            size = filter.rows_read;
+            tokio::task::yield_now().await;
+        }
     }
 }
 

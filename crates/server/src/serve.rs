@@ -18,6 +18,7 @@ use crate::edge::listener::Edge;
 use crate::edge::tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::stores::AnyStore;
 use crate::{Settings, closing, demo};
 
@@ -191,6 +192,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         metrics,
         settings,
         shipper,
+        refusals: Refusals::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))
 }

@@ -19,7 +19,7 @@ pub(crate) fn limits_in_force(
     let mut found: Vec<Limit> = org.limits.iter().filter(|limit| limit.meter == *meter).cloned().collect();
     if let Some(plan) = plan {
         for limit in plan.limits().filter(|limit| limit.meter == *meter) {
-            let replaced = found.iter().any(|own| own.scope == limit.scope && own.window == limit.window);
+            let replaced = found.iter().any(|own| takes_the_place_of(own, &limit));
             if !replaced {
                 found.push(limit);
             }
@@ -37,6 +37,33 @@ pub(crate) fn limits_in_force(
     });
     found.sort_by(|a, b| (is_user(&a.scope), b.window).cmp(&(is_user(&b.scope), a.window)));
     found
+}
+
+/// A limit that an org or its plan gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenLimit {
+    /// The limit.
+    pub limit: Limit,
+    /// Whether its plan gives it, rather than the org itself.
+    pub by_plan: bool,
+    /// Whether usage goes by it: not where the org's own takes the place of its plan's.
+    pub in_force: bool,
+}
+
+/// All limits that an org and its plan give, the org's own first.
+#[must_use]
+pub fn given_limits(org: &Org, plan: Option<&Plan>) -> Vec<GivenLimit> {
+    let own = org.limits.iter().cloned().map(|limit| GivenLimit { limit, by_plan: false, in_force: true });
+    let of_plan = plan.into_iter().flat_map(Plan::limits).map(|limit| {
+        let in_force = !org.limits.iter().any(|own| takes_the_place_of(own, &limit));
+        GivenLimit { limit, by_plan: true, in_force }
+    });
+    own.chain(of_plan).collect()
+}
+
+/// Whether an org's own limit takes the place of its plan's.
+fn takes_the_place_of(own: &Limit, of_plan: &Limit) -> bool {
+    own.meter == of_plan.meter && own.scope == of_plan.scope && own.window == of_plan.window
 }
 
 /// Whether a limit on users is in force on a meter, so that a usage must name its user.

@@ -19,6 +19,7 @@ pub(crate) use limits::{InForce, limits_in_force};
 pub(crate) use usage::gate;
 
 pub use keys::missing;
+pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
     Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,

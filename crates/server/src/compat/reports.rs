@@ -178,6 +178,7 @@ pub(crate) async fn use_(
             replayed: allowed.replayed,
         })),
         OrgDecision::Use(Err(denied)) => {
+            app.refusals.note(&body.org_id, &denied.denial, app.engine.clock().now());
             let problem = denial_problem(&denied, &body.org_id, &meter()?);
             Err(match denied.denial {
                 Denial::UnknownOrg => CompatFailure::told(404, "org not found", problem),

@@ -3,23 +3,28 @@
 use axum::extract::State;
 use axum::response::Response;
 use tollgate_api::{BalanceReply, Id, Month, UserItem, UserPage};
-use tollgate_domain::{LimitScope, MeterId, Org, Period, Role, UserId, Window};
+use tollgate_domain::{
+    Amount, Counter, LimitScope, MeterBalance, MeterId, Org, OrgId, Period, Role, UserId, Window,
+};
 use tollgate_storage::Scan;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::balance_reply;
-use crate::extract::{NoQuery, OrgPath, Query};
-use crate::limits::BALANCE_USERS_MAX;
+use crate::extract::{OrgPath, Query};
+use crate::limits::{BALANCE_USERS_MAX, PAGE_ROWS_MAX};
 use crate::native::orgs::unknown_org;
 use crate::native::problems::Problems;
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
-/// The balance of an organization: per meter what it has, what it used, what is left.
+/// The balance of an organization: per meter what it has, what it used, what is left, and its first users.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/balance", tag = "Organizations", operation_id = "balance",
-    params(("org" = Id, Path, description = "The organization")),
+    params(
+        ("org" = Id, Path, description = "The organization"),
+        ("users_limit" = Option<u32>, Query, description = "Most users that each meter lists, 0 to 1,000; 100 unless given", minimum = 0, maximum = 1000),
+    ),
     responses(
         (status = 200, description = "The balance", body = BalanceReply),
         Problems,
@@ -29,37 +34,46 @@ pub(crate) async fn show(
     State(app): State<App>,
     caller: Caller,
     OrgPath(org): OrgPath,
-    _: NoQuery,
+    mut query: Query,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
-    let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
+    let allowed = format!("must be a whole number from 0 to {PAGE_ROWS_MAX}");
+    let users_limit = query.take_as("users_limit", |text| match text.parse::<usize>() {
+        Ok(limit) if limit <= PAGE_ROWS_MAX => Ok(limit),
+        _ => Err(allowed),
+    })?;
+    query.end()?;
+    let limit = users_limit.unwrap_or(BALANCE_USERS_MAX);
+    let found = app.engine.balance_with_users(&org, limit).await?;
+    let (known, balance, users) = found.ok_or_else(|| unknown_org(&org))?;
     let mut reply = balance_reply(&known, &balance);
-    let month = known.zone.period_at(Window::Month, balance.at);
-    let first = Paging::first(BALANCE_USERS_MAX);
-    for (meter, line) in &balance.meters {
-        let each = line
-            .limits
-            .iter()
-            .find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month);
-        let (users, _) = users_of(&app, &known, meter, month, each.map(|limit| limit.amount), &first).await?;
-        if let Some(meter) = reply.meters.get_mut(meter.as_str()) {
-            meter.users = users;
+    for ((meter, line), page) in balance.meters.iter().zip(users) {
+        if let Some(item) = reply.meters.get_mut(meter.as_str()) {
+            item.users = user_items(&known, meter, page.users, each_user(line));
+            item.users_next = Paging::next(&tallies(&org, meter), page.next);
         }
     }
     Ok(ok(&reply))
 }
 
-async fn users_of(
-    app: &App,
+/// The limit of each user a month.
+fn each_user(line: &MeterBalance) -> Option<Amount> {
+    let mut limits = line.limits.iter();
+    let each = limits.find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month);
+    each.map(|limit| limit.amount)
+}
+
+/// The list of the users of a meter.
+fn tallies(org: &OrgId, meter: &MeterId) -> Scan {
+    Scan::Tallies { org: org.clone(), meter: meter.clone() }
+}
+
+fn user_items(
     org: &Org,
     meter: &MeterId,
-    month: Period,
-    each_user: Option<tollgate_domain::Amount>,
-    paging: &Paging,
-) -> Result<(Vec<UserItem>, Option<String>), Failure> {
-    let list = Scan::Tallies { org: org.id.clone(), meter: meter.clone() };
-    let (from, limit) = paging.begin(&list)?;
-    let (users, next) = app.engine.user_counters(&org.id, meter, month, from, limit).await?;
+    users: Vec<(UserId, Counter)>,
+    each_user: Option<Amount>,
+) -> Vec<UserItem> {
     let items = users.into_iter().map(|(user, counter)| {
         let used = counter.value;
         let limit = named_limit(org, meter, &user).or(each_user);
@@ -70,10 +84,10 @@ async fn users_of(
             remaining: limit.map(|limit| (limit - used).at_least_zero().into()),
         }
     });
-    Ok((items.collect(), Paging::next(&list, next)))
+    items.collect()
 }
 
-fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<tollgate_domain::Amount> {
+fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<Amount> {
     let named = org.limits.iter().find(|limit| {
         limit.meter == *meter
             && limit.window == Window::Month
@@ -109,11 +123,12 @@ pub(crate) async fn users(
     query.end()?;
     let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let month = month.unwrap_or_else(|| known.zone.period_at(Window::Month, balance.at));
-    let each = balance.meters.iter().find(|(id, _)| *id == meter).and_then(|(_, line)| {
-        line.limits.iter().find(|limit| limit.scope == LimitScope::EachUser && limit.window == Window::Month)
-    });
-    let (users, next) =
-        users_of(&app, &known, &meter, month, each.map(|limit| limit.amount), &paging).await?;
+    let line = balance.meters.iter().find(|(id, _)| *id == meter).map(|(_, line)| line);
+    let list = tallies(&org, &meter);
+    let (from, limit) = paging.begin(&list)?;
+    let (users, next) = app.engine.user_counters(&org, &meter, month, from, limit).await?;
+    let users = user_items(&known, &meter, users, line.and_then(each_user));
+    let next = Paging::next(&list, next);
     Ok(ok(&UserPage { meter: meter.into(), month: month.label(), users, next }))
 }
 

@@ -11,18 +11,22 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{entry_item, notice_item};
 use crate::extract::{NoQuery, OrgPath, Query, path_param, whole_number};
+use crate::native::filters::{EntryFilter, NoticeFilter};
 use crate::native::orgs::unknown_org;
 use crate::native::problems::Problems;
-use crate::paging::Paging;
+use crate::paging::{Filter, Paging};
 use crate::reply::{Failure, ok};
 
 /// The entries of an organization's ledger.
+///
+/// Filtered, a page may come back short, or even empty, with more to follow at `next`: only so many entries are read
+/// for it.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/ledger", tag = "Ledger", operation_id = "ledger",
     params(
         ("org" = Id, Path, description = "The organization"),
         ("order" = Option<OrderName>, Query, description = "`newest` first unless given"),
-        Paging,
+        EntryFilter, Paging,
     ),
     responses(
         (status = 200, description = "Some entries", body = LedgerPage),
@@ -41,11 +45,13 @@ pub(crate) async fn list(
         "oldest" => Ok(Order::Oldest),
         _ => Err("must be 'newest' or 'oldest'"),
     })?;
+    let filter = EntryFilter::take(&mut query)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
     app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let order = order.unwrap_or(Order::Newest);
-    let page = paging.read(&app, &Scan::Entries { org, order }).await?;
+    let passes = |row: &Row| matches!(row, Row::Entry(entry) if filter.passes(entry.at, &entry_item(entry)));
+    let page = paging.read_where(&app, &Scan::Entries { org, order }, &Filter::by(&filter), passes).await?;
     let entries = page.rows.iter().filter_map(|row| match row {
         Row::Entry(entry) => Some(entry_item(entry)),
         _ => None,
@@ -96,9 +102,12 @@ pub(crate) async fn show(
 }
 
 /// The notices of all organizations, oldest first.
+///
+/// Filtered, a page may come back short, or even empty, with more to follow at `next`: only so many notices are read
+/// for it. An API key that is bound to an organization must name it.
 #[utoipa::path(
     get, path = "/v1/notices", tag = "Ledger", operation_id = "notices",
-    params(Paging),
+    params(NoticeFilter, Paging),
     responses(
         (status = 200, description = "Some notices", body = NoticePage),
         Problems,
@@ -109,10 +118,12 @@ pub(crate) async fn notices(
     caller: Caller,
     mut query: Query,
 ) -> Result<Response, Failure> {
-    caller.require(Role::Read, None)?;
+    let filter = NoticeFilter::take(&mut query)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
-    let page = paging.read(&app, &Scan::Notices).await?;
+    caller.require(Role::Read, filter.org.as_ref())?;
+    let passes = |row: &Row| matches!(row, Row::Notice(row) if filter.passes(row.at, &notice_item(row)));
+    let page = paging.read_where(&app, &Scan::Notices, &Filter::by(&filter), passes).await?;
     let notices = page.rows.iter().filter_map(|row| match row {
         Row::Notice(row) => Some(notice_item(row)),
         _ => None,

@@ -3,8 +3,10 @@
 pub(crate) mod api_keys;
 pub(crate) mod balance;
 pub(crate) mod batch;
+pub(crate) mod bill_list;
 pub(crate) mod bills;
 pub(crate) mod catalog;
+pub(crate) mod filters;
 pub(crate) mod ledger;
 pub(crate) mod orgs;
 pub(crate) mod problems;

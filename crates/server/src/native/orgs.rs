@@ -4,23 +4,25 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use tollgate_api::{
-    Code, HeaderKey, Id, LimitReply, LimitRequest, OrgItem, OrgPage, OrgRequest, PlanReply, PlanRequest,
-    Problem, ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
+    Code, HeaderKey, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, PlanReply,
+    PlanRequest, Problem, ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
 };
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
-    Amount, Changed, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PutOrg, Role, SetLimit, SetPlan,
-    Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone,
+    Amount, Changed, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId, PutOrg, Role, SetLimit,
+    SetPlan, Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone, given_limits,
 };
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{config_problem, conflict, limit_item, org_item};
+use crate::convert::{config_problem, conflict, given_limit_item, limit_item, org_item};
 use crate::extract::{Json, NoQuery, OrgPath, Query, idempotency_key, invalid_parameter};
+use crate::limits::FILTER_BALANCES_MAX;
+use crate::native::filters::OrgFilter;
 use crate::native::problems::{BodyProblems, GateProblems, Problems};
-use crate::paging::Paging;
+use crate::paging::{Filter, Paging};
 use crate::reply::{Failure, ok};
 
 /// Sets name and time zone; makes the organization if need be.
@@ -104,9 +106,12 @@ pub(crate) fn unknown_org(org: &OrgId) -> Failure {
 }
 
 /// The organizations, by id, with how each stands.
+///
+/// Filtered, a page may come back short, or even empty, with more to follow at `next`: only so many organizations are
+/// looked at for it.
 #[utoipa::path(
     get, path = "/v1/orgs", tag = "Organizations", operation_id = "list_orgs",
-    params(Paging),
+    params(OrgFilter, Paging),
     responses(
         (status = 200, description = "Some organizations", body = OrgPage),
         Problems,
@@ -118,23 +123,41 @@ pub(crate) async fn list(
     mut query: Query,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
+    let filter = OrgFilter::take(&mut query)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
+    let now = app.engine.clock().now();
+    let passes = |org: &Org| filter.passes(org, |org| app.refusals.today(org, now));
     if let Some(org) = &caller.org {
         let found = app.engine.balance(org).await?;
-        let orgs = found.iter().map(|(org, balance)| org_item(org, balance)).collect();
+        let found = found.iter().filter(|(org, balance)| passes(org) && filter.passes_balance(balance));
+        let orgs = found.map(|(org, balance)| org_item(org, balance)).collect();
         return Ok(ok(&OrgPage { orgs, next: None }));
     }
-    let page = paging.read(&app, &Scan::Orgs).await?;
-    let mut orgs = Vec::with_capacity(page.rows.len());
-    for row in page.rows {
-        if let Row::Org(org) = row
-            && let Some((org, balance)) = app.engine.balance(&org.id).await?
-        {
-            orgs.push(org_item(&org, &balance));
+    let limit = paging.limit();
+    let (mut orgs, mut looked_at, mut paging) = (Vec::new(), 0, paging);
+    loop {
+        let row_passes = |row: &Row| matches!(row, Row::Org(org) if passes(org));
+        let page = paging.read_where(&app, &Scan::Orgs, &Filter::by(&filter), row_passes).await?;
+        looked_at += page.rows.len();
+        for row in page.rows {
+            if let Row::Org(org) = row
+                && let Some((org, balance)) = app.engine.balance(&org.id).await?
+                && filter.passes_balance(&balance)
+            {
+                orgs.push(org_item(&org, &balance));
+            }
+        }
+        match page.next {
+            // Where balances decide, more of them are looked at while the page is mostly empty.
+            Some(next)
+                if looked_at < FILTER_BALANCES_MAX && 2 * orgs.len() < limit && filter.asks_balance() =>
+            {
+                paging = paging.at(&next)?.with_limit(limit - orgs.len());
+            }
+            next => return Ok(ok(&OrgPage { orgs, next })),
         }
     }
-    Ok(ok(&OrgPage { orgs, next: page.next }))
 }
 
 /// Sets the plan, at once; makes the organization if need be.
@@ -162,6 +185,32 @@ pub(crate) async fn put_plan(
         plan: request.plan.into(),
         changed: changed.entry.is_some(),
         deprecated: changed.deprecated,
+    }))
+}
+
+/// The limits that an organization has set itself and those of its plan, and which of them are in force.
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}/limits", tag = "Organizations", operation_id = "list_limits",
+    params(("org" = Id, Path, description = "The organization")),
+    responses(
+        (status = 200, description = "The limits", body = LimitsReply),
+        Problems,
+    )
+)]
+pub(crate) async fn show_limits(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    _: NoQuery,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
+    let catalog = app.engine.catalog().catalog;
+    let plan = known.plan.as_ref().and_then(|plan| catalog.plan(&plan.id));
+    Ok(ok(&LimitsReply {
+        org: org.into(),
+        plan: known.plan.as_ref().map(|plan| plan.id.to_string()),
+        limits: given_limits(&known, plan).iter().map(given_limit_item).collect(),
     }))
 }
 

@@ -67,7 +67,10 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
             rate_limit_headers(response.headers_mut(), &allowed.policies, app.engine.clock().now());
             Ok(response)
         }
-        OrgDecision::Use(Err(denied)) => Ok(problem_response(denial_problem(&denied, &org, &asked.meter))),
+        OrgDecision::Use(Err(denied)) => {
+            app.refusals.note(&org, &denied.denial, app.engine.clock().now());
+            Ok(problem_response(denial_problem(&denied, &org, &asked.meter)))
+        }
         _ => Err(conflict()),
     }
 }

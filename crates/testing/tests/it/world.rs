@@ -335,6 +335,12 @@ impl World {
             entry.number == next && entry.at == at && entry.catalog == version && entry.actor == ACTOR,
             "entry {next} at {at} under {version}: {entry:?}"
         );
+        let kinds = entry.notices.iter().map(|notice| notice.kind.name());
+        hold!(
+            EntryKind::NAMES.contains(&entry.kind.name())
+                && kinds.clone().all(|kind| NoticeKind::NAMES.contains(&kind)),
+            "all names of kinds are listed: {entry:?}"
+        );
         ledger.push(entry);
         Ok(())
     }

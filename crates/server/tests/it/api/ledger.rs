@@ -2,25 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::api::lists::all;
 use crate::client::Client;
 use crate::server::TestServer;
 
 /// All rows of a list, read in pages.
-fn all(client: &mut Client, path: &str, rows: &str, limit: usize) -> Vec<Value> {
-    let (mut found, mut cursor) = (Vec::new(), String::new());
-    let path = if path.contains('?') { path.to_owned() } else { format!("{path}?") };
-    loop {
-        let page = client.get(&format!("{path}&limit={limit}{cursor}")).ok();
-        let part = page[rows].as_array().expect("rows").clone();
-        assert!(part.len() <= limit, "{} of {limit}", part.len());
-        found.extend(part);
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return found,
-        }
-    }
-}
-
 #[test]
 fn every_kind_of_entry_is_told() {
     let server = TestServer::start();

@@ -2,7 +2,9 @@
 
 mod batch;
 mod catalog;
+mod filters;
 mod ledger;
+mod lists;
 mod members;
 mod orgs;
 mod system;

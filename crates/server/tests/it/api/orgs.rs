@@ -241,6 +241,7 @@ fn a_balance_tells_everything() {
                     limit("user", "month", 50, Value::Null, month_end),
                     vip
                 ],
+                "users_next": null,
                 "users": [
                     {"user": "ada", "used": 5.5, "limit": 50, "remaining": 44.5},
                     {"user": "ben", "used": 20, "limit": 50, "remaining": 30},
@@ -283,7 +284,7 @@ fn a_trial_has_a_balance_of_its_own() {
             "credits": [{
                 "source": "trial", "granted": 10, "used": 4, "priority": 100, "expires_at": "2026-11-16T10:00:00Z"
             }],
-            "limits": [], "users": []
+            "limits": [], "users": [], "users_next": null
         })
     );
     server.at("2026-11-16T10:00:00Z");
