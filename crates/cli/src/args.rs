@@ -14,7 +14,7 @@ use crate::offline::{self, StoreArgs};
 use crate::output::Output;
 use crate::serve;
 
-/// Tollgate decides whether an organization, and a user of it, may use so much of something, and counts it.
+/// Tollgate decides whether an organization and its users may use more of a metered service, and counts the usage.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -28,58 +28,58 @@ enum Command {
     Serve(Flags),
     /// Show the settings in force and where each comes from.
     Config(ConfigArgs),
-    /// Organizations: make, list, show.
+    /// Create, list and show organizations.
     Org(Group<commands::org::OrgCommand>),
-    /// What an organization bought.
+    /// Show plans, and set the plan of an organization.
     Plan(Group<commands::org::PlanCommand>),
-    /// Limits: set, remove.
+    /// List, set and remove limits.
     Limit(Group<commands::org::LimitCommand>),
-    /// Add credit.
+    /// Add credit to an organization.
     TopUp(Call<commands::org::TopUpArgs>),
-    /// Show what an organization has, has used, and may still use.
+    /// Show the credit, usage and limits of an organization.
     Balance(Call<commands::balance::BalanceArgs>),
-    /// List the users of a month.
+    /// List the users of an organization and their usage in a month.
     Users(Call<commands::balance::UsersArgs>),
     /// Show usage over time.
     Usage(Call<commands::balance::UsageArgs>),
-    /// Show what an organization owes for a month, or close the month.
+    /// Show the bill of a month, or close the month.
     Bill(Call<commands::bill::BillArgs>),
-    /// Say what another catalog would change; nothing is changed.
+    /// Show how another catalog would change bills and decisions, without changing anything.
     Whatif(Call<commands::bill::WhatIfArgs>),
-    /// Check and consume.
+    /// Check a usage and count it.
     Use(Call<commands::gate::UseArgs>),
-    /// Say what a use would be answered, and why; nothing is consumed.
+    /// Explain whether a usage would be allowed, without counting it.
     Check(Call<commands::gate::CheckArgs>),
-    /// Take a usage back by its key.
+    /// Reverse a usage by its key.
     Reverse(Call<commands::gate::ReverseArgs>),
-    /// Count usage that has happened, from a file of CSV or JSON lines.
+    /// Import past usage from a CSV or NDJSON file.
     Import(Call<commands::import::ImportArgs>),
-    /// Write the usage of ledgers, as CSV or JSON lines.
+    /// Export usage as CSV or NDJSON.
     Export(Call<commands::export::ExportArgs>),
-    /// Show the entries of an organization's ledger.
+    /// Show the ledger of an organization.
     Ledger(Call<commands::ledger::LedgerArgs>),
-    /// List what people should know.
+    /// List notices, such as thresholds crossed and limits reached.
     Notices(Call<commands::ledger::NoticesArgs>),
-    /// The catalog: what is counted, and what can be bought.
+    /// Show, check, compare and apply the catalog of meters and plans.
     Catalog(Group<commands::catalog::CatalogCommand>),
-    /// API keys: make, list, revoke.
+    /// Create, list and revoke API keys.
     Key(Group<commands::key::KeyCommand>),
-    /// Say how the server is.
+    /// Show server health.
     Health(Call<commands::health::HealthArgs>),
     /// Print the server's metrics.
     Metrics(Call<commands::health::MetricsArgs>),
-    /// Copy a store's data to a folder; the server may run.
+    /// Copy a store to a folder, while the server runs if need be.
     Backup(BackupArgs),
-    /// Check every checksum of a store, and that its tables say what its ledger says.
+    /// Check every checksum of a store, and that its tables match its ledger.
     Verify(StoreArgs),
-    /// Make a store's tables anew from its ledger.
+    /// Rebuild the tables of a store from its ledger.
     Rebuild(StoreArgs),
-    /// Print what a shell needs to complete commands.
+    /// Print a completion script for a shell.
     Completions {
-        /// For which shell.
+        /// The shell.
         shell: Shell,
     },
-    /// Print the description of the API.
+    /// Print the OpenAPI document.
     #[command(hide = true)]
     Openapi,
 }
@@ -97,7 +97,7 @@ struct ConfigArgs {
 struct BackupArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The folder to make; it must not exist, or be empty.
+    /// The folder to copy to; it must be empty or not exist yet.
     dir: PathBuf,
 }
 

@@ -1,22 +1,25 @@
 //! The native API over HTTP, as the client commands need it: one request, one reply, problems as failures.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
 use ureq::http::{Method, Request};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, Body};
 
 use crate::failure::{Failure, ProblemTold};
 use crate::limits::{CALL_TIMEOUT, CONNECT_TIMEOUT, FOREIGN_REPLY_CHARS_SHOWN, REPLY_BYTES_MAX};
+use crate::tls::{self, TrustFile};
 
 /// Which server to talk to, and how the answer is shown.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct Connection {
-    /// Where the server is.
+    /// Server address.
     #[arg(
         long,
         global = true,
@@ -25,13 +28,13 @@ pub(crate) struct Connection {
         value_name = "URL"
     )]
     pub(crate) url: String,
-    /// The API key to show it; better given in the environment than as a flag.
+    /// API key; prefer the environment variable, which keeps it out of the process list.
     #[arg(long, global = true, env = "TOLLGATE_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub(crate) api_key: Option<String>,
-    /// Trust the certificates in this PEM file in place of the public ones.
+    /// Trust the certificates in this PEM file instead of the public authorities.
     #[arg(long, global = true, env = "TOLLGATE_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Print the server's JSON as it is.
+    /// Print the server's JSON reply.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -139,11 +142,16 @@ impl Client {
             // No proxy reaches this machine's own loopback.
             config = config.proxy(None);
         }
-        if let Some(path) = &connection.ca_file {
-            config = config.tls_config(TlsConfig::builder().root_certs(root_certs(path)?).build());
-        }
+        let agent = match &connection.ca_file {
+            None => config.build().new_agent(),
+            Some(path) => {
+                let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
+                let connector = connector.chain(TrustFile::read(path)?);
+                Agent::with_parts(config.build(), connector, DefaultResolver::default())
+            }
+        };
         let api_key = connection.api_key.clone().filter(|key| !key.is_empty());
-        Ok(Self { agent: config.build().new_agent(), base, api_key })
+        Ok(Self { agent, base, api_key })
     }
 
     /// Sends and returns the answer, whatever its status.
@@ -182,10 +190,7 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
-        let reason = error.to_string();
-        let reason = reason.strip_prefix("io: ").unwrap_or(&reason).to_owned();
-        let hint =
-            "is a server running there? 'tollgate serve' starts one; --url or TOLLGATE_URL names another";
+        let (reason, hint) = cause(error);
         Failure::Unreachable { url: self.base.clone(), reason, hints: vec![hint.to_owned()] }
     }
 
@@ -201,20 +206,33 @@ impl Client {
     }
 }
 
-fn root_certs(path: &PathBuf) -> Result<RootCerts, Failure> {
-    let wrong = |reason: String| Failure::Usage(format!("ca-file: {}: {reason}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let certificates: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
-            Ok(_) => None,
-            Err(error) => Some(Err(wrong(error.to_string()))),
-        })
-        .collect::<Result<_, _>>()?;
-    if certificates.is_empty() {
-        return Err(wrong("there is no certificate in it".to_owned()));
+/// Why there is no answer, and what to do about it.
+fn cause(error: &ureq::Error) -> (String, &'static str) {
+    const RUNNING: &str =
+        "is a server running there? 'tollgate serve' starts one; --url or TOLLGATE_URL names another";
+    const SPELLED: &str = "is the name in --url or TOLLGATE_URL spelled right?";
+    const TLS: &str = "is it a Tollgate server? If it speaks TLS, use https:// in place of http://";
+    let handshake = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()),
+        _ => None,
+    };
+    if let Some(error) = handshake {
+        return tls::told(error);
     }
-    Ok(RootCerts::new_with_certs(&certificates))
+    match error {
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            ("the connection is refused".to_owned(), RUNNING)
+        }
+        // The standard library has no kind for it.
+        ureq::Error::Io(error) if error.to_string().starts_with("failed to lookup address") => {
+            (format!("the host's name is not found (DNS): {error}"), SPELLED)
+        }
+        ureq::Error::Io(error) => (error.to_string(), RUNNING),
+        ureq::Error::HostNotFound => ("the host's name is not found (DNS)".to_owned(), SPELLED),
+        ureq::Error::Protocol(error) => (format!("what came is not HTTP: {error}"), TLS),
+        other => (other.to_string(), RUNNING),
+    }
 }
 
 /// JSON without the members that are null.

@@ -53,7 +53,7 @@ impl Session {
     }
 }
 
-/// Of what.
+/// Which meter.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct MeterArg {
     /// The meter.

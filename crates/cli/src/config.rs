@@ -88,6 +88,14 @@ pub(crate) struct Config {
     pub(crate) warnings: Vec<String>,
 }
 
+impl Config {
+    /// Where a setting comes from.
+    pub(crate) fn origin(&self, name: &str) -> &Origin {
+        let found = self.origins.iter().find(|(setting, _)| setting.name == name);
+        found.map_or(&Origin::Default, |(_, origin)| origin)
+    }
+}
+
 /// What the command line says: the file, and settings by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
@@ -208,7 +216,7 @@ fn read_file(flags: &Flags, environment: &Environment) -> Result<File, Failure> 
         Ok(text) => parse_file(&path, &text),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(File::default()),
         Err(error) => {
-            Err(Failure::Usage(format!("the configuration file {} cannot be read: {error}", path.display())))
+            Err(Failure::Other(format!("the configuration file {} cannot be read: {error}", path.display())))
         }
     }
 }

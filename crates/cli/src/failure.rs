@@ -1,5 +1,4 @@
-//! Why a command did not succeed, and the exit code that says so: 1 for a "no" or a failure, 2 for a wrong command line
-//! or a wrong setting.
+//! Why a command did not succeed, and the exit code that says so ([`Exit`]).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -7,6 +6,27 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 use tollgate_api::{Decimal, LimitDetail};
+
+/// What the exit code of a command that did not succeed says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 1: the answer is no. A use is denied, the server is not ready, a catalog is not valid, a store is damaged.
+    No,
+    /// 2: the command line, a setting or a value is wrong; the same again gives the same.
+    WrongUse,
+    /// 3: the server cannot be reached, refused the request or failed; or a file cannot be read or written.
+    Failed,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::No => 1,
+            Exit::WrongUse => 2,
+            Exit::Failed => 3,
+        })
+    }
+}
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -24,8 +44,8 @@ pub(crate) enum Failure {
         /// What to do about it, a line each.
         hints: Vec<String>,
     },
-    /// The answer is no, and the output says why.
-    Said,
+    /// The output says already what it is.
+    Said(Exit),
     /// Nobody reads the output any more.
     OutputClosed,
     /// Anything else.
@@ -35,14 +55,16 @@ pub(crate) enum Failure {
 impl Failure {
     /// Tells it on standard error and returns the exit code.
     pub(crate) fn tell(&self) -> ExitCode {
-        let text = match self {
-            Self::Said => return ExitCode::from(1),
+        let exit = match self {
             Self::OutputClosed => return ExitCode::SUCCESS,
-            told => format!("error: {told}\n"),
+            Self::Said(exit) => return (*exit).into(),
+            Self::Usage(_) => Exit::WrongUse,
+            Self::Problem(problem) => problem.exit(),
+            Self::Unreachable { .. } | Self::Other(_) => Exit::Failed,
         };
         // When standard error is gone there is nobody to tell; the exit code still says it.
-        let _ = io::stderr().write_all(text.as_bytes());
-        ExitCode::from(if matches!(self, Self::Usage(_)) { 2 } else { 1 })
+        let _ = io::stderr().write_all(format!("error: {self}\n").as_bytes());
+        exit.into()
     }
 }
 
@@ -55,7 +77,7 @@ impl fmt::Display for Failure {
                 write!(formatter, "no answer from {url}: {reason}")?;
                 hints.iter().try_for_each(|hint| write!(formatter, "\n  hint: {hint}"))
             }
-            Self::Said => formatter.write_str("no"),
+            Self::Said(_) => formatter.write_str("the output says why"),
             Self::OutputClosed => formatter.write_str("the output is closed"),
         }
     }
@@ -74,6 +96,12 @@ impl From<io::Error> for Failure {
 /// A problem as the server told it. Read leniently, so that the codes of a newer server are shown too.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ProblemTold {
+    /// The HTTP status.
+    #[serde(default)]
+    pub(crate) status: u16,
+    /// False on a denied usage.
+    #[serde(default)]
+    pub(crate) allowed: Option<bool>,
     /// What happened.
     pub(crate) detail: String,
     /// The stable code.
@@ -93,6 +121,26 @@ pub(crate) struct ProblemTold {
     /// What is in the way.
     #[serde(default)]
     pub(crate) conflicts: Vec<String>,
+}
+
+impl ProblemTold {
+    /// A denial is an answer; what names a field that is wrong is wrong use; the rest is refused.
+    fn exit(&self) -> Exit {
+        let is_wrong = [
+            "invalid_cursor",
+            "invalid_field",
+            "invalid_parameter",
+            "missing_field",
+            "unknown_field",
+            "unknown_property",
+            "user_required",
+        ];
+        match self.status {
+            402 | 403 | 429 if self.allowed == Some(false) => Exit::No,
+            _ if is_wrong.contains(&self.code.as_str()) => Exit::WrongUse,
+            _ => Exit::Failed,
+        }
+    }
 }
 
 impl fmt::Display for ProblemTold {

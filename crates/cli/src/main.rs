@@ -18,6 +18,7 @@ mod offline;
 mod output;
 mod serve;
 mod table;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -8,17 +8,17 @@ use tollgate_server::{StoreUrl, embedded_options};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use crate::config::{self, Flags};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::table::{pairs, parts};
 
 /// Which store.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// The store: embedded:PATH; as 'tollgate config' says unless given.
+    /// The store, as embedded:PATH; by default the one that 'tollgate config' shows.
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
-    /// A TOML file with settings, as for serve.
+    /// A TOML file with the settings of serve.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ pub(crate) fn verify(store: &StoreArgs) -> Result<(), Failure> {
     let folder = store.folder()?;
     let report = EmbeddedStore::verify(&folder.path, &folder.options).map_err(|error| failed(&error))?;
     Output::stdout(false).text(&report_text(&report))?;
-    if report.is_clean() { Ok(()) } else { Err(Failure::Said) }
+    if report.is_clean() { Ok(()) } else { Err(Failure::Said(Exit::No)) }
 }
 
 /// Runs `tollgate rebuild`.

@@ -38,8 +38,8 @@ impl Output {
         Ok(self.sink.flush()?)
     }
 
-    /// Writes a reply: as it is for programs, or as `render` says for people. What was done is done, so a reply of another
-    /// version is shown as it is; it is no failure.
+    /// Writes a reply: as it is for programs, or as `render` says for people. A reply that this version cannot read
+    /// is written as it is: the command did what it was told all the same.
     pub(crate) fn reply<T: DeserializeOwned>(
         &mut self,
         reply: &str,
@@ -50,7 +50,10 @@ impl Output {
         }
         match read_reply(reply) {
             Ok(value) => self.text(&render(&value)),
-            Err(_) => self.text(reply),
+            Err(failure) => {
+                warn(&format!("{failure}; here it is as it came"));
+                self.text(reply)
+            }
         }
     }
 }
@@ -58,8 +61,12 @@ impl Output {
 /// Reads a reply of the server.
 pub(crate) fn read_reply<T: DeserializeOwned>(reply: &str) -> Result<T, Failure> {
     serde_json::from_str(reply).map_err(|error| {
-        Failure::Other(format!(
-            "the server's reply is not what this version expects: {error}; --json shows it as it is"
-        ))
+        Failure::Other(format!("the server's reply is not what this version expects: {error}"))
     })
+}
+
+/// Says on standard error what should be known besides the answer.
+pub(crate) fn warn(warning: &str) {
+    // When standard error is gone there is nobody to tell.
+    let _ = io::stderr().write_all(format!("warning: {warning}\n").as_bytes());
 }

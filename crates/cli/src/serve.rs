@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tollgate_server::{RunningServer, Settings, StoreUrl};
 
-use crate::config::{self, Chosen, Config, Flags};
+use crate::config::{self, Chosen, Config, Flags, Origin};
 use crate::failure::Failure;
 use crate::logging;
 
@@ -16,6 +16,9 @@ use crate::logging;
 pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = config::resolve(flags, &config::environment())?;
     tell_warnings(&config);
+    if config.chosen.demo {
+        tell_demo(&config)?;
+    }
     let Chosen { server: settings, demo, log_level, log_json, .. } = config.chosen;
     // Dropped last: the log's last lines are those of the shutdown.
     let _log = logging::start(&log_level, log_json)
@@ -45,6 +48,21 @@ pub(crate) fn tell_warnings(config: &Config) {
     }
 }
 
+/// Says at once what a demo does, as filling its store takes a moment; refuses it for a store of the caller's.
+fn tell_demo(config: &Config) -> Result<(), Failure> {
+    match config.origin("store") {
+        Origin::Default => {}
+        origin @ Origin::Flag(_) => {
+            return Err(Failure::Usage(format!(
+                "demo: a demo has a store of its own; leave out --demo or the store (from {origin})"
+            )));
+        }
+        origin => tell(&format!("warning: the store of {origin} is left alone: a demo has one of its own")),
+    }
+    tell("making a month of demo data in a temporary folder, which is deleted at the end");
+    Ok(())
+}
+
 /// What the line at start is made of.
 struct Told {
     settings: Settings,
@@ -65,7 +83,7 @@ impl Told {
     fn line(&self, address: SocketAddr, open: bool) -> String {
         let scheme = if self.settings.tls.is_some() { "https" } else { "http" };
         let data = match (&self.settings.store, self.demo) {
-            (_, true) => "demo data that is gone afterwards".to_owned(),
+            (_, true) => "demo data in a temporary folder".to_owned(),
             (StoreUrl::Embedded(path), false) => format!("data in {}", path.display()),
             (StoreUrl::Memory, false) => "data in memory only".to_owned(),
         };
@@ -112,7 +130,7 @@ mod tests {
         );
         assert_eq!(
             told(Settings { tls: None, ..settings }, true).line(SocketAddr::from(([0, 0, 0, 0], 1)), false),
-            format!("tollgate {version} listening on http://0.0.0.0:1, demo data that is gone afterwards")
+            format!("tollgate {version} listening on http://0.0.0.0:1, demo data in a temporary folder")
         );
     }
 }

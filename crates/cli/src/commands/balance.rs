@@ -1,4 +1,4 @@
-//! What an organization has, has used, and may still use; its users; its usage over time.
+//! The credit, usage and limits of an organization; its users; its usage over time.
 
 use clap::Args;
 use tollgate_api::{BalanceReply, MeterBalanceReply, UsageSeries, UserItem, UserPage};
@@ -25,7 +25,7 @@ pub(crate) struct UsersArgs {
     org: String,
     #[command(flatten)]
     meter: MeterArg,
-    /// The month, such as 2026-11; the current one unless given.
+    /// The month, such as 2026-11 [default: the current month]
     #[arg(long)]
     month: Option<String>,
     #[command(flatten)]
@@ -39,22 +39,22 @@ pub(crate) struct UsageArgs {
     org: String,
     #[command(flatten)]
     meter: MeterArg,
-    /// A point for each.
+    /// Length of each point.
     #[arg(long, value_parser = ["minute", "hour", "day", "month"], default_value = "day")]
     window: String,
-    /// From when: a day (2026-11-01), a month (2026-11) or a time (2026-11-21T09:00:00Z).
+    /// Start: a day (2026-11-01), a month (2026-11) or a time (2026-11-21T09:00:00Z).
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Until when: what begins then or later is not shown any more.
+    /// End, exclusive, written like the start.
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// Only what this user used.
+    /// Only the usage of this user.
     #[arg(long)]
     user: Option<String>,
-    /// Each user by itself ("user"), or each value of a property; give it again for another property.
+    /// Group by "user" or by the name of a property; may be repeated.
     #[arg(long, value_name = "NAME")]
     group_by: Vec<String>,
-    /// Only what was used with a value of a property.
+    /// Only usage with this value of a property; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     property: Vec<String>,
     #[command(flatten)]

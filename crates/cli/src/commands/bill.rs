@@ -21,14 +21,14 @@ pub(crate) struct BillArgs {
     /// The organization.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     org: Option<String>,
-    /// The month, such as 2026-11; the current one unless given.
+    /// The month, such as 2026-11 [default: the current month]
     #[arg(long)]
     month: Option<String>,
-    /// In place of a table for people: comma-separated values, a page that prints, or rows of FOCUS 1.2, the FinOps
-    /// Open Cost and Usage Specification.
+    /// Output format, instead of a table: CSV, a printable HTML page, or FOCUS 1.2 (the FinOps Open Cost and Usage
+    /// Specification).
     #[arg(long)]
     format: Option<Format>,
-    /// Of every organization that had a plan in the month, in one table.
+    /// The bills of every organization that had a plan in the month.
     #[arg(long, requires = "month", requires = "format")]
     all: bool,
 }
@@ -36,11 +36,11 @@ pub(crate) struct BillArgs {
 /// What a bill is written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Comma-separated, a row for each line and adjustment.
+    /// CSV with a row for each line and adjustment.
     Csv,
-    /// A page; of one organization.
+    /// An HTML page, for one organization only.
     Html,
-    /// FOCUS 1.2, comma-separated.
+    /// FOCUS 1.2 as CSV.
     Focus,
 }
 
@@ -57,7 +57,7 @@ impl Format {
 /// `tollgate bill …`
 #[derive(Debug, Subcommand)]
 enum BillCommand {
-    /// Close the bill of a month that is over: from then on it never changes.
+    /// Close the bill of a past month; a closed bill never changes.
     Close {
         /// The organization.
         #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -65,7 +65,7 @@ enum BillCommand {
         /// The month, such as 2026-10.
         #[arg(long)]
         month: String,
-        /// Of every organization that had a plan in it.
+        /// Close the month for every organization that had a plan in it.
         #[arg(long)]
         all: bool,
     },
@@ -74,10 +74,10 @@ enum BillCommand {
 /// `tollgate whatif`
 #[derive(Debug, Args)]
 pub(crate) struct WhatIfArgs {
-    /// The other catalog.
+    /// The other catalog, a TOML file.
     #[arg(long, value_name = "FILE")]
     catalog: PathBuf,
-    /// The month whose usage is rated and decided again, such as 2026-10.
+    /// The month whose usage is rated and checked again, such as 2026-10.
     #[arg(long)]
     month: String,
 }

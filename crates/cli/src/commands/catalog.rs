@@ -1,16 +1,16 @@
-//! The catalog: show, check, compare, bring into force.
+//! The catalog: show, check, compare, apply.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use tollgate_api::{CatalogReply, CatalogVersions};
-use tollgate_domain::Catalog;
+use tollgate_domain::{Catalog, CatalogError};
 use ureq::http::Method;
 
 use super::pages::more;
 use super::{Paging, Session};
 use crate::client::{Connection, Route, Sent};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::table::{Field, parts, rows, time};
 
@@ -19,28 +19,28 @@ use crate::table::{Field, parts, rows, time};
 pub(crate) enum CatalogCommand {
     /// Print the catalog in force, as TOML.
     Show {
-        /// A version before it.
+        /// Show this version instead.
         #[arg(long, value_name = "N")]
         version: Option<u32>,
     },
-    /// List the versions.
+    /// List the versions of the catalog.
     Versions {
         #[command(flatten)]
         paging: Paging,
     },
-    /// Say what is wrong with a file; needs no server.
+    /// Check a catalog file; needs no server.
     Check {
-        /// The file.
+        /// The catalog, a TOML file.
         file: PathBuf,
     },
-    /// Say what would change with a file.
+    /// Show what a catalog file would change.
     Diff {
-        /// The file.
+        /// The catalog, a TOML file.
         file: PathBuf,
     },
-    /// Bring a file into force.
+    /// Put a catalog file into force.
     Apply {
-        /// The file.
+        /// The catalog, a TOML file.
         file: PathBuf,
     },
 }
@@ -90,14 +90,26 @@ pub(super) fn read(file: &Path) -> Result<String, Failure> {
 
 fn check(output: &mut Output, file: &Path) -> Result<(), Failure> {
     let text = read(file)?;
-    let catalog =
-        Catalog::from_toml(&text).map_err(|error| Failure::Other(format!("{}: {error}", file.display())))?;
+    let catalog = match Catalog::from_toml(&text) {
+        Ok(catalog) => catalog,
+        Err(error) => return invalid(output, file, &error),
+    };
     let (meters, plans) = (catalog.meters.len(), catalog.plans.len());
     if output.is_json() {
         return output
             .text(&serde_json::json!({"valid": true, "meters": meters, "plans": plans}).to_string());
     }
     output.text(&format!("{} is valid; meters: {meters}, plans: {plans}", file.display()))
+}
+
+/// "No, it is not valid": what is wrong with it.
+fn invalid(output: &mut Output, file: &Path, error: &CatalogError) -> Result<(), Failure> {
+    if output.is_json() {
+        output.text(&serde_json::json!({"valid": false, "error": error.to_string()}).to_string())?;
+    } else {
+        output.text(&format!("{} is not valid: {error}", file.display()))?;
+    }
+    Err(Failure::Said(Exit::No))
 }
 
 /// The text, and the created meters as comments: what is printed is a catalog still.

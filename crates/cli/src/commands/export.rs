@@ -19,7 +19,7 @@ const PAGE_ROWS: &str = "1000";
 
 /// `tollgate export`
 ///
-/// Usage that was taken back is left out. Newest first, one organization after the other.
+/// Reversed usage is left out. Each organization in turn, newest first.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The organization.
@@ -28,7 +28,7 @@ pub(crate) struct ExportArgs {
     /// All organizations.
     #[arg(long)]
     all: bool,
-    /// How the records are written; properties are JSON in a column of CSV.
+    /// Output format; in CSV, properties are JSON in one column.
     #[arg(long, default_value = "ndjson")]
     format: Format,
 }

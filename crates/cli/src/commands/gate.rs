@@ -10,7 +10,7 @@ use ureq::http::Method;
 
 use super::{MeterArg, Session};
 use crate::client::{Route, Sent, given};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::limits::MADE_KEY_BYTES;
 use crate::output::read_reply;
 use crate::table::{Field, pairs, parts, rows};
@@ -20,13 +20,13 @@ use crate::table::{Field, pairs, parts, rows};
 pub(crate) struct UseArgs {
     #[command(flatten)]
     what: WhatArgs,
-    /// Your id of this usage: it counts once however often it is sent. One is made unless given.
+    /// Your id for this usage, which makes retries safe: it counts once [default: a random key]
     #[arg(long)]
     key: Option<String>,
-    /// When it happened (RFC 3339); kept with the entry.
+    /// When it happened (RFC 3339), recorded with the entry.
     #[arg(long)]
     time: Option<String>,
-    /// What should be known of it, such as model=large; may be given several times.
+    /// A property of the usage, such as model=large; may be repeated.
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = property)]
     properties: Vec<(String, String)>,
 }
@@ -45,10 +45,10 @@ struct WhatArgs {
     org: String,
     #[command(flatten)]
     meter: MeterArg,
-    /// The user; needed while a limit per user is in force.
+    /// The user; required while a per-user limit is in force.
     #[arg(long)]
     user: Option<String>,
-    /// How much; 1 unless given.
+    /// How much [default: 1]
     #[arg(long, value_name = "Q", allow_negative_numbers = true)]
     quantity: Option<String>,
 }
@@ -58,7 +58,7 @@ struct WhatArgs {
 pub(crate) struct ReverseArgs {
     /// The organization.
     org: String,
-    /// The key the usage was counted with.
+    /// The key of the usage.
     key: String,
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn check(session: &mut Session, args: &CheckArgs) -> Result<(), Failu
     let reply = session.ask(Method::POST, &Route::v1(&["usage", "check"]), &Sent::Json(body))?;
     session.output.reply(&reply, check_text)?;
     let decision: Decision = read_reply(&reply)?;
-    if decision.allowed { Ok(()) } else { Err(Failure::Said) }
+    if decision.allowed { Ok(()) } else { Err(Failure::Said(Exit::No)) }
 }
 
 /// What the exit code of a check goes by.

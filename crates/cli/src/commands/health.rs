@@ -1,4 +1,4 @@
-//! How the server is.
+//! Server health and metrics.
 
 use clap::Args;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use ureq::http::Method;
 
 use super::Session;
 use crate::client::{Route, Sent};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::read_reply;
 use crate::table::{Field, pairs};
 
@@ -25,7 +25,7 @@ struct Both {
     ready: Ready,
 }
 
-/// Runs `tollgate health`: exit code 1 when the server cannot decide.
+/// Runs `tollgate health`: exit code 1 when the server is not ready.
 pub(crate) fn health(session: &mut Session, _: &HealthArgs) -> Result<(), Failure> {
     let health = session.ask(Method::GET, &Route::plain("/health"), &Sent::Nothing)?;
     // "Not ready" comes with status 503 and says why.
@@ -35,7 +35,7 @@ pub(crate) fn health(session: &mut Session, _: &HealthArgs) -> Result<(), Failur
     };
     let both = format!(r#"{{"health":{health},"ready":{}}}"#, ready.text);
     session.output.reply(&both, both_text)?;
-    if state.ready { Ok(()) } else { Err(Failure::Said) }
+    if state.ready { Ok(()) } else { Err(Failure::Said(Exit::No)) }
 }
 
 fn both_text(both: &Both) -> String {

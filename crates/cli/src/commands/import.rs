@@ -1,4 +1,4 @@
-//! `tollgate import`: usage that has happened, from a file to the server, in batches.
+//! `tollgate import`: past usage, from a file to the server, in batches.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,25 +13,25 @@ use ureq::http::Method;
 
 use super::Session;
 use crate::client::{Route, Sent};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::limits::{IMPORT_BATCH_BYTES, IMPORT_PAUSE, IMPORT_TRIES_MAX};
 use crate::output::read_reply;
 
 /// `tollgate import`
 ///
-/// It is safe to run twice: what has been counted is a duplicate, by its key.
+/// Safe to run again: usage that was counted before is recognized by its key.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// A file of records, a line each; - is standard input.
+    /// The file, a record per line; - reads standard input.
     file: PathBuf,
-    /// How the records are written; by the file's ending unless given. CSV has a header with the names org, meter, key
-    /// and any of user, quantity, time, properties (a JSON object), and property.NAME for each property.
+    /// Input format [default: by the file's extension]. CSV needs a header with org, meter and key; user, quantity,
+    /// time, properties (a JSON object) and property.NAME are optional.
     #[arg(long)]
     format: Option<Format>,
-    /// Begin at this line of the file (the first is 1; a header is read in any case).
+    /// Start at this line; the first is 1, and a CSV header is always read.
     #[arg(long, value_name = "N", default_value_t = 1)]
     from_line: u64,
-    /// Records in one request.
+    /// Records per request.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     batch: u16,
 }
@@ -39,9 +39,9 @@ pub(crate) struct ImportArgs {
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Comma-separated, with a header.
+    /// CSV with a header.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
 }
 
@@ -64,7 +64,7 @@ struct Import<'a> {
 
 /// Runs `tollgate import`.
 pub(crate) fn import(session: &mut Session, args: &ImportArgs) -> Result<(), Failure> {
-    let wrong = |error: io::Error| Failure::Usage(format!("{}: {error}", args.file.display()));
+    let wrong = |error: io::Error| Failure::Other(format!("{} cannot be read: {error}", args.file.display()));
     let (reader, bytes): (Box<dyn Read>, _) = if args.file == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {
@@ -99,7 +99,7 @@ pub(crate) fn import(session: &mut Session, args: &ImportArgs) -> Result<(), Fai
         let text = format!("{counted} counted, {duplicates} duplicates, {rejected} rejected");
         session.output.text(&text)?;
     }
-    if rejected > 0 { Err(Failure::Said) } else { Ok(()) }
+    if rejected > 0 { Err(Failure::Said(Exit::Failed)) } else { Ok(()) }
 }
 
 /// By bytes where the whole is known, else the rate alone. It is made from constants, so no template can be wrong.

@@ -14,25 +14,25 @@ use crate::table::{Field, pairs, parts, rows, time, time_or};
 /// `tollgate key`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a key; its secret is shown this once. The first must be an admin's.
+    /// Create a key; its secret is shown only once. The first key must have the role admin.
     Create {
-        /// A name for people.
+        /// A name for the key.
         name: String,
-        /// What it may do: use; read; read and manage organizations; everything.
+        /// ingest: use, check and reverse; read: read only; manage: also change organizations; admin: everything.
         #[arg(long, value_parser = ["ingest", "read", "manage", "admin"])]
         role: String,
-        /// The only organization it may name.
+        /// Restrict the key to one organization.
         #[arg(long)]
         org: Option<String>,
     },
-    /// List the keys, the revoked ones too.
+    /// List all keys, including revoked ones.
     List {
         #[command(flatten)]
         paging: Paging,
     },
-    /// Revoke a key, at once and for good.
+    /// Revoke a key immediately and permanently.
     Revoke {
-        /// The key's public id.
+        /// The id of the key.
         id: String,
     },
 }

@@ -15,10 +15,10 @@ use crate::table::{Field, pairs, parts, rows, time};
 pub(crate) struct LedgerArgs {
     /// The organization.
     org: String,
-    /// Which entries come first.
+    /// Sort order.
     #[arg(long, value_parser = ["newest", "oldest"], default_value = "newest")]
     order: String,
-    /// One entry with all that is known of it.
+    /// Show one entry in full.
     #[arg(long, value_name = "N", conflicts_with_all = ["order", "all", "limit", "cursor"])]
     entry: Option<u64>,
     #[command(flatten)]

@@ -14,23 +14,23 @@ use crate::table::{Field, pairs, parts, rows, time, time_or};
 /// `tollgate org`
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrgCommand {
-    /// Make an organization, or set its name or time zone.
+    /// Create an organization, or change its name or time zone.
     Set {
         /// The organization.
         org: String,
-        /// A name for people.
+        /// A display name.
         #[arg(long)]
         name: Option<String>,
-        /// The IANA time zone its days and months go by, such as Europe/Berlin.
+        /// IANA time zone of its days and months, such as Europe/Berlin.
         #[arg(long, value_name = "ZONE")]
         time_zone: Option<String>,
     },
-    /// List organizations by id.
+    /// List organizations, sorted by id.
     List {
         #[command(flatten)]
         paging: Paging,
     },
-    /// Show one.
+    /// Show an organization.
     Show {
         /// The organization.
         org: String,
@@ -40,11 +40,11 @@ pub(crate) enum OrgCommand {
 /// `tollgate plan`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanCommand {
-    /// Set the plan of an organization; makes it if need be.
+    /// Set the plan of an organization; creates the organization if it does not exist.
     Set {
         /// The organization.
         org: String,
-        /// A plan of the catalog.
+        /// The plan.
         plan: String,
     },
 }
@@ -52,17 +52,17 @@ pub(crate) enum PlanCommand {
 /// `tollgate limit`
 #[derive(Debug, Subcommand)]
 pub(crate) enum LimitCommand {
-    /// Cap how much may be used in a window.
+    /// Set a limit.
     Set {
         /// The organization.
         org: String,
-        /// How much may be used, at least 1.
+        /// How much may be used per window, at least 1.
         #[arg(allow_negative_numbers = true)]
         amount: String,
         #[command(flatten)]
         which: LimitArgs,
     },
-    /// Remove a cap.
+    /// Remove a limit.
     Remove {
         /// The organization.
         org: String,
@@ -76,13 +76,13 @@ pub(crate) enum LimitCommand {
 pub(crate) struct LimitArgs {
     #[command(flatten)]
     meter: MeterArg,
-    /// Whose usage: all of the organization together, or that of each user.
+    /// Limit the whole organization, or each user separately.
     #[arg(long, value_enum, default_value_t = ScopeArg::User)]
     scope: ScopeArg,
-    /// The one user it is for, in place of each.
+    /// Limit only this user.
     #[arg(long)]
     user: Option<String>,
-    /// Over which stretch of time.
+    /// The time window.
     #[arg(long, value_parser = ["minute", "hour", "day", "month", "lifetime"], default_value = "month")]
     window: String,
 }
@@ -112,19 +112,19 @@ pub(crate) struct TopUpArgs {
     amount: String,
     #[command(flatten)]
     meter: MeterArg,
-    /// Your id of this top-up: it counts once however often it is sent.
+    /// Your id for this top-up, which makes retries safe: it counts once.
     #[arg(long)]
     key: Option<String>,
-    /// When it expires (RFC 3339), or 'never'; with the current month unless given.
+    /// When it expires (RFC 3339), or 'never' [default: at the end of the month]
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
-    /// From when it can be used (RFC 3339); at once unless given.
+    /// When it takes effect (RFC 3339) [default: immediately]
     #[arg(long, value_name = "TIME")]
     effective_at: Option<String>,
-    /// Lower burns first; 100 unless given.
+    /// Order in which credit is used, lowest first [default: 100]
     #[arg(long, value_name = "N")]
     priority: Option<u8>,
-    /// Why, for people.
+    /// Why, as shown in the ledger.
     #[arg(long)]
     reason: Option<String>,
 }

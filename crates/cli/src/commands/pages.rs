@@ -17,13 +17,13 @@ use crate::table::{parts, printable};
 /// Which part of a list.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Paging {
-    /// All of it, page by page.
+    /// Read all pages.
     #[arg(long)]
     pub(crate) all: bool,
-    /// At most so many (with --all: a page).
+    /// Items per page.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
-    /// From where the last page said to read on: its `next`, or its `resume` for what came since.
+    /// Continue after an earlier page: its `next`, or its `resume` for newer items.
     #[arg(long)]
     pub(crate) cursor: Option<String>,
 }

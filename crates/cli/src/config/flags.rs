@@ -15,7 +15,7 @@ impl Args for Flags {
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help(format!(
-                "A TOML file with settings [env: {FILE_ENV}] [default: ./{DEFAULT_FILE} if it is there]"
+                "A TOML file with settings [env: {FILE_ENV}] [default: ./{DEFAULT_FILE} if it exists]"
             ));
         let defaults = Chosen::default();
         command.arg(file).args(SETTINGS.iter().map(|setting| flag(setting, &defaults)))

@@ -54,7 +54,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "listen",
         value: "HOST:PORT",
-        help: "Where to listen; port 0 takes a free one. Anything but loopback needs an API key",
+        help: "Address to listen on; port 0 picks a free port. Addresses other than loopback need an API key",
         seeds: &[("SERVER_PORT", take_port), ("PORT", take_port)],
         secret: false,
         take: |chosen, text| address(text).map(|address| chosen.server.listen = address),
@@ -63,7 +63,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "store",
         value: "STORE",
-        help: "Where the data is: embedded:PATH, or memory: for nothing that should last",
+        help: "Where data is stored: `embedded:PATH`, or `memory:`, which keeps nothing after exit",
         seeds: &[],
         secret: false,
         take: |chosen, text| text.parse().map(|store| chosen.server.store = store),
@@ -72,7 +72,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "catalog",
         value: "FILE",
-        help: "A catalog to bring into force at start, if it is not in force already",
+        help: "Catalog to put into force at start, unless it is already in force",
         seeds: &[],
         secret: false,
         take: |chosen, text| path(text).map(|path| chosen.server.catalog = Some(path)),
@@ -81,7 +81,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "api-key",
         value: "KEY",
-        help: "An admin key that is valid besides the stored ones; better given in the environment than as a flag",
+        help: "Admin key in addition to the stored keys; prefer the environment variable",
         seeds: &[("X_API_KEY", take_api_key)],
         secret: true,
         take: take_api_key,
@@ -90,7 +90,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "tls-cert",
         value: "FILE",
-        help: "The certificate and its chain, PEM; plain HTTP unless given",
+        help: "TLS certificate chain (PEM); without it the server speaks plain HTTP",
         seeds: &[],
         secret: false,
         take: |chosen, text| path(text).map(|path| chosen.tls_cert = Some(path)),
@@ -99,7 +99,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "tls-key",
         value: "FILE",
-        help: "The certificate's private key, PEM",
+        help: "Private key of the TLS certificate (PEM)",
         seeds: &[],
         secret: false,
         take: |chosen, text| path(text).map(|path| chosen.tls_key = Some(path)),
@@ -108,7 +108,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "demo",
         value: "",
-        help: "Serve made-up organizations from a temporary folder that is gone afterwards",
+        help: "Serve made-up data from a temporary folder, deleted at exit",
         seeds: &[],
         secret: false,
         take: |chosen, text| truth(text).map(|demo| chosen.demo = demo),
@@ -117,7 +117,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "environment",
         value: "NAME",
-        help: "The environment's name, told by /health",
+        help: "Name of this environment, shown by /health",
         seeds: &[("ENV", take_environment), ("ENVIRONMENT", take_environment)],
         secret: false,
         take: take_environment,
@@ -126,7 +126,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "provider",
         value: "NAME",
-        help: "Who sells, as exports of bills name it",
+        help: "Seller name shown in bill exports",
         seeds: &[],
         secret: false,
         take: |chosen, text| name(text).map(|name| chosen.server.provider = name),
@@ -135,7 +135,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "log-level",
         value: "LEVEL",
-        help: "What is logged: error, warn, info, debug, trace or off; or by part: info,tollgate_engine=debug",
+        help: "Log level: error, warn, info, debug, trace or off; or by module: info,tollgate_engine=debug",
         seeds: &[],
         secret: false,
         take: |chosen, text| text.parse().map(|level| chosen.log_level = level),
@@ -144,7 +144,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "log-json",
         value: "",
-        help: "Log lines as JSON",
+        help: "Write the log as JSON lines",
         seeds: &[],
         secret: false,
         take: |chosen, text| truth(text).map(|json| chosen.log_json = json),
@@ -153,7 +153,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "queue",
         value: "N",
-        help: "Most requests that wait for the writer; what comes beyond is refused with 503",
+        help: "Maximum number of queued requests; further ones are refused with 503",
         seeds: &[],
         secret: false,
         take: |chosen, text| {
@@ -164,7 +164,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "key-keep-days",
         value: "N",
-        help: "How many days the key of a usage is remembered",
+        help: "Days for which the key of a usage is remembered",
         seeds: &[],
         secret: false,
         take: |chosen, text| whole(text, 1..=3_650).map(|number| chosen.server.key_keep_days = number),
@@ -173,7 +173,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "late-days",
         value: "N",
-        help: "How many days back the time of a usage may lie",
+        help: "How many days in the past the time of a usage may be",
         seeds: &[],
         secret: false,
         take: |chosen, text| whole(text, 0..=3_650).map(|number| chosen.server.late_days = number),
@@ -182,7 +182,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "ahead-secs",
         value: "N",
-        help: "How many seconds ahead the time of a usage may lie",
+        help: "How many seconds in the future the time of a usage may be",
         seeds: &[],
         secret: false,
         take: |chosen, text| whole(text, 0..=86_400).map(|number| chosen.server.ahead_secs = number),
@@ -191,7 +191,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "counter-keep-months",
         value: "N",
-        help: "How many months counters are kept after their window",
+        help: "Months for which counters are kept after their window ends",
         seeds: &[],
         secret: false,
         take: |chosen, text| whole(text, 1..=1_200).map(|number| chosen.server.counter_keep_months = number),
@@ -200,7 +200,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "close-after",
         value: "DAYS",
-        help: "Close each month by itself so many days after its end; 'never' leaves it to people",
+        help: "Days after its end at which a month closes automatically; 'never' turns this off",
         seeds: &[],
         secret: false,
         take: |chosen, text| unless(text, "never", 0..=365).map(|days| chosen.server.close_after_days = days),
@@ -209,7 +209,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "sink",
         value: "URL",
-        help: "Where aggregates of pulses are committed to: http(s)://…, nats://HOST:PORT/SUBJECT or folder:PATH",
+        help: "Where aggregates are delivered: http(s)://…, nats://HOST:PORT/SUBJECT or folder:PATH",
         seeds: &[],
         secret: false,
         take: |chosen, text| told(text.parse()).map(|sink| chosen.server.sink = Some(sink)),
@@ -218,7 +218,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "sink-secret",
         value: "SECRET",
-        help: "What requests to the sink are signed with: whsec_ and base64; better given in the environment",
+        help: "Signing secret of requests to the sink: whsec_ and base64; prefer the environment variable",
         seeds: &[],
         secret: true,
         take: |chosen, text| told(text.parse()).map(|key| chosen.server.sink_secret = Some(key)),
@@ -227,7 +227,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "commit-interval",
         value: "SECS",
-        help: "How often aggregates of pulses are committed by themselves, where there is a sink",
+        help: "Seconds between automatic deliveries to the sink",
         seeds: &[],
         secret: false,
         take: |chosen, text| seconds(text).map(|time| chosen.server.commit_interval = time),
@@ -236,7 +236,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "commit-patience",
         value: "SECS",
-        help: "How long a commit that somebody asked for tries to send a batch before it fails",
+        help: "Seconds that a requested delivery is retried before it fails",
         seeds: &[],
         secret: false,
         take: |chosen, text| seconds(text).map(|time| chosen.server.commit_patience = time),
@@ -245,7 +245,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "segment-bytes",
         value: "BYTES",
-        help: "Size of the ledger's files made from now on; two of them are there at least",
+        help: "Size of new ledger files; at least two exist at any time",
         seeds: &[],
         secret: false,
         take: |chosen, text| segment_bytes(text).map(|bytes| chosen.server.segment_bytes = bytes),
@@ -254,7 +254,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "rate-per-address",
         value: "N",
-        help: "Most requests a second from one address; 'none' is no limit",
+        help: "Maximum requests per second from one address; 'none' is unlimited",
         seeds: &[],
         secret: false,
         take: |chosen, text| {
@@ -265,7 +265,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "body-max",
         value: "BYTES",
-        help: "Largest body of a request",
+        help: "Maximum size of a request body",
         seeds: &[],
         secret: false,
         take: |chosen, text| {
@@ -276,7 +276,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "header-max",
         value: "BYTES",
-        help: "Largest headers of a request",
+        help: "Maximum size of request headers",
         seeds: &[],
         secret: false,
         take: |chosen, text| {
@@ -287,7 +287,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "connections-max",
         value: "N",
-        help: "Most connections at a time; further ones wait",
+        help: "Maximum number of open connections; further ones wait",
         seeds: &[],
         secret: false,
         take: |chosen, text| whole(text, 1..=1_000_000).map(|number| chosen.server.connections_max = number),
@@ -296,7 +296,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "request-timeout",
         value: "SECS",
-        help: "How long headers and body of a request may take to arrive",
+        help: "Seconds for the headers and body of a request to arrive",
         seeds: &[],
         secret: false,
         take: |chosen, text| seconds(text).map(|time| chosen.server.request_timeout = time),
@@ -305,7 +305,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "shutdown-grace",
         value: "SECS",
-        help: "How long open requests are waited for at shutdown",
+        help: "Seconds to wait for open requests at shutdown",
         seeds: &[],
         secret: false,
         take: |chosen, text| seconds(text).map(|time| chosen.server.shutdown_grace = time),

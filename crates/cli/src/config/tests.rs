@@ -240,7 +240,7 @@ fn a_named_file_must_be_there() {
     let flags = Flags { file: Some(PathBuf::from("/nowhere/t.toml")), ..Flags::default() };
     let error = resolve(&flags, &Environment::new()).expect_err("no file");
     assert!(
-        matches!(&error, Failure::Usage(text) if text.contains("/nowhere/t.toml cannot be read")),
+        matches!(&error, Failure::Other(text) if text.contains("/nowhere/t.toml cannot be read")),
         "{error}"
     );
 }

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod client;
+mod exits;
 mod import;
 mod offline;
 mod paging;
@@ -12,3 +13,4 @@ mod problems;
 mod serve;
 mod server;
 mod sums;
+mod tls;

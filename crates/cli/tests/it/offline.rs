@@ -13,7 +13,7 @@ fn data_outlives_the_server_and_can_be_kept() {
     let server = Server::start(folder.path(), &[], &[]);
     server.ok(&["plan", "set", "acme", "basic"]);
     server.ok(&["use", "acme", "--quantity", "7", "--key", "k"]);
-    let busy = offline(&["verify"], 1);
+    let busy = offline(&["verify"], 3);
     assert!(busy.err.contains("hint: stop the server first"), "{busy:?}");
     offline(&["backup", "beside"], 0);
     let (ended, said) = server.stop();
@@ -24,9 +24,9 @@ fn data_outlives_the_server_and_can_be_kept() {
     offline(&["rebuild"], 0);
     offline(&["verify", "--store", "embedded:data"], 0);
     offline(&["backup", "copy"], 0);
-    let again = offline(&["backup", "copy"], 1);
+    let again = offline(&["backup", "copy"], 3);
     assert!(again.err.contains("not empty"), "{again:?}");
-    offline(&["verify", "--store", "embedded:nowhere"], 1);
+    offline(&["verify", "--store", "embedded:nowhere"], 3);
     offline(&["verify", "--store", "memory:"], 2);
 
     for store in ["--store=embedded:data", "--store=embedded:copy", "--store=embedded:beside"] {

@@ -70,7 +70,7 @@ fn a_key_of_the_environment_is_asked_for() {
     let folder = folder();
     let server = Server::start(folder.path(), &[("X_API_KEY", "letmein")], &[]);
     let refused = server.run(&["org", "list"]);
-    assert!(refused.code == 1 && refused.err.contains("(unauthorized)"), "{refused:?}");
+    assert!(refused.code == 3 && refused.err.contains("(unauthorized)"), "{refused:?}");
     let allowed =
         run(folder.path(), &[("TOLLGATE_API_KEY", "letmein")], &["org", "list", "--url", &server.url]);
     assert_eq!(allowed.code, 0, "{allowed:?}");
@@ -100,7 +100,7 @@ fn json_logs_are_json_to_the_last_line() {
 fn the_world_is_not_let_in_without_a_key() {
     let folder = folder();
     let refused = run(folder.path(), &[], &["serve", "--listen", "0.0.0.0:0", "--store", "memory:"]);
-    assert_eq!(refused.code, 1, "{refused:?}");
+    assert_eq!(refused.code, 3, "{refused:?}");
     assert!(
         refused.err.contains("error: refusing to listen on 0.0.0.0:0 without any API key"),
         "{refused:?}"
@@ -114,6 +114,18 @@ fn a_demo_shows_organizations_at_work() {
     let orgs = server.ok(&["org", "list", "--json"]).json();
     assert!(orgs["orgs"].as_array().is_some_and(|orgs| orgs.len() >= 3), "{orgs}");
     assert!(!folder.path().join("data").exists(), "the demo leaves the store alone");
+    let (_, said) = server.stop();
+    assert_eq!(
+        said[..2],
+        [
+            "warning: the store of environment TOLLGATE_STORE is left alone: a demo has one of its own",
+            "making a month of demo data in a temporary folder, which is deleted at the end"
+        ],
+        "before it is ready, what it does is said: {said:?}"
+    );
+    let refused = run(folder.path(), &[], &["serve", "--demo", "--store", "embedded:data"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("a demo has a store of its own") && !folder.path().join("data").exists());
 }
 
 #[test]
@@ -134,22 +146,4 @@ fn shells_and_tools_get_their_descriptions() {
     {
         assert!(help.contains(wanted), "{wanted}: {help}");
     }
-}
-
-#[test]
-fn tls_is_spoken_to_those_who_trust_the_certificate() {
-    let folder = folder();
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("written");
-    write("cert.pem", made.cert.pem());
-    write("key.pem", made.signing_key.serialize_pem());
-    let server = Server::start(folder.path(), &[], &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
-    assert!(server.url.starts_with("https://127.0.0.1:"), "{}", server.url);
-    let stranger = server.run(&["health"]);
-    assert!(stranger.code == 1 && stranger.err.contains("error: no answer from https://"), "{stranger:?}");
-    let friend = server.ok(&["health", "--ca-file", "cert.pem"]);
-    assert!(friend.out.contains("healthy"), "{friend:?}");
-    write("empty.pem", String::new());
-    let wrong = server.run(&["health", "--ca-file", "empty.pem"]);
-    assert!(wrong.code == 2 && wrong.err.contains("there is no certificate in it"), "{wrong:?}");
 }
