@@ -17,7 +17,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 9] = [
+const PROOFS: [Proof; 10] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -48,6 +48,12 @@ const PROOFS: [Proof; 9] = [
         package: "tollgate-e2e",
         test: "more_than_the_capacity",
         told: &[("TOLLGATE_OVERLOAD_SECS", "30")],
+    },
+    Proof {
+        name: "reads",
+        package: "tollgate-e2e",
+        test: "the_gate_does_not_wait_for_readers",
+        told: &[("TOLLGATE_READ_ORGS", "1000000")],
     },
     Proof {
         name: "keys",

@@ -186,6 +186,18 @@ pub enum SystemCommand {
     ShipmentSent(u64),
 }
 
+impl OrgCommand {
+    /// The plan that it gives an org, now or later.
+    #[must_use]
+    pub const fn plan_given(&self) -> Option<&PlanId> {
+        match self {
+            Self::SetPlan(set) => Some(&set.plan),
+            Self::Welcome(welcome) => welcome.plan.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Make a shipment of amounts that are unsent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MakeShipment {
@@ -208,12 +220,14 @@ pub struct ApplyCatalog {
     pub plans_in_use: Vec<(PlanId, OrgId)>,
     /// Its meters as the latest catalog that had them says; counting them anew is refused.
     pub former_meters: Vec<Meter>,
+    /// The version in force when these were found out: if another is by now, it is refused. `None`: whichever it is.
+    pub after: Option<u32>,
 }
 
 impl ApplyCatalog {
     /// A catalog; the engine finds out what it may not change.
     #[must_use]
     pub const fn new(text: String) -> Self {
-        Self { text, plans_in_use: Vec::new(), former_meters: Vec::new() }
+        Self { text, plans_in_use: Vec::new(), former_meters: Vec::new(), after: None }
     }
 }

@@ -116,6 +116,11 @@ impl Org {
         self.plan.as_ref().filter(begun).or_else(|| self.former_plans.iter().rev().find(begun))
     }
 
+    /// The plans that a catalog must not remove: those it has or will have.
+    pub fn plans_in_use(&self) -> impl Iterator<Item = &PlanId> {
+        self.plan.iter().map(|plan| &plan.id)
+    }
+
     /// Sets the plan, and remembers the one before.
     pub(crate) fn set_plan(&mut self, plan: PlanState) {
         if let Some(before) = self.plan.replace(plan) {

@@ -110,11 +110,16 @@ impl Client {
 
     /// Sends a request once and says what became of it.
     pub fn send(&mut self, method: &str, path: &str, body: Option<&Value>) -> Sent {
+        self.send_bytes(&request(method, path, body))
+    }
+
+    /// Sends the bytes of a request once and says what became of it.
+    pub fn send_bytes(&mut self, request: &[u8]) -> Sent {
         let mut stream = match self.stream.take().map_or_else(|| self.connect(), Ok) {
             Ok(stream) => stream,
             Err(error) => return Sent::NotSent(error),
         };
-        match exchange(&mut stream, &request(method, path, body)) {
+        match exchange(&mut stream, request) {
             Ok(reply) => {
                 if reply.header("connection") != Some("close") {
                     self.stream = Some(stream);

@@ -1,23 +1,18 @@
 //! The writer and what callers hold of it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Mutex;
-use tollgate_domain::catalog::Meter;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    Actor, ApplyCatalog, Catalog, Command, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Records,
-    SystemCommand,
+    Actor, Catalog, Command, MeterId, OrgCommand, OrgDecision, OrgId, Records, SystemCommand, SystemDenial,
 };
-use tollgate_storage::{Row, Scan, Store, StoreError, StoreErrorKind};
+use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 use crate::catalog::{CatalogInForce, declared};
-use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CATALOG_PAGE, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX,
-    QUEUE_REQUESTS_MAX,
-};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, QUEUE_REQUESTS_MAX};
+use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Job, Many, weight};
 use crate::sync::{JoinHandle, RwLock, join, mpsc, oneshot, spawn, watch};
 use crate::turn::{Settled, Turn, TurnError};
@@ -46,6 +41,7 @@ pub struct Engine<S> {
     pub(crate) store: Arc<S>,
     pub(crate) options: EngineOptions,
     catalog: Arc<RwLock<CatalogInForce>>,
+    pub(crate) plans_given: Arc<PlansGiven>,
     queue: mpsc::Sender<Job>,
     shutdown: watch::Sender<bool>,
     stopped: watch::Receiver<Option<Arc<StoreError>>>,
@@ -83,6 +79,7 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read the catalog, or it no longer parses.
     pub async fn prepare(store: Arc<S>, options: EngineOptions) -> Result<(Self, Writer<S>), StoreError> {
         let catalog = Arc::new(RwLock::new(CatalogInForce::load(store.as_ref()).await?));
+        let plans_given = Arc::<PlansGiven>::default();
         let (queue, jobs) = mpsc::channel(options.queue_requests_max);
         let (shutdown, shutdown_seen) = watch::channel(false);
         let (stop, stopped) = watch::channel(None);
@@ -91,6 +88,7 @@ impl<S: Store> Engine<S> {
             store: Arc::clone(&store),
             options: options.clone(),
             catalog: Arc::clone(&catalog),
+            plans_given: Arc::clone(&plans_given),
             metrics: metrics.clone(),
             jobs,
             shutdown: shutdown_seen,
@@ -98,7 +96,8 @@ impl<S: Store> Engine<S> {
             records: std::sync::Mutex::default(),
         };
         let driver = Mutex::new(Some(Driver::Caller));
-        let engine = Self { store, options, catalog, queue, shutdown, stopped, writer: driver, metrics };
+        let engine =
+            Self { store, options, catalog, plans_given, queue, shutdown, stopped, writer: driver, metrics };
         Ok((engine, writer))
     }
 
@@ -112,7 +111,7 @@ impl<S: Store> Engine<S> {
         org: OrgId,
         command: OrgCommand,
     ) -> Result<OrgDecision, EngineError> {
-        match self.ask(actor, Command::Org(org, command)).await? {
+        match self.ask(actor, Command::Org(org, command), None).await? {
             Answer::Org(decision) => Ok(*decision),
             Answer::System(_) => unreachable_answer(),
         }
@@ -126,8 +125,21 @@ impl<S: Store> Engine<S> {
         &self,
         actor: &Actor,
         command: SystemCommand,
-    ) -> Result<Result<u32, tollgate_domain::SystemDenial>, EngineError> {
-        match self.ask(actor, Command::System(command)).await? {
+    ) -> Result<Result<u32, SystemDenial>, EngineError> {
+        match &command {
+            SystemCommand::ApplyCatalog(apply) => self.apply_catalog(actor, apply).await,
+            SystemCommand::CheckCatalog(check) => self.check_catalog(actor, check).await,
+            _ => self.ask_system(actor, command, None).await,
+        }
+    }
+
+    pub(crate) async fn ask_system(
+        &self,
+        actor: &Actor,
+        command: SystemCommand,
+        guard: Option<PlansGuard>,
+    ) -> Result<Result<u32, SystemDenial>, EngineError> {
+        match self.ask(actor, Command::System(command), guard).await? {
             Answer::System(decision) => Ok(decision),
             Answer::Org(_) => unreachable_answer(),
         }
@@ -195,9 +207,14 @@ impl<S: Store> Engine<S> {
         Ok(self.catalog().lacking(&lacking))
     }
 
-    async fn ask(&self, actor: &Actor, request: Request) -> Result<Answer, EngineError> {
+    async fn ask(
+        &self,
+        actor: &Actor,
+        request: Request,
+        guard: Option<PlansGuard>,
+    ) -> Result<Answer, EngineError> {
         let (answer, answered) = oneshot::channel();
-        self.queue_up(Job::One { actor: actor.clone(), request, answer })?;
+        self.queue_up(Job::One { actor: actor.clone(), request, guard, answer })?;
         answered.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
@@ -308,6 +325,7 @@ pub struct Writer<S> {
     store: Arc<S>,
     options: EngineOptions,
     catalog: Arc<RwLock<CatalogInForce>>,
+    plans_given: Arc<PlansGiven>,
     metrics: EngineMetrics,
     jobs: mpsc::Receiver<Job>,
     shutdown: watch::Receiver<bool>,
@@ -442,6 +460,10 @@ impl<S: Store> Writer<S> {
         for job in jobs {
             if let Some((actor, command)) = job.of_system() {
                 assert_eq!(jobs.len(), 1, "a command of the system is settled alone");
+                if job.guard().is_some_and(|guard| self.plans_given.any_since(guard)) {
+                    let moved = Answer::System(Err(SystemDenial::CatalogMoved));
+                    return Ok(vec![Settled::Answered(moved)]);
+                }
                 return self.system_turn(&turn, actor, command).await.map(|settled| vec![settled]);
             }
             job.ask(&mut orgs);
@@ -449,6 +471,7 @@ impl<S: Store> Writer<S> {
         // Room of the turn before: its allocation is worth keeping.
         let mut records = std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner));
         let settled = turn.run_orgs(&orgs, &mut records).await;
+        self.plans_given.add(orgs.iter().filter_map(|asked| asked.command.plan_given()));
         *self.records.lock().unwrap_or_else(PoisonError::into_inner) = records;
         settled
     }
@@ -459,27 +482,11 @@ impl<S: Store> Writer<S> {
         actor: &Actor,
         command: &SystemCommand,
     ) -> Result<Settled, TurnError> {
-        let (settled, records) = match command {
-            SystemCommand::ApplyCatalog(apply) => {
-                let informed = self.informed(turn, apply).await?;
-                turn.run_system(actor, &SystemCommand::ApplyCatalog(informed)).await?
-            }
-            SystemCommand::CheckCatalog(apply) => {
-                let informed = self.informed(turn, apply).await?;
-                turn.run_system(actor, &SystemCommand::CheckCatalog(informed)).await?
-            }
-            _ => turn.run_system(actor, command).await?,
-        };
+        let (settled, records) = turn.run_system(actor, command).await?;
         if matches!(settled, Settled::Answered(_)) {
             self.follow(turn.catalog, &records).await;
         }
         Ok(settled)
-    }
-
-    async fn informed(&self, turn: &Turn<'_, S>, apply: &ApplyCatalog) -> Result<ApplyCatalog, TurnError> {
-        let plans_in_use = self.plans_in_use(turn, apply).await.map_err(TurnError::Load)?;
-        let former_meters = self.former_meters(turn, apply).await.map_err(TurnError::Load)?;
-        Ok(ApplyCatalog { text: apply.text.clone(), plans_in_use, former_meters })
     }
 
     /// Brings into force what the system says, also what another writer on the same store made it say.
@@ -508,64 +515,6 @@ impl<S: Store> Writer<S> {
                 tracing::warn!(%error, version = system.catalog, "the catalog in force cannot be followed");
             }
         }
-    }
-
-    /// Orgs that have a plan which a new catalog lacks. All orgs are read, but only if some plan is removed.
-    async fn plans_in_use(
-        &self,
-        turn: &Turn<'_, S>,
-        apply: &ApplyCatalog,
-    ) -> Result<Vec<(PlanId, OrgId)>, StoreError> {
-        let Ok(next) = Catalog::from_toml(&apply.text) else { return Ok(Vec::new()) };
-        let removes = turn.catalog.catalog.plans.iter().any(|plan| next.plan(&plan.id).is_none());
-        let mut found = Vec::new();
-        let mut cursor = None;
-        while removes && found.len() < PLANS_IN_USE_NAMED_MAX {
-            let page = self.store.scan(&Scan::Orgs, cursor.as_ref(), ORG_PAGE).await?;
-            for row in page.rows {
-                if let Row::Org(org) = row
-                    && let Some(plan) = org.plan.filter(|plan| next.plan(&plan.id).is_none())
-                {
-                    found.push((plan.id, org.id));
-                }
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        found.truncate(PLANS_IN_USE_NAMED_MAX);
-        Ok(found)
-    }
-
-    /// The meters of a new catalog as the latest one that had them says. All are read, but only if there is a meter that
-    /// the one in force has not.
-    async fn former_meters(
-        &self,
-        turn: &Turn<'_, S>,
-        apply: &ApplyCatalog,
-    ) -> Result<Vec<Meter>, StoreError> {
-        let Ok(next) = Catalog::from_toml(&apply.text) else { return Ok(Vec::new()) };
-        let in_force = &turn.catalog.catalog;
-        let ids = next.meters.iter().map(|meter| &meter.id);
-        let (known, new): (Vec<_>, Vec<_>) = ids.partition(|id| in_force.meter(id).is_some());
-        let mut found: BTreeMap<MeterId, Meter> = BTreeMap::new();
-        let mut cursor = None;
-        while !new.is_empty() {
-            let page = self.store.scan(&Scan::Catalogs, cursor.as_ref(), CATALOG_PAGE).await?;
-            for row in page.rows {
-                let Row::Catalog(version) = row else { continue };
-                let Ok(catalog) = Catalog::from_toml(&version.text) else { continue };
-                let meters = catalog.meters.into_iter().filter(|meter| new.contains(&&meter.id));
-                found.extend(meters.map(|meter| (meter.id.clone(), meter)));
-            }
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
-        }
-        let known = known.into_iter().filter_map(|id| in_force.meter(id).cloned());
-        Ok(known.chain(found.into_values()).collect())
     }
 
     fn catalog_in_force(&self) -> CatalogInForce {

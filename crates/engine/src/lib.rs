@@ -19,6 +19,7 @@ mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod models;
+mod plans;
 mod queue;
 mod read;
 mod series;

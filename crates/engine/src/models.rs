@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate_domain::{
-    Actor, Amount, ApplyCatalog, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record,
-    RecordKey, Records, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
+    Actor, Amount, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record, RecordKey,
+    Records, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
 };
 use tollgate_schedules::check;
 use tollgate_schedules::shuttle::future::block_on;
@@ -186,8 +186,7 @@ fn call_together(engine: &Engine<Watched>, keys: &[&str]) -> Answers {
 
 /// Asks the system, which is decided alone, between usages.
 fn call_system(engine: &Engine<Watched>) {
-    let text = tollgate_domain::catalog::DEFAULT.to_owned();
-    let command = SystemCommand::CheckCatalog(ApplyCatalog::new(text));
+    let command = SystemCommand::CreateMeters(Vec::new());
     match block_on(engine.submit_system(&Actor::System, command)) {
         Ok(decision) => assert!(decision.is_ok(), "{decision:?}"),
         Err(error) => assert!(matches!(error, EngineError::Overloaded), "{error}"),

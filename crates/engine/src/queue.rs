@@ -3,6 +3,7 @@
 use tollgate_domain::{Actor, Command, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial};
 
 use crate::EngineError;
+use crate::plans::PlansGuard;
 use crate::sync::oneshot;
 use crate::turn::Settled;
 
@@ -22,7 +23,13 @@ pub enum Answer {
 #[derive(Debug)]
 pub(crate) enum Job {
     /// One command.
-    One { actor: Actor, request: Request, answer: oneshot::Sender<Result<Answer, EngineError>> },
+    One {
+        actor: Actor,
+        request: Request,
+        /// What must still hold when it is decided.
+        guard: Option<PlansGuard>,
+        answer: oneshot::Sender<Result<Answer, EngineError>>,
+    },
     /// Several commands of orgs, answered together.
     Many(Many),
 }
@@ -84,6 +91,14 @@ impl Job {
         match self {
             Self::One { actor, request: Command::System(command), .. } => Some((actor, command)),
             _ => None,
+        }
+    }
+
+    /// What must still hold when it is decided.
+    pub(crate) const fn guard(&self) -> Option<&PlansGuard> {
+        match self {
+            Self::One { guard, .. } => guard.as_ref(),
+            Self::Many(_) => None,
         }
     }
 

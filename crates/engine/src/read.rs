@@ -204,6 +204,7 @@ impl<S: Store> Engine<S> {
             if from.is_none() {
                 return Ok(());
             }
+            tokio::task::yield_now().await;
         }
     }
 

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
+use http::Method;
 use tokio::sync::Semaphore;
 use tollgate_api::{Code, Problem};
 use tollgate_engine::Engine;
@@ -14,6 +18,7 @@ use crate::compat::billing::Billing;
 use crate::compat::failure::CompatFailure;
 use crate::compat::reports::Reports;
 use crate::metrics::Metrics;
+use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::reply::Failure;
 use crate::stores::AnyStore;
@@ -32,6 +37,8 @@ pub(crate) struct AppState {
     pub(crate) refusals: Refusals,
     /// What commits aggregates of pulses, where there is a sink.
     pub(crate) shipper: Option<Shipper>,
+    /// Where reads run.
+    pub(crate) readers: Readers,
     /// Batches that may be in hand at a time.
     pub(crate) batches: Semaphore,
 }
@@ -111,6 +118,7 @@ impl Routes {
             }
         }
         let router = router
+            .route_layer(from_fn_with_state(Arc::clone(&app), beside_the_gate))
             .fallback(unknown_route)
             .method_not_allowed_fallback(method_not_allowed::<Failure>)
             .with_state(app);
@@ -121,6 +129,25 @@ impl Routes {
     pub(crate) fn template(&self, path: &str) -> &'static str {
         self.templates.at(path).map_or("unknown", |found| *found.value)
     }
+}
+
+/// Answers what reads on the readers' threads, so that none of it holds up the gate.
+async fn beside_the_gate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if !matches!(*request.method(), Method::GET | Method::HEAD) || is_at_hand(path) {
+        return next.run(request).await;
+    }
+    let of_billing = path.starts_with("/api/v1/");
+    match app.readers.read(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) if of_billing => CompatFailure::<Billing>::from(Failure::from(error)).into_response(),
+        Err(error) => Failure::from(error).into_response(),
+    }
+}
+
+/// Whether a route reads nothing from the store: probes are answered while all readers are busy.
+fn is_at_hand(path: &str) -> bool {
+    matches!(path, "/" | "/health" | "/ready" | "/metrics" | "/openapi.json") || path.starts_with("/docs")
 }
 
 async fn unknown_route() -> Failure {

@@ -26,6 +26,7 @@ mod native;
 mod newcomers;
 mod openapi;
 mod paging;
+mod readers;
 mod refusals;
 mod reply;
 mod serve;

@@ -69,5 +69,23 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most aggregates of one answer: some tens of megabytes of JSON.
 pub const AGGREGATES_MAX: usize = 100_000;
 
+/// Threads that read: the gate has the other cores, and one long read holds up only half of the others.
+pub const READER_THREADS: usize = 2;
+
+/// Most reads that wait for one of them: a second of balances. What comes beyond is refused at once.
+pub const READS_WAITING_MAX: usize = 256;
+
+/// Threads that go through all organizations, for one caller at a time.
+pub const REPORT_THREADS: usize = 1;
+
+/// Most callers that wait for that: it may take minutes.
+pub const REPORTS_WAITING_MAX: usize = 2;
+
+/// Threads for what the server does unasked: closing months and committing aggregates.
+pub const BACKGROUND_THREADS: usize = 2;
+
+/// By how much all of these yield to the gate, as `nice` counts: where cores are short they get about a tenth.
+pub const READER_NICENESS: i32 = 10;
+
 /// Most batches in hand at a time, so that they hold some hundred megabytes at most; further ones wait unread.
 pub const BATCHES_AT_ONCE_MAX: usize = 16;

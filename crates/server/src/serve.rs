@@ -18,6 +18,7 @@ use crate::edge::listener::Edge;
 use crate::edge::tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
 use crate::metrics::Metrics;
+use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::stores::AnyStore;
 use crate::{Settings, closing, demo};
@@ -103,6 +104,7 @@ impl RunningServer {
         {
             tracing::error!(%error, "closing of months ended by a panic");
         }
+        self.app.readers.close().await;
         self.app.engine.shutdown().await?;
         Ok(())
     }
@@ -138,9 +140,15 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let edge = Edge::new(Arc::clone(&app), Routes::new(Arc::clone(&app)), tls);
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
-    let closing = days.map(|days| tokio::spawn(closing::run(Arc::clone(&app), days, stopping)));
-    let shipping = app.shipper.is_some().then(|| tokio::spawn(ship(Arc::clone(&app))));
+    let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping)));
+    let shipping = app.shipper.is_some().then(|| work(&app, ship(Arc::clone(&app))));
     Ok(RunningServer { address, open, app, stop, edge, closing, shipping })
+}
+
+/// Does something in the background, beside the gate.
+fn work(app: &App, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    let app = Arc::clone(app);
+    tokio::spawn(async move { app.readers.work(work).await })
 }
 
 /// Commits aggregates every interval, until the shipper is closed.
@@ -161,6 +169,8 @@ fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
 /// Everything but the listener.
 pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
     let shipper = shipper(&settings)?;
+    let readers =
+        Readers::start().map_err(|error| ServeError::Store(format!("no threads to read on: {error}")))?;
     let store = AnyStore::open(&settings)?;
     let options = EngineOptions {
         clock,
@@ -192,6 +202,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         metrics,
         settings,
         shipper,
+        readers,
         refusals: Refusals::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))

@@ -29,6 +29,8 @@ pub enum SystemDenial {
     UnknownApiKey,
     /// There is an API key with this id already.
     ApiKeyExists,
+    /// Another catalog came into force, or a plan that this one removes was given to an org, since it was prepared.
+    CatalogMoved,
     /// Another shipment was made since the amounts of this one were read.
     ShipmentsMoved,
 }
@@ -44,11 +46,11 @@ pub fn decide_system(
     let system = records.system();
     let entry = |kind| SystemEntry { number: system.version + 1, at, actor: actor.clone(), kind };
     let result = match command {
-        SystemCommand::ApplyCatalog(apply) => apply_catalog(apply).map(|()| {
+        SystemCommand::ApplyCatalog(apply) => apply_catalog(&system, apply).map(|()| {
             let version = system.catalog + 1;
             Some(entry(SystemEntryKind::CatalogApplied { version, text: apply.text.clone() }))
         }),
-        SystemCommand::CheckCatalog(apply) => apply_catalog(apply).map(|()| None),
+        SystemCommand::CheckCatalog(apply) => apply_catalog(&system, apply).map(|()| None),
         SystemCommand::CreateMeters(meters) => {
             let new = new_meters(&system, meters);
             Ok((!new.is_empty()).then(|| entry(SystemEntryKind::MetersCreated(new))))
@@ -82,7 +84,10 @@ pub fn decide_system(
     }
 }
 
-fn apply_catalog(apply: &ApplyCatalog) -> Result<(), SystemDenial> {
+fn apply_catalog(system: &System, apply: &ApplyCatalog) -> Result<(), SystemDenial> {
+    if apply.after.is_some_and(|after| after != system.catalog) {
+        return Err(SystemDenial::CatalogMoved);
+    }
     let catalog = Catalog::from_toml(&apply.text).map_err(SystemDenial::Catalog)?;
     for former in &apply.former_meters {
         let next = catalog.meter(&former.id);

@@ -106,7 +106,7 @@ fn a_catalog_keeps_the_plans_that_orgs_have_and_how_its_meters_count() {
     let in_use = |plan: &str| (PlanId::new(plan).expect("an id"), OrgId::new("acme").expect("an id"));
     let mut told = |text: String| {
         let plans_in_use = vec![in_use("team"), in_use("trial")];
-        let apply = ApplyCatalog { text, plans_in_use, former_meters: former.meters.to_vec() };
+        let apply = ApplyCatalog { text, plans_in_use, former_meters: former.meters.to_vec(), after: None };
         system.tell(FIRST, &SystemCommand::ApplyCatalog(apply))
     };
     let meters = [("tokens", "sum"), ("seats", "max")];

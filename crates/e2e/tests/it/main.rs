@@ -14,6 +14,7 @@ mod month;
 mod overload;
 mod pulses;
 mod readme;
+mod reads;
 mod shutdown;
 
 use std::path::Path;

@@ -151,7 +151,14 @@ pub(crate) async fn what_if(
     request: Request,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, None)?;
-    let request: WhatIfRequest = parse(&read_json(&app, request, WHAT_IF_BYTES_MAX).await?)?;
+    let body = read_json(&app, request, WHAT_IF_BYTES_MAX).await?;
+    let reader = Arc::clone(&app);
+    app.readers.report(async move { compare(&reader, &body).await }).await?
+}
+
+/// Rates and decides the month's usage of all organizations by both catalogs.
+async fn compare(app: &App, body: &[u8]) -> Result<Response, Failure> {
+    let request: WhatIfRequest = parse(body)?;
     let month = month_field(&request.month)?;
     let catalog =
         Catalog::from_toml(&request.catalog).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
@@ -168,14 +175,14 @@ pub(crate) async fn what_if(
                 let [now, then] = app.engine.rated_by_both(&org.id, month.number, &other).await?;
                 let denials = app.engine.denied_by_both(&org.id, month.number, &other).await?;
                 sums.add(&org.id, now, then, &denials);
+                tokio::task::yield_now().await;
             }
         }
         cursor = page.next;
         if cursor.is_none() {
-            break;
+            return Ok(ok(&sums.reply(month)));
         }
     }
-    Ok(ok(&sums.reply(month)))
 }
 
 /// What was rated and decided by both catalogs so far.

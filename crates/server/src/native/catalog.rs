@@ -91,7 +91,11 @@ pub(crate) async fn put(
         _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),
         _ => SystemCommand::ApplyCatalog(apply),
     };
-    let version = app.engine.submit_system(&caller.actor, command).await?.map_err(system_failure)?;
+    // All organizations may have to be looked through for the plans they have.
+    let (engine, actor) = (Arc::clone(&app), caller.actor.clone());
+    let decided =
+        app.readers.report(async move { engine.engine.submit_system(&actor, command).await }).await??;
+    let version = decided.map_err(system_failure)?;
     Ok(ok(&CatalogReply { version, changes, toml: text.to_owned(), created_meters: Vec::new() }))
 }
 
@@ -115,7 +119,7 @@ pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
         SystemDenial::ApiKeyExists => {
             Problem::new(Code::Internal, "an API key with this id exists; try again").into()
         }
-        SystemDenial::ShipmentsMoved => conflict(),
+        SystemDenial::ShipmentsMoved | SystemDenial::CatalogMoved => conflict(),
     }
 }
 

@@ -141,6 +141,7 @@ pub(crate) async fn list(
         let page = paging.read_where(&app, &Scan::Orgs, &Filter::by(&filter), row_passes).await?;
         looked_at += page.rows.len();
         for row in page.rows {
+            tokio::task::yield_now().await;
             if let Row::Org(org) = row
                 && let Some((org, balance)) = app.engine.balance(&org.id).await?
                 && filter.passes_balance(&balance)

@@ -21,6 +21,7 @@ mod openmeter;
 mod pages;
 mod pulses;
 mod races;
+mod readers;
 mod reports;
 mod series;
 mod server;

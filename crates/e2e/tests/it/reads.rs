@@ -1,0 +1,310 @@
+//! Two clients that read as much as they can, of every kind that reads much: the gate's latency stays what it was, and
+//! `/ready` answers at once throughout.
+//!
+//! [`ORGS_DEFAULT`] organizations unless `TOLLGATE_READ_ORGS` says otherwise; `cargo xtask proof reads` makes a million.
+//! The stated bounds are those of a release build with so many. A debug build shows that nobody at the gate waits for a
+//! whole read: without that, the longest wait is as long as the longest read.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tollgate_e2e::flood::{Fleet, Pace, Shot, need_open_files, percentile};
+use tollgate_e2e::http::{self, Client, Sent};
+use tollgate_e2e::load::METER;
+use tollgate_e2e::{Result, Server, Tollgate, is_release_build, pause};
+
+const ORGS_DEFAULT: u64 = 3_000;
+
+/// From so many on, the stated bounds are to hold.
+const ORGS_STATED: u64 = 1_000_000;
+
+const CONNECTIONS: usize = 64;
+
+const READERS: usize = 2;
+
+/// The gate's p99 beside the readers is at most so many times what it is without them.
+const TIMES_MAX: f64 = 1.2;
+
+/// `/ready` answers within this.
+const READY_MAX: Duration = Duration::from_millis(5);
+
+/// How often each kind is tried: another process on the machine may have had the cores.
+const TRIES: u32 = 3;
+
+/// What the readers ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Lists,
+    WhatIf,
+    DryRuns,
+    Aggregates,
+    Views,
+    Notices,
+}
+
+const KINDS: [Kind; 6] =
+    [Kind::Lists, Kind::WhatIf, Kind::DryRuns, Kind::Aggregates, Kind::Views, Kind::Notices];
+
+fn id(org: u64) -> String {
+    format!("o{org:07}")
+}
+
+/// An org far from the one before.
+fn org_of(number: u64, orgs: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % orgs
+}
+
+fn gate_call(number: u64, orgs: u64) -> Vec<u8> {
+    let org = id(org_of(number, orgs));
+    let body = json!({"org": org, "user": "ada", "meter": METER, "quantity": 1, "key": format!("n{number}")});
+    http::request("POST", "/v1/usage", Some(&body))
+}
+
+/// Orgs with a plan; an aggregate for one in a thousand, and a notice for one in a hundred.
+fn fill(server: &Server, orgs: u64) -> Result<()> {
+    let mut fleet = Fleet::connect(server.address(), CONNECTIONS)?;
+    let hour = Duration::from_secs(3_600);
+    let plan = |org: u64| {
+        http::request("PUT", &format!("/v1/orgs/{}/plan", id(org)), Some(&json!({"plan": "ultimate"})))
+    };
+    let pulse = |number: u64| {
+        let tenant = id(number * 1_000);
+        let body = json!({"tenant_id": tenant, "product_sku": "vm", "use_unit": "hour", "used_amount": 1});
+        http::request("POST", "/pulses", Some(&body))
+    };
+    let top_up = |number: u64| {
+        let path = format!("/v1/orgs/{}/top-ups", id(number * 100));
+        http::request("POST", &path, Some(&json!({"meter": METER, "amount": 1_000})))
+    };
+    let floods = [
+        fleet.run(Pace::Times(orgs), hour, 0, plan)?,
+        fleet.run(Pace::Times(orgs / 1_000), hour, 0, pulse)?,
+        fleet.run(Pace::Times(orgs / 100), hour, 0, top_up)?,
+    ];
+    floods.iter().for_each(|flood| assert_all_ok(&flood.shots.iter().collect::<Vec<_>>()));
+    Ok(())
+}
+
+fn assert_all_ok(shots: &[&Shot]) {
+    let wrong = shots.iter().find(|shot| shot.reply.as_ref().is_none_or(|reply| reply.status != 200));
+    assert!(wrong.is_none(), "{wrong:?}");
+}
+
+/// One reader, that asks again as soon as it is answered.
+struct Reader {
+    kind: Kind,
+    client: Client,
+    orgs: u64,
+    asked: u64,
+    cursor: Option<String>,
+    month: String,
+    catalog: String,
+}
+
+impl Reader {
+    fn request(&self) -> Vec<u8> {
+        let page = |path: &str| {
+            let cursor = self.cursor.as_ref().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            http::request("GET", &format!("{path}?limit=1000{cursor}"), None)
+        };
+        match self.kind {
+            Kind::Lists => page("/v1/orgs"),
+            Kind::Notices => page("/v1/notices"),
+            Kind::Aggregates => http::request("GET", "/aggregates", None),
+            Kind::WhatIf => {
+                let body = json!({"month": self.month, "catalog": self.catalog});
+                http::request("POST", "/v1/whatif", Some(&body))
+            }
+            Kind::DryRuns => {
+                let (text, length) = (&self.catalog, self.catalog.len());
+                let head = "host: tollgate\r\ncontent-type: application/toml\r\ncontent-length";
+                format!("PUT /v1/catalog?dry_run=true HTTP/1.1\r\n{head}: {length}\r\n\r\n{text}")
+                    .into_bytes()
+            }
+            Kind::Views => {
+                let org = id(org_of(self.asked / 4, self.orgs));
+                let meter = format!("meter={METER}");
+                let view = match self.asked % 4 {
+                    0 => "balance".to_owned(),
+                    1 => format!("users?{meter}"),
+                    2 => format!("usage?{meter}"),
+                    _ => "ledger".to_owned(),
+                };
+                http::request("GET", &format!("/v1/orgs/{org}/{view}"), None)
+            }
+        }
+    }
+
+    /// Asks again and again; how many answers it got, and the longest it took.
+    fn read_until(mut self, stop: &AtomicBool) -> Result<(u64, Duration)> {
+        let (mut reads, mut longest) = (0, Duration::ZERO);
+        while !stop.load(Ordering::Relaxed) {
+            if let Some(took) = self.ask()? {
+                reads += 1;
+                longest = longest.max(took);
+            }
+        }
+        Ok((reads, longest))
+    }
+
+    /// Asks once; how long it took, if it was answered and not refused.
+    fn ask(&mut self) -> Result<Option<Duration>> {
+        let (began, request) = (Instant::now(), self.request());
+        self.asked += 1;
+        let Sent::Answered(reply) = self.client.send_bytes(&request) else { return Ok(None) };
+        if reply.status == 503 {
+            // Others go through all organizations.
+            pause(Duration::from_millis(20));
+            return Ok(None);
+        }
+        // A dry run that removes a plan is refused for the orgs that have it.
+        let wanted = if self.kind == Kind::DryRuns { 409 } else { 200 };
+        if reply.status != wanted {
+            let text = String::from_utf8_lossy(&reply.body).into_owned();
+            return Err(format!("{:?} was answered {}: {text}", self.kind, reply.status).into());
+        }
+        if matches!(self.kind, Kind::Lists | Kind::Notices) {
+            self.cursor = reply.json()?["next"].as_str().map(str::to_owned);
+        }
+        Ok(Some(began.elapsed()))
+    }
+}
+
+/// What a measured time came to.
+struct Measured {
+    p99: Duration,
+    ready_max: Duration,
+    reads: u64,
+    longest_read: Duration,
+}
+
+struct Bench<'a> {
+    server: &'a Server,
+    fleet: Fleet,
+    orgs: u64,
+    rate: f64,
+    lasts: Duration,
+    sent: u64,
+    month: String,
+    catalog: String,
+}
+
+impl Bench<'_> {
+    /// The gate's latency, with or without readers.
+    fn measure(&mut self, kind: Option<Kind>) -> Result<Measured> {
+        let stop = &AtomicBool::new(false);
+        let readers: Vec<_> = kind.into_iter().flat_map(|kind| (0..READERS).map(move |_| kind)).collect();
+        let readers: Vec<_> =
+            (0_u64..).zip(readers).map(|(number, kind)| self.reader(kind, number)).collect();
+        let (orgs, first, probe) = (self.orgs, self.sent, self.server.client());
+        self.sent += 100_000_000;
+        let (rate, lasts, fleet) = (self.rate, self.lasts, &mut self.fleet);
+        thread::scope(|scope| {
+            let readers = readers.into_iter().map(|reader| scope.spawn(move || reader.read_until(stop)));
+            let readers: Vec<_> = readers.collect();
+            let prober = scope.spawn(move || probe_until(probe, stop));
+            let flood = fleet.run(Pace::Open(rate), lasts, first, |number| gate_call(number, orgs));
+            stop.store(true, Ordering::Relaxed);
+            let (mut reads, mut longest_read) = (0, Duration::ZERO);
+            for reader in readers {
+                let (count, longest) = reader.join().map_err(|_| "a reader panicked")??;
+                reads += count;
+                longest_read = longest_read.max(longest);
+            }
+            let ready_max = prober.join().map_err(|_| "the prober panicked")??;
+            let flood = flood?;
+            let shots: Vec<&Shot> = flood.shots.iter().collect();
+            assert_all_ok(&shots);
+            Ok(Measured { p99: percentile(&shots, 0.99), ready_max, reads, longest_read })
+        })
+    }
+
+    fn reader(&self, kind: Kind, number: u64) -> Reader {
+        Reader {
+            kind,
+            client: self.server.client(),
+            orgs: self.orgs,
+            asked: number * 1_000_003,
+            cursor: None,
+            month: self.month.clone(),
+            catalog: self.catalog.clone(),
+        }
+    }
+}
+
+/// Asks whether the server is ready again and again; the longest it took.
+fn probe_until(mut client: Client, stop: &AtomicBool) -> Result<Duration> {
+    let mut longest = Duration::ZERO;
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        client.get("/ready")?;
+        longest = longest.max(began.elapsed());
+        pause(Duration::from_millis(2));
+    }
+    Ok(longest)
+}
+
+/// The catalog without the plan that the orgs have.
+fn other_catalog(client: &mut Client) -> Result<String> {
+    let text = client.get("/v1/catalog")?["toml"].as_str().ok_or("a catalog")?.to_owned();
+    Ok(text.replace("\"ultimate\"", "\"another\""))
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+#[test]
+fn the_gate_does_not_wait_for_readers() -> Result<()> {
+    let _machine = super::machine();
+    need_open_files(4_096)?;
+    let orgs = super::given("TOLLGATE_READ_ORGS").unwrap_or(ORGS_DEFAULT);
+    let folder = tempfile::tempdir()?;
+    let server = Tollgate::serve(&folder.path().join("data")).start()?;
+    let began = Instant::now();
+    fill(&server, orgs)?;
+    println!("{orgs} organizations in {:.0} s", began.elapsed().as_secs_f64());
+    let is_stated = is_release_build()? && orgs >= ORGS_STATED;
+    let (rate, lasts) =
+        if is_stated { (2_000.0, Duration::from_secs(10)) } else { (100.0, Duration::from_secs(2)) };
+    let mut client = server.client();
+    let time = client.get("/health")?["time"].as_str().ok_or("a time")?.to_owned();
+    let mut bench = Bench {
+        fleet: Fleet::connect(server.address(), CONNECTIONS)?,
+        server: &server,
+        orgs,
+        rate,
+        lasts,
+        sent: 0,
+        month: time.get(..7).ok_or("a month")?.to_owned(),
+        catalog: other_catalog(&mut client)?,
+    };
+    for kind in KINDS {
+        for tries_left in (0..TRIES).rev() {
+            let (calm, busy) = (bench.measure(None)?, bench.measure(Some(kind))?);
+            let times = busy.p99.as_secs_f64() / calm.p99.as_secs_f64();
+            println!(
+                "{kind:?}: the gate's p99 is {:.2} ms without and {:.2} ms beside {READERS} readers, {times:.2} times; \
+                 /ready within {:.2} and {:.2} ms; {} reads, the longest {:.0} ms",
+                millis(calm.p99),
+                millis(busy.p99),
+                millis(calm.ready_max),
+                millis(busy.ready_max),
+                busy.reads,
+                millis(busy.longest_read),
+            );
+            let held = match is_stated {
+                true => times <= TIMES_MAX && busy.ready_max <= READY_MAX,
+                // Reads that are as short as the gate's own latency show nothing.
+                false => busy.ready_max < (busy.longest_read / 2).max(Duration::from_millis(250)),
+            };
+            if held {
+                break;
+            }
+            assert!(tries_left > 0, "{kind:?} holds up the gate");
+        }
+    }
+    server.stop()
+}
