@@ -16,6 +16,9 @@ pub struct CatalogReply {
     /// What changed with the version before, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+    /// The catalog as JSON: what `PUT /v1/catalog` takes as `application/json`.
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    pub catalog: serde_json::Value,
     /// Its text, in TOML.
     pub toml: String,
     /// The meters that usage created beside the catalog in force, in that order. What a catalog declares itself is as

@@ -97,6 +97,8 @@ codes! {
     MonthRuns = "month_runs", 409, "The month is not over";
     /// The month makes more money than can be counted.
     Unrated = "unrated", 409, "The month cannot be rated";
+    /// An API key was made under the same `Idempotency-Key`.
+    ApiKeyExists = "api_key_exists", 409, "The API key was made before";
     /// There are as many as there may be: limits or grants of the org, or meters that usage created.
     TooMany = "too_many", 409, "There are as many as there may be";
     /// The body is too large.

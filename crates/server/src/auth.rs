@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use tollgate_api::{Code, Problem};
-use tollgate_domain::{Actor, ApiKey, ApiKeyId, OrgId, Role};
+use tollgate_domain::{Actor, ApiKey, ApiKeyId, OrgId, Role, UsageKey};
 
 use crate::Secret;
 use crate::limits::API_KEY_SECRET_BYTES;
@@ -128,6 +128,11 @@ pub(crate) fn new_secret() -> Result<(String, [u8; 32], ApiKeyId), Failure> {
     let hash = hash(&secret);
     let id = ApiKeyId(hexadecimal(hash.get(..8).unwrap_or_default()));
     Ok((secret, hash, id))
+}
+
+/// The public id of the API key that is made under an `Idempotency-Key`.
+pub(crate) fn id_for(key: &UsageKey) -> ApiKeyId {
+    ApiKeyId(hexadecimal(hash(&format!("Idempotency-Key: {key}")).get(..8).unwrap_or_default()))
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {

@@ -273,14 +273,41 @@ impl Query {
     }
 }
 
-/// The header `Idempotency-Key`, bare or quoted.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<UsageKey>, Failure> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default();
-    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    UsageKey::new(bare).ok().filter(|_| !bare.contains('"')).map(Some).ok_or_else(|| {
-        let detail =
-            "Idempotency-Key: must be 1 to 128 visible characters of ASCII or spaces, bare or in quotes";
-        Problem::new(Code::InvalidField, detail).on_field("Idempotency-Key").into()
-    })
+/// The header `Idempotency-Key`, bare or quoted, if it is there. On a route whose command is the same however often it is
+/// sent it need only be well-formed.
+#[derive(Debug)]
+pub(crate) struct IdempotencyKey(pub(crate) Option<UsageKey>);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        Self::read(&parts.headers)
+    }
+}
+
+impl IdempotencyKey {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Failure> {
+        let Some(value) = headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let text = value.to_str().unwrap_or_default();
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let key = UsageKey::new(bare).ok().filter(|_| !bare.contains('"'));
+        let wrong = || wrong_key("must be 1 to 128 visible characters of ASCII or spaces, bare or in quotes");
+        key.map(|key| Self(Some(key))).ok_or_else(wrong)
+    }
+
+    /// The key of a request, whose body may have one too: not another.
+    pub(crate) fn with(self, body: Option<UsageKey>) -> Result<Option<UsageKey>, Failure> {
+        match (self.0, body) {
+            (Some(header), Some(body)) if header != body => {
+                Err(wrong_key("must be the key that the body has, or be left out"))
+            }
+            (header, body) => Ok(body.or(header)),
+        }
+    }
+}
+
+fn wrong_key(text: &str) -> Failure {
+    let detail = format!("Idempotency-Key: {text}");
+    Problem::new(Code::InvalidField, detail).on_field("Idempotency-Key").into()
 }

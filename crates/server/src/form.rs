@@ -1,4 +1,4 @@
-//! In which form an answer is asked for: JSON, a table of comma-separated values, a page, rows of FOCUS.
+//! In which form an answer is asked for: JSON, a table of comma-separated values, a page, rows of FOCUS, TOML.
 
 use axum::response::Response;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
@@ -12,6 +12,7 @@ pub(crate) enum Form {
     Csv,
     Html,
     Focus,
+    Toml,
 }
 
 impl From<BillFormat> for Form {
@@ -26,6 +27,7 @@ impl From<BillFormat> for Form {
 }
 
 impl Form {
+    /// Those of a bill.
     pub(crate) const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Html, Self::Focus];
 
     /// A text in this form, as a response.
@@ -35,6 +37,7 @@ impl Form {
             Self::Csv => "text/csv; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
             Self::Focus => "text/csv; charset=utf-8; profile=focus",
+            Self::Toml => "application/toml",
         };
         let mut response = Response::new(text.into());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -64,6 +67,7 @@ pub(crate) fn form_of(headers: &HeaderMap, offered: &[Form]) -> Form {
         };
         let form = match (kind.as_str(), parameter("profile")) {
             ("application/json" | "application/*" | "*/*", _) => Form::Json,
+            ("application/toml", _) => Form::Toml,
             ("text/csv", Some("focus")) => Form::Focus,
             ("text/csv", _) => Form::Csv,
             ("text/html" | "text/*", _) => Form::Html,

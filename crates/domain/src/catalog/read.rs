@@ -46,6 +46,10 @@ pub(super) fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amoun
             self.visit_str(&whole.to_string())
         }
 
+        fn visit_u64<E: serde::de::Error>(self, whole: u64) -> Result<Amount, E> {
+            self.visit_str(&whole.to_string())
+        }
+
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Amount, E> {
             Amount::parse(text).map_err(E::custom)
         }

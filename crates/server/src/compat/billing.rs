@@ -21,10 +21,10 @@ use tollgate_storage::{Order, Row, Scan};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::bills::bill_reply;
-use crate::compat::failure::{self, Dialect, read};
+use crate::compat::failure::{self, Dialect, agreed, read};
 use crate::compat::keys::new_key;
 use crate::convert::denial_problem;
-use crate::extract::{Query, path_param};
+use crate::extract::{IdempotencyKey, Query, path_param};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::native::bills::bill_failure;
 use crate::native::orgs::unknown_org;
@@ -92,6 +92,7 @@ struct UsageItem {
 pub(crate) async fn record(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
+    header: Result<IdempotencyKey, Failure>,
     request: Request,
 ) -> Result<Response, CompatFailure> {
     let caller = caller?;
@@ -101,7 +102,7 @@ pub(crate) async fn record(
         user: None,
         meter: body.resource_type,
         quantity: body.quantity.0,
-        key: body.id.map_or_else(new_key, Ok)?,
+        key: agreed::<Billing>(header, body.id)?.map_or_else(new_key, Ok)?,
         occurred_at: None,
         properties: stored(body.metadata.unwrap_or_default())?,
     };

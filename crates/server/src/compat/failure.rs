@@ -6,9 +6,10 @@ use std::marker::PhantomData;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use tollgate_api::{Code, Problem, read_body};
+use tollgate_domain::UsageKey;
 
 use crate::app::App;
-use crate::extract::read_json;
+use crate::extract::{IdempotencyKey, read_json};
 use crate::reply::{Failure, compat_response};
 
 /// What distinguishes the errors of one compatible API from another's.
@@ -56,6 +57,14 @@ impl<D: Dialect> CompatFailure<D> {
     pub(crate) fn bad_field(field: &str, text: &str) -> Self {
         Self::bad(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
     }
+}
+
+/// The key of a request: of its body, or of the header `Idempotency-Key`; not two that differ.
+pub(crate) fn agreed<D: Dialect>(
+    header: Result<IdempotencyKey, Failure>,
+    body: Option<UsageKey>,
+) -> Result<Option<UsageKey>, CompatFailure<D>> {
+    header.and_then(|header| header.with(body)).map_err(|failure| CompatFailure::bad(*failure.problem))
 }
 
 /// A JSON body.

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::compat::keys::new_key;
 use crate::convert::denial_problem;
-use crate::extract::{Query, parse, read_json};
+use crate::extract::{IdempotencyKey, Query, parse, read_json};
 use crate::limits::AGGREGATES_MAX;
 use crate::native::usage::Times;
 use crate::newcomers;
@@ -94,14 +94,16 @@ struct PulseBody {
 pub(crate) async fn take(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
+    header: Result<IdempotencyKey, Failure>,
     request: Request,
 ) -> Result<Response, PulseFailure> {
     let caller = caller?;
-    let pulse: PulseBody = read_json(&app, request, app.settings.body_bytes_max)
+    let mut pulse: PulseBody = read_json(&app, request, app.settings.body_bytes_max)
         .await
         .and_then(|body| parse(&body))
         .map_err(invalid)?;
     caller.require(Role::Ingest, Some(&pulse.tenant_id))?;
+    pulse.id = header.and_then(|header| header.with(pulse.id.take())).map_err(invalid)?;
     let tenant = pulse.tenant_id.clone();
     let usage = usage(&app, pulse)?;
     let recorded =

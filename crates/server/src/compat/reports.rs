@@ -15,8 +15,9 @@ use tollgate_domain::{
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::compat::failure::{self, Dialect, read};
+use crate::compat::failure::{self, Dialect, agreed, read};
 use crate::convert::{config_problem, conflict, denial_problem};
+use crate::extract::IdempotencyKey;
 use crate::reply::{Failure, json, ok};
 
 /// The meter of this API.
@@ -58,11 +59,13 @@ struct PlanBody {
 pub(crate) async fn plan(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
+    header: Result<IdempotencyKey, Failure>,
     request: Request,
 ) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: PlanBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
+    agreed::<Reports>(header, None)?;
     let plan = PlanId::new(&body.plan.to_lowercase())
         .map_err(|error| CompatFailure::bad_field("plan", &error.to_string()))?;
     match app
@@ -80,6 +83,7 @@ pub(crate) async fn plan(
 fn config_failure(denial: &ConfigDenial, org: &OrgId) -> CompatFailure {
     let problem = config_problem(denial, org);
     match denial {
+        ConfigDenial::KeyReused => CompatFailure::told(422, "the key was used for another content", problem),
         ConfigDenial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
         ConfigDenial::NoPlan => CompatFailure::told(403, "no plan", problem),
         ConfigDenial::TrialEnded => CompatFailure::told(403, "trial ended", problem),
@@ -99,11 +103,13 @@ struct LimitBody {
 pub(crate) async fn limit(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
+    header: Result<IdempotencyKey, Failure>,
     request: Request,
 ) -> Result<Response, CompatFailure> {
     let caller = caller?;
     let body: LimitBody = read(&app, request).await?;
     caller.require(Role::Manage, Some(&body.org_id))?;
+    agreed::<Reports>(header, None)?;
     let amount = body.limit.map(|limit| whole("limit", limit)).transpose()?.map(Quantity::amount);
     let set = SetLimit { meter: meter()?, scope: LimitScope::EachUser, window: Window::Month, amount };
     match app
@@ -145,6 +151,7 @@ struct UseReply {
 pub(crate) async fn use_(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
+    header: Result<IdempotencyKey, Failure>,
     request: Request,
 ) -> Result<Response, CompatFailure> {
     let caller = caller?;
@@ -154,7 +161,7 @@ pub(crate) async fn use_(
         let detail = "the field 'report_id' is missing (or 'enquiry_id')";
         CompatFailure::bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
     };
-    let key = body.enquiry_id.or(body.report_id).ok_or_else(missing)?;
+    let key = agreed::<Reports>(header, body.enquiry_id.or(body.report_id))?.ok_or_else(missing)?;
     let usage = Use {
         user: body.user_id,
         meter: meter()?,
@@ -221,6 +228,7 @@ struct TopUpReply {
 pub(crate) async fn top_up(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
+    header: Result<IdempotencyKey, Failure>,
     request: Request,
 ) -> Result<Response, CompatFailure> {
     let caller = caller?;
@@ -238,7 +246,7 @@ pub(crate) async fn top_up(
     let top_up = TopUp {
         meter: meter()?,
         amount,
-        key: None,
+        key: agreed::<Reports>(header, None)?,
         expiry: TopUpExpiry::EndOfMonth,
         effective_at: None,
         priority: PRIORITY_DEFAULT,

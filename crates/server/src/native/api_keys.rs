@@ -4,13 +4,13 @@ use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, Code, Problem};
-use tollgate_domain::{ApiKey, ApiKeyId, Record, RecordKey, Role, SystemCommand};
+use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, Code, HeaderKey, Problem};
+use tollgate_domain::{ApiKey, ApiKeyId, Record, RecordKey, Role, SystemCommand, SystemDenial};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
-use crate::auth::{Caller, new_secret};
-use crate::extract::{Json, NoQuery, Query, path_param};
+use crate::auth::{Caller, id_for, new_secret};
+use crate::extract::{IdempotencyKey, Json, NoQuery, Query, path_param};
 use crate::native::catalog::system_failure;
 use crate::native::orgs::text_line;
 use crate::native::problems::{BodyProblems, Problems};
@@ -20,6 +20,7 @@ use crate::reply::{Failure, json, ok};
 /// Makes an API key. The first one must be an admin's: from then on every request needs a key.
 #[utoipa::path(
     post, path = "/v1/api-keys", tag = "API keys", operation_id = "create_api_key",
+    params(("Idempotency-Key" = Option<HeaderKey>, Header, description = "Sent again with the same one, no second key is made: 409 `api_key_exists` names the first")),
     request_body = ApiKeyRequest,
     responses(
         (status = 201, description = "Made; the secret is shown this once", body = ApiKeyCreated),
@@ -30,6 +31,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
     _: NoQuery,
+    header: IdempotencyKey,
     Json(request): Json<ApiKeyRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
@@ -40,7 +42,9 @@ pub(crate) async fn create(
             "role: the first API key must have the role 'admin' and no org, or nobody could make another";
         return Err(Problem::new(Code::InvalidField, detail).on_field("role").into());
     }
-    let (secret, hash, id) = new_secret()?;
+    let (secret, hash, own_id) = new_secret()?;
+    // Named by the header, so that the store has it once.
+    let id = header.0.map_or(own_id, |key| id_for(&key));
     let api_key = ApiKey {
         id: id.clone(),
         name,
@@ -50,12 +54,22 @@ pub(crate) async fn create(
         created_at: app.engine.clock().now(),
         revoked_at: None,
     };
-    app.engine
-        .submit_system(&caller.actor, SystemCommand::MakeApiKey(api_key))
-        .await?
-        .map_err(system_failure)?;
+    let make = SystemCommand::MakeApiKey(api_key);
+    match app.engine.submit_system(&caller.actor, make).await? {
+        Err(SystemDenial::ApiKeyExists) => return Err(exists(&id)),
+        made => made.map_err(system_failure)?,
+    };
     let stored = learn(&app, id).await?;
     Ok(json(StatusCode::CREATED, &ApiKeyCreated { secret, item: item(&stored) }))
+}
+
+/// A key was made under the same `Idempotency-Key`. Its secret was shown once, to whoever was answered.
+fn exists(id: &ApiKeyId) -> Failure {
+    let detail = format!(
+        "an API key was made under this Idempotency-Key: '{}'; if its secret did not arrive, revoke it and make another",
+        id.0
+    );
+    Problem::new(Code::ApiKeyExists, detail).on_field("Idempotency-Key").into()
 }
 
 /// Reads a key back as it is stored, and goes by it from now on.

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::compressed::Coding;
 use crate::convert::{conflict, denial_problem};
-use crate::extract::{Query, content_type, parse, read_limited};
+use crate::extract::{IdempotencyKey, Query, content_type, parse, read_limited};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::native::problems::BodyProblems;
 use crate::native::usage::{Times, read_usage};
@@ -183,7 +183,7 @@ fn read_record(text: &[u8], caller: &Caller, times: Times) -> Read {
             let detail = "the field 'key' is missing; it makes a record that is sent again count once";
             return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
         }
-        read_usage(request, None, times)
+        read_usage(request, IdempotencyKey(None), times)
     });
     usage.map_err(|failure| failure.problem)
 }

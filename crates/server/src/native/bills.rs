@@ -7,8 +7,8 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::HeaderMap;
 use tollgate_api::{
-    BillFormat, BillReply, CloseRequest, Code, Id, Month, Problem, WhatIfDenied, WhatIfItem, WhatIfReply,
-    WhatIfRequest, WhatIfTotal,
+    BillFormat, BillReply, CloseRequest, Code, HeaderKey, Id, Month, Problem, WhatIfDenied, WhatIfItem,
+    WhatIfReply, WhatIfRequest, WhatIfTotal,
 };
 use tollgate_domain::{
     BillError, Catalog, CloseDenial, CloseMonth, Currency, Denials, Money, OrgCommand, OrgDecision, OrgId,
@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::bills::{Seller, bill_reply, csv, focus, html};
 use crate::convert::conflict;
-use crate::extract::{Json, NoQuery, OrgPath, Query, parse, read_json};
+use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, parse, read_json};
 use crate::form::{Form, form_of, varying};
 use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
 use crate::native::balance::read_month;
@@ -65,7 +65,7 @@ pub(crate) async fn show(
     let reply = bill_reply(&org, &bill);
     let form = format.map_or_else(|| form_of(&headers, &Form::ALL), Form::from);
     Ok(match form {
-        Form::Json => varying(ok(&reply)),
+        Form::Json | Form::Toml => varying(ok(&reply)),
         Form::Csv => form.response(csv(&reply)),
         Form::Html => form.response(html(&reply)),
         Form::Focus => {
@@ -99,7 +99,10 @@ pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Fai
 /// to it, becomes an adjustment on the next bill.
 #[utoipa::path(
     post, path = "/v1/orgs/{org}/bill/close", tag = "Bills", operation_id = "close_bill",
-    params(("org" = Id, Path, description = "The organization")),
+    params(
+        ("org" = Id, Path, description = "The organization"),
+        ("Idempotency-Key" = Option<HeaderKey>, Header, description = "Taken, and not needed: sent again, the request changes nothing more"),
+    ),
     request_body = CloseRequest,
     responses(
         (status = 200, description = "The closed bill", body = BillReply),
@@ -111,6 +114,7 @@ pub(crate) async fn close(
     caller: Caller,
     OrgPath(org): OrgPath,
     _: NoQuery,
+    _: IdempotencyKey,
     Json(request): Json<CloseRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;

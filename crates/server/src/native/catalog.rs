@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::Response;
+use http::HeaderMap;
 use http::request::Parts;
 use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
@@ -16,27 +17,41 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::conflict;
 use crate::extract::{NoQuery, Query, content_type, path_param, read_decoded, whole_number};
+use crate::form::{Form, form_of, varying};
+use crate::native::catalog_json::{as_json, as_toml};
 use crate::native::problems::{BodyProblems, Problems};
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
 /// The catalog in force, and the meters that usage created beside it.
+///
+/// As JSON, or by the header `Accept` as its text alone (`application/toml`).
 #[utoipa::path(
     get, path = "/v1/catalog", tag = "Catalog", operation_id = "get_catalog",
     responses(
-        (status = 200, description = "The catalog", body = CatalogReply),
+        (status = 200, description = "The catalog", content(
+            (CatalogReply = "application/json"), (String = "application/toml"),
+        )),
         Problems,
     )
 )]
-pub(crate) async fn show(State(app): State<App>, caller: Caller, _: NoQuery) -> Result<Response, Failure> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    _: NoQuery,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     caller.require(Role::Read, caller.org.as_ref())?;
     let in_force = app.engine.catalog();
     let mut reply = reply_version(&app, in_force.version).await?;
+    if form_of(&headers, &[Form::Json, Form::Toml]) == Form::Toml {
+        return Ok(Form::Toml.response(reply.toml));
+    }
     // Who is bound to one organization need not know what others use.
     if caller.org.is_none() {
         reply.created_meters = in_force.created_meters.iter().map(created_item).collect();
     }
-    Ok(ok(&reply))
+    Ok(varying(ok(&reply)))
 }
 
 fn created_item(created: &CreatedMeter) -> CreatedMeterItem {
@@ -48,6 +63,7 @@ async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure>
         Some(Some(Record::Catalog(catalog))) => Ok(CatalogReply {
             version: catalog.version,
             changes: Vec::new(),
+            catalog: as_json(&catalog.text)?,
             toml: catalog.text.clone(),
             created_meters: Vec::new(),
         }),
@@ -59,10 +75,12 @@ async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure>
 }
 
 /// Brings a catalog into force, or with `dry_run` says what would change.
+///
+/// TOML, or the same names and values as JSON: the member `catalog` of what `GET` gives. What is kept is TOML.
 #[utoipa::path(
     put, path = "/v1/catalog", tag = "Catalog", operation_id = "put_catalog",
     params(("dry_run" = Option<bool>, Query, description = "Only check it and say what would change")),
-    request_body(content = String, content_type = "application/toml", example = json!(tollgate_domain::catalog::DEFAULT)),
+    request_body(content((String = "application/toml", example = json!(tollgate_domain::catalog::DEFAULT)), (serde_json::Value = "application/json"))),
     responses(
         (status = 200, description = "In force (or, in a dry run, valid), with what changes", body = CatalogReply),
         BodyProblems,
@@ -78,14 +96,14 @@ pub(crate) async fn put(
     let dry_run =
         query.take_as("dry_run", |text| text.parse::<bool>().map_err(|_| "must be 'true' or 'false'"))?;
     query.end()?;
-    content_type(&request, |kind| kind == "application/toml", "application/toml")?;
+    let takes = |kind: &str| ["application/toml", "application/json"].contains(&kind);
+    let kind = content_type(&request, takes, "application/toml or application/json")?;
     let body = read_decoded(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
-    let text = std::str::from_utf8(&body)
-        .map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalog is not UTF-8")))?;
-    let next = Catalog::from_toml(text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
+    let text = if kind == "application/json" { as_toml(&body)? } else { utf_8(&body)? };
+    let next = Catalog::from_toml(&text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
     let changes = in_force.declared.diff(&next);
-    let apply = ApplyCatalog::new(text.to_owned());
+    let apply = ApplyCatalog::new(text.clone());
     let command = match dry_run {
         Some(true) => SystemCommand::CheckCatalog(apply),
         _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),
@@ -96,7 +114,14 @@ pub(crate) async fn put(
     let decided =
         app.readers.report(async move { engine.engine.submit_system(&actor, command).await }).await??;
     let version = decided.map_err(system_failure)?;
-    Ok(ok(&CatalogReply { version, changes, toml: text.to_owned(), created_meters: Vec::new() }))
+    let catalog = as_json(&text)?;
+    Ok(ok(&CatalogReply { version, changes, catalog, toml: text, created_meters: Vec::new() }))
+}
+
+fn utf_8(body: &[u8]) -> Result<String, Failure> {
+    let text = str::from_utf8(body);
+    let text = text.map_err(|_| Failure::from(Problem::new(Code::Unreadable, "the catalog is not UTF-8")))?;
+    Ok(text.to_owned())
 }
 
 pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
@@ -117,7 +142,7 @@ pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
             Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()
         }
         SystemDenial::ApiKeyExists => {
-            Problem::new(Code::Internal, "an API key with this id exists; try again").into()
+            Problem::new(Code::ApiKeyExists, "an API key with this id exists; try again").into()
         }
         SystemDenial::ShipmentsMoved | SystemDenial::CatalogMoved => conflict(),
     }

@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod bill_list;
 pub(crate) mod bills;
 pub(crate) mod catalog;
+pub(crate) mod catalog_json;
 pub(crate) mod filters;
 pub(crate) mod ledger;
 pub(crate) mod orgs;

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
 use tollgate_api::{
     Code, HeaderKey, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, PlanReply,
     PlanRequest, Problem, ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
@@ -18,7 +17,7 @@ use tollgate_storage::{Row, Scan};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{config_problem, conflict, given_limit_item, limit_item, org_item};
-use crate::extract::{Json, NoQuery, OrgPath, Query, idempotency_key, invalid_parameter};
+use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_parameter};
 use crate::limits::FILTER_BALANCES_MAX;
 use crate::native::filters::OrgFilter;
 use crate::native::problems::{BodyProblems, GateProblems, Problems};
@@ -307,7 +306,7 @@ pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
     post, path = "/v1/orgs/{org}/top-ups", tag = "Organizations", operation_id = "top_up",
     params(
         ("org" = Id, Path, description = "The organization"),
-        ("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none; bare or quoted"),
+        ("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none, or the same; bare or quoted"),
     ),
     request_body = TopUpRequest,
     responses(
@@ -320,11 +319,11 @@ pub(crate) async fn top_up(
     caller: Caller,
     OrgPath(org): OrgPath,
     _: NoQuery,
-    headers: HeaderMap,
+    header: IdempotencyKey,
     Json(request): Json<TopUpRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
-    let key = request.key.or(idempotency_key(&headers)?);
+    let key = header.with(request.key)?;
     let expiry = match request.expires_at.as_deref() {
         None => TopUpExpiry::EndOfMonth,
         Some("never") => TopUpExpiry::Never,

@@ -10,14 +10,14 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
 use tollgate_domain::{
-    Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, UsageKey, Use,
+    Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, Use,
 };
 
 use crate::Settings;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem};
-use crate::extract::{Json, NoQuery, Query, idempotency_key};
+use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
 use crate::native::problems::{BodyProblems, GateProblems};
 use crate::reply::{Failure, ok, problem_response};
 
@@ -33,7 +33,7 @@ pub(crate) struct Times {
 #[utoipa::path(
     post, path = "/v1/usage", tag = "Usage", operation_id = "use",
     request_body = UsageRequest,
-    params(("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none; bare or quoted")),
+    params(("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none, or the same; bare or quoted")),
     responses(
         (status = 200, description = "Allowed and counted, or counted before", body = UsageReply),
         GateProblems,
@@ -41,7 +41,7 @@ pub(crate) struct Times {
 )]
 pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Response, Failure> {
     let caller = app.api_keys.authenticate(request.headers())?;
-    let key = idempotency_key(request.headers())?;
+    let key = IdempotencyKey::read(request.headers())?;
     Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
@@ -77,10 +77,10 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
 
 pub(crate) fn read_usage(
     request: UsageRequest,
-    header_key: Option<UsageKey>,
+    header: IdempotencyKey,
     times: Times,
 ) -> Result<(OrgId, Use), Failure> {
-    let Some(key) = request.key.or(header_key) else {
+    let Some(key) = header.with(request.key)? else {
         let detail =
             "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry count once";
         return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
@@ -198,6 +198,7 @@ pub(crate) async fn check(
 /// Takes a usage back by its key: its credit, counters and bill are put right.
 #[utoipa::path(
     post, path = "/v1/usage/reversals", tag = "Usage", operation_id = "reverse",
+    params(("Idempotency-Key" = Option<HeaderKey>, Header, description = "Taken, and not needed: sent again, the request changes nothing more")),
     request_body = ReversalRequest,
     responses(
         (status = 200, description = "Taken back, now or before", body = ReversalReply),
@@ -208,6 +209,7 @@ pub(crate) async fn reverse(
     State(app): State<App>,
     caller: Caller,
     _: NoQuery,
+    _: IdempotencyKey,
     Json(request): Json<ReversalRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, Some(&request.org))?;

@@ -16,6 +16,7 @@ mod closing;
 mod early;
 mod events;
 mod focus;
+mod idempotency;
 mod meters;
 mod openmeter;
 mod pages;

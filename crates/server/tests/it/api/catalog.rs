@@ -1,6 +1,6 @@
 //! The catalog and its versions.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tollgate_domain::catalog::DEFAULT;
 
 use crate::client::{Ask, Client, Reply};
@@ -38,6 +38,15 @@ name = "Free"
 allowances = [{ meter = "reports", amount = 0, enforcement = "none" }]
 "#;
 
+/// Compares an answer with the catalog, but for its JSON.
+#[track_caller]
+fn is(reply: &Reply, wanted: Value) {
+    let mut found = reply.ok();
+    let catalog = found.as_object_mut().and_then(|members| members.remove("catalog"));
+    assert!(catalog.is_some_and(|catalog| catalog["meters"].is_array()), "{found:#}");
+    assert_eq!(found, wanted);
+}
+
 fn put(client: &mut Client, query: &str, text: &str) -> Reply {
     let ask = Ask::new("PUT", &format!("/v1/catalog{query}")).header("content-type", "application/toml");
     client.ask(&ask.body(text))
@@ -47,7 +56,7 @@ fn put(client: &mut Client, query: &str, text: &str) -> Reply {
 fn it_comes_in_versions() {
     let mut server = TestServer::start();
     let mut client = server.client();
-    client.get("/v1/catalog").is(200, json!({"version": 1, "toml": DEFAULT}));
+    is(&client.get("/v1/catalog"), json!({"version": 1, "toml": DEFAULT}));
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
     client.put("/v1/orgs/old/plan", json!({"plan": "lite"})).ok();
     let changes = [
@@ -66,13 +75,14 @@ fn it_comes_in_versions() {
     ];
 
     // A dry run says what would change, and changes nothing.
-    put(&mut client, "?dry_run=true", PRICED)
-        .is(200, json!({"version": 1, "changes": changes, "toml": PRICED}));
-    client.get("/v1/catalog").is(200, json!({"version": 1, "toml": DEFAULT}));
+    is(&put(&mut client, "?dry_run=true", PRICED), json!({"version": 1, "changes": changes, "toml": PRICED}));
+    is(&client.get("/v1/catalog"), json!({"version": 1, "toml": DEFAULT}));
     server.at("2026-11-03T00:00:00Z");
-    put(&mut client, "?dry_run=false", PRICED)
-        .is(200, json!({"version": 2, "changes": changes, "toml": PRICED}));
-    client.get("/v1/catalog").is(200, json!({"version": 2, "toml": PRICED}));
+    is(
+        &put(&mut client, "?dry_run=false", PRICED),
+        json!({"version": 2, "changes": changes, "toml": PRICED}),
+    );
+    is(&client.get("/v1/catalog"), json!({"version": 2, "toml": PRICED}));
 
     // At once and for everybody.
     assert_eq!(client.get("/v1/orgs/acme/balance").ok()["meters"]["reports"]["allowance"], 50);
@@ -87,7 +97,7 @@ fn it_comes_in_versions() {
 
     for (version, text) in [(1, DEFAULT), (2, PRICED)] {
         let path = format!("/v1/catalog/versions/{version}");
-        client.get(&path).is(200, json!({"version": version, "toml": text}));
+        is(&client.get(&path), json!({"version": version, "toml": text}));
     }
     let versions = json!([
         {"version": 1, "at": "2026-11-02T10:00:00Z"}, {"version": 2, "at": "2026-11-03T00:00:00Z"}
@@ -99,7 +109,7 @@ fn it_comes_in_versions() {
     assert_eq!((&page["versions"][0], &rest["versions"][0]), (&versions[0], &versions[1]));
 
     server.restart();
-    server.client().get("/v1/catalog").is(200, json!({"version": 2, "toml": PRICED}));
+    is(&server.client().get("/v1/catalog"), json!({"version": 2, "toml": PRICED}));
 }
 
 #[test]
@@ -118,11 +128,62 @@ fn a_plan_that_orgs_have_cannot_go() {
         json!(["plan 'enterprise': organization 'globex'", "plan 'trial': organization 'initech'"]);
     assert_eq!(refused.json()["conflicts"], in_the_way);
     put(&mut client, "?dry_run=true", PRICED).is_problem(409, "plan_in_use", None);
-    client.get("/v1/catalog").is(200, json!({"version": 1, "toml": DEFAULT}));
+    is(&client.get("/v1/catalog"), json!({"version": 1, "toml": DEFAULT}));
     for org in ["globex", "initech"] {
         client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
     }
     assert_eq!(put(&mut client, "", PRICED).ok()["version"], 2);
+}
+
+#[test]
+fn it_is_json_too() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    assert_eq!(put(&mut client, "", PRICED).ok()["version"], 2);
+    let catalog = client.get("/v1/catalog").ok()["catalog"].clone();
+    assert_eq!(catalog["plans"][0]["allowances"][1]["amount"], "1000.5");
+    assert_eq!(catalog["plans"][0]["limits"][0]["amount"], 300);
+    // What came out goes in again and changes nothing.
+    assert_eq!(client.put("/v1/catalog", catalog.clone()).ok()["version"], 2);
+    let toml = client.ask(&Ask::new("GET", "/v1/catalog").header("accept", "application/toml"));
+    assert_eq!((toml.header("content-type"), toml.text()), (Some("application/toml"), PRICED.to_owned()));
+    let mut next = catalog.clone();
+    next["plans"][0]["allowances"][0]["amount"] = json!(51);
+    let told = client.put("/v1/catalog", next.clone()).ok();
+    assert_eq!((&told["version"], &told["changes"]), (&json!(3), &json!(["~ plan basic"])));
+    assert_eq!(client.get("/v1/catalog").ok()["catalog"], next);
+    // And as the TOML that is kept.
+    let toml = client.get("/v1/catalog").ok()["toml"].as_str().expect("TOML").to_owned();
+    assert_eq!(put(&mut client, "", &toml).ok()["version"], 3);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut changed = next.clone();
+        change(&mut changed);
+        changed.to_string()
+    };
+    for (body, field, says) in [
+        (with(&|it| it["plans"][0]["color"] = json!(1)), "color", "there is no field"),
+        (
+            with(&|it| it["plans"][0]["allowances"][0]["amount"] = json!(0.5)),
+            "plans[0].allowances[0].amount",
+            "0.5",
+        ),
+        (with(&|it| it["meters"][1]["unit"] = Value::Null), "meters[1].unit", "must not be null"),
+        (with(&|it| it["meters"][1]["unit"] = json!(7)), "meters[1]", "unit"),
+        (next.to_string().replacen(r#""id":"#, r#""id":"x","id":"#, 1), "meters[0]", "'id' is given twice"),
+    ] {
+        let reply =
+            client.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/json").body(body));
+        let told = reply.json();
+        assert_eq!((reply.status, &told["code"]), (422, &json!("invalid_catalog")), "{told:#}");
+        let (found, detail) =
+            (told["field"].as_str().unwrap_or_default(), told["detail"].as_str().unwrap_or_default());
+        assert!(found.starts_with(field) && detail.contains(says), "{field}, {says}: {told:#}");
+    }
+    let negative = with(&|it| it["plans"][0]["allowances"][0]["amount"] = json!(-5));
+    let reply =
+        client.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/json").body(negative));
+    assert!(reply.text().contains("plan 'basic': an allowance must not be negative"), "{}", reply.text());
+    assert_eq!(client.get("/v1/catalog").ok()["version"], 3);
 }
 
 #[test]
@@ -146,7 +207,7 @@ fn a_wrong_one_says_where() {
     }
     let large = put(&mut client, "", &format!("# {}", "x".repeat(1024 * 1024)));
     large.is_problem(413, "body_too_large", None);
-    client.get("/v1/catalog").is(200, json!({"version": 1, "toml": DEFAULT}));
+    is(&client.get("/v1/catalog"), json!({"version": 1, "toml": DEFAULT}));
 }
 
 #[test]

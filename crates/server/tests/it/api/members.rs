@@ -105,6 +105,8 @@ fn absent_null_and_a_value_are_told_apart_in_every_request() {
         for (method, operation) in methods.as_object().expect("methods") {
             let has_body = !operation["requestBody"]["content"]["application/json"].is_null();
             let known = bodies.iter().any(|(known, place)| (known, *place) == (method, path.as_str()));
+            // What a catalog may hold is said in TOML.
+            let known = known || path == "/v1/catalog";
             assert!(!has_body || !path.starts_with("/v1/") || known, "{method} {path} is not in this test");
         }
     }

@@ -85,7 +85,7 @@ fn unknown_members(document: &Value, schemas: &[&Value], body: &Value, place: &s
                 }
                 if known.is_empty() {
                     found.push(place);
-                } else {
+                } else if !known.iter().any(|schema| allows_anything(schema)) {
                     unknown_members(document, &known, value, &place, found);
                 }
             }
@@ -98,6 +98,11 @@ fn unknown_members(document: &Value, schemas: &[&Value], body: &Value, place: &s
         }
         _ => {}
     }
+}
+
+/// Whether a schema says nothing of what it is of, as of the catalog, whose form is that of its TOML.
+fn allows_anything(schema: &Value) -> bool {
+    schema.as_object().is_some_and(|members| members.keys().all(|name| name == "description"))
 }
 
 /// A schema with all that it refers to and is put together of.

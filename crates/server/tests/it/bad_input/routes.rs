@@ -149,11 +149,11 @@ fn paths_queries_methods_and_types() {
             None,
         ),
         (
-            "a catalog as JSON",
+            "a catalog as JSON without meters",
             Ask::new("PUT", "/v1/catalog").json(json!({})),
-            415,
-            "unsupported_media_type",
-            Some("Content-Type"),
+            422,
+            "invalid_catalog",
+            Some("meters"),
         ),
         (
             "an API key that is not",
@@ -199,7 +199,7 @@ fn a_wrong_method_is_told_the_right_ones() {
     for (method, path, allowed) in [
         ("DELETE", "/v1/usage", "POST"),
         ("POST", "/v1/orgs/acme", "GET"),
-        ("GET", "/v1/orgs/acme/limits", "PUT"),
+        ("POST", "/v1/orgs/acme/limits", "PUT"),
     ] {
         let reply = client.ask(&Ask::new(method, path));
         let allow = reply.header("allow").unwrap_or_default();
