@@ -25,6 +25,7 @@ mod metrics;
 mod native;
 mod newcomers;
 mod openapi;
+mod origins;
 mod paging;
 mod readers;
 mod refusals;
@@ -34,6 +35,7 @@ mod settings;
 mod stores;
 
 pub use openapi::openapi_json;
+pub use origins::Origins;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
 pub use settings::{Secret, Settings, StoreUrl, TlsFiles};
 pub use stores::embedded_options;

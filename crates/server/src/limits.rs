@@ -42,6 +42,9 @@ pub const DISCARDED_BODY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long a connection that is closed early stays half open for its client to read the answer.
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 
+/// Bytes from which on an answer is worth packing.
+pub const GZIP_BYTES_MIN: u64 = 1_024;
+
 /// Seconds after which a refused caller should try again.
 pub const RETRY_AFTER_SECS: u32 = 1;
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tollgate_notifier::{SigningKey, SinkUrl};
 
+use crate::Origins;
+
 /// How the server is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -19,6 +21,8 @@ pub struct Settings {
     pub catalog: Option<PathBuf>,
     /// An admin key that is valid besides the stored ones.
     pub api_key: Option<Secret>,
+    /// Origins whose web pages may use the server; none unless given.
+    pub cors_origins: Origins,
     /// Certificate and key files; plain HTTP unless given.
     pub tls: Option<TlsFiles>,
     /// The environment's name, told by `/health`.
@@ -72,6 +76,7 @@ impl Default for Settings {
             store: StoreUrl::Embedded(PathBuf::from("./tollgate-data")),
             catalog: None,
             api_key: None,
+            cors_origins: Origins::default(),
             tls: None,
             environment: "production".to_owned(),
             provider: "Tollgate".to_owned(),

@@ -88,6 +88,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| chosen.server.api_key.as_ref().map(|key| key.0.clone()),
     },
     Setting {
+        name: "cors-origins",
+        value: "ORIGINS",
+        help: "Origins whose web pages may use the server, such as https://app.example.com, separated by commas",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|origins| chosen.server.cors_origins = origins),
+        show: |chosen| Some(chosen.server.cors_origins.to_string()).filter(|origins| !origins.is_empty()),
+    },
+    Setting {
         name: "tls-cert",
         value: "FILE",
         help: "TLS certificate chain (PEM); without it the server speaks plain HTTP",

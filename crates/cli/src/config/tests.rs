@@ -117,6 +117,7 @@ fn values_reach_the_server() {
         ("store", "embedded:/data"),
         ("catalog", "c.toml"),
         ("api-key", "k"),
+        ("cors-origins", "https://app.example.com,http://localhost:3000"),
         ("tls-cert", "c.pem"),
         ("tls-key", "k.pem"),
         ("demo", "true"),
@@ -149,6 +150,7 @@ fn values_reach_the_server() {
     assert_eq!(server.listen, SocketAddr::from(([0, 0, 0, 0], 1)));
     assert_eq!(server.store, StoreUrl::Embedded(PathBuf::from("/data")));
     assert_eq!(server.catalog, Some(PathBuf::from("c.toml")));
+    assert_eq!(server.cors_origins.as_slice(), ["https://app.example.com", "http://localhost:3000"]);
     assert_eq!(server.api_key.as_ref().map(|key| key.0.as_str()), Some("k"));
     let tls = TlsFiles { certificate: PathBuf::from("c.pem"), key: PathBuf::from("k.pem") };
     assert_eq!(server.tls, Some(tls));
@@ -187,6 +189,11 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
             environment(&[("TOLLGATE_API_KEY", "my secret")]),
             "api-key: not an API key; expected visible ASCII characters without spaces (from environment \
              TOLLGATE_API_KEY)",
+        ),
+        (
+            file("cors_origins = '*'"),
+            "cors-origins: '*' would let in the pages of anybody; expected origins such as https://app.example.com, \
+             separated by commas (from file t.toml)",
         ),
         (
             file("store = 'postgres://x'"),

@@ -25,7 +25,7 @@ use crate::app::{App, Routes};
 use crate::edge::linger::Lingering;
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds, route};
-use crate::edge::{browser, drain};
+use crate::edge::{browser, cors, drain, gzip};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::reply::Failure;
 
@@ -140,8 +140,12 @@ impl Edge {
         let keeps_alive = request.version() < http::Version::HTTP_2;
         let (request, rest) = drain::lend(request);
         let heard = Heard::new(&self.ids, self.routes.template(request.uri().path()), &request);
+        let accepts_gzip = gzip::is_accepted(request.headers());
+        let allowed = self.app.settings.cors_origins.as_slice();
+        let origin = cors::origin(&request, allowed);
         let answer = async {
             let mut response = self.answer(address, request).await;
+            cors::mark(&mut response, origin, allowed);
             if let Some(rest) = rest
                 && !rest.discard(until).await
                 && keeps_alive
@@ -151,7 +155,8 @@ impl Edge {
             }
             response
         };
-        heard.observe(&self.app.metrics, answer).await
+        let response = heard.observe(&self.app.metrics, answer).await;
+        gzip::compressed(response, accepts_gzip).await
     }
 
     async fn answer(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
@@ -159,8 +164,12 @@ impl Edge {
             let detail = "too many requests a second from this address";
             return Failure::from(Problem::new(Code::RateLimited, detail)).into_response();
         }
-        if let Err(refused) = browser::admit(&request, self.app.api_keys.is_empty(), &[]) {
+        let allowed = self.app.settings.cors_origins.as_slice();
+        if let Err(refused) = browser::admit(&request, self.app.api_keys.is_empty(), allowed) {
             return refused.into_response();
+        }
+        if let Some(told) = cors::preflight(&request, allowed) {
+            return told;
         }
         route(&self.app, self.routes.router.clone(), request).await
     }

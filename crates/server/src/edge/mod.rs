@@ -1,7 +1,9 @@
 //! The edge: connections in, requests to the routes, every answer logged and counted.
 
 mod browser;
+mod cors;
 mod drain;
+mod gzip;
 mod linger;
 pub(crate) mod listener;
 pub(crate) mod rate;

@@ -13,6 +13,7 @@ mod billing;
 mod bills;
 mod client;
 mod closing;
+mod cors;
 mod early;
 mod events;
 mod focus;
