@@ -39,7 +39,7 @@ pub use org::{
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
-pub use text::{HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever};
+pub use text::{Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever};
 pub use usage::{
     CheckReply, CheckStep, Properties, PropertyValue, ReversalReply, ReversalRequest, Time, UsageReply,
     UsageRequest,

@@ -1,11 +1,12 @@
 //! Aggregates of pulses: as the pulses API tells them, and as they go to the processor.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::Decimal;
 
 /// What a tenant used of a product on a day.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Aggregate {
     /// The tenant: an org.

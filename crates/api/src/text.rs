@@ -53,6 +53,23 @@ impl PartialSchema for Month {
 
 impl ToSchema for Month {}
 
+/// The schema of days.
+#[derive(Clone, Copy, Debug)]
+pub enum Day {}
+
+impl PartialSchema for Day {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A day of the calendar."))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
+            .examples(["2026-10-31"])
+            .into()
+    }
+}
+
+impl ToSchema for Day {}
+
 /// The schema of the header `Idempotency-Key`.
 #[derive(Clone, Copy, Debug)]
 pub enum HeaderKey {}

@@ -4,20 +4,31 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::extract::NoQuery;
 use crate::form::{Form, form_of, varying};
 use crate::openapi::openapi_json;
 use crate::reply::ok;
 
-/// What programs are answered at `/`.
-#[derive(Serialize)]
-struct Root {
+/// It runs, in the words of an older credits API.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Root {
+    /// `success`.
     status: &'static str,
+    /// Which service it is.
     message: &'static str,
 }
 
-/// Sends a browser to the page that serves it best; tells a program that the server runs, in the words of the credits API.
+/// Sends a browser to the page that serves it best; tells a program that the server runs.
+#[utoipa::path(
+    get, path = "/", tag = "System", operation_id = "root", security(()),
+    responses(
+        (status = 200, description = "It runs", body = Root),
+        (status = 302, description = "To `/docs`, for who prefers `text/html`",
+            headers(("Location" = String, description = "`/docs`"))),
+    )
+)]
 pub(crate) async fn root(headers: HeaderMap, _: NoQuery) -> Response {
     if form_of(&headers, &[Form::Json, Form::Html]) == Form::Html {
         return varying((StatusCode::FOUND, [(LOCATION, "/docs")]).into_response());

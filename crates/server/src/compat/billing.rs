@@ -12,11 +12,14 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tollgate_api::{AdjustmentItem, BillLineItem, Code, Decimal, PositiveDecimal, Problem, PropertyValue};
+use tollgate_api::{
+    AdjustmentItem, BillLineItem, Code, Decimal, Id, PositiveDecimal, Problem, PropertyValue,
+};
 use tollgate_domain::{
     Amount, Denied, Entry, EntryKind, MeterId, OrgId, RecordDenial, Role, Timestamp, UsageKey, Use, UsedEntry,
 };
 use tollgate_storage::{Order, Row, Scan};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -28,6 +31,7 @@ use crate::extract::{IdempotencyKey, Query, path_param};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::native::bills::bill_failure;
 use crate::native::orgs::unknown_org;
+use crate::native::problems::{P404, P409, P422};
 use crate::native::usage::properties;
 use crate::newcomers;
 use crate::paging::Paging;
@@ -67,28 +71,52 @@ impl FromRequestParts<App> for CustomerPath {
     }
 }
 
-#[derive(Deserialize)]
-struct UsageBody {
+/// Usage that has happened.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = BillingUsageRequest)]
+pub(crate) struct UsageBody {
+    /// The organization.
+    #[schema(value_type = Id)]
     customer_id: OrgId,
+    /// The meter.
+    #[schema(value_type = Id)]
     resource_type: MeterId,
+    /// How much.
     quantity: PositiveDecimal,
+    /// What should be known of it: any JSON by name.
+    #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>)]
     metadata: Option<BTreeMap<String, Box<RawValue>>>,
+    /// The caller's id of the usage: it counts once however often it is sent. One without an id counts each time.
+    #[schema(value_type = Option<Id>)]
     id: Option<UsageKey>,
 }
 
-/// A usage in this API's shape.
-#[derive(Serialize)]
-struct UsageItem {
+/// A usage; one that takes another back has a quantity below zero.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BillingUsage)]
+pub(crate) struct UsageItem {
+    /// Its id.
     id: String,
+    /// The organization.
     customer_id: String,
+    /// The meter.
     resource_type: String,
+    /// How much.
     quantity: Decimal,
+    /// When it was recorded.
     timestamp: String,
+    /// What is known of it, as it was sent.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>, required = false)]
     metadata: BTreeMap<String, Box<RawValue>>,
 }
 
 /// Records a usage.
+#[utoipa::path(
+    post, path = "/api/v1/usage", tag = "Billing API", operation_id = "billing_usage",
+    request_body = UsageBody,
+    responses((status = 201, description = "It was recorded, now or before", body = UsageItem), P409, P422)
+)]
 pub(crate) async fn record(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -185,6 +213,15 @@ fn told(text: &str) -> Box<RawValue> {
 }
 
 /// Lists the usage of a customer, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/usage/{customer_id}", tag = "Billing API", operation_id = "billing_list",
+    params(("customer_id" = Id, Path, description = "The organization"), Paging),
+    responses(
+        (status = 200, description = "Some usage", body = Vec<UsageItem>,
+            headers(("X-Next-Cursor" = String, description = "From where the next page is read; absent when there is nothing more"))),
+        P404,
+    )
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -230,19 +267,35 @@ fn listed(customer: &OrgId, entry: &Entry) -> Option<UsageItem> {
     }
 }
 
-#[derive(Serialize)]
-struct BillBody {
+/// The bill of a month so far.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BillingBill)]
+pub(crate) struct BillBody {
+    /// The organization.
     customer_id: String,
+    /// The month, such as `2026-10`.
     month: String,
+    /// The plan it is rated by.
     plan: String,
+    /// The currency of all amounts.
     currency: String,
+    /// The total, as a number with all its digits.
+    #[schema(value_type = f64)]
     estimated_bill: Box<RawValue>,
+    /// What it is made of.
     lines: Vec<BillLineItem>,
+    /// What is put right of months that are closed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     adjustments: Vec<AdjustmentItem>,
 }
 
 /// Estimates the bill of the month that runs.
+#[utoipa::path(
+    get, path = "/api/v1/billing/{customer_id}", tag = "Billing API", operation_id = "billing_bill",
+    params(("customer_id" = Id, Path, description = "The organization")),
+    responses((status = 200, description = "The bill so far", body = BillBody), P404)
+)]
 pub(crate) async fn bill(
     State(app): State<App>,
     caller: Result<Caller, Failure>,

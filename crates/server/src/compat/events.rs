@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tollgate_api::{Code, Problem, PropertyValue, RequestDecimal, Time, shortened};
+use tollgate_api::{Code, Id, Problem, PropertyValue, RequestDecimal, Time, shortened};
 use tollgate_domain::catalog::{DataPath, EventMapping, PathStep, UnknownEvents};
 use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, UsageKey, Use, UserId};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
@@ -25,7 +26,19 @@ use crate::native::usage::{Times, properties};
 use crate::newcomers::Way;
 use crate::reply::Failure;
 
-/// Takes events.
+/// Takes `CloudEvents` 1.0, one or many, and records them as usage by the `[[events]]` of the catalog.
+///
+/// One event is `application/cloudevents+json`, many are a JSON array of `application/cloudevents-batch+json`, and
+/// `application/json` may be either. In binary mode an event comes in `ce-` headers, and the body is its data. Source and id
+/// are its key: it counts once however often it is sent.
+#[utoipa::path(
+    post, path = "/api/v1/events", tag = "Events API", operation_id = "events",
+    request_body(content(
+        (CloudEvent = "application/cloudevents+json"), (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+        (CloudEvents = "application/json"),
+    )),
+    responses((status = 204, description = "They were taken, now or before"))
+)]
 pub(crate) async fn take(
     State(app): State<App>,
     caller: Caller,
@@ -124,6 +137,39 @@ impl Mode {
             _ => Self::Either,
         })
     }
+}
+
+/// An event, as the document describes it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CloudEvent {
+    /// Its id; unique with the source.
+    id: String,
+    /// Who made it.
+    source: String,
+    /// `1.0`.
+    specversion: Option<String>,
+    /// What kind of event: the catalog says of which meter it is usage.
+    r#type: String,
+    /// The organization.
+    #[schema(value_type = Id)]
+    subject: String,
+    /// When it happened; now unless given.
+    #[schema(format = DateTime)]
+    time: Option<String>,
+    /// What the catalog's mapping takes quantity, user and properties from.
+    #[schema(value_type = Option<serde_json::Value>)]
+    data: Option<serde_json::Value>,
+}
+
+/// One event or many.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is of use")]
+pub(crate) enum CloudEvents {
+    /// One.
+    One(CloudEvent),
+    /// Many.
+    Many(Vec<CloudEvent>),
 }
 
 /// An event as it is sent; what else is in it is not looked at.

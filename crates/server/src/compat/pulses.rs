@@ -8,11 +8,12 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::Uri;
 use serde::Deserialize;
-use tollgate_api::{Aggregate, Code, PositiveDecimal, Problem, Time};
+use tollgate_api::{Aggregate, Code, Day, Id, PositiveDecimal, Problem, Time};
 use tollgate_domain::catalog::NewcomerSettings;
 use tollgate_domain::{Actor, Denied, OrgId, Period, RecordDenial, Role, Sku, UsageKey, Use};
 use tollgate_engine::{ShipError, UnsentDay};
 use tollgate_notifier::{Shipper, SinkError, aggregate};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -20,6 +21,7 @@ use crate::compat::keys::new_key;
 use crate::convert::denial_problem;
 use crate::extract::{IdempotencyKey, Query, parse, read_json};
 use crate::limits::AGGREGATES_MAX;
+use crate::native::problems::{P409, P422, P502};
 use crate::native::usage::Times;
 use crate::newcomers;
 use crate::reply::{Failure, ok, words_response};
@@ -80,17 +82,33 @@ fn invalid_field(field: &str, text: impl std::fmt::Display) -> PulseFailure {
     invalid(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
 }
 
-#[derive(Deserialize)]
-struct PulseBody {
+/// Usage of a product by a tenant.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Pulse)]
+pub(crate) struct PulseBody {
+    /// The organization.
+    #[schema(value_type = Id)]
     tenant_id: OrgId,
+    /// The product; with its unit it is a meter.
     product_sku: String,
+    /// What it is counted in.
     use_unit: String,
+    /// How much.
     used_amount: PositiveDecimal,
+    /// The caller's id of the pulse: it counts once however often it is sent. One without an id counts each time.
+    #[schema(value_type = Option<Id>)]
     id: Option<UsageKey>,
+    /// When it happened; now unless given.
+    #[schema(value_type = Option<String>, format = DateTime)]
     time: Option<Time>,
 }
 
 /// Takes a pulse.
+#[utoipa::path(
+    post, path = "/pulses", tag = "Pulses API", operation_id = "pulse",
+    request_body = PulseBody,
+    responses((status = 200, description = "It was taken, now or before", body = String, content_type = "application/json"), P409, P422)
+)]
 pub(crate) async fn take(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -145,6 +163,14 @@ fn day(text: &str) -> Result<i32, &'static str> {
 }
 
 /// Lists what is not committed, by tenant and day.
+#[utoipa::path(
+    get, path = "/aggregates", tag = "Pulses API", operation_id = "aggregates",
+    params(
+        ("date" = Option<Day>, Query, description = "Of this day only"),
+        ("tenant_id" = Option<Id>, Query, description = "Of this tenant only"),
+    ),
+    responses((status = 200, description = "What is not committed", body = Vec<Aggregate>))
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -187,12 +213,24 @@ fn of_day(UnsentDay { org, day, unsent }: &UnsentDay) -> impl Iterator<Item = Ag
     unsent.iter().filter_map(move |(meter, amount)| aggregate(org, meter, *day, amount))
 }
 
-#[derive(Default, Deserialize)]
-struct CommitBody {
+/// Which day is committed.
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(as = CommitRequest)]
+pub(crate) struct CommitBody {
+    /// The day; all days unless given.
+    #[schema(value_type = Option<Day>)]
     date: Option<String>,
 }
 
 /// Commits what is not committed, of one day or of all.
+///
+/// The day is named by the parameter or by the body, which may be empty. `/agreggates/commit` does the same.
+#[utoipa::path(
+    post, path = "/aggregates/commit", tag = "Pulses API", operation_id = "commit",
+    params(("date" = Option<Day>, Query, description = "Of this day only")),
+    request_body = Option<CommitBody>,
+    responses((status = 200, description = "It was sent and is cleared", body = String, content_type = "application/json"), P502)
+)]
 pub(crate) async fn commit(
     State(app): State<App>,
     caller: Result<Caller, Failure>,

@@ -6,18 +6,20 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate_api::{Code, Decimal, PositiveDecimal, Problem};
+use tollgate_api::{Code, Decimal, Id, PositiveDecimal, Problem};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
     ConfigDenial, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Role,
     SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window,
 };
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::compat::failure::{self, Dialect, agreed, read};
 use crate::convert::{config_problem, conflict, denial_problem};
 use crate::extract::IdempotencyKey;
+use crate::native::problems::{P404, P409, P422};
 use crate::reply::{Failure, json, ok};
 
 /// The meter of this API.
@@ -44,18 +46,31 @@ fn meter() -> Result<MeterId, CompatFailure> {
     MeterId::new(METER).map_err(|_| conflict().into())
 }
 
-#[derive(Serialize)]
-struct Status {
+/// It is done.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReportsStatus)]
+pub(crate) struct Status {
+    /// What was done, in words.
     status: &'static str,
 }
 
-#[derive(Deserialize)]
-struct PlanBody {
+/// Sets a plan.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ReportsPlanRequest)]
+pub(crate) struct PlanBody {
+    /// The organization.
+    #[schema(value_type = Id)]
     org_id: OrgId,
+    /// A plan of the catalog, in any letter case.
     plan: String,
 }
 
 /// Sets the plan.
+#[utoipa::path(
+    post, path = "/plan", tag = "Reports API", operation_id = "reports_plan",
+    request_body = PlanBody,
+    responses((status = 200, description = "The plan is in force", body = Status))
+)]
 pub(crate) async fn plan(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -91,15 +106,26 @@ fn config_failure(denial: &ConfigDenial, org: &OrgId) -> CompatFailure {
     }
 }
 
-#[derive(Deserialize)]
-struct LimitBody {
+/// Sets the limit of each user.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ReportsLimitRequest)]
+pub(crate) struct LimitBody {
+    /// The organization.
+    #[schema(value_type = Id)]
     org_id: OrgId,
-    // Told apart: a missing limit is an error, null removes it.
+    /// How many reports a month, a whole number; null removes the limit.
+    // Told apart: a missing limit is an error.
     #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
     limit: Option<PositiveDecimal>,
 }
 
 /// Sets the limit of each user a month, or removes it with null.
+#[utoipa::path(
+    post, path = "/limit", tag = "Reports API", operation_id = "reports_limit",
+    request_body = LimitBody,
+    responses((status = 200, description = "The limit is in force, or removed", body = Status), P404)
+)]
 pub(crate) async fn limit(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -129,25 +155,48 @@ fn whole(field: &str, PositiveDecimal(quantity): PositiveDecimal) -> Result<Quan
     whole.ok_or_else(|| CompatFailure::bad_field(field, "must be a whole number, at least 1"))
 }
 
-#[derive(Deserialize)]
-struct UseBody {
+/// Asks to use one report.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ReportsUseRequest)]
+pub(crate) struct UseBody {
+    /// The organization.
+    #[schema(value_type = Id)]
     org_id: OrgId,
+    /// The user; needed while a limit of users is in force.
+    #[schema(value_type = Option<Id>)]
     user_id: Option<UserId>,
+    /// The id of the report: it counts once however often it is sent. This or `enquiry_id` is needed.
+    #[schema(value_type = Option<Id>)]
     report_id: Option<UsageKey>,
+    /// The same under its other name, which goes first.
+    #[schema(value_type = Option<Id>)]
     enquiry_id: Option<UsageKey>,
 }
 
-#[derive(Serialize)]
-struct UseReply {
+/// It was counted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReportsUseReply)]
+pub(crate) struct UseReply {
+    /// What was done, in words.
     status: &'static str,
+    /// The id of the report.
     enquiry_id: String,
+    /// What the organization may still use; null where credit is not asked.
     remaining_credits: Option<Decimal>,
+    /// All credit in force.
     total_credits: Decimal,
+    /// What the user has used this month.
     user_usage: Decimal,
+    /// Whether the report had been counted before.
     replayed: bool,
 }
 
 /// Checks and counts one report.
+#[utoipa::path(
+    post, path = "/use", tag = "Reports API", operation_id = "reports_use",
+    request_body = UseBody,
+    responses((status = 200, description = "It was counted, now or before", body = UseReply), P404, P409, P422)
+)]
 pub(crate) async fn use_(
     State(app): State<App>,
     caller: Result<Caller, Failure>,
@@ -209,22 +258,39 @@ pub(crate) async fn use_(
     }
 }
 
-#[derive(Deserialize)]
-struct TopUpBody {
+/// Adds reports.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ReportsTopUpRequest)]
+pub(crate) struct TopUpBody {
+    /// The organization.
+    #[schema(value_type = Id)]
     org_id: OrgId,
+    /// How many, a whole number. This or `credits` is needed.
     count: Option<PositiveDecimal>,
+    /// The same under its other name.
     credits: Option<PositiveDecimal>,
 }
 
-#[derive(Serialize)]
-struct TopUpReply {
+/// They were added.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReportsTopUpReply)]
+pub(crate) struct TopUpReply {
+    /// What was done, in words.
     status: &'static str,
+    /// How many were added.
     top_up_credits: Decimal,
+    /// What the organization may now use; null where credit is not asked.
     remaining_credits: Option<Decimal>,
+    /// All credit in force.
     total_credits: Decimal,
 }
 
 /// Adds reports that expire with the month.
+#[utoipa::path(
+    post, path = "/top-up", tag = "Reports API", operation_id = "reports_top_up",
+    request_body = TopUpBody,
+    responses((status = 200, description = "They were added", body = TopUpReply), P404)
+)]
 pub(crate) async fn top_up(
     State(app): State<App>,
     caller: Result<Caller, Failure>,

@@ -13,7 +13,7 @@ use crate::auth::{Caller, id_for, new_secret};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query, path_param};
 use crate::native::catalog::system_failure;
 use crate::native::orgs::text_line;
-use crate::native::problems::{BodyProblems, Problems};
+use crate::native::problems::P404;
 use crate::paging::Paging;
 use crate::reply::{Failure, json, ok};
 
@@ -24,7 +24,6 @@ use crate::reply::{Failure, json, ok};
     request_body = ApiKeyRequest,
     responses(
         (status = 201, description = "Made; the secret is shown this once", body = ApiKeyCreated),
-        BodyProblems,
     )
 )]
 pub(crate) async fn create(
@@ -100,7 +99,6 @@ fn item(api_key: &ApiKey) -> ApiKeyItem {
     params(Paging),
     responses(
         (status = 200, description = "Some keys", body = ApiKeyList),
-        Problems,
     )
 )]
 pub(crate) async fn list(
@@ -136,7 +134,7 @@ impl FromRequestParts<App> for IdPath {
     params(("id" = String, Path, description = "The public id of the key")),
     responses(
         (status = 200, description = "Revoked, now or before", body = ApiKeyItem),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn revoke(

@@ -14,7 +14,7 @@ use crate::convert::balance_reply;
 use crate::extract::{OrgPath, Query};
 use crate::limits::{BALANCE_USERS_MAX, PAGE_ROWS_MAX};
 use crate::native::orgs::unknown_org;
-use crate::native::problems::Problems;
+use crate::native::problems::P404;
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
@@ -27,7 +27,7 @@ use crate::reply::{Failure, ok};
     ),
     responses(
         (status = 200, description = "The balance", body = BalanceReply),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn show(
@@ -107,7 +107,7 @@ fn named_limit(org: &Org, meter: &MeterId, user: &UserId) -> Option<Amount> {
     ),
     responses(
         (status = 200, description = "Some users", body = UserPage),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn users(

@@ -17,7 +17,6 @@ use crate::compressed::Coding;
 use crate::convert::{conflict, denial_problem};
 use crate::extract::{IdempotencyKey, Query, content_type, parse, read_limited};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
-use crate::native::problems::BodyProblems;
 use crate::native::usage::{Times, read_usage};
 use crate::newcomers::{Way, create_meters, no_room};
 use crate::reply::{Failure, ok};
@@ -38,7 +37,6 @@ use crate::reply::{Failure, ok};
     params(("results" = Option<ResultsName>, Query, description = "Which records are told one by one: `rejected` unless given, or `all`")),
     responses(
         (status = 200, description = "What became of the records", body = BatchReply),
-        BodyProblems,
     )
 )]
 pub(crate) async fn record(

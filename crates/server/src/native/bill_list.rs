@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{OrgPath, Query};
 use crate::native::orgs::unknown_org;
-use crate::native::problems::Problems;
+use crate::native::problems::P404;
 use crate::paging::{Paging, invalid_cursor};
 use crate::reply::{Failure, ok};
 
@@ -23,7 +23,7 @@ use crate::reply::{Failure, ok};
     params(("org" = Id, Path, description = "The organization"), Paging),
     responses(
         (status = 200, description = "Some bills", body = BillPage),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn list(

@@ -27,7 +27,7 @@ use crate::limits::{PAGE_ROWS_MAX, WHAT_IF_BYTES_MAX, WHAT_IF_ORGS_MAX};
 use crate::native::balance::read_month;
 use crate::native::catalog::system_failure;
 use crate::native::orgs::unknown_org;
-use crate::native::problems::{BillProblems, BodyProblems};
+use crate::native::problems::{P404, P409};
 use crate::reply::{Failure, ok};
 
 /// The bill of an organization for a month: an estimate until it is closed.
@@ -45,7 +45,7 @@ use crate::reply::{Failure, ok};
         (status = 200, description = "The bill", content(
             (BillReply = "application/json"), (String = "text/csv"), (String = "text/html"),
         )),
-        BillProblems,
+        P404,
     )
 )]
 pub(crate) async fn show(
@@ -106,7 +106,8 @@ pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Fai
     request_body = CloseRequest,
     responses(
         (status = 200, description = "The closed bill", body = BillReply),
-        BodyProblems,
+        P404,
+        P409,
     )
 )]
 pub(crate) async fn close(
@@ -145,7 +146,6 @@ fn month_field(text: &str) -> Result<Period, Failure> {
     request_body = WhatIfRequest,
     responses(
         (status = 200, description = "What would change", body = WhatIfReply),
-        BodyProblems,
     )
 )]
 pub(crate) async fn what_if(

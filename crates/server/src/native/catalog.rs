@@ -19,7 +19,7 @@ use crate::convert::conflict;
 use crate::extract::{NoQuery, Query, content_type, path_param, read_decoded, whole_number};
 use crate::form::{Form, form_of, varying};
 use crate::native::catalog_json::{as_json, as_toml};
-use crate::native::problems::{BodyProblems, Problems};
+use crate::native::problems::{P404, P409};
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
@@ -32,7 +32,6 @@ use crate::reply::{Failure, ok};
         (status = 200, description = "The catalog", content(
             (CatalogReply = "application/json"), (String = "application/toml"),
         )),
-        Problems,
     )
 )]
 pub(crate) async fn show(
@@ -83,7 +82,7 @@ async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure>
     request_body(content((String = "application/toml", example = json!(tollgate_domain::catalog::DEFAULT)), (serde_json::Value = "application/json"))),
     responses(
         (status = 200, description = "In force (or, in a dry run, valid), with what changes", body = CatalogReply),
-        BodyProblems,
+        P409,
     )
 )]
 pub(crate) async fn put(
@@ -154,7 +153,6 @@ pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
     params(Paging),
     responses(
         (status = 200, description = "Some versions", body = CatalogVersions),
-        Problems,
     )
 )]
 pub(crate) async fn versions(
@@ -193,7 +191,7 @@ impl FromRequestParts<App> for VersionPath {
     params(("version" = u32, Path, description = "The version")),
     responses(
         (status = 200, description = "The catalog", body = CatalogReply),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn version(

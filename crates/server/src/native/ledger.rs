@@ -13,7 +13,7 @@ use crate::convert::{entry_item, notice_item};
 use crate::extract::{NoQuery, OrgPath, Query, path_param, whole_number};
 use crate::native::filters::{EntryFilter, NoticeFilter};
 use crate::native::orgs::unknown_org;
-use crate::native::problems::Problems;
+use crate::native::problems::P404;
 use crate::paging::{Filter, Paging};
 use crate::reply::{Failure, ok};
 
@@ -30,7 +30,7 @@ use crate::reply::{Failure, ok};
     ),
     responses(
         (status = 200, description = "Some entries", body = LedgerPage),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn list(
@@ -81,7 +81,7 @@ impl FromRequestParts<App> for EntryPath {
     ),
     responses(
         (status = 200, description = "The entry", body = EntryItem),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn show(
@@ -110,7 +110,6 @@ pub(crate) async fn show(
     params(NoticeFilter, Paging),
     responses(
         (status = 200, description = "Some notices", body = NoticePage),
-        Problems,
     )
 )]
 pub(crate) async fn notices(

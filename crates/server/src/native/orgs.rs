@@ -20,7 +20,7 @@ use crate::convert::{config_problem, conflict, given_limit_item, limit_item, org
 use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_parameter};
 use crate::limits::FILTER_BALANCES_MAX;
 use crate::native::filters::OrgFilter;
-use crate::native::problems::{BodyProblems, GateProblems, Problems};
+use crate::native::problems::{P402, P404, P409};
 use crate::paging::{Filter, Paging};
 use crate::reply::{Failure, ok};
 
@@ -31,7 +31,6 @@ use crate::reply::{Failure, ok};
     request_body = OrgRequest,
     responses(
         (status = 200, description = "As it is now", body = OrgItem),
-        BodyProblems,
     )
 )]
 pub(crate) async fn put(
@@ -82,7 +81,7 @@ async fn change(app: &App, caller: &Caller, org: &OrgId, command: OrgCommand) ->
     params(("org" = Id, Path, description = "The organization")),
     responses(
         (status = 200, description = "The organization", body = OrgItem),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn show(
@@ -113,7 +112,6 @@ pub(crate) fn unknown_org(org: &OrgId) -> Failure {
     params(OrgFilter, Paging),
     responses(
         (status = 200, description = "Some organizations", body = OrgPage),
-        Problems,
     )
 )]
 pub(crate) async fn list(
@@ -167,7 +165,8 @@ pub(crate) async fn list(
     request_body = PlanRequest,
     responses(
         (status = 200, description = "The plan is in force", body = PlanReply),
-        BodyProblems,
+        P404,
+        P409,
     )
 )]
 pub(crate) async fn put_plan(
@@ -194,7 +193,7 @@ pub(crate) async fn put_plan(
     params(("org" = Id, Path, description = "The organization")),
     responses(
         (status = 200, description = "The limits", body = LimitsReply),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn show_limits(
@@ -221,7 +220,8 @@ pub(crate) async fn show_limits(
     request_body = LimitRequest,
     responses(
         (status = 200, description = "The limits are in force", body = LimitReply),
-        BodyProblems,
+        P404,
+        P409,
     )
 )]
 pub(crate) async fn put_limit(
@@ -271,7 +271,7 @@ async fn set_limit(app: &App, caller: &Caller, org: OrgId, set: SetLimit) -> Res
     ),
     responses(
         (status = 200, description = "The limits are in force", body = LimitReply),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn delete_limit(
@@ -311,7 +311,9 @@ pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
     request_body = TopUpRequest,
     responses(
         (status = 200, description = "The credit is there", body = TopUpReply),
-        GateProblems,
+        P402,
+        P404,
+        P409,
     )
 )]
 pub(crate) async fn top_up(

@@ -17,7 +17,7 @@ use crate::csv::{Cell, Table};
 use crate::extract::{GROUP_BY, OrgPath, Query, invalid_parameter};
 use crate::form::{Form, form_of, varying};
 use crate::native::orgs::unknown_org;
-use crate::native::problems::Problems;
+use crate::native::problems::P404;
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
@@ -48,7 +48,7 @@ const USER: &str = "user";
         (status = 200, description = "Some points", content(
             (UsageSeries = "application/json"), (String = "text/csv"),
         )),
-        Problems,
+        P404,
     )
 )]
 pub(crate) async fn series(

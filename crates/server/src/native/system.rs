@@ -9,13 +9,12 @@ use tollgate_domain::Role;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::native::problems::{Problems, PublicProblems};
 use crate::reply::{Failure, json, ok};
 
 /// The server runs.
 #[utoipa::path(
     get, path = "/health", tag = "System", operation_id = "health",
-    responses((status = 200, description = "It runs", body = Health), PublicProblems)
+    responses((status = 200, description = "It runs", body = Health))
 )]
 pub(crate) async fn health(State(app): State<App>) -> Response {
     ok(&Health {
@@ -32,7 +31,6 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     responses(
         (status = 200, description = "It can decide", body = Ready),
         (status = 503, description = "It cannot, and why", body = Ready),
-        PublicProblems,
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
@@ -48,7 +46,6 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     get, path = "/metrics", tag = "System", operation_id = "metrics",
     responses(
         (status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"),
-        Problems,
     )
 )]
 pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response, Failure> {

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
-use crate::native::problems::{BodyProblems, GateProblems};
+use crate::native::problems::{P402, P404, P409};
 use crate::reply::{Failure, ok, problem_response};
 
 /// Which times a usage may name, by the settings and the clock.
@@ -35,8 +35,13 @@ pub(crate) struct Times {
     request_body = UsageRequest,
     params(("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none, or the same; bare or quoted")),
     responses(
-        (status = 200, description = "Allowed and counted, or counted before", body = UsageReply),
-        GateProblems,
+        (status = 200, description = "Allowed and counted, or counted before", body = UsageReply, headers(
+            ("RateLimit-Policy" = String, description = "Credit and limits: `\"org\";q=45, \"user-month\";q=15`"),
+            ("RateLimit" = String, description = "What is left of each, and the seconds until it starts afresh: `\"org\";r=20;t=842808`"),
+        )),
+        P402,
+        P404,
+        P409,
     )
 )]
 pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Response, Failure> {
@@ -150,8 +155,10 @@ pub(crate) fn properties(
     post, path = "/v1/usage/check", tag = "Usage", operation_id = "check",
     request_body = UsageRequest,
     responses(
-        (status = 200, description = "The decision, whichever it is, with every check behind it", body = CheckReply),
-        BodyProblems,
+        (status = 200, description = "The decision, whichever it is, with every check behind it", body = CheckReply, headers(
+            ("RateLimit-Policy" = String, description = "Credit and limits: `\"org\";q=45, \"user-month\";q=15`"),
+            ("RateLimit" = String, description = "What is left of each, and the seconds until it starts afresh: `\"org\";r=20;t=842808`"),
+        )),
     )
 )]
 pub(crate) async fn check(
@@ -202,7 +209,8 @@ pub(crate) async fn check(
     request_body = ReversalRequest,
     responses(
         (status = 200, description = "Taken back, now or before", body = ReversalReply),
-        BodyProblems,
+        P404,
+        P409,
     )
 )]
 pub(crate) async fn reverse(

@@ -2,11 +2,13 @@
 
 mod batch;
 mod catalog;
+mod document;
 mod filters;
 mod ledger;
 mod lists;
 mod members;
 mod orgs;
+mod samples;
 mod system;
 mod top_ups;
 mod usage;

@@ -2,10 +2,13 @@
 
 use tollgate_api::{BillFormat, HeaderKey, Month, OrderName, Problem, ResultsName, SeriesWindow};
 use utoipa::OpenApi;
-use utoipa::openapi::schema::{SchemaType, Type};
-use utoipa::openapi::{RefOr, Schema};
 
-use crate::native;
+use crate::openapi::samples::Samples;
+use crate::openapi::shape::{Descriptions, Parameters, Refusals};
+use crate::{compat, docs, native};
+
+mod samples;
+mod shape;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,11 +26,28 @@ use crate::native;
         native::ledger::list, native::ledger::show, native::ledger::notices,
         native::catalog::show, native::catalog::put, native::catalog::versions, native::catalog::version,
         native::api_keys::list, native::api_keys::create, native::api_keys::revoke,
-        native::system::health, native::system::ready, native::system::metrics,
+        native::system::health, native::system::ready, native::system::metrics, docs::root,
+        compat::reports::plan, compat::reports::limit, compat::reports::use_, compat::reports::top_up,
+        compat::events::take,
+        compat::billing::record, compat::billing::list, compat::billing::bill,
+        compat::pulses::take, compat::pulses::list, compat::pulses::commit,
+    ),
+    tags(
+        (name = "Usage", description = "Check and consume in one durable step, ask beforehand, record afterwards, take back."),
+        (name = "Organizations", description = "Who may use what: names, plans, limits, top-ups, balances."),
+        (name = "Bills", description = "What usage comes to."),
+        (name = "Ledger", description = "Every decision and change of an organization, and the notices they led to."),
+        (name = "Catalog", description = "Meters, plans and prices, in versions."),
+        (name = "API keys", description = "Who may call, and what."),
+        (name = "System", description = "How the server is."),
+        (name = "Reports API", description = "A compatible API: counts reports, as older gates did."),
+        (name = "Events API", description = "A compatible API: takes CloudEvents, as OpenMeter does."),
+        (name = "Billing API", description = "A compatible API: records usage and estimates bills, as an older billing engine did."),
+        (name = "Pulses API", description = "A compatible API: takes pulses and commits what they add up to."),
     ),
     // What only parameters and problems name is not found by itself.
     components(schemas(Problem, OrderName, ResultsName, SeriesWindow, HeaderKey, Month, BillFormat)),
-    modifiers(&Security, &Problems, &Parameters),
+    modifiers(&Security, &Refusals, &Parameters, &Descriptions, &Samples),
     security(("bearer" = []), ("api_key" = [])),
 )]
 struct Document;
@@ -42,59 +62,11 @@ impl utoipa::Modify for Security {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let header = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("api_key", SecurityScheme::ApiKey(header));
-        for path in ["/health", "/ready"] {
+        for path in ["/", "/health", "/ready"] {
             if let Some(operation) = document.paths.paths.get_mut(path).and_then(|item| item.get.as_mut()) {
                 operation.security = Some(Vec::new());
             }
         }
-    }
-}
-
-/// What need not be given is left out of a query or a header; there is no null to send.
-struct Parameters;
-
-impl utoipa::Modify for Parameters {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let items = document.paths.paths.values_mut();
-        let operations =
-            items.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.delete]);
-        let parameters = operations.flatten().filter_map(|operation| operation.parameters.as_mut()).flatten();
-        for parameter in parameters {
-            if let RefOr::T(parameter) = parameter
-                && let Some(schema) = &mut parameter.schema
-            {
-                without_null(schema);
-            }
-        }
-    }
-}
-
-fn without_null(schema: &mut RefOr<Schema>) {
-    let is_null = |kind: &SchemaType| matches!(kind, SchemaType::Type(Type::Null));
-    match schema {
-        RefOr::T(Schema::Object(object)) => {
-            if let SchemaType::Array(kinds) = &mut object.schema_type {
-                kinds.retain(|kind| *kind != Type::Null);
-            }
-        }
-        RefOr::T(Schema::OneOf(one_of)) => {
-            let item = one_of.items.iter().find(
-                |item| !matches!(item, RefOr::T(Schema::Object(object)) if is_null(&object.schema_type)),
-            );
-            if let Some(item) = item.cloned() {
-                *schema = item;
-            }
-        }
-        _ => {}
-    }
-}
-
-/// The problems that the routes refer to.
-struct Problems;
-
-impl utoipa::Modify for Problems {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        document.components.get_or_insert_default().responses.extend(native::problems::all());
     }
 }
 

@@ -1,0 +1,239 @@
+//! The samples of the OpenAPI document: a request and a reply of every operation, from calls that are made here.
+//!
+//! `TOLLGATE_WRITE_SAMPLES=1 cargo test -p tollgate-server --test it samples` writes them anew after a change; look at the
+//! difference before it is committed. A new operation is a line in [`tour`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tollgate_server::Secret;
+
+use crate::api::document::{differences, operations, resolved};
+use crate::client::{Ask, Client, Reply};
+use crate::server::TestServer;
+
+const CATALOG: &str = r#"currency = "USD"
+
+[[meters]]
+id = "reports"
+name = "Reports"
+unit = "report"
+
+[[meters]]
+id = "tokens"
+name = "Tokens"
+unit = "token"
+
+[[plans]]
+id = "basic"
+name = "Basic"
+allowances = [
+  { meter = "reports", amount = 100 },
+  { meter = "tokens", amount = 10000, enforcement = "soft" },
+]
+prices = [
+  { model = "flat", flat_fee = 20 },
+  { meter = "tokens", quantity = "overage", model = "per_unit", unit_price = "0.0005" },
+]
+
+[[events]]
+type = "prompt"
+meter = "tokens"
+quantity = "$.usage.tokens"
+user = "$.user"
+"#;
+
+/// What an operation is asked, and the body, if it has one.
+type Call = (&'static str, &'static str, &'static str, Option<Value>);
+
+fn usage(key: &str, meter: &str, quantity: u64) -> Value {
+    json!({"org": "acme", "user": "ada", "meter": meter, "quantity": quantity, "key": key})
+}
+
+/// The calls of October, in order: the operation, its method, path and body.
+fn october() -> Vec<Call> {
+    let limit = json!({"meter": "reports", "scope": "user", "window": "month", "amount": 50});
+    let top_up = json!({"meter": "reports", "amount": 25, "key": "goodwill-1", "reason": "goodwill"});
+    let mut late = usage("call-2", "tokens", 12_000);
+    late["time"] = json!("2026-10-15T08:30:00Z");
+    vec![
+        ("put_catalog", "PUT", "/v1/catalog", Some(json!(CATALOG))),
+        (
+            "put_org",
+            "PUT",
+            "/v1/orgs/acme",
+            Some(json!({"name": "Acme Research", "time_zone": "Europe/Berlin"})),
+        ),
+        ("put_plan", "PUT", "/v1/orgs/acme/plan", Some(json!({"plan": "basic"}))),
+        ("put_limit", "PUT", "/v1/orgs/acme/limits", Some(limit)),
+        ("check", "POST", "/v1/usage/check", Some(usage("report-1", "reports", 1))),
+        ("use", "POST", "/v1/usage", Some(usage("report-1", "reports", 1))),
+        (
+            "record",
+            "POST",
+            "/v1/usage/batch?results=all",
+            Some(json!([usage("call-1", "tokens", 900), late])),
+        ),
+        ("top_up", "POST", "/v1/orgs/acme/top-ups", Some(top_up)),
+        ("balance", "GET", "/v1/orgs/acme/balance", None),
+        ("list_users", "GET", "/v1/orgs/acme/users?meter=tokens", None),
+        ("usage_series", "GET", "/v1/orgs/acme/usage?meter=tokens&window=day", None),
+        ("ledger", "GET", "/v1/orgs/acme/ledger?limit=2", None),
+        ("ledger_entry", "GET", "/v1/orgs/acme/ledger/4", None),
+        ("notices", "GET", "/v1/notices", None),
+        ("get_org", "GET", "/v1/orgs/acme", None),
+        ("list_orgs", "GET", "/v1/orgs", None),
+        ("bill", "GET", "/v1/orgs/acme/bill", None),
+        ("list_limits", "GET", "/v1/orgs/acme/limits", None),
+        ("reverse", "POST", "/v1/usage/reversals", Some(json!({"org": "acme", "key": "report-1"}))),
+        ("delete_limit", "DELETE", "/v1/orgs/acme/limits?meter=reports&scope=user", None),
+    ]
+}
+
+/// The calls of November, when October is over.
+fn november() -> Vec<Call> {
+    let event = json!({
+        "id": "evt-1", "source": "gateway", "specversion": "1.0", "type": "prompt", "subject": "acme",
+        "time": "2026-11-02T09:59:00Z", "data": {"usage": {"tokens": 120}, "user": "ada"}
+    });
+    let billed = json!({"customer_id": "acme", "resource_type": "tokens", "quantity": 250, "id": "b-1",
+        "metadata": {"region": "eu"}});
+    let pulse = json!({"tenant_id": "acme", "product_sku": "storage", "use_unit": "gb", "used_amount": 1.5, "id": "p-1",
+        "time": "2026-11-02T09:00:00Z"});
+    let what_if = json!({"catalog": CATALOG.replace("0.0005", "0.0006"), "month": "2026-10"});
+    let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
+    vec![
+        ("close_bill", "POST", "/v1/orgs/acme/bill/close", Some(json!({"month": "2026-10"}))),
+        ("list_bills", "GET", "/v1/orgs/acme/bills", None),
+        ("what_if", "POST", "/v1/whatif", Some(what_if)),
+        ("get_catalog", "GET", "/v1/catalog", None),
+        ("list_catalogs", "GET", "/v1/catalog/versions", None),
+        ("get_catalog_version", "GET", "/v1/catalog/versions/2", None),
+        ("reports_plan", "POST", "/plan", Some(json!({"org_id": "beta", "plan": "Basic"}))),
+        ("reports_limit", "POST", "/limit", Some(json!({"org_id": "beta", "limit": 50}))),
+        ("reports_use", "POST", "/use", Some(reports_use)),
+        ("reports_top_up", "POST", "/top-up", Some(json!({"org_id": "beta", "count": 10}))),
+        ("events", "POST", "/api/v1/events", Some(event)),
+        ("billing_usage", "POST", "/api/v1/usage", Some(billed)),
+        ("billing_list", "GET", "/api/v1/usage/acme?limit=1", None),
+        ("billing_bill", "GET", "/api/v1/billing/acme", None),
+        ("pulse", "POST", "/pulses", Some(pulse)),
+        ("aggregates", "GET", "/aggregates", None),
+        ("commit", "POST", "/aggregates/commit", Some(json!({"date": "2026-11-02"}))),
+        (
+            "create_api_key",
+            "POST",
+            "/v1/api-keys",
+            Some(json!({"name": "reporter", "role": "ingest", "org": "acme"})),
+        ),
+        ("list_api_keys", "GET", "/v1/api-keys", None),
+        ("revoke_api_key", "DELETE", "/v1/api-keys/{id}", None),
+        ("health", "GET", "/health", None),
+        ("ready", "GET", "/ready", None),
+        ("root", "GET", "/", None),
+    ]
+}
+
+/// In what an answer of an operation differs from the document.
+pub(super) fn undocumented(document: &Value, operation: &str, reply: &Reply) -> Vec<String> {
+    let all = operations(document);
+    let found = all.iter().find(|(_, _, found)| found["operationId"] == operation);
+    let (_, _, found) = found.unwrap_or_else(|| panic!("the document has no operation {operation}"));
+    let response = resolved(document, &found["responses"][reply.status.to_string()]);
+    if response.is_null() {
+        return vec![format!("the status {}", reply.status)];
+    }
+    if reply.body.is_empty() {
+        return Vec::new();
+    }
+    let kind = reply.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    let content = &response["content"][kind];
+    let mut different = Vec::new();
+    if content.is_null() {
+        different.push(format!("{} as {kind}", reply.status));
+    } else if kind.ends_with("json") {
+        differences(document, &content["schema"], &reply.json(), operation, &mut different);
+    }
+    different
+}
+
+/// Makes calls and keeps what was sent and answered.
+fn tour(
+    document: &Value,
+    client: &mut Client,
+    calls: Vec<Call>,
+    drawn: &mut Vec<(String, String)>,
+    samples: &mut Map<String, Value>,
+) {
+    for (operation, method, path, body) in calls {
+        let path = path.replace("{id}", drawn.last().map_or("", |(id, _)| id.as_str()));
+        let ask = Ask::new(method, &path);
+        let ask = match &body {
+            Some(Value::String(text)) => ask.header("content-type", "application/toml").body(text.as_bytes()),
+            Some(body) => ask.json(body.clone()),
+            None => ask,
+        };
+        let reply = client.ask(&ask);
+        assert!(reply.status < 300, "{operation}: {}", reply.text());
+        assert_eq!(
+            undocumented(document, operation, &reply),
+            Vec::<String>::new(),
+            "{operation}: {}",
+            reply.text()
+        );
+        let mut told = reply.text();
+        if operation == "create_api_key" {
+            let made = reply.json();
+            let text = |name: &str| made[name].as_str().expect("a text").to_owned();
+            drawn.push((text("secret"), "the-secret".to_owned()));
+            drawn.push((text("id"), "9b2f6a51c0d4e873".to_owned()));
+        }
+        // What is drawn at random is another every time.
+        for (found, shown) in drawn.iter() {
+            told = told.replace(found, shown);
+        }
+        let mut sample = Map::new();
+        if let Some(body) = body {
+            sample.insert("request".to_owned(), body);
+        }
+        if !told.is_empty() {
+            sample.insert("reply".to_owned(), serde_json::from_str(&told).expect("JSON"));
+        }
+        assert!(samples.insert(operation.to_owned(), sample.into()).is_none(), "{operation} twice");
+    }
+}
+
+#[test]
+fn the_samples_of_the_document_are_what_a_server_answers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = TestServer::with(|settings| {
+        settings.api_key = Some(Secret("admin".to_owned()));
+        settings.sink = Some(format!("folder:{}", folder.path().display()).parse().expect("a sink"));
+        settings.commit_interval = Duration::from_hours(1);
+    });
+    let mut client = server.client().with_key("admin");
+    let (mut drawn, mut samples) = (Vec::new(), Map::new());
+    let document: Value = serde_json::from_str(&tollgate_server::openapi_json()).expect("JSON");
+    server.at("2026-10-15T10:00:00Z");
+    tour(&document, &mut client, october(), &mut drawn, &mut samples);
+    server.at("2026-11-02T10:00:00Z");
+    tour(&document, &mut client, november(), &mut drawn, &mut samples);
+
+    for methods in document["paths"].as_object().expect("paths").values() {
+        for operation in methods.as_object().expect("methods").values() {
+            let id = operation["operationId"].as_str().expect("an id");
+            assert!(samples.contains_key(id) || id == "metrics", "{id} has no line here");
+        }
+    }
+    let made = serde_json::to_string_pretty(&samples).expect("JSON") + "\n";
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/openapi/samples.json");
+    if std::env::var_os("TOLLGATE_WRITE_SAMPLES").is_some() {
+        std::fs::write(&place, &made).expect("written");
+    }
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&place).expect("samples")).expect("JSON");
+    for (operation, sample) in &samples {
+        assert_eq!(&kept[operation], sample, "{operation}: TOLLGATE_WRITE_SAMPLES=1 writes it anew");
+    }
+    assert_eq!(kept.as_object().map(Map::len), Some(samples.len()), "a sample of no operation");
+}
