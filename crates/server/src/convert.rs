@@ -10,9 +10,9 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
-    Balance, Burn, ConfigDenial, Denial, Denied, Entry, EntryKind, GivenLimit, Limit, LimitScope,
-    MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, Policy, ReversalDenial, Source, Timestamp,
-    UsageKey, UsedEntry, Window,
+    Balance, Burn, Catalog, ConfigDenial, Denial, Denied, Entry, EntryKind, GivenLimit, Limit, LimitScope,
+    MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, Policy, ReversalDenial, Source,
+    Timestamp, UsageKey, UsedEntry, Window,
 };
 use tollgate_storage::NoticeRow;
 
@@ -84,6 +84,20 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
         used: limit.used.into(),
         resets_at: limit.resets_at.map(|at| at.to_string()),
     });
+    problem
+}
+
+/// The same, and which plan or meter may have been meant where there is none of the id.
+pub(crate) fn with_suggestion(mut problem: Problem, catalog: &Catalog, id: &str) -> Problem {
+    let near = match problem.code {
+        Code::UnknownMeter => catalog.nearest_meter(id).map(MeterId::as_str),
+        Code::UnknownPlan => catalog.nearest_plan(id).map(PlanId::as_str),
+        _ => None,
+    };
+    if let Some(near) = near {
+        // Writing to a string cannot fail.
+        let _ = write!(problem.detail, "; did you mean '{near}'?");
+    }
     problem
 }
 

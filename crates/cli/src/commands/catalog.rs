@@ -105,9 +105,11 @@ fn check(output: &mut Output, file: &Path) -> Result<(), Failure> {
 /// "No, it is not valid": what is wrong with it.
 fn invalid(output: &mut Output, file: &Path, error: &CatalogError) -> Result<(), Failure> {
     if output.is_json() {
-        output.text(&serde_json::json!({"valid": false, "error": error.to_string()}).to_string())?;
+        output.text(
+            &serde_json::json!({"valid": false, "errors": error.0.lines().collect::<Vec<_>>()}).to_string(),
+        )?;
     } else {
-        output.text(&format!("{} is not valid: {error}", file.display()))?;
+        output.text(&format!("{} is not valid:\n{error}", file.display()))?;
     }
     Err(Failure::Said(Exit::No))
 }

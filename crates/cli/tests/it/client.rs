@@ -155,8 +155,9 @@ fn the_catalog_goes_round() {
     check(&server, "catalog diff c.toml", 0, &["against version 1", "nothing changes"]);
     check(&server, "catalog check c.toml", 0, &["c.toml is valid; meters: 4, plans: 6"]);
     std::fs::write(&file, shown.replace("amount = 100 ", "amount = 150 ")).expect("the file is written");
-    check(&server, "catalog diff c.toml", 0, &["basic"]);
-    check(&server, "catalog apply c.toml", 0, &["version 2 is in force", "basic"]);
+    let change = "~ plan basic: allowance reports: amount: 100 → 150";
+    check(&server, "catalog diff c.toml", 0, &["against version 1", change]);
+    check(&server, "catalog apply c.toml", 0, &["version 2 is in force", change]);
     check(&server, "catalog versions", 0, &["VERSION IN FORCE SINCE", "1 ", "2 "]);
     let what_if = "whatif --catalog c.toml --month 2020-01";
     check(
@@ -179,9 +180,10 @@ fn the_catalog_goes_round() {
         3,
         &["(plan_in_use)", "in the way: plan 'basic': organization 'acme'"],
     );
-    std::fs::write(&file, "color = 1").expect("the file is written");
-    check(&server, "catalog check c.toml", 1, &["c.toml is not valid:", "color"]);
-    check(&server, "catalog apply c.toml", 3, &["(invalid_catalog)"]);
+    std::fs::write(&file, "color = 1\nsize = 2\n").expect("the file is written");
+    let faults = ["line 1: unknown field `color`", "line 2: unknown field `size`"];
+    check(&server, "catalog check c.toml", 1, &[&["c.toml is not valid:"][..], &faults].concat());
+    check(&server, "catalog apply c.toml", 3, &[&["(invalid_catalog)"][..], &faults].concat());
     check(&server, "catalog check none.toml", 3, &["none.toml cannot be read"]);
 }
 

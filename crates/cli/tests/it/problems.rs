@@ -26,6 +26,26 @@ fn a_problem_is_told_with_field_and_request_id() {
 }
 
 #[test]
+fn what_may_have_been_meant_is_told() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &[]);
+    server.ok(&["plan", "set", "acme", "basic"]);
+    for (args, says) in [
+        (&["plan", "set", "acme", "basc"][..], "no plan 'basc'; did you mean 'basic'?"),
+        (&["use", "acme", "--meter", "report"], "no meter 'report'; did you mean 'reports'?"),
+        (&["top-up", "acme", "1", "--meter", "Reports"], "did you mean 'reports'?"),
+        (&["limit", "set", "acme", "1", "--meter", "reprots"], "did you mean 'reports'?"),
+        (&["balanec", "acme"], "'balance'"),
+        (&["plan", "sett", "acme", "basic"], "'set'"),
+    ] {
+        let ran = server.run(args);
+        assert!(ran.code >= 2 && ran.err.contains(says), "{args:?}: {ran:?}");
+    }
+    let ran = server.run(&["plan", "set", "acme", "gold"]);
+    assert!(!ran.err.contains("did you mean"), "nothing is like it: {ran:?}");
+}
+
+#[test]
 fn programs_get_the_denial_as_json_too() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &[]);

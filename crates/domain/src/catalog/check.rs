@@ -2,34 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use super::faults::{Faults, Place};
 use super::read::text_line;
 use super::{Catalog, CatalogError, Enforcement, Plan, Portion, Price};
 use crate::limits::PLAN_PRICES_MAX;
 
 /// Checks the prices of a plan.
-pub(super) fn prices(catalog: &Catalog, plan: &Plan) -> Result<(), CatalogError> {
+pub(super) fn prices(catalog: &Catalog, index: usize, plan: &Plan, faults: &mut Faults) {
     let place = format!("plan '{}'", plan.id);
     if plan.prices.len() > PLAN_PRICES_MAX {
-        return Err(CatalogError(format!("{place}: prices: at most {PLAN_PRICES_MAX}")));
+        let says = format!("{place}: prices: at most {PLAN_PRICES_MAX}");
+        return faults.note(Place::Plan(index), Err(CatalogError(says)));
     }
-    for (number, price) in (1..).zip(&plan.prices) {
-        let place = format!("{place}: price {number}");
-        check_meter(catalog, plan, price, &place)?;
-        if let Some(name) = &price.name {
-            text_line(&place, "name", name)?;
-        }
-        for (other, earlier) in (1..number).zip(&plan.prices) {
-            check_pair(plan, earlier, price)
-                .map_err(|says| CatalogError(format!("{place} and price {other}: {says}")))?;
+    for (number, price) in plan.prices.iter().enumerate() {
+        let place = format!("{place}: price {}", number + 1);
+        let mut note = |checked| faults.note(Place::Price(index, number), checked);
+        note(check_meter(catalog, plan, price, &place));
+        note(price.name.as_ref().map_or(Ok(()), |name| text_line(&place, "name", name)));
+        for (other, earlier) in plan.prices.iter().enumerate().take(number) {
+            let pair = check_pair(plan, earlier, price);
+            note(pair.map_err(|says| CatalogError(format!("{place} and price {}: {says}", other + 1))));
         }
     }
-    Ok(())
 }
 
 fn check_meter(catalog: &Catalog, plan: &Plan, price: &Price, place: &str) -> Result<(), CatalogError> {
     let Some(id) = &price.meter else { return Ok(()) };
     let Some(meter) = catalog.meter(id) else {
-        return Err(CatalogError(format!("{place}: meter '{id}' is not in the catalog")));
+        return Err(CatalogError(format!("{place}: {}", catalog.unknown_meter(id))));
     };
     if let Some(name) = price.matches.keys().find(|name| !meter.properties.contains(name)) {
         return Err(CatalogError(format!(

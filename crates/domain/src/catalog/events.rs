@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 
 use super::CatalogError;
-use super::read::{text_line, unique};
+use super::faults::{Faults, Place};
+use super::read::{repeated, text_line};
 use crate::MeterId;
 use crate::limits::{CATALOG_EVENTS_MAX, PROPERTIES_MAX, TEXT_CHARS_MAX};
 
@@ -128,26 +129,27 @@ impl<'de> Deserialize<'de> for DataPath {
 }
 
 /// Checks the mappings of a catalog against its meters.
-pub(super) fn check(
-    events: &[EventMapping],
-    has_meter: impl Fn(&MeterId) -> bool,
-) -> Result<(), CatalogError> {
+pub(super) fn check(events: &[EventMapping], has_meter: impl Fn(&MeterId) -> bool, faults: &mut Faults) {
     if events.len() > CATALOG_EVENTS_MAX {
-        return Err(CatalogError(format!("events: at most {CATALOG_EVENTS_MAX}")));
+        let says = format!("events: at most {CATALOG_EVENTS_MAX}");
+        return faults.note(Place::Whole, Err(CatalogError(says)));
     }
-    for mapping in events {
+    for (index, mapping) in events.iter().enumerate() {
         let place = format!("event '{}'", mapping.r#type);
-        text_line(&place, "type", &mapping.r#type)?;
+        let mut note = |checked| faults.note(Place::Event(index), checked);
+        note(text_line(&place, "type", &mapping.r#type));
         if !has_meter(&mapping.meter) {
-            return Err(CatalogError(format!("{place}: meter '{}' is not in the catalog", mapping.meter)));
+            note(Err(CatalogError(format!("{place}: meter '{}' is not in the catalog", mapping.meter))));
         }
         if mapping.properties.len() > PROPERTIES_MAX {
-            return Err(CatalogError(format!("{place}: properties: at most {PROPERTIES_MAX}")));
+            note(Err(CatalogError(format!("{place}: properties: at most {PROPERTIES_MAX}"))));
         }
-        mapping.properties.keys().try_for_each(|name| text_line(&place, "a property", name))?;
+        mapping.properties.keys().for_each(|name| note(text_line(&place, "a property", name)));
     }
     let pairs: Vec<_> = events.iter().map(|event| format!("{} → {}", event.r#type, event.meter)).collect();
-    unique("events", pairs.iter().map(String::as_str))
+    for (index, pair) in repeated(pairs.iter().map(String::as_str)) {
+        faults.note(Place::Event(index), Err(CatalogError(format!("events: '{pair}' appears twice"))));
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Prices are read in `price.rs` and compared with each other in `check.rs`; what they make of a month's usage is said
 //! in [`crate::rate`](crate::rate()).
 
+mod changes;
 mod check;
 mod events;
+mod faults;
 mod listed;
 mod meter;
 mod price;
@@ -14,14 +16,15 @@ mod read;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
 use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Window};
-use read::{amount, text_line, unique};
+use faults::{Faults, Place};
+use read::{amount, nearest, repeated, text_line, unique};
 
+pub use changes::changes;
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
 pub use listed::{HasId, Listed};
 pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties};
@@ -182,7 +185,7 @@ const fn default_priority() -> u8 {
     PRIORITY_DEFAULT
 }
 
-/// What is wrong with a catalog.
+/// What is wrong with a catalog, a line for each fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CatalogError(pub String);
@@ -191,13 +194,13 @@ impl Catalog {
     /// Reads and checks a catalog.
     ///
     /// # Errors
-    /// [`CatalogError`] with the place and what is allowed there.
+    /// [`CatalogError`] with every fault: its line, its place, and what is allowed there.
     pub fn from_toml(text: &str) -> Result<Self, CatalogError> {
         if text.len() > CATALOG_BYTES_MAX {
             return Err(CatalogError(format!("the catalog is larger than {CATALOG_BYTES_MAX} bytes")));
         }
-        let catalog: Self = toml::from_str(text).map_err(|error| CatalogError(error.to_string()))?;
-        catalog.check()?;
+        let catalog: Self = toml::from_str(text).map_err(|error| faults::unreadable(text, &error))?;
+        catalog.check().told(text)?;
         Ok(catalog)
     }
 
@@ -222,71 +225,48 @@ impl Catalog {
         self.plans.find(id)
     }
 
+    /// The meter whose id is most like a text that is no meter's id, if any is like it.
+    #[must_use]
+    pub fn nearest_meter(&self, text: &str) -> Option<&MeterId> {
+        nearest(text, self.meters.iter().map(|meter| &meter.id), MeterId::as_str)
+    }
+
+    /// The plan that may be set whose id is most like a text that is no plan's id, if any is like it.
+    #[must_use]
+    pub fn nearest_plan(&self, text: &str) -> Option<&PlanId> {
+        let offered = self.plans.iter().filter(|plan| !plan.retired);
+        nearest(text, offered.map(|plan| &plan.id), PlanId::as_str)
+    }
+
     /// The mappings of events of a type.
     pub fn events_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a EventMapping> + 'a {
         self.events.iter().filter(move |event| event.r#type == kind)
     }
 
-    /// What would change with another catalog, a line each, for people.
-    #[must_use]
-    pub fn diff(&self, next: &Self) -> Vec<String> {
-        let mut lines = Vec::new();
-        diff_by(&self.meters, &next.meters, |meter| meter.id.to_string(), "meter", &mut lines);
-        diff_by(&self.plans, &next.plans, |plan| plan.id.to_string(), "plan", &mut lines);
-        diff_by(
-            &self.events,
-            &next.events,
-            |event| format!("{} → {}", event.r#type, event.meter),
-            "event",
-            &mut lines,
-        );
-        if self.unknown_events != next.unknown_events {
-            lines.push(
-                format!("~ unknown_events {:?} → {:?}", self.unknown_events, next.unknown_events)
-                    .to_lowercase(),
-            );
-        }
-        if self.unknown_meters != next.unknown_meters {
-            lines.push(
-                format!("~ unknown_meters {:?} → {:?}", self.unknown_meters, next.unknown_meters)
-                    .to_lowercase(),
-            );
-        }
-        if self.compat != next.compat {
-            let plan = |catalog: &Self| {
-                catalog.compat.billing.plan.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
-            };
-            lines.push(format!("~ compat.billing.plan {} → {}", plan(self), plan(next)));
-        }
-        if self.currency != next.currency {
-            lines.push(format!("~ currency {} → {}", self.currency, next.currency));
-        }
-        if self.notices != next.notices {
-            lines.push(format!(
-                "~ notices.thresholds {:?} → {:?}",
-                self.notices.thresholds, next.notices.thresholds
-            ));
-        }
-        lines
-    }
-
-    fn check(&self) -> Result<(), CatalogError> {
-        let fail = |text: String| Err(CatalogError(text));
-        if self.meters.is_empty() || self.meters.len() > CATALOG_METERS_MAX {
-            return fail(format!("meters: between 1 and {CATALOG_METERS_MAX} are needed"));
-        }
-        if self.plans.is_empty() || self.plans.len() > CATALOG_PLANS_MAX {
-            return fail(format!("plans: between 1 and {CATALOG_PLANS_MAX} are needed"));
-        }
+    fn check(&self) -> Faults {
+        let mut faults = Faults::default();
+        faults.note(Place::Whole, count("meters", self.meters.len(), CATALOG_METERS_MAX));
+        faults.note(Place::Whole, count("plans", self.plans.len(), CATALOG_PLANS_MAX));
         if self.notices.thresholds.iter().any(|percent| !(1..=100).contains(percent)) {
-            return fail("notices.thresholds: each must be between 1 and 100".to_owned());
+            let says = "notices.thresholds: each must be between 1 and 100".to_owned();
+            faults.note(Place::Whole, Err(CatalogError(says)));
         }
-        unique("meters", self.meters.iter().map(|meter| meter.id.as_str()))?;
-        unique("plans", self.plans.iter().map(|plan| plan.id.as_str()))?;
-        self.meters.iter().try_for_each(Meter::check)?;
-        self.check_compat()?;
-        events::check(&self.events, |meter| self.meter(meter).is_some())?;
-        self.plans.iter().try_for_each(|plan| self.check_plan(plan))
+        let twice = |list: &str, id: &str| Err(CatalogError(format!("{list}: '{id}' appears twice")));
+        for (index, id) in repeated(self.meters.iter().map(|meter| meter.id.as_str())) {
+            faults.note(Place::Meter(index), twice("meters", id));
+        }
+        for (index, id) in repeated(self.plans.iter().map(|plan| plan.id.as_str())) {
+            faults.note(Place::Plan(index), twice("plans", id));
+        }
+        for (index, meter) in self.meters.iter().enumerate() {
+            faults.note(Place::Meter(index), meter.check());
+        }
+        faults.note(Place::Whole, self.check_compat());
+        events::check(&self.events, |meter| self.meter(meter).is_some(), &mut faults);
+        for (index, plan) in self.plans.iter().enumerate() {
+            self.check_plan(index, plan, &mut faults);
+        }
+        faults
     }
 
     fn check_compat(&self) -> Result<(), CatalogError> {
@@ -299,40 +279,48 @@ impl Catalog {
         Err(CatalogError(format!("compat.billing: plan '{id}' {says}")))
     }
 
-    fn check_plan(&self, plan: &Plan) -> Result<(), CatalogError> {
+    fn check_plan(&self, index: usize, plan: &Plan, faults: &mut Faults) {
         let place = format!("plan '{}'", plan.id);
-        text_line(&place, "name", &plan.name)?;
-        if plan.trial_days == Some(0) {
-            return Err(CatalogError(format!("{place}: trial_days must be at least 1")));
-        }
+        let mut note = |checked| faults.note(Place::Plan(index), checked);
+        let refuse = |is_wrong: bool, says: &str| {
+            if is_wrong { Err(CatalogError(format!("{place}: {says}"))) } else { Ok(()) }
+        };
+        note(text_line(&place, "name", &plan.name));
+        note(refuse(plan.trial_days == Some(0), "trial_days must be at least 1"));
         let meters = plan
             .allowances
             .iter()
             .map(|allowance| &allowance.meter)
             .chain(plan.limits.iter().map(|limit| &limit.meter));
-        for meter in meters {
-            if self.meter(meter).is_none() {
-                return Err(CatalogError(format!("{place}: meter '{meter}' is not in the catalog")));
-            }
+        for meter in meters.filter(|meter| self.meter(meter).is_none()) {
+            note(Err(CatalogError(format!("{place}: {}", self.unknown_meter(meter)))));
         }
-        unique(
+        note(unique(
             &format!("{place}: allowances"),
             plan.allowances.iter().map(|allowance| allowance.meter.as_str()),
-        )?;
+        ));
         let limits: Vec<_> = plan
             .limits
             .iter()
             .map(|limit| format!("{} {:?} {}", limit.meter, limit.scope, limit.window))
             .collect();
-        unique(&format!("{place}: limits"), limits.iter().map(String::as_str))?;
-        plan.allowances.iter().try_for_each(|allowance| self.check_allowance(&place, allowance))?;
-        if plan.allowances.iter().any(|allowance| allowance.amount < Amount::ZERO) {
-            return Err(CatalogError(format!("{place}: an allowance must not be negative")));
-        }
-        if plan.limits.iter().any(|limit| limit.amount < Amount::from_whole(1)) {
-            return Err(CatalogError(format!("{place}: a limit must be at least 1")));
-        }
-        check::prices(self, plan)
+        note(unique(&format!("{place}: limits"), limits.iter().map(String::as_str)));
+        plan.allowances.iter().for_each(|allowance| note(self.check_allowance(&place, allowance)));
+        note(refuse(
+            plan.allowances.iter().any(|allowance| allowance.amount < Amount::ZERO),
+            "an allowance must not be negative",
+        ));
+        note(refuse(
+            plan.limits.iter().any(|limit| limit.amount < Amount::from_whole(1)),
+            "a limit must be at least 1",
+        ));
+        check::prices(self, index, plan, faults);
+    }
+
+    /// That a meter is not in the catalog, and which one may have been meant.
+    fn unknown_meter(&self, id: &MeterId) -> String {
+        let meant = self.nearest_meter(id.as_str()).map(|near| format!("; did you mean '{near}'?"));
+        format!("meter '{id}' is not in the catalog{}", meant.unwrap_or_default())
     }
 
     /// Credit is burned by what adds up only: what a usage adds to a maximum depends on the others, and would have to be
@@ -402,21 +390,9 @@ impl Plan {
     }
 }
 
-fn diff_by<T: PartialEq + fmt::Debug>(
-    old: &[T],
-    new: &[T],
-    id: impl Fn(&T) -> String,
-    what: &str,
-    lines: &mut Vec<String>,
-) {
-    for gone in old.iter().filter(|gone| !new.iter().any(|kept| id(kept) == id(gone))) {
-        lines.push(format!("- {what} {}", id(gone)));
+fn count(list: &str, items: usize, max: usize) -> Result<(), CatalogError> {
+    if (1..=max).contains(&items) {
+        return Ok(());
     }
-    for item in new {
-        match old.iter().find(|known| id(known) == id(item)) {
-            None => lines.push(format!("+ {what} {}", id(item))),
-            Some(known) if known != item => lines.push(format!("~ {what} {}", id(item))),
-            Some(_) => {}
-        }
-    }
+    Err(CatalogError(format!("{list}: between 1 and {max} are needed")))
 }

@@ -10,15 +10,31 @@ use super::CatalogError;
 use crate::limits::TEXT_CHARS_MAX;
 use crate::{Amount, Period};
 
-/// Refuses what stands in a list twice.
-pub(super) fn unique<'a>(place: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), CatalogError> {
+/// The items of a list that are there already, with their places.
+pub(super) fn repeated<'a>(ids: impl Iterator<Item = &'a str>) -> impl Iterator<Item = (usize, &'a str)> {
     let mut seen = BTreeSet::new();
-    for id in ids {
-        if !seen.insert(id) {
-            return Err(CatalogError(format!("{place}: '{id}' stands there twice")));
-        }
+    ids.enumerate().filter(move |(_, id)| !seen.insert(*id))
+}
+
+/// Refuses what is in a list twice.
+pub(super) fn unique<'a>(place: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), CatalogError> {
+    match repeated(ids).next() {
+        Some((_, id)) => Err(CatalogError(format!("{place}: '{id}' appears twice"))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The id most like a text, whatever the case of its letters; `None` if none is like it.
+pub(super) fn nearest<'a, T: 'a>(
+    text: &str,
+    ids: impl Iterator<Item = &'a T>,
+    id: impl Fn(&T) -> &str,
+) -> Option<&'a T> {
+    const LIKE: f64 = 0.8;
+    let text = text.to_lowercase();
+    let likeness = |other: &T| strsim::jaro_winkler(&text, &id(other).to_lowercase());
+    let like = ids.map(|other| (likeness(other), other)).filter(|(likeness, _)| *likeness >= LIKE);
+    like.max_by(|(one, _), (two, _)| one.total_cmp(two)).map(|(_, id)| id)
 }
 
 /// Refuses what is not a line of text for people.

@@ -35,8 +35,8 @@ fn a_wrong_catalog_says_where() {
     let too_many: String = (0..1_001).map(meter).collect();
     for (text, says) in [
         (String::new(), "missing field `meters`"),
-        (format!("{meters}{meters}{plan}"), "meters: 'm' stands there twice"),
-        (format!("{meters}{plan}{plan}"), "plans: 'p' stands there twice"),
+        (format!("{meters}{meters}{plan}"), "meters: 'm' appears twice"),
+        (format!("{meters}{plan}{plan}"), "plans: 'p' appears twice"),
         (format!("{meters}{plan}color = 1\n"), "unknown field `color`"),
         (format!("{meters}{plan}trial_days = 0\n"), "trial_days must be at least 1"),
         (allowance("meter = \"x\"\namount = 1"), "meter 'x' is not in the catalog"),
@@ -148,7 +148,7 @@ fn meters_say_how_they_count() {
         ),
         (r#"windows = ["hour", "minute"], unknown_properties = "reject""#, Ok(Aggregation::Sum)),
         (r#"windows = ["day"]"#, Err("meter 'm': windows: \"minute\" and \"hour\" may stand there")),
-        (r#"windows = ["hour", "hour"]"#, Err("meter 'm': windows: 'hour' stands there twice")),
+        (r#"windows = ["hour", "hour"]"#, Err("meter 'm': windows: 'hour' appears twice")),
         (r#"unknown_properties = "drop""#, Err("unknown variant `drop`")),
         (r#"aggregation = "mean""#, Err("unknown variant `mean`")),
         (r#"aggregation = "unique""#, Err("meter 'm': unique_by must say what is counted")),
@@ -156,7 +156,7 @@ fn meters_say_how_they_count() {
         (r#"aggregation = "unique", unique_by = "a", properties = ["a"]"#, Err("is one of its properties")),
         (r#"aggregation = "unique", unique_by = """#, Err("unique_by must be a line")),
         (r#"properties = ["a", "b", "c", "d", "e"]"#, Err("meter 'm': properties: at most 4")),
-        (r#"properties = ["a", "a"]"#, Err("meter 'm': properties: 'a' stands there twice")),
+        (r#"properties = ["a", "a"]"#, Err("meter 'm': properties: 'a' appears twice")),
         (r#"properties = [""]"#, Err("meter 'm': a property must be a line")),
         ("color = 1", Err("unknown field `color`")),
     ] {
@@ -296,13 +296,149 @@ fn usage_has_one_price_in_each_month() {
 }
 
 #[test]
-fn a_changed_price_and_currency_are_seen() {
-    let read = |text: &str| Catalog::from_toml(text).expect("a catalog");
-    let one = read(&priced(r#"{ model = "flat", flat_fee = 1 }"#));
-    let two = read(&format!("currency = 'EUR'\n{}", priced(r#"{ model = "flat", flat_fee = 2 }"#)));
-    assert_eq!(one.diff(&two), ["~ plan p", "~ currency USD → EUR"]);
-    assert_eq!(one.diff(&one), [""; 0]);
-    assert_eq!(two.plans[0].currency(&two).code(), "EUR");
+fn all_faults_are_told_at_once_each_with_its_line() {
+    for (text, wanted) in [
+        // What is no TOML.
+        ("currency = \n[[meters]\n", &["line 1: ", "line 2: "][..]),
+        // What cannot be read: fields, values, items of items.
+        (
+            "color = 1\nsize = 2\ncurrency = \"USD\"\n[[meters]]\nid = \"m\"\nunit = 5\n[[meters]]\nid = \"n\"\n\
+             [[plans]]\nid = \"p\"\nname = \"P\"\nweight = 1\n[[plans.prices]]\nmodel = \"flat\"\n\
+             [[plans.allowances]]\nmeter = \"m\"\namount = 0.5\n[[events]]\ntype = \"t\"\n",
+            &[
+                "line 1: unknown field `color`",
+                "line 2: unknown field `size`",
+                "line 6: invalid type: integer `5`",
+                "line 7: missing field `name`",
+                "line 12: unknown field `weight`",
+                "line 13: a price of the model 'flat' needs flat_fee",
+                "line 17: invalid type: floating point `0.5`",
+                "line 18: missing field `meter`",
+            ],
+        ),
+        // What can be read and is wrong.
+        (
+            "[notices]\nthresholds = [0]\n[[meters]]\nid = \"tokens\"\nname = \"\"\nunit = \"u\"\n\
+             [[meters]]\nid = \"tokens\"\nname = \"M\"\nunit = \"u\"\n\
+             [[plans]]\nid = \"p\"\nname = \"P\"\ntrial_days = 0\n\
+             [[plans.prices]]\nmodel = \"flat\"\nflat_fee = 1\n\
+             [[plans.prices]]\nmeter = \"token\"\nmodel = \"per_unit\"\nunit_price = 1\n\
+             [[events]]\ntype = \"t\"\nmeter = \"x\"\n",
+            &[
+                "notices.thresholds: each must be between 1 and 100",
+                "line 3: meter 'tokens': name must be",
+                "line 7: meters: 'tokens' appears twice",
+                "line 11: plan 'p': trial_days must be at least 1",
+                "line 18: plan 'p': price 2: meter 'token' is not in the catalog; did you mean 'tokens'?",
+                "line 22: event 't': meter 'x' is not in the catalog",
+            ],
+        ),
+    ] {
+        let error = Catalog::from_toml(text).expect_err(text).0;
+        let told: Vec<&str> = error.lines().collect();
+        let as_wanted = told.iter().zip(wanted).all(|(line, wanted)| line.starts_with(wanted));
+        assert!(as_wanted && told.len() == wanted.len(), "{error}");
+    }
+}
+
+#[test]
+fn every_changed_field_is_told_with_its_old_and_new_value() {
+    let old = r#"
+        currency = "USD"
+        [[meters]]
+        id = "m"
+        name = "M"
+        unit = "u"
+        properties = ["model"]
+        [[meters]]
+        id = "gone"
+        name = "G"
+        unit = "u"
+        [[plans]]
+        id = "p"
+        name = "P"
+        allowances = [{ meter = "m", amount = 100 }]
+        limits = [{ meter = "m", scope = "user", window = "day", amount = 5 }]
+        [[plans.prices]]
+        meter = "m"
+        model = "graduated"
+        where = { model = "a" }
+        tiers = [{ up_to = 10, unit_price = "0.50" }, { unit_price = "0.2" }]
+        [[plans.prices]]
+        model = "flat"
+        flat_fee = 9
+        [[events]]
+        type = "t"
+        meter = "m"
+        quantity = "$.q"
+    "#;
+    let new = r#"
+        currency = "EUR"
+        [compat.billing]
+        plan = "p"
+        [[plans]]
+        id = "fresh"
+        name = "F"
+        [[plans]]
+        id = "p"
+        name = "P"
+        deprecated = true
+        allowances = [{ meter = "m", amount = "150", enforcement = "soft" }]
+        limits = [{ meter = "m", scope = "user", window = "month", amount = 5 }]
+        [[plans.prices]]
+        meter = "m"
+        model = "graduated"
+        where = { model = "a" }
+        tiers = [{ up_to = 10, unit_price = "0.5" }, { unit_price = "0.1" }]
+        [[plans.prices]]
+        model = "flat"
+        flat_fee = 10
+        [[meters]]
+        id = "m"
+        name = "M"
+        unit = "u"
+        properties = ["model", "region"]
+        [[events]]
+        type = "t"
+        meter = "m"
+        quantity = "$.n"
+    "#;
+    let lines = changes(old, new);
+    assert_eq!(
+        lines,
+        [
+            "+ compat: billing: plan: p",
+            "~ currency: USD → EUR",
+            "~ event t m: quantity: $.q → $.n",
+            "- meter gone",
+            "~ meter m: properties: [\"model\"] → [\"model\", \"region\"]",
+            "+ plan fresh",
+            "~ plan p: allowance m: amount: 100 → 150",
+            "+ plan p: allowance m: enforcement: soft",
+            "+ plan p: deprecated: true",
+            "- plan p: limit m user day: { amount = 5, meter = \"m\", scope = \"user\", window = \"day\" }",
+            "+ plan p: limit m user month: { amount = 5, meter = \"m\", scope = \"user\", window = \"month\" }",
+            "~ plan p: price 1: tier 2: unit_price: 0.2 → 0.1",
+            "~ plan p: price 2: flat_fee: 9 → 10",
+        ]
+    );
+    assert_eq!(changes(old, old), [""; 0]);
+    assert_eq!(changes("a = ", old), [""; 0]);
+}
+
+#[test]
+fn the_id_most_like_another_is_found() {
+    let catalog = Catalog::from_toml(DEFAULT).expect("the default catalog");
+    for (text, meter, plan) in [
+        ("report", Some("reports"), None),
+        ("Reprots", Some("reports"), None),
+        ("basc", None, Some("basic")),
+        ("ENTERPRISE", None, Some("enterprise")),
+        ("xyz", None, None),
+    ] {
+        assert_eq!(catalog.nearest_meter(text).map(MeterId::as_str), meter, "{text}");
+        assert_eq!(catalog.nearest_plan(text).map(PlanId::as_str), plan, "{text}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use http::request::Parts;
 use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
+use tollgate_domain::catalog::changes;
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
 use tollgate_domain::{
     ApplyCatalog, Catalog, CreatedMeter, Record, RecordKey, Role, SystemCommand, SystemDenial,
@@ -101,11 +102,13 @@ pub(crate) async fn put(
     let text = if kind == "application/json" { as_toml(&body)? } else { utf_8(&body)? };
     let next = Catalog::from_toml(&text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
-    let changes = in_force.declared.diff(&next);
+    let before = reply_version(&app, in_force.version).await?;
+    let is_same = next == *in_force.declared;
+    let changes = if is_same { Vec::new() } else { changes(&before.toml, &text) };
     let apply = ApplyCatalog::new(text.clone());
     let command = match dry_run {
         Some(true) => SystemCommand::CheckCatalog(apply),
-        _ if next == *in_force.declared => return Ok(ok(&reply_version(&app, in_force.version).await?)),
+        _ if is_same => return Ok(ok(&before)),
         _ => SystemCommand::ApplyCatalog(apply),
     };
     // All organizations may have to be looked through for the plans they have.

@@ -9,14 +9,14 @@ use tollgate_api::{
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
-    Amount, Changed, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId, PutOrg, Role, SetLimit,
-    SetPlan, Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone, given_limits,
+    Amount, Changed, ConfigDenial, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId, PutOrg, Role,
+    SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone, given_limits,
 };
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{config_problem, conflict, given_limit_item, limit_item, org_item};
+use crate::convert::{config_problem, conflict, given_limit_item, limit_item, org_item, with_suggestion};
 use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_parameter};
 use crate::limits::FILTER_BALANCES_MAX;
 use crate::native::filters::OrgFilter;
@@ -68,9 +68,21 @@ pub(crate) fn text_line(field: &str, text: String) -> Result<String, Failure> {
 }
 
 async fn change(app: &App, caller: &Caller, org: &OrgId, command: OrgCommand) -> Result<Changed, Failure> {
+    let meter = match &command {
+        OrgCommand::SetLimit(set) => Some(set.meter.clone()),
+        _ => None,
+    };
     match app.engine.submit(&caller.actor, org.clone(), command).await? {
         OrgDecision::Change(Ok(changed)) => Ok(changed),
-        OrgDecision::Change(Err(denial)) => Err(config_problem(&denial, org).into()),
+        OrgDecision::Change(Err(denial)) => {
+            let asked = match (&denial, &meter) {
+                (ConfigDenial::UnknownPlan(plan), _) => plan.as_str(),
+                (_, Some(meter)) => meter.as_str(),
+                _ => "",
+            };
+            let problem = config_problem(&denial, org);
+            Err(with_suggestion(problem, &app.engine.catalog().catalog, asked).into())
+        }
         _ => Err(conflict()),
     }
 }
@@ -352,7 +364,10 @@ pub(crate) async fn top_up(
             expires_at: topped_up.expires_at.map(|at| at.to_string()),
             entry: topped_up.entry,
         })),
-        OrgDecision::TopUp(Err(denial)) => Err(config_problem(&denial, &org).into()),
+        OrgDecision::TopUp(Err(denial)) => {
+            let problem = config_problem(&denial, &org);
+            Err(with_suggestion(problem, &app.engine.catalog().catalog, request.meter.as_str()).into())
+        }
         _ => Err(conflict()),
     }
 }

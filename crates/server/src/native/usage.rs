@@ -16,7 +16,7 @@ use tollgate_domain::{
 use crate::Settings;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem};
+use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem, with_suggestion};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
 use crate::native::problems::{P402, P404, P409};
 use crate::reply::{Failure, ok, problem_response};
@@ -74,7 +74,9 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
         }
         OrgDecision::Use(Err(denied)) => {
             app.refusals.note(&org, &denied.denial, app.engine.clock().now());
-            Ok(problem_response(denial_problem(&denied, &org, &asked.meter)))
+            let problem = denial_problem(&denied, &org, &asked.meter);
+            let catalog = &app.engine.catalog().catalog;
+            Ok(problem_response(with_suggestion(problem, catalog, asked.meter.as_str())))
         }
         _ => Err(conflict()),
     }

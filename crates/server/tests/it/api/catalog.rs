@@ -60,18 +60,23 @@ fn it_comes_in_versions() {
     client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
     client.put("/v1/orgs/old/plan", json!({"plan": "lite"})).ok();
     let changes = [
+        "- compat: billing: plan: pro",
         "- meter api_call",
         "- meter storage_gb",
         "- meter compute_instance",
         "+ meter tokens",
+        "- notices: thresholds: [80, 100]",
         "- plan ultimate",
         "- plan enterprise",
         "- plan trial",
         "- plan pro",
-        "~ plan basic",
-        "~ plan lite",
+        "~ plan basic: allowance reports: amount: 100 → 50",
+        "+ plan basic: allowance tokens: { amount = \"1000.5\", enforcement = \"soft\", meter = \"tokens\" }",
+        "+ plan basic: limit tokens user day: { amount = 300, meter = \"tokens\", scope = \"user\", window = \"day\" }",
+        "+ plan lite: allowance reports: enforcement: overdraft",
+        "- plan lite: deprecated: true",
+        "+ plan lite: retired: true",
         "+ plan free",
-        "~ compat.billing.plan pro → none",
     ];
 
     // A dry run says what would change, and changes nothing.
