@@ -57,6 +57,9 @@ const HTTP2_CLIENT: &[&str] = &[
     "typing_extensions==4.16.0",
 ];
 
+/// Debian's package with the program that checks metrics.
+const PROMTOOL_PACKAGE: &str = "prometheus";
+
 /// The published client of OpenMeter.
 const OPENMETER_CLIENT: &str = "@openmeter/sdk@1.0.0-beta.232";
 
@@ -66,7 +69,48 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     fs::create_dir_all(&folder)?;
     focus_validator(&folder.join("focus-validator"))?;
     http2_client(&folder.join("http2-client"))?;
+    promtool(&folder.join("promtool"))?;
     openmeter_client(&folder.join("openmeter"))
+}
+
+/// What checks metrics as Prometheus reads them: the one on the path, or the one in Debian's package, unpacked and not
+/// installed, for installing starts a server.
+fn promtool(folder: &Path) -> Result<()> {
+    if is_made_for(folder, &[PROMTOOL_PACKAGE]) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    let program = folder.join("promtool");
+    if let Some(installed) = find("promtool") {
+        fs::copy(installed, &program)?;
+    } else {
+        let advice = |error: String| {
+            format!(
+                "`promtool` is needed: install it, on Debian `apt-get install {PROMTOOL_PACKAGE}` ({error})"
+            )
+        };
+        let unpacked = folder.join("unpacked");
+        fs::create_dir_all(&unpacked)?;
+        let download = || -> Result<()> {
+            let mut apt_get = Command::new("apt-get");
+            apt_get.args(["download", "-qq", PROMTOOL_PACKAGE]).current_dir(&unpacked);
+            process::run(apt_get)
+        };
+        // The lists of packages may be old, or not there yet.
+        download()
+            .or_else(|_| apt_get(&["update", "-qq"]).and_then(|()| download()))
+            .map_err(|error| advice(error.to_string()))?;
+        let package = fs::read_dir(&unpacked)?.flatten().map(|file| file.path());
+        let package =
+            package.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        let mut unpack = Command::new("dpkg-deb");
+        unpack.arg("-x").arg(package.ok_or_else(|| advice("no package came".to_owned()))?).arg(&unpacked);
+        process::run(unpack)?;
+        fs::copy(unpacked.join("usr/bin/promtool"), &program)?;
+        fs::remove_dir_all(&unpacked)?;
+    }
+    fs::write(folder.join(MADE_FOR), PROMTOOL_PACKAGE)?;
+    Ok(())
 }
 
 fn focus_validator(folder: &Path) -> Result<()> {
@@ -156,27 +200,31 @@ pub(crate) fn ensure(program: &str, packages: &[&str]) -> Result<()> {
     }
     let advice =
         format!("`{program}` is needed: install it, on Debian `apt-get install {}`", packages.join(" "));
-    let Some(apt) = find("apt-get") else { return Err(advice.into()) };
+    if find("apt-get").is_none() {
+        return Err(advice.into());
+    }
     eprintln!("{program} is missing: installing {}", packages.join(" "));
-    let apt_get = |args: &[&str]| -> Result<()> {
-        let mut command = match find("sudo") {
-            Some(sudo) if !is_root()? => {
-                let mut command = Command::new(sudo);
-                // Never ask for a password: a step that waits for a person hangs CI.
-                command.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive"]).arg(&apt);
-                command
-            }
-            _ => Command::new(&apt),
-        };
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(args).stdout(Stdio::null());
-        process::run(command)
-    };
     let install: Vec<&str> =
         ["install", "-y", "-qq", "--no-install-recommends"].iter().chain(packages).copied().collect();
     apt_get(&["update", "-qq"])
         .and_then(|()| apt_get(&install))
         .map_err(|error| format!("{advice} ({error}; this needs root or sudo)"))?;
     if find(program).is_none() { Err(advice.into()) } else { Ok(()) }
+}
+
+/// Runs apt as root: as it is, or by a sudo that never asks for a password, as a step that waits for a person hangs CI.
+fn apt_get(args: &[&str]) -> Result<()> {
+    let apt = find("apt-get").ok_or("there is no apt-get")?;
+    let mut command = match find("sudo") {
+        Some(sudo) if !is_root()? => {
+            let mut command = Command::new(sudo);
+            command.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive"]).arg(&apt);
+            command
+        }
+        _ => Command::new(&apt),
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(args).stdout(Stdio::null());
+    process::run(command)
 }
 
 fn is_root() -> Result<bool> {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -193,6 +194,18 @@ impl Cli {
             Command::Openapi => Output::stdout(true).text(&tollgate_server::openapi_json()),
         }
     }
+}
+
+/// The names in the environment from which a flag of any command is read.
+pub(crate) fn environment_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut commands = vec![Cli::command()];
+    while let Some(command) = commands.pop() {
+        let named = command.get_arguments().filter_map(clap::Arg::get_env);
+        names.extend(named.map(|name| name.to_string_lossy().into_owned()));
+        commands.extend(command.get_subcommands().cloned());
+    }
+    names
 }
 
 /// Runs a client command.

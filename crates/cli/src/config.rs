@@ -8,9 +8,10 @@ pub(crate) mod flags;
 pub(crate) mod report;
 pub(crate) mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use tollgate_server::{Settings, TlsFiles};
@@ -25,13 +26,18 @@ pub(crate) const DEFAULT_FILE: &str = "tollgate.toml";
 /// Names the file.
 pub(crate) const FILE_ENV: &str = "TOLLGATE_CONFIG";
 
-/// Environment names that choose a store this build does not have, and which.
-const STORES_TO_COME: [(&str, &str); 4] = [
+/// Environment names that chose a store of the systems that Tollgate replaces, and which; this build has none of them.
+const STORES_TO_COME: [(&str, &str); 6] = [
     ("DATABASE_URL", "postgres"),
     ("REDIS_URL", "redis"),
     ("DYNAMODB_TABLE_NAME", "dynamodb"),
+    ("AWS_REGION", "dynamodb"),
     ("MONGO_URL", "mongodb"),
+    ("MONGO_DB_NAME", "mongodb"),
 ];
+
+/// How the environment names of our own settings begin.
+const OWN_PREFIX: &str = "TOLLGATE_";
 
 /// The environment name by which the billing system that Tollgate replaces was told when to flush its counters.
 const FLUSH_INTERVAL: &str = "METERING_FLUSH_INTERVAL";
@@ -131,12 +137,25 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config
         (Some(_), None) => return Err(half_tls("tls-cert", "tls-key")),
         (None, Some(_)) => return Err(half_tls("tls-key", "tls-cert")),
     };
-    let warnings = warnings(environment, &origins);
+    listen_everywhere(&mut chosen, &origins, &file);
+    let warnings = warnings(environment, &chosen);
     Ok(Config { chosen, origins, warnings })
 }
 
 fn half_tls(given: &str, missing: &str) -> Failure {
     Failure::Usage(format!("{given} is set and {missing} is not: TLS needs both"))
+}
+
+/// A port without a host, as containers are told it, is to be reached from outside where that is safe: with a key, or in a
+/// network that is said to be trusted.
+fn listen_everywhere(chosen: &mut Chosen, origins: &[(&'static Setting, Origin)], file: &File) {
+    let is_port_alone = origins.iter().any(|(setting, origin)| {
+        let is_seed = matches!(origin, Origin::Environment(name) if *name != setting.env());
+        setting.name == "listen" && is_seed && !file.values.contains_key(&setting.file_key())
+    });
+    if is_port_alone && (chosen.server.api_key.is_some() || chosen.server.trusted_network) {
+        chosen.server.listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+    }
 }
 
 /// Takes every value of a setting, the weakest source first. A wrong value matters only if no stronger one replaces it.
@@ -183,22 +202,30 @@ fn sources<'a>(
     sources
 }
 
-fn warnings(environment: &Environment, origins: &[(&'static Setting, Origin)]) -> Vec<String> {
-    let store_is_default =
-        origins.iter().any(|(setting, origin)| setting.name == "store" && *origin == Origin::Default);
-    let asked = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
-    let stores =
-        STORES_TO_COME.iter().filter(|(name, _)| store_is_default && asked(name)).map(|(name, store)| {
-            format!(
-                "{name} is set, but this build has no {store} store yet: the data goes to the embedded one"
-            )
-        });
-    let flush = asked(FLUSH_INTERVAL).then(|| {
+/// What is set in the environment and changes nothing, by name; values may be secrets.
+fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
+    let is_set = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
+    let known = known_names();
+    let unknown = environment.keys().filter(|name| name.starts_with(OWN_PREFIX) && is_set(name));
+    let unknown = unknown.filter(|name| !known.contains(*name));
+    let unknown = unknown
+        .map(|name| format!("{name} is set, but there is no such setting; `tollgate config` lists them"));
+    let stores = STORES_TO_COME.iter().filter(|(name, _)| is_set(name)).map(|(name, store)| {
+        let data = &chosen.server.store;
+        format!("{name} is set, but this build has no {store} store yet: the data is in {data}")
+    });
+    let flush = is_set(FLUSH_INTERVAL).then(|| {
         format!(
             "{FLUSH_INTERVAL} is set, but nothing waits to be flushed: usage is on disk before it is answered"
         )
     });
-    stores.chain(flush).collect()
+    unknown.chain(stores).chain(flush).collect()
+}
+
+/// The names in the environment that mean something to the server or to another command.
+fn known_names() -> BTreeSet<String> {
+    let settings = SETTINGS.iter().map(Setting::env).chain([FILE_ENV.to_owned()]);
+    settings.chain(crate::args::environment_names()).collect()
 }
 
 /// What the file says.

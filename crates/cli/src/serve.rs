@@ -15,14 +15,21 @@ use crate::logging;
 /// A wrong setting, or what stopped the server.
 pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = config::resolve(flags, &config::environment())?;
-    tell_warnings(&config);
     if config.chosen.demo {
         tell_demo(&config)?;
     }
-    let Chosen { server: settings, demo, log_level, log_json, .. } = config.chosen;
+    let Config { chosen, warnings, .. } = config;
+    let Chosen { server: settings, demo, log_level, log_json, .. } = chosen;
     // Dropped last: the log's last lines are those of the shutdown.
     let _log = logging::start(&log_level, log_json)
         .map_err(|error| Failure::Other(format!("the log cannot be set up: {error}")))?;
+    for warning in &warnings {
+        if log_json {
+            tracing::warn!("{warning}");
+        } else {
+            tell_warning(warning);
+        }
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = settings.threads {
         runtime.worker_threads(threads);
@@ -41,11 +48,13 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     served.map_err(|error| Failure::Other(error.to_string()))
 }
 
-/// Tells what should be known of the settings, on standard error.
+/// Says on standard error what should be known of the settings.
 pub(crate) fn tell_warnings(config: &Config) {
-    for warning in &config.warnings {
-        tell(&format!("warning: {warning}"));
-    }
+    config.warnings.iter().for_each(|warning| tell_warning(warning));
+}
+
+fn tell_warning(warning: &str) {
+    tell(&format!("warning: {warning}"));
 }
 
 /// Says at once what a demo does, as filling its store takes a moment; refuses it for a store of the caller's.
@@ -87,7 +96,11 @@ impl Told {
             (StoreUrl::Embedded(path), false) => format!("data in {}", path.display()),
             (StoreUrl::Memory, false) => "data in memory only".to_owned(),
         };
-        let key = if open { ", no API key: loopback only" } else { "" };
+        let key = match (open, address.ip().is_loopback()) {
+            (false, _) => "",
+            (true, true) => ", no API key: loopback only",
+            (true, false) => ", no API key: everybody who can reach it may do everything",
+        };
         format!("tollgate {} listening on {scheme}://{address}, {data}{key}", env!("CARGO_PKG_VERSION"))
     }
 }

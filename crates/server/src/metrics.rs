@@ -1,15 +1,46 @@
-//! What `/metrics` tells, in the text format of Prometheus.
+//! What `/metrics` says, in either text format of Prometheus.
+
+mod process;
+mod text;
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use tollgate_engine::EngineMetrics;
+
+/// A text format of Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// The text format 0.0.4, which every tool reads.
+    Classic,
+}
+
+impl Format {
+    /// OpenMetrics for those who name it in `Accept`, as Prometheus does; the older format for all others.
+    pub(crate) fn asked(headers: &HeaderMap) -> Self {
+        let names = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("openmetrics-text"));
+        if headers.get_all(ACCEPT).iter().any(names) { Self::OpenMetrics } else { Self::Classic }
+    }
+
+    /// Its `Content-Type`.
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// The route and status of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,17 +70,21 @@ fn request_histogram() -> Histogram {
 
 impl Metrics {
     pub(crate) fn new(engine: &EngineMetrics, register_others: impl FnOnce(&mut Registry)) -> Self {
-        let mut registry = Registry::with_prefix("tollgate");
+        let mut everything = Registry::default();
+        everything.register_collector(Box::new(process::ProcessCollector));
+        let registry = everything.sub_registry_with_prefix("tollgate");
         let requests = Family::default();
         let make: fn() -> Histogram = request_histogram;
         let seconds = Family::new_with_constructor(make);
         let queue_depth = Gauge::default();
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version that runs", build);
         registry.register("requests", "Requests by route and status", requests.clone());
         registry.register_with_unit("request", "Time to answer by route", Unit::Seconds, seconds.clone());
         registry.register("queue_depth", "Requests that wait for the writer", queue_depth.clone());
-        engine.register(&mut registry);
-        register_others(&mut registry);
-        Self { registry, requests, seconds, queue_depth }
+        engine.register(registry);
+        register_others(registry);
+        Self { registry: everything, requests, seconds, queue_depth }
     }
 
     pub(crate) fn observe(&self, route: &'static str, status: u16, duration: Duration) {
@@ -57,10 +92,17 @@ impl Metrics {
         self.seconds.get_or_create(&RouteLabel { route }).observe(duration.as_secs_f64());
     }
 
-    pub(crate) fn encode(&self, queue_depth: usize) -> Result<String, std::fmt::Error> {
+    /// The values of now.
+    ///
+    /// # Errors
+    /// None in practice: writing into memory does not fail.
+    pub(crate) fn encode(&self, queue_depth: usize, format: Format) -> Result<String, std::fmt::Error> {
         self.queue_depth.set(u64::try_from(queue_depth).unwrap_or(u64::MAX));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Classic => text::classic(&text),
+        })
     }
 }

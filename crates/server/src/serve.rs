@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
@@ -15,7 +17,7 @@ use tollgate_storage::{Row, Scan, Store, StoreError};
 use crate::app::{App, AppState, Routes};
 use crate::auth::ApiKeys;
 use crate::edge::listener::Edge;
-use crate::edge::tls;
+use crate::edge::tls::Tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
@@ -36,7 +38,7 @@ pub enum ServeError {
     Sink(String),
     /// Certificate or key cannot be used.
     Tls(String),
-    /// Anything but loopback needs an API key.
+    /// Anything but loopback needs an API key, or a network that is said to be trusted.
     Unprotected(SocketAddr),
 }
 
@@ -51,7 +53,8 @@ impl std::fmt::Display for ServeError {
             Self::Unprotected(address) => write!(
                 formatter,
                 "refusing to listen on {address} without any API key: everybody could do everything. Set TOLLGATE_API_KEY, \
-                 or make a key while listening on 127.0.0.1 (tollgate key create NAME --role admin)"
+                 or make a key while listening on 127.0.0.1 (tollgate key create NAME --role admin); --trusted-network \
+                 says that everybody who can reach it may do everything"
             ),
         }
     }
@@ -73,6 +76,7 @@ pub struct RunningServer {
     /// Whether nobody needs an API key.
     pub open: bool,
     app: App,
+    tls: Option<Arc<Tls>>,
     stop: watch::Sender<bool>,
     edge: JoinHandle<()>,
     /// What closes months that are over.
@@ -87,6 +91,7 @@ impl RunningServer {
     /// # Errors
     /// When the store cannot finish its background work; what was answered is durable all the same.
     pub async fn shutdown(self) -> Result<(), ServeError> {
+        let began = Instant::now();
         self.stop.send_replace(true);
         if let Some(shipper) = &self.app.shipper {
             shipper.close();
@@ -105,8 +110,22 @@ impl RunningServer {
             tracing::error!(%error, "closing of months ended by a panic");
         }
         self.app.readers.close().await;
+        let queue = self.app.engine.queue_depth();
         self.app.engine.shutdown().await?;
+        tracing::info!(
+            queue,
+            seconds = began.elapsed().as_secs_f64(),
+            "the queue is answered and the store closed"
+        );
         Ok(())
+    }
+
+    /// Reads certificate and key again; new connections use them.
+    pub fn reload_tls(&self) {
+        match &self.tls {
+            Some(tls) => tls.reload(),
+            None => tracing::info!("there is no certificate to read again"),
+        }
     }
 
     /// Waits until a failed write stops the engine; says why.
@@ -120,13 +139,16 @@ impl RunningServer {
 /// # Errors
 /// [`ServeError`].
 pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, ServeError> {
-    let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+    let tls = settings.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
     let app = assemble(settings, clock).await?;
     let address = app.settings.listen;
     let open = app.api_keys.is_empty();
     if open && !address.ip().is_loopback() {
-        app.engine.shutdown().await?;
-        return Err(ServeError::Unprotected(address));
+        if !app.settings.trusted_network {
+            app.engine.shutdown().await?;
+            return Err(ServeError::Unprotected(address));
+        }
+        tracing::warn!(%address, "no API key is set and the network is trusted: everybody who reaches it may do everything");
     }
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
@@ -137,12 +159,12 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     };
     let address = listener.local_addr().map_err(|error| ServeError::Listen(error.to_string()))?;
     let (stop, stopping) = watch::channel(false);
-    let edge = Edge::new(Arc::clone(&app), Routes::new(Arc::clone(&app)), tls);
+    let edge = Edge::new(Arc::clone(&app), Routes::new(Arc::clone(&app)), tls.clone());
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping)));
     let shipping = app.shipper.is_some().then(|| work(&app, ship(Arc::clone(&app))));
-    Ok(RunningServer { address, open, app, stop, edge, closing, shipping })
+    Ok(RunningServer { address, open, app, tls, stop, edge, closing, shipping })
 }
 
 /// Does something in the background, beside the gate.
@@ -252,7 +274,7 @@ async fn learn_api_keys(store: &AnyStore, api_keys: &ApiKeys) -> Result<(), Serv
     }
 }
 
-/// Runs a server until SIGTERM or SIGINT.
+/// Runs a server until SIGTERM or SIGINT; SIGHUP has it read certificate and key again.
 ///
 /// `on_ready` hears of the server once it answers.
 ///
@@ -260,12 +282,20 @@ async fn learn_api_keys(store: &AnyStore, api_keys: &ApiKeys) -> Result<(), Serv
 /// [`ServeError`]: it did not start, or a failed write stopped it.
 pub async fn serve(settings: Settings, on_ready: impl FnOnce(&RunningServer)) -> Result<(), ServeError> {
     // From here on a signal ends the server in order, also in the moment after it says that it listens.
-    let signalled = signalled()?;
+    let mut signals = Signals::listen()?;
     let server = start(settings, Clock::System).await?;
     on_ready(&server);
-    let failed = tokio::select! {
-        () = signalled => None,
-        reason = server.wait_stopped() => Some(reason),
+    let failed = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Wanted::Reload => server.reload_tls(),
+                Wanted::End(signal) => {
+                    tracing::info!(signal, "shutting down");
+                    break None;
+                }
+            },
+            reason = server.wait_stopped() => break Some(reason),
+        }
     };
     let closed = server.shutdown().await;
     match failed {
@@ -291,17 +321,40 @@ pub async fn serve_demo(
     serve(settings, on_ready).await
 }
 
-/// Listens for SIGTERM and SIGINT from now on; the future ends with the first of them.
-fn signalled() -> Result<impl Future<Output = ()>, ServeError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen =
-        |kind| signal(kind).map_err(|error| ServeError::Listen(format!("signals cannot be heard: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    Ok(async move {
+/// What a signal asks for.
+enum Wanted {
+    /// To read certificate and key again.
+    Reload,
+    /// To end in order; with the name of the signal.
+    End(&'static str),
+}
+
+/// The signals that the server hears instead of being ended by them.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Hears them from now on.
+    fn listen() -> Result<Self, ServeError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| ServeError::Listen(format!("signals cannot be heard: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one; none is lost when the wait is given up.
+    async fn next(&mut self) -> Wanted {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => Wanted::End("SIGTERM"),
+            _ = self.interrupt.recv() => Wanted::End("SIGINT"),
+            _ = self.hang_up.recv() => Wanted::Reload,
         }
-    })
+    }
 }

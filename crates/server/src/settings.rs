@@ -13,8 +13,10 @@ use crate::Origins;
 /// How the server is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen; anything but loopback needs an API key.
+    /// Where to listen; anything but loopback needs an API key or a trusted network.
     pub listen: SocketAddr,
+    /// Whether everybody who can reach the address may do everything while there is no API key.
+    pub trusted_network: bool,
     /// Where the data is.
     pub store: StoreUrl,
     /// A catalog file to bring into force at start, if it is not in force already.
@@ -73,6 +75,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            trusted_network: false,
             store: StoreUrl::Embedded(PathBuf::from("./tollgate-data")),
             catalog: None,
             api_key: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
@@ -114,14 +115,19 @@ impl Collector for EmbeddedCollector {
                 encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
             encode_timing(histogram, timing)?;
         }
-        for (name, help, gauge) in [
+        for (name, help, counter) in [
             ("store_entries", "Entries committed since the start", &metrics.entries),
             ("store_commits", "Commits since the start", &metrics.commits),
+            ("store_fold_failures", "Folds that failed and are tried again", &metrics.fold_failures),
+        ] {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(counter.get()).encode(encoder)?;
+        }
+        for (name, help, gauge) in [
             ("store_fold_lag_entries", "Entries committed and not yet folded", &metrics.fold_lag_entries),
             ("store_overlay_records", "Records in memory until they are folded", &metrics.overlay_records),
             ("store_ledger_bytes", "Bytes of the ledger", &metrics.ledger_bytes),
             ("store_tables_bytes", "Bytes of the tables at the last fold", &metrics.tables_bytes),
-            ("store_fold_failures", "Folds that failed and are tried again", &metrics.fold_failures),
         ] {
             let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(gauge.get()).encode(encoder)?;

@@ -47,6 +47,7 @@ mod sweep_tests;
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use tollgate_domain::{Record, RecordKey};
 use tollgate_storage::{Batch, Capabilities, Committed, Cursor, Page, Scan, Store, StoreError};
@@ -202,7 +203,14 @@ impl Store for EmbeddedStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        let (entries, began) = (self.core.metrics.fold_lag_entries.get(), Instant::now());
         self.finish()?;
-        self.core.tables.read().get()?.flush()
+        self.core.tables.read().get()?.flush()?;
+        tracing::info!(
+            entries,
+            seconds = began.elapsed().as_secs_f64(),
+            "the last entries are in the tables"
+        );
+        Ok(())
     }
 }

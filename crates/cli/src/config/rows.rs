@@ -54,11 +54,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "listen",
         value: "HOST:PORT",
-        help: "Address to listen on; port 0 picks a free port. Addresses other than loopback need an API key",
+        help: "Address to listen on; port 0 picks a free port. Addresses other than loopback need an API key. PORT alone \
+               means all addresses where a key is set, else loopback",
         seeds: &[("SERVER_PORT", take_port), ("PORT", take_port)],
         secret: false,
         take: |chosen, text| address(text).map(|address| chosen.server.listen = address),
         show: |chosen| Some(chosen.server.listen.to_string()),
+    },
+    Setting {
+        name: "trusted-network",
+        value: "",
+        help: "Listen beyond loopback without any API key: everybody who can reach the address may do everything",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| truth(text).map(|trusted| chosen.server.trusted_network = trusted),
+        show: |chosen| Some(chosen.server.trusted_network.to_string()),
     },
     Setting {
         name: "store",

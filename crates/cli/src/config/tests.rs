@@ -114,6 +114,7 @@ fn the_strongest_source_wins_and_is_named() {
 fn values_reach_the_server() {
     let flags = &[
         ("listen", "0.0.0.0:1"),
+        ("trusted-network", "true"),
         ("store", "embedded:/data"),
         ("catalog", "c.toml"),
         ("api-key", "k"),
@@ -148,6 +149,7 @@ fn values_reach_the_server() {
     let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
     let server = &chosen.server;
     assert_eq!(server.listen, SocketAddr::from(([0, 0, 0, 0], 1)));
+    assert!(server.trusted_network);
     assert_eq!(server.store, StoreUrl::Embedded(PathBuf::from("/data")));
     assert_eq!(server.catalog, Some(PathBuf::from("c.toml")));
     assert_eq!(server.cors_origins.as_slice(), ["https://app.example.com", "http://localhost:3000"]);
@@ -234,7 +236,9 @@ fn unknown_settings_in_the_file_are_named_with_the_allowed_ones() {
     let error =
         resolved(&Said { file: Some("listen-on = 1"), ..Said::default() }).expect_err("an unknown setting");
     assert!(
-        error.starts_with("t.toml: there is no setting 'listen-on'; expected one of listen, store, "),
+        error.starts_with(
+            "t.toml: there is no setting 'listen-on'; expected one of listen, trusted_network, store, "
+        ),
         "{error}"
     );
     assert!(error.contains("key_keep_days"), "{error}");
@@ -253,21 +257,60 @@ fn a_named_file_must_be_there() {
 }
 
 #[test]
-fn stores_to_come_are_warned_of_unless_a_store_is_chosen() {
-    let environment = &[("DATABASE_URL", "postgres://u:p@h/d"), ("MONGO_URL", "m"), ("REDIS_URL", "")];
-    let config = resolved(&Said { environment, ..Said::default() }).expect("a warning is no error");
-    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
-    assert!(config.warnings[0].starts_with("DATABASE_URL is set, but this build has no postgres store yet"));
-    assert!(!config.warnings[0].contains("u:p"), "addresses hold passwords");
-    let said = Said { environment, flags: &[("store", "memory:")], ..Said::default() };
-    assert!(resolved(&said).expect("a store").warnings.is_empty());
-    let said = Said { environment: &[("METERING_FLUSH_INTERVAL", "60s")], ..Said::default() };
-    let config = resolved(&said).expect("a warning is no error");
-    assert!(
-        matches!(&config.warnings[..], [line] if line.contains("nothing waits to be flushed")),
-        "{:?}",
-        config.warnings
-    );
+fn a_port_alone_is_reached_from_everywhere_where_that_is_safe() {
+    const KEY: (&str, &str) = ("TOLLGATE_API_KEY", "k");
+    const TRUSTED: (&str, &str) = ("TOLLGATE_TRUSTED_NETWORK", "true");
+    for (environment, file, value) in [
+        (&[("PORT", "6")][..], None, "127.0.0.1:6"),
+        (&[("PORT", "6"), KEY], None, "0.0.0.0:6"),
+        (&[("SERVER_PORT", "6"), ("X_API_KEY", "k")], None, "0.0.0.0:6"),
+        (&[("PORT", "6"), TRUSTED], None, "0.0.0.0:6"),
+        // The host is said elsewhere, or nothing is said of the port.
+        (&[("PORT", "6"), KEY], Some("listen = '127.0.0.3:3'"), "127.0.0.3:6"),
+        (&[("PORT", "6"), ("TOLLGATE_LISTEN", "127.0.0.2:7"), KEY], None, "127.0.0.2:7"),
+        (&[KEY], None, "127.0.0.1:8080"),
+    ] {
+        let config = resolved(&Said { environment, file, ..Said::default() }).expect("all is allowed");
+        assert_eq!(one(&config, "listen").0, value, "{environment:?} {file:?}");
+    }
+}
+
+#[test]
+fn names_that_change_nothing_are_warned_of() {
+    let warnings = |environment, flags| {
+        let config = resolved(&Said { environment, flags, ..Said::default() });
+        config.expect("a warning is no error").warnings
+    };
+    // Those of the server, of the client commands and of the file are known, and others' names are not ours to judge.
+    let known = &[
+        ("TOLLGATE_LISTEN", "127.0.0.1:1"),
+        ("TOLLGATE_URL", "http://h"),
+        ("TOLLGATE_CA_FILE", "c"),
+        ("TOLLGATE_NOTHING", ""),
+        ("HOME", "/root"),
+        ("REDIS_URL", ""),
+    ];
+    assert_eq!(warnings(known, &[]), Vec::<String>::new());
+    let ignored = &[
+        ("TOLLGATE_LISTN", "hush"),
+        ("DATABASE_URL", "postgres://u:hush@h/d"),
+        ("AWS_REGION", "hush"),
+        ("DYNAMODB_TABLE_NAME", "hush"),
+        ("MONGO_URL", "hush"),
+        ("REDIS_URL", "hush"),
+        ("METERING_FLUSH_INTERVAL", "60s"),
+    ];
+    for (flags, data) in [(&[][..], "embedded:./tollgate-data"), (&[("store", "memory:")], "memory:")] {
+        let warnings = warnings(ignored, flags);
+        assert_eq!(warnings.len(), ignored.len(), "{warnings:?}");
+        for (name, _) in ignored {
+            assert!(warnings.iter().any(|line| line.starts_with(&format!("{name} is set, but "))), "{name}");
+        }
+        let store =
+            format!("DATABASE_URL is set, but this build has no postgres store yet: the data is in {data}");
+        assert!(warnings.contains(&store), "{warnings:?}");
+        assert!(!warnings.concat().contains("hush"), "values may be secrets: {warnings:?}");
+    }
 }
 
 #[test]

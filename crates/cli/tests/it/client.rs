@@ -92,7 +92,7 @@ fn every_command_answers_people() {
         ("notices", 0, &["AT ORG KIND", "limit_reached"]),
         ("org show acme", 0, &["version", "METER USED REMAINING PROJECTED", "reports 7 113"]),
         ("health", 0, &["status healthy", "ready yes", "environment production"]),
-        ("metrics", 0, &["# TYPE", "# EOF"]),
+        ("metrics", 0, &["# TYPE tollgate_requests_total counter", "tollgate_build_info"]),
     ] {
         check(&server, line, code, says);
     }

@@ -1,5 +1,6 @@
 //! `serve` and `config`: settings, the line at start, logs, the way down.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::server::{Server, folder, run};
@@ -27,7 +28,7 @@ fn the_settings_in_force_are_shown_with_their_origin() {
         ("DATABASE_URL", "postgres://u:p@h/d"),
     ];
     let shown = run(folder.path(), &environment, &["config", "--queue", "7"]);
-    assert_eq!(line(&shown.out, "listen"), "127.0.0.1:9000 environment PORT");
+    assert_eq!(line(&shown.out, "listen"), "0.0.0.0:9000 environment PORT");
     assert_eq!(line(&shown.out, "environment"), "staging file tollgate.toml");
     assert_eq!(line(&shown.out, "threads"), "3 environment TOLLGATE_THREADS");
     assert_eq!(line(&shown.out, "queue"), "7 flag --queue");
@@ -37,7 +38,7 @@ fn the_settings_in_force_are_shown_with_their_origin() {
     let json = run(folder.path(), &environment, &["config", "--json"]).json();
     let settings = json["settings"].as_array().expect("settings");
     let port = settings.iter().find(|setting| setting["name"] == "listen").expect("listen");
-    assert_eq!((&port["value"], &port["origin"]["name"]), (&"127.0.0.1:9000".into(), &"PORT".into()));
+    assert_eq!((&port["value"], &port["origin"]["name"]), (&"0.0.0.0:9000".into(), &"PORT".into()));
     assert!(!json.to_string().contains("hush"), "{json}");
 
     std::fs::write(folder.path().join("tollgate.toml"), "color = 'red'\n").expect("written");
@@ -82,7 +83,8 @@ fn a_key_of_the_environment_is_asked_for() {
 #[test]
 fn json_logs_are_json_to_the_last_line() {
     let folder = folder();
-    let server = Server::start(folder.path(), &[], &["--log-json", "--log-level", "debug"]);
+    let environment = [("TOLLGATE_LISTN", "127.0.0.1:1")];
+    let server = Server::start(folder.path(), &environment, &["--log-json", "--log-level", "debug"]);
     server.ok(&["plan", "set", "acme", "basic"]);
     let (ended, said) = server.stop();
     assert_eq!(ended.code(), Some(0), "{said:?}");
@@ -94,6 +96,37 @@ fn json_logs_are_json_to_the_last_line() {
         lines.iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains("listening on")));
     let start = start.expect("the line at start");
     assert!(start["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{start}");
+    let line = |says: &str| {
+        let line = lines.iter().find(|line| line["message"].as_str().is_some_and(|text| text.contains(says)));
+        line.unwrap_or_else(|| panic!("nothing says '{says}': {said:?}"))
+    };
+    assert_eq!(line("TOLLGATE_LISTN is set")["level"], "WARN");
+    let request = lines.iter().find(|line| line["route"] == "/v1/orgs/{org}/plan").expect("the request");
+    assert!(request["micros"].is_u64() && request["status"] == 200, "{request}");
+    // What the shutdown waits for.
+    assert_eq!(line("shutting down")["signal"], "SIGTERM");
+    assert!(line("no connection is accepted any more")["connections"].is_u64());
+    assert!(line("every connection has ended")["seconds"].is_f64());
+    let tables = line("the last entries are in the tables");
+    assert!(tables["entries"].as_u64() > Some(0) && tables["seconds"].is_f64(), "{tables}");
+    let last = line("the queue is answered and the store closed");
+    assert!(last["queue"] == 0 && last["seconds"].is_f64(), "{last}");
+}
+
+#[test]
+fn requests_that_went_well_are_no_lines_unless_asked_for() {
+    for (more, wanted) in
+        [(&[][..], &[404][..]), (&["--log-level", "info,tollgate::request=debug"], &[200, 404])]
+    {
+        let folder = folder();
+        let server = Server::start(folder.path(), &[], &[&["--log-json"], more].concat());
+        server.ok(&["plan", "set", "acme", "basic"]);
+        assert_ne!(server.run(&["org", "show", "nobody"]).code, 0);
+        let (_, said) = server.stop();
+        let lines = said.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let statuses: Vec<Value> = lines.filter_map(|line| line.get("status").cloned()).collect();
+        assert_eq!(statuses, wanted, "{said:?}");
+    }
 }
 
 #[test]
@@ -105,6 +138,15 @@ fn the_world_is_not_let_in_without_a_key() {
         refused.err.contains("error: refusing to listen on 0.0.0.0:0 without any API key"),
         "{refused:?}"
     );
+    let trusted = Server::start_on("0.0.0.0:0", folder.path(), &[], &["--trusted-network"]);
+    trusted.ok(&["org", "list"]);
+    let (_, said) = trusted.stop();
+    assert!(
+        said.iter().any(|line| line.contains("WARN") && line.contains("the network is trusted")),
+        "{said:?}"
+    );
+    let start = said.iter().find(|line| line.contains("listening on")).expect("the line at start");
+    assert!(start.ends_with(", no API key: everybody who can reach it may do everything"), "{start}");
 }
 
 #[test]
@@ -146,4 +188,50 @@ fn shells_and_tools_get_their_descriptions() {
     {
         assert!(help.contains(wanted), "{wanted}: {help}");
     }
+}
+
+#[test]
+fn a_new_certificate_is_used_from_the_next_connection_on() {
+    let folder = folder();
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).expect("written");
+    let certify = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        write(name, made.cert.pem());
+        write("cert.pem", made.cert.pem());
+        write("key.pem", made.signing_key.serialize_pem());
+    };
+    certify("first.pem");
+    let mut server = Server::start(folder.path(), &[], &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    server.ok(&["health", "--ca-file", "first.pem"]);
+
+    certify("second.pem");
+    server.signal(Signal::HUP);
+    server.wait_for(|line| line.contains("new connections use the certificate").then_some(()));
+    server.ok(&["health", "--ca-file", "second.pem"]);
+    assert_ne!(
+        server.run(&["health", "--ca-file", "first.pem"]).code,
+        0,
+        "the first one is not used any more"
+    );
+
+    let first = std::fs::read_to_string(folder.path().join("first.pem")).expect("read");
+    // Not a certificate, and one that the key does not belong to.
+    for (certificate, says) in [("nonsense", "there is no certificate in it"), (&first, "cannot be used")] {
+        write("cert.pem", certificate.to_owned());
+        server.signal(Signal::HUP);
+        let line = server.wait_for(|line| line.contains("ERROR").then(|| line.to_owned()));
+        assert!(line.contains("stays in use") && line.contains(says), "{line}");
+        server.ok(&["health", "--ca-file", "second.pem"]);
+    }
+    let (ended, said) = server.stop();
+    assert_eq!(ended.code(), Some(0), "{said:?}");
+}
+
+#[test]
+fn without_tls_a_hang_up_ends_nothing() {
+    let folder = folder();
+    let mut server = Server::start(folder.path(), &[], &[]);
+    server.signal(Signal::HUP);
+    server.wait_for(|line| line.contains("there is no certificate to read again").then_some(()));
+    server.ok(&["health"]);
 }

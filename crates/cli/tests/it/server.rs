@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -63,7 +64,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts on a free port with its data in the folder, and waits for the line that says where it listens.
     pub(crate) fn start(folder: &Path, environment: &[(&str, &str)], more: &[&str]) -> Self {
-        let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
+        Self::start_on("127.0.0.1:0", folder, environment, more)
+    }
+
+    /// The same on another address.
+    pub(crate) fn start_on(listen: &str, folder: &Path, environment: &[(&str, &str)], more: &[&str]) -> Self {
+        let args = [&["serve", "--listen", listen], more].concat();
         let mut child = tollgate(folder, environment, &args)
             .env("TOLLGATE_STORE", "embedded:data")
             .stderr(Stdio::piped())
@@ -112,11 +118,16 @@ impl Server {
         ran
     }
 
-    /// Asks it to stop as an operator would; returns how it ended and all it said.
-    pub(crate) fn stop(mut self) -> (ExitStatus, Vec<String>) {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("a process id");
         let id = rustix::process::Pid::from_raw(id).expect("a process id");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("the signal is sent");
+        rustix::process::kill_process(id, signal).expect("the signal is sent");
+    }
+
+    /// Asks it to stop as an operator would; returns how it ended and all it said.
+    pub(crate) fn stop(mut self) -> (ExitStatus, Vec<String>) {
+        self.signal(Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             self.said.push(line);

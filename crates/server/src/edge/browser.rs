@@ -11,21 +11,32 @@ use tollgate_api::{Code, Problem};
 
 use crate::reply::Failure;
 
+/// What protects the server from strangers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// API keys.
+    Keys,
+    /// Nothing but that it listens on loopback.
+    Loopback,
+    /// Nothing but its network, which is said to be trusted.
+    TrustedNetwork,
+}
+
 /// Refuses what only a page of another origin would send.
 ///
-/// A server without API keys (`open`) protects itself by listening to its own machine only. A page reaches it there,
-/// under any name that resolves to loopback (DNS rebinding), so such a server answers to the names of loopback alone and
-/// lets foreign pages read nothing. Where keys exist, reading needs one, and only requests that may change something
+/// A server without API keys protects itself by listening to its own machine only. A page reaches it there, under any
+/// name that resolves to loopback (DNS rebinding), so such a server answers to the names of loopback alone and lets
+/// foreign pages read nothing. In a trusted network it has names that it does not know, and foreign pages read nothing, too. Where keys exist, reading needs one, and only requests that may change something
 /// are refused. `allowed` are the origins, such as `https://app.example.com`, whose pages may do everything.
-pub(crate) fn admit(request: &Request<Body>, open: bool, allowed: &[String]) -> Result<(), Failure> {
+pub(crate) fn admit(request: &Request<Body>, access: Access, allowed: &[String]) -> Result<(), Failure> {
     let host = host(request);
-    if open && !host.is_some_and(is_loopback) {
+    if access == Access::Loopback && !host.is_some_and(is_loopback) {
         let detail = "Host: a server without API keys answers to localhost, 127.0.0.1 and [::1] only; make an API key to \
                       serve other names";
         return Err(Problem::new(Code::UnknownHost, detail).on_field("Host").into());
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if (reads && !open) || !is_foreign(request.headers(), host, allowed) {
+    if (reads && access == Access::Keys) || !is_foreign(request.headers(), host, allowed) {
         return Ok(());
     }
     if reads && is_top_level_navigation(request.headers()) {
@@ -83,13 +94,13 @@ mod tests {
 
     const APP: &str = "https://app.example.com";
 
-    fn answer(method: &str, headers: &[(&str, &str)], open: bool) -> Option<Code> {
+    fn answer(method: &str, headers: &[(&str, &str)], access: Access) -> Option<Code> {
         let mut request = Request::builder().method(method).uri("/v1/orgs");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).expect("a request");
-        admit(&request, open, &[APP.to_owned()]).err().map(|failure| failure.problem.code)
+        admit(&request, access, &[APP.to_owned()]).err().map(|failure| failure.problem.code)
     }
 
     #[test]
@@ -112,11 +123,17 @@ mod tests {
         ] {
             let refused = (!fine).then_some(Code::UnknownHost);
             for method in ["GET", "POST"] {
-                assert_eq!(answer(method, &[("host", host)], true), refused, "{method} {host}");
-                assert_eq!(answer(method, &[("host", host)], false), None, "{method} {host}, with keys");
+                assert_eq!(answer(method, &[("host", host)], Access::Loopback), refused, "{method} {host}");
+                for access in [Access::Keys, Access::TrustedNetwork] {
+                    assert_eq!(
+                        answer(method, &[("host", host)], access),
+                        None,
+                        "{method} {host}, {access:?}"
+                    );
+                }
             }
         }
-        assert_eq!(answer("GET", &[], true), Some(Code::UnknownHost), "no host at all");
+        assert_eq!(answer("GET", &[], Access::Loopback), Some(Code::UnknownHost), "no host at all");
     }
 
     #[test]
@@ -161,11 +178,13 @@ mod tests {
         ] {
             let headers = [headers, vec![("host", "localhost:8080")]].concat();
             for method in ["POST", "PUT", "PATCH", "DELETE"] {
-                assert_eq!(answer(method, &headers, true), post, "{method} {headers:?}");
-                assert_eq!(answer(method, &headers, false), post, "{method} {headers:?}, with keys");
+                assert_eq!(answer(method, &headers, Access::Loopback), post, "{method} {headers:?}");
+                assert_eq!(answer(method, &headers, Access::Keys), post, "{method} {headers:?}, with keys");
             }
-            assert_eq!(answer("GET", &headers, true), get_without_keys, "GET {headers:?}");
-            assert_eq!(answer("GET", &headers, false), None, "GET {headers:?}, with keys");
+            for access in [Access::Loopback, Access::TrustedNetwork] {
+                assert_eq!(answer("GET", &headers, access), get_without_keys, "GET {headers:?}, {access:?}");
+            }
+            assert_eq!(answer("GET", &headers, Access::Keys), None, "GET {headers:?}, with keys");
         }
     }
 }

@@ -18,13 +18,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tollgate_api::{Code, Problem};
 
 use crate::app::{App, Routes};
+use crate::edge::browser::Access;
 use crate::edge::linger::Lingering;
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds, route};
+use crate::edge::tls::Tls;
 use crate::edge::{browser, cors, drain, gzip};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::reply::Failure;
@@ -38,12 +39,12 @@ pub(crate) struct Edge {
     routes: Routes,
     ids: RequestIds,
     rate: Option<RateLimiter>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Tls>>,
     http: auto::Builder<TokioExecutor>,
 }
 
 impl Edge {
-    pub(crate) fn new(app: App, routes: Routes, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) fn new(app: App, routes: Routes, tls: Option<Arc<Tls>>) -> Self {
         let settings = &app.settings;
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
@@ -82,8 +83,18 @@ impl Edge {
             }
         }
         drop(listener);
-        if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
-            tracing::warn!(seconds = grace.as_secs(), "some connections did not end in time");
+        let began = Instant::now();
+        let connections = || connections_max.saturating_sub(permits.available_permits());
+        tracing::info!(
+            connections = connections(),
+            "no connection is accepted any more; open ones may finish"
+        );
+        let is_done = tokio::time::timeout(grace, graceful.shutdown()).await.is_ok();
+        let seconds = began.elapsed().as_secs_f64();
+        if is_done {
+            tracing::info!(seconds, "every connection has ended");
+        } else {
+            tracing::warn!(connections = connections(), seconds, "some connections did not end in time");
         }
     }
 
@@ -99,7 +110,8 @@ impl Edge {
             None => self.http(stream, address, watcher).await,
             Some(tls) => {
                 let handshake =
-                    tokio::time::timeout(self.app.settings.request_timeout, tls.accept(stream)).await;
+                    tokio::time::timeout(self.app.settings.request_timeout, tls.acceptor().accept(stream))
+                        .await;
                 match handshake {
                     Ok(Ok(stream)) => self.http(stream, address, watcher).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -159,13 +171,21 @@ impl Edge {
         gzip::compressed(response, accepts_gzip).await
     }
 
+    fn access(&self) -> Access {
+        match (self.app.api_keys.is_empty(), self.app.settings.trusted_network) {
+            (false, _) => Access::Keys,
+            (true, false) => Access::Loopback,
+            (true, true) => Access::TrustedNetwork,
+        }
+    }
+
     async fn answer(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
         if self.rate.as_ref().is_some_and(|rate| !rate.admits(address.ip(), Instant::now())) {
             let detail = "too many requests a second from this address";
             return Failure::from(Problem::new(Code::RateLimited, detail)).into_response();
         }
         let allowed = self.app.settings.cors_origins.as_slice();
-        if let Err(refused) = browser::admit(&request, self.app.api_keys.is_empty(), allowed) {
+        if let Err(refused) = browser::admit(&request, self.access(), allowed) {
             return refused.into_response();
         }
         if let Some(told) = cors::preflight(&request, allowed) {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -98,7 +98,7 @@ impl Heard {
         let status = response.status().as_u16();
         let elapsed = self.started.elapsed();
         metrics.observe(self.route, status, elapsed);
-        log(&self.method, self.route, status, elapsed.as_micros(), request_id, code);
+        log(&self.method, self.route, status, elapsed, request_id, code);
         response.headers_mut().insert(&REQUEST_ID, self.id);
         response
     }
@@ -112,11 +112,20 @@ impl Heard {
     }
 }
 
-fn log(method: &Method, route: &str, status: u16, micros: u128, request_id: &str, code: &str) {
-    if code.is_empty() {
-        tracing::info!(target: "tollgate::request", %method, route, status, micros, request_id);
-    } else {
-        tracing::info!(target: "tollgate::request", %method, route, status, micros, request_id, code);
+/// What went well is logged for those who look closely: a gate answers too many requests to write a line for each.
+fn log(method: &Method, route: &str, status: u16, elapsed: Duration, request_id: &str, code: &str) {
+    // A number in JSON, too: the logger writes 128 bits as text.
+    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let code = (!code.is_empty()).then_some(code);
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(target: "tollgate::request", %method, route, status, micros, request_id, code)
+        };
+    }
+    match status {
+        ..=399 => line!(debug),
+        400..=499 => line!(info),
+        500.. => line!(warn),
     }
 }
 
@@ -132,6 +141,7 @@ mod tests {
     use tollgate_engine::EngineMetrics;
 
     use super::*;
+    use crate::metrics::Format;
 
     #[tokio::test]
     async fn a_panic_becomes_an_answer_with_the_id_and_the_next_request_is_answered() {
@@ -156,7 +166,7 @@ mod tests {
             .observe(&metrics, async { Response::default() })
             .await;
         assert_eq!(next.status(), StatusCode::OK);
-        let text = metrics.encode(0).expect("metrics");
+        let text = metrics.encode(0, Format::OpenMetrics).expect("metrics");
         assert!(text.contains("route=\"/v1/orgs/{org}\",status=\"500\"} 1"), "{text}");
     }
 }

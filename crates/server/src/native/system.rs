@@ -3,12 +3,14 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tollgate_api::{Code, Health, Problem, Ready};
 use tollgate_domain::Role;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::form::varying;
+use crate::metrics::Format;
 use crate::reply::{Failure, json, ok};
 
 /// The server runs.
@@ -41,21 +43,27 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     json(status, &Ready { ready: reason.is_none(), reason, queue_depth })
 }
 
-/// What the server measures of itself, in the text format of Prometheus.
+/// What the server measures of itself, in a text format of Prometheus: OpenMetrics if `Accept` names it, else 0.0.4.
 #[utoipa::path(
     get, path = "/metrics", tag = "System", operation_id = "metrics",
     responses(
-        (status = 200, description = "The metrics", body = String, content_type = "application/openmetrics-text"),
+        (status = 200, description = "The metrics", content(
+            (String = "text/plain"), (String = "application/openmetrics-text")
+        )),
     )
 )]
-pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response, Failure> {
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     caller.require(Role::Read, None)?;
-    let text = app.metrics.encode(app.engine.queue_depth()).map_err(|error| {
+    let format = Format::asked(&headers);
+    let text = app.metrics.encode(app.engine.queue_depth(), format).map_err(|error| {
         Failure::from(Problem::new(Code::Internal, "the metrics cannot be written"))
             .caused_by(error.to_string())
     })?;
     let mut response = Response::new(text.into());
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    Ok(response)
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    Ok(varying(response))
 }

