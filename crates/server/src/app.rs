@@ -84,6 +84,7 @@ fn table() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/metrics", get(native::system::metrics)),
         ("/openapi.json", get(docs::openapi)),
         ("/docs", get(docs::page)),
+        ("/docs/redoc-2.5.4.js", get(docs::renderer)),
         ("/api/v1/events", post(compat::events::take)),
         ("/api/v1/usage", billing(post(compat::billing::record))),
         ("/api/v1/usage/{customer_id}", billing(get(compat::billing::list))),

@@ -3,7 +3,7 @@
 mod browser;
 mod cors;
 mod drain;
-mod gzip;
+pub(crate) mod gzip;
 mod linger;
 pub(crate) mod listener;
 pub(crate) mod rate;

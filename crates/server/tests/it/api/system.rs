@@ -1,9 +1,12 @@
 //! How the server is, and what it says of itself.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::client::Ask;
 use crate::server::TestServer;
+use crate::tools::{program, run};
 
 #[test]
 fn health_and_ready() {
@@ -65,15 +68,43 @@ fn metrics_count_what_happened() {
     assert!(!text.contains("nobody") && !text.contains("acme"), "no ids among the labels");
 }
 
+/// In a real browser: the policy of the page lets the renderer work, and nothing is asked of anybody else.
 #[test]
-fn the_document_can_be_browsed_without_fetching_anything() {
+fn the_document_is_browsed_in_chromium_without_fetching_anything_from_elsewhere() {
     let server = TestServer::start();
-    let reply = server.client().get("/docs");
+    let mut client = server.client();
+    let reply = client.get("/docs");
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = reply.header("content-security-policy").unwrap_or_default();
-    assert!(policy.contains("default-src 'none'"), "{policy}");
-    let page = reply.text();
-    assert!(page.contains("/openapi.json") && !page.contains("src=\"http"), "{page}");
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    assert!(!reply.text().contains("src=\"http"), "{}", reply.text());
+
+    let script = "/docs/redoc-2.5.4.js";
+    let plain = client.get(script);
+    let packed = client.ask(&Ask::new("GET", script).header("accept-encoding", "gzip"));
+    assert_eq!((packed.header("content-encoding"), plain.header("content-encoding")), (Some("gzip"), None));
+    assert!(packed.body.len() < 400_000 && plain.text().contains("ReDoc"), "{}", packed.body.len());
+
+    let profile = tempfile::tempdir().expect("a temporary folder");
+    let mut browser = Command::new(program("chromium"));
+    browser
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--disable-dev-shm-usage", "--virtual-time-budget=20000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{}/docs", server.address()));
+    let page = run(browser);
+    // Groups, an operation of each API, a sample, a nested type that can be opened.
+    for text in [
+        "Request samples",
+        "Response samples",
+        "/v1/usage",
+        "/api/v1/events",
+        "report-1",
+        "additional property",
+    ] {
+        assert!(page.contains(text), "{text} is not shown: {page}");
+    }
 }
 
 #[test]
