@@ -20,6 +20,7 @@ use tollgate_storage::{
 };
 
 use crate::CatalogInForce;
+use crate::queue::Asked;
 use crate::turn::Turn;
 use crate::{Clock, Engine, EngineError, EngineOptions};
 
@@ -142,7 +143,8 @@ fn started(fails: Option<(usize, bool)>) -> Arc<Engine<Watched>> {
         let catalog = CatalogInForce::load(&store.inner).await.expect("the default catalog");
         let turn = Turn { store: &store.inner, catalog: &catalog, key_keep_secs: 86_400, at };
         let plan = OrgCommand::SetPlan(SetPlan { plan: PlanId::new("basic").expect("an id") });
-        let settled = turn.run_orgs(&[(&org(), &plan)], &mut Records::default()).await;
+        let asked = Asked { actor: &Actor::Local, org: &org(), command: &plan };
+        let settled = turn.run_orgs(&[asked], &mut Records::default()).await;
         assert!(settled.is_ok_and(|settled| settled.len() == 1));
         let options =
             EngineOptions { clock: Clock::manual(at), queue_requests_max: QUEUE, ..EngineOptions::default() };

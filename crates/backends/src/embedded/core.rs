@@ -269,6 +269,9 @@ impl Core {
                 return self.fold_all();
             }
             let mut control = self.control();
+            if control.closing {
+                return Err(stopped(self.stopped.get().map_or("it was closed", String::as_str)));
+            }
             control.wanted = true;
             self.wanted.notify_all();
             if let Some(failure) = &control.failure {
@@ -471,6 +474,8 @@ impl Core {
         self.ledger().stop(why);
         self.control().closing = true;
         self.wanted.notify_all();
+        // A commit that waits for room gets none from a fold any more.
+        self.done.notify_all();
     }
 
     /// Why commits are refused for good, if they are. Never waits for a commit.
