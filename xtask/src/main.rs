@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         ["tools"] => tools::ensure_for_tests(),
         ["tidy"] => tidy::run(),
         ["openapi"] => openapi::write(),
-        ["openapi", "--check"] => openapi::check(),
+        ["openapi", "--check"] => openapi::from_source().and_then(openapi::check),
         ["fuzz-http", rest @ ..] => fuzz_http::run(rest),
         ["proof", rest @ ..] => proof::run(rest),
         ["coverage", rest @ ..] => coverage::run(rest),

@@ -18,7 +18,8 @@ pub(crate) const SCHEDULES_VARIABLE: &str = "TOLLGATE_MODEL_SCHEDULES";
 /// Schedules after which a bug counts as not found.
 const SCHEDULES_MAX: &str = "4000";
 
-/// Runs every model.
+/// Runs every model. The packages without a library run none: named with the others they choose the features of the
+/// dependencies as the build of all tests does, so that only what contains the models is built anew.
 pub(crate) fn command() -> Result<Command> {
     cargo(&[
         "test",
@@ -28,8 +29,12 @@ pub(crate) fn command() -> Result<Command> {
         "tollgate-engine",
         "-p",
         "tollgate-backends",
+        "-p",
+        "tollgate",
+        "-p",
+        "tollgate-bench",
         "--features",
-        "tollgate-engine/shuttle,tollgate-backends/shuttle",
+        "tollgate-engine/shuttle,tollgate-backends/shuttle,tollgate/nats",
         "--lib",
         "models::",
     ])

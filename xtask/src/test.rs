@@ -1,10 +1,11 @@
 //! `test`: every test of the workspace, and their sum in the last line.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Result;
 use crate::models;
-use crate::process::{cargo, run as run_command, say, stream, target_folder};
+use crate::process::{cargo, say, stream, target_folder};
 use crate::tools::{ensure, ensure_for_tests};
 
 /// Tests that ran, over all test programs.
@@ -61,6 +62,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     sum(args)?.report()
 }
 
+/// The binary that was built with the tests.
+pub(crate) fn binary() -> Result<PathBuf> {
+    Ok(target_folder()?.join("debug").join("tollgate"))
+}
+
 /// Runs every test and counts.
 pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     // Every server that a test talks to is started by the test itself from this workspace; the compiler of the C parts
@@ -74,11 +80,11 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     ensure("chromium", &["chromium"])?;
     // Aggregates go to a stream of a real server.
     ensure("nats-server", &["nats-server"])?;
-    run_command(cargo(&["build", "--locked", "-p", "tollgate", "--features", "nats"])?)?;
     let mut command =
         cargo(&["test", "--workspace", "--features", "tollgate/nats", "--locked", "--no-fail-fast"])?;
-    // The crash tests start and kill the real server.
-    command.env("TOLLGATE_BIN", target_folder()?.join("debug").join("tollgate"));
+    // The crash tests start and kill the real server. Building the tests of its package builds it, too; a build of its own
+    // would be one of other features of the dependencies, and take as long again.
+    command.env("TOLLGATE_BIN", binary()?);
     command.args(args);
     let mut sum = Sum::default();
     sum.run(command)?;

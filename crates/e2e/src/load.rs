@@ -2,8 +2,8 @@
 //! answer is remembered.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +17,12 @@ use crate::{Result, pause};
 /// The meter of the default catalog.
 pub const METER: &str = "reports";
 
-/// How long a caller waits before it looks again whether the server is back, or has room.
+/// How long a caller waits before it looks again whether the server has room.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
+
+/// How long a caller that was cut off waits for another server before it tries the same one again. Callers that try all
+/// the time take the cores that the next server needs to start.
+const RECONNECT_AFTER: Duration = Duration::from_millis(100);
 
 /// Of so many callers that were cut off one never asks again.
 const GIVES_UP_ONE_IN: u32 = 8;
@@ -43,11 +47,25 @@ pub type Draw = dyn Fn(&mut Rng) -> Ask + Send + Sync;
 
 #[derive(Debug, Default)]
 struct Shared {
-    port: AtomicU16,
+    port: Mutex<u16>,
+    /// Told when the port is another one, or the load ends.
+    moved: Condvar,
     stop: AtomicBool,
     answers: AtomicU64,
     full: AtomicU64,
     last_full: RwLock<Option<Reply>>,
+}
+
+impl Shared {
+    fn port(&self) -> MutexGuard<'_, u16> {
+        self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the server is on another port than this one.
+    fn wait_for_another(&self, port: u16) {
+        let stays = |now: &mut u16| *now == port && !self.stop.load(Ordering::Acquire);
+        drop(self.moved.wait_timeout_while(self.port(), RECONNECT_AFTER, stays));
+    }
 }
 
 /// Threads with a connection each that ask one thing after the other.
@@ -60,7 +78,7 @@ pub struct Load {
 impl Load {
     /// Starts the threads. `draw` says what each asks next; `seed` makes the draws repeatable.
     pub fn start(address: SocketAddr, threads: u64, seed: u64, draw: &Arc<Draw>) -> Self {
-        let shared = Arc::new(Shared { port: AtomicU16::new(address.port()), ..Shared::default() });
+        let shared = Arc::new(Shared { port: Mutex::new(address.port()), ..Shared::default() });
         let threads = (0..threads).map(|number| {
             let shared = Arc::clone(&shared);
             let draw = Arc::clone(draw);
@@ -72,7 +90,8 @@ impl Load {
 
     /// Tells the callers where the server is now.
     pub fn move_to(&self, address: SocketAddr) {
-        self.shared.port.store(address.port(), Ordering::Release);
+        *self.shared.port() = address.port();
+        self.shared.moved.notify_all();
     }
 
     /// Answers so far, yes or no.
@@ -96,6 +115,7 @@ impl Load {
     /// When a caller panicked.
     pub fn finish(self) -> Result<Vec<Attempt>> {
         self.shared.stop.store(true, Ordering::Release);
+        self.shared.moved.notify_all();
         let mut attempts = Vec::new();
         for thread in self.threads {
             attempts.extend(thread.join().map_err(|_| "a caller panicked")?);
@@ -113,7 +133,7 @@ struct Caller {
 
 impl Caller {
     fn new(number: u64, shared: Arc<Shared>, rng: Rng) -> Self {
-        let client = Client::new(local(shared.port.load(Ordering::Acquire)));
+        let client = Client::new(local(*shared.port()));
         Self { number, shared, rng, client }
     }
 
@@ -134,7 +154,8 @@ impl Caller {
     fn ask(&mut self, path: &str, body: &Value) -> (Verdict, u32) {
         let (mut sends, mut seen) = (0, false);
         loop {
-            self.client.move_to(local(self.shared.port.load(Ordering::Acquire)));
+            let port = *self.shared.port();
+            self.client.move_to(local(port));
             match self.client.send("POST", path, Some(body)) {
                 Sent::Answered(reply) => {
                     sends += 1;
@@ -156,7 +177,7 @@ impl Caller {
                 let verdict = if seen { Verdict::Unknown } else { Verdict::No("not_sent".to_owned()) };
                 return (verdict, sends);
             }
-            pause(RETRY_AFTER);
+            self.shared.wait_for_another(port);
         }
     }
 

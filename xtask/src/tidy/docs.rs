@@ -1,5 +1,6 @@
 //! Rules of the public pages: what they point to exists.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{File, Finding};
@@ -53,6 +54,43 @@ pub(super) fn check_links(path: &str, text: &str, exists: impl Fn(&Path) -> bool
         }
     }
     findings
+}
+
+/// Tests and checks that `ARCHITECTURE.md` names as guards of its invariants and that no source has.
+///
+/// An invariant is a line that begins with `- *`; it goes on until a blank line or the next one. A name in backticks is that of
+/// a function if it has an underscore and no slash, dot or blank; modules may stand before it.
+pub(super) fn check_guards(path: &str, text: &str, functions: &BTreeSet<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut in_invariant = false;
+    for (index, line) in text.lines().enumerate() {
+        let is_new_paragraph = line.trim().is_empty() || line.starts_with(['-', '#']);
+        in_invariant = line.starts_with("- *") || (in_invariant && !is_new_paragraph);
+        let code = line.split('`').skip(1).step_by(2).filter(|_| in_invariant);
+        for named in code {
+            let name = named.rsplit("::").next().unwrap_or_default();
+            let is_function = name.contains('_')
+                && named
+                    .chars()
+                    .all(|character| character.is_ascii_alphanumeric() || "_:".contains(character));
+            if is_function && !functions.contains(name) {
+                findings.push(Finding::new(path, index + 1, format!("there is no test or check `{named}`")));
+            }
+        }
+    }
+    findings
+}
+
+/// The names of all functions of a source.
+pub(super) fn functions(source: &str) -> impl Iterator<Item = String> {
+    source.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("fn ")?;
+        let name: String = rest
+            .chars()
+            .take_while(|character| character.is_ascii_alphanumeric() || *character == '_')
+            .collect();
+        (!name.is_empty()).then_some(name)
+    })
 }
 
 /// Where the links of a line lead: `[text](target "title")` and `[name]: target`, but not within `code`.
@@ -121,6 +159,27 @@ mod tests {
         }
         let found = check_links("docs/b.md", "fine\n\n[a](a.md) [x](x.md) [y](y.md)\n", exists);
         assert_eq!(found.iter().map(|finding| finding.line).collect::<Vec<_>>(), [3, 3]);
+    }
+
+    #[test]
+    fn guards_of_invariants_are_functions() {
+        let source = "    #[test]\n    fn it_holds() {\nasync fn so_does_this(a: u8) {\n";
+        let functions = functions(source).collect();
+        let check = |text: &str| check_guards("ARCHITECTURE.md", text, &functions).len();
+        for fine in [
+            "- *It holds.* `it_holds`, `module::so_does_this`",
+            "- *It holds.* The invariants in `testing/src/it_is_gone/`, `gone_file.rs`, `cargo xtask gone_too`",
+            "`turn_up` outside of an invariant",
+            "- *It holds.* `it_holds`\n\nLater: `not_there`",
+            "- *It holds.* `it_holds`\n- `not_there` is not a guard",
+        ] {
+            assert_eq!(check(fine), 0, "{fine}");
+        }
+        for wrong in
+            ["- *It holds.* `it_held`", "- *It holds, and this is long.*\n  `it_holds`, `module::it_held`"]
+        {
+            assert_eq!(check(wrong), 1, "{wrong}");
+        }
     }
 
     #[test]

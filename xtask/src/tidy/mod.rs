@@ -4,6 +4,7 @@ mod docs;
 mod manifests;
 mod source;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -39,8 +40,10 @@ pub(crate) struct File {
 pub(crate) fn run() -> Result<()> {
     let root = root()?;
     let mut findings = Vec::new();
+    let mut functions = BTreeSet::new();
     for file in files(&root, "rs")? {
         findings.extend(source::check(&file.path, &file.text));
+        functions.extend(docs::functions(&file.text));
     }
     let manifests: Vec<File> =
         files(&root, "toml")?.into_iter().filter(|file| file.path.ends_with("Cargo.toml")).collect();
@@ -52,6 +55,9 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(docs::check_required(&pages));
     for page in &pages {
         findings.extend(docs::check_links(&page.path, &page.text, |target| root.join(target).exists()));
+        if page.path == "ARCHITECTURE.md" {
+            findings.extend(docs::check_guards(&page.path, &page.text, &functions));
+        }
     }
     if findings.is_empty() {
         return Ok(());

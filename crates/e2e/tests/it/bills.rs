@@ -176,7 +176,7 @@ fn outlive(mut server: Server, serve: &Tollgate, desk: &Desk, rng: &mut Rng) -> 
 
 #[test]
 fn a_bill_is_what_was_counted_at_every_moment_over_kills() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let mut rng = Rng::with_seed(super::seed());
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("data");

@@ -12,7 +12,7 @@ use tollgate_e2e::load::{Ask, Load, limit_users, make_org, make_wide_org};
 use tollgate_e2e::{Result, Tollgate, pause};
 
 /// How often the server is killed; `TOLLGATE_KILLS` sets another number.
-const KILLS: usize = 100;
+const KILLS: usize = 40;
 
 /// Organizations that do not run out.
 const WIDE_ORGS: usize = 32;
@@ -71,7 +71,7 @@ fn draw(tight: &RwLock<Vec<String>>, rng: &mut Rng) -> Ask {
 
 #[test]
 fn nothing_answered_is_lost_and_nothing_counts_twice_over_many_kills() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let (seed, kills) = (super::seed(), super::given("TOLLGATE_KILLS").unwrap_or(KILLS));
     let mut rng = Rng::with_seed(seed);
     let folder = tempfile::tempdir()?;

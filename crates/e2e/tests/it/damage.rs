@@ -135,7 +135,7 @@ fn serve_damaged(store: &Path, truth: &Truth, what: &str) -> Option<usize> {
 
 #[test]
 fn a_flipped_byte_of_the_ledger_is_found_and_never_answered() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let mut rng = Rng::with_seed(super::seed());
     let folder = tempfile::tempdir()?;
     let sound = folder.path().join("sound");
@@ -172,7 +172,7 @@ fn a_flipped_byte_of_the_ledger_is_found_and_never_answered() -> Result<()> {
 
 #[test]
 fn a_flipped_byte_of_the_tables_is_found_or_healed_and_never_answered() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let mut rng = Rng::with_seed(super::seed());
     let folder = tempfile::tempdir()?;
     let sound = folder.path().join("sound");

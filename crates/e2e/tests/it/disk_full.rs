@@ -38,7 +38,7 @@ fn draw(rng: &mut Rng) -> Ask {
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let disk = SmallDisk::mount(DISK_BYTES)?;
     let store = disk.path().join("data");
     let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;

@@ -12,7 +12,7 @@ const STARTS: usize = 5;
 
 #[test]
 fn an_idle_server_is_small_and_starts_fast() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::alone();
     let (build, most) =
         if is_release_build()? { ("release", RELEASE_KIB_MAX) } else { ("debug", DEBUG_KIB_MAX) };
     let folder = tempfile::tempdir()?;

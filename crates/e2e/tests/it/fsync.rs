@@ -47,7 +47,7 @@ fn check(calls: &[Call], key: &str) -> Result<()> {
 
 #[test]
 fn every_answer_leaves_after_the_sync_of_its_commit() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::alone();
     for callers in CALLERS {
         let folder = tempfile::tempdir()?;
         let store = folder.path().join("data");

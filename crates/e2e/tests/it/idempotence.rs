@@ -122,7 +122,7 @@ fn check_ledger(server: &Server, answers: &BTreeMap<u64, Value>) -> Result<()> {
 
 #[test]
 fn sixty_four_calls_with_one_key_are_one_usage_and_one_answer() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     need_open_files(1_024)?;
     let keys = super::given("TOLLGATE_KEYS").unwrap_or(KEYS);
     let memory = Path::new("/dev/shm");

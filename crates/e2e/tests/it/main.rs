@@ -18,15 +18,22 @@ mod reads;
 mod shutdown;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tollgate_e2e::Tollgate;
 
-/// Tests that measure or load the whole machine run one after the other.
-static MACHINE: Mutex<()> = Mutex::new(());
+/// Held by a test that measures time or memory, shared by those that do not: two of these share the cores, while one waits
+/// for the disk or for a server to start.
+static MACHINE: RwLock<()> = RwLock::new(());
 
-fn machine() -> MutexGuard<'static, ()> {
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+/// The machine for a test that measures: no other test runs.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The machine for a test whose outcome does not depend on time.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the environment says, if it does: the figure of a long run.

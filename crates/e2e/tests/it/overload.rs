@@ -85,7 +85,7 @@ fn assert_answered(flood: &Flood) {
 
 #[test]
 fn more_than_the_capacity_is_refused_fast_and_hurts_nobody_who_is_accepted() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::alone();
     need_open_files(8_192)?;
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("data");

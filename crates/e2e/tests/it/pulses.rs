@@ -185,7 +185,7 @@ fn serve(store: &std::path::Path, sink: &str) -> Tollgate {
 
 #[test]
 fn an_unreliable_processor_gets_every_pulse_once_over_kills() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let seed = super::seed();
     let folder = tempfile::tempdir()?;
     let processor = Processor::start(seed)?;
@@ -200,7 +200,7 @@ fn an_unreliable_processor_gets_every_pulse_once_over_kills() -> Result<()> {
 
 #[test]
 fn a_stream_of_nats_gets_every_pulse_once_over_kills_of_both() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let seed = super::seed();
     let folder = tempfile::tempdir()?;
     let mut nats = Nats::start(folder.path())?;
@@ -228,7 +228,7 @@ fn a_stream_of_nats_gets_every_pulse_once_over_kills_of_both() -> Result<()> {
 
 #[test]
 fn a_folder_gets_every_pulse_once_over_kills() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");
     let store = folder.path().join("data");

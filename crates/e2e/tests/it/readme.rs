@@ -67,6 +67,7 @@ fn timeless(text: &str) -> String {
 
 #[test]
 fn the_readme_can_be_pasted_word_for_word() -> Result<()> {
+    let _machine = super::beside_others();
     let folder = tempfile::tempdir()?;
     let server = Tollgate::serve(&folder.path().join("data")).start()?;
     let address = server.address().to_string();

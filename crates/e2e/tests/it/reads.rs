@@ -258,7 +258,7 @@ fn millis(time: Duration) -> f64 {
 
 #[test]
 fn the_gate_does_not_wait_for_readers() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::alone();
     need_open_files(4_096)?;
     let orgs = super::given("TOLLGATE_READ_ORGS").unwrap_or(ORGS_DEFAULT);
     let folder = tempfile::tempdir()?;

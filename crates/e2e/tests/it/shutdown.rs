@@ -96,7 +96,7 @@ fn ends_clean(serve: &Tollgate, store: &Path, what: &str) -> Result<()> {
 
 #[test]
 fn a_terminated_server_answers_what_it_took_and_keeps_what_it_answered() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     need_open_files(2_048)?;
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("data");
@@ -105,7 +105,7 @@ fn a_terminated_server_answers_what_it_took_and_keeps_what_it_answered() -> Resu
 
 #[test]
 fn a_terminated_server_answers_what_waits_for_a_slow_disk() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     need_open_files(2_048)?;
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("data");

@@ -297,7 +297,7 @@ fn place() -> Result<tempfile::TempDir> {
 
 #[test]
 fn histories_under_kills_and_retries_are_linearizable() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let mut rng = Rng::with_seed(super::seed());
     let wanted = super::given("TOLLGATE_HISTORIES").unwrap_or(HISTORIES);
     let (folder, started) = (place()?, Instant::now());

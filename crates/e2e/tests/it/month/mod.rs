@@ -40,7 +40,7 @@ struct Month {
 
 #[test]
 fn a_month_of_usage_is_what_sqlite_makes_of_it_and_so_are_its_bills() -> Result<()> {
-    let _machine = super::machine();
+    let _machine = super::beside_others();
     let seed = super::seed();
     let usages = super::given("TOLLGATE_MONTH_USAGES").unwrap_or(USAGES);
     let folder = tempfile::tempdir()?;
