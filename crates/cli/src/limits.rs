@@ -14,21 +14,12 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Characters shown of a reply that is not Tollgate's, such as a proxy's page: a line or two.
 pub(crate) const FOREIGN_REPLY_CHARS_SHOWN: usize = 200;
 
-/// How long a log line waits in memory: short for a person who watches, long enough to write many lines at once.
-pub(crate) const LOG_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// Most log lines that wait while standard error takes none: about a second at full load. Lines beyond are dropped and
+/// counted, for a stuck terminal must not stop the server.
+pub(crate) const LOG_LINES_MAX: usize = 65_536;
 
-/// Bytes of log lines that are written without waiting for the interval: one large write.
-pub(crate) const LOG_FLUSH_BYTES: usize = 64 * 1024;
-
-/// Most bytes of log lines in memory while standard error takes none: about a second of lines at full load. What comes
-/// beyond is dropped and counted, for a stuck terminal must not stop the server.
-pub(crate) const LOG_BUFFER_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// How long the thread that logs an error waits for the line to be written.
-pub(crate) const LOG_ERROR_WAIT_MAX: Duration = Duration::from_millis(200);
-
-/// How long the last lines may take at the end.
-pub(crate) const LOG_CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Bytes of log lines that are written at once while more are waiting: one large write.
+pub(crate) const LOG_WRITE_BYTES: usize = 64 * 1024;
 
 /// Bytes of randomness in a key that is made for a usage: as many as a UUID has.
 pub(crate) const MADE_KEY_BYTES: usize = 16;
