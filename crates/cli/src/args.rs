@@ -31,8 +31,8 @@ enum Command {
     Config(ConfigArgs),
     /// Create, list and show organizations.
     Org(Group<commands::org::OrgCommand>),
-    /// Show plans, and set the plan of an organization.
-    Plan(Group<commands::org::PlanCommand>),
+    /// List plans, and set the plan of an organization.
+    Plan(Group<commands::plan::PlanCommand>),
     /// List, set and remove limits.
     Limit(Group<commands::org::LimitCommand>),
     /// Add credit to an organization.
@@ -133,7 +133,7 @@ impl Cli {
                 online(&group.connection, |session| commands::org::org(session, &group.command))
             }
             Command::Plan(group) => {
-                online(&group.connection, |session| commands::org::plan(session, &group.command))
+                online(&group.connection, |session| commands::plan::plan(session, &group.command))
             }
             Command::Limit(group) => {
                 online(&group.connection, |session| commands::org::limit(session, &group.command))

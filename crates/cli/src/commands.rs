@@ -11,6 +11,7 @@ pub(crate) mod key;
 pub(crate) mod ledger;
 pub(crate) mod org;
 mod pages;
+pub(crate) mod plan;
 
 use serde::de::DeserializeOwned;
 use ureq::http::Method;

@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
 use serde_json::json;
-use tollgate_api::{BillFormat, BillReply, BillStatus, WhatIfDenied, WhatIfReply};
+use serde_json::value::RawValue;
+use tollgate_api::{BillFormat, BillPage, BillReply, BillStatus, WhatIfDenied, WhatIfReply};
 use ureq::http::Method;
 
-use super::Session;
+use super::pages::more;
+use super::{Paging, Session};
 use crate::client::{Route, Sent};
 use crate::failure::Failure;
+use crate::output::read_reply;
 use crate::table::{Field, pairs, parts, rows, time};
 
 /// `tollgate bill`
@@ -29,7 +33,7 @@ pub(crate) struct BillArgs {
     #[arg(long)]
     format: Option<Format>,
     /// The bills of every organization that had a plan in the month.
-    #[arg(long, requires = "month", requires = "format")]
+    #[arg(long, requires = "month")]
     all: bool,
 }
 
@@ -57,6 +61,13 @@ impl Format {
 /// `tollgate bill …`
 #[derive(Debug, Subcommand)]
 enum BillCommand {
+    /// List the bills of an organization, newest first.
+    List {
+        /// The organization.
+        org: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
     /// Close the bill of a past month; a closed bill never changes.
     Close {
         /// The organization.
@@ -85,6 +96,10 @@ pub(crate) struct WhatIfArgs {
 /// Runs `tollgate bill`.
 pub(crate) fn bill(session: &mut Session, args: &BillArgs) -> Result<(), Failure> {
     match (&args.command, &args.org) {
+        (Some(BillCommand::List { org, paging }), _) => {
+            let page = session.list(&Route::v1(&["orgs", org, "bills"]), paging, "bills")?;
+            session.show_list(&page, "bills", list_text)
+        }
         (Some(BillCommand::Close { org: Some(org), month, .. }), _) => {
             session.show(Method::POST, &close_route(org), &Sent::Json(json!({ "month": month })), bill_text)
         }
@@ -97,6 +112,7 @@ pub(crate) fn bill(session: &mut Session, args: &BillArgs) -> Result<(), Failure
             let text = session.ask(Method::GET, &route, &Sent::Nothing)?;
             session.output.text(&text)
         }
+        (None, None) if args.format.is_none() => show_all(session, args),
         (None, None) => export_all(session, args),
     }
 }
@@ -104,6 +120,79 @@ pub(crate) fn bill(session: &mut Session, args: &BillArgs) -> Result<(), Failure
 fn bill_route(org: &str, args: &BillArgs) -> Route {
     let format = args.format.map(Format::text);
     Route::v1(&["orgs", org, "bill"]).with("month", args.month.as_deref()).with("format", format)
+}
+
+/// Shows the bills of all organizations, a row each; those without a plan in the month are passed over.
+fn show_all(session: &mut Session, args: &BillArgs) -> Result<(), Failure> {
+    let mut bills: Vec<Box<RawValue>> = Vec::new();
+    session.each_org(|session, org| {
+        let reply = session.client.exchange(Method::GET, &bill_route(org, args), &Sent::Nothing)?;
+        match reply.status {
+            200 => bills.push(read_reply(&reply.text)?),
+            404 => {}
+            _ => return Err(session.client.problem(&reply)),
+        }
+        Ok(())
+    })?;
+    let page = json!({ "month": args.month, "bills": bills }).to_string();
+    session.show_list(&page, "bills", |page: &AllBills| {
+        let lines = page.bills.iter().map(|bill| {
+            let total = Field::Number(bill.total.clone());
+            vec![
+                (&bill.org).into(),
+                status(bill.status).into(),
+                number(bill.number),
+                total,
+                (&bill.currency).into(),
+            ]
+        });
+        rows(&["org", "status", "number", "total", "currency"], lines.collect(), "no organization had a plan")
+    })
+}
+
+/// The bills of a month, as far as their table shows them.
+#[derive(Deserialize)]
+struct AllBills {
+    bills: Vec<BillOfMonth>,
+}
+
+#[derive(Deserialize)]
+struct BillOfMonth {
+    org: String,
+    status: BillStatus,
+    number: Option<u32>,
+    total: String,
+    currency: String,
+}
+
+fn list_text(page: &BillPage) -> String {
+    let lines = page.bills.iter().map(|bill| {
+        let total = Field::Number(bill.total.clone().unwrap_or_else(|| "-".to_owned()));
+        let problem = bill.problem.clone().unwrap_or_default();
+        let status = status(bill.status).into();
+        vec![
+            (&bill.month).into(),
+            status,
+            number(bill.number),
+            total,
+            (&bill.currency).into(),
+            problem.into(),
+        ]
+    });
+    let table = rows(&["month", "status", "number", "total", "currency", ""], lines.collect(), "no bills");
+    parts(vec![table, more(page.next.as_ref())])
+}
+
+const fn status(status: BillStatus) -> &'static str {
+    match status {
+        BillStatus::Estimate => "estimate",
+        BillStatus::Closed => "closed",
+    }
+}
+
+/// The number of a bill; an estimate has none.
+fn number(number: Option<u32>) -> Field {
+    Field::Number(number.map_or_else(|| "-".to_owned(), |number| number.to_string()))
 }
 
 /// Writes the bills of all organizations as one table; those without a plan in the month are passed over.
@@ -159,10 +248,7 @@ pub(crate) fn what_if(session: &mut Session, args: &WhatIfArgs) -> Result<(), Fa
 
 fn bill_text(bill: &BillReply) -> String {
     let mut about = vec![("org", Field::from(&bill.org)), ("month", (&bill.month).into())];
-    match bill.status {
-        BillStatus::Estimate => about.push(("status", "estimate".into())),
-        BillStatus::Closed => about.push(("status", "closed".into())),
-    }
+    about.push(("status", status(bill.status).into()));
     if let Some(number) = bill.number {
         about.push(("number", u64::from(number).into()));
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tollgate_api::{LimitItem, LimitReply, OrgItem, OrgPage, PlanReply, ScopeName, TopUpReply};
+use tollgate_api::{LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgPage, ScopeName, TopUpReply};
 use ureq::http::Method;
 
 use super::pages::more;
@@ -37,21 +37,14 @@ pub(crate) enum OrgCommand {
     },
 }
 
-/// `tollgate plan`
-#[derive(Debug, Subcommand)]
-pub(crate) enum PlanCommand {
-    /// Set the plan of an organization; creates the organization if it does not exist.
-    Set {
-        /// The organization.
-        org: String,
-        /// The plan.
-        plan: String,
-    },
-}
-
 /// `tollgate limit`
 #[derive(Debug, Subcommand)]
 pub(crate) enum LimitCommand {
+    /// List the limits of an organization: its own, and those of its plan.
+    List {
+        /// The organization.
+        org: String,
+    },
     /// Set a limit.
     Set {
         /// The organization.
@@ -146,16 +139,13 @@ pub(crate) fn org(session: &mut Session, command: &OrgCommand) -> Result<(), Fai
     }
 }
 
-/// Runs `tollgate plan`.
-pub(crate) fn plan(session: &mut Session, command: &PlanCommand) -> Result<(), Failure> {
-    let PlanCommand::Set { org, plan } = command;
-    let body = json!({"plan": plan});
-    session.show(Method::PUT, &Route::v1(&["orgs", org, "plan"]), &Sent::Json(body), plan_text)
-}
-
 /// Runs `tollgate limit`.
 pub(crate) fn limit(session: &mut Session, command: &LimitCommand) -> Result<(), Failure> {
     match command {
+        LimitCommand::List { org } => {
+            let route = Route::v1(&["orgs", org, "limits"]);
+            session.show(Method::GET, &route, &Sent::Nothing, given_text)
+        }
         LimitCommand::Set { org, amount, which } => {
             let body = given(json!({
                 "meter": which.meter.meter, "scope": which.scope.name(), "user": which.user,
@@ -228,31 +218,46 @@ fn orgs_text(page: &OrgPage) -> String {
     parts(vec![rows(&headings, lines, "no organizations"), more(page.next.as_ref())])
 }
 
-fn plan_text(reply: &PlanReply) -> String {
-    pairs(vec![
-        ("org", (&reply.org).into()),
-        ("plan", (&reply.plan).into()),
-        ("changed", reply.changed.into()),
-        ("deprecated", reply.deprecated.into()),
-    ])
-}
-
 fn limits_text(reply: &LimitReply) -> String {
     let about = pairs(vec![("org", (&reply.org).into()), ("changed", reply.changed.into())]);
     parts(vec![about, limit_rows(&reply.limits, "no limits of its own")])
 }
 
-/// Limits, a row each.
-pub(super) fn limit_rows(limits: &[LimitItem], empty: &str) -> String {
-    let lines = limits.iter().map(|limit| {
-        let whose = match (limit.scope, &limit.user) {
-            (ScopeName::Org, _) => "org".to_owned(),
-            (ScopeName::User, None) => "each user".to_owned(),
-            (ScopeName::User, Some(user)) => format!("user {user}"),
+/// The limits of an organization and its plan, and which of them decide.
+fn given_text(reply: &LimitsReply) -> String {
+    let lines = reply.limits.iter().map(|limit| {
+        let from = match (limit.from, &reply.plan) {
+            (LimitGiver::Org, _) => "org".to_owned(),
+            (LimitGiver::Plan, None) => "plan".to_owned(),
+            (LimitGiver::Plan, Some(plan)) => format!("plan {plan}"),
         };
         vec![
             Field::from(&limit.meter),
-            whose.into(),
+            whose(limit.scope, limit.user.as_ref()).into(),
+            limit.window.to_string().into(),
+            limit.amount.into(),
+            from.into(),
+            limit.in_force.into(),
+        ]
+    });
+    rows(&["meter", "limit on", "window", "amount", "from", "in force"], lines.collect(), "no limits")
+}
+
+/// Whose usage a limit caps.
+fn whose(scope: ScopeName, user: Option<&String>) -> String {
+    match (scope, user) {
+        (ScopeName::Org, _) => "org".to_owned(),
+        (ScopeName::User, None) => "each user".to_owned(),
+        (ScopeName::User, Some(user)) => format!("user {user}"),
+    }
+}
+
+/// Limits, a row each.
+pub(super) fn limit_rows(limits: &[LimitItem], empty: &str) -> String {
+    let lines = limits.iter().map(|limit| {
+        vec![
+            Field::from(&limit.meter),
+            whose(limit.scope, limit.user.as_ref()).into(),
             limit.window.to_string().into(),
             limit.amount.into(),
             limit.used.into(),

@@ -31,6 +31,15 @@ fn every_command_answers_people() {
         ("plan set acme basic", 0, &["plan basic", "changed yes", "deprecated no"]),
         ("plan set acme basic", 0, &["changed no"]),
         ("plan set lite-org lite", 0, &["deprecated yes"]),
+        (
+            "plan list",
+            0,
+            &[
+                "PLAN NAME STATUS TRIAL ALLOWANCES PRICES",
+                "lite Lite deprecated - 20 reports 0",
+                "trial Trial offered 14 days",
+            ],
+        ),
         ("org list", 0, &["ORG NAME PLAN", "acme Acme basic", "lite-org - lite"]),
         (
             "use acme --key k1",
@@ -44,6 +53,11 @@ fn every_command_answers_people() {
         ("reverse acme k2", 0, &["replayed yes"]),
         ("limit set acme 5", 0, &["changed yes", "reports each user month 5"]),
         ("limit set acme 7 --user ann --window day", 0, &["reports user ann day 7"]),
+        (
+            "limit list acme",
+            0,
+            &["METER LIMIT ON WINDOW AMOUNT FROM IN FORCE", "reports user ann day 7 org yes"],
+        ),
         ("limit set acme 50 --scope org --window hour", 0, &["reports org hour 50"]),
         ("use acme", 2, &["(user_required)", "request id:"]),
         ("use acme --user ann --quantity 5 --key k3", 0, &["user ann", "used by the user 5"]),
@@ -106,6 +120,9 @@ fn every_command_answers_programs() {
         ("org set acme --name Acme", "/name", json!("Acme")),
         ("plan set acme basic", "/plan", json!("basic")),
         ("limit set acme 5 --scope user", "/limits/0/amount", json!(5)),
+        ("limit list acme", "/limits/0/from", json!("org")),
+        ("plan list", "/plans/0/id", json!("ultimate")),
+        ("bill list acme", "/org", json!("acme")),
         ("top-up acme 0.000000001", "/total", json!(100.000_000_001)),
         ("use acme --user ann --key k1", "/remaining", json!(99.000_000_001)),
         ("check acme --user ann", "/allowed", json!(true)),
@@ -240,5 +257,18 @@ fn bills_of_all_organizations_are_one_table() {
     assert!(page.contains("<td class=\"n\">7.00</td>"), "{page}");
     check(&server, &format!("bill --all --month {month} --format html"), 2, &["a page is of one bill"]);
     check(&server, "bill --all --format focus", 2, &["--month"]);
+    let table =
+        check(&server, &format!("bill --all --month {month}"), 0, &["ORG STATUS NUMBER TOTAL CURRENCY"]);
+    let lines: Vec<&str> = table.out.lines().map(str::trim_end).collect();
+    assert!(lines.len() == 3 && lines[1].starts_with("acme") && lines[2].starts_with("beta"), "{table:?}");
+    let all = server.ok(&["bill", "--all", "--month", &month, "--json"]).json();
+    assert_eq!(all["bills"].as_array().map(Vec::len), Some(2), "{all}");
+    assert_eq!(all["bills"][1], server.ok(&["bill", "beta", "--json"]).json());
+    check(
+        &server,
+        "bill list acme",
+        0,
+        &["MONTH STATUS NUMBER TOTAL CURRENCY", &format!("{month} estimate - 7.00 USD")],
+    );
     check(&server, "bill", 2, &["<ORG>"]);
 }
