@@ -155,7 +155,10 @@ fn it_is_json_too() {
     let mut next = catalog.clone();
     next["plans"][0]["allowances"][0]["amount"] = json!(51);
     let told = client.put("/v1/catalog", next.clone()).ok();
-    assert_eq!((&told["version"], &told["changes"]), (&json!(3), &json!(["~ plan basic"])));
+    assert_eq!(
+        (&told["version"], &told["changes"]),
+        (&json!(3), &json!(["~ plan basic: allowance reports: amount: 50 → 51"]))
+    );
     assert_eq!(client.get("/v1/catalog").ok()["catalog"], next);
     // And as the TOML that is kept.
     let toml = client.get("/v1/catalog").ok()["toml"].as_str().expect("TOML").to_owned();
