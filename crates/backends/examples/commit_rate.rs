@@ -103,6 +103,7 @@ impl Load {
             burns: vec![Burn { source: Source::Allowance(24_322), amount: whole(1) }],
             periods: vec![Period::day(20_758), Period::month(24_322)],
             group: None,
+            sink: None,
             counting: Counting::Sum,
             standing: Standing {
                 granted: whole(1_000),

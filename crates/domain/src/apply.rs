@@ -6,9 +6,9 @@ use crate::counting::{Motion, Move, ONE};
 use crate::decide::keys::{counters_need, unsent_needs, used_needs};
 use crate::shipment::unsent_day;
 use crate::{
-    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Days, Entry, EntryKind,
-    KeyId, KeyRecord, KeySpace, Limit, MeterId, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
-    Records, Scope, System, SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window,
+    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, KeyId,
+    KeyRecord, KeySpace, Limit, MeterId, NewMeter, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
+    Records, Scope, Sku, System, SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -87,7 +87,7 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
         count_day(account, used, Motion::Count);
     });
     count(records, org, used, &used.moves(entry.number, Motion::Count));
-    queue_unsent(records, org, entry, used, used.quantity.amount());
+    queue_unsent(records, org, used, used.quantity.amount());
     let record = KeyRecord {
         entry: entry.number,
         fingerprint: used.fingerprint,
@@ -106,7 +106,7 @@ fn apply_reversed(records: &mut Records, org: &OrgId, entry: &Entry, counted_by:
         count_day(account, used, Motion::TakeBack);
     });
     count(records, org, used, &used.moves(counted_by, Motion::TakeBack));
-    queue_unsent(records, org, entry, used, -used.quantity.amount());
+    queue_unsent(records, org, used, -used.quantity.amount());
     records.change_key(used_key(org, used), |key| key.reversed_by = Some(entry.number));
 }
 
@@ -172,11 +172,10 @@ fn seen_in(seen: &[(Period, Amount)], period: Period) -> Amount {
     seen.iter().find(|(of, _)| *of == period).map_or(Amount::ZERO, |(_, seen)| *seen)
 }
 
-/// Adds usage of a SKU to what goes out to the processor.
-fn queue_unsent(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry, quantity: Amount) {
-    let Some(day) = unsent_day(used) else { return };
-    records.change_unsent(org, day, |unsent| unsent.add(&used.meter, quantity));
-    records.change_org(org, entry.at, |org| org.unsent = Some(Days::with(org.unsent, day)));
+/// Adds usage that is sent to the processor to what is not sent yet.
+fn queue_unsent(records: &mut Records, org: &OrgId, used: &UsedEntry, quantity: Amount) {
+    let (Some(sku), Some(day)) = (&used.sink, unsent_day(used)) else { return };
+    records.change_unsent(org, day, |unsent| unsent.add(sku, quantity));
 }
 
 /// Takes off what the processor has.
@@ -186,20 +185,12 @@ fn apply_shipped(
     at: Timestamp,
     shipment: u64,
     day: i32,
-    lines: &[(MeterId, Amount)],
+    lines: &[(Sku, Amount)],
 ) {
-    let mut left = false;
     records.change_unsent(org, day, |unsent| {
-        lines.iter().for_each(|(meter, amount)| unsent.add(meter, -*amount));
-        left = !unsent.is_empty();
+        lines.iter().for_each(|(sku, amount)| unsent.add(sku, -*amount));
     });
-    records.change_org(org, at, |org| {
-        org.settled = shipment;
-        org.unsent = match left {
-            true => Some(Days::with(org.unsent, day)),
-            false => org.unsent.and_then(|days| days.without(day)),
-        };
-    });
+    records.change_org(org, at, |org| org.settled = shipment);
 }
 
 fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
@@ -306,7 +297,8 @@ pub fn apply_system(records: &mut Records, entry: &SystemEntry) {
             records.set(RecordKey::Catalog(*version), Record::Catalog(Arc::new(catalog)));
         }
         SystemEntryKind::MetersCreated(meters) => {
-            let created = meters.iter().map(|id| CreatedMeter { id: id.clone(), at: entry.at });
+            let created = meters.iter().cloned();
+            let created = created.map(|NewMeter { id, sink }| CreatedMeter { id, at: entry.at, sink });
             system.created_meters.extend(created);
         }
         SystemEntryKind::ApiKeyMade(api_key) => {

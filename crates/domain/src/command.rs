@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, ShipmentId, ShipmentLine,
+    Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, ShipmentId, ShipmentLine, Sku,
     UsageKey, UserId, Window, Zone,
 };
 
@@ -152,8 +153,8 @@ pub struct Settle {
     pub shipment: u64,
     /// The number of its day.
     pub day: i32,
-    /// What it brought of the org, by meter.
-    pub lines: Vec<(MeterId, Amount)>,
+    /// What it brought of the org.
+    pub lines: Vec<(Sku, Amount)>,
 }
 
 /// When a top-up expires.
@@ -175,7 +176,7 @@ pub enum SystemCommand {
     /// Ask what [`SystemCommand::ApplyCatalog`] would be answered.
     CheckCatalog(ApplyCatalog),
     /// Create meters that the catalog lacks: in order, as many as there may be.
-    CreateMeters(Vec<MeterId>),
+    CreateMeters(Vec<NewMeter>),
     /// Make an API key.
     MakeApiKey(ApiKey),
     /// Revoke an API key.
@@ -195,6 +196,21 @@ impl OrgCommand {
             Self::Welcome(welcome) => welcome.plan.as_ref(),
             _ => None,
         }
+    }
+}
+
+/// A meter that usage names and the catalog lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewMeter {
+    /// Its id.
+    pub id: MeterId,
+    /// As what its usage is to be sent to the sink; `None`: it is not.
+    pub sink: Option<Sku>,
+}
+
+impl From<&MeterId> for NewMeter {
+    fn from(id: &MeterId) -> Self {
+        Self { id: id.clone(), sink: None }
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::counting::{Motion, Move};
 use crate::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, Notice,
-    Period, PlanState, Quantity, Shipment, Source, Trial, UsageKey, UserId, Window, Zone, records::Standing,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, NewMeter,
+    Notice, Period, PlanState, Quantity, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
+    records::Standing,
 };
 
 /// One line of an org's ledger: all that changed, and why.
@@ -101,8 +102,8 @@ pub enum EntryKind {
         shipment: u64,
         /// The number of its day.
         day: i32,
-        /// What it brought, by meter.
-        lines: Vec<(MeterId, Amount)>,
+        /// What it brought.
+        lines: Vec<(Sku, Amount)>,
     },
 }
 
@@ -166,6 +167,8 @@ pub struct UsedEntry {
     /// The values of the properties that its meter was counted by, and under which it counts in its day and month;
     /// `None` if the meter was counted by none.
     pub group: Option<Group>,
+    /// As what it is sent to the sink; `None`: it is not.
+    pub sink: Option<Sku>,
     /// How the org stood after it.
     pub standing: Standing,
 }
@@ -229,7 +232,7 @@ pub enum SystemEntryKind {
         text: String,
     },
     /// Usage created meters that the catalog lacks.
-    MetersCreated(Vec<MeterId>),
+    MetersCreated(Vec<NewMeter>),
     /// An API key was made.
     ApiKeyMade(ApiKey),
     /// An API key was revoked.

@@ -51,8 +51,8 @@ pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
-    ApplyCatalog, Check, CloseMonth, Command, MakeShipment, OrgCommand, PutOrg, Reverse, SetLimit, SetPlan,
-    Settle, SystemCommand, TopUp, TopUpExpiry, Use, Welcome,
+    ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PutOrg, Reverse, SetLimit,
+    SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, Use, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
@@ -78,7 +78,7 @@ pub use records::{
     CatalogVersion, CreatedMeter, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
     Standing, System,
 };
-pub use shipment::{Days, Shipment, ShipmentLine, Unsent};
+pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 

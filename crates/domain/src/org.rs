@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::FORMER_PLANS_KEPT;
-use crate::{Amount, Days, MeterId, OrgId, Period, PlanId, UserId, Window, Zone};
+use crate::{Amount, MeterId, OrgId, Period, PlanId, UserId, Window, Zone};
 
 /// The paying organization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +27,6 @@ pub struct Org {
     pub trial: Option<Trial>,
     /// The limits it set itself; those of its plan are in the catalog.
     pub limits: Vec<Limit>,
-    /// Days among which all are on which something is unsent.
-    pub unsent: Option<Days>,
     /// The number of the latest shipment with lines of it that was taken off what is unsent, zero before the first.
     pub settled: u64,
     /// The number of its latest entry, zero before the first: every change of anything of the org moves it.
@@ -101,7 +99,6 @@ impl Org {
             billed_until: None,
             trial: None,
             limits: Vec::new(),
-            unsent: None,
             settled: 0,
             version: 0,
             created_at,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, Amount, ApiKey, ApiKeyId, Bill, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId, Period,
-    Place, Scope, Seen, Shipment, Tally, Unsent, UsageKey, UserId,
+    Place, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -156,6 +156,8 @@ pub struct CreatedMeter {
     /// When it was created.
     #[serde(with = "crate::instant")]
     pub at: Timestamp,
+    /// As what its usage is sent to the sink; `None`: it is not.
+    pub sink: Option<Sku>,
 }
 
 /// One version of the catalog.
@@ -175,6 +177,14 @@ impl System {
     #[must_use]
     pub fn open_shipment(&self) -> Option<u64> {
         (self.shipped != self.shipments).then_some(self.shipments)
+    }
+}
+
+impl Record {
+    /// Whether it says no more than its absence does: stores keep no such record.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Unsent(unsent) if unsent.is_empty())
     }
 }
 

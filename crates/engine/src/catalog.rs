@@ -1,9 +1,9 @@
 //! The catalog in force: what the operator declared, and the meters that usage created beside it.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_domain::{Catalog, CreatedMeter, MeterId, Record, RecordKey};
+use tollgate_domain::{Catalog, CreatedMeter, MeterId, NewMeter, Record, RecordKey};
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 /// The catalog in force.
@@ -41,12 +41,13 @@ impl CatalogInForce {
     }
 
     /// Those of some meters that it lacks, each once.
-    pub(crate) fn lacking<'a>(&self, meters: impl IntoIterator<Item = &'a MeterId>) -> Vec<MeterId> {
-        let asked: HashSet<&MeterId> = meters.into_iter().collect();
-        let mut lacking: Vec<MeterId> =
-            asked.into_iter().filter(|meter| self.catalog.meter(meter).is_none()).cloned().collect();
-        lacking.sort_unstable();
-        lacking
+    pub(crate) fn lacking(
+        &self,
+        meters: impl IntoIterator<Item = impl Into<NewMeter>>,
+    ) -> BTreeMap<MeterId, NewMeter> {
+        let meters = meters.into_iter().map(Into::into);
+        let lacking = meters.filter(|meter: &NewMeter| self.catalog.meter(&meter.id).is_none());
+        lacking.map(|meter| (meter.id.clone(), meter)).collect()
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    Actor, Catalog, Command, MeterId, OrgCommand, OrgDecision, OrgId, Records, SystemCommand, SystemDenial,
+    Actor, Catalog, Command, MeterId, NewMeter, OrgCommand, OrgDecision, OrgId, Records, SystemCommand,
+    SystemDenial,
 };
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
@@ -189,22 +190,22 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// [`EngineError`]: none was created.
-    pub async fn create_meters<'a>(
+    pub async fn create_meters(
         &self,
         actor: &Actor,
-        meters: impl IntoIterator<Item = &'a MeterId>,
+        meters: impl IntoIterator<Item = impl Into<NewMeter>>,
     ) -> Result<Vec<MeterId>, EngineError> {
         let in_force = self.catalog();
         let lacking = in_force.lacking(meters);
         if lacking.is_empty() || in_force.created_meters.len() >= CREATED_METERS_MAX {
-            return Ok(lacking);
+            return Ok(lacking.into_keys().collect());
         }
         // Another caller may create the same ones meanwhile: whoever comes second finds them there.
-        let create = SystemCommand::CreateMeters(lacking.clone());
+        let create = SystemCommand::CreateMeters(lacking.values().cloned().collect());
         if self.submit_system(actor, create).await?.is_err() {
             return unreachable_answer();
         }
-        Ok(self.catalog().lacking(&lacking))
+        Ok(self.catalog().lacking(lacking.into_values()).into_keys().collect())
     }
 
     async fn ask(

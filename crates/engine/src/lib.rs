@@ -36,4 +36,4 @@ pub use metrics::{EngineMetrics, OutcomeLabel};
 pub use queue::{Answer, Request};
 pub use read::UserPart;
 pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
-pub use shipping::{Carrier, ShipError, UnsentDay};
+pub use shipping::{Carrier, ShipError};

@@ -45,7 +45,7 @@ pub enum Split {
     /// Each user's by itself, user by user.
     Users,
     /// By values of properties of the meter as it is in the catalog, period by period; days and months only.
-    Properties(Meter, GroupBy),
+    Properties(Box<Meter>, GroupBy),
 }
 
 /// The usage of one part of a period. There is none where nothing is counted.

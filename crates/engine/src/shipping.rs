@@ -10,17 +10,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 
 use tollgate_domain::limits::SHIPMENT_LINES_MAX;
 use tollgate_domain::{
-    Actor, Days, MakeShipment, OrgCommand, OrgId, Record, RecordKey, Settle, Shipment, ShipmentId,
-    ShipmentLine, SystemCommand, SystemDenial, Unsent,
+    Actor, MakeShipment, OrgCommand, OrgId, Record, RecordKey, Settle, Shipment, ShipmentId, ShipmentLine,
+    SystemCommand, SystemDenial,
 };
-use tollgate_storage::{Cursor, Row, Scan, Store};
+use tollgate_storage::{Cursor, Row, Scan, Store, UnsentRow};
 
 use crate::engine::unreachable_answer;
-use crate::limits::{CONFLICT_ROUNDS_MAX, ORG_PAGE, UNSENT_PAGE};
+use crate::limits::{CONFLICT_ROUNDS_MAX, UNSENT_PAGE};
 use crate::read::store_error;
 use crate::{Engine, EngineError};
 
@@ -57,22 +57,11 @@ impl<E> From<EngineError> for ShipError<E> {
     }
 }
 
-/// What is unsent of an org's day.
-#[derive(Clone, Debug)]
-pub struct UnsentDay {
-    /// The org.
-    pub org: OrgId,
-    /// The number of the day, of the org's calendar.
-    pub day: i32,
-    /// The amounts, by meter.
-    pub unsent: Arc<Unsent>,
-}
-
 /// The lines of shipments to be made, by day.
 type Lines = BTreeMap<i32, Vec<ShipmentLine>>;
 
 impl<S: Store> Engine<S> {
-    /// Ships for an actor what is unsent, of one day or of all, and what was made and not sent before; gives how many shipments it
+    /// Ships for an actor what is unsent of some days, and what was made and not sent before; gives how many shipments it
     /// took. What is counted meanwhile may go with it, or stays for the next time.
     ///
     /// Any number of these may run at a time, here and on other servers of the same store.
@@ -82,64 +71,51 @@ impl<S: Store> Engine<S> {
     pub async fn ship<C: Carrier>(
         &self,
         actor: &Actor,
-        day: Option<i32>,
+        days: &RangeInclusive<i32>,
         carrier: &C,
     ) -> Result<u64, ShipError<C::Error>> {
-        let (_, brought) = self.finish_open(actor, carrier).await?;
-        let (mut shipped, mut from) = (u64::from(brought), None);
+        let (mut shipped, mut from) = (0, None);
+        let mut moved = 0;
         loop {
-            let (orgs, next) = self.unsent_orgs(day, from.as_ref()).await?;
-            if !orgs.is_empty() {
-                shipped += self.ship_of(actor, &orgs, carrier).await?;
-            }
-            from = next;
-            if from.is_none() {
-                return Ok(shipped);
+            let (latest, brought) = self.finish_open(actor, carrier).await?;
+            // Read after the one before was settled: what is in that one is not unsent any more.
+            let (unsent, next) = self.unsent(None, days, from.as_ref()).await?;
+            let (made, all) = self.ship_lines(actor, latest, lines(unsent), carrier).await?;
+            shipped += u64::from(brought) + made;
+            if all {
+                from = next;
+                moved = 0;
+                if from.is_none() {
+                    return Ok(shipped);
+                }
+            } else {
+                // Another server made one meanwhile, and the amounts may be in that one: they are read again.
+                moved += 1;
+                if moved == CONFLICT_ROUNDS_MAX {
+                    return Err(ShipError::Engine(EngineError::Contended));
+                }
             }
         }
     }
 
-    /// What is unsent, of one day or of all, of orgs by id: some, from the beginning or from where a former page ended.
+    /// What is unsent of some days, of all orgs or of one, by org and day: some of it, from the beginning or from where a
+    /// former page ended.
     ///
     /// # Errors
     /// When the store cannot read.
     pub async fn unsent(
         &self,
-        day: Option<i32>,
+        org: Option<&OrgId>,
+        days: &RangeInclusive<i32>,
         from: Option<&Cursor>,
-    ) -> Result<(Vec<UnsentDay>, Option<Cursor>), EngineError> {
-        let (orgs, next) = self.unsent_orgs(day, from).await?;
-        Ok((self.unsent_days(&orgs).await?, next))
-    }
-
-    /// What is unsent of one org, of one day or of all.
-    ///
-    /// # Errors
-    /// When the store cannot read.
-    pub async fn unsent_of(&self, org: &OrgId, day: Option<i32>) -> Result<Vec<UnsentDay>, EngineError> {
-        let days = self.org(org).await?.and_then(|known| among(known.unsent?, day));
-        self.unsent_days(&days.map(|days| (org.clone(), days)).into_iter().collect::<Vec<_>>()).await
-    }
-
-    /// Ships what is unsent of some orgs on some days. When another server makes a shipment meanwhile, the amounts are
-    /// read anew: they may be in that one.
-    async fn ship_of<C: Carrier>(
-        &self,
-        actor: &Actor,
-        orgs: &[(OrgId, Days)],
-        carrier: &C,
-    ) -> Result<u64, ShipError<C::Error>> {
-        let mut shipped = 0;
-        for _ in 0..CONFLICT_ROUNDS_MAX {
-            let (latest, brought) = self.finish_open(actor, carrier).await?;
-            shipped += u64::from(brought);
-            let (made, all) = self.ship_lines(actor, latest, self.lines(orgs).await?, carrier).await?;
-            shipped += made;
-            if all {
-                return Ok(shipped);
-            }
-        }
-        Err(ShipError::Engine(EngineError::Contended))
+    ) -> Result<(Vec<UnsentRow>, Option<Cursor>), EngineError> {
+        let scan = Scan::Unsent { org: org.cloned() };
+        let page = self.store.scan(&scan, from, UNSENT_PAGE).await.map_err(store_error)?;
+        let rows = page.rows.into_iter().filter_map(|row| match row {
+            Row::Unsent(row) if days.contains(&row.day) => Some(row),
+            _ => None,
+        });
+        Ok((rows.collect(), page.next))
     }
 
     /// Ships lines that were read after the shipment with a number was sent, and nothing was made since. Gives how many
@@ -189,64 +165,16 @@ impl<S: Store> Engine<S> {
         }
         Ok((open, true))
     }
-
-    /// Some orgs of which something may be unsent, by id, and on which days, at most on one day if it is given.
-    async fn unsent_orgs(
-        &self,
-        day: Option<i32>,
-        from: Option<&Cursor>,
-    ) -> Result<(Vec<(OrgId, Days)>, Option<Cursor>), EngineError> {
-        let page = self.store.scan(&Scan::Orgs, from, ORG_PAGE).await.map_err(store_error)?;
-        let orgs = page.rows.into_iter().filter_map(|row| match row {
-            Row::Org(org) => Some((org.id, among(org.unsent?, day)?)),
-            _ => None,
-        });
-        Ok((orgs.collect(), page.next))
-    }
-
-    /// What is unsent of some orgs on some days.
-    async fn unsent_days(&self, orgs: &[(OrgId, Days)]) -> Result<Vec<UnsentDay>, EngineError> {
-        let mut found = Vec::new();
-        for keys in unsent_keys(orgs).chunks(UNSENT_PAGE) {
-            for (key, record) in keys.iter().zip(self.load(keys).await?) {
-                if let (RecordKey::Unsent(org, day), Some(Record::Unsent(unsent))) = (key, record)
-                    && !unsent.is_empty()
-                {
-                    found.push(UnsentDay { org: org.clone(), day: *day, unsent });
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    async fn lines(&self, orgs: &[(OrgId, Days)]) -> Result<Lines, EngineError> {
-        let mut lines = Lines::new();
-        for UnsentDay { org, day, unsent } in self.unsent_days(orgs).await? {
-            let of_org = unsent.iter().map(|(meter, amount)| ShipmentLine {
-                org: org.clone(),
-                meter: meter.clone(),
-                amount,
-            });
-            lines.entry(day).or_default().extend(of_org);
-        }
-        Ok(lines)
-    }
 }
 
-fn unsent_keys(orgs: &[(OrgId, Days)]) -> Vec<RecordKey> {
-    let mut keys = Vec::new();
-    for (org, days) in orgs {
-        keys.extend((days.first..=days.last).map(|day| RecordKey::Unsent(org.clone(), day)));
+fn lines(unsent: Vec<UnsentRow>) -> Lines {
+    let mut lines = Lines::new();
+    for UnsentRow { org, day, unsent } in unsent {
+        let of_org = unsent.iter();
+        let of_org = of_org.map(|(sku, amount)| ShipmentLine { org: org.clone(), sku: sku.clone(), amount });
+        lines.entry(day).or_default().extend(of_org);
     }
-    keys
-}
-
-/// The days of some, or the one day that is asked for if it is among them.
-fn among(days: Days, day: Option<i32>) -> Option<Days> {
-    match day {
-        None => Some(days),
-        Some(day) => (days.first..=days.last).contains(&day).then_some(Days { first: day, last: day }),
-    }
+    lines
 }
 
 /// What the orgs of a shipment are told: the lines of each.
@@ -254,7 +182,7 @@ fn settlements(shipment: &Shipment) -> Vec<(OrgId, OrgCommand)> {
     let of_orgs = shipment.lines.chunk_by(|a, b| a.org == b.org);
     let settlements = of_orgs.filter_map(|of_org| {
         let org = of_org.first()?.org.clone();
-        let lines = of_org.iter().map(|line| (line.meter.clone(), line.amount)).collect();
+        let lines = of_org.iter().map(|line| (line.sku.clone(), line.amount)).collect();
         let settle = Settle { shipment: shipment.number, day: shipment.day, lines };
         Some((org, OrgCommand::Settle(settle)))
     });

@@ -1,21 +1,21 @@
 //! Shipments as bytes: always the same for the same shipment.
 
 use tollgate_api::{Aggregate, AggregateBatch, AggregatesCommitted};
-use tollgate_domain::{Amount, MeterId, OrgId, Period, Shipment, Sku};
+use tollgate_domain::{Amount, OrgId, Period, Shipment, Sku};
 
-/// What an org used of a SKU on the day with a number; `None` if the meter is that of no SKU.
+/// What an org used of a SKU on the day with a number.
 #[must_use]
-pub fn aggregate(org: &OrgId, meter: &MeterId, day: i32, amount: Amount) -> Option<Aggregate> {
-    let Sku { product, unit } = Sku::of(meter)?;
+pub fn aggregate(org: &OrgId, sku: &Sku, day: i32, amount: Amount) -> Aggregate {
+    let Sku { product, unit } = sku;
     let date = date(day);
-    Some(Aggregate {
+    Aggregate {
         pulse_key: format!("{org}:{product}:{unit}:{date}"),
         tenant_id: org.to_string(),
-        product_sku: product,
-        use_unit: unit,
+        product_sku: product.clone(),
+        use_unit: unit.clone(),
         total_used_amount: amount.into(),
         aggregation_date: date,
-    })
+    }
 }
 
 pub(crate) fn date(day: i32) -> String {
@@ -46,7 +46,7 @@ pub(crate) fn lines(shipment: &Shipment) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 fn aggregates(shipment: &Shipment) -> impl Iterator<Item = Aggregate> {
-    shipment.lines.iter().filter_map(|line| aggregate(&line.org, &line.meter, shipment.day, line.amount))
+    shipment.lines.iter().map(|line| aggregate(&line.org, &line.sku, shipment.day, line.amount))
 }
 
 #[cfg(test)]
@@ -56,9 +56,9 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn shipment() -> Shipment {
-        let line = |org: &str, meter: &str, amount: &str| ShipmentLine {
+        let line = |org: &str, product: &str, unit: &str, amount: &str| ShipmentLine {
             org: OrgId::new(org).expect("an org"),
-            meter: MeterId::new(meter).expect("a meter"),
+            sku: Sku { product: product.to_owned(), unit: unit.to_owned() },
             amount: Amount::parse(amount).expect("an amount"),
         };
         Shipment {
@@ -66,7 +66,7 @@ pub(crate) mod tests {
             id: ShipmentId::new("00ff").expect("an id"),
             day: 20_778,
             at: Timestamp::from_second(1_795_219_200).expect("a time"),
-            lines: vec![line("acme", "vm:hour", "1.5"), line("b\"c", "a%3Ab:%25", "-3")],
+            lines: vec![line("acme", "vm", "hour", "1.5"), line("b\"c", "a:b", "%", "-3")],
         }
     }
 

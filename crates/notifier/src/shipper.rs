@@ -1,5 +1,6 @@
 //! The shipper: ships what is unsent when it is told to, and every interval.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use tollgate_storage::Store;
 use crate::limits::NAME_BYTES;
 use crate::retry::pause;
 use crate::{ShipperMetrics, Sink, SinkError};
+
+/// Days of all numbers.
+const ALL_DAYS: RangeInclusive<i32> = i32::MIN..=i32::MAX;
 
 /// Ships what is unsent to a sink.
 #[derive(Debug)]
@@ -64,18 +68,19 @@ impl Shipper {
         day: Option<i32>,
     ) -> Result<u64, ShipError<SinkError>> {
         let until = Instant::now() + self.patience;
-        self.ship(engine, actor, day, until).await
+        let days = day.map_or(ALL_DAYS, |day| day..=day);
+        self.ship(engine, actor, &days, until).await
     }
 
     async fn ship<S: Store>(
         &self,
         engine: &Engine<S>,
         actor: &Actor,
-        day: Option<i32>,
+        days: &RangeInclusive<i32>,
         until: Instant,
     ) -> Result<u64, ShipError<SinkError>> {
         let _turn = self.turn.lock().await;
-        engine.ship(actor, day, &Trip { way: Arc::clone(&self.way), until }).await
+        engine.ship(actor, days, &Trip { way: Arc::clone(&self.way), until }).await
     }
 
     /// Begins no more shipments, and tries none again; the one that is being sent may come to its end.
@@ -93,7 +98,7 @@ impl Shipper {
                 _ = ticks.tick() => {}
                 _ = closing.wait_for(|closing| *closing) => return,
             }
-            match self.ship(engine, &Actor::Shipper, None, Instant::now()).await {
+            match self.ship(engine, &Actor::Shipper, &ALL_DAYS, Instant::now()).await {
                 Ok(0) => {}
                 Ok(shipments) => tracing::info!(shipments, "aggregates were committed"),
                 // What the sink said is in the log already.

@@ -16,6 +16,7 @@ mod compressed;
 mod convert;
 mod csv;
 mod demo;
+mod discard;
 mod docs;
 mod edge;
 mod extract;

@@ -69,6 +69,9 @@ pub const BATCH_RECORDS_MAX: usize = 10_000;
 /// Most bytes of one batch, before and after it is decompressed.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Days for which aggregates are kept where there is no sink to commit them to: longer than usage may come late.
+pub const AGGREGATES_KEPT_DAYS: i32 = 62;
+
 /// Most aggregates of one answer: some tens of megabytes of JSON.
 pub const AGGREGATES_MAX: usize = 100_000;
 

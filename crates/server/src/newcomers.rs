@@ -3,7 +3,9 @@
 use tollgate_api::{Code, Problem};
 use tollgate_domain::catalog::{NewcomerSettings, UnknownMeters};
 use tollgate_domain::limits::CREATED_METERS_MAX;
-use tollgate_domain::{Actor, MeterId, OrgCommand, OrgDecision, OrgId, RecordDenial, Recorded, Use, Welcome};
+use tollgate_domain::{
+    Actor, MeterId, NewMeter, OrgCommand, OrgDecision, OrgId, RecordDenial, Recorded, Sku, Use, Welcome,
+};
 
 use crate::app::App;
 use crate::convert::{config_problem, conflict};
@@ -20,11 +22,11 @@ pub(crate) enum Way {
 
 /// Creates the meters that usage names and the catalog lacks, where the catalog's `unknown_meters` lets it: durable
 /// when it answers. Gives back those for which there is no room any more.
-pub(crate) async fn create_meters<'a>(
+pub(crate) async fn create_meters(
     app: &App,
     actor: &Actor,
     way: Way,
-    meters: impl IntoIterator<Item = &'a MeterId>,
+    meters: impl IntoIterator<Item = impl Into<NewMeter>>,
 ) -> Result<Vec<MeterId>, Failure> {
     let creates = match app.engine.catalog().declared.unknown_meters {
         UnknownMeters::Reject => false,
@@ -42,15 +44,18 @@ pub(crate) fn no_room(meter: &MeterId) -> Problem {
     Problem::new(Code::TooMany, detail).on_field("meter")
 }
 
-/// Records a usage from a compatible API; creates its meter and its org if they do not exist.
+/// Records a usage from a compatible API; creates its meter, which is sent to the sink as a SKU if one is given, and
+/// its org if they do not exist.
 pub(crate) async fn record(
     app: &App,
     actor: &Actor,
     org: &OrgId,
     usage: &Use,
+    sink: Option<&Sku>,
     newcomers: &NewcomerSettings,
 ) -> Result<Result<Recorded, RecordDenial>, Failure> {
-    if let Some(meter) = create_meters(app, actor, Way::Compat, [&usage.meter]).await?.first() {
+    let meter = NewMeter { id: usage.meter.clone(), sink: sink.cloned() };
+    if let Some(meter) = create_meters(app, actor, Way::Compat, [meter]).await?.first() {
         return Err(no_room(meter).into());
     }
     let first = record_once(app, actor, org, usage).await?;

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::stores::AnyStore;
-use crate::{Settings, closing, demo};
+use crate::{Settings, closing, demo, discard};
 
 /// Why the server does not run, or runs no more.
 #[derive(Debug)]
@@ -81,8 +81,8 @@ pub struct RunningServer {
     edge: JoinHandle<()>,
     /// What closes months that are over.
     closing: Option<JoinHandle<()>>,
-    /// What commits aggregates.
-    shipping: Option<JoinHandle<()>>,
+    /// What commits aggregates, or discards old ones.
+    shipping: JoinHandle<()>,
 }
 
 impl RunningServer {
@@ -99,9 +99,7 @@ impl RunningServer {
         if let Err(error) = self.edge.await {
             tracing::error!(%error, "the listener ended by a panic");
         }
-        if let Some(shipping) = self.shipping
-            && let Err(error) = shipping.await
-        {
+        if let Err(error) = self.shipping.await {
             tracing::error!(%error, "committing of aggregates ended by a panic");
         }
         if let Some(closing) = self.closing
@@ -162,8 +160,11 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let edge = Edge::new(Arc::clone(&app), Routes::new(Arc::clone(&app)), tls.clone());
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
-    let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping)));
-    let shipping = app.shipper.is_some().then(|| work(&app, ship(Arc::clone(&app))));
+    let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping.clone())));
+    let shipping = match app.shipper.is_some() {
+        true => work(&app, ship(Arc::clone(&app))),
+        false => work(&app, discard::run(Arc::clone(&app), stopping)),
+    };
     Ok(RunningServer { address, open, app, tls, stop, edge, closing, shipping })
 }
 

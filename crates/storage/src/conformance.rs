@@ -159,6 +159,7 @@ fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
         Nothing scans::entries_go_on_under_later_commits,
         Nothing scans::org_counters_come_by_period,
         Nothing scans::tallies_come_by_user,
+        Nothing scans::what_is_unsent_comes_by_org_and_day,
         Nothing scans::notices_come_as_they_were_committed,
         Nothing scans::the_system_is_listed,
         Nothing scans::neighbours_do_not_leak,

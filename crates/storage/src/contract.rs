@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     ApiKey, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition, Record,
-    RecordKey, SystemEntry, Tally, Timestamp, UserId, Window,
+    RecordKey, SystemEntry, Tally, Timestamp, Unsent, UserId, Window,
 };
 
 use crate::StoreError;
@@ -15,6 +15,8 @@ use crate::StoreError;
 /// All methods may be called from any thread at any time; commits to one partition are ordered by its version.
 pub trait Store: Send + Sync + 'static {
     /// Loads records by key: one answer per key, in the order asked; `None` where there is no such record.
+    ///
+    /// A record that [is nothing](Record::is_nothing) is absent.
     ///
     /// All answers of one call come from one moment: no commit lies half inside it.
     ///
@@ -131,6 +133,11 @@ pub enum Scan {
     /// The notices of all orgs in the order in which their entries were committed: one that is committed later is behind
     /// all that could be read before, whatever the clocks say.
     Notices,
+    /// What is unsent, of all orgs or of one, by org and day; days on which nothing is unsent have no row.
+    Unsent {
+        /// Of which org; `None`: of all.
+        org: Option<OrgId>,
+    },
     /// All API keys, by id.
     ApiKeys,
     /// All versions of the catalog, oldest first.
@@ -172,6 +179,8 @@ pub enum Row {
     Tally(TallyRow),
     /// Of [`Scan::Notices`].
     Notice(NoticeRow),
+    /// Of [`Scan::Unsent`].
+    Unsent(UnsentRow),
     /// Of [`Scan::ApiKeys`].
     ApiKey(ApiKey),
     /// Of [`Scan::Catalogs`].
@@ -194,6 +203,17 @@ pub struct TallyRow {
     pub user: UserId,
     /// What they hold.
     pub tally: Arc<Tally>,
+}
+
+/// What is unsent of an org's day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsentRow {
+    /// The org.
+    pub org: OrgId,
+    /// The number of the day, of the org's calendar.
+    pub day: i32,
+    /// The amounts; never empty.
+    pub unsent: Arc<Unsent>,
 }
 
 /// A notice with the entry that caused it.

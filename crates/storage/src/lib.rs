@@ -14,7 +14,7 @@ mod memory;
 
 pub use contract::{
     Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
-    Scan, Store, TallyRow,
+    Scan, Store, TallyRow, UnsentRow,
 };
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

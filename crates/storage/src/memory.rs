@@ -12,7 +12,7 @@ use tollgate_domain::{
 
 use crate::{
     Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
-    Scan, Store, StoreError, StoreErrorKind, TallyRow,
+    Scan, Store, StoreError, StoreErrorKind, TallyRow, UnsentRow,
 };
 
 /// Most changes in one batch: one for each record of the largest request.
@@ -57,7 +57,10 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
         let state = self.state();
-        Ok(keys.iter().map(|key| state.records.get(key).cloned()).collect())
+        Ok(keys
+            .iter()
+            .map(|key| state.records.get(key).filter(|record| !record.is_nothing()).cloned())
+            .collect())
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
@@ -159,6 +162,10 @@ fn start_of(scan: &Scan) -> Bound<RecordKey> {
         }
         Scan::Tallies { org, meter } => UserId::new(FIRST_ID)
             .map_or(Unbounded, |user| Included(RecordKey::Tally(org.clone(), meter.clone(), user))),
+        Scan::Unsent { org: Some(org) } => Included(RecordKey::Unsent(org.clone(), i32::MIN)),
+        Scan::Unsent { org: None } => {
+            OrgId::new(FIRST_ID).map_or(Unbounded, |org| Included(RecordKey::Unsent(org, i32::MIN)))
+        }
         Scan::ApiKeys => Included(RecordKey::ApiKey(ApiKeyId(String::new()))),
         Scan::Catalogs => Included(RecordKey::Catalog(0)),
     }
@@ -185,6 +192,10 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
             let row = || Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }));
             (of == org && on == meter).then(row)
         }
+        (Scan::Unsent { org }, RecordKey::Unsent(of, day), Record::Unsent(unsent)) => {
+            let row = || UnsentRow { org: of.clone(), day: *day, unsent: Arc::clone(unsent) };
+            org.as_ref().is_none_or(|org| org == of).then(|| (!unsent.is_empty()).then(|| Row::Unsent(row())))
+        }
         (Scan::ApiKeys, _, Record::ApiKey(api_key)) => Some(Some(Row::ApiKey(ApiKey::clone(api_key)))),
         (Scan::Catalogs, _, Record::Catalog(catalog)) => {
             Some(Some(Row::Catalog(CatalogVersion::clone(catalog))))
@@ -205,6 +216,7 @@ fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
         Row::Counter(row) => row.id.period.number.to_string(),
         Row::Tally(row) => row.user.to_string(),
         Row::Notice(row) => notice_text(row),
+        Row::Unsent(row) => format!("{} {}", row.day, row.org),
         Row::ApiKey(api_key) => api_key.id.0.clone(),
         Row::Catalog(catalog) => catalog.version.to_string(),
     };
@@ -240,6 +252,9 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
         Scan::Tallies { org, meter } => {
             UserId::new(text).ok().map(|user| RecordKey::Tally(org.clone(), meter.clone(), user))
         }
+        Scan::Unsent { .. } => text
+            .split_once(' ')
+            .and_then(|(day, org)| Some(RecordKey::Unsent(OrgId::new(org).ok()?, day.parse().ok()?))),
         Scan::ApiKeys => Some(RecordKey::ApiKey(ApiKeyId(text.to_owned()))),
         Scan::Catalogs => text.parse().ok().map(RecordKey::Catalog),
         Scan::Notices => None,

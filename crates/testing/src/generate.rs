@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
     Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse,
-    SetLimit, SetPlan, Settle, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window, Zone,
+    SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -254,7 +254,8 @@ impl Generator {
         let at = self.at - SignedDuration::from_secs(self.rng.i64(0..2 * DAY));
         let day = Zone::UTC.period_at(Window::Day, at).number;
         let amount = if self.one_in(6) { -self.quantity().amount() } else { self.quantity().amount() };
-        let lines = vec![(id(METERS[2], MeterId::new), amount)];
+        let sku = Sku { product: "seat".to_owned(), unit: "day".to_owned() };
+        let lines = vec![(sku, amount)];
         OrgCommand::Settle(Settle { shipment: self.shipments - back, day, lines })
     }
 
@@ -452,6 +453,9 @@ impl Generator {
             let _ = write!(text, "[[meters]]\nid = \"{meter}\"\nname = \"M\"\nunit = \"u\"\n");
             if *meter == "tokens" && !self.one_in(3) {
                 text.push_str("properties = [\"model\"]\n");
+            }
+            if *meter == "seat:day" {
+                text.push_str("sink = { product = \"seat\", unit = \"day\" }\n");
             }
             if *meter == "seat:day" && self.one_in(2) {
                 text.push_str("aggregation = \"count\"\n");

@@ -219,6 +219,13 @@ fn org_key(org: &OrgId, number: i32) -> Vec<u8> {
     bytes
 }
 
+/// The org and the day in the row key of what is unsent.
+pub(crate) fn org_day_of(row_key: &[u8]) -> Option<(OrgId, i32)> {
+    let (org, _) = row_key.split_last_chunk::<4>()?;
+    let (END, org) = org.split_last().map(|(end, org)| (*end, org))? else { return None };
+    Some((OrgId::new(str::from_utf8(org).ok()?).ok()?, period_number_of(row_key)?))
+}
+
 /// The period in the row key of an org's own counter: its last bytes.
 pub(crate) fn period_number_of(row_key: &[u8]) -> Option<i32> {
     let number = u32::from_be_bytes(*row_key.last_chunk::<4>()?);

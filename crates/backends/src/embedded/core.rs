@@ -228,10 +228,8 @@ impl Core {
         let mut state = self.state_mut();
         let active = &mut state.active;
         for change in made {
+            active.put(&change.partition, change.records);
             let part = active.part_mut(&change.partition);
-            let before = part.records.len();
-            part.records.extend(change.records);
-            let added = part.records.len() - before;
             let mut latest = i64::MIN;
             for (entry, location) in change.entries.iter().zip(locations.by_ref()) {
                 latest = latest.max(match entry {
@@ -242,7 +240,7 @@ impl Core {
                     EntryChange::System(entry) => entry.at.as_second(),
                 });
             }
-            active.count(added, count(change.entries.len()), latest);
+            active.count(count(change.entries.len()), latest);
         }
         active.position = position;
         let waiting = active.records;

@@ -21,6 +21,12 @@ pub(crate) enum FoldError {
     Tables(fjall::Error),
 }
 
+/// The rows of an overlay to write, and those to remove.
+struct Rows {
+    written: Vec<(Table, RawRow)>,
+    removed: Vec<(Table, Vec<u8>)>,
+}
+
 /// Writes an overlay into the tables; `before` sees the rows first.
 pub(crate) fn fold(
     tables: &Tables,
@@ -28,37 +34,50 @@ pub(crate) fn fold(
     folded: &Folded,
     before: impl FnOnce(&[(Table, RawRow)]),
 ) -> Result<(), FoldError> {
-    let rows = rows_of(overlay)
+    let Rows { written, removed } = rows_of(overlay)
         .map_err(|error| FoldError::Encode(stopped(&format!("cannot encode a row: {error}"))))?;
-    before(&rows);
-    let mut batch = tables.batch(rows.len() + 1);
-    for (table, (key, row)) in &rows {
+    before(&written);
+    let mut batch = tables.batch(written.len() + removed.len() + 1);
+    for (table, (key, row)) in &written {
         batch.put(*table, key, row);
+    }
+    for (table, key) in removed {
+        batch.remove(table, key);
     }
     batch.commit(folded).map_err(FoldError::Tables)
 }
 
 /// The rows of an overlay, sorted by table and key: the tables take sorted rows faster.
-fn rows_of(overlay: &Overlay) -> Result<Vec<(Table, RawRow)>, postcard::Error> {
+fn rows_of(overlay: &Overlay) -> Result<Rows, postcard::Error> {
     let mut rows = Vec::with_capacity(overlay.records + overlay.orgs.len());
+    let mut removed = Vec::new();
     for (org, part) in &overlay.orgs {
-        add_records(&mut rows, part)?;
+        add_records(&mut rows, &mut removed, part)?;
         add_entries(&mut rows, org, part)?;
         for (location, index, notice) in &part.notices {
             rows.push((Table::Notices, (notice_key(*location, *index), encode_notice(org, notice)?)));
         }
     }
-    add_records(&mut rows, &overlay.system)?;
+    add_records(&mut rows, &mut removed, &overlay.system)?;
     rows.sort_unstable_by(|(table, (key, _)), (other, (other_key, _))| {
         table.cmp(other).then_with(|| key.cmp(other_key))
     });
-    Ok(rows)
+    Ok(Rows { written: rows, removed })
 }
 
-fn add_records(rows: &mut Vec<(Table, RawRow)>, part: &PartOverlay) -> Result<(), postcard::Error> {
+fn add_records(
+    rows: &mut Vec<(Table, RawRow)>,
+    removed: &mut Vec<(Table, Vec<u8>)>,
+    part: &PartOverlay,
+) -> Result<(), postcard::Error> {
     for (key, record) in &part.records {
         let Some((table, row_key)) = row_key(key) else { continue };
         let row = match record {
+            // Nothing unsent is no row: what is looked through is what there is to send.
+            nothing if nothing.is_nothing() => {
+                removed.push((table, row_key));
+                continue;
+            }
             Record::Key(seen) => encode_key_row(seen, location_of_key(key, part, seen.entry))?,
             other => encode_record(other)?,
         };

@@ -11,7 +11,7 @@ use tollgate_storage::StoreError;
 
 use super::codec::{
     Line, counter_end_secs, decode_key_row, decode_locations, decode_notice, decode_row, first_entry_of,
-    key_row_secs, notice_index_of, period_number_of, user_of,
+    key_row_secs, notice_index_of, org_day_of, period_number_of, user_of,
 };
 use super::frame::{Frame, FrameHeader, decode_entry};
 use super::io::Disk;
@@ -61,6 +61,7 @@ pub fn decode(bytes: &[u8]) -> usize {
         counter_end_secs(bytes).is_some(),
         period_number_of(bytes).is_some(),
         first_entry_of(bytes).is_some(),
+        org_day_of(bytes).is_some(),
         decode_notice(bytes).is_some(),
         notice_index_of(bytes).is_some(),
         user_of(bytes, b"org\0").is_some(),

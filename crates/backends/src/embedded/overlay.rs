@@ -1,6 +1,6 @@
 //! Records that are durable in the ledger and not yet in the tables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use tollgate_domain::{Entry, OrgId, Partition, Record, RecordKey};
@@ -27,6 +27,8 @@ pub(crate) struct PartOverlay {
 pub(crate) struct Overlay {
     pub(crate) orgs: HashMap<OrgId, PartOverlay, RandomState>,
     pub(crate) system: PartOverlay,
+    /// Which of the records say what is unsent.
+    pub(crate) unsent: BTreeSet<RecordKey>,
     /// Records in all partitions.
     pub(crate) records: usize,
     /// Entries in all partitions.
@@ -82,16 +84,22 @@ impl Overlay {
         partition: &Partition,
         records: impl IntoIterator<Item = (RecordKey, Record)>,
     ) {
-        let part = self.part_mut(partition);
+        let part = match partition {
+            Partition::System => &mut self.system,
+            Partition::Org(org) => self.orgs.entry(org.clone()).or_default(),
+        };
         let before = part.records.len();
-        part.records.extend(records);
-        let added = part.records.len() - before;
-        self.records += added;
+        for (key, record) in records {
+            if let RecordKey::Unsent(..) = key {
+                self.unsent.insert(key.clone());
+            }
+            part.records.insert(key, record);
+        }
+        self.records += part.records.len() - before;
     }
 
-    /// Counts what was added: records, entries, and the latest second at which one of those was decided.
-    pub(crate) fn count(&mut self, records: usize, entries: u64, latest_secs: i64) {
-        self.records += records;
+    /// Counts entries that were added, and the latest second at which one of them was decided.
+    pub(crate) fn count(&mut self, entries: u64, latest_secs: i64) {
         self.entries += entries;
         self.latest_secs = self.latest_secs.max(latest_secs);
     }

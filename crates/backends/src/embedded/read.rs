@@ -69,7 +69,7 @@ impl Core {
         }
         let answer = |(key, found): (&RecordKey, Option<Found>)| match (key, found) {
             (_, None) => Ok(None),
-            (_, Some(Found::Record(record))) => Ok(Some(record)),
+            (_, Some(Found::Record(record))) => Ok((!record.is_nothing()).then_some(record)),
             (RecordKey::Entry(org, number), Some(Found::Entry(location))) => {
                 let entry = read_entry(&self.segments, org, *number, location)?;
                 Ok(Some(Record::Entry(Arc::new(entry))))

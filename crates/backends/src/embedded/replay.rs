@@ -98,7 +98,7 @@ impl<'a> Replay<'a> {
         apply(&mut self.records, org, entry);
         let part = self.overlay.part_mut(&Partition::Org(org.clone()));
         part.add_entry(entry, location);
-        self.overlay.count(0, 1, entry.at.as_second());
+        self.overlay.count(1, entry.at.as_second());
         Ok(true)
     }
 
@@ -110,7 +110,7 @@ impl<'a> Replay<'a> {
             return Ok(false);
         }
         apply_system(&mut self.records, entry);
-        self.overlay.count(0, 1, entry.at.as_second());
+        self.overlay.count(1, entry.at.as_second());
         Ok(true)
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use tollgate_domain::{CounterId, OrgId, Period, Record, RecordKey, Scope};
 use tollgate_storage::{
-    CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind, TallyRow,
+    CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind, TallyRow, UnsentRow,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{
     API_KEY_PREFIX, CATALOG_PREFIX, StoredNotice, Table, decode_notice, decode_row, meter_prefix,
-    notice_index_of, notice_key, org_counter_key, period_number_of, row_key, user_of,
+    notice_index_of, notice_key, org_counter_key, org_day_of, org_prefix, period_number_of, row_key, user_of,
 };
 use super::core::Core;
 use super::error::bad_row;
@@ -56,19 +56,21 @@ impl Core {
                 && let Some(first) = fresh.first_entry()
                 && *first.key() < key
             {
-                rows.push(first.remove_entry());
+                let (key, row) = first.remove_entry();
+                rows.extend(row.map(|row| (key, row)));
             }
             if rows.len() > limit {
                 break;
             }
             let row = match fresh.remove(&key) {
-                Some(row) => row,
+                Some(None) => continue,
+                Some(Some(row)) => row,
                 None => decode(scan, &key, &row).ok_or_else(|| bad_row(span.table.name(), &key))?,
             };
             rows.push((key, row));
         }
         let room = limit.saturating_add(1).saturating_sub(rows.len());
-        rows.extend(fresh.into_iter().take(room));
+        rows.extend(fresh.into_iter().filter_map(|(key, row)| Some((key, row?))).take(room));
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(key, _)| cursor_at(scan, key));
@@ -191,6 +193,12 @@ fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>, StoreError
             let end = [prefix.as_slice(), &[0xFF]].concat();
             (Table::Tallies, Included(prefix), Excluded(end))
         }
+        Scan::Unsent { org: None } => (Table::Unsent, Unbounded, Unbounded),
+        Scan::Unsent { org: Some(org) } => {
+            let prefix = org_prefix(org);
+            let end = [prefix.as_slice(), &[0xFF; 5]].concat();
+            (Table::Unsent, Included(prefix), Excluded(end))
+        }
         Scan::ApiKeys => {
             (Table::System, Included(API_KEY_PREFIX.to_vec()), Excluded(next_prefix(API_KEY_PREFIX)))
         }
@@ -230,14 +238,17 @@ struct Fresh<'a> {
     scan: &'a Scan,
     span: &'a Span,
     most: usize,
-    rows: BTreeMap<Vec<u8>, Row>,
+    /// `None`: what is stored under the key is gone.
+    rows: BTreeMap<Vec<u8>, Option<Row>>,
 }
 
 impl Fresh<'_> {
     /// Whether a row may be among the first. Asked before a row is made: most of what is not folded is not.
     fn wants(&self, key: &[u8]) -> bool {
         let has_room = || {
-            self.rows.len() < self.most
+            // What is gone takes no room from what is there.
+            matches!(self.scan, Scan::Unsent { .. })
+                || self.rows.len() < self.most
                 || self.rows.last_key_value().is_some_and(|(last, _)| key < last.as_slice())
         };
         is_above(key, &self.span.from) && is_below(key, &self.span.until) && has_room()
@@ -258,6 +269,10 @@ impl Fresh<'_> {
                     self.add_notices(org, part);
                 }
             }
+            Scan::Unsent { .. } => {
+                // Those of other orgs are beyond the span.
+                overlay.unsent.iter().for_each(|key| self.add_record(overlay, key));
+            }
             Scan::OrgCounters { org, .. } | Scan::Tallies { org, .. } => {
                 let keys = overlay.orgs.get(org).into_iter().flat_map(|part| part.records.keys());
                 keys.filter(|key| is_of(self.scan, key)).for_each(|key| self.add_record(overlay, key));
@@ -272,9 +287,9 @@ impl Fresh<'_> {
     fn add_record(&mut self, overlay: &Overlay, key: &RecordKey) {
         if let Some((table, row_key)) = row_key(key)
             && table == self.span.table
-            && let Some(row) = overlay.get(key).and_then(|record| row_of(key, record))
+            && let Some(record) = overlay.get(key)
         {
-            self.add(row_key, row);
+            self.add(row_key, row_of(key, record));
         }
     }
 
@@ -282,17 +297,17 @@ impl Fresh<'_> {
         for (location, index, stored) in &part.notices {
             let key = notice_key(*location, *index);
             if self.wants(&key) {
-                self.add(key, Row::Notice(notice_row(org.clone(), *index, stored.clone())));
+                self.add(key, Some(Row::Notice(notice_row(org.clone(), *index, stored.clone()))));
             }
         }
     }
 
-    fn add(&mut self, key: Vec<u8>, row: Row) {
+    fn add(&mut self, key: Vec<u8>, row: Option<Row>) {
         if self.wants(&key)
             && let Slot::Vacant(slot) = self.rows.entry(key)
         {
             slot.insert(row);
-            if self.rows.len() > self.most {
+            if self.rows.len() > self.most && !matches!(self.scan, Scan::Unsent { .. }) {
                 self.rows.pop_last();
             }
         }
@@ -319,6 +334,9 @@ fn row_of(key: &RecordKey, record: &Record) -> Option<Row> {
         }
         (Record::Tally(tally), RecordKey::Tally(_, _, user)) => {
             Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) })
+        }
+        (Record::Unsent(unsent), RecordKey::Unsent(org, day)) if !unsent.is_empty() => {
+            Row::Unsent(UnsentRow { org: org.clone(), day: *day, unsent: Arc::clone(unsent) })
         }
         (Record::ApiKey(api_key), _) => Row::ApiKey(api_key.as_ref().clone()),
         (Record::Catalog(catalog), _) => Row::Catalog(catalog.as_ref().clone()),
@@ -347,6 +365,10 @@ fn decode(scan: &Scan, key: &[u8], row: &[u8]) -> Option<Row> {
         Scan::Notices => {
             let (org, stored) = decode_notice(row)?;
             Row::Notice(notice_row(org, notice_index_of(key)?, stored))
+        }
+        Scan::Unsent { .. } => {
+            let (org, day) = org_day_of(key)?;
+            Row::Unsent(UnsentRow { org, day, unsent: Arc::new(decode_row(row)?) })
         }
         Scan::ApiKeys => Row::ApiKey(decode_row(row)?),
         Scan::Catalogs => Row::Catalog(decode_row(row)?),

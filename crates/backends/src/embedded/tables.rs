@@ -397,6 +397,11 @@ impl TablesBatch<'_> {
         self.batch.insert(self.tables.keyspace(table), key, row);
     }
 
+    /// Removes a row, if there is one.
+    pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) {
+        self.batch.remove(self.tables.keyspace(table), key);
+    }
+
     /// Writes all rows and how far the tables are with them, or nothing.
     pub(crate) fn commit(mut self, folded: &Folded) -> Result<(), fjall::Error> {
         let stamp = Stamp { folded: *folded, next_number: self.tables.db.seqno() };

@@ -152,6 +152,7 @@ pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
         burns: vec![Burn { source: Source::Allowance(24_322), amount: Amount::from_whole(1) }],
         periods: vec![Period::day(day), Period::month(24_322)],
         group: None,
+        sink: None,
         counting: Counting::Sum,
         standing: standing(),
     }))

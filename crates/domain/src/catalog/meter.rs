@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::read::{text_line, unique};
 use super::{CatalogError, HasId};
 use crate::limits::METER_PROPERTIES_MAX;
-use crate::{Counting, MeterId, Quantity, Timestamp, UserId, Window};
+use crate::{Counting, MeterId, Quantity, Sku, Timestamp, UserId, Window};
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -28,6 +28,8 @@ pub struct Meter {
     pub windows: Vec<Window>,
     /// What becomes of usage with a property that it does not declare.
     pub unknown_properties: UnknownProperties,
+    /// As what its usage is sent to the sink; `None`: it is not.
+    pub sink: Option<Sku>,
 }
 
 /// What becomes of usage with a property that its meter does not declare.
@@ -114,6 +116,7 @@ struct Written {
     windows: Vec<Window>,
     #[serde(default)]
     unknown_properties: UnknownProperties,
+    sink: Option<Sku>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -144,8 +147,8 @@ impl TryFrom<Written> for Meter {
             }
             (_, Some(_)) => return Err(format!("{place}: unique_by needs aggregation = \"unique\"")),
         };
-        let Written { id, name, unit, properties, windows, unknown_properties, .. } = written;
-        Ok(Self { id, name, unit, aggregation, properties, windows, unknown_properties })
+        let Written { id, name, unit, properties, windows, unknown_properties, sink, .. } = written;
+        Ok(Self { id, name, unit, aggregation, properties, windows, unknown_properties, sink })
     }
 }
 
@@ -160,7 +163,7 @@ impl HasId for Meter {
 impl Meter {
     /// A meter as usage creates it: quantities are added up, and no properties are looked at.
     #[must_use]
-    pub fn created(id: MeterId) -> Self {
+    pub fn created(id: MeterId, sink: Option<Sku>) -> Self {
         let name = id.to_string();
         Self {
             id,
@@ -170,6 +173,7 @@ impl Meter {
             properties: Vec::new(),
             windows: Vec::new(),
             unknown_properties: UnknownProperties::default(),
+            sink,
         }
     }
 
@@ -217,6 +221,15 @@ impl Meter {
 
     /// Refuses to count anew what the same meter of an earlier catalog has counted.
     pub(crate) fn check_follows(&self, former: &Self) -> Result<(), CatalogError> {
+        if let Some(Sku { product, unit }) = &former.sink
+            && self.sink != former.sink
+        {
+            return Err(CatalogError(format!(
+                "meter '{}': its usage is sent to the sink, so it must say sink = {{ product = {product:?}, unit = {unit:?} }}; \
+                 a meter that is sent otherwise or not at all needs another id",
+                self.id
+            )));
+        }
         let same = self.aggregation == former.aggregation && self.properties == former.properties;
         let add_up = self.aggregation.adds_up() && former.aggregation.adds_up();
         if same || add_up {
@@ -242,6 +255,9 @@ impl Meter {
         let place = format!("meter '{}'", self.id);
         text_line(&place, "name", &self.name)?;
         text_line(&place, "unit", &self.unit)?;
+        if let Some(Err(error)) = self.sink.as_ref().map(Sku::meter) {
+            return Err(CatalogError(format!("{place}: sink: product and unit together {error}")));
+        }
         if self.properties.len() > METER_PROPERTIES_MAX {
             return Err(CatalogError(format!("{place}: properties: at most {METER_PROPERTIES_MAX}")));
         }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
-use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Window};
+use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Sku, Window};
 use faults::{Faults, Place};
 use read::{amount, nearest, repeated, text_line, unique};
 
@@ -209,7 +209,7 @@ impl Catalog {
     pub fn with_created(&self, created: &[CreatedMeter]) -> Self {
         let mut catalog = self.clone();
         let beside = created.iter().filter(|created| self.meter(&created.id).is_none());
-        catalog.meters.extend(beside.map(|created| Meter::created(created.id.clone())));
+        catalog.meters.extend(beside.map(|created| Meter::created(created.id.clone(), created.sink.clone())));
         catalog
     }
 
@@ -217,6 +217,14 @@ impl Catalog {
     #[must_use]
     pub fn meter(&self, id: &MeterId) -> Option<&Meter> {
         self.meters.find(id)
+    }
+
+    /// The meter that is sent as a SKU.
+    #[must_use]
+    pub fn meter_sent_as(&self, sku: &Sku) -> Option<&Meter> {
+        let is_sent = |meter: &&Meter| meter.sink.as_ref() == Some(sku);
+        let usual = sku.meter().ok().and_then(|id| self.meter(&id)).filter(is_sent);
+        usual.or_else(|| self.meters.iter().find(is_sent))
     }
 
     /// A plan by its id.
@@ -261,6 +269,9 @@ impl Catalog {
         for (index, meter) in self.meters.iter().enumerate() {
             faults.note(Place::Meter(index), meter.check());
         }
+        let sinks = self.meters.iter().filter_map(|meter| meter.sink.as_ref());
+        let sinks: Vec<String> = sinks.map(|sku| format!("{:?} by {:?}", sku.product, sku.unit)).collect();
+        faults.note(Place::Whole, unique("meters: sink", sinks.iter().map(String::as_str)));
         faults.note(Place::Whole, self.check_compat());
         events::check(&self.events, |meter| self.meter(meter).is_some(), &mut faults);
         for (index, plan) in self.plans.iter().enumerate() {

@@ -453,8 +453,10 @@ fn the_example_with_all_fields_is_a_catalog() {
 #[test]
 fn what_is_declared_takes_the_place_of_what_was_created() {
     let at = crate::Timestamp::UNIX_EPOCH;
-    let created: Vec<CreatedMeter> =
-        ["m", "seats"].iter().map(|id| CreatedMeter { id: MeterId::new(id).expect("an id"), at }).collect();
+    let created: Vec<CreatedMeter> = ["m", "seats"]
+        .iter()
+        .map(|id| CreatedMeter { id: MeterId::new(id).expect("an id"), at, sink: None })
+        .collect();
     let text = "[[meters]]\nid = \"m\"\nname = \"M\"\nunit = \"call\"\n[[plans]]\nid = \"p\"\nname = \"P\"\n";
     let declared = Catalog::from_toml(text).expect("a catalog");
     let in_force = declared.with_created(&created);

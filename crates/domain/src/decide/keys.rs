@@ -5,7 +5,7 @@ use crate::decide::{Ask, Context};
 use crate::shipment::unsent_day;
 use crate::{
     Among, CounterId, Counting, EntryKind, GROUPED, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand,
-    OrgId, Period, Place, RecordKey, Records, Scope, Sku, UsageKey, Use, UsedEntry, UserId, Window,
+    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -31,14 +31,14 @@ pub fn missing(
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moments.in_zone(&known.zone);
             let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
-            new_unsent_needs(records, org, &usage.meter, moment, &mut need);
+            new_unsent_needs(records, context, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Record(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
             let moment = |known: &Org| context.moment_of(known, usage);
             let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
-            new_unsent_needs(records, org, &usage.meter, moment, &mut need);
+            new_unsent_needs(records, context, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Check(check) => {
@@ -178,22 +178,24 @@ pub(crate) fn used_needs(
     complete
 }
 
-/// Needs what is unsent of the day that a usage of a SKU was counted in.
+/// Needs what is unsent of the day that a usage was counted in, if it is sent.
 pub(crate) fn unsent_needs(org: &OrgId, used: &UsedEntry, need: &mut impl FnMut(RecordKey)) {
     if let Some(day) = unsent_day(used) {
         need(RecordKey::Unsent(org.clone(), day));
     }
 }
 
-/// Needs what is unsent of the day that a usage of a SKU would be counted in.
+/// Needs what is unsent of the day that a usage would be counted in, if its meter is sent.
 fn new_unsent_needs(
     records: &Records,
+    context: &Context<'_>,
     org: &OrgId,
     meter: &MeterId,
     moment: impl FnOnce(&Org) -> Moment,
     need: &mut impl FnMut(RecordKey),
 ) {
-    if let (Some(_), Some(known)) = (Sku::of(meter), records.org(org)) {
+    let is_sent = context.catalog.meter(meter).is_some_and(|meter| meter.sink.is_some());
+    if let (true, Some(known)) = (is_sent, records.org(org)) {
         need(RecordKey::Unsent(org.clone(), moment(known).day.number));
     }
 }

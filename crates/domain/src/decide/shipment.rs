@@ -24,7 +24,7 @@ pub(super) fn make_shipment(
         (1..=SHIPMENT_LINES_MAX).contains(&make.lines.len()),
         "a shipment is neither empty nor too large"
     );
-    let place = |line: &ShipmentLine| (line.org.clone(), line.meter.clone());
+    let place = |line: &ShipmentLine| (line.org.clone(), line.sku.clone());
     assert!(make.lines.is_sorted_by(|a, b| place(a) < place(b)), "a shipment has a line once");
     let (id, day, lines) = (make.id.clone(), make.day, make.lines.clone());
     let shipment = Shipment { number: system.shipments + 1, id, day, at, lines };

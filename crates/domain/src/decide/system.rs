@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::decide::shipment::{make_shipment, shipment_sent};
 use crate::limits::CREATED_METERS_MAX;
 use crate::{
-    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, OrgId, PlanId, RecordKey, Records, System,
+    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, NewMeter, OrgId, PlanId, RecordKey, Records, System,
     SystemCommand, SystemEntry, SystemEntryKind, Timestamp,
 };
 
@@ -100,10 +100,10 @@ fn apply_catalog(system: &System, apply: &ApplyCatalog) -> Result<(), SystemDeni
 
 /// Those that were not created before, each once, as many as there may be. Whether the catalog declares one matters
 /// to nobody: what it declares is as it says.
-fn new_meters(system: &System, meters: &[MeterId]) -> Vec<MeterId> {
+fn new_meters(system: &System, meters: &[NewMeter]) -> Vec<NewMeter> {
     let mut known: HashSet<&MeterId> = system.created_meters.iter().map(|created| &created.id).collect();
     let room = CREATED_METERS_MAX.saturating_sub(system.created_meters.len());
-    meters.iter().filter(|meter| known.insert(meter)).take(room).cloned().collect()
+    meters.iter().filter(|meter| known.insert(&meter.id)).take(room).cloned().collect()
 }
 
 /// Adds the keys of the records that a decision of the system needs and that are not at hand yet.

@@ -377,6 +377,7 @@ fn used_entry(
         burns,
         periods,
         group: group_of(records, context, &gate.org.id, usage, gate.moment.month),
+        sink: meter.and_then(|meter| meter.sink.clone()),
         standing,
     };
     let notices = gate.notices(context, usage);

@@ -2,9 +2,9 @@
 
 use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
-    Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, OrgCommand, OrgDecision,
-    OrgId, PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId, ShipmentLine,
-    SystemCommand, SystemDenial, Timestamp, apply_system, decide_system, missing_of_system,
+    Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, NewMeter, OrgCommand,
+    OrgDecision, OrgId, PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId, ShipmentLine,
+    Sku, SystemCommand, SystemDenial, Timestamp, apply_system, decide_system, missing_of_system,
     touched_by_system,
 };
 
@@ -139,7 +139,8 @@ fn a_meter_is_created_once_and_only_so_many_are() {
         (meters([CREATED_METERS_MAX + 4, 3]), 0),
     ] {
         let before = system.records.system().created_meters.len();
-        let told = system.tell(FIRST, &SystemCommand::CreateMeters(wanted.clone()));
+        let told =
+            system.tell(FIRST, &SystemCommand::CreateMeters(wanted.iter().map(NewMeter::from).collect()));
         assert_eq!(told, Ok((0, created > 0)), "the version of the catalog stays");
         let after = system.records.system().created_meters.len();
         assert_eq!(after - before, created, "{:?}", wanted.first());
@@ -150,9 +151,13 @@ fn a_meter_is_created_once_and_only_so_many_are() {
     assert_eq!(first, meters([1, 2, 3, 0]));
 }
 
+fn sku(unit: &str) -> Sku {
+    Sku { product: "a".to_owned(), unit: unit.to_owned() }
+}
+
 fn line(of: &str, amount: i64) -> ShipmentLine {
     let org = OrgId::new("acme").expect("an id");
-    ShipmentLine { org, meter: meter(of), amount: Amount::from_whole(amount) }
+    ShipmentLine { org, sku: sku(of), amount: Amount::from_whole(amount) }
 }
 
 fn shipment(after: u64, lines: Vec<ShipmentLine>) -> MakeShipment {
@@ -162,7 +167,7 @@ fn shipment(after: u64, lines: Vec<ShipmentLine>) -> MakeShipment {
 #[test]
 fn a_shipment_is_made_when_the_one_before_it_was_sent() {
     let mut system = TheSystem::new();
-    let make = |after| SystemCommand::MakeShipment(shipment(after, vec![line("a:b", 3)]));
+    let make = |after| SystemCommand::MakeShipment(shipment(after, vec![line("b", 3)]));
     let sent = SystemCommand::ShipmentSent;
     let moved = Err(SystemDenial::ShipmentsMoved);
     for (command, told, open) in [
@@ -184,15 +189,18 @@ fn a_shipment_is_made_when_the_one_before_it_was_sent() {
     let Some(Record::Shipment(made)) = system.records.get(&RecordKey::Shipment) else {
         panic!("there is one")
     };
-    assert_eq!((made.number, made.day, made.lines.as_slice()), (2, 20_000, [line("a:b", 3)].as_slice()));
+    assert_eq!((made.number, made.day, made.lines.as_slice()), (2, 20_000, [line("b", 3)].as_slice()));
 }
 
 #[test]
 fn a_shipment_takes_as_many_lines_as_it_may_have() {
-    let lines = |count: usize| (0..count).map(|number| line(&format!("a:{number:04}"), 1)).collect();
+    let lines = |count: usize| (0..count).map(|number| line(&format!("{number:04}"), 1)).collect();
     let most = SystemCommand::MakeShipment(shipment(0, lines(SHIPMENT_LINES_MAX)));
     assert_eq!(TheSystem::new().tell(FIRST, &most), Ok((0, true)));
 }
+
+/// 2026-10-02.
+const DAY: i32 = 20_728;
 
 #[test]
 fn an_org_takes_a_shipment_off_what_is_unsent_once() {
@@ -202,6 +210,7 @@ fn an_org_takes_a_shipment_off_what_is_unsent_once() {
         id = "a:b"
         name = "Ab"
         unit = "b"
+        sink = { product = "a", unit = "b" }
         [[plans]]
         id = "team"
         name = "Team"
@@ -213,14 +222,12 @@ fn an_org_takes_a_shipment_off_what_is_unsent_once() {
         assert!(matches!(told, OrgDecision::Use(Ok(_))), "{told:?}");
     };
     let unsent = |world: &World| {
-        let org = world.records.org(&world.org).expect("it is known");
-        let day = org.unsent.map(|days| days.first);
-        let amounts = day.and_then(|day| world.records.unsent(&world.org, day));
+        let amounts = world.records.unsent(&world.org, DAY).filter(|amounts| !amounts.is_empty());
         amounts.map(|amounts| amounts.iter().map(|(_, amount)| amount).sum::<Amount>())
     };
     let settle = |world: &mut World, shipment: u64, amount: i64| {
-        let day = world.records.org(&world.org).and_then(|org| org.unsent).map_or(0, |days| days.first);
-        let lines = vec![(meter("a:b"), Amount::from_whole(amount))];
+        let day = DAY;
+        let lines = vec![(sku("b"), Amount::from_whole(amount))];
         match world.tell("2026-10-03T00:00:00Z", &OrgCommand::Settle(Settle { shipment, day, lines })) {
             OrgDecision::Change(Ok(changed)) => changed.entry.is_some(),
             other => panic!("{other:?}"),

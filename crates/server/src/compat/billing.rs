@@ -135,7 +135,7 @@ pub(crate) async fn record(
         properties: stored(body.metadata.unwrap_or_default())?,
     };
     let newcomers = app.engine.catalog().declared.compat.billing.clone();
-    let recorded = newcomers::record(&app, &caller.actor, &body.customer_id, &usage, &newcomers)
+    let recorded = newcomers::record(&app, &caller.actor, &body.customer_id, &usage, None, &newcomers)
         .await
         .map_err(bad_meter)?;
     match recorded {

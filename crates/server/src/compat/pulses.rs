@@ -11,8 +11,9 @@ use serde::Deserialize;
 use tollgate_api::{Aggregate, Code, Day, Id, PositiveDecimal, Problem, Time};
 use tollgate_domain::catalog::NewcomerSettings;
 use tollgate_domain::{Actor, Denied, OrgId, Period, RecordDenial, Role, Sku, UsageKey, Use};
-use tollgate_engine::{ShipError, UnsentDay};
+use tollgate_engine::ShipError;
 use tollgate_notifier::{Shipper, SinkError, aggregate};
+use tollgate_storage::UnsentRow;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -123,21 +124,34 @@ pub(crate) async fn take(
     caller.require(Role::Ingest, Some(&pulse.tenant_id))?;
     pulse.id = header.and_then(|header| header.with(pulse.id.take())).map_err(invalid)?;
     let tenant = pulse.tenant_id.clone();
-    let usage = usage(&app, pulse)?;
-    let recorded =
-        newcomers::record(&app, &caller.actor, &tenant, &usage, &NewcomerSettings::default()).await?;
+    let sku = Sku { product: pulse.product_sku.clone(), unit: pulse.use_unit.clone() };
+    let usage = usage(&app, pulse, &sku)?;
+    let newcomers = NewcomerSettings::default();
+    let recorded = newcomers::record(&app, &caller.actor, &tenant, &usage, Some(&sku), &newcomers).await?;
     match recorded {
         Ok(_) => Ok(ok(TAKEN)),
         Err(denial) => Err(refused(&denial, &tenant, &usage)),
     }
 }
 
-fn usage(app: &App, pulse: PulseBody) -> Result<Use, PulseFailure> {
-    let sku = Sku { product: pulse.product_sku, unit: pulse.use_unit };
-    let meter = sku.meter().map_err(|error| {
+fn usage(app: &App, pulse: PulseBody, sku: &Sku) -> Result<Use, PulseFailure> {
+    let usual = sku.meter().map_err(|error| {
         let field = if sku.unit.is_empty() && !sku.product.is_empty() { "use_unit" } else { "product_sku" };
         invalid_field(field, error)
     })?;
+    let catalog = app.engine.catalog().catalog;
+    let meter = match catalog.meter_sent_as(sku) {
+        Some(meter) => meter.id.clone(),
+        None if catalog.meter(&usual).is_some() => {
+            let Sku { product, unit } = sku;
+            let text = format!(
+                "the catalog's meter '{usual}' is not sent to the sink; let it say sink = {{ product = {product:?}, \
+                 unit = {unit:?} }}"
+            );
+            return Err(invalid_field("product_sku", text));
+        }
+        None => usual,
+    };
     let occurred_at = Times::of(app).read(pulse.time).map_err(invalid)?;
     let key = pulse.id.map_or_else(new_key, Ok)?;
     let quantity = pulse.used_amount.0;
@@ -189,14 +203,12 @@ async fn aggregates(
     tenant: Option<&OrgId>,
     day: Option<i32>,
 ) -> Result<Vec<Aggregate>, PulseFailure> {
-    if let Some(tenant) = tenant {
-        let days = app.engine.unsent_of(tenant, day).await.map_err(Failure::from)?;
-        return Ok(days.iter().flat_map(of_day).collect());
-    }
+    let days = day.map_or(i32::MIN..=i32::MAX, |day| day..=day);
     let (mut found, mut from) = (Vec::new(), None);
     loop {
-        let (days, next) = app.engine.unsent(day, from.as_ref()).await.map_err(Failure::from)?;
-        found.extend(days.iter().flat_map(of_day));
+        let unsent = app.engine.unsent(tenant, &days, from.as_ref());
+        let (rows, next) = unsent.await.map_err(Failure::from)?;
+        found.extend(rows.iter().flat_map(of_day));
         if found.len() > AGGREGATES_MAX {
             let detail =
                 format!("there are more than {AGGREGATES_MAX} aggregates: ask with date or tenant_id");
@@ -206,11 +218,12 @@ async fn aggregates(
         if from.is_none() {
             return Ok(found);
         }
+        tokio::task::yield_now().await;
     }
 }
 
-fn of_day(UnsentDay { org, day, unsent }: &UnsentDay) -> impl Iterator<Item = Aggregate> {
-    unsent.iter().filter_map(move |(meter, amount)| aggregate(org, meter, *day, amount))
+fn of_day(UnsentRow { org, day, unsent }: &UnsentRow) -> impl Iterator<Item = Aggregate> {
+    unsent.iter().map(move |(sku, amount)| aggregate(org, sku, *day, amount))
 }
 
 /// Which day is committed.

@@ -157,7 +157,7 @@ impl Parts {
         let meter = meter.ok_or_else(|| unknown_meter(id))?;
         check_properties(meter, window, &by)?;
         let columns = by.names.clone();
-        Ok((Split::Properties(meter.clone(), by), columns))
+        Ok((Split::Properties(Box::new(meter.clone()), by), columns))
     }
 }
 

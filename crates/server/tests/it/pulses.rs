@@ -261,7 +261,8 @@ fn more_lines_than_one_batch_holds_are_several() {
         client.put(&format!("/v1/orgs/{org}"), json!({"name": org})).ok();
     }
     let catalog = format!(
-        "{}\n[[meters]]\nid = \"disk:GB\"\nname = \"Disk\"\nunit = \"GB\"\n",
+        "{}\n[[meters]]\nid = \"disk:GB\"\nname = \"Disk\"\nunit = \"GB\"\n\
+         sink = {{ product = \"disk\", unit = \"GB\" }}\n",
         tollgate_domain::catalog::DEFAULT
     );
     client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
@@ -283,6 +284,65 @@ fn more_lines_than_one_batch_holds_are_several() {
     keys.dedup();
     assert_eq!(keys.len(), LINES + 1);
     client.get("/aggregates").is(200, json!([]));
+}
+
+#[test]
+fn a_meter_is_sent_if_the_catalog_says_so_whatever_its_name() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme", json!({"name": "Acme"})).ok();
+    let meter =
+        |id: &str, sink: &str| format!("\n[[meters]]\nid = \"{id}\"\nname = \"M\"\nunit = \"u\"\n{sink}\n");
+    let sent = |product: &str| format!("sink = {{ product = \"{product}\", unit = \"hour\" }}");
+    let catalog = |meters: &[String]| format!("{}{}", tollgate_domain::catalog::DEFAULT, meters.concat());
+    let mut put = |text: String| client.ask(&Ask::new("PUT", "/v1/catalog").toml(text));
+    put(catalog(&[meter("seat:day", ""), meter("machines", &sent("vm"))])).ok();
+    let record = |meter: &str, key: &str| json!({"org": "acme", "meter": meter, "key": key});
+    let mut client = server.client();
+    // A colon says nothing.
+    client.post("/v1/usage/batch", json!([record("seat:day", "a")])).ok();
+    client.get("/aggregates").is(200, json!([]));
+    let refused = client.post("/pulses", pulse("acme", "seat", "day", json!(1)));
+    assert_eq!(refused.status, 400);
+    let detail = refused.header("x-problem-detail").unwrap_or_default();
+    assert!(detail.contains("sink = { product = \"seat\", unit = \"day\" }"), "{detail}");
+    // The property does, and pulses of its product and unit count on it.
+    client.post("/v1/usage/batch", json!([record("machines", "b")])).ok();
+    pour(&mut client, pulse("acme", "vm", "hour", json!(2)));
+    client.get("/aggregates").is(200, json!([aggregate("acme", "vm", "hour", json!(3), "2026-11-02")]));
+    // One that was created is sent as what it was created for, and so it must be declared.
+    pour(&mut client, pulse("acme", "disk", "hour", json!(1)));
+    let mut put = |text: String| client.ask(&Ask::new("PUT", "/v1/catalog").toml(text));
+    for (meters, says) in [
+        (vec![meter("machines", &sent("vm")), meter("disk:hour", "")], "must say sink"),
+        (vec![meter("machines", &sent("other"))], "must say sink"),
+        (vec![meter("machines", &sent("vm")), meter("more", &sent("vm"))], "sink"),
+        (vec![meter("machines", "sink = { product = \"\", unit = \"hour\" }")], "sink"),
+    ] {
+        let reply = put(catalog(&meters));
+        reply.is_problem(422, "invalid_catalog", None);
+        let detail = reply.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.contains(says), "{says}: {detail}");
+    }
+    put(catalog(&[meter("machines", &sent("vm")), meter("disk:hour", &sent("disk"))])).ok();
+}
+
+#[test]
+fn without_a_sink_aggregates_of_days_long_over_are_discarded() {
+    let server = TestServer::with(|settings| settings.commit_interval = Duration::from_millis(20));
+    let mut client = server.client();
+    pour(&mut client, pulse("acme", "vm", "hour", json!(1)));
+    server.at("2026-12-01T10:00:00Z");
+    pour(&mut client, pulse("acme", "vm", "hour", json!(2)));
+    let [old, new] = [(1, "2026-11-02"), (2, "2026-12-01")]
+        .map(|(amount, day)| aggregate("acme", "vm", "hour", json!(amount), day));
+    client.get("/aggregates").is(200, json!([old, new]));
+    server.at("2027-01-03T10:00:00Z");
+    while client.get("/aggregates").ok() != json!([new]) {
+        std::thread::yield_now();
+    }
+    let ledger = client.get("/v1/orgs/acme/ledger?order=newest&limit=1").ok();
+    assert_eq!(ledger["entries"][0]["kind"], "shipped");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use tollgate_domain::{
-    Among, ApiKeyId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, OrgId, Partition, Period,
-    RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
+    Among, ApiKeyId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, NewMeter, OrgId, Partition,
+    Period, RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
 };
 
 use super::Subject;
@@ -185,7 +185,10 @@ impl History {
     fn system_kind(&mut self) -> SystemEntryKind {
         let id = format!("{:02x}", self.rng.u8(..API_KEYS));
         match self.rng.u8(..4) {
-            3 => SystemEntryKind::MetersCreated(vec![meter(&id), meter("more")]),
+            3 => SystemEntryKind::MetersCreated(vec![
+                NewMeter::from(&meter(&id)),
+                NewMeter::from(&meter("more")),
+            ]),
             0 => SystemEntryKind::ApiKeyMade(api_key(&id, Role::ALL[self.rng.usize(..4)], None)),
             1 => SystemEntryKind::ApiKeyRevoked(ApiKeyId(id)),
             _ => SystemEntryKind::CatalogApplied {

@@ -7,7 +7,7 @@ use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
     Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState,
-    Quantity, Role, Seen, Shipment, ShipmentId, ShipmentLine, Source, Standing, SystemEntryKind, Terms,
+    Quantity, Role, Seen, Shipment, ShipmentId, ShipmentLine, Sku, Source, Standing, SystemEntryKind, Terms,
     Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
 };
 
@@ -146,6 +146,7 @@ pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
         burns: vec![Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }],
         periods: vec![period(Window::Month, MONTH)],
         group: None,
+        sink: None,
         standing: standing(1),
     }
 }
@@ -182,6 +183,7 @@ pub(super) fn group(values: &[(&str, &str)]) -> Group {
         properties: values.iter().map(|(name, _)| (*name).to_owned()).collect(),
         windows: Vec::new(),
         unknown_properties: UnknownProperties::Keep,
+        sink: None,
     };
     let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Group::of(&meter, &values.collect())
@@ -260,6 +262,7 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
         ],
         periods: periods(),
         group: Some(group(&[("model", "gpt \"4\"\n'; drop table orgs; --"), ("région", "Zürich 😀\t\\")])),
+        sink: None,
         standing: Standing {
             granted: huge(),
             used: amount("0.1"),
@@ -343,8 +346,12 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         limit_set("tokens", LimitScope::User(user("bob")), None),
         bill_closed(MONTH, 1),
         bill_closed(MONTH - 2, 2),
-        used(UsedEntry { periods: periods(), ..used_once("vm:hour", None, "use-3") }),
-        EntryKind::Shipped { shipment: 1, day: DAY, lines: vec![(meter("vm:hour"), huge())] },
+        used(UsedEntry {
+            periods: periods(),
+            sink: Some(sku("hour")),
+            ..used_once("vm:hour", None, "use-3")
+        }),
+        EntryKind::Shipped { shipment: 1, day: DAY, lines: vec![(sku("hour"), huge())] },
     ];
     kinds.push(EntryKind::PlanSet {
         plan: PlanState { id: PlanId::new("lite").expect("an id"), since: moment(9) },
@@ -414,9 +421,13 @@ pub(super) fn top_up_notice(of: &str) -> Notice {
     }
 }
 
+pub(super) fn sku(unit: &str) -> Sku {
+    Sku { product: "vm".to_owned(), unit: unit.to_owned() }
+}
+
 /// A shipment of long names.
 pub(super) fn shipment_made(number: u64) -> SystemEntryKind {
-    let line = |of: &str, amount| ShipmentLine { org: org(of), meter: meter("vm:größe"), amount };
+    let line = |of: &str, amount| ShipmentLine { org: org(of), sku: sku("größe"), amount };
     SystemEntryKind::ShipmentMade(Arc::new(Shipment {
         number,
         id: ShipmentId::new(&format!("ü{number}")).expect("an id"),

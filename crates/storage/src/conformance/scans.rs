@@ -1,6 +1,6 @@
 //! Cases on reading in order, with cursors.
 
-use tollgate_domain::{Role, SystemEntryKind, UsedEntry, Window};
+use tollgate_domain::{Amount, EntryKind, Role, SystemEntryKind, UsedEntry, Window};
 
 use super::Subject;
 use super::harness::{Harness, same};
@@ -203,6 +203,43 @@ pub(super) fn notices_come_as_they_were_committed<S: Subject>(harness: Harness<'
     harness.make(&mut world, vec![change]);
     let wanted = world.rows(&Scan::Notices).split_off(20);
     same("notices after a cursor", &harness.rows_after(&Scan::Notices, page.next, 3), &wanted);
+    harness.finish();
+}
+
+pub(super) fn what_is_unsent_comes_by_org_and_day<S: Subject>(harness: Harness<'_, S>) {
+    let mut world = World::default();
+    let sent = |number: u32| {
+        let key = format!("use {number}");
+        used(UsedEntry {
+            periods: samples::periods(),
+            sink: Some(samples::sku("hour")),
+            ..used_once("m", None, &key)
+        })
+    };
+    let shipped = |shipment: u64, day: i32| {
+        let lines = vec![(samples::sku("hour"), Amount::from_whole(1))];
+        EntryKind::Shipped { shipment, day, lines }
+    };
+    let ids = ["b", "a", "a b", "é", "ab"];
+    for id in ids {
+        let change = world.change(&org(id), [sent(1), shipped(1, samples::DAY - 3)]);
+        harness.make(&mut world, vec![change]);
+    }
+    let all = Scan::Unsent { org: None };
+    assert_eq!(world.rows(&all).len(), 2 * ids.len());
+    check_every_page_size(&harness, &world, &all);
+    // A day is gone once all of it was sent, and is there again when more is counted.
+    for (id, left) in [("a", 9), ("é", 8), ("b", 7)] {
+        let change = world.change(&org(id), [shipped(2, samples::DAY)]);
+        harness.make(&mut world, vec![change]);
+        assert_eq!(world.rows(&all).len(), left);
+        check_every_page_size(&harness, &world, &all);
+        check_every_page_size(&harness, &world, &Scan::Unsent { org: Some(org(id)) });
+    }
+    let change = world.change(&org("a"), [sent(2)]);
+    harness.make(&mut world, vec![change]);
+    check_every_page_size(&harness, &world, &all);
+    harness.check(&world);
     harness.finish();
 }
 

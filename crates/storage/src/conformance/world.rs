@@ -11,7 +11,7 @@ use tollgate_domain::{
 };
 
 use super::samples::moment;
-use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan, TallyRow};
+use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan, TallyRow, UnsentRow};
 
 /// All that was committed, kept in the plainest way: scans look at everything and sort.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,7 @@ impl World {
             RecordKey::Entry(org, number) => {
                 self.entries.get(&(org.clone(), *number)).cloned().map(Record::Entry)
             }
-            _ => self.records.get(key).cloned(),
+            _ => self.records.get(key).filter(|record| !record.is_nothing()).cloned(),
         }
     }
 
@@ -132,11 +132,13 @@ impl World {
 
     /// Every scan that gives something.
     pub(super) fn scans(&self) -> Vec<Scan> {
-        let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
+        let mut scans =
+            vec![Scan::Orgs, Scan::Unsent { org: None }, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
         let orgs: BTreeSet<&OrgId> = self.entries.keys().map(|(org, _)| org).collect();
         for org in orgs {
             scans.push(Scan::Entries { org: org.clone(), order: Order::Oldest });
             scans.push(Scan::Entries { org: org.clone(), order: Order::Newest });
+            scans.push(Scan::Unsent { org: Some(org.clone()) });
         }
         let (mut of_orgs, mut of_users) = (BTreeSet::new(), BTreeSet::new());
         for key in self.records.keys() {
@@ -186,6 +188,7 @@ impl World {
                     && period.number < *until
             }),
             Scan::Tallies { org, meter } => self.tallies(org, meter),
+            Scan::Unsent { org } => self.unsent(org.as_ref()),
             Scan::Notices => self.notices.iter().cloned().map(Row::Notice).collect(),
             Scan::ApiKeys => self.sorted(
                 |_, record| match record {
@@ -229,6 +232,24 @@ impl World {
             .collect();
         rows.sort_by_key(|row| row.user.as_str().as_bytes().to_vec());
         rows.into_iter().map(Row::Tally).collect()
+    }
+
+    /// By org and day.
+    fn unsent(&self, org: Option<&OrgId>) -> Vec<Row> {
+        let mut rows: Vec<UnsentRow> = self
+            .records
+            .iter()
+            .filter_map(|(key, record)| match (key, record) {
+                (RecordKey::Unsent(of, day), Record::Unsent(unsent))
+                    if !unsent.is_empty() && org.is_none_or(|org| org == of) =>
+                {
+                    Some(UnsentRow { org: of.clone(), day: *day, unsent: Arc::clone(unsent) })
+                }
+                _ => None,
+            })
+            .collect();
+        rows.sort_by_key(|row| (row.org.as_str().as_bytes().to_vec(), row.day));
+        rows.into_iter().map(Row::Unsent).collect()
     }
 
     /// By period.

@@ -57,9 +57,11 @@ fn replay(books: &Books<'_>, all: &Stored) -> Result<(), String> {
             with(&|records| touched(records, org, entry), &|records| apply(records, org, entry));
         }
     }
-    for (key, record) in all {
+    stored.retain(|_, record| !record.is_nothing());
+    let all: Vec<_> = all.iter().filter(|(_, record)| !record.is_nothing()).collect();
+    for (key, record) in &all {
         hold!(
-            stored.get(key) == Some(record),
+            stored.get(key) == Some(*record),
             "a replay gives another record {key:?}: {:?}\nit was {record:?}",
             stored.get(key)
         );
@@ -375,22 +377,21 @@ fn held(account: &Account, source: Source) -> Option<Amount> {
     }
 }
 
-/// What is unsent of the SKUs of an org is what it counted on the day, less what was shipped of it; the org knows on
-/// which days.
+/// What is unsent of an org is what it counted on the day, less what was shipped of it.
 fn unsent(org: &OrgId, entries: &[Entry], all: &Stored) -> Result<(), String> {
-    let mut wanted: BTreeMap<(i32, MeterId), Amount> = BTreeMap::new();
+    let mut wanted: BTreeMap<(i32, Sku), Amount> = BTreeMap::new();
     let mut settled = 0;
     for entry in entries {
         if let Some((used, sign)) = counted(entry)
-            && let (Some(_), Some(day)) = (Sku::of(&used.meter), used.day())
+            && let (Some(sku), Some(day)) = (&used.sink, used.day())
         {
-            *wanted.entry((day, used.meter.clone())).or_default() += times(used.quantity.amount(), sign);
+            *wanted.entry((day, sku.clone())).or_default() += times(used.quantity.amount(), sign);
         }
         if let EntryKind::Shipped { shipment, day, lines } = &entry.kind {
             hold!(*shipment > settled, "{org}: entry {} settles {shipment} after {settled}", entry.number);
             settled = *shipment;
-            for (meter, amount) in lines {
-                *wanted.entry((*day, meter.clone())).or_default() -= *amount;
+            for (sku, amount) in lines {
+                *wanted.entry((*day, sku.clone())).or_default() -= *amount;
             }
         }
     }
@@ -400,15 +401,12 @@ fn unsent(org: &OrgId, entries: &[Entry], all: &Stored) -> Result<(), String> {
         if let (RecordKey::Unsent(of, day), Record::Unsent(unsent)) = (key, record)
             && of == org
         {
-            found.extend(unsent.iter().map(|(meter, amount)| ((*day, meter.clone()), amount)));
+            found.extend(unsent.iter().map(|(sku, amount)| ((*day, sku.clone()), amount)));
         }
     }
     hold!(found == wanted, "{org}: unsent is {found:?}\nthe ledger says {wanted:?}");
     let Some(Record::Org(known)) = all.get(&RecordKey::Org(org.clone())) else { return Ok(()) };
     hold!(known.settled == settled, "{org} has settled {}, the ledger says {settled}", known.settled);
-    let among = |day: i32| known.unsent.is_some_and(|days| (days.first..=days.last).contains(&day));
-    let lost = found.keys().find(|(day, _)| !among(*day));
-    hold!(lost.is_none(), "{org}: {lost:?} is unsent, the org knows of {:?}", known.unsent);
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tollgate_domain::{
-    Actor, ApiKey, ApiKeyId, ApplyCatalog, MeterId, OrgCommand, OrgId, PutOrg, Quantity, Role, SystemCommand,
-    SystemDenial, Timestamp, UsageKey, Use,
+    Actor, ApiKey, ApiKeyId, ApplyCatalog, MeterId, NewMeter, OrgCommand, OrgId, PutOrg, Quantity, Role,
+    SystemCommand, SystemDenial, Timestamp, UsageKey, Use,
 };
 use tollgate_engine::EngineError;
 
@@ -181,7 +181,8 @@ impl World {
             6 => {
                 let meter = |number: u64| MeterId::new(&format!("created-{number}")).expect("a meter");
                 let first = self.sim.below(12);
-                SystemCommand::CreateMeters(vec![meter(first), meter(first + 1), meter(first)])
+                let meters = [meter(first), meter(first + 1), meter(first)];
+                SystemCommand::CreateMeters(meters.iter().map(NewMeter::from).collect())
             }
             _ => SystemCommand::RevokeApiKey(id),
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tollgate_domain::{Actor, Amount, EntryKind, MeterId, OrgId, Shipment, ShipmentId, Sku};
+use tollgate_domain::{Actor, Amount, EntryKind, OrgId, Shipment, ShipmentId, Sku};
 use tollgate_engine::Carrier;
 
 use super::World;
@@ -20,7 +20,7 @@ pub(super) struct Processor {
 }
 
 /// What was used of a SKU on a day.
-type Sums = BTreeMap<(OrgId, i32, MeterId), Amount>;
+type Sums = BTreeMap<(OrgId, i32, Sku), Amount>;
 
 impl Processor {
     fn taken(&self) -> MutexGuard<'_, BTreeMap<ShipmentId, Shipment>> {
@@ -41,20 +41,20 @@ impl Processor {
                     }
                     _ => continue,
                 };
-                if let (Some(_), Some(day)) = (Sku::of(&counted.meter), counted.day()) {
+                if let (Some(sku), Some(day)) = (&counted.sink, counted.day()) {
                     let amount = Amount::from_billionths(counted.quantity.amount().billionths() * sign);
-                    *used.entry((org.clone(), day, counted.meter.clone())).or_default() += amount;
+                    *used.entry((org.clone(), day, sku.clone())).or_default() += amount;
                 }
             }
         }
         let (mut sent, mut brought) = (Sums::new(), BTreeMap::new());
         for shipment in self.taken().values() {
             for line in &shipment.lines {
-                let place = (line.org.clone(), shipment.day, line.meter.clone());
+                let place = (line.org.clone(), shipment.day, line.sku.clone());
                 *sent.entry(place).or_default() += line.amount;
                 let place = (shipment.number, shipment.day, line.org.clone());
                 let lines: &mut Vec<_> = brought.entry(place).or_default();
-                lines.push((line.meter.clone(), line.amount));
+                lines.push((line.sku.clone(), line.amount));
             }
         }
         for sums in [&mut used, &mut sent] {
@@ -105,9 +105,10 @@ impl World {
         let Some(engine) = self.slots.get(slot).and_then(|slot| slot.engine()) else { return };
         let today = tollgate_domain::Zone::UTC.period_at(tollgate_domain::Window::Day, self.generator().at());
         let day = self.sim.chance(3_000).then_some(today.number);
+        let days = day.map_or(i32::MIN..=i32::MAX, |day| day..=day);
         let ended = self
             .sim
-            .within(self.sim.millis(300, 5_000), engine.ship(&Actor::Shipper, day, &Trip(Arc::clone(self))))
+            .within(self.sim.millis(300, 5_000), engine.ship(&Actor::Shipper, &days, &Trip(Arc::clone(self))))
             .await;
         self.faults.count(Fault::TimedOut, u64::from(ended.is_none()));
     }
@@ -120,7 +121,11 @@ impl World {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
             self.sim.spawn(async move {
                 let trip = Trip(Arc::clone(&world));
-                match world.sim.within(most, engine.ship(&Actor::Shipper, None, &trip)).await {
+                match world
+                    .sim
+                    .within(most, engine.ship(&Actor::Shipper, &(i32::MIN..=i32::MAX), &trip))
+                    .await
+                {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
                         world.log.wrong(format!("without faults nothing is shipped: {error:?}"));

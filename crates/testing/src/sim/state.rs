@@ -96,7 +96,7 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             }
             Row::ApiKey(api_key) => api_keys.push(api_key),
             Row::Notice(notice) => notices.push(notice),
-            Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) => {}
+            Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) | Row::Unsent(_) => {}
         }
     }
     let system = at_once(store.load(&[RecordKey::System])).map_err(|error| format!("the system: {error}"))?;
@@ -259,8 +259,8 @@ fn system(found: &Found, happened: &Happened) -> Result<(), String> {
                 );
             }
             (SystemCommand::CreateMeters(meters), Some(Ok(_))) => {
-                let times = |meter: &tollgate_domain::MeterId| {
-                    found.created_meters.iter().filter(|created| created.id == *meter).count()
+                let times = |meter: &tollgate_domain::NewMeter| {
+                    found.created_meters.iter().filter(|created| created.id == meter.id).count()
                 };
                 hold!(
                     meters.iter().all(|meter| times(meter) == 1),
