@@ -73,6 +73,9 @@ pub struct EntryItem {
     /// Why a usage was refused, or why credit was added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the caller keeps with it for itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// For people: the whole entry in a line.
     pub summary: String,
     /// What people should know of it.

@@ -14,6 +14,7 @@ mod bill;
 mod body;
 mod decimal;
 mod ledger;
+mod metadata;
 mod org;
 mod problem;
 mod pulse;
@@ -32,6 +33,7 @@ pub use bill::{
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::{Decimal, PositiveDecimal, RequestDecimal};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
+pub use metadata::Metadata;
 pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
     MeterBalanceReply, OrgItem, OrgMeterItem, OrgPage, OrgRequest, PlanReply, PlanRequest, ScopeName,

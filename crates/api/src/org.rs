@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::body::given;
 use crate::text::word;
-use crate::{Decimal, Id, Line, PositiveDecimal, TimeOrNever};
+use crate::{Decimal, Id, Line, Metadata, PositiveDecimal, TimeOrNever};
 
 /// Sets name and time zone; what is not given stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -24,6 +24,10 @@ pub struct OrgRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String, required = false, example = "Europe/Berlin")]
     pub time_zone: Option<String>,
+    /// What the caller keeps with it for itself, in place of all that was there; null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Metadata>)]
+    pub metadata: Option<Option<Metadata>>,
 }
 
 /// An organization.
@@ -35,6 +39,9 @@ pub struct OrgItem {
     pub name: Option<String>,
     /// Its time zone.
     pub time_zone: String,
+    /// What its caller keeps with it for itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// Its plan; null if none is set.
     pub plan: Option<String>,
     /// Its trial, running or over; null if it never had one.
@@ -236,6 +243,10 @@ pub struct TopUpRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Line, required = false)]
     pub reason: Option<String>,
+    /// What the caller keeps with it for itself; shown in the ledger. It is no part of what the key stands for.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Metadata, required = false)]
+    pub metadata: Option<Metadata>,
 }
 
 /// Reads a priority. To JSON 7 and 7.0 are the same whole number.

@@ -21,9 +21,10 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
         EntryKind::Reversed { entry: counted_by, used } => {
             apply_reversed(records, org, entry, *counted_by, used);
         }
-        EntryKind::Put { name, zone } => records.change_org(org, entry.at, |org| {
+        EntryKind::Put { name, zone, metadata } => records.change_org(org, entry.at, |org| {
             org.name.clone_from(name);
             org.zone.clone_from(zone);
+            org.metadata.clone_from(metadata);
         }),
         EntryKind::PlanSet { plan, trial } => records.change_org(org, entry.at, |org| {
             org.set_plan(plan.clone());
@@ -43,7 +44,7 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
                 });
             }
         }),
-        EntryKind::ToppedUp { meter, key, fingerprint, grant, standing } => {
+        EntryKind::ToppedUp { meter, key, fingerprint, grant, standing, .. } => {
             records.change_account(org, meter, |account| {
                 account.forget_expired(entry.at);
                 account.grants.push(grant.clone());

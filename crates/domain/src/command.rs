@@ -91,6 +91,8 @@ pub struct PutOrg {
     pub name: Option<Option<String>>,
     /// The zone of its calendar.
     pub zone: Option<Zone>,
+    /// What the caller keeps with it for itself, in place of all that was there.
+    pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// Make an org that nobody has heard of; one that is known stays as it is.
@@ -137,6 +139,8 @@ pub struct TopUp {
     pub priority: u8,
     /// Why, for people.
     pub reason: Option<String>,
+    /// What the caller keeps with it for itself.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Close the bill of a month that is over.

@@ -62,6 +62,8 @@ pub enum EntryKind {
         name: Option<String>,
         /// The zone.
         zone: Zone,
+        /// What the caller keeps with it for itself.
+        metadata: BTreeMap<String, String>,
     },
     /// The plan was set.
     PlanSet {
@@ -91,6 +93,8 @@ pub enum EntryKind {
         fingerprint: u64,
         /// The credit.
         grant: Grant,
+        /// What the caller keeps with it for itself.
+        metadata: BTreeMap<String, String>,
         /// How the org stood after it.
         standing: Standing,
     },

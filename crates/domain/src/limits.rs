@@ -1,5 +1,11 @@
 //! Every stated limit of the domain, each with its reason.
 
+/// Most texts that a caller keeps with an org or a top-up for itself.
+pub const METADATA_MAX: usize = 16;
+
+/// Most characters of the name of such a text; the text has at most [`TEXT_CHARS_MAX`].
+pub const METADATA_NAME_CHARS_MAX: usize = 64;
+
 /// Longest id (org, user, meter, plan, key) in characters: room for a URL-safe UUID with a prefix, small in an index.
 pub const ID_CHARS_MAX: usize = 128;
 

@@ -1,5 +1,7 @@
 //! The org: who it is, what it bought, which limits it set.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ pub struct Org {
     pub name: Option<String>,
     /// The zone of its calendar.
     pub zone: Zone,
+    /// What its caller keeps with it for itself.
+    pub metadata: BTreeMap<String, String>,
     /// The plan in force.
     pub plan: Option<PlanState>,
     /// The plans before it, oldest first: a past month is billed by the plan at its end. A few are kept.
@@ -93,6 +97,7 @@ impl Org {
             id,
             name: None,
             zone: Zone::UTC,
+            metadata: BTreeMap::new(),
             plan: None,
             former_plans: Vec::new(),
             bills: 0,

@@ -228,6 +228,7 @@ pub(crate) fn org_item(org: &Org, balance: &Balance) -> OrgItem {
         org: org.id.to_string(),
         name: org.name.clone(),
         time_zone: org.zone.name().to_owned(),
+        metadata: org.metadata.clone(),
         plan: org.plan.as_ref().map(|plan| plan.id.to_string()),
         trial: org.trial.as_ref().map(|trial| TrialItem {
             started_at: trial.started_at.to_string(),
@@ -351,7 +352,8 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.reason = Some(reason.clone());
             item.summary = format!("refused {} {meter}: {reason}", quantity.amount());
         }
-        EntryKind::Put { name, zone } => {
+        EntryKind::Put { name, zone, metadata } => {
+            item.metadata.clone_from(metadata);
             let name = name.as_deref().unwrap_or("none");
             item.summary = format!("name {name}, time zone {}", zone.name());
         }
@@ -373,7 +375,8 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let amount = amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
             item.summary = format!("{amount} {meter} a {window} for {whose}");
         }
-        EntryKind::ToppedUp { meter, key, grant, standing, .. } => {
+        EntryKind::ToppedUp { meter, key, grant, metadata, standing, .. } => {
+            item.metadata.clone_from(metadata);
             item.meter = Some(meter.to_string());
             item.quantity = Some(grant.amount.into());
             item.key = key.clone().map(Into::into);

@@ -116,7 +116,11 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
         submit(
             app,
             &org,
-            OrgCommand::Put(PutOrg { name: Some(Some(cast.name.to_owned())), zone: Some(zone) }),
+            OrgCommand::Put(PutOrg {
+                name: Some(Some(cast.name.to_owned())),
+                zone: Some(zone),
+                metadata: None,
+            }),
         )
         .await?;
         submit(app, &org, OrgCommand::SetPlan(SetPlan { plan: id(PlanId::new(cast.plan))? })).await?;
@@ -136,6 +140,7 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
             effective_at: None,
             priority: PRIORITY_DEFAULT,
             reason: Some("goodwill until the upgrade".to_owned()),
+            metadata: std::collections::BTreeMap::new(),
         };
         submit(app, &org, OrgCommand::TopUp(top_up)).await?;
     }

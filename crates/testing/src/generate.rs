@@ -392,6 +392,7 @@ impl Generator {
             effective_at,
             priority: *self.pick(&[100, 100, 100, 50, 200]),
             reason: None,
+            metadata: BTreeMap::new(),
         };
         if top_up.key.is_some() {
             self.topped_up.push(top_up.clone());
@@ -441,7 +442,11 @@ impl Generator {
         let zone =
             (!self.one_in(4)).then(|| Zone::new(ZONES[self.rng.usize(0..ZONES.len())]).expect("a zone"));
         let name = self.one_in(3).then(|| (!self.one_in(4)).then(|| format!("Name {}", self.rng.u32(0..3))));
-        OrgCommand::Put(PutOrg { name, zone })
+        let metadata = self.one_in(4).then(|| {
+            let text = ("tier".to_owned(), self.rng.u32(0..2).to_string());
+            if self.rng.bool() { BTreeMap::from([text]) } else { BTreeMap::new() }
+        });
+        OrgCommand::Put(PutOrg { name, zone, metadata })
     }
 
     /// A catalog with all plans; a meter may be missing.

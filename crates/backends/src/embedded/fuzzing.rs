@@ -125,7 +125,11 @@ mod tests {
     use crate::embedded::codec::{LineRef, encode_row};
 
     fn line() -> Vec<u8> {
-        let kind = EntryKind::Put { name: Some("a name".into()), zone: Zone::UTC };
+        let kind = EntryKind::Put {
+            name: Some("a name".into()),
+            zone: Zone::UTC,
+            metadata: std::collections::BTreeMap::new(),
+        };
         let entry = Entry {
             number: 7,
             at: Timestamp::UNIX_EPOCH,

@@ -243,7 +243,11 @@ fn what_is_past_its_keep_time_leaves_the_tables() {
         run(store.load(&counters)).expect("loads").iter().filter(|found| found.is_some()).count()
     };
     assert_eq!(counted(&store), counters.len(), "counters stay for 24 months");
-    let put = tollgate_domain::EntryKind::Put { name: None, zone: tollgate_domain::Zone::UTC };
+    let put = tollgate_domain::EntryKind::Put {
+        name: None,
+        zone: tollgate_domain::Zone::UTC,
+        metadata: std::collections::BTreeMap::new(),
+    };
     commit(&store, vec![world.change(&id, at(800 * day), vec![put])]).expect("commits");
     run(store.close()).expect("closes");
     drop(store);

@@ -88,10 +88,14 @@ impl World {
 
     fn some_kind(&self, rng: &mut Rng, of: &OrgId, step: i64, index: usize) -> EntryKind {
         match rng.u8(..12) {
-            0 => EntryKind::Put { name: Some(format!("name {step}")), zone: Zone::UTC },
+            0 => EntryKind::Put {
+                name: Some(format!("name {step}")),
+                zone: Zone::UTC,
+                metadata: BTreeMap::new(),
+            },
             1 => topped_up(&format!("top-up {step} {index}"), step),
             2 => self.some_used(rng, of).map_or_else(
-                || EntryKind::Put { name: None, zone: Zone::UTC },
+                || EntryKind::Put { name: None, zone: Zone::UTC, metadata: BTreeMap::new() },
                 |(entry, used)| EntryKind::Reversed { entry, used: Box::new(used) },
             ),
             _ => used(rng.bool().then_some("ann"), &format!("key {step} {index}")),
@@ -182,6 +186,7 @@ fn topped_up(key: &str, step: i64) -> EntryKind {
         key: Some(UsageKey::new(key).expect("an id")),
         fingerprint: 8,
         grant,
+        metadata: BTreeMap::new(),
         standing: standing(),
     }
 }

@@ -35,10 +35,11 @@ pub(super) fn decide_put(records: &Records, context: &Context<'_>, org: &OrgId, 
     let known = records.org(org);
     let name = put.name.clone().unwrap_or_else(|| known.and_then(|org| org.name.clone()));
     let zone = put.zone.clone().or_else(|| known.map(|org| org.zone.clone())).unwrap_or(Zone::UTC);
-    if known.is_some_and(|org| org.name == name && org.zone == zone) {
+    let metadata = put.metadata.clone().or_else(|| known.map(|org| org.metadata.clone())).unwrap_or_default();
+    if known.is_some_and(|org| org.name == name && org.zone == zone && org.metadata == metadata) {
         return change(Ok(unchanged(false)));
     }
-    change(Ok(changed(context.entry(known, EntryKind::Put { name, zone }, Vec::new()), false)))
+    change(Ok(changed(context.entry(known, EntryKind::Put { name, zone, metadata }, Vec::new()), false)))
 }
 
 pub(super) fn decide_welcome(
@@ -50,7 +51,7 @@ pub(super) fn decide_welcome(
     match (records.org(org), &welcome.plan) {
         (Some(_), _) => change(Ok(unchanged(false))),
         (None, Some(plan)) => change(set_plan(None, context, &SetPlan { plan: plan.clone() })),
-        (None, None) => decide_put(records, context, org, &PutOrg { name: None, zone: None }),
+        (None, None) => decide_put(records, context, org, &PutOrg { name: None, zone: None, metadata: None }),
     }
 }
 
@@ -173,6 +174,7 @@ fn add_credit(
         key: top_up.key.clone(),
         fingerprint,
         grant,
+        metadata: top_up.metadata.clone(),
         standing,
     };
     let entry = context.entry(Some(org), kind, vec![notice]);

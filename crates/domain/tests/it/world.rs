@@ -57,6 +57,7 @@ pub(crate) fn top_up(amount: &str, expiry: TopUpExpiry) -> OrgCommand {
         effective_at: None,
         priority: 0,
         reason: None,
+        metadata: std::collections::BTreeMap::new(),
     })
 }
 
@@ -69,7 +70,7 @@ impl World {
         records.put(RecordKey::Org(org.clone()), None);
         let mut world = Self { catalog, records, org, entries: Vec::new() };
         let zone = Some(Zone::new("Europe/Berlin").expect("a zone"));
-        world.tell("2026-10-01T00:00:00Z", &OrgCommand::Put(PutOrg { name: None, zone }));
+        world.tell("2026-10-01T00:00:00Z", &OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
         let plan = PlanId::new("team").expect("an id");
         world.tell("2026-10-01T00:00:00Z", &OrgCommand::SetPlan(SetPlan { plan }));
         world

@@ -317,6 +317,7 @@ pub(crate) async fn top_up(
         effective_at: None,
         priority: PRIORITY_DEFAULT,
         reason: None,
+        metadata: std::collections::BTreeMap::new(),
     };
     match app
         .engine

@@ -52,7 +52,8 @@ pub(crate) async fn put(
     });
     let line = |name: Option<String>| name.map(|name| text_line("name", name)).transpose();
     let name = request.name.map(line).transpose()?;
-    change(&app, &caller, &org, OrgCommand::Put(PutOrg { name, zone: zone.transpose()? })).await?;
+    let metadata = request.metadata.map(|metadata| metadata.unwrap_or_default().0);
+    change(&app, &caller, &org, OrgCommand::Put(PutOrg { name, zone: zone.transpose()?, metadata })).await?;
     show_org(&app, &org).await
 }
 
@@ -352,6 +353,7 @@ pub(crate) async fn top_up(
         effective_at,
         priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
         reason: request.reason.map(|reason| text_line("reason", reason)).transpose()?,
+        metadata: request.metadata.unwrap_or_default().0,
     };
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::TopUp(top_up)).await? {
         OrgDecision::TopUp(Ok(topped_up)) => Ok(ok(&TopUpReply {

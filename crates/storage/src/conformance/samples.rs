@@ -273,7 +273,11 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
 }
 
 pub(super) fn put(name: &str) -> EntryKind {
-    EntryKind::Put { name: Some(name.to_owned()), zone: Zone::new("Europe/Berlin").expect("a zone") }
+    EntryKind::Put {
+        name: Some(name.to_owned()),
+        zone: Zone::new("Europe/Berlin").expect("a zone"),
+        metadata: BTreeMap::from([("crm".to_owned(), "0815".to_owned())]),
+    }
 }
 
 pub(super) fn plan_set(plan: &str) -> EntryKind {
@@ -302,6 +306,7 @@ pub(super) fn topped_up(of: &str, with: Option<&str>, entry: u64) -> EntryKind {
             expires_at: Some(moment(4_000_000)),
             reason: Some("a credit, \"agreed\" on the phone".to_owned()),
         },
+        metadata: BTreeMap::new(),
         standing: Standing { remaining: None, ..standing(0) },
     }
 }
@@ -338,7 +343,7 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         refused("reports", None),
         EntryKind::Reversed { entry: 3, used: Box::new(usage) },
         put("Ümläut & Söhne"),
-        EntryKind::Put { name: None, zone: Zone::UTC },
+        EntryKind::Put { name: None, zone: Zone::UTC, metadata: BTreeMap::new() },
         plan_set("enterprise"),
         limit_set("tokens", LimitScope::Org, Some(50)),
         limit_set("tokens", LimitScope::EachUser, Some(5)),

@@ -15,7 +15,12 @@ impl Now<'_> {
             |history: &History<'_>| put.name.as_ref().is_none_or(|name| name.as_deref() == history.name);
         let same_zone =
             |history: &History<'_>| put.zone.as_ref().is_none_or(|zone| zone.name() == history.zone.name());
-        let changes = history.is_none_or(|history| !same_name(&history) || !same_zone(&history));
+        let same_metadata = |history: &History<'_>| {
+            let kept = history.metadata.cloned().unwrap_or_default();
+            put.metadata.as_ref().is_none_or(|metadata| *metadata == kept)
+        };
+        let changes = history
+            .is_none_or(|history| !same_name(&history) || !same_zone(&history) || !same_metadata(&history));
         self.changed(changes, false)
     }
 

@@ -19,6 +19,8 @@ pub struct History<'a> {
     pub zone: Zone,
     /// Its name.
     pub name: Option<&'a str>,
+    /// What its caller keeps with it for itself.
+    pub metadata: Option<&'a BTreeMap<String, String>>,
     /// Its plan.
     pub plan: Option<&'a PlanId>,
     /// Start and end of its trial.
@@ -112,6 +114,7 @@ impl<'a> History<'a> {
         let mut history = Self {
             zone: Zone::UTC,
             name: None,
+            metadata: None,
             plan: None,
             trial: None,
             limits: BTreeMap::new(),
@@ -148,7 +151,10 @@ impl<'a> History<'a> {
                     }
                 }
             }
-            OrgCommand::Put(PutOrg { name, zone }) => {
+            OrgCommand::Put(PutOrg { name, zone, metadata }) => {
+                if let Some(metadata) = metadata {
+                    self.metadata = Some(metadata);
+                }
                 if let Some(name) = name {
                     self.name = name.as_deref();
                 }

@@ -342,25 +342,27 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
             *user == usage.user && *meter == usage.meter && *quantity == usage.quantity
         }
         (EntryKind::Reversed { used, .. }, OrgCommand::Reverse(reverse)) => used.key == reverse.key,
-        (EntryKind::Put { name, zone }, OrgCommand::Put(put)) => {
+        (EntryKind::Put { name, zone, metadata }, OrgCommand::Put(put)) => {
             (put.name.as_ref().is_none_or(|put| put == name))
                 && put.zone.as_ref().is_none_or(|put| put == zone)
+                && put.metadata.as_ref().is_none_or(|put| put == metadata)
         }
         (EntryKind::PlanSet { plan, .. }, OrgCommand::SetPlan(set)) => plan.id == set.plan,
         (EntryKind::PlanSet { plan, .. }, OrgCommand::Welcome(welcome)) => {
             welcome.plan.as_ref() == Some(&plan.id)
         }
-        (EntryKind::Put { name, zone }, OrgCommand::Welcome(welcome)) => {
+        (EntryKind::Put { name, zone, .. }, OrgCommand::Welcome(welcome)) => {
             welcome.plan.is_none() && name.is_none() && *zone == Zone::UTC
         }
         (EntryKind::LimitSet { meter, scope, window, amount }, OrgCommand::SetLimit(set)) => {
             *meter == set.meter && *scope == set.scope && *window == set.window && *amount == set.amount
         }
-        (EntryKind::ToppedUp { meter, key, grant, .. }, OrgCommand::TopUp(top_up)) => {
+        (EntryKind::ToppedUp { meter, key, grant, metadata, .. }, OrgCommand::TopUp(top_up)) => {
             *meter == top_up.meter
                 && *key == top_up.key
                 && grant.amount == top_up.amount.amount()
                 && grant.reason == top_up.reason
+                && *metadata == top_up.metadata
         }
         (EntryKind::BillClosed(bill), OrgCommand::CloseMonth(close)) => {
             bill.rated.month.number == close.month

@@ -235,7 +235,7 @@ impl World {
                 occurred_at: None,
                 properties: std::collections::BTreeMap::new(),
             };
-            let put = PutOrg { name: Some(Some(format!("last {tag}"))), zone: None };
+            let put = PutOrg { name: Some(Some(format!("last {tag}"))), zone: None, metadata: None };
             let asks = [
                 Ask::Command(Arc::new(OrgCommand::Use(usage))),
                 Ask::Command(Arc::new(OrgCommand::Put(put))),

@@ -110,7 +110,7 @@ impl Schedule {
 
     fn run(mut self) -> Result<(World, usize), String> {
         let zone = Some(self.zone.clone());
-        self.tell(&OrgCommand::Put(PutOrg { name: None, zone }))?;
+        self.tell(&OrgCommand::Put(PutOrg { name: None, zone, metadata: None }))?;
         let plan = PlanId::new("basic").map_err(|error| error.to_string())?;
         self.tell(&OrgCommand::SetPlan(SetPlan { plan }))?;
         self.set_limits(true)?;
@@ -163,8 +163,16 @@ impl Schedule {
                 };
                 let amount = quantity(self.rng.i64(1..8) * 1_000_000_000);
                 let (key, effective_at, reason) = (None, None, None);
-                let top_up =
-                    TopUp { meter: reports(), amount, key, expiry, effective_at, priority: 100, reason };
+                let top_up = TopUp {
+                    meter: reports(),
+                    amount,
+                    key,
+                    expiry,
+                    effective_at,
+                    priority: 100,
+                    reason,
+                    metadata: BTreeMap::new(),
+                };
                 self.tell(&OrgCommand::TopUp(top_up)).map(drop)
             }
             _ => {

@@ -108,7 +108,7 @@ impl Replicas {
     fn customer(&self, name: &str, zone: &str) -> OrgId {
         let org = org(name);
         let zone = Some(Zone::new(zone).expect("a zone"));
-        self.ask(0, &org, OrgCommand::Put(PutOrg { name: None, zone }));
+        self.ask(0, &org, OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
         let plan = PlanId::new("pro").expect("an id");
         self.ask(0, &org, OrgCommand::SetPlan(SetPlan { plan }));
         org
@@ -293,7 +293,7 @@ fn what_has_nothing_to_bill_is_left_alone_and_old_months_are_history() {
         &org("free"),
         OrgCommand::SetPlan(SetPlan { plan: PlanId::new("basic").expect("an id") }),
     );
-    replicas.ask(0, &org("without"), OrgCommand::Put(PutOrg { name: None, zone: None }));
+    replicas.ask(0, &org("without"), OrgCommand::Put(PutOrg { name: None, zone: None, metadata: None }));
     replicas.at(time("2026-11-10T00:00:00Z"));
     let closed = replicas.closes(0);
     assert_eq!(closed.len(), 12, "{closed:?}");

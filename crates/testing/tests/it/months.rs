@@ -46,7 +46,7 @@ impl Org {
 
     pub(crate) fn zone(&mut self, at: Timestamp, zone: &str) {
         let zone = Some(Zone::new(zone).expect("a zone"));
-        let decision = self.tell(at, &OrgCommand::Put(PutOrg { name: None, zone }));
+        let decision = self.tell(at, &OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
         assert!(matches!(decision, OrgDecision::Change(Ok(_))), "{decision:?}");
     }
 
@@ -75,6 +75,7 @@ impl Org {
             effective_at: None,
             priority: catalog::PRIORITY_DEFAULT,
             reason: None,
+            metadata: std::collections::BTreeMap::new(),
         };
         match self.tell(at, &OrgCommand::TopUp(top_up)) {
             OrgDecision::TopUp(result) => result.map(drop).map_err(|denial| format!("{denial:?}")),

@@ -16,7 +16,11 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/v1/usage/check", usage.clone()),
         ("POST", "/v1/usage/batch", usage),
         ("POST", "/v1/usage/reversals", json!({"org": "acme", "key": "k-1"})),
-        ("PUT", "/v1/orgs/{org}", json!({"name": "Acme", "time_zone": "Europe/Berlin"})),
+        (
+            "PUT",
+            "/v1/orgs/{org}",
+            json!({"name": "Acme", "time_zone": "Europe/Berlin", "metadata": {"crm": "0815"}}),
+        ),
         ("PUT", "/v1/orgs/{org}/plan", json!({"plan": "basic"})),
         (
             "PUT",
@@ -28,7 +32,7 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
             "/v1/orgs/{org}/top-ups",
             json!({
                 "meter": "reports", "amount": 2, "key": "t-1", "expires_at": "never",
-                "effective_at": "2026-11-02T09:00:00Z", "priority": 100, "reason": "goodwill",
+                "effective_at": "2026-11-02T09:00:00Z", "priority": 100, "reason": "goodwill", "metadata": {"ticket": "4711"},
             }),
         ),
         ("POST", "/v1/orgs/{org}/bill/close", json!({"month": "2026-10"})),

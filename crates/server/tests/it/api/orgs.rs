@@ -348,3 +348,61 @@ fn usage_over_time() {
     let next = page["next"].as_str().expect("there is more");
     client.get(&format!("{path}&limit=3&cursor={next}")).is(200, series("day", &days[3..]));
 }
+
+#[test]
+fn metadata_is_kept_with_orgs_and_top_ups() {
+    let mut server = TestServer::start();
+    let mut client = server.client();
+    let put = |client: &mut Client, metadata: Value| {
+        client.put("/v1/orgs/acme", json!({"name": "Acme", "metadata": metadata})).ok()["metadata"].clone()
+    };
+    let first = json!({"crm": "0815", "a note": "two\nlines", "": "no name"});
+    let refused = client.put("/v1/orgs/acme", json!({"metadata": first}));
+    refused.is_problem(422, "invalid_field", Some("metadata"));
+    let first = json!({"crm": "0815", "a note": "two\nlines", "empty": ""});
+    assert_eq!(put(&mut client, first.clone()), first);
+    // What is left out stays; what is given takes the place of all; null and nothing clear it.
+    assert_eq!(client.put("/v1/orgs/acme", json!({"name": "Acme Inc."})).ok()["metadata"], first);
+    assert_eq!(put(&mut client, json!({"tier": "gold"})), json!({"tier": "gold"}));
+    let version = client.get("/v1/orgs/acme").ok()["version"].clone();
+    assert_eq!(put(&mut client, json!({"tier": "gold"})), json!({"tier": "gold"}));
+    assert_eq!(client.get("/v1/orgs/acme").ok()["version"], version, "nothing changed");
+    assert_eq!(client.get("/v1/orgs").ok()["orgs"][0]["metadata"]["tier"], "gold");
+    assert_eq!(client.get("/v1/orgs/acme/ledger").ok()["entries"][0]["metadata"]["tier"], "gold");
+    server.restart();
+    client = server.client();
+    assert_eq!(client.get("/v1/orgs/acme").ok()["metadata"]["tier"], "gold");
+    assert_eq!(put(&mut client, Value::Null), Value::Null);
+
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    let top_up =
+        |ticket: &str| json!({"meter": "reports", "amount": 5, "key": "t-1", "metadata": {"ticket": ticket}});
+    let entry = client.post("/v1/orgs/acme/top-ups", top_up("4711")).ok()["entry"].clone();
+    let told = client.get(&format!("/v1/orgs/acme/ledger/{entry}")).ok();
+    assert_eq!(told["metadata"], json!({"ticket": "4711"}));
+    assert_eq!(
+        client.post("/v1/orgs/acme/top-ups", top_up("4712")).ok()["replayed"],
+        true,
+        "no part of the key"
+    );
+
+    let many: serde_json::Map<String, Value> =
+        (0..17).map(|number| (format!("name-{number}"), json!("x"))).collect();
+    for wrong in [
+        json!({"x".repeat(65): "y"}),
+        json!({"a\nb": "y"}),
+        json!({"a": "y".repeat(257)}),
+        json!({"a": "\u{0}"}),
+        json!({"a": 7}),
+        json!(["a"]),
+        Value::Object(many),
+    ] {
+        let refused = client.put("/v1/orgs/acme", json!({"metadata": wrong}));
+        assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("invalid_field")), "{wrong}");
+    }
+    let twice = r#"{"metadata": {"a": "1", "a": "2"}}"#;
+    let twice = crate::client::Ask::new("PUT", "/v1/orgs/acme")
+        .header("content-type", "application/json")
+        .body(twice);
+    client.ask(&twice).is_problem(422, "invalid_field", Some("metadata"));
+}
