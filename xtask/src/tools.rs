@@ -43,6 +43,43 @@ const FOCUS_VALIDATOR: &[&str] = &[
     "urllib3==2.8.0",
 ];
 
+/// What makes a client for TypeScript of an OpenAPI document and checks its types, and what such a client runs on.
+const TYPESCRIPT_CLIENT: &[&str] =
+    &["openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3", "@types/node@20.19.1"];
+
+/// What makes a client for Python of an OpenAPI document, what checks its types, and all they import.
+const PYTHON_CLIENT: &[&str] = &[
+    "openapi-python-client==0.29.1",
+    "mypy==2.4.1",
+    "annotated-doc==0.0.7",
+    "annotated-types==0.8.0",
+    "anyio==4.16.0",
+    "ast_serialize==0.13.1",
+    "attrs==26.1.0",
+    "h11==0.16.0",
+    "httpcore==1.0.9",
+    "httpx==0.28.1",
+    "idna==3.20",
+    "Jinja2==3.1.6",
+    "librt==0.17.0",
+    "markdown-it-py==4.3.0",
+    "MarkupSafe==3.0.4",
+    "mdurl==0.1.2",
+    "mypy_extensions==1.2.0",
+    "pathspec==1.1.1",
+    "pydantic==2.14.4",
+    "pydantic_core==2.50.5",
+    "Pygments==2.21.0",
+    "rich==15.0.0",
+    "ruamel.yaml==0.19.1",
+    "ruff==0.17.6",
+    "shellingham==1.5.4",
+    "typer==0.27.3",
+    "typing-inspection==0.4.5",
+    "typing_extensions==4.16.0",
+    "certifi==2026.10.18",
+];
+
 /// A client of HTTP/2 for Python, and all it imports.
 const HTTP2_CLIENT: &[&str] = &[
     "httpx==0.28.1",
@@ -67,10 +104,12 @@ const OPENMETER_CLIENT: &str = "@openmeter/sdk@1.0.0-beta.232";
 pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
     fs::create_dir_all(&folder)?;
-    focus_validator(&folder.join("focus-validator"))?;
-    http2_client(&folder.join("http2-client"))?;
+    python_packages(&folder.join("focus-validator"), FOCUS_VALIDATOR)?;
+    python_packages(&folder.join("http2-client"), HTTP2_CLIENT)?;
     promtool(&folder.join("promtool"))?;
-    openmeter_client(&folder.join("openmeter"))
+    node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;
+    node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
+    python_packages(&folder.join("python-client"), PYTHON_CLIENT)
 }
 
 /// What checks metrics as Prometheus reads them: the one on the path, or the one in Debian's package, unpacked and not
@@ -113,16 +152,9 @@ fn promtool(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn focus_validator(folder: &Path) -> Result<()> {
-    let pins = [&["--no-deps"], FOCUS_VALIDATOR].concat();
-    if is_made_for(folder, &pins) {
-        return Ok(());
-    }
-    python_environment(&newest_python()?, folder, &pins).map(drop)
-}
-
-fn http2_client(folder: &Path) -> Result<()> {
-    let pins = [&["--no-deps"], HTTP2_CLIENT].concat();
+/// Packages of Python and nothing that they ask for besides.
+fn python_packages(folder: &Path, packages: &[&str]) -> Result<()> {
+    let pins = [&["--no-deps"], packages].concat();
     if is_made_for(folder, &pins) {
         return Ok(());
     }
@@ -177,8 +209,9 @@ fn is_made_for(folder: &Path, packages: &[&str]) -> bool {
     fs::read_to_string(folder.join(MADE_FOR)).is_ok_and(|made| made == packages.join("\n"))
 }
 
-fn openmeter_client(folder: &Path) -> Result<()> {
-    if is_made_for(folder, &[OPENMETER_CLIENT]) {
+/// Packages of Node and what they ask for.
+fn node_packages(folder: &Path, packages: &[&str]) -> Result<()> {
+    if is_made_for(folder, packages) {
         return Ok(());
     }
     ensure("node", &["nodejs"])?;
@@ -186,10 +219,10 @@ fn openmeter_client(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--prefix"]);
-    npm.arg(folder).arg(OPENMETER_CLIENT);
+    npm.arg(folder).args(packages);
     process::run(npm)
-        .map_err(|error| format!("{OPENMETER_CLIENT} cannot be had from npm's registry ({error})"))?;
-    fs::write(folder.join(MADE_FOR), OPENMETER_CLIENT)?;
+        .map_err(|error| format!("{} cannot be had from npm's registry ({error})", packages.join(" ")))?;
+    fs::write(folder.join(MADE_FOR), packages.join("\n"))?;
     Ok(())
 }
 

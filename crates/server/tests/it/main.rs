@@ -12,6 +12,7 @@ mod bad_input;
 mod billing;
 mod bills;
 mod client;
+mod clients;
 mod closing;
 mod cors;
 mod early;
