@@ -219,7 +219,6 @@ fn told(text: &str) -> Box<RawValue> {
     responses(
         (status = 200, description = "Some usage", body = Vec<UsageItem>,
             headers(("X-Next-Cursor" = String, description = "From where the next page is read; absent when there is nothing more"))),
-        P404,
     )
 )]
 pub(crate) async fn list(

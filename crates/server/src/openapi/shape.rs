@@ -46,14 +46,16 @@ impl Modify for Refusals {
             add("400", reads);
             add("401", needs_key);
             add("403", needs_key);
-            for status in ["408", "413", "415"] {
-                add(status, has_body);
+            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
+            for status in ["408", "413"] {
+                // Where a wrong request is told by words, so is one that does not arrive.
+                add(status, has_body && tag != WITH_WORDS);
             }
+            add("415", has_body);
             add("422", has_body && native);
             if needs_key || native {
                 found.insert("default".to_owned(), Ref::from_response_name("Problem").into());
             }
-            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
             reword(found, tag);
         }
         let components = document.components.get_or_insert_default();
@@ -68,7 +70,7 @@ fn reword(responses: &mut BTreeMap<String, RefOr<Response>>, tag: &str) {
         let RefOr::Ref(reference) = response else { continue };
         if WITH_ERROR.contains(&tag) {
             reference.ref_location = reference.ref_location.replace("/Problem", "/CompatProblem");
-        } else if tag == WITH_WORDS && matches!(status.as_str(), "400" | "502") {
+        } else if tag == WITH_WORDS && matches!(status.as_str(), "400" | "415" | "502") {
             reference.ref_location = reference.ref_location.replace("/Problem", "/Words");
         }
     }
@@ -106,7 +108,7 @@ fn problems() -> BTreeMap<String, RefOr<Response>> {
     for status in ["", "400", "401", "402", "403", "404", "408", "409", "413", "415", "422", "429", "502"] {
         add("Problem", status, "application/problem+json", &native);
         add("CompatProblem", status, "application/json", &compat);
-        if matches!(status, "400" | "502") {
+        if matches!(status, "400" | "415" | "502") {
             add("Words", status, "application/json", &words);
         }
     }

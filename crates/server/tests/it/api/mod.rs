@@ -9,6 +9,7 @@ mod lists;
 mod members;
 mod orgs;
 mod samples;
+mod statuses;
 mod system;
 mod top_ups;
 mod usage;

@@ -1,0 +1,240 @@
+//! Every status that the document says an operation may refuse with is answered by it, in the form the document says.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tollgate_server::Secret;
+
+use crate::api::document::operations;
+use crate::api::samples::undocumented;
+use crate::client::{Ask, Client};
+use crate::server::TestServer;
+
+/// What keeps an organization from having more than these.
+const MOST: usize = 1_000;
+
+/// A meter that is the largest of its values.
+const SEATS: &str = "[[meters]]\nid = \"seats\"\nname = \"Seats\"\nunit = \"seat\"\naggregation = \"max\"\n";
+
+/// What no request leads to: a server that cannot decide must have lost its disk first.
+const BEYOND_REQUESTS: [(&str, u16); 1] = [("ready", 503)];
+
+/// An operation as its sample asks for it, with a part of the path or the query put in place of another.
+struct Operation<'a> {
+    id: &'a str,
+    method: String,
+    path: &'a str,
+    operation: &'a Value,
+}
+
+impl Operation<'_> {
+    fn target(&self, of: &str) -> String {
+        let path = self.path.replace("{org}", of).replace("{customer_id}", of).replace("{entry}", "99");
+        let mut target = path.replace("{version}", "99").replace("{id}", of);
+        for parameter in self.operation["parameters"].as_array().into_iter().flatten() {
+            if parameter["in"] == "query" && parameter["required"] == true {
+                let name = parameter["name"].as_str().expect("a name");
+                let mark = if target.contains('?') { '&' } else { '?' };
+                target = format!("{target}{mark}{name}={}", if name == "scope" { "org" } else { "reports" });
+            }
+        }
+        target
+    }
+
+    fn kinds(&self) -> Vec<&String> {
+        self.operation["requestBody"]["content"]
+            .as_object()
+            .into_iter()
+            .flat_map(serde_json::Map::keys)
+            .collect()
+    }
+
+    /// A request with a body, if it takes one: the sample, or another.
+    fn ask(&self, target: &str, body: Option<&str>) -> Ask {
+        let ask = Ask::new(&self.method, target);
+        let Some(kind) = self.kinds().first().copied() else { return ask };
+        let sample = &self.operation["requestBody"]["content"][kind]["example"];
+        let text = sample.as_str().map_or_else(|| sample.to_string(), str::to_owned);
+        ask.header("content-type", kind).body(body.unwrap_or(&text))
+    }
+
+    /// Requests that are refused with a status because of what the operation is.
+    fn refused(&self, status: u16) -> Vec<Ask> {
+        let (acme, whole) = (self.target("acme"), |body| self.ask(&self.target("acme"), body));
+        match status {
+            400 => vec![
+                whole(Some("{")),
+                self.ask(&self.target("a%00b"), None),
+                self.ask(
+                    &format!("{acme}{}date=x&limit=x", if acme.contains('?') { '&' } else { '?' }),
+                    None,
+                ),
+            ],
+            401 | 403 => vec![whole(None)],
+            // Setting a plan makes its organization, so no two operations name the same.
+            404 => vec![self.ask(&self.target(&format!("nobody-{}", self.id)), None)],
+            413 => {
+                let kind = self.kinds()[0];
+                let ask = Ask::new(&self.method, &acme).header("content-type", kind);
+                vec![ask.header("content-length", "1000000000")]
+            }
+            415 => vec![Ask::new(&self.method, &acme).header("content-type", "text/xml").body("<a/>")],
+            422 => vec![whole(Some(r#"{"nonsense": 1}"#)), whole(Some("nonsense = 1"))],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Requests that are refused because of what is there: the operation, the status, the request.
+fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
+    let post = |path: &str, body: Value| Ask::new("POST", path).json(body);
+    let put = |path: &str, body: Value| Ask::new("PUT", path).json(body);
+    let usage = |org: &str, key: &str| json!({"org": org, "meter": "reports", "key": key});
+    let report = |org: &str, key: &str| json!({"org_id": org, "report_id": key});
+    let billed = |amount: u8, id: &str| json!({"customer_id": "acme", "resource_type": "reports", "quantity": amount, "id": id});
+    let pulse = |amount: u8, id: &str| json!({"tenant_id": "acme", "product_sku": "s", "use_unit": "u", "used_amount": amount, "id": id});
+    let limit = json!({"meter": "reports", "scope": "user", "user": "one-more", "amount": 1});
+    let top_up = |org: &str| json!({"meter": "reports", "amount": 1, "key": format!("more-{org}")});
+    let catalog =
+        "[[meters]]\nid = \"reports\"\nname = \"R\"\nunit = \"r\"\n[[plans]]\nid = \"other\"\nname = \"O\"\n";
+    vec![
+        ("use", 402, post("/v1/usage", usage("planless", "k"))),
+        ("use", 404, post("/v1/usage", usage("nobody", "k"))),
+        ("use", 409, post("/v1/usage", usage("acme", "back"))),
+        ("reverse", 404, post("/v1/usage/reversals", json!({"org": "acme", "key": "unknown"}))),
+        ("reverse", 409, post("/v1/usage/reversals", json!({"org": "acme", "key": "seat-2"}))),
+        ("put_plan", 404, put("/v1/orgs/acme/plan", json!({"plan": "gold"}))),
+        ("put_plan", 409, put("/v1/orgs/tried/plan", json!({"plan": "trial"}))),
+        ("put_limit", 409, put("/v1/orgs/full/limits", limit)),
+        ("top_up", 402, post("/v1/orgs/planless/top-ups", top_up("planless"))),
+        ("top_up", 409, post("/v1/orgs/full/top-ups", top_up("full"))),
+        ("close_bill", 409, post("/v1/orgs/acme/bill/close", json!({"month": "2026-11"}))),
+        (
+            "put_catalog",
+            409,
+            Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(catalog),
+        ),
+        ("reports_limit", 404, post("/limit", json!({"org_id": "nobody", "limit": 5}))),
+        ("reports_use", 404, post("/use", report("nobody", "k"))),
+        ("reports_use", 409, post("/use", report("acme", "back"))),
+        ("reports_use", 422, post("/use", report("acme", "large"))),
+        ("reports_top_up", 404, post("/top-up", json!({"org_id": "nobody", "count": 5}))),
+        ("billing_usage", 409, post("/api/v1/usage", billed(1, "back"))),
+        ("billing_usage", 422, post("/api/v1/usage", billed(1, "large"))),
+        ("pulse", 409, post("/pulses", pulse(1, "pulse-back"))),
+        ("pulse", 422, post("/pulses", pulse(1, "pulse-large"))),
+        ("commit", 502, post("/aggregates/commit", json!({}))),
+    ]
+}
+
+/// A server where there is something in the way of everything.
+fn crowded(admin: &mut Client) {
+    let catalog = format!("{}\n{SEATS}", tollgate_domain::catalog::DEFAULT);
+    admin.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(catalog)).ok();
+    for (org, plan) in [("acme", "basic"), ("full", "basic"), ("tried", "trial"), ("tried", "basic")] {
+        admin.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": plan})).ok();
+    }
+    admin.put("/v1/orgs/planless", json!({"name": "Without a plan"})).ok();
+    for (key, quantity) in [("back", 1), ("large", 2)] {
+        let usage = json!({"org": "acme", "meter": "reports", "key": key, "quantity": quantity});
+        admin.post("/v1/usage", usage).ok();
+        let pulse = json!({"tenant_id": "acme", "product_sku": "s", "use_unit": "u", "used_amount": quantity,
+            "id": format!("pulse-{key}")});
+        admin.post("/pulses", pulse).ok();
+    }
+    for key in ["back", "pulse-back"] {
+        admin.post("/v1/usage/reversals", json!({"org": "acme", "key": key})).ok();
+    }
+    // Of a maximum only the largest values are known: below them one cannot be taken back.
+    let seat = |number: u8| json!({"org": "acme", "meter": "seats", "key": format!("seat-{number}"), "quantity": number});
+    admin.post("/v1/usage/batch", (1..=17).map(seat).collect()).ok();
+    for number in 3..=17 {
+        admin
+            .post("/v1/usage/reversals", json!({"org": "acme", "key": format!("seat-{}", 20 - number)}))
+            .ok();
+    }
+    for number in 0..MOST {
+        let limit = json!({"meter": "reports", "scope": "user", "user": format!("u-{number}"), "amount": 1});
+        admin.put("/v1/orgs/full/limits", limit).ok();
+        admin
+            .post("/v1/orgs/full/top-ups", json!({"meter": "reports", "amount": 1, "priority": number % 256}))
+            .ok();
+    }
+}
+
+/// A key with a role, bound to an organization that nothing is asked of.
+fn bound(admin: &mut Client, server: &TestServer, role: &str) -> Client {
+    let made = admin.post("/v1/api-keys", json!({"name": role, "role": role, "org": "bound"})).json();
+    server.client().with_key(made["secret"].as_str().expect("a secret"))
+}
+
+#[test]
+fn every_refusal_of_the_document_is_answered() {
+    let server = TestServer::with(|settings| {
+        settings.api_key = Some(Secret("admin".to_owned()));
+        settings.request_timeout = Duration::from_secs(1);
+    });
+    let mut admin = server.client().with_key("admin");
+    let document = admin.get("/openapi.json").ok();
+    crowded(&mut admin);
+    let mut callers = [bound(&mut admin, &server, "ingest"), bound(&mut admin, &server, "read")];
+    let mut stranger = server.client();
+    let mut answered: BTreeSet<(String, u16)> = BTreeSet::new();
+    let mut wrong = Vec::new();
+    let mut hear = |id: &str, status: u16, reply: crate::client::Reply| {
+        println!("{id} {status}: {} {}", reply.status, reply.text());
+        if reply.status == status {
+            let different = undocumented(&document, id, &reply);
+            if different.is_empty() {
+                answered.insert((id.to_owned(), status));
+            } else {
+                wrong.push(format!("{id}: {different:?}"));
+            }
+        }
+    };
+    for (id, status, ask) in refused_by_what_is_there() {
+        hear(id, status, admin.ask(&ask));
+    }
+    // A body that does not come, to each operation that waits for one, all at once.
+    let mut waiting = Vec::new();
+    let mut documented = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().expect("an id");
+        let of = Operation { id, method, path, operation };
+        let statuses = operation["responses"].as_object().expect("responses").keys();
+        for status in statuses.filter_map(|status| status.parse::<u16>().ok()).filter(|status| *status >= 400)
+        {
+            documented.insert((id.to_owned(), status));
+            if status == 408 {
+                let mut client = server.client();
+                let kind = of.kinds()[0];
+                let head = format!(
+                    "{} {} HTTP/1.1\r\nhost: tollgate\r\nauthorization: Bearer admin\r\ncontent-type: {kind}\r\n\
+                     content-length: 100\r\n\r\n",
+                    of.method,
+                    of.target("acme")
+                );
+                client.send_raw(head.as_bytes()).expect("sent");
+                waiting.push((of.id, client));
+                continue;
+            }
+            for ask in of.refused(status) {
+                match status {
+                    401 => hear(id, status, stranger.ask(&ask)),
+                    403 => callers.iter_mut().for_each(|caller| hear(id, status, caller.ask(&ask))),
+                    // A body that is announced and not sent: the connection is of no more use.
+                    413 => hear(id, status, server.client().with_key("admin").ask(&ask)),
+                    _ => hear(id, status, admin.ask(&ask)),
+                }
+            }
+        }
+    }
+    for (id, mut client) in waiting {
+        hear(id, 408, client.read().expect("an answer"));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    answered.extend(BEYOND_REQUESTS.map(|(id, status)| (id.to_owned(), status)));
+    let silent: Vec<_> = documented.difference(&answered).collect();
+    assert!(silent.is_empty(), "{silent:?}: the document promises what no request here gets");
+}
