@@ -226,8 +226,12 @@ impl RecordKey {
 }
 
 /// A set of records at hand: loaded ones, known absences, and changes made to them.
+///
+/// What was neither loaded nor is known to be absent must not be taken for absent: a change would write a counter of its
+/// own over one that is stored. That is asserted, except where all there is is at hand: see [`Records::complete`].
 #[derive(Clone, Debug, Default)]
 pub struct Records {
+    complete: bool,
     slots: HashMap<RecordKey, Slot, foldhash::fast::RandomState>,
 }
 
@@ -241,7 +245,14 @@ impl Records {
     /// Nothing at hand, with room for so many records.
     #[must_use]
     pub fn with_capacity(records: usize) -> Self {
-        Self { slots: HashMap::with_capacity_and_hasher(records, foldhash::fast::RandomState::default()) }
+        let slots = HashMap::with_capacity_and_hasher(records, foldhash::fast::RandomState::default());
+        Self { slots, complete: false }
+    }
+
+    /// Nothing at hand, and nothing else there is: what is not put here does not exist.
+    #[must_use]
+    pub fn complete() -> Self {
+        Self { complete: true, ..Self::default() }
     }
 
     /// Puts a loaded record, or its absence, at hand. What is already at hand stays.
@@ -329,7 +340,9 @@ impl Records {
             Place::NotYet => Counter::default(),
             Place::Closed => {
                 let id = CounterId { org: org.clone(), meter: meter.clone(), scope: scope.clone(), period };
-                match self.get(&RecordKey::Counter(id)) {
+                let key = RecordKey::Counter(id);
+                self.assert_at_hand(&key);
+                match self.get(&key) {
                     Some(Record::Counter(counter)) => Counter::clone(counter),
                     _ => Counter::default(),
                 }
@@ -414,7 +427,13 @@ impl Records {
         self.slots.insert(key, Slot { record: Some(record), changed: true });
     }
 
+    fn assert_at_hand(&self, key: &RecordKey) {
+        assert!(self.complete || self.holds(key), "{key:?} is neither loaded nor known to be absent");
+    }
+
+    /// A record to be changed.
     fn slot(&mut self, key: RecordKey) -> &mut Slot {
+        self.assert_at_hand(&key);
         let slot = self.slots.entry(key).or_insert(Slot { record: None, changed: false });
         slot.changed = true;
         slot
@@ -542,5 +561,50 @@ impl Records {
         if let Some(Record::Key(key)) = &mut self.slot(RecordKey::Key(id)).record {
             change(Arc::make_mut(key));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::Window;
+
+    #[test]
+    fn what_is_not_at_hand_is_neither_changed_nor_taken_for_zero() {
+        let org = OrgId::new("acme").expect("an id");
+        let meter = MeterId::new("reports").expect("an id");
+        let periods = |number| [Period { window: Window::Day, number }];
+        let count = |records: &mut Records, number| {
+            records.change_counters(&org, &meter, &Scope::Org, &periods(number), |_, counter| {
+                counter.value += Amount::from_whole(1);
+            });
+        };
+        let account = RecordKey::Account(org.clone(), meter.clone());
+        let closed = RecordKey::Counter(CounterId {
+            org: org.clone(),
+            meter: meter.clone(),
+            scope: Scope::Org,
+            period: Period { window: Window::Day, number: 1 },
+        });
+        let panics = |work: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(work)).is_err();
+
+        let mut records = Records::default();
+        assert!(panics(&mut || count(&mut records, 2)), "the account is not loaded");
+        records.put(account, None);
+        count(&mut records, 2);
+        // Day 1 is closed by now: its counter is a record of its own.
+        assert!(panics(&mut || count(&mut records, 1)), "the counter is not loaded");
+        let [first] = periods(1);
+        assert!(panics(&mut || drop(records.counter(&org, &meter, &Scope::Org, first))));
+        records.put(closed, None);
+        count(&mut records, 1);
+        assert_eq!(records.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
+
+        let mut all = Records::complete();
+        count(&mut all, 2);
+        count(&mut all, 1);
+        assert_eq!(all.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Rerun<'a> {
     /// Before the first entry of the ledger; the month by its number.
     #[must_use]
     pub fn new(org: OrgId, month: i32, catalogs: [&'a Catalog; 2], taken_back: TakenBack) -> Self {
-        Self { org, month, catalogs, taken_back, before: Records::default(), worlds: None }
+        Self { org, month, catalogs, taken_back, before: Records::complete(), worlds: None }
     }
 
     /// Goes through the next entry. False: the month is over, and nothing more need be seen.

@@ -1,7 +1,7 @@
-//! Closes months that are over, in the background: all orgs again and again, some at a time.
+//! Closes months that are over, in the background: all orgs, some at a time, whenever a month may have ended somewhere.
 
 use tokio::sync::watch;
-use tollgate_domain::SignedDuration;
+use tollgate_domain::{SignedDuration, Timestamp, Window, Zone};
 use tollgate_engine::EngineError;
 
 use crate::app::App;
@@ -15,8 +15,14 @@ pub(crate) async fn run(app: App, days: u16, mut stopping: watch::Receiver<bool>
         let _ = stopping.wait_for(|stop| *stop).await;
     };
     let work = async {
+        let mut done = None;
         loop {
-            pass(&app, grace).await;
+            let (now, catalog) = (app.engine.clock().now(), app.engine.catalog().version);
+            if done.is_none_or(|done: Done| done.catalog != catalog || now >= done.until || now < done.at) {
+                let whole = pass(&app, grace).await;
+                let until = nothing_is_due_until(now, grace);
+                done = whole.then_some(Done { at: now, until, catalog });
+            }
             tokio::time::sleep(app.settings.close_interval).await;
         }
     };
@@ -27,25 +33,72 @@ pub(crate) async fn run(app: App, days: u16, mut stopping: watch::Receiver<bool>
     }
 }
 
-/// Looks at all orgs once. What cannot be done now is done by the next pass.
-async fn pass(app: &App, grace: SignedDuration) {
-    let mut cursor = None;
+/// All orgs were looked at, and no month was left that should have closed.
+#[derive(Clone, Copy)]
+struct Done {
+    /// When that began.
+    at: Timestamp,
+    /// Until when no further month can have ended.
+    until: Timestamp,
+    /// By which catalog: another may have prices where this one has none.
+    catalog: u32,
+}
+
+/// When a month may next have ended, at least the grace ago, in some zone: now, while its end goes round the world.
+fn nothing_is_due_until(now: Timestamp, grace: SignedDuration) -> Timestamp {
+    // Where a day begins first, and where it ends last.
+    let (Ok(first), Ok(last)) = (Zone::new("Etc/GMT-14"), Zone::new("Etc/GMT+12")) else { return now };
+    let Ok(at) = now.checked_sub(grace) else { return now };
+    let month = first.period_at(Window::Month, at);
+    if month != last.period_at(Window::Month, at) {
+        return now;
+    }
+    first.bounds(month).1.and_then(|end| end.checked_add(grace).ok()).unwrap_or(now)
+}
+
+/// Looks at all orgs once; whether all that is due is done. What cannot be done now is done by the next pass.
+async fn pass(app: &App, grace: SignedDuration) -> bool {
+    let (mut cursor, mut unrated) = (None, 0);
     loop {
         let closing = match app.engine.close_due(grace, cursor.as_ref()).await {
             Ok(closing) => closing,
-            Err(EngineError::ShuttingDown | EngineError::Stopped(_)) => return,
+            Err(EngineError::ShuttingDown | EngineError::Stopped(_)) => return false,
             Err(error) => {
                 tracing::warn!(%error, "months are closed later");
-                return;
+                return false;
             }
         };
         for (month, bills) in &closing.closed {
             tracing::info!(month, bills, "months closed by themselves");
         }
+        unrated += closing.unrated;
         cursor = closing.next;
         if cursor.is_none() {
-            return;
+            return unrated == 0;
         }
         tokio::time::sleep(CLOSING_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orgs_are_looked_at_only_when_a_month_may_have_ended_somewhere() {
+        let time = |text: &str| text.parse::<Timestamp>().expect("a time");
+        for (now, days, wanted) in [
+            ("2026-11-15T00:00:00Z", 0, "2026-11-30T10:00:00Z"),
+            ("2026-11-30T09:59:59Z", 0, "2026-11-30T10:00:00Z"),
+            // The month ends around the world: each look may find one.
+            ("2026-11-30T10:00:00Z", 0, "2026-11-30T10:00:00Z"),
+            ("2026-12-01T11:59:59Z", 0, "2026-12-01T11:59:59Z"),
+            ("2026-12-01T12:00:00Z", 0, "2026-12-31T10:00:00Z"),
+            ("2026-12-01T12:00:00Z", 5, "2026-12-05T10:00:00Z"),
+            ("2026-12-06T12:00:00Z", 5, "2027-01-05T10:00:00Z"),
+        ] {
+            let grace = SignedDuration::from_hours(24 * days);
+            assert_eq!(nothing_is_due_until(time(now), grace), time(wanted), "{now} with {days} days");
+        }
     }
 }
