@@ -119,7 +119,7 @@ impl Reader {
             }
             Kind::DryRuns => {
                 let (text, length) = (&self.catalog, self.catalog.len());
-                let head = "host: tollgate\r\ncontent-type: application/toml\r\ncontent-length";
+                let head = "host: localhost\r\ncontent-type: application/toml\r\ncontent-length";
                 format!("PUT /v1/catalog?dry_run=true HTTP/1.1\r\n{head}: {length}\r\n\r\n{text}")
                     .into_bytes()
             }
