@@ -12,6 +12,8 @@ use crate::{Decimal, Month};
 pub struct BillReply {
     /// The organization.
     pub org: String,
+    /// Its name.
+    pub name: Option<String>,
     /// The month, such as `2026-11`, in the organization's time zone.
     pub month: String,
     /// `estimate`: it changes with usage and prices; `closed`: it never changes.
@@ -20,14 +22,17 @@ pub struct BillReply {
     pub number: Option<u32>,
     /// When it was closed; null in an estimate.
     pub closed_at: Option<String>,
-    /// First moment of the month.
+    /// First moment of the month, by the organization's clocks.
+    #[schema(example = "2026-10-01T00:00:00+02:00")]
     pub from: Option<String>,
     /// First moment after it.
     pub until: Option<String>,
-    /// The plan whose prices were taken.
-    pub plan: String,
-    /// The version of the catalog whose prices were taken.
+    /// The last plan of the month; null: there was none.
+    pub plan: Option<String>,
+    /// The version of the catalog whose prices the end of the month was rated by.
     pub catalog: u32,
+    /// The parts of the month in which one plan, or none, was in force, in order.
+    pub segments: Vec<SegmentItem>,
     /// What the money is in: a code of ISO 4217.
     pub currency: String,
     /// A line for each price that something is owed for.
@@ -37,8 +42,27 @@ pub struct BillReply {
     /// The sum of the lines and adjustments.
     #[schema(example = "65.50")]
     pub total: String,
-    /// Usage of meters that have prices, none of which takes it.
-    pub unpriced: Vec<UnpricedItem>,
+    /// Usage that no price takes, because the plan's credit or a top-up covered it.
+    pub included: Vec<UnbilledItem>,
+    /// Usage that no price takes and no credit covered.
+    pub unpriced: Vec<UnbilledItem>,
+}
+
+/// A part of a month in which one plan, or none, was in force.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SegmentItem {
+    /// The plan; null: there was none.
+    pub plan: Option<String>,
+    /// First moment, by the organization's clocks.
+    pub from: Option<String>,
+    /// First moment after it.
+    pub until: Option<String>,
+    /// How many days of the month are charged to the plan: a day is that of the first plan in force on it.
+    pub days: u32,
+    /// The days of the month.
+    pub days_of_month: u32,
+    /// The version of the catalog whose prices were taken.
+    pub catalog: u32,
 }
 
 /// Whether a bill still changes.
@@ -86,6 +110,12 @@ impl BillFormat {
 pub struct BillLineItem {
     /// What it is for, for people.
     pub description: String,
+    /// The plan whose price it is.
+    pub plan: String,
+    /// First moment of the part of the month that it is of, by the organization's clocks.
+    pub from: Option<String>,
+    /// First moment after it.
+    pub until: Option<String>,
     /// The meter; null: a fee of the plan itself.
     pub meter: Option<String>,
     /// The values of properties that the price asks for.
@@ -104,7 +134,7 @@ pub struct BillLineItem {
     pub parts: Vec<BillPart>,
     /// Percent taken off the parts' sum.
     pub discount_percent: Decimal,
-    /// What is owed, before it was rounded.
+    /// What is owed, before it was rounded; the first 29 decimals where days of a month make a fraction without end.
     pub exact: String,
     /// What is owed.
     #[schema(example = "10.00")]
@@ -128,10 +158,12 @@ pub struct BillPart {
     /// What the unit price is multiplied by: the quantity, or the number of packages.
     pub units: Decimal,
     /// The price of a unit, or of a package.
-    pub unit_price: Decimal,
-    /// What is owed once.
-    pub flat_fee: Decimal,
-    /// What it comes to, exactly.
+    #[schema(example = "0.00000015")]
+    pub unit_price: String,
+    /// What is owed once, for a whole month.
+    #[schema(example = "49.00")]
+    pub flat_fee: String,
+    /// What it comes to, exactly; of a fee the share of the days.
     pub amount: String,
 }
 
@@ -155,13 +187,17 @@ pub struct AdjustmentItem {
 
 /// Usage that no price takes.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct UnpricedItem {
+pub struct UnbilledItem {
     /// The meter.
     pub meter: String,
-    /// The properties that no price names.
+    /// The values of the properties that the meter is counted by.
     pub properties: BTreeMap<String, String>,
     /// How much.
     pub quantity: Decimal,
+    /// First moment of the part of the month in which it was used, by the organization's clocks.
+    pub from: Option<String>,
+    /// First moment after it.
+    pub until: Option<String>,
 }
 
 /// The bills of an organization, the latest month first.

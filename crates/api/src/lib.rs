@@ -28,7 +28,8 @@ pub use admin::{
 pub use batch::{BatchReply, RecordResult, RecordStatus, ResultsName};
 pub use bill::{
     AdjustmentItem, BillFormat, BillItem, BillLineItem, BillPage, BillPart, BillReply, BillStatus,
-    CloseRequest, UnpricedItem, WhatIfDenied, WhatIfItem, WhatIfReply, WhatIfRequest, WhatIfTotal,
+    CloseRequest, SegmentItem, UnbilledItem, WhatIfDenied, WhatIfItem, WhatIfReply, WhatIfRequest,
+    WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::{Decimal, PositiveDecimal, RequestDecimal};
@@ -36,8 +37,8 @@ pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsageP
 pub use metadata::Metadata;
 pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
-    MeterBalanceReply, OrgItem, OrgMeterItem, OrgPage, OrgRequest, PlanReply, PlanRequest, ScopeName,
-    TopUpReply, TopUpRequest, TrialItem, UserItem, UserPage, WindowName,
+    MeterBalanceReply, OrgItem, OrgMeterItem, OrgPage, OrgRequest, PlanReply, PlanRequest, ScheduledPlan,
+    ScopeName, TopUpReply, TopUpRequest, TrialItem, UserItem, UserPage, WindowName,
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};

@@ -83,26 +83,45 @@ pub struct OrgPage {
     pub next: Option<String>,
 }
 
-/// Sets the plan.
+/// Sets the plan, now or later.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// A plan of the catalog.
     #[schema(value_type = Id, example = "enterprise")]
     pub plan: PlanId,
+    /// From when: a time, a day such as `2026-12-01` (from its first moment in the organization's time zone), or
+    /// `next_month`. At once unless given. What was scheduled before is called off.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, example = "next_month", min_length = 1)]
+    pub at: Option<String>,
 }
 
-/// The plan is set.
+/// The plan in force, and what is scheduled.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PlanReply {
     /// The organization.
     pub org: String,
-    /// The plan in force.
-    pub plan: String,
+    /// The plan in force; null: there is none.
+    pub plan: Option<String>,
+    /// Since when it is so.
+    pub since: Option<String>,
+    /// The change that is scheduled; null: there is none.
+    pub scheduled: Option<ScheduledPlan>,
     /// Whether anything changed.
     pub changed: bool,
-    /// Whether the plan is on its way out.
+    /// Whether the plan that was set is on its way out.
     pub deprecated: bool,
+}
+
+/// A change of plan that is scheduled.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ScheduledPlan {
+    /// The plan; null: the organization leaves.
+    pub plan: Option<String>,
+    /// From when, by the organization's clocks.
+    #[schema(example = "2026-12-01T00:00:00+01:00")]
+    pub at: String,
 }
 
 /// Sets or removes a limit.

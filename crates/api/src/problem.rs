@@ -91,10 +91,16 @@ codes! {
     PlanRetired = "plan_retired", 409, "The plan is not offered any more";
     /// The org has had its trial.
     TrialUsed = "trial_used", 409, "The organization has had its trial";
+    /// The plan's prices are in another currency than those of its month.
+    CurrencyChange = "currency_change", 409, "A month is billed in one currency";
     /// The catalog lacks plans that orgs have.
     PlanInUse = "plan_in_use", 409, "The catalog lacks plans that organizations have";
     /// The month is not over.
     MonthRuns = "month_runs", 409, "The month is not over";
+    /// An earlier month is to be closed first.
+    EarlierMonthOpen = "earlier_month_open", 409, "An earlier month is to be closed first";
+    /// A later month is closed.
+    LaterMonthClosed = "later_month_closed", 409, "A later month is closed";
     /// The month makes more money than can be counted.
     Unrated = "unrated", 409, "The month cannot be rated";
     /// An API key was made under the same `Idempotency-Key`.

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{ALLOWANCES_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
+use crate::limits::{ALLOWANCE_MONTHS_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
 use crate::{Amount, Burn, Period, Tally};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
@@ -14,7 +14,7 @@ use crate::{Amount, Burn, Period, Tally};
 /// was burned of them. So a change of plan or catalog takes effect at once and touches no account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// What was burned of the allowance, by month, newest last; a few are kept.
+    /// What was burned of the allowance, by month and plan, newest last; those of a few months are kept.
     pub allowances: Vec<AllowanceUse>,
     /// What was burned of the trial.
     pub trial_burned: Amount,
@@ -32,11 +32,11 @@ pub struct Account {
     pub tally: Tally,
 }
 
-/// What was burned of one month's allowance.
+/// What was burned of one month's allowance while one plan was in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowanceUse {
-    /// The number of the month.
-    pub month: i32,
+    /// The number of the segment of the month.
+    pub segment: i32,
     /// How much.
     pub burned: Amount,
 }
@@ -74,7 +74,7 @@ pub struct Grant {
 /// Where credit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Source {
-    /// The allowance of the month with this number.
+    /// The allowance of the month, under the plan in force in the segment with this number.
     Allowance(i32),
     /// The trial.
     Trial,
@@ -89,9 +89,8 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Allowance(month) => {
-                let period = Period::month(*month);
-                write!(formatter, "allowance {}", period.label())
+            Self::Allowance(segment) => {
+                write!(formatter, "allowance {}", Period::month_of_segment(*segment).label())
             }
             Self::Trial => formatter.write_str("trial"),
             Self::Grant(entry) => write!(formatter, "top_up {entry}"),
@@ -118,14 +117,31 @@ pub struct CreditMarks {
     pub denied: bool,
 }
 
+impl AllowanceUse {
+    /// The number of the month.
+    #[must_use]
+    pub const fn month(&self) -> i32 {
+        Period::month_of_segment(self.segment).number
+    }
+}
+
 impl Account {
-    /// What was burned of a month's allowance.
+    /// What was burned of a month's allowance, under whichever plan.
     #[must_use]
     pub fn allowance_burned(&self, month: i32) -> Amount {
-        self.allowances
+        let of_month = self.allowances.iter().filter(|allowance| allowance.month() == month);
+        of_month.map(|allowance| allowance.burned).sum()
+    }
+
+    /// What was burned of a month's allowance until a segment of it ended.
+    #[must_use]
+    pub fn allowance_burned_until(&self, segment: i32) -> Amount {
+        let month = Period::month_of_segment(segment).number;
+        let until = self
+            .allowances
             .iter()
-            .find(|allowance| allowance.month == month)
-            .map_or(Amount::ZERO, |allowance| allowance.burned)
+            .filter(|allowance| allowance.month() == month && allowance.segment <= segment);
+        until.map(|allowance| allowance.burned).sum()
     }
 
     /// The marks of a period; fresh ones if nothing was noticed in it.
@@ -149,7 +165,7 @@ impl Account {
     /// Burns (or, with a negated amount, restores).
     pub(crate) fn burn(&mut self, burn: Burn) {
         match burn.source {
-            Source::Allowance(month) => self.burn_allowance(month, burn.amount),
+            Source::Allowance(segment) => self.burn_allowance(segment, burn.amount),
             Source::Trial => self.trial_burned += burn.amount,
             Source::Grant(entry) => {
                 if let Some(grant) = self.grants.iter_mut().find(|grant| grant.entry == entry) {
@@ -161,8 +177,8 @@ impl Account {
         }
     }
 
-    fn burn_allowance(&mut self, month: i32, amount: Amount) {
-        if let Some(allowance) = self.allowances.iter_mut().find(|allowance| allowance.month == month) {
+    fn burn_allowance(&mut self, segment: i32, amount: Amount) {
+        if let Some(allowance) = self.allowances.iter_mut().find(|allowance| allowance.segment == segment) {
             allowance.burned += amount;
             return;
         }
@@ -170,12 +186,13 @@ impl Account {
             // A restored allowance that is no longer kept: its month can no longer be used.
             return;
         }
-        let place = self.allowances.partition_point(|allowance| allowance.month < month);
-        self.allowances.insert(place, AllowanceUse { month, burned: amount });
-        if self.allowances.len() > ALLOWANCES_KEPT {
-            // The oldest goes, but never the one that was just burned.
-            self.allowances.remove(usize::from(place == 0));
-        }
+        let place = self.allowances.partition_point(|allowance| allowance.segment < segment);
+        self.allowances.insert(place, AllowanceUse { segment, burned: amount });
+        let newest = self.allowances.last().map_or(0, AllowanceUse::month);
+        // Old months go, but never the one that was just burned.
+        self.allowances.retain(|allowance| {
+            allowance.segment == segment || newest.saturating_sub(allowance.month()) < ALLOWANCE_MONTHS_KEPT
+        });
     }
 
     /// Adds to a day's total (negative: a reversal).

@@ -16,7 +16,11 @@ use crate::{
 /// Every record named by [`touched`] must be at hand (loaded, or known to be absent).
 pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
     match &entry.kind {
-        EntryKind::Used(used) => apply_used(records, org, entry, used),
+        EntryKind::Used(used) => {
+            apply_used(records, org, entry, used);
+            let adds_up = used.counting.adds_up();
+            records.change_org(org, entry.at, |org| org.note_used(&used.meter, adds_up));
+        }
         EntryKind::Refused { .. } => {}
         EntryKind::Reversed { entry: counted_by, used } => {
             apply_reversed(records, org, entry, *counted_by, used);
@@ -26,12 +30,13 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
             org.zone.clone_from(zone);
             org.metadata.clone_from(metadata);
         }),
-        EntryKind::PlanSet { plan, trial } => records.change_org(org, entry.at, |org| {
-            org.set_plan(plan.clone());
+        EntryKind::PlanSet { plan, since, at_once, trial } => records.change_org(org, entry.at, |org| {
+            org.plans.change(plan.clone(), *since, *at_once, entry.at);
             if trial.is_some() {
                 org.trial.clone_from(trial);
             }
         }),
+        EntryKind::PlanCalledOff => records.change_org(org, entry.at, |org| org.plans.call_off(entry.at)),
         EntryKind::LimitSet { meter, scope, window, amount } => records.change_org(org, entry.at, |org| {
             org.limits
                 .retain(|limit| limit.meter != *meter || limit.scope != *scope || limit.window != *window);
@@ -64,10 +69,7 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
         EntryKind::BillClosed(bill) => {
             let key = RecordKey::Bill(org.clone(), bill.rated.month.number);
             records.set(key, Record::Bill(Arc::clone(bill)));
-            records.change_org(org, entry.at, |org| {
-                org.bills += 1;
-                org.billed_until = org.billed_until.max(Some(bill.rated.month.number));
-            });
+            records.change_org(org, entry.at, |org| org.close_month(bill.rated.month.number));
         }
         EntryKind::Shipped { shipment, day, lines } => {
             apply_shipped(records, org, entry.at, *shipment, *day, lines);
@@ -125,8 +127,9 @@ fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, by: &Move<'_>) {
     let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
     for scope in scopes {
         let among = || scope.user().map_or(Among::Org, |user| Among::User(user.clone()));
-        let seen = see(records, org, used, by, among, &used.periods);
-        records.change_counters(org, &used.meter, &scope, &used.periods, |period, counter| {
+        let periods: Vec<Period> = used.periods_of(&scope).collect();
+        let seen = see(records, org, used, by, among, &periods);
+        records.change_counters(org, &used.meter, &scope, &periods, |period, counter| {
             by.make(counter, seen_in(&seen, period));
             if scope == Scope::Org {
                 add_overage(counter, period, overage);
@@ -144,9 +147,9 @@ fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, by: &Move<'_>) {
     }
 }
 
-/// Overage is kept on the org's months and their groups.
+/// Overage is kept on the org's months, their segments, and the groups of both.
 fn add_overage(counter: &mut Counter, period: Period, overage: Amount) {
-    if period.window == Window::Month {
+    if matches!(period.window, Window::Month | Window::Segment) {
         counter.overage += overage;
     }
 }
@@ -272,6 +275,7 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
         EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
         EntryKind::Put { .. }
         | EntryKind::PlanSet { .. }
+        | EntryKind::PlanCalledOff
         | EntryKind::LimitSet { .. }
         | EntryKind::BillClosed(_) => {}
     }
@@ -294,7 +298,8 @@ pub fn apply_system(records: &mut Records, entry: &SystemEntry) {
     match &entry.kind {
         SystemEntryKind::CatalogApplied { version, text } => {
             system.catalog = *version;
-            let catalog = CatalogVersion { version: *version, at: entry.at, text: text.clone() };
+            system.catalog_since = entry.at.max(system.catalog_since);
+            let catalog = CatalogVersion::new(*version, system.catalog_since, text.clone());
             records.set(RecordKey::Catalog(*version), Record::Catalog(Arc::new(catalog)));
         }
         SystemEntryKind::MetersCreated(meters) => {

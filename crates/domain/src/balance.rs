@@ -23,7 +23,8 @@ pub struct MeterBalance {
     pub allowance: Amount,
     /// Top-ups and prepaid pots in force.
     pub topped_up: Amount,
-    /// Used of allowance and top-ups, and beyond them where that is allowed.
+    /// Used of allowance and top-ups, and of an overdraft beyond them; with what remains it is all that was granted. Where
+    /// credit is not asked, what was counted this month.
     pub used: Amount,
     /// What may still be used; `None` where credit is not asked.
     pub remaining: Option<Amount>,
@@ -83,7 +84,7 @@ pub fn balance_needs(
     keys: &mut Vec<RecordKey>,
 ) -> bool {
     let Some(org) = records.org(org) else { return true };
-    let moment = context.moments.in_zone(&org.zone);
+    let moment = context.now_of(org);
     let mut need = |key: RecordKey| {
         if !records.holds(&key) && !keys.contains(&key) {
             keys.push(key);
@@ -149,7 +150,7 @@ pub fn balance(records: &Records, context: &Context<'_>, org: &OrgId) -> Option<
 
 fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &MeterId) -> MeterBalance {
     let plan = context.plan_of(org);
-    let moment = context.moments.in_zone(&org.zone);
+    let moment = context.now_of(org);
     let empty = Account::default();
     let account = records.account(&org.id, meter).unwrap_or(&empty);
     let value = |window| records.counter(&org.id, meter, &Scope::Org, moment.period(window));
@@ -175,7 +176,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
     let adds_up = context.catalog.meter(meter).is_none_or(|meter| meter.aggregation.adds_up());
     let pace = standing
         .filter(|_| !trial && adds_up)
-        .map(|standing| project(account, &moment, standing.used, standing.granted));
+        .map(|standing| project(account, &moment, standing.used + month.overage, standing.granted));
     MeterBalance {
         allowance: of(false),
         topped_up: of(true),

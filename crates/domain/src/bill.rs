@@ -1,25 +1,24 @@
 //! Bills: what an org owes for a month; an estimate until the month is closed, then fixed.
 //!
-//! An estimate is made of the counters whenever it is asked for. Closing writes it down, and from then on what is
-//! written is the bill. Usage that is taken back from a closed month, or comes late to it, is put right on the next
-//! bill: by the difference between what the closed month would be billed now, by the prices it was billed by, and what
-//! was billed for it.
+//! An estimate is made of the counters whenever it is asked for. A month is a sequence of segments, in each of which one
+//! plan, or none, was in force ([`crate::segments`]): each is rated by its own plan, as the catalog in force at the
+//! segment's end has it. Closing writes the bill down, and from then on what is written is the bill. Usage that is taken
+//! back from a closed month, or comes late to it, is put right on the next bill: by the difference between what the closed
+//! month would be billed now, by the prices it was billed by, and what was billed for it.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Aggregation, Catalog, Plan};
 use crate::decide::Context;
-use crate::decide::keys::counters_need;
+use crate::decide::keys::scope_needs;
 use crate::groups::parts;
 use crate::limits::ADJUSTED_MONTHS;
+use crate::segments::{Versions, catalog_of, segments};
 use crate::{
-    MeterId, MeterUsage, Money, Org, OrgId, Period, RateError, Rated, RecordKey, Records, Scope, Terms,
-    UsageGroup, rate,
+    MeterUsage, Money, Org, OrgId, Period, Place, RateError, Rated, RecordKey, Records, Scope, Segment,
+    Terms, UsageGroup, UsedMeter, Zone, rate,
 };
 
 /// What an org owes for a month.
@@ -30,7 +29,11 @@ pub struct Bill {
     /// When it was closed.
     #[serde(with = "crate::instant::option")]
     pub closed_at: Option<Timestamp>,
-    /// First moment of the month in the org's zone.
+    /// The org's name.
+    pub name: Option<String>,
+    /// The zone of the org's calendar.
+    pub zone: Zone,
+    /// First moment of the month in the zone.
     #[serde(with = "crate::instant::option")]
     pub from: Option<Timestamp>,
     /// First moment after it.
@@ -65,7 +68,10 @@ pub enum BillError {
     /// Nobody has heard of the org.
     #[error("the organization is not known")]
     UnknownOrg,
-    /// The org had no plan in the month, or one that the catalog no longer has.
+    /// The month has not begun.
+    #[error("the month has not begun")]
+    NotBegun,
+    /// The org had no plan in the month, and used nothing.
     #[error("the organization had no plan in the month")]
     NoPlan,
     /// The month cannot be rated.
@@ -86,25 +92,74 @@ pub fn bill_needs(
 ) -> bool {
     need(RecordKey::Org(org.clone()));
     let Some(known) = records.org(org) else { return records.holds(&RecordKey::Org(org.clone())) };
-    let mut complete = true;
+    let mut complete = month_needs(records, context, known, month, need);
     for number in adjusted(month).chain([month]) {
         let key = RecordKey::Bill(org.clone(), number);
         complete &= records.holds(&key);
         need(key);
     }
-    if let Some(plan) = plan_in(known, context, month) {
-        complete &= usage_needs(records, org, plan, month, need);
-    }
     for former in adjusted(month).filter_map(|number| records.bill(org, number)) {
-        let version = former.rated.catalog;
-        if version != context.catalog_version {
-            let key = RecordKey::Catalog(version);
-            complete &= records.holds(&key);
-            need(key);
+        for segment in &former.rated.segments {
+            complete &= catalog_needs(records, context, segment.catalog, need);
         }
-        let catalog = catalog_of(records, context, version);
-        if let Some(plan) = catalog.as_ref().and_then(|catalog| catalog.plan(&former.rated.plan)) {
-            complete &= usage_needs(records, org, plan, former.rated.month.number, need);
+        let month = former.rated.month.number;
+        complete &= segments_need(records, known, month, &former.rated.segments, need);
+    }
+    complete
+}
+
+/// Needs what a month is rated from: the catalogs in force at the ends of its segments, and its usage.
+fn month_needs(
+    records: &Records,
+    context: &Context<'_>,
+    org: &Org,
+    month: i32,
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let segments = match segments(records, context, org, month, Versions::AtTheTime) {
+        Ok(segments) => segments,
+        Err(key) => {
+            need(key);
+            return false;
+        }
+    };
+    let mut complete = true;
+    for segment in &segments {
+        complete &= catalog_needs(records, context, segment.catalog, need);
+    }
+    complete & segments_need(records, org, month, &segments, need)
+}
+
+fn catalog_needs(
+    records: &Records,
+    context: &Context<'_>,
+    version: u32,
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let key = RecordKey::Catalog(version);
+    if version == context.catalog_version || version == 0 || records.holds(&key) {
+        return true;
+    }
+    need(key);
+    false
+}
+
+/// Needs the usage of some segments.
+fn segments_need(
+    records: &Records,
+    org: &Org,
+    month: i32,
+    segments: &[Segment],
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let mut complete = true;
+    for meter in org.meters.iter().map(|used| &used.id) {
+        for segment in segments {
+            let period = Period::segment(month, segment.number);
+            complete &= scope_needs(records, &org.id, meter, &Scope::Org, &[period], need);
+            if !matches!(records.place(&org.id, meter, &Scope::Org, period), Place::NotYet) {
+                need(RecordKey::Groups(org.id.clone(), meter.clone(), period));
+            }
         }
     }
     complete
@@ -115,52 +170,68 @@ fn adjusted(month: i32) -> std::ops::Range<i32> {
     month.saturating_sub(ADJUSTED_MONTHS)..month
 }
 
-fn plan_in<'a>(org: &Org, context: &Context<'a>, month: i32) -> Option<&'a Plan> {
-    context.catalog.plan(&org.plan_in(Period::month(month))?.id)
-}
-
-/// A version of the catalog; `None` if it is not at hand.
-fn catalog_of<'a>(records: &Records, context: &Context<'a>, version: u32) -> Option<Cow<'a, Catalog>> {
-    if version == context.catalog_version {
-        return Some(Cow::Borrowed(context.catalog));
-    }
-    Catalog::from_toml(&records.catalog(version)?.text).ok().map(Cow::Owned)
-}
-
-/// The meters that a plan has prices of.
-fn priced(plan: &Plan) -> BTreeSet<&MeterId> {
-    plan.prices.iter().filter_map(|price| price.meter.as_ref()).collect()
-}
-
-fn usage_needs(
-    records: &Records,
-    org: &OrgId,
-    plan: &Plan,
-    month: i32,
-    need: &mut impl FnMut(RecordKey),
-) -> bool {
-    let mut complete = true;
-    for meter in priced(plan) {
-        complete &= counters_need(records, org, meter, None, &[Period::month(month)], need);
-        need(RecordKey::Groups(org.clone(), meter.clone(), Period::month(month)));
-    }
-    complete
-}
-
-/// What an org used in a month of the meters that a plan has prices of.
-fn usage(records: &Records, org: &OrgId, catalog: &Catalog, plan: &Plan, month: i32) -> Vec<MeterUsage> {
-    let usage = priced(plan).into_iter().map(|meter| {
-        let whole = records.counter(org, meter, &Scope::Org, Period::month(month));
-        let aggregation = catalog.meter(meter).map_or(&Aggregation::Sum, |meter| &meter.aggregation);
-        let groups = parts(aggregation, &whole, records.groups(org, meter, Period::month(month))).into_iter();
+/// What an org used in a segment of a month.
+fn usage(records: &Records, org: &Org, period: Period) -> Vec<MeterUsage> {
+    let usage = org.meters.iter().filter_map(|UsedMeter { id: meter, adds_up }| {
+        let whole = records.counter(&org.id, meter, &Scope::Org, period);
+        let groups = parts(*adds_up, &whole, records.groups(&org.id, meter, period)).into_iter();
         let groups = groups.map(|(group, counter)| UsageGroup {
             properties: group.values().clone(),
             quantity: counter.value,
             overage: counter.overage,
         });
-        MeterUsage { meter: meter.clone(), groups: groups.collect() }
+        let groups: Vec<UsageGroup> = groups.collect();
+        (!groups.is_empty()).then(|| MeterUsage { meter: meter.clone(), groups })
     });
     usage.collect()
+}
+
+/// Rates segments of a month by the catalogs that they name.
+fn rate_segments(
+    records: &Records,
+    context: &Context<'_>,
+    org: &Org,
+    month: i32,
+    segments: Vec<Segment>,
+) -> Result<Rated, RateError> {
+    let month = Period::month(month);
+    let mut total = Money::zero(context.catalog.currency);
+    let mut has_lines = false;
+    let mut rated = Rated {
+        month,
+        segments: Vec::new(),
+        lines: Vec::new(),
+        total,
+        included: Vec::new(),
+        unpriced: Vec::new(),
+    };
+    for segment in segments {
+        let catalog = catalog_of(records, context, segment.catalog).unwrap_or(context.catalog);
+        let usage = usage(records, org, Period::segment(month.number, segment.number));
+        let plan = segment.plan.as_ref().and_then(|plan| catalog.plan(plan));
+        let Segment { catalog: version, fees, from, until, .. } = segment;
+        let part = rate(&Terms { catalog, version, plan, month, fees, from, until }, &usage)?;
+        let is_used = usage.iter().flat_map(|meter| &meter.groups).any(|group| group.quantity.is_positive());
+        // Without a moment, a day or any usage of its own it was not there.
+        if from == until && segment.days.days == 0 && !is_used {
+            continue;
+        }
+        if !has_lines && (!part.lines.is_empty() || plan.is_some()) {
+            total = Money::zero(part.total.currency);
+            has_lines = !part.lines.is_empty();
+        }
+        if !part.lines.is_empty() && part.total.currency != total.currency {
+            return Err(RateError::TwoCurrencies(total.currency, part.total.currency));
+        }
+        if !part.lines.is_empty() {
+            total = total.checked_add(part.total).ok_or(RateError::TotalTooLarge)?;
+        }
+        rated.lines.extend(part.lines);
+        rated.included.extend(part.included);
+        rated.unpriced.extend(part.unpriced);
+        rated.segments.push(segment);
+    }
+    Ok(Rated { total, ..rated })
 }
 
 /// What the usage of a month is worth by the catalog in force; the records named by [`bill_needs`] must be at hand.
@@ -173,14 +244,39 @@ pub fn rate_month(
     org: &OrgId,
     month: i32,
 ) -> Result<Rated, BillError> {
-    let known = records.org(org).ok_or(BillError::UnknownOrg)?;
-    let plan = plan_in(known, context, month).ok_or(BillError::NoPlan)?;
-    let Context { catalog, catalog_version: version, .. } = *context;
-    let terms = Terms { catalog, version, plan, month: Period::month(month) };
-    Ok(rate(&terms, &usage(records, org, catalog, plan, month))?)
+    rate_as(records, context, org, month, Versions::InForce)
 }
 
-/// The bill of a month: the closed one, or else an estimate by the catalog in force.
+fn rate_as(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    month: i32,
+    versions: Versions,
+) -> Result<Rated, BillError> {
+    let known = records.org(org).ok_or(BillError::UnknownOrg)?;
+    let starts = known.zone.bounds(Period::month(month)).0;
+    if starts.is_none_or(|starts| context.at() < starts) {
+        return Err(BillError::NotBegun);
+    }
+    if versions == Versions::InForce && lacks_a_plan(known, context, month) {
+        return Err(BillError::NoPlan);
+    }
+    // Nothing is missing: what is needed is at hand.
+    let segments = segments(records, context, known, month, versions).map_err(|_| BillError::NoPlan)?;
+    let rated = rate_segments(records, context, known, month, segments)?;
+    let is_empty = rated.plan().is_none() && rated.included.is_empty() && rated.unpriced.is_empty();
+    if is_empty { Err(BillError::NoPlan) } else { Ok(rated) }
+}
+
+/// Whether the catalog in force lacks a plan that an org had in a month.
+fn lacks_a_plan(org: &Org, context: &Context<'_>, month: i32) -> bool {
+    let (starts, ends) = org.zone.bounds(Period::month(month));
+    let mut stretches = org.plans.stretches().filter(|stretch| stretch.meets(starts, ends));
+    stretches.any(|stretch| stretch.plan().is_some_and(|plan| context.catalog.plan(plan).is_none()))
+}
+
+/// The bill of a month: the closed one, or else an estimate by the catalogs in force at the time.
 ///
 /// The records named by [`bill_needs`] must be at hand. Closed months are put right on a bill of a month after them.
 ///
@@ -196,37 +292,35 @@ pub fn bill(
         return Ok(Arc::clone(closed));
     }
     let known = records.org(org).ok_or(BillError::UnknownOrg)?;
-    let rated = rate_month(records, context, org, month)?;
+    let rated = rate_as(records, context, org, month, Versions::AtTheTime)?;
     let mut total = rated.total;
     let mut adjustments = Vec::new();
     if known.billed_until.is_none_or(|latest| latest < month) {
         for number in adjusted(month) {
-            let Some(adjustment) = adjustment(records, context, org, number, month)? else { continue };
+            let Some(adjustment) = adjustment(records, context, known, number, month)? else { continue };
             // In another currency it waits for a bill in its own.
             let Some(sum) = total.checked_add(adjustment.amount) else { continue };
             total = sum;
             adjustments.push(adjustment);
         }
     }
-    let (from, until) = known.zone.bounds(Period::month(month));
-    Ok(Arc::new(Bill { number: None, closed_at: None, from, until, rated, adjustments, total }))
+    let (name, zone) = (known.name.clone(), known.zone.clone());
+    let (from, until) = zone.bounds(Period::month(month));
+    let (number, closed_at) = (None, None);
+    Ok(Arc::new(Bill { number, closed_at, name, zone, from, until, rated, adjustments, total }))
 }
 
 /// What a closed month differs by from what the bills before a month say.
 fn adjustment(
     records: &Records,
     context: &Context<'_>,
-    org: &OrgId,
+    org: &Org,
     month: i32,
     before: i32,
 ) -> Result<Option<Adjustment>, BillError> {
-    let Some(closed) = records.bill(org, month) else { return Ok(None) };
-    let version = closed.rated.catalog;
-    let Some(catalog) = catalog_of(records, context, version) else { return Ok(None) };
-    let Some(plan) = catalog.plan(&closed.rated.plan) else { return Ok(None) };
-    let terms = Terms { catalog: &catalog, version, plan, month: Period::month(month) };
-    let now = rate(&terms, &usage(records, org, &catalog, plan, month))?.total;
-    let later = (month..before).filter_map(|number| records.bill(org, number));
+    let Some(closed) = records.bill(&org.id, month) else { return Ok(None) };
+    let now = rate_segments(records, context, org, month, closed.rated.segments.clone())?.total;
+    let later = (month..before).filter_map(|number| records.bill(&org.id, number));
     let known = later.flat_map(|bill| &bill.adjustments).filter(|known| known.month.number == month);
     let too_large = || BillError::Rate(RateError::TotalTooLarge);
     let billed = known

@@ -1,11 +1,15 @@
-//! Windows of time: minute and hour of UTC, day and month of the org's calendar, and the lifetime.
+//! Windows of time: minute and hour of UTC, day and month of the org's calendar, the lifetime, and the segments of a
+//! month in which one plan was in force.
 
 use std::fmt;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::SEGMENTS_OF_MONTH;
 
 /// A stretch of time that counters and limits go by.
 ///
@@ -24,10 +28,13 @@ pub enum Window {
     Month,
     /// From the first usage on, without end.
     Lifetime,
+    /// The part of a month in which one plan was in force: what bills go by. Nobody asks for it by name.
+    #[serde(skip)]
+    Segment,
 }
 
 impl Window {
-    /// All windows, narrowest first.
+    /// All windows that limits and series know, narrowest first.
     pub const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Lifetime];
 
     /// The name on the wire.
@@ -39,7 +46,31 @@ impl Window {
             Self::Day => "day",
             Self::Month => "month",
             Self::Lifetime => "lifetime",
+            Self::Segment => "segment",
         }
+    }
+
+    const fn tag(self) -> u8 {
+        match self {
+            Self::Minute => 0,
+            Self::Hour => 1,
+            Self::Day => 2,
+            Self::Month => 3,
+            Self::Lifetime => 4,
+            Self::Segment => 5,
+        }
+    }
+
+    const fn of_tag(tag: u8) -> Option<Self> {
+        Some(match tag {
+            0 => Self::Minute,
+            1 => Self::Hour,
+            2 => Self::Day,
+            3 => Self::Month,
+            4 => Self::Lifetime,
+            5 => Self::Segment,
+            _ => return None,
+        })
     }
 }
 
@@ -51,9 +82,9 @@ impl fmt::Display for Window {
 
 /// One window on the calendar, named by its number so that it stays the same window when the org's time zone changes.
 ///
-/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, months since year 0, or zero for the
-/// lifetime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, months since year 0, zero for the lifetime,
+/// or of a segment its month and plan in one ([`Period::segment`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period {
     /// Which kind of window.
     pub window: Window,
@@ -95,6 +126,15 @@ impl Zone {
         self.tz.iana_name().unwrap_or("UTC")
     }
 
+    /// A moment as the zone's clocks show it: `2026-10-01T00:00:00+02:00`.
+    #[must_use]
+    pub fn text(&self, at: Timestamp) -> String {
+        if self.tz == TimeZone::UTC {
+            return at.to_string();
+        }
+        at.display_with_offset(self.tz.to_offset(at)).to_string()
+    }
+
     /// The period of a window that holds a moment.
     #[must_use]
     pub fn period_at(&self, window: Window, at: Timestamp) -> Period {
@@ -104,6 +144,8 @@ impl Zone {
             Window::Day => self.day_at(at),
             Window::Month => month_number(date_of_day(self.day_at(at))),
             Window::Lifetime => 0,
+            // Before the first plan: which one was in force is known to the org alone.
+            Window::Segment => return Period::segment(self.period_at(Window::Month, at).number, 0),
         };
         Period { window, number }
     }
@@ -118,6 +160,7 @@ impl Zone {
             Window::Day => (self.start_of(date_of_day(number)), self.start_of(date_of_day(number + 1))),
             Window::Month => (self.start_of(date_of_month(number)), self.start_of(date_of_month(number + 1))),
             Window::Lifetime => (None, None),
+            Window::Segment => self.bounds(Period::month_of_segment(number)),
         }
     }
 
@@ -165,7 +208,36 @@ impl<'de> Deserialize<'de> for Zone {
     }
 }
 
+/// Stored as a tag and a number: a segment is a period, and no window that anybody may ask for.
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.window.tag(), self.number).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (tag, number) = Deserialize::deserialize(deserializer)?;
+        let window = Window::of_tag(tag).ok_or_else(|| D::Error::custom("an unknown window"))?;
+        Ok(Self { window, number })
+    }
+}
+
 impl Period {
+    /// The segment of a month in which the plan with a number in the org's history was in force.
+    #[must_use]
+    pub const fn segment(month: i32, plan: u32) -> Self {
+        let plan = (plan % SEGMENTS_OF_MONTH).cast_signed();
+        let number = month.saturating_mul(SEGMENTS_OF_MONTH.cast_signed()).saturating_add(plan);
+        Self { window: Window::Segment, number }
+    }
+
+    /// The month that a segment is a part of.
+    #[must_use]
+    pub const fn month_of_segment(number: i32) -> Self {
+        Self::month(number.div_euclid(SEGMENTS_OF_MONTH.cast_signed()))
+    }
+
     /// The month with a number.
     #[must_use]
     pub const fn month(number: i32) -> Self {
@@ -186,11 +258,11 @@ impl Period {
 
     /// Day numbers of a month: its first day and the first day of the next month.
     #[must_use]
-    pub(crate) fn days_of_month(month: i32) -> (i32, i32) {
+    pub fn days_of_month(month: i32) -> (i32, i32) {
         (day_number(date_of_month(month)), day_number(date_of_month(month + 1)))
     }
 
-    /// The calendar name of the period: `2026-10`, `2026-10-31`, `2026-10-31T09:00Z`, `lifetime`.
+    /// The calendar name of the period, of a segment that of its month: `2026-10`, `2026-10-31`, `2026-10-31T09:00Z`, `lifetime`.
     #[must_use]
     pub fn label(self) -> String {
         match self.window {
@@ -202,6 +274,7 @@ impl Period {
                 format!("{:04}-{:02}", date.year(), date.month())
             }
             Window::Lifetime => "lifetime".to_owned(),
+            Window::Segment => Self::month_of_segment(self.number).label(),
         }
     }
 

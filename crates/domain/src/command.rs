@@ -35,8 +35,10 @@ pub enum OrgCommand {
     Put(PutOrg),
     /// Make the org, if nobody has heard of it.
     Welcome(Welcome),
-    /// Set the plan.
+    /// Set the plan or leave it, now or later.
     SetPlan(SetPlan),
+    /// Call off the change of plan that is scheduled.
+    CallOffPlan,
     /// Set or remove a limit.
     SetLimit(SetLimit),
     /// Add credit.
@@ -102,11 +104,40 @@ pub struct Welcome {
     pub plan: Option<PlanId>,
 }
 
-/// Set the plan; makes the org if need be.
+/// Set the plan or leave it; setting one makes the org if need be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetPlan {
-    /// The plan.
-    pub plan: PlanId,
+    /// The plan; `None`: leave.
+    pub plan: Option<PlanId>,
+    /// From when.
+    pub from: PlanTime,
+}
+
+/// When a change of plan takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PlanTime {
+    /// At once.
+    Now,
+    /// At a moment.
+    At(Timestamp),
+    /// With the first moment of the day with this number, in the org's zone.
+    Day(i32),
+    /// With the first moment of the next month, in the org's zone.
+    NextMonth,
+}
+
+impl SetPlan {
+    /// Sets a plan at once.
+    #[must_use]
+    pub const fn now(plan: PlanId) -> Self {
+        Self { plan: Some(plan), from: PlanTime::Now }
+    }
+
+    /// Leaves the plan at once.
+    #[must_use]
+    pub const fn leave() -> Self {
+        Self { plan: None, from: PlanTime::Now }
+    }
 }
 
 /// Set or remove a limit.
@@ -196,7 +227,7 @@ impl OrgCommand {
     #[must_use]
     pub const fn plan_given(&self) -> Option<&PlanId> {
         match self {
-            Self::SetPlan(set) => Some(&set.plan),
+            Self::SetPlan(set) => set.plan.as_ref(),
             Self::Welcome(welcome) => welcome.plan.as_ref(),
             _ => None,
         }

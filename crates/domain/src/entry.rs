@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::counting::{Motion, Move};
 use crate::{
     Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, NewMeter,
-    Notice, Period, PlanState, Quantity, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
+    Notice, Period, PlanId, Quantity, Scope, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
     records::Standing,
 };
 
@@ -65,13 +65,20 @@ pub enum EntryKind {
         /// What the caller keeps with it for itself.
         metadata: BTreeMap<String, String>,
     },
-    /// The plan was set.
+    /// The plan was set, or scheduled; what was scheduled before is called off.
     PlanSet {
-        /// The plan.
-        plan: PlanState,
+        /// The plan; `None`: the org leaves.
+        plan: Option<PlanId>,
+        /// From when.
+        #[serde(with = "crate::instant")]
+        since: Timestamp,
+        /// Whether that is at once.
+        at_once: bool,
         /// The trial that starts with it.
         trial: Option<Trial>,
     },
+    /// The change of plan that was scheduled was called off.
+    PlanCalledOff,
     /// A limit was set or removed.
     LimitSet {
         /// On what.
@@ -134,6 +141,7 @@ impl EntryKind {
             Self::Reversed { .. } => "reversed",
             Self::Put { .. } => "org_set",
             Self::PlanSet { .. } => "plan_set",
+            Self::PlanCalledOff => "plan_called_off",
             Self::LimitSet { .. } => "limit_set",
             Self::ToppedUp { .. } => "topped_up",
             Self::BillClosed(_) => "bill_closed",
@@ -166,7 +174,8 @@ pub struct UsedEntry {
     pub properties: BTreeMap<String, String>,
     /// Which credit it burned.
     pub burns: Vec<Burn>,
-    /// Which counters it moved: those of the org, and of the user if one was given, in each of these periods.
+    /// Which counters it moved: those of the org, and of the user if one was given, in each of these periods; in the
+    /// segment of the month those of the org alone.
     pub periods: Vec<Period>,
     /// The values of the properties that its meter was counted by, and under which it counts in its day and month;
     /// `None` if the meter was counted by none.
@@ -182,6 +191,12 @@ impl UsedEntry {
     pub fn grouped(&self) -> impl Iterator<Item = (&Group, Period)> {
         let periods = self.periods.iter().filter(|period| GROUPED.contains(&period.window));
         self.group.iter().flat_map(move |group| periods.clone().map(move |period| (group, *period)))
+    }
+
+    /// The periods in which the counters of a scope are moved: segments are those of the org alone.
+    pub fn periods_of(&self, scope: &Scope) -> impl Iterator<Item = Period> {
+        let of_user = matches!(scope, Scope::User(_));
+        self.periods.iter().copied().filter(move |period| !of_user || period.window != Window::Segment)
     }
 
     /// How it moves counters, by the number of the entry that counts it.

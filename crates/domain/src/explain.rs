@@ -47,7 +47,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
         return steps;
     }
     let Some(plan) = plan else { return steps };
-    let moment = context.moments.in_zone(&known.zone);
+    let moment = context.now_of(known);
     let empty = Account::default();
     let account = records.account(org, meter).unwrap_or(&empty);
     let month = records.counter(org, meter, &Scope::Org, moment.month);

@@ -1,15 +1,15 @@
 //! Groups: the usage of a meter in a day or month by the values of the properties it is counted by.
 //!
-//! A meter that declares properties has, for each org, day and month, one record with a counter for each combination of
-//! values that occurred. One record, because a bill needs all of a month as of one moment, and because how many there
-//! may be is then known where it is decided. The groups of a day are among those of its month.
+//! A meter that declares properties has, for each org, day, month and segment of a month, one record with a counter for
+//! each combination of values that occurred. One record, because a bill needs all of a month as of one moment, and because
+//! how many there may be is then known where it is decided. The groups of a day or segment are among those of its month.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Aggregation, Meter};
+use crate::catalog::Meter;
 use crate::limits::{GROUP_CHARS_MAX, GROUPS_MAX};
 use crate::{Amount, Counter, OrgId, Period, Records, Scope, Window};
 
@@ -20,7 +20,7 @@ use crate::{Amount, Counter, OrgId, Period, Records, Scope, Window};
 pub struct Group(Arc<BTreeMap<String, String>>);
 
 /// The windows that usage is counted by properties in.
-pub const GROUPED: [Window; 2] = [Window::Day, Window::Month];
+pub const GROUPED: [Window; 3] = [Window::Day, Window::Month, Window::Segment];
 
 /// The groups of a meter in a period of an org.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,13 +76,9 @@ impl Groups {
 
 /// The usage of a period in parts: what each group counts, and in the group without values what was counted while the
 /// meter declared no properties. Sums add up to the whole; what does not add up is counted by properties always or never.
-pub(crate) fn parts(
-    aggregation: &Aggregation,
-    whole: &Counter,
-    groups: Option<&Groups>,
-) -> BTreeMap<Group, Counter> {
+pub(crate) fn parts(adds_up: bool, whole: &Counter, groups: Option<&Groups>) -> BTreeMap<Group, Counter> {
     let mut parts = groups.map(|groups| groups.counters.clone()).unwrap_or_default();
-    if !aggregation.adds_up() && !parts.is_empty() {
+    if !adds_up && !parts.is_empty() {
         return parts;
     }
     let sum = |of: fn(&Counter) -> Amount| parts.values().map(of).sum::<Amount>();
@@ -118,7 +114,8 @@ pub fn usage_by(
 ) -> BTreeMap<BTreeMap<String, Option<String>>, Amount> {
     let whole = records.counter(org, &meter.id, &Scope::Org, period);
     let mut usage = BTreeMap::new();
-    for (group, counter) in parts(&meter.aggregation, &whole, records.groups(org, &meter.id, period)) {
+    for (group, counter) in parts(meter.aggregation.adds_up(), &whole, records.groups(org, &meter.id, period))
+    {
         let values = group.values();
         if by.only.iter().all(|(name, value)| values.get(name) == Some(value)) {
             let told = by.names.iter().map(|name| (name.clone(), values.get(name).cloned())).collect();

@@ -33,9 +33,11 @@ mod moment;
 mod money;
 mod notice;
 mod org;
+mod plans;
 mod ranks;
 mod rate;
 mod records;
+mod segments;
 mod shipment;
 mod sku;
 mod text;
@@ -51,15 +53,16 @@ pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
-    ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PutOrg, Reverse, SetLimit,
-    SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, Use, Welcome,
+    ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg, Reverse,
+    SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, Use, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
     OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
-    SystemDenial, SystemOutcome, ToppedUp, decide, decide_system, given_limits, missing, missing_of_system,
+    SystemDenial, SystemOutcome, ToppedUp, decide, decide_system, first_to_bill, given_limits, missing,
+    missing_of_system,
 };
 pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};
@@ -69,10 +72,12 @@ pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
 pub use notice::{Notice, NoticeKind};
-pub use org::{Limit, LimitScope, Org, PlanState, Trial};
+pub use org::{Limit, LimitScope, Org, Trial, UsedMeter};
+pub use plans::{PlanChange, Plans, Stretch};
 pub use ranks::{Rank, Ranks};
 pub use rate::{
-    BillLine, Bound, MeterUsage, Part, PriceRef, RateError, Rated, Terms, Unpriced, UsageGroup, rate,
+    BillLine, Bound, MeterUsage, Part, PriceRef, RateError, Rated, RatedSegment, Segment, Share, Terms,
+    Unbilled, UsageGroup, rate,
 };
 pub use records::{
     CatalogVersion, CreatedMeter, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,

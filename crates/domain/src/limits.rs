@@ -62,8 +62,16 @@ pub const RANKS_KEPT: usize = 16;
 /// Months before its own that a bill puts right: usage is taken back, or comes late, for as long.
 pub const ADJUSTED_MONTHS: i32 = 12;
 
-/// Former plans an org remembers: what a past month is billed by.
-pub const FORMER_PLANS_KEPT: usize = 24;
+/// Changes of plan that an org remembers: each is looked at on every call. Those of months that no bill looks at any more
+/// are forgotten.
+pub const PLANS_KEPT_MAX: usize = 1_000;
+
+/// Changes of plan that have counters of their own in one month: more than an org remembers.
+pub const SEGMENTS_OF_MONTH: u32 = 16_384;
+
+/// How far from a month the plans may lie that its usage was counted under, in seconds (40 days): the org may have changed
+/// its time zone, and the server's clock may have stepped back.
+pub const SEGMENT_MARGIN_SECS: i64 = 40 * 86_400;
 
 /// Most prices of one plan: each is compared with each when the catalog is read.
 pub const PLAN_PRICES_MAX: usize = 1_000;
@@ -80,8 +88,8 @@ pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 /// How long an expired grant stays on its account, in seconds (100 days): reversals and balances may still name it.
 pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 
-/// Months of allowance an account remembers: the current one, and those a clock or a time zone may step back to.
-pub const ALLOWANCES_KEPT: usize = 12;
+/// Months whose burned allowance an account remembers: the current one, and those a clock or a time zone may step back to.
+pub const ALLOWANCE_MONTHS_KEPT: i32 = 12;
 
 /// Periods whose notices an account remembers: the trial and the months that late usage and a clock that steps back reach.
 pub const MARKS_KEPT: usize = 6;

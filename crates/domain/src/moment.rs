@@ -20,6 +20,8 @@ pub struct Moment {
     pub day: Period,
     /// The month of the org's calendar.
     pub month: Period,
+    /// The number of the plan in force, in the org's history; zero: none was set before.
+    pub plan: u32,
     /// First instant of the month.
     pub month_start: Timestamp,
     /// First instant after the month.
@@ -27,7 +29,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Looks at a moment from a zone.
+    /// Looks at a moment from a zone, before any plan.
     #[must_use]
     pub fn new(zone: &Zone, at: Timestamp) -> Self {
         let month = zone.period_at(Window::Month, at);
@@ -38,6 +40,7 @@ impl Moment {
             hour: Zone::UTC.period_at(Window::Hour, at),
             day: zone.period_at(Window::Day, at),
             month,
+            plan: 0,
             month_start: start.unwrap_or(Timestamp::MIN),
             month_end: end.unwrap_or(Timestamp::MAX),
         }
@@ -59,6 +62,7 @@ impl Moment {
             Window::Day => self.day,
             Window::Month => self.month,
             Window::Lifetime => Period { window: Window::Lifetime, number: 0 },
+            Window::Segment => Period::segment(self.month.number, self.plan),
         }
     }
 }

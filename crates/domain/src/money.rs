@@ -13,8 +13,14 @@ const ATTO: u128 = 1_000_000_000_000_000_000;
 /// Billionths in one.
 const BILLION: u128 = 1_000_000_000;
 
-/// Parts of an `ATTO` that are kept: a percentage with nine decimals divides by 10^11.
-const RESTS: u128 = 100_000_000_000;
+/// A percentage with nine decimals divides by this.
+const PERCENTAGES: u128 = 100_000_000_000;
+
+/// The days of any month divide this: 28, 29, 30 and 31.
+const DAYS: u128 = 377_580;
+
+/// Parts of an `ATTO` that are kept: one percentage, and one share of a month's days, leave no rest.
+const RESTS: u128 = PERCENTAGES * DAYS;
 
 /// A currency, by its code of three letters (ISO 4217): `USD`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,12 +146,13 @@ impl fmt::Display for Money {
     }
 }
 
-/// An amount of money before it is rounded, exact to 29 digits after the point; never negative, below 3 × 10^20.
+/// An amount of money before it is rounded, exact also where a percentage or a share of a month's days was taken of it;
+/// never negative, below 3 × 10^20.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Exact {
     /// Billionths of billionths.
     atto: u128,
-    /// Parts of the next one, of [`RESTS`]: what a percentage leaves.
+    /// Parts of the next one, of [`RESTS`]: what a percentage or a share of days leaves.
     rest: u128,
 }
 
@@ -178,11 +185,26 @@ impl Exact {
     ///
     /// Exact for an amount that no other percentage was taken of, which is all that rating needs.
     pub(crate) fn less_percent(self, percent: Amount) -> Self {
-        assert!(self.rest == 0, "one percentage alone is taken of an amount");
-        let kept = RESTS.saturating_sub(percent.billionths().max(0).unsigned_abs());
-        // (whole × RESTS + part) × kept ÷ RESTS, where neither product exceeds the amount or 10^22.
-        let (whole, part) = (self.atto / RESTS, self.atto % RESTS);
-        Self { atto: whole * kept + part * kept / RESTS, rest: part * kept % RESTS }
+        let kept = PERCENTAGES.saturating_sub(percent.billionths().max(0).unsigned_abs());
+        self.part(kept, PERCENTAGES)
+    }
+
+    /// The share of some days of a month that has so many; all of it for as many or more.
+    ///
+    /// Exact for an amount that no other share was taken of, which is all that rating needs.
+    pub(crate) fn of_days(self, days: u32, month: u32) -> Self {
+        self.part(days.min(month).into(), month.into())
+    }
+
+    /// A fraction that is not above one.
+    fn part(self, kept: u128, of: u128) -> Self {
+        assert!(kept <= of && RESTS.is_multiple_of(of), "a percentage, or days of a month");
+        // (whole × of + part) × kept ÷ of, where neither product exceeds the amount or 10^22.
+        let (whole, part) = (self.atto / of, self.atto % of);
+        let (from_rest, lost) = (self.rest * kept / of, self.rest * kept % of);
+        assert!(lost == 0, "one percentage and one share of days alone are taken of an amount");
+        let rest = part * kept % of * (RESTS / of) + from_rest;
+        Self { atto: whole * kept + part * kept / of + rest / RESTS, rest: rest % RESTS }
     }
 
     /// Rounds to the currency's minor unit; what lies in the middle goes to the even one.
@@ -208,16 +230,28 @@ impl Exact {
 }
 
 impl fmt::Display for Exact {
-    /// All digits that are not zero: `0.0049`.
+    /// All digits that are not zero: `0.0049`; the first 29 where days of a month make a fraction without end.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = format!("{:018}{:011}", self.atto % ATTO, self.rest);
+        let digits = format!("{:018}{:011}", self.atto % ATTO, self.rest / DAYS);
         let digits = digits.trim_end_matches('0');
         let point = if digits.is_empty() { "" } else { "." };
         write!(formatter, "{}{point}{digits}", self.atto / ATTO)
     }
 }
 
+impl Exact {
+    /// The number alone, with at least the digits of the currency's minor unit: `10.00`, `0.0049`.
+    #[must_use]
+    pub fn number(self, currency: Currency) -> String {
+        if self.is_round(currency) { self.round_half_even(currency).number() } else { self.to_string() }
+    }
+}
+
 const _: () = assert!(ATTO == BILLION * BILLION, "a quantity and a price are billionths each");
+const _: () = assert!(
+    DAYS.is_multiple_of(28) && DAYS.is_multiple_of(29) && DAYS.is_multiple_of(30) && DAYS.is_multiple_of(31),
+    "a share of any month"
+);
 
 #[cfg(test)]
 mod tests {
@@ -299,6 +333,30 @@ mod tests {
         let largest = Exact { atto: u128::MAX, rest: 0 };
         assert!(largest.less_percent(amount("0.000000001")) < largest);
         assert_eq!(largest.less_percent(Amount::ZERO), largest);
+    }
+
+    #[test]
+    fn a_share_of_days_is_exact_and_shares_add_up() {
+        let fee = exact("49");
+        assert_eq!(fee.of_days(12, 30).to_string(), "19.6");
+        assert_eq!(fee.of_days(0, 31), Exact::ZERO);
+        assert_eq!(fee.of_days(31, 31), fee);
+        let third = fee.of_days(12, 31);
+        assert!(third.to_string().starts_with("18.967741935483870967741935"), "{third}");
+        for of in 28..=31 {
+            for days in 0..=of {
+                let (one, two) = (fee.of_days(days, of), fee.of_days(of - days, of));
+                assert_eq!(one.checked_add(two), Some(fee), "{days} of {of}");
+                let less = one.less_percent(amount("12.345678901"));
+                assert_eq!(
+                    less,
+                    fee.less_percent(amount("12.345678901")).of_days(days, of),
+                    "{days} of {of}"
+                );
+            }
+        }
+        let largest = Exact { atto: u128::MAX, rest: 0 };
+        assert!(largest.of_days(30, 31) < largest);
     }
 
     #[test]

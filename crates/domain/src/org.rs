@@ -1,12 +1,13 @@
 //! The org: who it is, what it bought, which limits it set.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::FORMER_PLANS_KEPT;
-use crate::{Amount, MeterId, OrgId, Period, PlanId, UserId, Window, Zone};
+use crate::limits::{ADJUSTED_MONTHS, SEGMENT_MARGIN_SECS};
+use crate::{Amount, MeterId, OrgId, Period, PlanId, Plans, SignedDuration, UserId, Window, Zone};
 
 /// The paying organization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +20,8 @@ pub struct Org {
     pub zone: Zone,
     /// What its caller keeps with it for itself.
     pub metadata: BTreeMap<String, String>,
-    /// The plan in force.
-    pub plan: Option<PlanState>,
-    /// The plans before it, oldest first: a past month is billed by the plan at its end. A few are kept.
-    pub former_plans: Vec<PlanState>,
+    /// Its plans in time.
+    pub plans: Plans,
     /// How many bills of it are closed: the number of the latest.
     pub bills: u32,
     /// The number of the latest month with a closed bill.
@@ -31,6 +30,8 @@ pub struct Org {
     pub trial: Option<Trial>,
     /// The limits it set itself; those of its plan are in the catalog.
     pub limits: Vec<Limit>,
+    /// The meters it ever used, by id.
+    pub meters: Arc<[UsedMeter]>,
     /// The number of the latest shipment with lines of it that was taken off what is unsent, zero before the first.
     pub settled: u64,
     /// The number of its latest entry, zero before the first: every change of anything of the org moves it.
@@ -40,14 +41,13 @@ pub struct Org {
     pub created_at: Timestamp,
 }
 
-/// Which plan, since when.
+/// A meter that an org used: what bills look at, also when no catalog has it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanState {
-    /// The plan.
-    pub id: PlanId,
-    /// When it was set.
-    #[serde(with = "crate::instant")]
-    pub since: Timestamp,
+pub struct UsedMeter {
+    /// Its id.
+    pub id: MeterId,
+    /// Whether what was used of it adds up.
+    pub adds_up: bool,
 }
 
 /// A trial of an org.
@@ -92,44 +92,50 @@ pub enum LimitScope {
 impl Org {
     /// An org nobody has heard of before.
     #[must_use]
-    pub const fn new(id: OrgId, created_at: Timestamp) -> Self {
+    pub fn new(id: OrgId, created_at: Timestamp) -> Self {
         Self {
             id,
             name: None,
             zone: Zone::UTC,
             metadata: BTreeMap::new(),
-            plan: None,
-            former_plans: Vec::new(),
+            plans: Plans::new(),
             bills: 0,
             billed_until: None,
             trial: None,
             limits: Vec::new(),
+            meters: Arc::default(),
             settled: 0,
             version: 0,
             created_at,
         }
     }
 
-    /// The plan that a month is billed by: the one in force at its end, or now if it runs.
-    #[must_use]
-    pub fn plan_in(&self, month: Period) -> Option<&PlanState> {
-        let end = self.zone.bounds(month).1;
-        let begun = |plan: &&PlanState| end.is_none_or(|end| plan.since < end);
-        self.plan.as_ref().filter(begun).or_else(|| self.former_plans.iter().rev().find(begun))
-    }
-
-    /// The plans that a catalog must not remove: those it has or will have.
-    pub fn plans_in_use(&self) -> impl Iterator<Item = &PlanId> {
-        self.plan.iter().map(|plan| &plan.id)
-    }
-
-    /// Sets the plan, and remembers the one before.
-    pub(crate) fn set_plan(&mut self, plan: PlanState) {
-        if let Some(before) = self.plan.replace(plan) {
-            self.former_plans.push(before);
+    /// Notes that a meter was used.
+    pub(crate) fn note_used(&mut self, meter: &MeterId, adds_up: bool) {
+        if let Err(place) = self.meters.binary_search_by(|known| known.id.cmp(meter)) {
+            let mut meters = self.meters.to_vec();
+            meters.insert(place, UsedMeter { id: meter.clone(), adds_up });
+            self.meters = meters.into();
         }
-        if self.former_plans.len() > FORMER_PLANS_KEPT {
-            self.former_plans.remove(0);
+    }
+
+    /// The plans that a catalog must not remove: those it has at a moment or will have after it. Bills go by the catalogs
+    /// of their time.
+    pub fn plans_in_use(&self, at: Timestamp) -> impl Iterator<Item = &PlanId> {
+        let used = self.plans.stretches().filter(move |stretch| stretch.meets(Some(at), None));
+        used.filter_map(|stretch| stretch.change?.plan.as_ref())
+    }
+
+    /// Notes that the bill of a month is closed, and forgets the plans that no later bill looks at.
+    pub(crate) fn close_month(&mut self, month: i32) {
+        self.bills += 1;
+        self.billed_until = self.billed_until.max(Some(month));
+        let oldest = self.billed_until.unwrap_or(month).saturating_sub(ADJUSTED_MONTHS);
+        let margin = SignedDuration::from_secs(SEGMENT_MARGIN_SECS);
+        if let Some(start) = self.zone.bounds(Period::month(oldest)).0
+            && let Ok(before) = start.checked_sub(margin)
+        {
+            self.plans.forget_before(before);
         }
     }
 

@@ -1,14 +1,14 @@
 //! Records: what is known, by key. A decision reads them, an entry changes them, a store keeps them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Account, Amount, ApiKey, ApiKeyId, Bill, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId, Period,
-    Place, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
+    Account, Amount, ApiKey, ApiKeyId, Bill, Catalog, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId,
+    Period, Place, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -125,7 +125,8 @@ pub struct KeyRecord {
 pub struct Standing {
     /// All credit in force: allowance, trial, top-ups.
     pub granted: Amount,
-    /// Used of it, and beyond it where that is allowed.
+    /// Used of it, and of an overdraft beyond it: with what remains it is all that is granted. Where credit is not asked,
+    /// what was counted this month.
     pub used: Amount,
     /// What may still be used; `None` where credit is not asked. Negative only after an overdraft.
     pub remaining: Option<Amount>,
@@ -140,6 +141,9 @@ pub struct System {
     pub version: u64,
     /// The version of the catalog in force, zero before the first.
     pub catalog: u32,
+    /// When it came into force.
+    #[serde(with = "crate::instant")]
+    pub catalog_since: Timestamp,
     /// The number of the latest shipment that was made, zero before the first.
     pub shipments: u64,
     /// The number of the latest shipment that was sent: the one before that, or the same.
@@ -161,16 +165,41 @@ pub struct CreatedMeter {
 }
 
 /// One version of the catalog.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CatalogVersion {
     /// Which one.
     pub version: u32,
-    /// When it came into force.
+    /// When it came into force: never before the version before it.
     #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// Its TOML text.
     pub text: String,
+    /// What the text says, once somebody has asked.
+    #[serde(skip)]
+    parsed: OnceLock<Option<Box<Catalog>>>,
 }
+
+impl CatalogVersion {
+    /// A version that came into force at a moment.
+    #[must_use]
+    pub const fn new(version: u32, at: Timestamp, text: String) -> Self {
+        Self { version, at, text, parsed: OnceLock::new() }
+    }
+
+    /// What its text says: read once, however often it is asked. `None`: it cannot be read.
+    #[must_use]
+    pub fn catalog(&self) -> Option<&Catalog> {
+        self.parsed.get_or_init(|| Catalog::from_toml(&self.text).ok().map(Box::new)).as_deref()
+    }
+}
+
+impl PartialEq for CatalogVersion {
+    fn eq(&self, other: &Self) -> bool {
+        (self.version, self.at, &self.text) == (other.version, other.at, &other.text)
+    }
+}
+
+impl Eq for CatalogVersion {}
 
 impl System {
     /// The number of the shipment that was made and is not known to have been sent.

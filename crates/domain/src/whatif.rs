@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::decide::Context;
 use crate::{
     Amount, Catalog, Entry, EntryKind, KeyId, KeySpace, MeterId, Moments, OrgCommand, OrgDecision, OrgId,
-    RecordKey, Records, Use, UsedEntry, Window, Zone, apply, decide,
+    RecordKey, Records, Timestamp, Use, UsedEntry, Window, Zone, apply, decide,
 };
 
 /// Usage that would be denied, by meter and the code of the denial.
@@ -149,6 +149,7 @@ impl<'a> World<'a> {
         let context = Context {
             catalog: self.catalog,
             catalog_version: entry.catalog,
+            catalog_since: Timestamp::MIN,
             moments: &moments,
             // No key is at hand: that each counts once was decided at the time.
             key_keep_secs: 0,

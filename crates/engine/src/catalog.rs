@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_domain::{Catalog, CreatedMeter, MeterId, NewMeter, Record, RecordKey};
+use tollgate_domain::{Catalog, CreatedMeter, MeterId, NewMeter, Record, RecordKey, Timestamp};
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 /// The catalog in force.
@@ -11,6 +11,8 @@ use tollgate_storage::{Store, StoreError, StoreErrorKind};
 pub struct CatalogInForce {
     /// Its version; zero is the default catalog of a store that has none yet.
     pub version: u32,
+    /// Since when.
+    pub since: Timestamp,
     /// What decisions go by: what was declared, and the created meters.
     pub catalog: Arc<Catalog>,
     /// What its text says.
@@ -22,12 +24,17 @@ pub struct CatalogInForce {
 impl CatalogInForce {
     /// A declared catalog, and created meters beside it.
     #[must_use]
-    pub fn new(version: u32, declared: Arc<Catalog>, created_meters: Arc<[CreatedMeter]>) -> Self {
+    pub fn new(
+        version: u32,
+        since: Timestamp,
+        declared: Arc<Catalog>,
+        created_meters: Arc<[CreatedMeter]>,
+    ) -> Self {
         let catalog = match created_meters.is_empty() {
             true => Arc::clone(&declared),
             false => Arc::new(declared.with_created(&created_meters)),
         };
-        Self { version, catalog, declared, created_meters }
+        Self { version, since, catalog, declared, created_meters }
     }
 
     /// Reads what is in force.
@@ -37,7 +44,8 @@ impl CatalogInForce {
             _ => Arc::default(),
         };
         let declared = Arc::new(declared(store, system.catalog).await?);
-        Ok(Self::new(system.catalog, declared, system.created_meters.as_slice().into()))
+        let created = system.created_meters.as_slice().into();
+        Ok(Self::new(system.catalog, system.catalog_since, declared, created))
     }
 
     /// Those of some meters that it lacks, each once.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    Actor, BillError, CloseDenial, CloseMonth, Org, OrgCommand, OrgDecision, Period, SignedDuration,
-    Timestamp, Window,
+    Actor, BillError, CloseDenial, CloseMonth, Org, OrgCommand, OrgDecision, Period, SignedDuration, Window,
+    first_to_bill,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store};
 
@@ -69,24 +69,17 @@ impl<S: Store> Engine<S> {
         Ok(closing)
     }
 
-    /// The months of an org that are to be closed, oldest first: those after the latest closed one, or since its first
-    /// plan.
+    /// The months of an org that are to be closed, oldest first: from the first that has something to bill, and of an org
+    /// that was billed before the latest ones too, for what its closed months came to differ by.
     fn due_months(&self, org: &Org, grace: SignedDuration) -> std::ops::Range<i32> {
         let nothing = 0..0;
         let Ok(latest_end) = self.clock().now().checked_sub(grace) else { return nothing };
-        let Some(first_plan) = org.former_plans.first().or(org.plan.as_ref()) else { return nothing };
-        let month_at = |at: Timestamp| org.zone.period_at(Window::Month, at).number;
-        // An org that was never billed and never could be has nothing to close.
-        let catalog = self.catalog().catalog;
-        let has_prices = |plan: &tollgate_domain::PlanState| {
-            catalog.plan(&plan.id).is_some_and(|plan| !plan.prices.is_empty())
-        };
-        if org.bills == 0 && !org.former_plans.iter().chain(&org.plan).any(has_prices) {
-            return nothing;
-        }
-        let running = month_at(latest_end);
-        let first =
-            org.billed_until.map_or_else(|| month_at(first_plan.since), |billed| billed.saturating_add(1));
-        first.max(running.saturating_sub(CLOSING_MONTHS_MAX))..running
+        let running = org.zone.period_at(Window::Month, latest_end).number;
+        let billed = org.billed_until.map(|billed| {
+            let next = billed.saturating_add(1);
+            next.max(running.saturating_sub(CLOSING_MONTHS_MAX))
+        });
+        let first = first_to_bill(org, &self.catalog().catalog);
+        first.into_iter().chain(billed).min().map_or(nothing, |first| first..running)
     }
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    Actor, Catalog, Command, MeterId, NewMeter, OrgCommand, OrgDecision, OrgId, Records, SystemCommand,
-    SystemDenial,
+    Actor, Catalog, Command, MeterId, NewMeter, OrgCommand, OrgDecision, OrgId, Records, System,
+    SystemCommand, SystemDenial,
 };
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
@@ -509,7 +509,8 @@ impl<S: Store> Writer<S> {
         };
         match declared {
             Ok(declared) => {
-                let in_force = CatalogInForce::new(system.catalog, declared, system.created_meters.into());
+                let System { catalog, catalog_since, created_meters, .. } = system;
+                let in_force = CatalogInForce::new(catalog, catalog_since, declared, created_meters.into());
                 *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = in_force;
             }
             Err(error) => {

@@ -34,7 +34,7 @@ pub const UNSENT_PAGE: usize = 1_000;
 /// Orgs looked at in one go for months to close.
 pub const CLOSING_ORGS_MAX: usize = 500;
 
-/// Months back that close by themselves: as many as a later bill still puts right.
+/// Months back that close by themselves though they have nothing to bill: as many as a bill puts right.
 pub const CLOSING_MONTHS_MAX: i32 = ADJUSTED_MONTHS;
 /// Catalogs read at a time when all are looked through for a meter: each may have a megabyte.
 pub const CATALOG_PAGE: usize = 16;

@@ -142,7 +142,7 @@ fn started(fails: Option<(usize, bool)>) -> Arc<Engine<Watched>> {
     block_on(async {
         let catalog = CatalogInForce::load(&store.inner).await.expect("the default catalog");
         let turn = Turn { store: &store.inner, catalog: &catalog, key_keep_secs: 86_400, at };
-        let plan = OrgCommand::SetPlan(SetPlan { plan: PlanId::new("basic").expect("an id") });
+        let plan = OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id")));
         let asked = Asked { actor: &Actor::Local, org: &org(), command: &plan };
         let settled = turn.run_orgs(&[asked], &mut Records::default()).await;
         assert!(settled.is_ok_and(|settled| settled.len() == 1));

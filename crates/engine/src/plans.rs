@@ -111,14 +111,14 @@ impl<S: Store> Engine<S> {
 
     /// Orgs that have one of some plans. All orgs are read, but only if there is such a plan.
     async fn plans_in_use(&self, removed: &[PlanId]) -> Result<Vec<(PlanId, OrgId)>, EngineError> {
-        let mut found = Vec::new();
+        let (mut found, now) = (Vec::new(), self.clock().now());
         let mut cursor = None;
         while !removed.is_empty() && found.len() < PLANS_IN_USE_NAMED_MAX {
             let page = self.store.scan(&Scan::Orgs, cursor.as_ref(), ORG_PAGE).await.map_err(store_error)?;
             for row in page.rows {
                 let Row::Org(org) = row else { continue };
-                let plans = org.plans_in_use().filter(|plan| removed.contains(plan));
-                found.extend(plans.map(|plan| (plan.clone(), org.id.clone())));
+                let in_use = |plan: &&PlanId| org.plans_in_use(now).any(|used| used == *plan);
+                found.extend(removed.iter().filter(in_use).map(|plan| (plan.clone(), org.id.clone())));
             }
             cursor = page.next;
             if cursor.is_none() {

@@ -263,6 +263,7 @@ impl<S: Store> Engine<S> {
         view(&Context {
             catalog: &in_force.catalog,
             catalog_version: in_force.version,
+            catalog_since: in_force.since,
             moments: &moments,
             key_keep_secs: self.options.key_keep_secs,
             // A view decides nothing.

@@ -90,6 +90,7 @@ impl<S: Store> Turn<'_, S> {
         let context = Context {
             catalog: &self.catalog.catalog,
             catalog_version: self.catalog.version,
+            catalog_since: self.catalog.since,
             moments: &moments,
             key_keep_secs: self.key_keep_secs,
             // Each command is decided for who asks it.

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post};
 use http::Method;
 use tokio::sync::Semaphore;
 use tollgate_api::{Code, Problem};
@@ -57,7 +57,11 @@ fn table() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/v1/usage/reversals", post(native::usage::reverse)),
         ("/v1/orgs", get(native::orgs::list)),
         ("/v1/orgs/{org}", get(native::orgs::show).put(native::orgs::put)),
-        ("/v1/orgs/{org}/plan", put(native::orgs::put_plan)),
+        (
+            "/v1/orgs/{org}/plan",
+            get(native::plans::show).put(native::plans::set).delete(native::plans::leave),
+        ),
+        ("/v1/orgs/{org}/plan/scheduled", delete(native::plans::call_off)),
         (
             "/v1/orgs/{org}/limits",
             get(native::orgs::show_limits).put(native::orgs::put_limit).delete(native::orgs::delete_limit),

@@ -125,6 +125,19 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
         ConfigDenial::PlanRetired(plan) => {
             on(Code::PlanRetired, format!("the plan '{plan}' is not offered any more"), "plan")
         }
+        ConfigDenial::PlanInPast => {
+            on(Code::InvalidField, "at: is in the past; a plan changes now or later".to_owned(), "at")
+        }
+        ConfigDenial::TrialScheduled => {
+            on(Code::InvalidField, "at: a trial begins at once, and cannot be scheduled".to_owned(), "at")
+        }
+        ConfigDenial::CurrencyChange { from, to } => {
+            let detail = format!(
+                "the month of the change has prices in {from}, those of the plan are in {to}: change with the first moment \
+                 of a month, such as at \"next_month\""
+            );
+            on(Code::CurrencyChange, detail, "plan")
+        }
         ConfigDenial::TrialUsed => {
             on(Code::TrialUsed, format!("the organization '{org}' has had its trial"), "plan")
         }
@@ -211,8 +224,13 @@ const fn fixed_secs(window: Window) -> Option<u32> {
         Window::Minute => Some(60),
         Window::Hour => Some(3_600),
         Window::Day => Some(86_400),
-        Window::Month | Window::Lifetime => None,
+        Window::Month | Window::Lifetime | Window::Segment => None,
     }
+}
+
+/// The plan in force, by its id.
+fn plan_at(org: &Org, now: Timestamp) -> Option<String> {
+    org.plans.in_force(now)?.plan.as_ref().map(ToString::to_string)
 }
 
 pub(crate) fn org_item(org: &Org, balance: &Balance) -> OrgItem {
@@ -229,7 +247,7 @@ pub(crate) fn org_item(org: &Org, balance: &Balance) -> OrgItem {
         name: org.name.clone(),
         time_zone: org.zone.name().to_owned(),
         metadata: org.metadata.clone(),
-        plan: org.plan.as_ref().map(|plan| plan.id.to_string()),
+        plan: plan_at(org, balance.at),
         trial: org.trial.as_ref().map(|trial| TrialItem {
             started_at: trial.started_at.to_string(),
             ends_at: trial.ends_at.to_string(),
@@ -244,7 +262,7 @@ pub(crate) fn balance_reply(org: &Org, balance: &Balance) -> BalanceReply {
     let meters = balance.meters.iter().map(|(meter, line)| (meter.to_string(), meter_reply(meter, line)));
     BalanceReply {
         org: org.id.to_string(),
-        plan: org.plan.as_ref().map(|plan| plan.id.to_string()),
+        plan: plan_at(org, balance.at),
         at: balance.at.to_string(),
         meters: meters.collect(),
     }
@@ -357,9 +375,13 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let name = name.as_deref().unwrap_or("none");
             item.summary = format!("name {name}, time zone {}", zone.name());
         }
-        EntryKind::PlanSet { plan, .. } => {
-            item.plan = Some(plan.id.to_string());
-            item.summary = format!("plan {}", plan.id);
+        EntryKind::PlanSet { plan, since, at_once, .. } => {
+            item.plan = plan.as_ref().map(ToString::to_string);
+            let what = plan.as_ref().map_or_else(|| "no plan".to_owned(), |plan| format!("plan {plan}"));
+            item.summary = if *at_once { what } else { format!("{what} from {since}") };
+        }
+        EntryKind::PlanCalledOff => {
+            "the scheduled change of plan is called off".clone_into(&mut item.summary);
         }
         EntryKind::LimitSet { meter, scope, window, amount } => {
             item.meter = Some(meter.to_string());
@@ -386,7 +408,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.summary = format!("topped up {} {meter} {until}", grant.amount);
         }
         EntryKind::BillClosed(bill) => {
-            item.plan = Some(bill.rated.plan.to_string());
+            item.plan = bill.rated.plan().map(ToString::to_string);
             item.periods = vec![bill.rated.month.label()];
             let number = bill.number.unwrap_or_default();
             item.summary = format!("closed bill {number} of {}: {}", bill.rated.month.label(), bill.total);
@@ -410,7 +432,9 @@ fn used_item(item: &mut EntryItem, used: &UsedEntry, negated: bool) {
     item.recorded = used.recorded;
     item.properties.clone_from(&used.properties);
     item.burns = used.burns.iter().map(|burn| burn_line(*burn, negated)).collect();
-    item.periods = used.periods.iter().map(|period| period.label()).collect();
+    // The segments of months are told by bills.
+    let periods = used.periods.iter().filter(|period| period.window != Window::Segment);
+    item.periods = periods.map(|period| period.label()).collect();
     item.remaining = used.standing.remaining.map(Into::into);
 }
 

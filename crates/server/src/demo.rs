@@ -123,7 +123,7 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
             }),
         )
         .await?;
-        submit(app, &org, OrgCommand::SetPlan(SetPlan { plan: id(PlanId::new(cast.plan))? })).await?;
+        submit(app, &org, OrgCommand::SetPlan(SetPlan::now(id(PlanId::new(cast.plan))?))).await?;
         if let Some(limit) = cast.user_limit {
             let amount = Some(Amount::from_whole(limit));
             let scope = LimitScope::EachUser;

@@ -12,8 +12,9 @@ use fastrand::Rng;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
-    Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, Reverse,
-    SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window, Zone,
+    Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PlanTime, PutOrg, Quantity,
+    Reverse, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window,
+    Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -94,6 +95,8 @@ pub struct Generator {
     edges: Vec<Timestamp>,
     used: BTreeMap<OrgId, Vec<Use>>,
     topped_up: Vec<TopUp>,
+    /// The month that each org is to close next.
+    months: BTreeMap<OrgId, i32>,
     shipments: u64,
     keys: u32,
 }
@@ -152,6 +155,7 @@ impl Generator {
             edges: Vec::new(),
             used: BTreeMap::new(),
             topped_up: Vec::new(),
+            months: BTreeMap::new(),
             shipments: 0,
             keys: 0,
             rng,
@@ -227,6 +231,8 @@ impl Generator {
 
     /// A command to an org: mostly usage, now and then one that was made before.
     pub fn command(&mut self, org: &OrgId) -> OrgCommand {
+        let here = Zone::UTC.period_at(Window::Month, self.at).number;
+        self.months.entry(org.clone()).or_insert(here);
         match self.rng.u32(0..100) {
             0..52 => OrgCommand::Use(self.usage(org)),
             52..62 => OrgCommand::Record(self.past_usage(org)),
@@ -239,8 +245,8 @@ impl Generator {
             70..77 => OrgCommand::Reverse(Reverse { key: self.known_key(org) }),
             77..85 => OrgCommand::TopUp(self.top_up()),
             85..91 => self.set_plan(),
-            91..96 => self.set_limit(),
-            96..98 => self.close_month(),
+            91..95 => self.set_limit(),
+            95..98 => self.close_month(org),
             98 => self.welcome(),
             _ => self.put(),
         }
@@ -400,13 +406,31 @@ impl Generator {
         top_up
     }
 
-    /// Sets one of the plans.
+    /// Sets one of the plans or leaves, mostly at once; or calls off what is scheduled.
     pub fn set_plan(&mut self) -> OrgCommand {
+        if self.one_in(12) {
+            return OrgCommand::CallOffPlan;
+        }
         let plan = if self.one_in(40) { "unheard-of" } else { PLANS[self.rng.usize(0..PLANS.len())] };
         if plan == "trial" {
             self.edges.push(self.at + SignedDuration::from_secs(14 * DAY));
         }
-        OrgCommand::SetPlan(SetPlan { plan: id(plan, PlanId::new) })
+        let plan = (!self.one_in(8)).then(|| id(plan, PlanId::new));
+        OrgCommand::SetPlan(SetPlan { plan, from: self.plan_time() })
+    }
+
+    fn plan_time(&mut self) -> PlanTime {
+        let zone = Zone::new(ZONES[self.rng.usize(0..ZONES.len())]).expect("a zone");
+        match self.rng.u32(0..12) {
+            0 => PlanTime::NextMonth,
+            1 => PlanTime::Day(zone.period_at(Window::Day, self.at).number + self.rng.i32(-1..9)),
+            2 => {
+                let from = self.at + SignedDuration::from_secs(self.rng.i64(-60..5 * DAY));
+                self.edges.push(from);
+                PlanTime::At(from)
+            }
+            _ => PlanTime::Now,
+        }
     }
 
     /// Makes an org, with one of the plans or none.
@@ -430,10 +454,16 @@ impl Generator {
         })
     }
 
-    /// Closes a month: mostly the last, now and then the running one or an older one.
-    fn close_month(&mut self) -> OrgCommand {
-        let back = *self.pick(&[0, 1, 1, 1, 1, 2, 3, 14]);
-        let month = Zone::UTC.period_at(Window::Month, self.at).number - back;
+    /// Closes a month: mostly the next in order, now and then any other.
+    fn close_month(&mut self, org: &OrgId) -> OrgCommand {
+        let here = Zone::UTC.period_at(Window::Month, self.at).number;
+        let next = self.months.entry(org.clone()).or_insert(here);
+        let in_order = *next;
+        if in_order < here {
+            *next += 1;
+        }
+        let back = *self.pick(&[-1, 0, 1, 1, 2, 14]);
+        let month = if self.one_in(4) { here - back } else { in_order };
         OrgCommand::CloseMonth(CloseMonth { month })
     }
 
@@ -478,6 +508,12 @@ impl Generator {
             if plan == "trial" {
                 text.push_str("trial_days = 14\n");
             }
+            if self.one_in(3) {
+                text.push_str("proration = \"none\"\n");
+            }
+            if self.one_in(8) {
+                text.push_str("currency = \"JPY\"\n");
+            }
             for (flag, rare) in [("retired", 12), ("deprecated", 6)] {
                 if self.one_in(rare) {
                     let _ = writeln!(text, "{flag} = true");
@@ -516,7 +552,12 @@ impl Generator {
                 ),
                 _ => continue,
             };
-            price(format!("meter = \"{meter}\"\n{model}"));
+            let bounds = match self.rng.u32(0..4) {
+                0 => "\nminimum = 7\nmaximum = 20",
+                1 => "\nminimum = \"1.5\"\ndiscount_percent = \"12.5\"",
+                _ => "",
+            };
+            price(format!("meter = \"{meter}\"\n{model}{bounds}"));
             if by_model && *meter == "tokens" {
                 price(format!(
                     "meter = \"{meter}\"\nwhere = {{ model = \"a\" }}\nmodel = \"per_unit\"\nunit_price = 3"

@@ -129,6 +129,7 @@ const fn window_tag(window: Window) -> u8 {
         Window::Day => 3,
         Window::Month => 4,
         Window::Lifetime => 5,
+        Window::Segment => 6,
     }
 }
 
@@ -247,7 +248,7 @@ fn counter_period(row_key: &[u8]) -> Option<(u8, u8, i32)> {
 }
 
 /// When the period of a counter is surely over in every zone, in seconds since 1970; `None`: never, or it is kept for
-/// good: bills are made of the months of an org.
+/// good: bills are made of the months of an org and their segments.
 pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
     const DAY: i64 = 86_400;
     /// The calendar repeats: so many months have so many days.

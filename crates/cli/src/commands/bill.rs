@@ -255,7 +255,8 @@ fn bill_text(bill: &BillReply) -> String {
     if let Some(at) = &bill.closed_at {
         about.push(("closed at", time(at)));
     }
-    about.push(("prices", format!("{}, catalog version {}", bill.plan, bill.catalog).into()));
+    let plan = bill.plan.as_deref().unwrap_or("no plan");
+    about.push(("prices", format!("{plan}, catalog version {}", bill.catalog).into()));
     let lines = bill.lines.iter().map(|line| {
         let quantity = if line.meter.is_some() { line.quantity.into() } else { Field::Number(String::new()) };
         vec![

@@ -1,5 +1,6 @@
 //! Meters: what is counted, how, by which properties, and what becomes of usage of one that nobody declared.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::read::{text_line, unique};
 use super::{CatalogError, HasId};
 use crate::limits::METER_PROPERTIES_MAX;
-use crate::{Counting, MeterId, Quantity, Sku, Timestamp, UserId, Window};
+use crate::{Amount, Counting, MeterId, Quantity, Sku, Timestamp, UserId, Window};
 
 /// What is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -278,5 +279,50 @@ impl Meter {
             }
         }
         Ok(())
+    }
+}
+
+/// A unit as it stands after a quantity: `1 call`, `200 calls`. What looks like a symbol, as `GB` or `ms`, stays.
+#[must_use]
+pub fn units(unit: &str, quantity: Amount) -> Cow<'_, str> {
+    let last = unit.rsplit(' ').next().unwrap_or(unit);
+    let symbol = last.len() <= 2 || !last.chars().all(|letter| letter.is_lowercase() || letter == '-');
+    let is_plural = last.ends_with('s') && !last.ends_with("ss");
+    if quantity == Amount::from_whole(1) || symbol || is_plural {
+        return unit.into();
+    }
+    if let Some(stem) = unit.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        return format!("{stem}ies").into();
+    }
+    let hisses = ["s", "x", "z", "ch", "sh"].iter().any(|end| last.ends_with(end));
+    format!("{unit}{}", if hisses { "es" } else { "s" }).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_follow_their_quantities() {
+        let amount = |text| Amount::parse(text).expect("an amount");
+        for (unit, quantity, wanted) in [
+            ("call", "1", "call"),
+            ("call", "0", "calls"),
+            ("call", "0.5", "calls"),
+            ("call", "200", "calls"),
+            ("query", "2", "queries"),
+            ("day", "2", "days"),
+            ("box", "2", "boxes"),
+            ("batch", "3", "batches"),
+            ("address", "3", "addresses"),
+            ("GB", "3", "GB"),
+            ("kWh", "3", "kWh"),
+            ("ms", "3", "ms"),
+            ("GB hour", "3", "GB hours"),
+            ("tokens", "3", "tokens"),
+            ("active user", "3", "active users"),
+        ] {
+            assert_eq!(units(unit, amount(quantity)), wanted, "{quantity} {unit}");
+        }
     }
 }

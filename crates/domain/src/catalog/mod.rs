@@ -27,7 +27,7 @@ use read::{amount, nearest, repeated, text_line, unique};
 pub use changes::changes;
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
 pub use listed::{HasId, Listed};
-pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties};
+pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties, units};
 pub use price::{Model, Months, Portion, Price, Tier};
 
 /// The catalog that a new store starts with.
@@ -116,9 +116,23 @@ pub struct Plan {
     pub limits: Vec<PlanLimit>,
     /// What its prices are in, in place of the catalog's currency.
     pub currency: Option<Currency>,
+    /// What is owed of its fees, minimums and maximums for a part of a month.
+    #[serde(default)]
+    pub proration: Proration,
     /// What is owed for it and for usage under it.
     #[serde(default)]
     pub prices: Vec<Price>,
+}
+
+/// What is owed of a plan's fees, minimums and maximums for a part of a month.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proration {
+    /// Their share of the month's days.
+    #[default]
+    Daily,
+    /// All of them, once.
+    None,
 }
 
 /// How much of a meter a plan gives.

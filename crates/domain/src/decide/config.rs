@@ -2,16 +2,16 @@
 
 use std::hash::Hasher;
 
-use jiff::SignedDuration;
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::decide::plan::set_plan;
 use crate::decide::usage::trial_over;
 use crate::decide::{Changed, ConfigDenial, Context, Credit, OrgDecision, Outcome, ToppedUp};
 use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use crate::moment::Moment;
 use crate::{
-    Entry, EntryKind, Grant, KeyId, KeySpace, Notice, NoticeKind, Org, OrgId, PlanState, PutOrg, Records,
-    Scope, SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, Trial, Welcome, Zone,
+    Entry, EntryKind, Grant, KeyId, KeySpace, Notice, NoticeKind, Org, OrgId, PutOrg, Records, Scope,
+    SetLimit, SetPlan, TopUp, TopUpExpiry, Welcome, Zone,
 };
 
 pub(super) type ChangeResult = Result<(Changed, Option<Entry>), ConfigDenial>;
@@ -50,44 +50,9 @@ pub(super) fn decide_welcome(
 ) -> Outcome {
     match (records.org(org), &welcome.plan) {
         (Some(_), _) => change(Ok(unchanged(false))),
-        (None, Some(plan)) => change(set_plan(None, context, &SetPlan { plan: plan.clone() })),
+        (None, Some(plan)) => change(set_plan(None, context, &SetPlan::now(plan.clone()))),
         (None, None) => decide_put(records, context, org, &PutOrg { name: None, zone: None, metadata: None }),
     }
-}
-
-pub(super) fn decide_plan(records: &Records, context: &Context<'_>, org: &OrgId, set: &SetPlan) -> Outcome {
-    change(set_plan(records.org(org), context, set))
-}
-
-fn set_plan(org: Option<&Org>, context: &Context<'_>, set: &SetPlan) -> ChangeResult {
-    let Some(plan) = context.catalog.plan(&set.plan) else {
-        return Err(ConfigDenial::UnknownPlan(set.plan.clone()));
-    };
-    let has_it = org.and_then(|org| org.plan.as_ref()).is_some_and(|state| state.id == plan.id);
-    if has_it {
-        return Ok(unchanged(plan.deprecated));
-    }
-    if plan.retired {
-        return Err(ConfigDenial::PlanRetired(set.plan.clone()));
-    }
-    let trial = match plan.trial_days {
-        Some(_) if org.is_some_and(|org| org.trial.is_some()) => return Err(ConfigDenial::TrialUsed),
-        Some(days) => Some(Trial {
-            started_at: context.at(),
-            ends_at: later(context.at(), i64::from(days) * 24 * 3_600),
-            ending_noticed: false,
-            ended_noticed: false,
-        }),
-        None => None,
-    };
-    let plan_state = PlanState { id: plan.id.clone(), since: context.at() };
-    let entry = context.entry(org, EntryKind::PlanSet { plan: plan_state, trial }, Vec::new());
-    Ok(changed(entry, plan.deprecated))
-}
-
-/// A moment some seconds later; the end of time if there is none.
-fn later(at: Timestamp, secs: i64) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(secs)).unwrap_or(Timestamp::MAX)
 }
 
 pub(super) fn decide_limit(records: &Records, context: &Context<'_>, org: &OrgId, set: &SetLimit) -> Outcome {
@@ -147,7 +112,7 @@ fn add_credit(
     let Some(plan) = context.plan_of(org) else {
         return Err(ConfigDenial::NoPlan);
     };
-    let moment = context.moments.in_zone(&org.zone);
+    let moment = context.now_of(org);
     let mut account = records.account(&org.id, &top_up.meter).cloned().unwrap_or_default();
     let month = records.counter(&org.id, &top_up.meter, &Scope::Org, moment.month);
     if trial_over(

@@ -3,7 +3,7 @@
 use crate::catalog::{Enforcement, Plan};
 use crate::moment::Moment;
 use crate::records::Standing;
-use crate::{Account, Amount, Burn, Counter, MeterId, Org, Source, Timestamp};
+use crate::{Account, Amount, Burn, Counter, MeterId, Org, Source, Timestamp, Window};
 
 /// One source of credit in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,11 @@ impl Pot {
     /// What can still be burned; never negative, also when the plan became smaller than what was used.
     pub(crate) fn remaining(&self) -> Amount {
         (self.granted - self.burned).at_least_zero()
+    }
+
+    /// What was burned of what it grants now: with what remains, that is all of it.
+    fn used(&self) -> Amount {
+        self.burned.min(self.granted)
     }
 }
 
@@ -53,9 +58,9 @@ impl Credit {
                     (Source::Trial, account.trial_burned, given.started_at, given.ends_at)
                 }
                 _ => {
-                    let month = moment.month.number;
-                    let burned = account.allowance_burned(month);
-                    (Source::Allowance(month), burned, moment.month_start, moment.month_end)
+                    let segment = moment.period(Window::Segment).number;
+                    let burned = account.allowance_burned(moment.month.number);
+                    (Source::Allowance(segment), burned, moment.month_start, moment.month_end)
                 }
             };
             // A plan that is a trial gives nothing to an org that has none, or whose trial is over.
@@ -86,6 +91,15 @@ impl Credit {
         });
         let enforcement = allowance.map(|allowance| allowance.enforcement).unwrap_or_default();
         Self { pots, debt: account.debt, enforcement, trial, month }
+    }
+
+    /// Looks at the allowance as it is at the end of its segment of the month, whatever was burned later.
+    pub(crate) fn as_of_segment(&mut self, account: &Account) {
+        for pot in &mut self.pots {
+            if let Source::Allowance(segment) = pot.source {
+                pot.burned = account.allowance_burned_until(segment);
+            }
+        }
     }
 
     /// What may still be used; below zero after an overdraft.
@@ -151,9 +165,10 @@ impl Credit {
     /// How the org stands by this credit.
     pub(crate) fn standing(&self, user_used: Option<Amount>) -> Standing {
         let granted = self.pots.iter().map(|pot| pot.granted).sum();
-        let burned: Amount = self.pots.iter().map(|pot| pot.burned).sum();
+        let burned: Amount = self.pots.iter().map(Pot::used).sum();
         let asked = self.enforcement != Enforcement::None;
-        let used = if asked { burned + self.debt + self.month.overage } else { self.month.value };
+        // What was billed as overage was used of no credit, so used and remaining add up to what is granted.
+        let used = if asked { burned + self.debt } else { self.month.value };
         Standing { granted, used, remaining: asked.then(|| self.available()), user_used }
     }
 

@@ -29,7 +29,7 @@ pub fn missing(
     match command {
         OrgCommand::Use(usage) => {
             need(key_of(org, KeySpace::Use, &usage.key));
-            let moment = |known: &Org| context.moments.in_zone(&known.zone);
+            let moment = |known: &Org| context.now_of(known);
             let grouped = new_group_needs(records, context, org, &Ask::from(usage), moment, &mut need);
             new_unsent_needs(records, context, org, &usage.meter, moment, &mut need);
             gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
@@ -42,7 +42,7 @@ pub fn missing(
             gate_needs(records, context, org, &Ask::from(usage), moment, &mut need) && grouped
         }
         OrgCommand::Check(check) => {
-            let moment = |known: &Org| context.moments.in_zone(&known.zone);
+            let moment = |known: &Org| context.now_of(known);
             gate_needs(records, context, org, &Ask::from(check), moment, &mut need)
         }
         OrgCommand::Reverse(reverse) => {
@@ -64,7 +64,7 @@ pub fn missing(
                 need(key_of(org, KeySpace::TopUp, key));
             }
             records.org(org).is_some_and(|known| {
-                let month = context.moments.in_zone(&known.zone).month;
+                let month = context.now_of(known).month;
                 counters_need(records, org, &top_up.meter, None, &[month], &mut need)
             })
         }
@@ -73,9 +73,11 @@ pub fn missing(
             need(RecordKey::Unsent(org.clone(), settle.day));
             true
         }
-        OrgCommand::Put(_) | OrgCommand::Welcome(_) | OrgCommand::SetPlan(_) | OrgCommand::SetLimit(_) => {
-            true
-        }
+        OrgCommand::Put(_)
+        | OrgCommand::Welcome(_)
+        | OrgCommand::SetPlan(_)
+        | OrgCommand::CallOffPlan
+        | OrgCommand::SetLimit(_) => true,
     }
 }
 
@@ -92,7 +94,7 @@ fn gate_needs(
         return false;
     };
     let (moment, meter) = (moment(known), context.catalog.meter(ask.meter));
-    let windows = windows_counted(known, context.plan_of(known), ask.meter, meter);
+    let windows = windows_counted(known, context.plan_in(known, &moment), ask.meter, meter);
     let periods: Vec<Period> = windows.map(|window| moment.period(window)).collect();
     let mut complete = counters_need(records, org, ask.meter, ask.user, &periods, need);
     if let Some(counting) = meter.map(|meter| meter.counting(ask.user, ask.properties, moment.at)) {
@@ -121,7 +123,7 @@ pub(crate) fn counters_need(
     complete
 }
 
-fn scope_needs(
+pub(crate) fn scope_needs(
     records: &Records,
     org: &OrgId,
     meter: &MeterId,
@@ -200,7 +202,7 @@ fn new_unsent_needs(
     }
 }
 
-/// Needs the groups that a usage would be counted in: of its day and month, if its meter is counted by properties. Which
+/// Needs the groups that a usage would be counted in: of its day, month and segment, if its meter is counted by properties. Which
 /// group it is is decided once they are at hand: its own, or that without values.
 fn new_group_needs(
     records: &Records,
@@ -247,4 +249,5 @@ fn key_of(org: &OrgId, space: KeySpace, key: &UsageKey) -> RecordKey {
 }
 
 /// Windows whose counters every usage moves; minutes and hours are counted only where a limit or the meter asks.
-pub(crate) const ALWAYS_COUNTED: [Window; 3] = [Window::Day, Window::Month, Window::Lifetime];
+pub(crate) const ALWAYS_COUNTED: [Window; 4] =
+    [Window::Day, Window::Month, Window::Lifetime, Window::Segment];

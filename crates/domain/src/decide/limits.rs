@@ -72,8 +72,8 @@ pub(crate) fn needs_user(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> boo
     own || plan.is_some_and(|plan| plan.limits().any(|limit| limit.meter == *meter && is_user(&limit.scope)))
 }
 
-/// The windows whose counters a usage of a meter moves: days, months and the lifetime, and those that the meter or a
-/// limit on it asks for.
+/// The windows whose counters a usage of a meter moves: days, months with their segments and the lifetime, and those that
+/// the meter or a limit on it asks for.
 pub(crate) fn windows_counted<'a>(
     org: &'a Org,
     plan: Option<&'a Plan>,

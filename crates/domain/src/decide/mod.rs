@@ -8,6 +8,7 @@ mod credit;
 pub(crate) mod keys;
 mod limits;
 mod outcome;
+mod plan;
 mod record;
 mod reversal;
 mod shipment;
@@ -18,6 +19,7 @@ pub(crate) use credit::Credit;
 pub(crate) use limits::{InForce, limits_in_force};
 pub(crate) use usage::gate;
 
+pub use closing::first_to_bill;
 pub use keys::missing;
 pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
@@ -65,6 +67,8 @@ pub struct Context<'a> {
     pub catalog: &'a Catalog,
     /// Its version.
     pub catalog_version: u32,
+    /// Since when it has been in force.
+    pub catalog_since: Timestamp,
     /// The server's time, as seen from every zone.
     pub moments: &'a Moments,
     /// How long a key is remembered, in seconds.
@@ -80,9 +84,14 @@ impl<'a> Context<'a> {
         self.moments.at()
     }
 
-    /// The plan of an org, as the catalog has it.
+    /// The plan of an org that a moment lies under, as the catalog has it.
+    pub(crate) fn plan_in(&self, org: &Org, moment: &Moment) -> Option<&'a Plan> {
+        self.catalog.plan(org.plans.numbered(moment.plan)?.plan.as_ref()?)
+    }
+
+    /// The plan of an org in force now, as the catalog has it.
     pub(crate) fn plan_of(&self, org: &Org) -> Option<&'a Plan> {
-        self.catalog.plan(&org.plan.as_ref()?.id)
+        self.catalog.plan(org.plans.in_force(self.at())?.plan.as_ref()?)
     }
 
     /// Whether a key seen at a time is still remembered.
@@ -90,9 +99,17 @@ impl<'a> Context<'a> {
         seen_at.as_second().saturating_add(self.key_keep_secs) > self.at().as_second()
     }
 
+    /// The server's time, as an org sees it.
+    pub(crate) fn now_of(&self, org: &Org) -> Moment {
+        let plan = org.plans.in_force(self.at()).map_or(0, |change| change.number);
+        Moment { plan, ..self.moments.in_zone(&org.zone) }
+    }
+
     /// The moment a record is counted at: its own, or the server's if it names none.
     pub(crate) fn moment_of(&self, org: &Org, usage: &Use) -> Moment {
-        self.moments.other_in_zone(&org.zone, usage.occurred_at.unwrap_or_else(|| self.at()))
+        let at = usage.occurred_at.unwrap_or_else(|| self.at());
+        let plan = org.plans.at(at).map_or(0, |change| change.number);
+        Moment { plan, ..self.moments.other_in_zone(&org.zone, at) }
     }
 
     fn entry(&self, org: Option<&Org>, kind: EntryKind, notices: Vec<Notice>) -> Entry {
@@ -115,7 +132,8 @@ pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &O
         OrgCommand::Reverse(reverse) => reversal::decide_reverse(records, context, org, reverse),
         OrgCommand::Put(put) => config::decide_put(records, context, org, put),
         OrgCommand::Welcome(welcome) => config::decide_welcome(records, context, org, welcome),
-        OrgCommand::SetPlan(set) => config::decide_plan(records, context, org, set),
+        OrgCommand::SetPlan(set) => plan::decide_plan(records, context, org, set),
+        OrgCommand::CallOffPlan => plan::decide_call_off(records, context, org),
         OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
         OrgCommand::TopUp(top_up) => config::decide_top_up(records, context, org, top_up),
         OrgCommand::CloseMonth(close) => closing::decide_close(records, context, org, *close),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::records::Standing;
-use crate::{Amount, Bill, BillError, Entry, Period, PlanId, Timestamp, UserId, Window};
+use crate::{Amount, Bill, BillError, Currency, Entry, Period, PlanId, Timestamp, UserId, Window};
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -261,6 +261,10 @@ pub struct Closed {
 pub enum CloseDenial {
     /// It is not over.
     MonthRuns,
+    /// A month before it, in which a plan with prices was in force, is open: this one.
+    EarlierOpen(Period),
+    /// A later month is closed, and this one had nothing to bill.
+    LaterClosed,
     /// There is no bill of it.
     Bill(BillError),
 }
@@ -280,14 +284,25 @@ pub enum ConfigDenial {
     UnknownPlan(PlanId),
     /// The plan is refused to orgs that do not have it already.
     PlanRetired(PlanId),
+    /// The change would take effect before now.
+    PlanInPast,
     /// The org has had its trial.
     TrialUsed,
+    /// A trial begins when it is set, and cannot be scheduled.
+    TrialScheduled,
+    /// The month has prices in another currency.
+    CurrencyChange {
+        /// The currency of the month.
+        from: Currency,
+        /// That of the plan.
+        to: Currency,
+    },
     /// The org has no plan.
     NoPlan,
     /// The trial is over.
     TrialEnded,
     /// The expiry is not after the time the credit can first be burned.
     ExpiryPassed,
-    /// The org has as many limits, or open grants, as it may have.
+    /// The org has as many limits, open grants or changes of plan as it may have.
     TooMany,
 }

@@ -33,10 +33,10 @@ fn record(
         return Err(RecordDenial::UnknownProperty(name.clone()));
     }
     let org = records.org(org).ok_or(RecordDenial::UnknownOrg)?;
-    let plan = context.plan_of(org);
     let moment = context.moment_of(org, usage);
+    let plan = context.plan_in(org, &moment);
     let empty = Account::default();
-    let gate = Gate::load(records, org, plan, moment, &Ask::from(usage), meter, &empty);
+    let gate = Gate::load_for_record(records, org, plan, moment, &Ask::from(usage), meter, &empty);
     let entry = count_afterwards(records, context, gate, usage, fingerprint);
     Ok((Recorded { entry: entry.number, at: entry.at, duplicate: false }, Some(entry)))
 }

@@ -97,7 +97,7 @@ pub(crate) fn gate<'a>(
     let Some(plan) = context.plan_of(org) else {
         return refuse(Denial::NoPlan);
     };
-    let moment = context.moments.in_zone(&org.zone);
+    let moment = context.now_of(org);
     let gate = Gate::load(records, org, Some(plan), moment, ask, meter, empty);
     match gate.refusal(ask) {
         Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
@@ -136,6 +136,24 @@ impl<'a> Gate<'a> {
             .map(|limit| InForce::load(records, org, user, &moment, limit, Some(&usage)))
             .collect();
         Self { org, account, plan, moment, credit, limits, user_month, quantity, counting, after, user_after }
+    }
+}
+
+impl<'a> Gate<'a> {
+    /// The same for usage that has happened, at its own time: what was burned of the allowance later, under other plans,
+    /// does not matter to it.
+    pub(super) fn load_for_record(
+        records: &'a Records,
+        org: &'a Org,
+        plan: Option<&'a Plan>,
+        moment: Moment,
+        ask: &Ask<'_>,
+        meter: &Meter,
+        empty: &'a Account,
+    ) -> Self {
+        let mut gate = Self::load(records, org, plan, moment, ask, meter, empty);
+        gate.credit.as_of_segment(gate.account);
+        gate
     }
 }
 
@@ -254,7 +272,7 @@ impl Gate<'_> {
                 notices.push(about(NoticeKind::LimitReached { used, limit, credit: true }));
             }
             // A fifth of the credit must be used before a forecast is worth a person's time.
-            let now = context.moments.in_zone(&self.org.zone);
+            let now = context.now_of(self.org);
             if !self.credit.trial
                 && self.moment.month == now.month
                 && used < limit
@@ -263,7 +281,8 @@ impl Gate<'_> {
             {
                 let mut account = self.account.clone();
                 account.count_day(self.moment.day.number, self.quantity.amount());
-                let Pace { projected, runs_out_on } = project(&account, &now, used, limit);
+                let Pace { projected, runs_out_on } =
+                    project(&account, &now, used + self.credit.month.overage, limit);
                 if let Some(day) = runs_out_on {
                     notices.push(about(NoticeKind::OnTrackToRunOut { used, projected, limit, day }));
                 }
@@ -363,7 +382,7 @@ fn used_entry(
     let meter = context.catalog.meter(&usage.meter);
     let windows = windows_counted(gate.org, gate.plan, &usage.meter, meter);
     periods.extend(windows.map(|window| gate.moment.period(window)));
-    assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month and lifetime are always counted");
+    assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month, segment and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
         meter: usage.meter.clone(),
@@ -418,7 +437,7 @@ fn denial_notices(
     if !worth_telling {
         return Vec::new();
     }
-    let month = context.moments.in_zone(&org.zone).month;
+    let month = context.now_of(org).month;
     let on_trial = context.plan_of(org).is_some_and(|plan| plan.trial_days.is_some());
     let period = (!on_trial).then_some(month);
     let marks = records

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Portion;
@@ -27,32 +28,107 @@ pub struct UsageGroup {
     pub overage: Amount,
 }
 
+/// How many of a month's days, of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// The days.
+    pub days: u32,
+    /// Those of the month.
+    pub of: u32,
+}
+
+impl Share {
+    /// The whole month.
+    pub const WHOLE: Self = Self { days: 1, of: 1 };
+
+    /// Whether it is the whole month.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        self.days >= self.of
+    }
+}
+
 /// A month, rated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rated {
-    /// The version of the catalog whose prices were taken.
-    pub catalog: u32,
-    /// The plan whose prices were taken.
-    pub plan: PlanId,
     /// Which month.
     pub month: Period,
-    /// In the order of the plan's prices; those that nothing was used of, and nothing is owed for, are left out.
+    /// The parts of the month in which one plan, or none, was in force, in order.
+    pub segments: Vec<Segment>,
+    /// By segment and in the order of the plan's prices; those that nothing was used of, and nothing is owed for, are left
+    /// out.
+    pub lines: Vec<BillLine>,
+    /// The sum of the lines.
+    pub total: Money,
+    /// Usage that no price takes because the plan's credit, or a top-up, covered it.
+    pub included: Vec<Unbilled>,
+    /// Usage that no price takes and no credit covered: a gap in the catalog, or free on purpose.
+    pub unpriced: Vec<Unbilled>,
+}
+
+impl Rated {
+    /// The last plan of the month.
+    #[must_use]
+    pub fn plan(&self) -> Option<&PlanId> {
+        self.segments.iter().rev().find_map(|segment| segment.plan.as_ref())
+    }
+
+    /// The version of the catalog that the end of the month was rated by.
+    #[must_use]
+    pub fn catalog(&self) -> u32 {
+        self.segments.last().map_or(0, |segment| segment.catalog)
+    }
+}
+
+/// A part of a month in which one plan, or none, was in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The number of the plan in the org's history, under which its usage is counted; zero: before the first.
+    pub number: u32,
+    /// The plan; `None`: there was none, or the catalog lacks it.
+    pub plan: Option<PlanId>,
+    /// The version of the catalog that it is rated by: the one in force at its end.
+    pub catalog: u32,
+    /// Its first moment.
+    #[serde(with = "crate::instant::option")]
+    pub from: Option<Timestamp>,
+    /// The first moment after it.
+    #[serde(with = "crate::instant::option")]
+    pub until: Option<Timestamp>,
+    /// The calendar days that are its own: a day is that of the first plan in force on it.
+    pub days: Share,
+    /// The share of its fees, minimums and maximums that is owed.
+    pub fees: Share,
+}
+
+/// What usage of a segment of a month comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RatedSegment {
+    /// In the order of the plan's prices.
     pub lines: Vec<BillLine>,
     /// The sum of the lines, in the plan's currency.
     pub total: Money,
-    /// Usage of meters that have prices, none of which takes it: a gap in the catalog, or free on purpose.
-    pub unpriced: Vec<Unpriced>,
+    /// See [`Rated::included`].
+    pub included: Vec<Unbilled>,
+    /// See [`Rated::unpriced`].
+    pub unpriced: Vec<Unbilled>,
 }
 
-/// Usage of a meter that has prices, none of which takes it.
+/// Usage that no price takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unpriced {
+pub struct Unbilled {
     /// Of what.
     pub meter: MeterId,
-    /// The properties that no price names.
+    /// The values of the properties that the meter is counted by.
     pub properties: BTreeMap<String, String>,
     /// How much.
     pub quantity: Amount,
+    /// The first moment of the part of the month in which it was used.
+    #[serde(with = "crate::instant::option")]
+    pub from: Option<Timestamp>,
+    /// The first moment after it.
+    #[serde(with = "crate::instant::option")]
+    pub until: Option<Timestamp>,
 }
 
 /// Which price: it stays to be found as long as the catalog's version does.
@@ -73,6 +149,14 @@ pub struct BillLine {
     pub description: String,
     /// The price.
     pub price: PriceRef,
+    /// First moment of the part of the month that it is of.
+    #[serde(with = "crate::instant::option")]
+    pub from: Option<Timestamp>,
+    /// First moment after it.
+    #[serde(with = "crate::instant::option")]
+    pub until: Option<Timestamp>,
+    /// The share of the fee, minimum and maximum that is owed.
+    pub fees: Share,
     /// Usage of what; `None`: a fee of the plan itself.
     pub meter: Option<MeterId>,
     /// The values of properties that the price asks for.
@@ -105,7 +189,8 @@ pub struct BillLine {
     pub arithmetic: String,
 }
 
-/// What one tier, or a model without tiers, made of a quantity: `units × unit_price + flat_fee`.
+/// What one tier, or a model without tiers, made of a quantity: `units × unit_price + flat_fee`; of a fee that is shared by
+/// days its share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The quantity after which the tier begins; zero without tiers.
@@ -127,8 +212,8 @@ pub struct Part {
 /// What took the place of the calculated amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bound {
-    /// The amount was below it.
+    /// The amount was below it, or below its share.
     Minimum(Amount),
-    /// The amount was above it.
+    /// The amount was above it, or above its share.
     Maximum(Amount),
 }

@@ -1,12 +1,12 @@
-//! Rating: what an org owes for a month, from its usage and the prices of its plan.
+//! Rating: what an org owes for a month, or a part of one, from its usage and the prices of its plan.
 //!
 //! [`rate`] is a pure function and exact. For each price, in this order:
 //!
 //! 1. the quantities of the usage it takes are added up: all of them, or what no credit covered;
 //! 2. the included quantity is taken off;
-//! 3. the model makes money of what is left: unit prices, packages, tiers;
+//! 3. the model makes money of what is left: unit prices, packages, tiers; of a fee the share of the days;
 //! 4. the discount is taken off;
-//! 5. the minimum is owed at least, then the maximum at most: a discount does not go below a minimum;
+//! 5. the minimum is owed at least, then the maximum at most, or their shares: a discount does not go below a minimum;
 //! 6. the amount is rounded once, half to even, to the minor unit of the currency.
 //!
 //! The total is the sum of the rounded lines. Only sums of quantities go in, so it is the same however usage was cut
@@ -17,22 +17,40 @@ mod bill;
 
 use std::collections::BTreeMap;
 
-pub use bill::{BillLine, Bound, MeterUsage, Part, PriceRef, Rated, Unpriced, UsageGroup};
+pub use bill::{
+    BillLine, Bound, MeterUsage, Part, PriceRef, Rated, RatedSegment, Segment, Share, Unbilled, UsageGroup,
+};
 
-use crate::catalog::{Catalog, Meter, Model, Plan, Portion, Price, Tier};
-use crate::{Amount, Exact, MeterId, Money, Period, Window};
+use crate::catalog::{
+    Aggregation, Catalog, Enforcement, Meter, Model, Plan, Portion, Price, Proration, Tier,
+};
+use crate::{Amount, Currency, Exact, MeterId, Money, Period, Timestamp, Window};
 
-/// What a month is rated by.
+/// What a month, or a part of one, is rated by.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// The catalog, of which the plan is one.
     pub catalog: &'a Catalog,
     /// Its version.
     pub version: u32,
-    /// The plan.
-    pub plan: &'a Plan,
+    /// The plan; `None`: there was none, so that nothing has a price.
+    pub plan: Option<&'a Plan>,
     /// The month: which prices are in force.
     pub month: Period,
+    /// The share of fees, minimums and maximums that is owed.
+    pub fees: Share,
+    /// First moment of the part of the month.
+    pub from: Option<Timestamp>,
+    /// First moment after it.
+    pub until: Option<Timestamp>,
+}
+
+impl<'a> Terms<'a> {
+    /// A plan for a whole month.
+    #[must_use]
+    pub const fn of_month(catalog: &'a Catalog, version: u32, plan: &'a Plan, month: Period) -> Self {
+        Self { catalog, version, plan: Some(plan), month, fees: Share::WHOLE, from: None, until: None }
+    }
 }
 
 /// Why a month cannot be rated.
@@ -50,74 +68,148 @@ pub enum RateError {
     /// The amount of a line is beyond 3 × 10^20, or a number of packages beyond 10^29.
     #[error("price {} of plan '{}' makes more money than can be counted", .0.number, .0.plan)]
     TooLarge(PriceRef),
+    /// The prices of the month's plans are in two currencies.
+    #[error("the prices of the month are in {0} and in {1}")]
+    TwoCurrencies(Currency, Currency),
     /// The sum of the lines is beyond what can be kept.
     #[error("the total is more money than can be counted")]
     TotalTooLarge,
 }
 
-/// Rates the usage of a month.
+/// Rates the usage of a month, or of a part of one.
 ///
-/// Usage of one meter, and of one group of properties, may stand there several times: it is added up. Usage of a meter
-/// that the plan has no price for costs nothing.
+/// Usage of one meter, and of one group of properties, may stand there several times: it is added up. What no price takes
+/// is listed: as included where credit covered it, otherwise as unpriced.
 ///
 /// # Errors
 /// [`RateError`], when an amount cannot be kept exactly; it is never rounded to fit.
-pub fn rate(terms: &Terms<'_>, usage: &[MeterUsage]) -> Result<Rated, RateError> {
-    let Terms { catalog, version, plan, month } = *terms;
+pub fn rate(terms: &Terms<'_>, usage: &[MeterUsage]) -> Result<RatedSegment, RateError> {
+    let Terms { catalog, version, plan, month, .. } = *terms;
     if month.window != Window::Month {
         return Err(RateError::NotAMonth(month));
     }
-    let (quantities, unpriced) = assign(terms, usage)?;
-    let currency = plan.currency(catalog);
-    let in_force = plan.prices.iter().enumerate().filter(|(_, price)| price.months.contains(month));
+    let mut assigned = Assigned::default();
+    for meter in usage {
+        assign(terms, meter, &mut assigned)?;
+    }
+    let Assigned { quantities, included, unpriced } = assigned;
+    let currency = plan.map_or(catalog.currency, |plan| plan.currency(catalog));
     let mut lines = Vec::new();
     let mut total = Money::zero(currency);
-    for (place, price) in in_force {
-        let number = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
+    for (number, price) in (1..).zip(plan.map(|plan| plan.prices.as_slice()).unwrap_or_default()) {
+        let Some(plan) = plan.filter(|_| price.months.contains(month)) else { continue };
         let reference = PriceRef { catalog: version, plan: plan.id.clone(), number };
-        let quantity = quantities.get(&place).copied().unwrap_or_default();
-        let line = line(terms, price, reference.clone(), quantity).ok_or(RateError::TooLarge(reference))?;
+        let quantity = quantities.get(&number).copied().unwrap_or_default();
+        let line =
+            line(terms, plan, price, reference.clone(), quantity).ok_or(RateError::TooLarge(reference))?;
         total = total.checked_add(line.amount).ok_or(RateError::TotalTooLarge)?;
-        if price.meter.is_none() || line.quantity.is_positive() || line.exact != Exact::ZERO {
+        let is_fee = price.meter.is_none() && terms.fees.days > 0;
+        if is_fee || line.quantity.is_positive() || line.exact != Exact::ZERO {
             lines.push(line);
         }
     }
-    Ok(Rated { catalog: version, plan: plan.id.clone(), month, lines, total, unpriced })
+    Ok(RatedSegment {
+        lines,
+        total,
+        included: unbilled(terms, included),
+        unpriced: unbilled(terms, unpriced),
+    })
 }
 
-/// Gives each group of usage to the one price that takes it: the sum for each price, by its place in the plan, and
-/// what no price takes.
-fn assign(
+/// Sums of usage by meter and the values of its properties.
+type Sums<'a> = BTreeMap<(&'a MeterId, BTreeMap<String, String>), Amount>;
+
+/// What was used, by what becomes of it.
+#[derive(Default)]
+struct Assigned<'a> {
+    /// What each price takes, by its number in the plan.
+    quantities: BTreeMap<u32, Amount>,
+    included: Sums<'a>,
+    unpriced: Sums<'a>,
+}
+
+/// Gives each group of usage of a meter to the one price that takes it, and what no price takes to what credit covered or
+/// to what has no price.
+fn assign<'a>(
     terms: &Terms<'_>,
-    usage: &[MeterUsage],
-) -> Result<(BTreeMap<usize, Amount>, Vec<Unpriced>), RateError> {
+    usage: &'a MeterUsage,
+    assigned: &mut Assigned<'a>,
+) -> Result<(), RateError> {
     let Terms { catalog, plan, month, .. } = *terms;
-    let mut quantities = BTreeMap::new();
-    let mut unpriced: BTreeMap<(&MeterId, BTreeMap<String, String>), Amount> = BTreeMap::new();
-    for MeterUsage { meter, groups } in usage {
-        let is_priced = |price: &Price| price.meter.as_ref() == Some(meter) && price.months.contains(month);
-        let has_prices = plan.prices.iter().any(is_priced);
-        for group in groups {
-            if group.quantity < Amount::ZERO || group.overage < Amount::ZERO {
-                return Err(RateError::Negative(meter.clone()));
+    let MeterUsage { meter, groups } = usage;
+    let is_priced = |price: &Price| price.meter.as_ref() == Some(meter) && price.months.contains(month);
+    let has_prices = plan.is_some_and(|plan| plan.prices.iter().any(is_priced));
+    let mut credit = CreditOf::new(terms, meter);
+    for group in groups {
+        if group.quantity < Amount::ZERO || group.overage < Amount::ZERO {
+            return Err(RateError::Negative(meter.clone()));
+        }
+        let price = plan.and_then(|plan| plan.price(meter, &group.properties, month));
+        let (included, unpriced) = match price {
+            Some((place, price)) => {
+                let number = u32::try_from(place).unwrap_or(u32::MAX).saturating_add(1);
+                let sum = assigned.quantities.entry(number).or_default();
+                let taken = portion(price, group);
+                *sum = add(*sum, taken).ok_or_else(|| RateError::TooMuch(meter.clone()))?;
+                ((group.quantity - taken).at_least_zero(), Amount::ZERO)
             }
-            let (sum, quantity) = match plan.price(meter, &group.properties, month) {
-                Some((place, price)) => (quantities.entry(place).or_default(), portion(price, group)),
-                None if has_prices && group.quantity.is_positive() => {
-                    let properties = declared(catalog.meter(meter), &group.properties);
-                    (unpriced.entry((meter, properties)).or_default(), group.quantity)
-                }
-                None => continue,
-            };
-            *sum = add(*sum, quantity).ok_or_else(|| RateError::TooMuch(meter.clone()))?;
+            None if has_prices => (Amount::ZERO, group.quantity),
+            None => {
+                let covered = credit.covered(group);
+                (covered, group.quantity - covered)
+            }
+        };
+        for (sums, quantity) in [(&mut assigned.included, included), (&mut assigned.unpriced, unpriced)] {
+            if quantity.is_positive() {
+                let properties = declared(catalog.meter(meter), &group.properties);
+                let sum = sums.entry((meter, properties)).or_default();
+                *sum = add(*sum, quantity).ok_or_else(|| RateError::TooMuch(meter.clone()))?;
+            }
         }
     }
-    let unpriced = unpriced.into_iter().map(|((meter, properties), quantity)| Unpriced {
+    Ok(())
+}
+
+/// How much of a meter's usage credit covers.
+enum CreditOf {
+    /// What is no overage.
+    AllButOverage,
+    /// Credit is not asked: as much as the plan gives.
+    UpTo(Amount),
+}
+
+impl CreditOf {
+    fn new(terms: &Terms<'_>, meter: &MeterId) -> Self {
+        let counted = terms.catalog.meter(meter).map(|meter| &meter.aggregation);
+        let allowance = terms.plan.and_then(|plan| plan.allowance(meter));
+        match allowance {
+            _ if !counted.is_none_or(Aggregation::adds_up) => Self::UpTo(Amount::ZERO),
+            Some(allowance) if allowance.enforcement == Enforcement::None => Self::UpTo(allowance.amount),
+            _ => Self::AllButOverage,
+        }
+    }
+
+    fn covered(&mut self, group: &UsageGroup) -> Amount {
+        match self {
+            Self::AllButOverage => (group.quantity - group.overage).at_least_zero(),
+            Self::UpTo(left) => {
+                let covered = group.quantity.min(*left);
+                *left -= covered;
+                covered
+            }
+        }
+    }
+}
+
+fn unbilled(terms: &Terms<'_>, sums: Sums<'_>) -> Vec<Unbilled> {
+    let unbilled = sums.into_iter().map(|((meter, properties), quantity)| Unbilled {
         meter: meter.clone(),
         properties,
         quantity,
+        from: terms.from,
+        until: terms.until,
     });
-    Ok((quantities, unpriced.collect()))
+    unbilled.collect()
 }
 
 fn portion(price: &Price, group: &UsageGroup) -> Amount {
@@ -135,21 +227,30 @@ fn declared(meter: Option<&Meter>, properties: &BTreeMap<String, String>) -> BTr
 }
 
 /// The line of one price; `None` if an amount cannot be kept.
-fn line(terms: &Terms<'_>, price: &Price, reference: PriceRef, quantity: Amount) -> Option<BillLine> {
-    let currency = terms.plan.currency(terms.catalog);
+fn line(
+    terms: &Terms<'_>,
+    plan: &Plan,
+    price: &Price,
+    reference: PriceRef,
+    quantity: Amount,
+) -> Option<BillLine> {
+    let currency = plan.currency(terms.catalog);
     let included = price.included.min(quantity);
     let billable = quantity - included;
     let parts = match &price.meter {
-        None => fee_of_plan(&price.model)?,
-        Some(_) => parts(&price.model, billable)?,
+        None => fee_of_plan(&price.model, terms.fees)?,
+        Some(_) => parts(&price.model, billable, terms.fees)?,
     };
     let subtotal =
         parts.iter().try_fold(Exact::ZERO, |sum: Exact, part: &Part| sum.checked_add(part.amount))?;
     let discounted = subtotal.less_percent(price.discount_percent);
-    let (exact, bound) = bounded(discounted, price)?;
+    let (exact, bound) = bounded(discounted, price, terms.fees, cap(plan, terms.fees))?;
     let mut line = BillLine {
-        description: arithmetic::description(terms, price),
+        description: arithmetic::description(terms, plan, price),
         price: reference,
+        from: terms.from,
+        until: terms.until,
+        fees: terms.fees,
         meter: price.meter.clone(),
         properties: price.matches.clone(),
         portion: price.portion,
@@ -166,14 +267,14 @@ fn line(terms: &Terms<'_>, price: &Price, reference: PriceRef, quantity: Amount)
         amount: exact.round_half_even(currency),
         arithmetic: String::new(),
     };
-    line.arithmetic = arithmetic::of_line(&line, price, currency);
+    line.arithmetic = arithmetic::of_line(terms, plan, &line, price);
     Some(line)
 }
 
 /// A fee of the plan is owed each month.
-fn fee_of_plan(model: &Model) -> Option<Vec<Part>> {
+fn fee_of_plan(model: &Model, fees: Share) -> Option<Vec<Part>> {
     match model {
-        Model::Flat { fee } => Some(vec![Part::fee(Amount::ZERO, *fee)?]),
+        Model::Flat { fee } => Some(vec![Part::fee(Amount::ZERO, *fee, fees)?]),
         // Reading the catalog refuses these without a meter; nothing is used, so nothing is owed.
         Model::PerUnit { .. } | Model::Package { .. } | Model::Graduated { .. } | Model::Volume { .. } => {
             Some(Vec::new())
@@ -182,12 +283,12 @@ fn fee_of_plan(model: &Model) -> Option<Vec<Part>> {
 }
 
 /// What the model makes of a quantity, part by part; `None` if an amount cannot be kept.
-fn parts(model: &Model, billable: Amount) -> Option<Vec<Part>> {
+fn parts(model: &Model, billable: Amount, fees: Share) -> Option<Vec<Part>> {
     if !billable.is_positive() {
         return Some(Vec::new());
     }
     match model {
-        Model::Flat { fee } => Some(vec![Part::fee(billable, *fee)?]),
+        Model::Flat { fee } => Some(vec![Part::fee(billable, *fee, fees)?]),
         Model::PerUnit { unit_price } => Some(vec![Part::of_units(billable, *unit_price)?]),
         Model::Package { size, price } => {
             let begun = packages(billable, *size)?;
@@ -223,21 +324,35 @@ fn packages(quantity: Amount, size: Amount) -> Option<Amount> {
     begun.checked_mul(Amount::from_whole(1).billionths()).map(Amount::from_billionths)
 }
 
+/// The share of a maximum: what was used when no day was the plan's own is capped as on one day. A maximum of nothing
+/// would make it free.
+fn cap(plan: &Plan, fees: Share) -> Share {
+    match plan.proration {
+        Proration::Daily => Share { days: fees.days.max(1), ..fees },
+        Proration::None => Share::WHOLE,
+    }
+}
+
 /// The minimum first, then the maximum.
-fn bounded(amount: Exact, price: &Price) -> Option<(Exact, Option<Bound>)> {
+fn bounded(amount: Exact, price: &Price, fees: Share, cap: Share) -> Option<(Exact, Option<Bound>)> {
     if let Some(minimum) = price.minimum {
-        let least = Exact::of(minimum)?;
+        let least = shared(minimum, fees)?;
         if amount < least {
             return Some((least, Some(Bound::Minimum(minimum))));
         }
     }
     if let Some(maximum) = price.maximum {
-        let most = Exact::of(maximum)?;
+        let most = shared(maximum, cap)?;
         if amount > most {
             return Some((most, Some(Bound::Maximum(maximum))));
         }
     }
     Some((amount, None))
+}
+
+/// The share of an amount of money.
+fn shared(amount: Amount, share: Share) -> Option<Exact> {
+    Some(Exact::of(amount)?.of_days(share.days, share.of))
 }
 
 fn add(one: Amount, two: Amount) -> Option<Amount> {
@@ -246,8 +361,8 @@ fn add(one: Amount, two: Amount) -> Option<Amount> {
 
 impl Part {
     /// A fee, for a quantity that is not multiplied by anything.
-    fn fee(quantity: Amount, flat_fee: Amount) -> Option<Self> {
-        let amount = Exact::of(flat_fee)?;
+    fn fee(quantity: Amount, flat_fee: Amount, fees: Share) -> Option<Self> {
+        let amount = shared(flat_fee, fees)?;
         Some(Self { quantity, flat_fee, amount, ..Self::default() })
     }
 

@@ -87,20 +87,22 @@ fn a_month_is_closed_once_when_it_is_over_in_the_zone_of_the_org() {
     assert!(closed.entry.is_some());
     let again = world.close("2026-12-01T00:00:00Z", OCTOBER).expect("it is closed");
     assert_eq!((again.entry, &again.bill), (None, &closed.bill));
-    assert_eq!(world.close("2026-12-01T00:00:00Z", OCTOBER - 1), Err(CloseDenial::Bill(BillError::NoPlan)));
+    assert_eq!(world.close("2026-12-01T00:00:00Z", OCTOBER - 1), Err(CloseDenial::LaterClosed));
 }
 
 #[test]
-fn a_month_closed_out_of_order_puts_nothing_right() {
+fn months_close_in_order() {
     let mut world = World::new(CATALOG);
     assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "9", "a"));
     assert!(world.uses("2026-11-02T00:00:00Z", "tokens", "8", "a"));
-    world.close("2027-02-01T00:00:00Z", OCTOBER).expect("it is over");
-    world.close("2027-02-01T00:00:00Z", OCTOBER + 2).expect("it is over");
-    let key = key("2026-10-02T00:00:00Z tokens 9 a");
-    world.tell("2027-02-02T00:00:00Z", &OrgCommand::Reverse(Reverse { key }));
-    let late = world.close("2027-02-03T00:00:00Z", OCTOBER + 1).expect("it is over").bill;
-    assert_eq!((late.adjustments.len(), late.total.number()), (0, "3.00".to_owned()));
-    let next = world.close("2027-02-03T00:00:00Z", OCTOBER + 3).expect("it is over").bill;
-    assert_eq!((next.adjustments.len(), next.total.number()), (1, "-4.00".to_owned()));
+    let now = "2027-02-01T00:00:00Z";
+    let open = |month| Err(CloseDenial::EarlierOpen(Period::month(month)));
+    assert_eq!(world.close(now, OCTOBER + 2), open(OCTOBER));
+    assert_eq!(world.close(now, OCTOBER - 1), Err(CloseDenial::Bill(BillError::NoPlan)), "it had no plan");
+    assert_eq!(world.close(now, OCTOBER + 4), Err(CloseDenial::MonthRuns));
+    assert_eq!(world.close(now, OCTOBER + 5), Err(CloseDenial::Bill(BillError::NotBegun)));
+    for (number, month) in (1..).zip(OCTOBER..OCTOBER + 3) {
+        assert_eq!(world.close(now, month).expect("it is its turn").bill.number, Some(number));
+        assert_eq!(world.close(now, month + 2).is_ok(), month + 2 <= OCTOBER, "{month}");
+    }
 }

@@ -37,7 +37,7 @@ fn minutes_and_hours_are_counted_only_where_a_limit_or_the_meter_asks() {
         amount: Some(Amount::from_whole(10)),
     };
     world.tell("2026-10-02T11:00:00Z", &OrgCommand::SetLimit(own));
-    let always = [Window::Day, Window::Month, Window::Lifetime];
+    let always = [Window::Day, Window::Month, Window::Lifetime, Window::Segment];
     for (of, more) in
         [("calls", [Window::Minute].as_slice()), ("tokens", &[]), ("jobs", &[Window::Minute, Window::Hour])]
     {

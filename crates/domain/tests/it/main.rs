@@ -9,6 +9,7 @@ mod notices;
 mod numbers;
 mod outcomes;
 mod periods;
+mod plans;
 mod rate;
 mod reversals;
 mod system;

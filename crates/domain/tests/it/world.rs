@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand,
-    OrgDecision, OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, TopUp, TopUpExpiry,
-    UsageKey, Use, Zone, apply, decide, missing, touched,
+    OrgDecision, OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, Timestamp, TopUp,
+    TopUpExpiry, UsageKey, Use, Zone, apply, decide, missing, touched,
 };
 
 /// The number of October 2026.
@@ -72,8 +72,20 @@ impl World {
         let zone = Some(Zone::new("Europe/Berlin").expect("a zone"));
         world.tell("2026-10-01T00:00:00Z", &OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
         let plan = PlanId::new("team").expect("an id");
-        world.tell("2026-10-01T00:00:00Z", &OrgCommand::SetPlan(SetPlan { plan }));
+        world.tell("2026-10-01T00:00:00Z", &OrgCommand::SetPlan(SetPlan::now(plan)));
         world
+    }
+
+    /// What a view of the org goes by.
+    pub(crate) fn context<'a>(&'a self, moments: &'a Moments) -> Context<'a> {
+        Context {
+            catalog: &self.catalog,
+            catalog_version: 1,
+            catalog_since: Timestamp::UNIX_EPOCH,
+            moments,
+            key_keep_secs: KEY_KEEP_SECS,
+            actor: &Actor::Local,
+        }
     }
 
     /// Decides a command, applies what is decided, and says what the caller is told.
@@ -82,6 +94,7 @@ impl World {
         let context = Context {
             catalog: &self.catalog,
             catalog_version: 1,
+            catalog_since: Timestamp::UNIX_EPOCH,
             moments: &moments,
             key_keep_secs: KEY_KEEP_SECS,
             actor: &Actor::Local,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tollgate_domain::catalog::Portion;
-use tollgate_domain::{Adjustment, Bill, BillLine, Catalog, MeterId, Org, Period, Timestamp};
+use tollgate_domain::{Adjustment, Bill, BillLine, Catalog, MeterId, Org, Period, PlanId, Timestamp};
 
 use super::adjustment_item;
 use crate::csv::{Cell, Table};
@@ -27,12 +27,15 @@ struct Account<'a> {
     seller: &'a Seller<'a>,
     bill: &'a Bill,
     invoice: String,
-    service: &'a str,
 }
 
 /// One row.
 struct Charge<'a> {
     account: &'a Account<'a>,
+    /// The plan's id, its name, and the version of the catalog.
+    plan: &'a str,
+    service: &'a str,
+    catalog: u32,
     category: &'static str,
     frequency: &'static str,
     description: Cow<'a, str>,
@@ -71,8 +74,8 @@ const COLUMNS: [Column; 47] = [
     ("BilledCost", |charge| decimal(&charge.billed)),
     ("BillingAccountId", |charge| text(charge.account.seller.org.id.as_str())),
     ("BillingAccountName", |charge| {
-        let org = charge.account.seller.org;
-        text(org.name.as_deref().unwrap_or(org.id.as_str()))
+        let name = charge.account.bill.name.as_deref();
+        text(name.unwrap_or(charge.account.seller.org.id.as_str()))
     }),
     ("BillingAccountType", |_| Cell::plain("Organization")),
     ("BillingCurrency", |charge| Cell::plain(charge.account.bill.total.currency)),
@@ -109,7 +112,7 @@ const COLUMNS: [Column; 47] = [
     ("ProviderName", |charge| text(charge.account.seller.provider)),
     ("PublisherName", |charge| text(charge.account.seller.provider)),
     ("ServiceCategory", |_| Cell::plain("Other")),
-    ("ServiceName", |charge| text(charge.account.service)),
+    ("ServiceName", |charge| text(charge.service)),
     ("ServiceSubcategory", |_| Cell::plain("Other (Other)")),
     ("SkuId", |charge| charge.priced(|priced| Some(text(&priced.sku)))),
     ("SkuMeter", |charge| charge.priced(|priced| Some(text(priced.meter)))),
@@ -123,21 +126,15 @@ const COLUMNS: [Column; 47] = [
     ("x_BillStatus", |charge| {
         Cell::plain(if charge.account.bill.number.is_some() { "closed" } else { "estimate" })
     }),
-    ("x_CatalogVersion", |charge| Cell::plain(charge.account.bill.rated.catalog)),
+    ("x_CatalogVersion", |charge| Cell::plain(charge.catalog)),
     ("x_CorrectedInvoiceId", |charge| charge.corrects.as_deref().map_or(Cell::Empty, text)),
     ("x_Month", |charge| Cell::plain(charge.account.bill.rated.month.label())),
-    ("x_Plan", |charge| text(charge.account.bill.rated.plan.as_str())),
+    ("x_Plan", |charge| text(charge.plan)),
 ];
 
 /// A bill as a table of FOCUS.
 pub(crate) fn focus(seller: &Seller<'_>, bill: &Bill) -> String {
-    let plan = &bill.rated.plan;
-    let account = Account {
-        seller,
-        bill,
-        invoice: invoice_id(seller.org, bill.rated.month),
-        service: seller.catalog.plan(plan).map_or(plan.as_str(), |plan| plan.name.as_str()),
-    };
+    let account = Account { seller, bill, invoice: invoice_id(seller.org, bill.rated.month) };
     let mut table = Table::new(COLUMNS.map(|(name, _)| name));
     let lines = bill.rated.lines.iter().map(|line| account.line(line));
     let adjustments = bill.adjustments.iter().map(|adjustment| account.adjustment(adjustment));
@@ -157,11 +154,14 @@ impl Account<'_> {
         let is_usage = line.meter.is_some();
         Charge {
             account: self,
+            plan: line.price.plan.as_str(),
+            service: self.service(&line.price.plan),
+            catalog: line.price.catalog,
             category: if is_usage { "Usage" } else { "Purchase" },
             frequency: if is_usage { "Usage-Based" } else { "Recurring" },
             description: line.description.as_str().into(),
-            from: self.bill.from,
-            until: self.bill.until,
+            from: line.from.or(self.bill.from),
+            until: line.until.or(self.bill.until),
             billed: line.amount.number(),
             list: line.subtotal.to_string(),
             contracted: line.exact.to_string(),
@@ -173,9 +173,13 @@ impl Account<'_> {
 
     fn adjustment<'a>(&'a self, adjustment: &Adjustment) -> Charge<'a> {
         let item = adjustment_item(adjustment);
-        let (from, until) = self.seller.org.zone.bounds(adjustment.month);
+        let (from, until) = self.bill.zone.bounds(adjustment.month);
+        let plan = self.bill.rated.plan();
         Charge {
             account: self,
+            plan: plan.map_or("none", PlanId::as_str),
+            service: plan.map_or("none", |plan| self.service(plan)),
+            catalog: self.bill.rated.catalog(),
             category: "Adjustment",
             frequency: "One-Time",
             from,
@@ -188,6 +192,11 @@ impl Account<'_> {
             corrects: Some(invoice_id(self.seller.org, adjustment.month)),
             priced: None,
         }
+    }
+
+    /// The plan's name.
+    fn service<'a>(&'a self, plan: &'a PlanId) -> &'a str {
+        self.seller.catalog.plan(plan).map_or(plan.as_str(), |plan| plan.name.as_str())
     }
 
     /// Where one unit price makes the whole amount, it is the price; else the price is that of the month, once: tiers,

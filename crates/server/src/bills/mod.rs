@@ -6,9 +6,13 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use tollgate_api::{AdjustmentItem, BillLineItem, BillPart, BillReply, BillStatus, UnpricedItem};
+use tollgate_api::{
+    AdjustmentItem, BillLineItem, BillPart, BillReply, BillStatus, SegmentItem, UnbilledItem,
+};
 use tollgate_domain::catalog::Portion;
-use tollgate_domain::{Adjustment, Bill, BillLine, OrgId, Part};
+use tollgate_domain::{
+    Adjustment, Bill, BillLine, Currency, Exact, OrgId, Part, Segment, Timestamp, Unbilled,
+};
 
 pub(crate) use focus::{Seller, focus};
 pub(crate) use page::html;
@@ -17,36 +21,50 @@ pub(crate) use table::csv;
 /// A bill as JSON.
 pub(crate) fn bill_reply(org: &OrgId, bill: &Bill) -> BillReply {
     let rated = &bill.rated;
-    let time = |at: tollgate_domain::Timestamp| at.to_string();
+    let time = |at: Timestamp| bill.zone.text(at);
+    let unbilled = |unbilled: &Unbilled| UnbilledItem {
+        meter: unbilled.meter.to_string(),
+        properties: unbilled.properties.clone(),
+        quantity: unbilled.quantity.into(),
+        from: unbilled.from.map(time),
+        until: unbilled.until.map(time),
+    };
+    let segment = |segment: &Segment| SegmentItem {
+        plan: segment.plan.as_ref().map(ToString::to_string),
+        from: segment.from.map(time),
+        until: segment.until.map(time),
+        days: segment.days.days,
+        days_of_month: segment.days.of,
+        catalog: segment.catalog,
+    };
     BillReply {
         org: org.to_string(),
+        name: bill.name.clone(),
         month: rated.month.label(),
         status: if bill.number.is_some() { BillStatus::Closed } else { BillStatus::Estimate },
         number: bill.number,
-        closed_at: bill.closed_at.map(time),
+        closed_at: bill.closed_at.map(|at| at.to_string()),
         from: bill.from.map(time),
         until: bill.until.map(time),
-        plan: rated.plan.to_string(),
-        catalog: rated.catalog,
+        plan: rated.plan().map(ToString::to_string),
+        catalog: rated.catalog(),
+        segments: rated.segments.iter().map(segment).collect(),
         currency: bill.total.currency.to_string(),
-        lines: rated.lines.iter().map(line_item).collect(),
+        lines: rated.lines.iter().map(|line| line_item(bill, line)).collect(),
         adjustments: bill.adjustments.iter().map(adjustment_item).collect(),
         total: bill.total.number(),
-        unpriced: rated
-            .unpriced
-            .iter()
-            .map(|unpriced| UnpricedItem {
-                meter: unpriced.meter.to_string(),
-                properties: unpriced.properties.clone(),
-                quantity: unpriced.quantity.into(),
-            })
-            .collect(),
+        included: rated.included.iter().map(unbilled).collect(),
+        unpriced: rated.unpriced.iter().map(unbilled).collect(),
     }
 }
 
-fn line_item(line: &BillLine) -> BillLineItem {
+fn line_item(bill: &Bill, line: &BillLine) -> BillLineItem {
+    let currency = line.amount.currency;
     BillLineItem {
         description: line.description.clone(),
+        plan: line.price.plan.to_string(),
+        from: line.from.map(|at| bill.zone.text(at)),
+        until: line.until.map(|at| bill.zone.text(at)),
         meter: line.meter.as_ref().map(ToString::to_string),
         properties: line.properties.clone(),
         portion: match line.portion {
@@ -58,24 +76,25 @@ fn line_item(line: &BillLine) -> BillLineItem {
         included: line.included.into(),
         billable: line.billable.into(),
         model: line.model.clone(),
-        parts: line.parts.iter().map(part_item).collect(),
+        parts: line.parts.iter().map(|part| part_item(part, currency)).collect(),
         discount_percent: line.discount_percent.into(),
-        exact: line.exact.to_string(),
+        exact: line.exact.number(currency),
         amount: line.amount.number(),
         arithmetic: line.arithmetic.clone(),
         price: line.price.number,
     }
 }
 
-fn part_item(part: &Part) -> BillPart {
+fn part_item(part: &Part, currency: Currency) -> BillPart {
+    let fee = Exact::of(part.flat_fee).unwrap_or(Exact::ZERO);
     BillPart {
         from: part.from.into(),
         to: part.to.map(Into::into),
         quantity: part.quantity.into(),
         units: part.units.into(),
-        unit_price: part.unit_price.into(),
-        flat_fee: part.flat_fee.into(),
-        amount: part.amount.to_string(),
+        unit_price: part.unit_price.to_string(),
+        flat_fee: fee.number(currency),
+        amount: part.amount.number(currency),
     }
 }
 

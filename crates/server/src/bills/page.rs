@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tollgate_api::BillReply;
+use tollgate_api::{BillReply, UnbilledItem};
 
 use super::{arithmetic_of, values};
 
@@ -25,17 +25,18 @@ pub(crate) fn html(bill: &BillReply) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title} · {} · {}</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<dl>\n",
-        escaped(&bill.org),
+        escaped(bill.name.as_ref().unwrap_or(&bill.org)),
         escaped(&bill.month)
     );
-    let prices = format!("{}, catalog version {}", bill.plan, bill.catalog);
-    let period = [&bill.from, &bill.until].map(|at| at.as_deref().unwrap_or("-")).join(" until ");
+    let prices = bill.plan.as_ref().map(|plan| format!("{plan}, catalog version {}", bill.catalog));
+    let period = period(bill.from.as_deref(), bill.until.as_deref());
     for (name, value) in [
+        ("Name", bill.name.as_deref()),
         ("Organization", Some(bill.org.as_str())),
         ("Month", Some(bill.month.as_str())),
         ("Period", Some(period.as_str())),
         ("Closed", bill.closed_at.as_deref()),
-        ("Prices", Some(prices.as_str())),
+        ("Prices", prices.as_deref()),
     ] {
         if let Some(value) = value {
             let _ = writeln!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(value));
@@ -47,9 +48,15 @@ pub(crate) fn html(bill: &BillReply) -> String {
         "</dl>\n<table>\n<thead><tr><th>Description</th><th class=\"n\">Quantity</th>\
          <th class=\"n\">{currency}</th></tr></thead>\n<tbody>\n"
     );
+    let changes = bill.segments.len() > 1;
     for line in &bill.lines {
+        let mut arithmetic = line.arithmetic.clone();
+        if changes {
+            let period = self::period(line.from.as_deref(), line.until.as_deref());
+            arithmetic = format!("{arithmetic} · {}, {period}", line.plan);
+        }
         let quantity = if line.meter.is_some() { line.quantity.0.to_string() } else { String::new() };
-        html_row(&mut page, &line.description, &line.arithmetic, &quantity, &line.amount);
+        html_row(&mut page, &line.description, &arithmetic, &quantity, &line.amount);
     }
     for item in &bill.adjustments {
         let arithmetic = arithmetic_of(item, &bill.currency);
@@ -60,19 +67,30 @@ pub(crate) fn html(bill: &BillReply) -> String {
         page,
         "</tbody>\n<tfoot><tr><td colspan=\"2\">Total</td><td class=\"n\">{total}</td></tr></tfoot>\n</table>\n"
     );
-    if !bill.unpriced.is_empty() {
-        page.push_str("<p>Used, and under no price:</p>\n<ul>\n");
-        for item in &bill.unpriced {
-            let text = format!("{} {} {}", item.quantity.0, item.meter, values(&item.properties));
-            let _ = writeln!(page, "<li>{}</li>", escaped(text.trim_end()));
-        }
-        page.push_str("</ul>\n");
-    }
+    unbilled(&mut page, "Included, without a price of its own:", &bill.included);
+    unbilled(&mut page, "Used, and under no price:", &bill.unpriced);
     if bill.number.is_none() {
         page.push_str("<p>An estimate: it changes with usage and prices until the month is closed.</p>\n");
     }
     page.push_str("</body>\n</html>\n");
     page
+}
+
+fn period(from: Option<&str>, until: Option<&str>) -> String {
+    [from, until].map(|at| at.unwrap_or("-")).join(" until ")
+}
+
+/// A list of usage that makes no line.
+fn unbilled(page: &mut String, heading: &str, items: &[UnbilledItem]) {
+    if items.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "<p>{heading}</p>\n<ul>");
+    for item in items {
+        let text = format!("{} {} {}", item.quantity.0, item.meter, values(&item.properties));
+        let _ = writeln!(page, "<li>{}</li>", escaped(text.trim_end()));
+    }
+    page.push_str("</ul>\n");
 }
 
 fn html_row(page: &mut String, description: &str, arithmetic: &str, quantity: &str, amount: &str) {
@@ -104,7 +122,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tollgate_api::{AdjustmentItem, BillLineItem, BillStatus, Decimal, UnpricedItem};
+    use tollgate_api::{AdjustmentItem, BillLineItem, BillStatus, Decimal};
     use tollgate_domain::Amount;
 
     use super::*;
@@ -116,17 +134,22 @@ mod tests {
         let properties = BTreeMap::from([(text(), text())]);
         BillReply {
             org: text(),
+            name: Some(text()),
             month: text(),
             status: BillStatus::Estimate,
             number: None,
             closed_at: Some(text()),
             from: Some(text()),
             until: Some(text()),
-            plan: text(),
+            plan: Some(text()),
             catalog: 1,
+            segments: Vec::new(),
             currency: text(),
             lines: vec![BillLineItem {
                 description: text(),
+                plan: text(),
+                from: Some(text()),
+                until: Some(text()),
                 meter: Some(text()),
                 properties: properties.clone(),
                 portion: text(),
@@ -150,7 +173,14 @@ mod tests {
                 amount: text(),
             }],
             total: text(),
-            unpriced: vec![UnpricedItem { meter: text(), properties, quantity: none() }],
+            included: Vec::new(),
+            unpriced: vec![UnbilledItem {
+                meter: text(),
+                properties,
+                quantity: none(),
+                from: Some(text()),
+                until: Some(text()),
+            }],
         }
     }
 
@@ -159,7 +189,7 @@ mod tests {
         assert_eq!(escaped("<b onclick='x'>&\"</b>"), "&lt;b onclick=&#39;x&#39;&gt;&amp;&quot;&lt;/b&gt;");
         let page = html(&hostile());
         assert!(!page.contains("<script") && !page.contains("'&"), "{page}");
-        assert_eq!(page.matches("&lt;script&gt;&#39;&amp;&quot;").count(), 22, "{page}");
+        assert_eq!(page.matches("&lt;script&gt;&#39;&amp;&quot;").count(), 23, "{page}");
         let tags =
             ["html", "head", "body", "table", "thead", "tbody", "tfoot", "tr", "td", "th", "dl", "ul", "li"];
         for tag in tags {

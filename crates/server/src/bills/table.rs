@@ -5,8 +5,9 @@ use tollgate_api::{BillReply, BillStatus};
 use super::{arithmetic_of, values};
 use crate::csv::{Cell, Table};
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 20] = [
     "org",
+    "name",
     "month",
     "status",
     "number",
@@ -14,6 +15,8 @@ const COLUMNS: [&str; 17] = [
     "catalog",
     "currency",
     "kind",
+    "from",
+    "until",
     "description",
     "meter",
     "properties",
@@ -32,18 +35,33 @@ pub(crate) fn csv(bill: &BillReply) -> String {
         BillStatus::Estimate => "estimate",
         BillStatus::Closed => "closed",
     };
-    let mut row = |cells: [Cell<'_>; 10]| {
-        let [kind, description, meter, properties, quantity, included, billable, price, amount, arithmetic] =
-            cells;
+    let mut row = |plan: Option<&str>, cells: [Cell<'_>; 12]| {
+        let [
+            kind,
+            from,
+            until,
+            description,
+            meter,
+            properties,
+            quantity,
+            included,
+            billable,
+            price,
+            amount,
+            arithmetic,
+        ] = cells;
         table.row([
             Cell::text(&bill.org),
+            Cell::text(bill.name.as_deref().unwrap_or_default()),
             Cell::plain(&bill.month),
             Cell::plain(status),
             Cell::maybe(bill.number),
-            Cell::text(&bill.plan),
+            Cell::text(plan.unwrap_or_default()),
             Cell::plain(bill.catalog),
             Cell::plain(&bill.currency),
             kind,
+            from,
+            until,
             description,
             meter,
             properties,
@@ -57,35 +75,45 @@ pub(crate) fn csv(bill: &BillReply) -> String {
     };
     for line in &bill.lines {
         let unit_price = match &line.parts[..] {
-            [part] if !part.unit_price.0.is_zero() => Cell::plain(part.unit_price.0),
+            [part] if part.unit_price != "0" => Cell::plain(&part.unit_price),
             _ => Cell::Empty,
         };
-        row([
-            Cell::plain(if line.meter.is_some() { "usage" } else { "fee" }),
-            Cell::text(&line.description),
-            Cell::text(line.meter.as_deref().unwrap_or_default()),
-            Cell::text(values(&line.properties)),
-            Cell::plain(line.quantity.0),
-            Cell::plain(line.included.0),
-            Cell::plain(line.billable.0),
-            unit_price,
-            Cell::plain(&line.amount),
-            Cell::text(&line.arithmetic),
-        ]);
+        row(
+            Some(&line.plan),
+            [
+                Cell::plain(if line.meter.is_some() { "usage" } else { "fee" }),
+                Cell::maybe(line.from.as_deref()),
+                Cell::maybe(line.until.as_deref()),
+                Cell::text(&line.description),
+                Cell::text(line.meter.as_deref().unwrap_or_default()),
+                Cell::text(values(&line.properties)),
+                Cell::plain(line.quantity.0),
+                Cell::plain(line.included.0),
+                Cell::plain(line.billable.0),
+                unit_price,
+                Cell::plain(&line.amount),
+                Cell::text(&line.arithmetic),
+            ],
+        );
     }
     for item in &bill.adjustments {
-        row([
-            Cell::plain("adjustment"),
-            Cell::text(&item.description),
-            Cell::Empty,
-            Cell::Empty,
-            Cell::Empty,
-            Cell::Empty,
-            Cell::Empty,
-            Cell::Empty,
-            Cell::plain(&item.amount),
-            Cell::text(arithmetic_of(item, &bill.currency)),
-        ]);
+        row(
+            bill.plan.as_deref(),
+            [
+                Cell::plain("adjustment"),
+                Cell::Empty,
+                Cell::Empty,
+                Cell::text(&item.description),
+                Cell::Empty,
+                Cell::Empty,
+                Cell::Empty,
+                Cell::Empty,
+                Cell::Empty,
+                Cell::Empty,
+                Cell::plain(&item.amount),
+                Cell::text(arithmetic_of(item, &bill.currency)),
+            ],
+        );
     }
     table.into_text()
 }

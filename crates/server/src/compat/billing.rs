@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tollgate_api::{
-    AdjustmentItem, BillLineItem, Code, Decimal, Id, PositiveDecimal, Problem, PropertyValue,
+    AdjustmentItem, BillLineItem, Code, Decimal, Id, PositiveDecimal, Problem, PropertyValue, UnbilledItem,
 };
 use tollgate_domain::{
     Amount, Denied, Entry, EntryKind, MeterId, OrgId, RecordDenial, Role, Timestamp, UsageKey, Use, UsedEntry,
@@ -274,8 +274,8 @@ pub(crate) struct BillBody {
     customer_id: String,
     /// The month, such as `2026-10`.
     month: String,
-    /// The plan it is rated by.
-    plan: String,
+    /// The last plan of the month.
+    plan: Option<String>,
     /// The currency of all amounts.
     currency: String,
     /// The total, as a number with all its digits.
@@ -283,7 +283,15 @@ pub(crate) struct BillBody {
     estimated_bill: Box<RawValue>,
     /// What it is made of.
     lines: Vec<BillLineItem>,
-    /// What is put right of months that are closed.
+    /// What no price takes because credit covered it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    included: Vec<UnbilledItem>,
+    /// What no price takes and no credit covered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unpriced: Vec<UnbilledItem>,
+    /// What closed months came to differ by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     adjustments: Vec<AdjustmentItem>,
@@ -317,6 +325,8 @@ pub(crate) async fn bill(
         currency: reply.currency,
         estimated_bill,
         lines: reply.lines,
+        included: reply.included,
+        unpriced: reply.unpriced,
         adjustments: reply.adjustments,
     }))
 }

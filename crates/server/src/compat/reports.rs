@@ -85,7 +85,7 @@ pub(crate) async fn plan(
         .map_err(|error| CompatFailure::bad_field("plan", &error.to_string()))?;
     match app
         .engine
-        .submit(&caller.actor, body.org_id.clone(), OrgCommand::SetPlan(SetPlan { plan }))
+        .submit(&caller.actor, body.org_id.clone(), OrgCommand::SetPlan(SetPlan::now(plan)))
         .await
         .map_err(Failure::from)?
     {

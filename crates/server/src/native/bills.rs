@@ -12,7 +12,7 @@ use tollgate_api::{
 };
 use tollgate_domain::{
     BillError, Catalog, CloseDenial, CloseMonth, Currency, Denials, Money, OrgCommand, OrgDecision, OrgId,
-    Period, Rated, Role, SystemDenial,
+    Period, Rated, Role, SystemDenial, Timestamp,
 };
 use tollgate_engine::{CatalogInForce, EngineError};
 use tollgate_storage::{Row, Scan, Store};
@@ -85,6 +85,10 @@ fn read_format(text: &str) -> Result<BillFormat, &'static str> {
 pub(crate) fn bill_failure(error: &BillError, org: &OrgId, month: Period) -> Failure {
     match error {
         BillError::UnknownOrg => unknown_org(org),
+        BillError::NotBegun => {
+            let detail = format!("{} has not begun in the time zone of '{org}'", month.label());
+            Problem::new(Code::UnknownBill, detail).on_field("month").into()
+        }
         BillError::NoPlan => {
             let detail = format!("the organization '{org}' had no plan in {}", month.label());
             Problem::new(Code::UnknownBill, detail).on_field("month").into()
@@ -128,6 +132,16 @@ pub(crate) async fn close(
             let detail = format!("{} is not over in the time zone of '{org}'", month.label());
             Err(Problem::new(Code::MonthRuns, detail).on_field("month").into())
         }
+        OrgDecision::Close(Err(CloseDenial::EarlierOpen(open))) => {
+            let (open, month) = (open.label(), month.label());
+            let detail = format!("months close in order: {open} of '{org}' is to be closed before {month}");
+            Err(Problem::new(Code::EarlierMonthOpen, detail).on_field("month").into())
+        }
+        OrgDecision::Close(Err(CloseDenial::LaterClosed)) => {
+            let month = month.label();
+            let detail = format!("a month after {month} is closed, and {month} had nothing to bill");
+            Err(Problem::new(Code::LaterMonthClosed, detail).on_field("month").into())
+        }
         _ => Err(conflict()),
     }
 }
@@ -168,7 +182,7 @@ async fn compare(app: &App, body: &[u8]) -> Result<Response, Failure> {
         Catalog::from_toml(&request.catalog).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
     let version = in_force.version.saturating_add(1);
-    let other = CatalogInForce::new(version, Arc::new(catalog), in_force.created_meters);
+    let other = CatalogInForce::new(version, Timestamp::MIN, Arc::new(catalog), in_force.created_meters);
     let mut sums = Sums::default();
     let mut cursor = None;
     loop {

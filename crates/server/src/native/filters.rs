@@ -138,12 +138,13 @@ impl OrgFilter {
     }
 
     /// Whether an organization passes, but for its balance.
-    pub(crate) fn passes(&self, org: &Org, refused_today: impl FnOnce(&Org) -> bool) -> bool {
+    pub(crate) fn passes(&self, org: &Org, now: Timestamp, refused_today: impl FnOnce(&Org) -> bool) -> bool {
+        let has = |org: &'_ Org| org.plans.in_force(now).and_then(|change| change.plan.clone());
         let named = |part: &String| {
             org.name.as_ref().is_some_and(|name| name.to_lowercase().contains(part))
                 || org.id.as_str().to_lowercase().contains(part)
         };
-        self.plan.as_ref().is_none_or(|plan| org.plan.as_ref().is_some_and(|has| has.id == *plan))
+        self.plan.as_ref().is_none_or(|plan| has(org).is_some_and(|has| has == *plan))
             && self.name.as_ref().is_none_or(named)
             && self.refused_today.is_none_or(|asked| refused_today(org) == asked)
     }

@@ -10,6 +10,7 @@ pub(crate) mod catalog_json;
 pub(crate) mod filters;
 pub(crate) mod ledger;
 pub(crate) mod orgs;
+pub(crate) mod plans;
 pub(crate) mod problems;
 pub(crate) mod series;
 pub(crate) mod system;

@@ -3,14 +3,14 @@
 use axum::extract::State;
 use axum::response::Response;
 use tollgate_api::{
-    Code, HeaderKey, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, PlanReply,
-    PlanRequest, Problem, ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
+    Code, HeaderKey, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, Problem,
+    ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
 };
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
     Amount, Changed, ConfigDenial, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId, PutOrg, Role,
-    SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone, given_limits,
+    SetLimit, Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone, given_limits,
 };
 use tollgate_storage::{Row, Scan};
 
@@ -68,7 +68,12 @@ pub(crate) fn text_line(field: &str, text: String) -> Result<String, Failure> {
     Ok(text)
 }
 
-async fn change(app: &App, caller: &Caller, org: &OrgId, command: OrgCommand) -> Result<Changed, Failure> {
+pub(super) async fn change(
+    app: &App,
+    caller: &Caller,
+    org: &OrgId,
+    command: OrgCommand,
+) -> Result<Changed, Failure> {
     let meter = match &command {
         OrgCommand::SetLimit(set) => Some(set.meter.clone()),
         _ => None,
@@ -137,7 +142,7 @@ pub(crate) async fn list(
     let paging = Paging::take(&mut query)?;
     query.end()?;
     let now = app.engine.clock().now();
-    let passes = |org: &Org| filter.passes(org, |org| app.refusals.today(org, now));
+    let passes = |org: &Org| filter.passes(org, now, |org| app.refusals.today(org, now));
     if let Some(org) = &caller.org {
         let found = app.engine.balance(org).await?;
         let found = found.iter().filter(|(org, balance)| passes(org) && filter.passes_balance(balance));
@@ -171,35 +176,6 @@ pub(crate) async fn list(
     }
 }
 
-/// Sets the plan, at once; makes the organization if need be.
-#[utoipa::path(
-    put, path = "/v1/orgs/{org}/plan", tag = "Organizations", operation_id = "put_plan",
-    params(("org" = Id, Path, description = "The organization")),
-    request_body = PlanRequest,
-    responses(
-        (status = 200, description = "The plan is in force", body = PlanReply),
-        P404,
-        P409,
-    )
-)]
-pub(crate) async fn put_plan(
-    State(app): State<App>,
-    caller: Caller,
-    OrgPath(org): OrgPath,
-    _: NoQuery,
-    Json(request): Json<PlanRequest>,
-) -> Result<Response, Failure> {
-    caller.require(Role::Manage, Some(&org))?;
-    let changed =
-        change(&app, &caller, &org, OrgCommand::SetPlan(SetPlan { plan: request.plan.clone() })).await?;
-    Ok(ok(&PlanReply {
-        org: org.into(),
-        plan: request.plan.into(),
-        changed: changed.entry.is_some(),
-        deprecated: changed.deprecated,
-    }))
-}
-
 /// The limits that an organization has set itself and those of its plan, and which of them are in force.
 #[utoipa::path(
     get, path = "/v1/orgs/{org}/limits", tag = "Organizations", operation_id = "list_limits",
@@ -218,11 +194,15 @@ pub(crate) async fn show_limits(
     caller.require(Role::Read, Some(&org))?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let catalog = app.engine.catalog().catalog;
-    let plan = known.plan.as_ref().and_then(|plan| catalog.plan(&plan.id));
+    let in_force = known.plans.in_force(app.engine.clock().now());
+    let plan = in_force.and_then(|change| change.plan.as_ref());
     Ok(ok(&LimitsReply {
         org: org.into(),
-        plan: known.plan.as_ref().map(|plan| plan.id.to_string()),
-        limits: given_limits(&known, plan).iter().map(given_limit_item).collect(),
+        plan: plan.map(ToString::to_string),
+        limits: given_limits(&known, plan.and_then(|plan| catalog.plan(plan)))
+            .iter()
+            .map(given_limit_item)
+            .collect(),
     }))
 }
 
@@ -374,7 +354,7 @@ pub(crate) async fn top_up(
     }
 }
 
-fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {
+pub(super) fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {
     let in_range = |at: &Timestamp| (TIME_MIN_SECS..TIME_MAX_SECS).contains(&at.as_second());
     text.parse().ok().map(|Time(at)| at).filter(in_range).ok_or_else(|| {
         let detail = format!("{field}: must be a time such as 2026-12-31T00:00:00Z");

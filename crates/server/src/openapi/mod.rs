@@ -19,7 +19,8 @@ mod shape;
     ),
     paths(
         native::usage::use_, native::usage::check, native::batch::record, native::usage::reverse,
-        native::orgs::list, native::orgs::show, native::orgs::put, native::orgs::put_plan, native::orgs::show_limits, native::orgs::put_limit,
+        native::orgs::list, native::orgs::show, native::orgs::put, native::plans::show, native::plans::set,
+        native::plans::leave, native::plans::call_off, native::orgs::show_limits, native::orgs::put_limit,
         native::orgs::delete_limit, native::orgs::top_up,
         native::balance::show, native::balance::users, native::series::series,
         native::bill_list::list, native::bills::show, native::bills::close, native::bills::what_if,

@@ -161,21 +161,23 @@ fn a_customer_is_made_with_the_plan_of_the_catalog() {
         (&bill["customer_id"], &bill["currency"], &bill["plan"], &bill["month"]),
         (&json!("new"), &json!("USD"), &json!("pro"), &json!("2026-11"))
     );
-    assert_eq!(bill["lines"][0]["arithmetic"], "250 api_call × 0.01 USD = 2.50 USD");
+    assert_eq!(bill["lines"][0]["arithmetic"], "250 calls × 0.01 USD = 2.50 USD");
     let text = client.get("/api/v1/billing/new").text();
     assert!(text.contains("\"estimated_bill\":2.50,"), "all digits, as a number: {text}");
-    let error = "the organization 'bare' had no plan in 2026-11";
-    refused(&client.get("/api/v1/billing/bare"), 404, error, "unknown_bill", Some("month"));
+    let bare = client.get("/api/v1/billing/bare").ok();
+    assert_eq!((&bare["plan"], &bare["unpriced"][0]["quantity"]), (&Value::Null, &json!(250)), "{bare:#}");
     let error = "the organization 'nobody' is not known";
     refused(&client.get("/api/v1/billing/nobody"), 404, error, "unknown_org", Some("customer_id"));
     client.get("/api/v1/usage/nobody").is(200, json!([]));
 
-    // A catalog that names no plan gives none; usage counts all the same, and is billed once there is one.
+    // A catalog that names no plan gives none; usage counts all the same, and stays without a price when there is one.
     apply(&mut client, &DEFAULT.replace("[compat.billing]\nplan = \"pro\"", "[compat.billing]\n#"));
     assert_eq!(used(&mut client, "later", "api_call", json!(3), "u-1").status, 201);
     assert_eq!(plan(&mut client, "later"), Value::Null);
     client.put("/v1/orgs/later/plan", json!({"plan": "pro"})).ok();
-    assert_eq!(client.get("/api/v1/billing/later").ok()["estimated_bill"], json!(0.03));
+    assert_eq!(used(&mut client, "later", "api_call", json!(4), "u-2").status, 201);
+    let later = client.get("/api/v1/billing/later").ok();
+    assert_eq!((&later["estimated_bill"], &later["unpriced"][0]["quantity"]), (&json!(0.04), &json!(3)));
 }
 
 #[test]

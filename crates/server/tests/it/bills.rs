@@ -31,6 +31,7 @@ unit = "mail"
 [[plans]]
 id = "team"
 name = "Team"
+proration = "none"
 allowances = [
     { meter = "reports", amount = 100, enforcement = "soft" },
     { meter = "tokens", amount = 0, enforcement = "none" },
@@ -147,14 +148,21 @@ fn a_month_is_billed_by_every_model_and_property() {
         (&json!("USD"), &json!("team"), &json!(2))
     );
     let tokens = &bill["lines"][2];
-    assert_eq!((&tokens["quantity"], &tokens["parts"][0]["unit_price"]), (&json!(10), &json!(0.5)));
+    assert_eq!((&tokens["quantity"], &tokens["parts"][0]["unit_price"]), (&json!(10), &json!("0.5")));
     assert_eq!(tokens["properties"], json!({"model": "large"}));
     assert_eq!(tokens["arithmetic"], "10 tokens × 0.5 USD = 5.00 USD");
-    let unpriced = json!([
-        {"meter": "tokens", "properties": {"model": "small"}, "quantity": 9},
-        {"meter": "tokens", "properties": {"region": "eu"}, "quantity": 2},
-    ]);
-    assert_eq!(bill["unpriced"], unpriced);
+    let in_november = |mut usage: Value| {
+        usage["from"] = json!("2026-11-02T10:00:00Z");
+        usage["until"] = json!("2026-12-01T00:00:00Z");
+        usage
+    };
+    let unpriced = [
+        json!({"meter": "tokens", "properties": {"model": "small"}, "quantity": 9}),
+        json!({"meter": "tokens", "properties": {"region": "eu"}, "quantity": 2}),
+    ];
+    assert_eq!(bill["unpriced"], json!(unpriced.map(in_november)));
+    let included = json!({"meter": "reports", "properties": {}, "quantity": 100});
+    assert_eq!(bill["included"], json!([in_november(included)]), "what the credit covered");
     client.post("/v1/usage/reversals", json!({"org": "acme", "key": "t3"})).ok();
     client.post("/v1/usage/reversals", json!({"org": "acme", "key": "c1"})).ok();
     let bill = client.get("/v1/orgs/acme/bill").ok();
@@ -178,7 +186,9 @@ fn usage_before_a_meter_declared_properties_is_billed_too() {
     used(&mut client, "acme", "tokens", 4, "t2", json!({"model": "large"}));
     let bill = client.get("/v1/orgs/acme/bill").ok();
     assert_eq!(amounts(&bill), ["49.00", "2.00"], "{bill:#}");
-    assert_eq!(bill["unpriced"], json!([{"meter": "tokens", "properties": {}, "quantity": 10}]));
+    let unpriced = &bill["unpriced"][0];
+    assert_eq!((&unpriced["meter"], &unpriced["properties"]), (&json!("tokens"), &json!({})));
+    assert_eq!(unpriced["quantity"], 10);
 }
 
 #[test]
@@ -194,7 +204,7 @@ fn a_month_is_that_of_the_zone_of_the_org() {
     let november = bill(&mut client, "acme", "2026-11");
     assert_eq!(
         (&november["from"], &november["until"]),
-        (&json!("2026-10-31T11:00:00Z"), &json!("2026-11-30T11:00:00Z"))
+        (&json!("2026-11-01T00:00:00+13:00"), &json!("2026-12-01T00:00:00+13:00"))
     );
     assert_eq!(november["lines"][1]["quantity"], 1, "{november:#}");
     let december = client.get("/v1/orgs/acme/bill").ok();
@@ -301,8 +311,11 @@ fn a_bill_is_a_table_and_a_page_too() {
     let text = table.text();
     let rows: Vec<&str> = text.split_terminator("\r\n").collect();
     assert_eq!(rows.len(), 3, "{text}");
-    assert!(rows[0].starts_with("org,month,status,number,plan,catalog,currency,kind,description"), "{text}");
-    assert!(rows[2].starts_with("\"a<b>,c\",2026-11,estimate,,team,2,USD,usage,"), "{text}");
+    assert!(
+        rows[0].starts_with("org,name,month,status,number,plan,catalog,currency,kind,from,until,description"),
+        "{text}"
+    );
+    assert!(rows[2].starts_with("\"a<b>,c\",,2026-11,estimate,,team,2,USD,usage,"), "{text}");
     assert!(rows[2].contains(",mails,,14,0,14,,2.20,"), "{text}");
     let page = client.ask(&ask("text/html,*/*;q=0.8"));
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));

@@ -72,7 +72,7 @@ fn a_created_meter_lasts_and_a_catalog_that_declares_it_takes_over() {
     assert_eq!((&catalog["version"], &catalog["created_meters"]), (&json!(1), &wanted));
     assert_eq!(client.get("/v1/catalog/versions/1").ok()["created_meters"], Value::Null);
     let used =
-        |client: &mut Client| client.get("/v1/orgs/acme/balance").ok()["meters"]["gpu"]["used"].clone();
+        |client: &mut Client| client.get("/v1/orgs/acme/balance").ok()["meters"]["gpu"]["month"].clone();
     assert_eq!(used(&mut client), 2);
     // Nor is it of any other org.
     client.put("/v1/orgs/other/plan", json!({"plan": "pro"})).ok();
@@ -93,7 +93,7 @@ fn a_created_meter_lasts_and_a_catalog_that_declares_it_takes_over() {
                     [[meters]]\nid = \"gpu\"\nname = \"GPU hours\"\nunit = \"hour\"\n";
     apply(&mut client, &format!("{DEFAULT}{declared}"));
     let bill = client.get("/v1/orgs/acme/bill").ok();
-    assert_eq!(bill["lines"][0]["arithmetic"], "6 gpu × 3 USD = 18.00 USD", "{bill:#}");
+    assert_eq!(bill["lines"][0]["arithmetic"], "6 hours × 3 USD = 18.00 USD", "{bill:#}");
     let usage = json!({"org": "acme", "meter": "gpu", "key": "d-4"});
     client.post("/v1/usage", usage).is_problem(402, "org_limit_reached", None);
     assert_eq!(created(&mut client), ["gpu"], "it is still known that usage created it");
@@ -152,6 +152,6 @@ fn clients_that_name_a_new_meter_at_once_are_all_counted() {
     assert_eq!(names, (0..8).map(|round| format!("meter-{round}")).collect::<Vec<_>>());
     let balance = client.get("/v1/orgs/acme/balance").ok();
     for name in names {
-        assert_eq!(balance["meters"][&name]["used"], 2 * CLIENTS, "{name}");
+        assert_eq!(balance["meters"][&name]["month"], 2 * CLIENTS, "{name}");
     }
 }

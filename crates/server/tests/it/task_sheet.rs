@@ -285,7 +285,8 @@ fn a_change_of_plan_takes_effect_at_once_and_forgets_nothing() {
         teller.plan("acme", "Lite");
         assert_eq!(teller.report("acme", "ada", "r-31"), Answer::OrgLimit);
         let reports = teller.all_of("acme").1["meters"]["reports"].clone();
-        assert_eq!((&reports["used"], &reports["remaining"]), (&json!(30), &json!(0)), "never negative");
+        assert_eq!((&reports["used"], &reports["remaining"]), (&json!(20), &json!(0)), "never negative");
+        assert_eq!(reports["month"], 30, "what was counted stays");
         teller.plan("acme", "Enterprise");
         assert_eq!(
             teller.report("acme", "ada", "r-31"),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
-    Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, PlanState,
-    Quantity, Role, Seen, Shipment, ShipmentId, ShipmentLine, Sku, Source, Standing, SystemEntryKind, Terms,
-    Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
+    Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, Quantity,
+    Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku, Source, Standing,
+    SystemEntryKind, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -215,8 +215,27 @@ pub(super) fn bill_closed(month: i32, number: u32) -> EntryKind {
     };
     let usage = [MeterUsage { meter: meter("tokens"), groups: vec![of(&[("model", "a")], 77), of(&[], 3)] }];
     let month = period(Window::Month, month);
-    let rated = rate(&Terms { catalog: &catalog, version: 3, plan, month }, &usage).expect("a rated month");
-    assert!(rated.lines.len() == 2 && rated.unpriced.len() == 1, "{rated:?}");
+    let fees = Share { days: 12, of: 30 };
+    let terms = Terms { fees, from: Some(moment(1)), ..Terms::of_month(&catalog, 3, plan, month) };
+    let part = rate(&terms, &usage).expect("a rated month");
+    assert!(part.lines.len() == 2 && part.unpriced.len() == 1, "{part:?}");
+    let segment = Segment {
+        number: 2,
+        plan: Some(plan.id.clone()),
+        catalog: 3,
+        from: Some(moment(1)),
+        until: None,
+        days: fees,
+        fees,
+    };
+    let rated = Rated {
+        month,
+        segments: vec![segment.clone(), Segment { number: 3, plan: None, ..segment }],
+        lines: part.lines,
+        total: part.total,
+        included: part.unpriced.clone(),
+        unpriced: part.unpriced,
+    };
     let money = |minor| Money { minor, ..rated.total };
     let adjustment = Adjustment {
         month: period(Window::Month, month.number - 1),
@@ -228,6 +247,8 @@ pub(super) fn bill_closed(month: i32, number: u32) -> EntryKind {
     EntryKind::BillClosed(Arc::new(Bill {
         number: Some(number),
         closed_at: Some(moment(5)),
+        name: Some("Zürich \"Ltd\"".to_owned()),
+        zone: Zone::new("Europe/Berlin").expect("a zone"),
         from: Some(moment(0)),
         until: None,
         total: money(rated.total.minor - 999),
@@ -282,7 +303,9 @@ pub(super) fn put(name: &str) -> EntryKind {
 
 pub(super) fn plan_set(plan: &str) -> EntryKind {
     EntryKind::PlanSet {
-        plan: PlanState { id: PlanId::new(plan).expect("an id"), since: moment(3) },
+        plan: Some(PlanId::new(plan).expect("an id")),
+        since: moment(3),
+        at_once: true,
         trial: Some(Trial {
             started_at: moment(3),
             ends_at: moment(1_209_600),
@@ -358,10 +381,10 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         }),
         EntryKind::Shipped { shipment: 1, day: DAY, lines: vec![(sku("hour"), huge())] },
     ];
-    kinds.push(EntryKind::PlanSet {
-        plan: PlanState { id: PlanId::new("lite").expect("an id"), since: moment(9) },
-        trial: None,
-    });
+    let plan = Some(PlanId::new("lite").expect("an id"));
+    kinds.push(EntryKind::PlanSet { plan, since: moment(9_000_000), at_once: false, trial: None });
+    kinds.push(EntryKind::PlanCalledOff);
+    kinds.push(EntryKind::PlanSet { plan: None, since: moment(10), at_once: true, trial: None });
     kinds.into_iter().map(Line::from).collect()
 }
 

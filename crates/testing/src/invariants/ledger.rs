@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
-    Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, Group, MeterId, OrgId,
-    Period, PlanId, Record, RecordKey, Records, Scope, Seen, Sku, Source, Timestamp, UsageKey, UsedEntry,
-    Window, apply, apply_system, touched, touched_by_system,
+    Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, GROUPED, Group, MeterId,
+    OrgId, Period, PlanId, Plans, Record, RecordKey, Records, Scope, Seen, Sku, Source, Timestamp, UsageKey,
+    UsedEntry, Window, apply, apply_system, touched, touched_by_system,
 };
 
 use super::{Books, Stored, hold};
@@ -147,7 +147,7 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
     for (id, counter) in &found {
         let nothing = Uses::new();
         let uses = wanted.get(id).unwrap_or(&nothing);
-        let of_month = id.scope == Scope::Org && id.period.window == Window::Month;
+        let of_month = id.scope == Scope::Org && matches!(id.period.window, Window::Month | Window::Segment);
         let overage = if of_month { overage(uses) } else { Amount::ZERO };
         let value = match &id.scope {
             Scope::Seen(_) => Amount::from_whole(i64::try_from(uses.len()).expect("few usages")),
@@ -170,11 +170,13 @@ fn moved(used: &UsedEntry) -> Vec<(Scope, Period)> {
     let mut moved = Vec::new();
     for period in &used.periods {
         moved.push((Scope::Org, *period));
-        moved.extend(used.user.iter().map(|user| (Scope::User(user.clone()), *period)));
+        // Segments are those of the org alone.
+        let user = used.user.as_ref().filter(|_| period.window != Window::Segment);
+        moved.extend(user.map(|user| (Scope::User(user.clone()), *period)));
         let Some(value) = used.counting.value() else { continue };
         moved.push((seen(Among::Org, value), *period));
-        moved.extend(used.user.iter().map(|user| (seen(Among::User(user.clone()), value), *period)));
-        let group = used.group.iter().filter(|_| matches!(period.window, Window::Day | Window::Month));
+        moved.extend(user.map(|user| (seen(Among::User(user.clone()), value), *period)));
+        let group = used.group.iter().filter(|_| GROUPED.contains(&period.window));
         moved.extend(group.map(|group| (seen(Among::Group(group.clone()), value), *period)));
     }
     moved
@@ -222,7 +224,7 @@ fn groups(books: &Books<'_>, all: &Stored, counters: &BTreeMap<CounterId, Uses<'
         let standing = standing(entries);
         for entry in entries {
             let EntryKind::Used(used) = &entry.kind else { continue };
-            let in_groups = |period: &&Period| matches!(period.window, Window::Day | Window::Month);
+            let in_groups = |period: &&Period| GROUPED.contains(&period.window);
             for period in used.periods.iter().filter(in_groups) {
                 let key = (org.clone(), used.meter.clone(), *period);
                 let Some(group) = &used.group else {
@@ -248,7 +250,7 @@ fn groups(books: &Books<'_>, all: &Stored, counters: &BTreeMap<CounterId, Uses<'
         })
         .collect();
     let told = |(key, groups): (&Key, &BTreeMap<Group, Uses<'_>>)| {
-        let by_month = key.2.window == Window::Month;
+        let by_month = key.2.window != Window::Day;
         let told = groups.iter().map(|(group, uses)| {
             (group.clone(), (total(uses), if by_month { overage(uses) } else { Amount::ZERO }))
         });
@@ -278,7 +280,7 @@ type Burned = BTreeMap<(MeterId, Source), Amount>;
 fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, String> {
     let mut burned = Burned::new();
     let mut granted: BTreeMap<u64, Amount> = BTreeMap::new();
-    let mut plan: Option<&PlanId> = None;
+    let mut plans = Plans::new();
     // What was recorded afterwards is counted whatever is left.
     let recorded: BTreeSet<&MeterId> = entries
         .iter()
@@ -289,7 +291,10 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
     for entry in entries {
         let at = format!("{org}: entry {} at {}", entry.number, entry.at);
         match &entry.kind {
-            EntryKind::PlanSet { plan: set, .. } => plan = Some(&set.id),
+            EntryKind::PlanSet { plan, since, at_once, .. } => {
+                plans.change(plan.clone(), *since, *at_once, entry.at);
+            }
+            EntryKind::PlanCalledOff => plans.call_off(entry.at),
             EntryKind::ToppedUp { grant, .. } => {
                 granted.insert(entry.number, grant.amount);
             }
@@ -298,6 +303,11 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
         let Some((used, sign)) = counted(entry) else { continue };
         if sign > 0 {
             let catalog = &books.catalogs[usize::try_from(entry.catalog).expect("a version") - 1];
+            let change = match used.recorded {
+                true => plans.at(used.occurred_at.unwrap_or(entry.at)),
+                false => plans.in_force(entry.at),
+            };
+            let plan = change.and_then(|change| change.plan.as_ref());
             let enforcement = enforcement(catalog, plan, &used.meter);
             let sum: Amount = used.burns.iter().map(|burn| burn.amount).sum();
             let whole = sum == used.quantity.amount();
@@ -365,8 +375,8 @@ fn accounts(org: &OrgId, burned: &Burned, all: &Stored) -> Result<(), String> {
 /// What an account says was burned of a source; `None` when it no longer remembers.
 fn held(account: &Account, source: Source) -> Option<Amount> {
     match source {
-        Source::Allowance(month) => {
-            account.allowances.iter().find(|known| known.month == month).map(|known| known.burned)
+        Source::Allowance(segment) => {
+            account.allowances.iter().find(|known| known.segment == segment).map(|known| known.burned)
         }
         Source::Trial => Some(account.trial_burned),
         Source::Grant(entry) => {

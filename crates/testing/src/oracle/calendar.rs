@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use tollgate_domain::{Period, Window, Zone};
+use tollgate_domain::{Period, PlanTime, Window, Zone};
 
 /// What a window that holds a moment is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +82,33 @@ impl Calendar {
         self.with_clock(zone, |clock| clock.end(window, at))
     }
 
+    /// First moment at which the wall clock shows the day with a number, or a later one.
+    #[must_use]
+    pub fn start_of_day(&self, zone: &Zone, day: i32) -> Option<Timestamp> {
+        let around = Timestamp::from_second(i64::from(day) * 86_400).ok()?;
+        let (mut before, mut after) = (around.as_nanosecond(), around.as_nanosecond());
+        let two_days = SignedDuration::from_hours(48).as_nanos();
+        before -= two_days;
+        after += two_days;
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            let label = self.label(zone, Window::Day, Timestamp::from_nanosecond(middle).ok()?);
+            if label.period().number >= day { after = middle } else { before = middle }
+        }
+        Timestamp::from_nanosecond(after).ok()
+    }
+
+    /// When a change of plan that is asked for at a moment takes effect.
+    #[must_use]
+    pub fn takes_effect(&self, zone: &Zone, at: Timestamp, from: PlanTime) -> Option<Timestamp> {
+        match from {
+            PlanTime::Now => Some(at),
+            PlanTime::At(moment) => Some(moment),
+            PlanTime::Day(day) => self.start_of_day(zone, day),
+            PlanTime::NextMonth => self.end(zone, Window::Month, at),
+        }
+    }
+
     fn with_clock<T>(&self, zone: &Zone, look: impl FnOnce(&mut WallClock) -> T) -> T {
         let mut clocks = self.clocks.borrow_mut();
         if let Some(clock) = clocks.iter_mut().find(|clock| clock.zone == zone.name()) {
@@ -106,7 +133,8 @@ impl WallClock {
                 let date = self.tz.to_datetime(at).date();
                 Label::Month(date.year(), date.month())
             }
-            Window::Lifetime => Label::Lifetime,
+            // Bills go by segments, and the oracle makes bills of usages.
+            Window::Lifetime | Window::Segment => Label::Lifetime,
         }
     }
 
@@ -120,7 +148,7 @@ impl WallClock {
             Window::Hour => 3_600,
             Window::Day => 50 * 3_600,
             Window::Month => 33 * 86_400,
-            Window::Lifetime => return None,
+            Window::Lifetime | Window::Segment => return None,
         };
         let end = self.first_after(window, at, label, longest_secs);
         self.ends.insert(label, end);

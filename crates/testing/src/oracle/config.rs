@@ -1,12 +1,14 @@
 //! Setting what an org is and may.
 
+use jiff::{SignedDuration, Timestamp};
+use tollgate_domain::catalog::Plan;
 use tollgate_domain::{
-    Changed, ConfigDenial, MeterId, OrgCommand, OrgDecision, PlanId, PutOrg, SetLimit, TopUp, ToppedUp,
-    Welcome,
+    Changed, ConfigDenial, MeterId, OrgCommand, OrgDecision, PlanId, PlanTime, PutOrg, SetLimit, SetPlan,
+    TopUp, ToppedUp, Welcome, Window, Zone,
 };
 
 use super::totals::{aggregation, burns};
-use super::{History, Now};
+use super::{History, Look, Now};
 
 impl Now<'_> {
     pub(super) fn put(&self, put: &PutOrg) -> (OrgDecision, bool) {
@@ -27,27 +29,91 @@ impl Now<'_> {
     pub(super) fn welcome(&self, welcome: &Welcome) -> (OrgDecision, bool) {
         match &welcome.plan {
             _ if !self.facts.is_empty() => self.changed(false, false),
-            Some(plan) => self.set_plan(plan),
+            Some(plan) => self.set_plan(&SetPlan::now(plan.clone())),
             None => self.changed(true, false),
         }
     }
 
-    pub(super) fn set_plan(&self, id: &PlanId) -> (OrgDecision, bool) {
+    pub(super) fn set_plan(&self, set: &SetPlan) -> (OrgDecision, bool) {
         let history = self.history();
-        let Some(plan) = self.catalog.plans.iter().find(|plan| plan.id == *id) else {
-            return refused(ConfigDenial::UnknownPlan(id.clone()));
+        let mut deprecated = false;
+        if let Some(id) = &set.plan {
+            let Some(plan) = self.plan(id) else { return refused(ConfigDenial::UnknownPlan(id.clone())) };
+            deprecated = plan.deprecated;
+        } else if history.is_none() {
+            return refused(ConfigDenial::UnknownOrg);
+        }
+        let since = match &history {
+            Some(history) => history.takes_effect(self.at, set.from),
+            None => self.calendar.takes_effect(&Zone::UTC, self.at, set.from),
         };
-        if history.as_ref().is_some_and(|history| history.plan == Some(id)) {
-            return self.changed(false, plan.deprecated);
+        let Some(since) = since.filter(|since| *since >= self.at) else {
+            return refused(ConfigDenial::PlanInPast);
+        };
+        if let Some(history) = &history {
+            let pending = history.pending(self.at);
+            if history.plan_at(self.at, Look::Gate) == set.plan.as_ref() {
+                return self.changed(pending.is_some(), deprecated);
+            }
+            if pending.is_some_and(|(plan, from)| plan == set.plan.as_ref() && from == since) {
+                return self.changed(false, deprecated);
+            }
         }
+        let Some(plan) = set.plan.as_ref().and_then(|id| self.plan(id)) else {
+            return self.changed(true, deprecated);
+        };
         if plan.retired {
-            return refused(ConfigDenial::PlanRetired(id.clone()));
+            return refused(ConfigDenial::PlanRetired(plan.id.clone()));
         }
-        let had_trial = history.is_some_and(|history| history.trial.is_some());
-        if plan.trial_days.is_some() && had_trial {
-            return refused(ConfigDenial::TrialUsed);
+        if plan.trial_days.is_some() {
+            if history.as_ref().is_some_and(|history| history.trial.is_some()) {
+                return refused(ConfigDenial::TrialUsed);
+            }
+            if set.from != PlanTime::Now {
+                return refused(ConfigDenial::TrialScheduled);
+            }
         }
-        self.changed(true, plan.deprecated)
+        match history.and_then(|history| self.other_currency(&history, plan, since)) {
+            Some(denial) => refused(denial),
+            None => self.changed(true, deprecated),
+        }
+    }
+
+    /// A plan with prices that was in force, or will be, for some moment of the month before a change to one in another
+    /// currency.
+    fn other_currency(&self, history: &History<'_>, plan: &Plan, since: Timestamp) -> Option<ConfigDenial> {
+        let currency = |plan: &Plan| plan.currency.unwrap_or(self.catalog.currency);
+        let begun = history
+            .plans
+            .iter()
+            .filter(|setting| !setting.off && (setting.at_once || setting.since <= self.at));
+        let begun: Vec<_> = begun.collect();
+        let month = self.calendar.label(&history.zone, Window::Month, since);
+        for (place, setting) in begun.iter().enumerate() {
+            let last = begun.get(place + 1).map_or(since, |next| next.since);
+            // The last moment at which it is in force before the change.
+            let Ok(last) = last.checked_sub(SignedDuration::from_nanos(1)) else { continue };
+            let reaches =
+                last >= setting.since && self.calendar.label(&history.zone, Window::Month, last) == month;
+            let known = setting.plan.and_then(|id| self.plan(id)).filter(|plan| !plan.prices.is_empty());
+            if let Some(known) =
+                known.filter(|known| reaches && !plan.prices.is_empty() && currency(known) != currency(plan))
+            {
+                return Some(ConfigDenial::CurrencyChange { from: currency(known), to: currency(plan) });
+            }
+        }
+        None
+    }
+
+    fn plan(&self, id: &PlanId) -> Option<&Plan> {
+        self.catalog.plans.iter().find(|plan| plan.id == *id)
+    }
+
+    pub(super) fn call_off(&self) -> (OrgDecision, bool) {
+        match self.history() {
+            None => refused(ConfigDenial::UnknownOrg),
+            Some(history) => self.changed(history.pending(self.at).is_some(), false),
+        }
     }
 
     /// A shipment is settled once, and never after a later one.
@@ -111,7 +177,7 @@ impl Now<'_> {
         }
         let command = OrgCommand::TopUp(top_up.clone());
         let Some(mut history) = self.history() else { return Err(ConfigDenial::UnknownOrg) };
-        if history.plan_in(self.catalog).is_none() {
+        if history.plan_in(self.catalog, self.at, Look::Gate).is_none() {
             return Err(ConfigDenial::NoPlan);
         }
         if self.trial_is_over(&history, &top_up.meter) {

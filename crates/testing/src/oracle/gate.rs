@@ -9,7 +9,7 @@ use tollgate_domain::{
 };
 
 use super::totals::{quantity, refused_property};
-use super::{History, Now, Pot};
+use super::{History, Look, Now, Pot};
 
 /// Who asks for how much of what.
 struct Ask<'a> {
@@ -80,7 +80,11 @@ impl Now<'_> {
         }
         let then = self.history_until(known.entry);
         let at = known.counted_at();
-        let standing = then.standing_on_any_plan(&known.catalog, at, &usage.meter, usage.user.as_ref());
+        let look = match &known.command {
+            Some(OrgCommand::Record(_)) => Look::Record,
+            _ => Look::Gate,
+        };
+        let standing = then.standing_on_any_plan(&known.catalog, at, &usage.meter, usage.user.as_ref(), look);
         Some(Ok(Allowed { entry: known.entry, replayed: true, standing, policies: Vec::new() }))
     }
 
@@ -116,11 +120,11 @@ impl Now<'_> {
         if self.trial_is_over(history, ask.meter) {
             return Some(Denial::TrialEnded);
         }
-        if ask.user.is_none() && history.limits_users(self.catalog, ask.meter) {
+        if ask.user.is_none() && history.limits_users(self.catalog, self.at, ask.meter) {
             return Some(Denial::UserRequired);
         }
         let left = history.left(self.catalog, self.at, ask.meter);
-        let covered = match history.enforcement(self.catalog, ask.meter) {
+        let covered = match history.enforcement(self.catalog, self.at, ask.meter, Look::Gate) {
             Enforcement::Hard => left >= ask.quantity,
             Enforcement::Overdraft => left > Amount::ZERO,
             Enforcement::Soft | Enforcement::None => true,
@@ -136,7 +140,7 @@ impl Now<'_> {
                 resets_at: if month { self.end_of(history, Window::Month) } else { None },
             }));
         }
-        for limit in history.limits_on(self.catalog, ask.meter, ask.user) {
+        for limit in history.limits_on(self.catalog, self.at, ask.meter, ask.user) {
             let label = self.calendar.label(&history.zone, limit.window, self.at);
             let used = history.counted(ask.meter, limit.user.as_ref(), label);
             let then = after.counted(ask.meter, limit.user.as_ref(), label);
@@ -157,7 +161,7 @@ impl Now<'_> {
     }
 
     fn on_trial(&self, history: &History<'_>) -> bool {
-        history.plan_in(self.catalog).is_some_and(|plan| plan.trial_days.is_some())
+        history.plan_in(self.catalog, self.at, Look::Gate).is_some_and(|plan| plan.trial_days.is_some())
     }
 
     /// A trial ends by time, or when the credit it gave on the meter is used up.
@@ -168,9 +172,11 @@ impl Now<'_> {
         if history.trial.is_none_or(|(_, end)| self.at >= end) {
             return true;
         }
-        let asked =
-            matches!(history.enforcement(self.catalog, meter), Enforcement::Hard | Enforcement::Overdraft);
-        let pots = history.pots(self.catalog, self.at, meter);
+        let asked = matches!(
+            history.enforcement(self.catalog, self.at, meter, Look::Gate),
+            Enforcement::Hard | Enforcement::Overdraft
+        );
+        let pots = history.pots(self.catalog, self.at, meter, Look::Gate);
         let given = pots.iter().any(|pot| pot.pot == Pot::Trial && pot.granted > Amount::ZERO);
         asked && given && history.left(self.catalog, self.at, meter) <= Amount::ZERO
     }
@@ -187,7 +193,7 @@ impl Now<'_> {
             standing.and_then(|standing| Some((standing.granted, standing.remaining?)))
         {
             let resets_at = if self.on_trial(history) {
-                let pots = history.pots(self.catalog, self.at, ask.meter);
+                let pots = history.pots(self.catalog, self.at, ask.meter, Look::Gate);
                 pots.iter().find(|pot| pot.pot == Pot::Trial).and_then(|pot| pot.until)
             } else {
                 self.end_of(history, Window::Month)
@@ -195,7 +201,7 @@ impl Now<'_> {
             let remaining = if remaining < Amount::ZERO { Amount::ZERO } else { remaining };
             policies.push(Policy { user: false, period: None, amount, remaining, resets_at });
         }
-        for limit in history.limits_on(self.catalog, ask.meter, ask.user) {
+        for limit in history.limits_on(self.catalog, self.at, ask.meter, ask.user) {
             let label = self.calendar.label(&history.zone, limit.window, self.at);
             let used = history.counted(ask.meter, limit.user.as_ref(), label);
             policies.push(Policy {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement, Plan, PlanLimitScope};
 use tollgate_domain::{
-    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PutOrg, SetPlan, Standing, TopUp, TopUpExpiry,
-    Use, UserId, Welcome, Window, Zone,
+    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PlanTime, PutOrg, SetPlan, Standing, TopUp,
+    TopUpExpiry, Use, UserId, Welcome, Window, Zone,
 };
 
 use super::totals::{aggregation, burns, quantity};
@@ -21,8 +21,8 @@ pub struct History<'a> {
     pub name: Option<&'a str>,
     /// What its caller keeps with it for itself.
     pub metadata: Option<&'a BTreeMap<String, String>>,
-    /// Its plan.
-    pub plan: Option<&'a PlanId>,
+    /// What it was told of its plans, in that order.
+    pub plans: Vec<Setting<'a>>,
     /// Start and end of its trial.
     pub trial: Option<(Timestamp, Timestamp)>,
     /// The limits it set.
@@ -35,6 +35,30 @@ pub struct History<'a> {
     burned: BTreeMap<(&'a MeterId, Pot), Amount>,
     debts: BTreeMap<&'a MeterId, Amount>,
     calendar: &'a Calendar,
+}
+
+/// A plan, or none, from a moment on.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Which: the first that was set is 1.
+    pub number: u32,
+    /// The plan.
+    pub plan: Option<&'a PlanId>,
+    /// From when.
+    pub since: Timestamp,
+    /// Whether it was to be so at once: then it is so whatever the clock shows later.
+    pub at_once: bool,
+    /// Whether it was called off before it came into force.
+    pub off: bool,
+}
+
+/// Who looks at the allowance of a month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The gate: all that was burned of the month counts.
+    Gate,
+    /// Usage that has happened: what was burned under later plans does not matter to it.
+    Record,
 }
 
 /// A usage that was counted.
@@ -52,6 +76,8 @@ pub struct Counted<'a> {
     pub aggregation: Aggregation,
     /// The windows it was counted in.
     pub labels: Vec<Label>,
+    /// Which of the org's plans it was counted under; zero: before the first.
+    pub under: u32,
     /// Which credit it burned.
     pub burns: Vec<(Pot, Amount)>,
     /// How it moved the debt.
@@ -80,8 +106,8 @@ pub struct Granted<'a> {
 /// One source of credit of a meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pot {
-    /// The allowance of a year and month.
-    Month(i16, i8),
+    /// The allowance of a year and month, under the plan with a number.
+    Month(i16, i8, u32),
     /// The trial.
     Trial,
     /// The top-up of an entry.
@@ -115,7 +141,7 @@ impl<'a> History<'a> {
             zone: Zone::UTC,
             name: None,
             metadata: None,
-            plan: None,
+            plans: Vec::new(),
             trial: None,
             limits: BTreeMap::new(),
             uses: Vec::new(),
@@ -162,13 +188,11 @@ impl<'a> History<'a> {
                     self.zone = zone.clone();
                 }
             }
-            OrgCommand::SetPlan(SetPlan { plan }) | OrgCommand::Welcome(Welcome { plan: Some(plan) }) => {
-                self.plan = Some(plan);
-                if let Some(days) = catalog.plan(plan).and_then(|plan| plan.trial_days) {
-                    let length = SignedDuration::from_hours(24 * i64::from(days));
-                    self.trial = Some((at, at.checked_add(length).unwrap_or(Timestamp::MAX)));
-                }
+            OrgCommand::SetPlan(SetPlan { plan, from }) => self.set_plan(at, catalog, plan.as_ref(), *from),
+            OrgCommand::Welcome(Welcome { plan: Some(plan) }) => {
+                self.set_plan(at, catalog, Some(plan), PlanTime::Now);
             }
+            OrgCommand::CallOffPlan => self.call_off(at),
             OrgCommand::Welcome(Welcome { plan: None }) => {}
             OrgCommand::SetLimit(set) => {
                 let place = (&set.meter, set.scope.clone(), set.window);
@@ -184,6 +208,54 @@ impl<'a> History<'a> {
         }
     }
 
+    /// Setting the plan that is in force calls off what was scheduled, and is no change.
+    fn set_plan(&mut self, at: Timestamp, catalog: &Catalog, plan: Option<&'a PlanId>, from: PlanTime) {
+        let stays = self.plan_at(at, Look::Gate) == plan;
+        self.call_off(at);
+        let since = self.takes_effect(at, from).filter(|_| !stays);
+        let Some(since) = since else { return };
+        let at_once = from == PlanTime::Now;
+        let number = u32::try_from(self.plans.len()).unwrap_or(u32::MAX) + 1;
+        self.plans.push(Setting { number, plan, since, at_once, off: false });
+        if let Some(days) = plan.and_then(|plan| catalog.plan(plan)).and_then(|plan| plan.trial_days) {
+            let length = SignedDuration::from_hours(24 * i64::from(days));
+            self.trial = Some((at, at.checked_add(length).unwrap_or(Timestamp::MAX)));
+        }
+    }
+
+    fn call_off(&mut self, at: Timestamp) {
+        for setting in self.plans.iter_mut().filter(|setting| !setting.at_once && setting.since > at) {
+            setting.off = true;
+        }
+    }
+
+    /// What is scheduled for after a moment.
+    pub(super) fn pending(&self, at: Timestamp) -> Option<(Option<&'a PlanId>, Timestamp)> {
+        let pending =
+            self.plans.iter().find(|setting| !setting.off && !setting.at_once && setting.since > at);
+        pending.map(|setting| (setting.plan, setting.since))
+    }
+
+    /// When a change asked for at a moment takes effect: never before one that was so at once.
+    pub(super) fn takes_effect(&self, at: Timestamp, from: PlanTime) -> Option<Timestamp> {
+        let since = self.calendar.takes_effect(&self.zone, at, from).filter(|since| *since >= at)?;
+        let at_once = self.plans.iter().filter(|setting| setting.at_once).map(|setting| setting.since);
+        Some(at_once.fold(since, Ord::max))
+    }
+
+    /// Which setting was in force at a moment.
+    fn setting_at(&self, at: Timestamp, look: Look) -> Option<&Setting<'a>> {
+        let holds = |setting: &&Setting<'a>| {
+            !setting.off && (setting.since <= at || look == Look::Gate && setting.at_once)
+        };
+        self.plans.iter().rfind(holds)
+    }
+
+    /// The plan in force at a moment.
+    pub(super) fn plan_at(&self, at: Timestamp, look: Look) -> Option<&'a PlanId> {
+        self.setting_at(at, look)?.plan
+    }
+
     /// From when until when a top-up asked for at a moment can be burned.
     pub(super) fn stretch(&self, at: Timestamp, top_up: &TopUp) -> (Timestamp, Option<Timestamp>) {
         let from = top_up.effective_at.filter(|from| *from > at).unwrap_or(at);
@@ -195,25 +267,40 @@ impl<'a> History<'a> {
         (from, until)
     }
 
-    /// The plan in force, as a catalog has it.
-    pub(super) fn plan_in<'c>(&self, catalog: &'c Catalog) -> Option<&'c Plan> {
-        let id = self.plan?;
+    /// The plan in force at a moment, as a catalog has it.
+    pub(super) fn plan_in<'c>(&self, catalog: &'c Catalog, at: Timestamp, look: Look) -> Option<&'c Plan> {
+        let id = self.plan_at(at, look)?;
         catalog.plans.iter().find(|plan| plan.id == *id)
     }
 
-    pub(super) fn enforcement(&self, catalog: &Catalog, meter: &MeterId) -> Enforcement {
-        self.allowance(catalog, meter).map_or(Enforcement::Hard, |allowance| allowance.enforcement)
+    pub(super) fn enforcement(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        look: Look,
+    ) -> Enforcement {
+        self.allowance(catalog, at, meter, look).map_or(Enforcement::Hard, |allowance| allowance.enforcement)
     }
 
-    fn allowance<'c>(&self, catalog: &'c Catalog, meter: &MeterId) -> Option<&'c Allowance> {
-        self.plan_in(catalog)?.allowances.iter().find(|allowance| allowance.meter == *meter)
+    fn allowance<'c>(
+        &self,
+        catalog: &'c Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        look: Look,
+    ) -> Option<&'c Allowance> {
+        self.plan_in(catalog, at, look)?.allowances.iter().find(|allowance| allowance.meter == *meter)
     }
 
     /// The credit in force at a moment, in the order it burns: by priority, nearest expiry, oldest.
     #[must_use]
-    pub fn pots(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> Vec<PotInForce> {
+    pub fn pots(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId, look: Look) -> Vec<PotInForce> {
         let mut pots = Vec::new();
-        if let (Some(plan), Some(allowance)) = (self.plan_in(catalog), self.allowance(catalog, meter)) {
+        let under = self.setting_at(at, look).map_or(0, |setting| setting.number);
+        if let (Some(plan), Some(allowance)) =
+            (self.plan_in(catalog, at, look), self.allowance(catalog, at, meter, look))
+        {
             let stretch = if plan.trial_days.is_some() {
                 let running = self.trial.filter(|(_, end)| at < *end);
                 running.map(|(start, end)| (Pot::Trial, start, Some(end)))
@@ -223,18 +310,12 @@ impl<'a> History<'a> {
                     return pots;
                 };
                 let end = self.calendar.end(&self.zone, Window::Month, at);
-                Some((Pot::Month(year, month), Timestamp::MIN, end))
+                Some((Pot::Month(year, month, under), Timestamp::MIN, end))
             };
             if let Some((pot, from, until)) = stretch {
                 let (granted, priority) = (allowance.amount, allowance.priority);
-                pots.push(PotInForce {
-                    pot,
-                    granted,
-                    burned: self.burned(meter, pot),
-                    until,
-                    priority,
-                    from,
-                });
+                let burned = self.burned_of_allowance(meter, pot, look);
+                pots.push(PotInForce { pot, granted, burned, until, priority, from });
             }
         }
         for grant in self.grants.iter().filter(|grant| grant.top_up.meter == *meter) {
@@ -258,6 +339,18 @@ impl<'a> History<'a> {
         self.burned.get(&(meter, pot)).copied().unwrap_or_default()
     }
 
+    /// What was burned of a month's allowance under any plan, or under those until the pot's own.
+    fn burned_of_allowance(&self, meter: &MeterId, pot: Pot, look: Look) -> Amount {
+        let Pot::Month(year, month, under) = pot else { return self.burned(meter, pot) };
+        let counts = |(of, pot): &(&MeterId, Pot)| {
+            let Pot::Month(other_year, other_month, number) = *pot else { return false };
+            *of == meter
+                && (other_year, other_month) == (year, month)
+                && (look == Look::Gate || number <= under)
+        };
+        sum(self.burned.iter().filter(|(key, _)| counts(key)).map(|(_, amount)| *amount))
+    }
+
     /// The usage of a meter that was not taken back.
     fn standing_uses(&self, meter: &MeterId) -> impl Iterator<Item = &Counted<'a>> {
         self.uses.iter().filter(move |counted| counted.usage.meter == *meter && counted.reversed_by.is_none())
@@ -271,7 +364,7 @@ impl<'a> History<'a> {
 
     /// What may still be used.
     pub(super) fn left(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> Amount {
-        sum(self.pots(catalog, at, meter).iter().map(PotInForce::left)) - self.debt(meter)
+        sum(self.pots(catalog, at, meter, Look::Gate).iter().map(PotInForce::left)) - self.debt(meter)
     }
 
     /// What usage under a label comes to, for the org or one of its users.
@@ -292,8 +385,20 @@ impl<'a> History<'a> {
         meter: &MeterId,
         user: Option<&UserId>,
     ) -> Option<Standing> {
-        self.plan_in(catalog)?;
-        Some(self.standing_on_any_plan(catalog, at, meter, user))
+        self.plan_in(catalog, at, Look::Gate)?;
+        Some(self.standing_on_any_plan(catalog, at, meter, user, Look::Gate))
+    }
+
+    /// The same as usage that has happened finds it, at its own time.
+    #[must_use]
+    pub fn standing_of_record(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        user: Option<&UserId>,
+    ) -> Standing {
+        self.standing_on_any_plan(catalog, at, meter, user, Look::Record)
     }
 
     /// Like [`Self::standing`], and without a plan how the org stands on what it was granted beyond one.
@@ -303,33 +408,31 @@ impl<'a> History<'a> {
         at: Timestamp,
         meter: &MeterId,
         user: Option<&UserId>,
+        look: Look,
     ) -> Standing {
-        let pots = self.pots(catalog, at, meter);
+        let pots = self.pots(catalog, at, meter, look);
         let month = self.calendar.label(&self.zone, Window::Month, at);
-        let asked = self.enforcement(catalog, meter) != Enforcement::None;
-        let used = if asked {
-            let overages = self.standing_uses(meter).filter(|counted| counted.labels.contains(&month));
-            sum(pots.iter().map(|pot| pot.burned))
-                + self.debt(meter)
-                + sum(overages.map(|counted| counted.overage))
-        } else {
-            self.counted(meter, None, month)
-        };
+        let asked = self.enforcement(catalog, at, meter, look) != Enforcement::None;
+        let granted = sum(pots.iter().map(|pot| pot.granted));
+        let remaining = sum(pots.iter().map(PotInForce::left)) - self.debt(meter);
+        // Used and remaining make up what is granted: overage is used of nothing.
+        let used = if asked { granted - remaining } else { self.counted(meter, None, month) };
         Standing {
-            granted: sum(pots.iter().map(|pot| pot.granted)),
+            granted,
             used,
-            remaining: asked.then(|| self.left(catalog, at, meter)),
+            remaining: asked.then_some(remaining),
             user_used: user.map(|user| self.counted(meter, Some(user), month)),
         }
     }
 
     fn count(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, usage: &'a Use, afterwards: bool) {
+        let look = if afterwards { Look::Record } else { Look::Gate };
         let labels = Window::ALL
             .into_iter()
-            .filter(|window| self.is_counted(catalog, &usage.meter, *window))
+            .filter(|window| self.is_counted(catalog, at, &usage.meter, *window, look))
             .map(|window| self.calendar.label(&self.zone, window, at))
             .collect();
-        let enforcement = self.enforcement(catalog, &usage.meter);
+        let enforcement = self.enforcement(catalog, at, &usage.meter, look);
         let quantity = quantity(catalog, usage);
         let aggregation = aggregation(catalog, &usage.meter);
         let burns = burns(&aggregation);
@@ -340,6 +443,7 @@ impl<'a> History<'a> {
             quantity,
             aggregation,
             labels,
+            under: self.setting_at(at, look).map_or(0, |setting| setting.number),
             burns: Vec::new(),
             debt: Amount::ZERO,
             overage: Amount::ZERO,
@@ -350,7 +454,7 @@ impl<'a> History<'a> {
             return;
         }
         let debt = self.debt(&usage.meter);
-        let pots = self.pots(catalog, at, &usage.meter);
+        let pots = self.pots(catalog, at, &usage.meter, look);
         let (burns, short) = burn(&pots, quantity + debt);
         counted.burns = burns;
         // What is short of this usage itself: older debt is settled first, and what came back from an overdraft and is
@@ -379,7 +483,14 @@ impl<'a> History<'a> {
 
     /// Days, months and the lifetime always are; minutes and hours where the meter says so, or while a limit on them is
     /// there.
-    fn is_counted(&self, catalog: &Catalog, meter: &MeterId, window: Window) -> bool {
+    fn is_counted(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        window: Window,
+        look: Look,
+    ) -> bool {
         if !matches!(window, Window::Minute | Window::Hour) {
             return true;
         }
@@ -387,7 +498,7 @@ impl<'a> History<'a> {
             return true;
         }
         let own = self.limits.keys().any(|(on, _, over)| *on == meter && *over == window);
-        let plan = self.plan_in(catalog);
+        let plan = self.plan_in(catalog, at, look);
         own || plan.is_some_and(|plan| {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
         })
@@ -397,12 +508,13 @@ impl<'a> History<'a> {
     pub(super) fn limits_on(
         &self,
         catalog: &Catalog,
+        at: Timestamp,
         meter: &MeterId,
         user: Option<&UserId>,
     ) -> Vec<LimitOn> {
         let own = |scope: LimitScope, window| self.limits.get(&(meter, scope, window)).copied();
         let planned = |scope, window| {
-            let limits = &self.plan_in(catalog)?.limits;
+            let limits = &self.plan_in(catalog, at, Look::Gate)?.limits;
             let is_it = |limit: &&tollgate_domain::catalog::PlanLimit| {
                 limit.meter == *meter && limit.scope == scope && limit.window == window
             };
@@ -424,9 +536,9 @@ impl<'a> History<'a> {
     }
 
     /// Whether some user of a meter is limited.
-    pub(super) fn limits_users(&self, catalog: &Catalog, meter: &MeterId) -> bool {
+    pub(super) fn limits_users(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> bool {
         let own = self.limits.keys().any(|(on, scope, _)| *on == meter && *scope != LimitScope::Org);
-        let plan = self.plan_in(catalog);
+        let plan = self.plan_in(catalog, at, Look::Gate);
         own || plan.is_some_and(|plan| {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.scope == PlanLimitScope::User)
         })

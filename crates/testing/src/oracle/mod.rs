@@ -18,7 +18,7 @@ use tollgate_domain::{
 
 pub use bills::without_versions;
 pub use calendar::{Calendar, Label};
-pub use history::{Counted, Granted, History, Pot, PotInForce};
+pub use history::{Counted, Granted, History, Look, Pot, PotInForce};
 pub use totals::total;
 
 /// Answers commands from the list of the commands accepted before.
@@ -27,6 +27,7 @@ pub struct Oracle {
     orgs: BTreeMap<OrgId, Vec<Fact>>,
     calendar: Calendar,
     key_keep_secs: i64,
+    catalogs: Vec<(Timestamp, Arc<Catalog>)>,
 }
 
 /// A command that was accepted.
@@ -64,7 +65,13 @@ impl Oracle {
     /// Knows nobody yet; forgets keys after some seconds.
     #[must_use]
     pub fn new(key_keep_secs: i64) -> Self {
-        Self { orgs: BTreeMap::new(), calendar: Calendar::default(), key_keep_secs }
+        Self { orgs: BTreeMap::new(), calendar: Calendar::default(), key_keep_secs, catalogs: Vec::new() }
+    }
+
+    /// Learns of the next catalog: it is in force from a moment on, and never before the one before it.
+    pub fn follow_catalog(&mut self, at: Timestamp, catalog: &Arc<Catalog>) {
+        let before = self.catalogs.last().map_or(at, |(before, _)| *before);
+        self.catalogs.push((at.max(before), Arc::clone(catalog)));
     }
 
     /// Answers a command and, if it is accepted, adds it to the list. The steps of a check are left empty, and the
@@ -94,8 +101,15 @@ impl Oracle {
     ) -> (OrgDecision, bool) {
         let facts = self.facts(org);
         let entry = number_after(facts);
-        let now =
-            Now { catalog, at, entry, key_keep_secs: self.key_keep_secs, calendar: &self.calendar, facts };
+        let now = Now {
+            catalog,
+            at,
+            entry,
+            key_keep_secs: self.key_keep_secs,
+            calendar: &self.calendar,
+            catalogs: &self.catalogs,
+            facts,
+        };
         match command {
             OrgCommand::Use(usage) => now.decide_use(usage),
             OrgCommand::Record(usage) => now.decide_record(usage),
@@ -107,7 +121,8 @@ impl Oracle {
             }
             OrgCommand::Put(put) => now.put(put),
             OrgCommand::Welcome(welcome) => now.welcome(welcome),
-            OrgCommand::SetPlan(set) => now.set_plan(&set.plan),
+            OrgCommand::SetPlan(set) => now.set_plan(set),
+            OrgCommand::CallOffPlan => now.call_off(),
             OrgCommand::SetLimit(set) => now.set_limit(set),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),
             OrgCommand::CloseMonth(close) => now.close(close.month),
@@ -171,6 +186,7 @@ struct Now<'a> {
     entry: u64,
     key_keep_secs: i64,
     calendar: &'a Calendar,
+    catalogs: &'a [(Timestamp, Arc<Catalog>)],
     facts: &'a [Fact],
 }
 

@@ -21,6 +21,7 @@ use crate::oracle::Oracle;
 /// Checks every reply of a run.
 pub(super) fn check(found: &Found, happened: &Happened, key_keep_secs: i64) -> Result<(), String> {
     let mut oracle = Oracle::new(key_keep_secs);
+    found.catalogs_in_time().for_each(|(at, catalog)| oracle.follow_catalog(at, catalog));
     let mut by_org: BTreeMap<&OrgId, Vec<(usize, &Attempt)>> = BTreeMap::new();
     for (number, attempt) in happened.attempts.iter().enumerate() {
         by_org.entry(&attempt.org).or_default().push((number, attempt));
@@ -347,10 +348,11 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
                 && put.zone.as_ref().is_none_or(|put| put == zone)
                 && put.metadata.as_ref().is_none_or(|put| put == metadata)
         }
-        (EntryKind::PlanSet { plan, .. }, OrgCommand::SetPlan(set)) => plan.id == set.plan,
+        (EntryKind::PlanSet { plan, .. }, OrgCommand::SetPlan(set)) => *plan == set.plan,
         (EntryKind::PlanSet { plan, .. }, OrgCommand::Welcome(welcome)) => {
-            welcome.plan.as_ref() == Some(&plan.id)
+            plan.is_some() && welcome.plan == *plan
         }
+        (EntryKind::PlanCalledOff, OrgCommand::SetPlan(_) | OrgCommand::CallOffPlan) => true,
         (EntryKind::Put { name, zone, .. }, OrgCommand::Welcome(welcome)) => {
             welcome.plan.is_none() && name.is_none() && *zone == Zone::UTC
         }
@@ -382,9 +384,13 @@ fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
         (EntryKind::Reversed { entry, .. }, OrgDecision::Reverse(Ok(reversed))) => {
             *entry == reversed.reversed_entry
         }
-        (EntryKind::Put { .. } | EntryKind::PlanSet { .. } | EntryKind::LimitSet { .. }, answer) => {
-            matches!(answer, OrgDecision::Change(Ok(_)))
-        }
+        (
+            EntryKind::Put { .. }
+            | EntryKind::PlanSet { .. }
+            | EntryKind::PlanCalledOff
+            | EntryKind::LimitSet { .. },
+            answer,
+        ) => matches!(answer, OrgDecision::Change(Ok(_))),
         (EntryKind::BillClosed(bill), OrgDecision::Close(Ok(closed))) => {
             let written = Closed { entry: closed.entry, bill: Arc::clone(bill) };
             without_steps(&OrgDecision::Close(Ok(written))) == *answer

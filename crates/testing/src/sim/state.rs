@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, Catalog, CreatedMeter, Entry, OrgId, Record, RecordKey, Records, Scope, SystemCommand, Window,
-    apply, touched,
+    ApiKey, Catalog, CreatedMeter, Entry, OrgId, Record, RecordKey, Records, Scope, SystemCommand, Timestamp,
+    Window, apply, touched,
 };
 use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
 
@@ -22,6 +22,8 @@ const PAGE: usize = 64;
 pub(super) struct Found {
     pub(super) ledgers: BTreeMap<OrgId, Vec<Entry>>,
     pub(super) catalogs: Catalogs,
+    /// Since when each was in force.
+    since: Vec<Timestamp>,
     texts: Vec<String>,
     created_meters: Vec<CreatedMeter>,
     api_keys: Vec<ApiKey>,
@@ -33,6 +35,11 @@ impl Found {
     pub(super) fn catalog(&self, version: u32) -> Option<Arc<Catalog>> {
         let place = usize::try_from(version.checked_sub(1)?).ok()?;
         self.catalogs.get(place).map(Arc::clone)
+    }
+
+    /// The catalogs in their order, and since when each was in force.
+    pub(super) fn catalogs_in_time(&self) -> impl Iterator<Item = (Timestamp, &Arc<Catalog>)> {
+        self.since.iter().copied().zip(&self.catalogs)
     }
 }
 
@@ -77,8 +84,8 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             ledgers.insert(org, entries);
         }
     }
-    let (mut catalogs, mut texts, mut api_keys, mut notices) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut catalogs, mut since, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut api_keys, mut notices) = (Vec::new(), Vec::new());
     let others = [Scan::Catalogs, Scan::ApiKeys, Scan::Notices];
     for row in others.iter().map(|scan| rows(store, scan)).collect::<Result<Vec<_>, _>>()?.concat() {
         match row {
@@ -86,6 +93,7 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
                 catalogs.push(Arc::new(
                     Catalog::from_toml(&catalog.text).map_err(|error| format!("a catalog: {error}"))?,
                 ));
+                since.push(catalog.at);
                 texts.push(catalog.text);
                 hold!(
                     usize::try_from(catalog.version) == Ok(texts.len()),
@@ -104,7 +112,7 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
         Some(Some(Record::System(system))) => system.created_meters.clone(),
         _ => Vec::new(),
     };
-    Ok(Found { ledgers, catalogs, texts, created_meters, api_keys, notices })
+    Ok(Found { ledgers, catalogs, since, texts, created_meters, api_keys, notices })
 }
 
 /// Checks what a store holds against itself and against what was asked.

@@ -13,9 +13,9 @@ use chrono_tz::Tz;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::{
-    Amount, Burn, Check, Entry, EntryKind, Grant, LimitScope, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg,
-    Quantity, Reverse, SetLimit, SetPlan, Source, TopUp, TopUpExpiry, UsageKey, Use, UsedEntry, UserId,
-    Window, Zone,
+    Amount, Burn, Check, Entry, EntryKind, Grant, LimitScope, OrgCommand, OrgDecision, OrgId, Period, PlanId,
+    PutOrg, Quantity, Reverse, SetLimit, SetPlan, Source, TopUp, TopUpExpiry, UsageKey, Use, UsedEntry,
+    UserId, Window, Zone,
 };
 use tollgate_testing::hold;
 
@@ -112,7 +112,7 @@ impl Schedule {
         let zone = Some(self.zone.clone());
         self.tell(&OrgCommand::Put(PutOrg { name: None, zone, metadata: None }))?;
         let plan = PlanId::new("basic").map_err(|error| error.to_string())?;
-        self.tell(&OrgCommand::SetPlan(SetPlan { plan }))?;
+        self.tell(&OrgCommand::SetPlan(SetPlan::now(plan)))?;
         self.set_limits(true)?;
         for _ in 0..COMMANDS {
             self.jump();
@@ -209,7 +209,7 @@ impl Schedule {
             Window::Hour => at.as_second().div_euclid(3_600).to_string(),
             Window::Day => date().to_string(),
             Window::Month => self.month_of(at).to_string(),
-            Window::Lifetime => String::new(),
+            Window::Lifetime | Window::Segment => String::new(),
         }
     }
 
@@ -351,7 +351,8 @@ impl Books {
     fn burn(&mut self, burn: &Burn, sign: i128, at: Timestamp, month: i32) -> Result<(), String> {
         let amount = Amount::from_billionths(burn.amount.billionths() * sign);
         match burn.source {
-            Source::Allowance(of) => {
+            Source::Allowance(segment) => {
+                let of = Period::month_of_segment(segment).number;
                 hold!(of == month, "the allowance of month {of} was burned at {at}, in month {month}");
                 let sum = self.months.entry(of).or_default();
                 *sum += amount;

@@ -110,7 +110,7 @@ impl Replicas {
         let zone = Some(Zone::new(zone).expect("a zone"));
         self.ask(0, &org, OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
         let plan = PlanId::new("pro").expect("an id");
-        self.ask(0, &org, OrgCommand::SetPlan(SetPlan { plan }));
+        self.ask(0, &org, OrgCommand::SetPlan(SetPlan::now(plan)));
         org
     }
 
@@ -285,19 +285,15 @@ fn engines_and_restarts_close_each_month_once() {
 }
 
 #[test]
-fn what_has_nothing_to_bill_is_left_alone_and_old_months_are_history() {
+fn what_has_nothing_to_bill_is_left_alone_and_old_months_close_in_order() {
     let replicas = Replicas::start(1, "2024-01-10T00:00:00Z");
     let old = replicas.customer("old", "UTC");
-    replicas.ask(
-        0,
-        &org("free"),
-        OrgCommand::SetPlan(SetPlan { plan: PlanId::new("basic").expect("an id") }),
-    );
+    replicas.ask(0, &org("free"), OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id"))));
     replicas.ask(0, &org("without"), OrgCommand::Put(PutOrg { name: None, zone: None, metadata: None }));
     replicas.at(time("2026-11-10T00:00:00Z"));
     let closed = replicas.closes(0);
-    assert_eq!(closed.len(), 12, "{closed:?}");
-    assert_eq!(closed.first(), Some(&("2025-11".to_owned(), 1)));
+    assert_eq!(closed.len(), 34, "{closed:?}");
+    assert_eq!(closed.first(), Some(&("2024-01".to_owned(), 1)));
     assert_eq!(closed.last(), Some(&("2026-10".to_owned(), 1)));
-    assert_eq!(replicas.bill(&old, month(2026, 10)).number, Some(12));
+    assert_eq!(replicas.bill(&old, month(2026, 10)).number, Some(34));
 }

@@ -53,7 +53,7 @@ impl Org {
     /// Sets a plan; the code of the denial if it is refused.
     pub(crate) fn plan(&mut self, at: Timestamp, plan: &str) -> Result<(), String> {
         let plan = PlanId::new(plan).expect("an id");
-        match self.tell(at, &OrgCommand::SetPlan(SetPlan { plan })) {
+        match self.tell(at, &OrgCommand::SetPlan(SetPlan::now(plan))) {
             OrgDecision::Change(Ok(_)) => Ok(()),
             OrgDecision::Change(Err(denial)) => Err(format!("{denial:?}")),
             other => panic!("not an answer to a plan: {other:?}"),

@@ -8,14 +8,14 @@ use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
     Actor, Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, MeterId,
-    Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Quantity, Record, RecordKey, Records,
-    Source, SystemCommand, SystemEntry, Use, Window, apply, apply_system, balance, balance_needs, decide,
-    decide_system, missing, missing_of_system, touched, touched_by_system,
+    Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Period, Quantity, Record, RecordKey,
+    Records, Source, SystemCommand, SystemEntry, Use, Window, apply, apply_system, balance, balance_needs,
+    decide, decide_system, missing, missing_of_system, touched, touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::{Books, Stored, ledger, notices, whatif};
-use tollgate_testing::oracle::{Oracle, Pot, without_versions};
+use tollgate_testing::oracle::{Look, Oracle, Pot, without_versions};
 
 /// Who asks.
 const ACTOR: Actor = Actor::Local;
@@ -62,6 +62,7 @@ pub(crate) struct World {
     pub(crate) system: Vec<SystemEntry>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) catalogs: Vec<Arc<Catalog>>,
+    catalog_since: Timestamp,
     pub(crate) oracle: Oracle,
     pub(crate) tally: Tally,
 }
@@ -103,6 +104,7 @@ impl World {
             ledgers: BTreeMap::new(),
             system: Vec::new(),
             catalogs: Vec::new(),
+            catalog_since: Timestamp::UNIX_EPOCH,
             catalog,
             oracle: Oracle::new(scenario.key_keep_secs),
             tally: Tally::default(),
@@ -166,6 +168,8 @@ impl World {
         self.system.push(entry);
         self.catalog = Arc::new(Catalog::from_toml(text).map_err(|error| error.to_string())?);
         self.catalogs.push(Arc::clone(&self.catalog));
+        self.catalog_since = self.records.system().catalog_since;
+        self.oracle.follow_catalog(at, &self.catalog);
         self.finish();
         Ok(())
     }
@@ -285,6 +289,7 @@ impl World {
         Context {
             catalog,
             catalog_version: u32::try_from(self.catalogs.len()).expect("a version"),
+            catalog_since: self.catalog_since,
             moments,
             key_keep_secs: self.key_keep_secs,
             actor: &ACTOR,
@@ -404,13 +409,17 @@ impl World {
                     && found.allowance + found.topped_up == wanted.granted,
                 "balance of {meter}: {found:#?}\nthe oracle: {wanted:?}"
             );
+            hold!(
+                found.remaining.is_none_or(|left| found.used + left == found.allowance + found.topped_up),
+                "the balance of {meter} does not add up: {found:#?}"
+            );
             let lines: Vec<_> = found
                 .credits
                 .iter()
                 .map(|line| (line.source, line.granted, line.burned, line.expires_at))
                 .collect();
             let pots: Vec<_> = history
-                .pots(context.catalog, context.at(), meter)
+                .pots(context.catalog, context.at(), meter, Look::Gate)
                 .into_iter()
                 .map(|pot| (source(pot.pot), pot.granted, pot.burned, pot.until))
                 .collect();
@@ -432,7 +441,7 @@ impl World {
         usage: &Use,
         result: &Result<Allowed, Denied>,
     ) -> Result<(), String> {
-        let plan = org.plan.as_ref().and_then(|plan| self.catalog.plan(&plan.id));
+        let plan = org.plans.in_force(at).and_then(|change| self.catalog.plan(change.plan.as_ref()?));
         let on_trial = plan.is_some_and(|plan| plan.trial_days.is_some());
         let month = self.oracle.calendar().label(&org.zone, Window::Month, at).period();
         let period = (!on_trial).then_some(month);
@@ -459,10 +468,10 @@ impl World {
         };
         let own = usage.occurred_at.unwrap_or(at);
         let history = self.oracle.history(&org.id).ok_or("the oracle knows the org")?;
-        let wanted = history.standing(&self.catalog, own, &usage.meter, usage.user.as_ref());
+        let wanted = history.standing_of_record(&self.catalog, own, &usage.meter, usage.user.as_ref());
         hold!(used.recorded, "a record does not say that it is one: {used:?}");
-        hold!(wanted.is_none_or(|wanted| wanted == used.standing), "the oracle says {wanted:?}: {used:?}");
-        let plan = org.plan.as_ref().and_then(|plan| self.catalog.plan(&plan.id));
+        hold!(wanted == used.standing, "the oracle says {wanted:?}: {used:?}");
+        let plan = org.plans.plan_at(own).and_then(|plan| self.catalog.plan(plan));
         let on_trial = plan.is_some_and(|plan| plan.trial_days.is_some());
         let month = self.oracle.calendar().label(&org.zone, Window::Month, own).period();
         hold!(used.periods.contains(&month), "not counted in {month:?}: {used:?}");
@@ -499,7 +508,10 @@ impl World {
 /// The name that the domain gives a source of credit.
 fn source(pot: Pot) -> Source {
     match pot {
-        Pot::Month(year, month) => Source::Allowance(i32::from(year) * 12 + i32::from(month) - 1),
+        Pot::Month(year, month, plan) => {
+            let month = i32::from(year) * 12 + i32::from(month) - 1;
+            Source::Allowance(Period::segment(month, plan).number)
+        }
         Pot::Trial => Source::Trial,
         Pot::TopUp(entry) => Source::Grant(entry),
     }

@@ -7,7 +7,7 @@ mod tables;
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    Amount, Catalog, MeterUsage, Period, PlanId, RateError, Rated, Terms, UsageGroup, rate,
+    Amount, Catalog, MeterUsage, Period, PlanId, RateError, RatedSegment, Terms, UsageGroup, rate,
 };
 
 use crate::world::meter;
@@ -32,7 +32,12 @@ fn usage(id: &str, pairs: &[(&str, &str)], quantity: &str) -> MeterUsage {
 }
 
 /// Rates a month by version 7 of a catalog.
-fn rated(catalog: &Catalog, plan: &str, in_month: &str, usage: &[MeterUsage]) -> Result<Rated, RateError> {
+fn rated(
+    catalog: &Catalog,
+    plan: &str,
+    in_month: &str,
+    usage: &[MeterUsage],
+) -> Result<RatedSegment, RateError> {
     let plan = catalog.plan(&PlanId::new(plan).expect("an id")).expect("the plan is in the catalog");
-    rate(&Terms { catalog, version: 7, plan, month: month(in_month) }, usage)
+    rate(&Terms::of_month(catalog, 7, plan, month(in_month)), usage)
 }

@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::*;
 use tollgate_domain::catalog::{Model, Months, Plan, Portion, Price, Tier};
-use tollgate_domain::{Currency, Exact};
+use tollgate_domain::{Currency, Exact, Unbilled};
 
 const BILLION: i128 = 1_000_000_000;
 
@@ -210,10 +210,10 @@ fn catalog(currency: Currency, prices: Vec<Price>) -> Catalog {
     Catalog { plans: vec![plan].into(), ..catalog }
 }
 
-fn rate_groups(catalog: &Catalog, batches: &[Vec<UsageGroup>]) -> Result<Rated, RateError> {
+fn rate_groups(catalog: &Catalog, batches: &[Vec<UsageGroup>]) -> Result<RatedSegment, RateError> {
     let usage: Vec<_> =
         batches.iter().map(|groups| MeterUsage { meter: meter("m"), groups: groups.clone() }).collect();
-    rate(&Terms { catalog, version: 7, plan: &catalog.plans[0], month: month("2026-10") }, &usage)
+    rate(&Terms::of_month(catalog, 7, &catalog.plans[0], month("2026-10")), &usage)
 }
 
 fn check_price(catalog: &Catalog, quantity: Amount) -> Result<(), TestCaseError> {
@@ -324,9 +324,14 @@ proptest! {
         }
         prop_assert_eq!(big(rated.total.minor), total);
         prop_assert_eq!(rated.total.minor, rated.lines.iter().map(|line| line.amount.minor).sum::<i128>());
-        let unpriced = events.iter().filter(|event| price_of(prices, event).is_none());
-        let unpriced: Amount = unpriced.map(|event| event.quantity).sum();
-        let shown: Amount = rated.unpriced.iter().map(|unpriced| unpriced.quantity).sum();
-        prop_assert_eq!(shown, if prices.is_empty() { Amount::ZERO } else { unpriced });
+        // Everything stands on the bill: in a line, included, or unpriced.
+        let shown = |list: &[Unbilled]| list.iter().map(|unbilled| unbilled.quantity).sum::<Amount>();
+        let in_lines: Amount = rated.lines.iter().map(|line| line.quantity).sum();
+        let used: Amount = events.iter().map(|event| event.quantity).sum();
+        prop_assert_eq!(in_lines + shown(&rated.included) + shown(&rated.unpriced), used);
+        let untaken = events.iter().filter(|event| price_of(prices, event).is_none());
+        let unpriced: Amount =
+            untaken.map(|event| if prices.is_empty() { event.overage } else { event.quantity }).sum();
+        prop_assert_eq!(shown(&rated.unpriced), unpriced);
     }
 }

@@ -169,10 +169,7 @@ fn fees() {
     let lines: Vec<_> = rated.lines.iter().map(|line| line.arithmetic.as_str()).collect();
     assert_eq!(
         lines,
-        [
-            "Plan, a month: a fee of 49 USD = 49.00 USD",
-            "Support: a fee of 20 USD = 20.00 USD; less 50 % = 10.00 USD"
-        ]
+        ["Plan, a month: a fee of 49.00 USD", "Support: a fee of 20.00 USD; less 50 % = 10.00 USD"]
     );
     assert_eq!(rated.total.to_string(), "59.00 USD");
 }
@@ -215,50 +212,50 @@ fn a_line_says_how_it_came_about() {
         (
             r#"model = "per_unit"; unit_price = "0.01"; included = 200"#.to_owned(),
             "1200",
-            "1,200 m − 200 included = 1,000 × 0.01 USD = 10.00 USD",
+            "1,200 messages − 200 included = 1,000 × 0.01 USD = 10.00 USD",
         ),
         (
             r#"model = "per_unit"; unit_price = "0.01"; included = 200"#.to_owned(),
             "150",
-            "150 m, all included = 0.00 USD",
+            "150 messages, all included = 0.00 USD",
         ),
         (
             r#"model = "per_unit"; unit_price = "0.0049"; discount_percent = 10; minimum = 2"#.to_owned(),
             "1",
-            "1 m × 0.0049 USD = 0.0049 USD; less 10 % = 0.00441 USD; at least 2.00 USD",
+            "1 message × 0.0049 USD = 0.0049 USD; less 10 % = 0.00441 USD; at least 2.00 USD",
         ),
         (
             r#"model = "per_unit"; unit_price = "0.0049""#.to_owned(),
             "1000001.5",
-            "1,000,001.5 m × 0.0049 USD = 4900.00735 USD; rounded 4900.01 USD",
+            "1,000,001.5 messages × 0.0049 USD = 4900.00735 USD; rounded 4900.01 USD",
         ),
         (
             r#"model = "package"; package_size = 1000; package_price = 5"#.to_owned(),
             "12001",
-            "12,001 m: 13 × 1,000 at 5 USD = 65.00 USD",
+            "12,001 messages: 13 × 1,000 at 5 USD = 65.00 USD",
         ),
         (
             format!(r#"model = "graduated"; {tiers}"#),
             "1500",
-            "1,500 m: 1,000 × 0.01 USD + 5 USD + 500 × 0.008 USD = 19.00 USD",
+            "1,500 messages: 1,000 × 0.01 USD + 5.00 USD + 500 × 0.008 USD = 19.00 USD",
         ),
-        (format!(r#"model = "volume"; {tiers}"#), "1500", "1,500 m: 1,500 × 0.008 USD = 12.00 USD"),
+        (format!(r#"model = "volume"; {tiers}"#), "1500", "1,500 messages: 1,500 × 0.008 USD = 12.00 USD"),
         (
             format!(r#"model = "volume"; {tiers}; maximum = 7"#),
             "900",
-            "900 m: 900 × 0.01 USD + 5 USD = 14.00 USD; at most 7.00 USD",
+            "900 messages: 900 × 0.01 USD + 5.00 USD = 14.00 USD; at most 7.00 USD",
         ),
         (
             r#"model = "graduated"; tiers = [{ flat_fee = 3 }]; minimum = 1"#.to_owned(),
             "8",
-            "8 m: 3 USD = 3.00 USD",
+            "8 messages: 3.00 USD = 3.00 USD",
         ),
         (
             r#"model = "per_unit"; unit_price = 1; minimum = 4"#.to_owned(),
             "0",
-            "0 m = 0.00 USD; at least 4.00 USD",
+            "0 messages = 0.00 USD; at least 4.00 USD",
         ),
-        (r#"model = "flat"; flat_fee = 4"#.to_owned(), "3", "3 m: a fee of 4 USD = 4.00 USD"),
+        (r#"model = "flat"; flat_fee = 4"#.to_owned(), "3", "3 messages: a fee of 4.00 USD"),
     ] {
         assert_eq!(check("USD", &price, quantity).1, wanted);
     }
@@ -395,8 +392,11 @@ fn overage_alone_is_billed_if_so_wanted() {
     };
     for (groups, lines) in [
         (vec![group("10", "0")], vec![]),
-        (vec![group("13", "3")], vec!["3 m beyond the credit × 0.5 USD = 1.50 USD"]),
-        (vec![group("10", "0"), group("3", "2.5")], vec!["2.5 m beyond the credit × 0.5 USD = 1.25 USD"]),
+        (vec![group("13", "3")], vec!["3 messages beyond the credit × 0.5 USD = 1.50 USD"]),
+        (
+            vec![group("10", "0"), group("3", "2.5")],
+            vec!["2.5 messages beyond the credit × 0.5 USD = 1.25 USD"],
+        ),
     ] {
         let usage = [MeterUsage { meter: meter("m"), groups }];
         let rated = rated(&catalog, "p", "2026-10", &usage).expect("can be counted");
@@ -450,7 +450,7 @@ fn what_cannot_be_counted_is_an_error() {
     let below = [MeterUsage { meter: meter("m"), groups: vec![below] }];
     assert_eq!(rated(&catalog, "p", "2026-10", &below), Err(RateError::Negative(meter("m"))));
     let day = Period::parse_day("2026-10-01").expect("a day");
-    let terms = Terms { catalog: &catalog, version: 7, plan: &catalog.plans[0], month: day };
+    let terms = Terms::of_month(&catalog, 7, &catalog.plans[0], day);
     assert_eq!(rate(&terms, &[]), Err(RateError::NotAMonth(day)));
     let says =
         RateError::TooLarge(PriceRef { catalog: 7, plan: PlanId::new("p").expect("an id"), number: 1 });

@@ -127,7 +127,8 @@ fn what_happened_is_counted_whatever_credit_and_limits_say() {
     client.put("/v1/orgs/acme/limits", json!({"meter": "reports", "scope": "user", "amount": 1})).ok();
     counts(&client.post("/v1/usage/batch", records(25)), 25, 0, 0);
     let balance = client.get("/v1/orgs/acme/balance").ok()["meters"]["reports"].clone();
-    assert_eq!((&balance["used"], &balance["remaining"]), (&json!(25), &json!(0)), "{balance:#}");
+    assert_eq!((&balance["used"], &balance["remaining"]), (&json!(20), &json!(0)), "{balance:#}");
+    assert_eq!((&balance["overage"], &balance["month"]), (&json!(5), &json!(25)), "{balance:#}");
     let usage = json!({"org": "acme", "user": "ada", "meter": "reports", "key": "more"});
     client.post("/v1/usage", usage).is_problem(402, "org_limit_reached", None);
     let ledger = client.get("/v1/orgs/acme/ledger").ok();
@@ -147,8 +148,8 @@ fn what_happened_is_counted_whatever_credit_and_limits_say() {
     counts(&client.post("/v1/usage/batch", bare.clone()), 1, 0, 0);
     counts(&client.post("/v1/usage/batch", bare), 0, 1, 0);
     // Late usage burns the allowance of the month it happened in.
-    server.at("2026-12-03T10:00:00Z");
     client.put("/v1/orgs/late/plan", json!({"plan": "lite"})).ok();
+    server.at("2026-12-03T10:00:00Z");
     let late = json!([
         {"org": "late", "meter": "reports", "key": "l-1", "quantity": 5, "time": "2026-11-30T23:59:59Z"},
         {"org": "late", "meter": "reports", "key": "l-2", "quantity": 7, "time": "2026-12-01T00:00:00Z"},
@@ -341,7 +342,8 @@ fn racing_batches_with_the_same_keys_count_each_once() {
         .collect();
     let counted: u64 = threads.into_iter().map(|thread| thread.join().expect("a batch")).sum();
     assert_eq!(counted, 2_000);
-    assert_eq!(used(&mut client, "acme"), json!(2_000));
+    let reports = client.get("/v1/orgs/acme/balance").ok()["meters"]["reports"].clone();
+    assert_eq!(reports["month"], json!(2_000), "{reports:#}");
 }
 
 #[test]

@@ -249,7 +249,7 @@ fn every_enforcement_over_the_wire() {
     }
     let tokens = client.get("/v1/orgs/soft/balance").ok()["meters"]["tokens"].clone();
     let told = ["allowance", "used", "remaining", "overage"].map(|name| tokens[name].clone());
-    assert_eq!(told, [json!(1000.5), json!(1200), json!(0), json!(199.5)]);
+    assert_eq!(told, [json!(1000.5), json!(1000.5), json!(0), json!(199.5)]);
     // None: credit is not asked.
     let free = usage("free", "reports", 1_000).ok();
     assert_eq!((&free["remaining"], &free["used"]), (&json!(null), &json!(1_000)));

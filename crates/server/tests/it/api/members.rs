@@ -21,7 +21,7 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
             "/v1/orgs/{org}",
             json!({"name": "Acme", "time_zone": "Europe/Berlin", "metadata": {"crm": "0815"}}),
         ),
-        ("PUT", "/v1/orgs/{org}/plan", json!({"plan": "basic"})),
+        ("PUT", "/v1/orgs/{org}/plan", json!({"plan": "basic", "at": "next_month"})),
         (
             "PUT",
             "/v1/orgs/{org}/limits",

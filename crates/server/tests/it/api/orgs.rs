@@ -22,7 +22,7 @@ fn an_org_has_a_name_a_time_zone_and_a_plan() {
     client.put("/v1/orgs/acme", json!({"time_zone": "Asia/Tokyo"})).is(200, told.clone());
     client.get("/v1/orgs/acme").is(200, told.clone());
 
-    let plan = |plan: &str, changed: bool, deprecated: bool| json!({"org": "acme", "plan": plan, "changed": changed, "deprecated": deprecated});
+    let plan = |plan: &str, changed: bool, deprecated: bool| json!({"org": "acme", "plan": plan, "since": "2026-11-03T00:00:00Z", "scheduled": null, "changed": changed, "deprecated": deprecated});
     client.put("/v1/orgs/acme/plan", json!({"plan": "trial"})).is(200, plan("trial", true, false));
     client.put("/v1/orgs/acme/plan", json!({"plan": "trial"})).is(200, plan("trial", false, false));
     told["plan"] = json!("trial");

@@ -56,7 +56,7 @@ fn october() -> Vec<Call> {
     let limit = json!({"meter": "reports", "scope": "user", "window": "month", "amount": 50});
     let top_up = json!({"meter": "reports", "amount": 25, "key": "goodwill-1", "reason": "goodwill"});
     let mut late = usage("call-2", "tokens", 12_000);
-    late["time"] = json!("2026-10-15T08:30:00Z");
+    late["time"] = json!("2026-10-15T10:00:00Z");
     vec![
         ("put_catalog", "PUT", "/v1/catalog", Some(json!(CATALOG))),
         (
@@ -105,6 +105,9 @@ fn november() -> Vec<Call> {
     let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
     vec![
         ("close_bill", "POST", "/v1/orgs/acme/bill/close", Some(json!({"month": "2026-10"}))),
+        ("delete_plan", "DELETE", "/v1/orgs/acme/plan?at=next_month", None),
+        ("get_plan", "GET", "/v1/orgs/acme/plan", None),
+        ("delete_scheduled_plan", "DELETE", "/v1/orgs/acme/plan/scheduled", None),
         ("list_bills", "GET", "/v1/orgs/acme/bills", None),
         ("what_if", "POST", "/v1/whatif", Some(what_if)),
         ("get_catalog", "GET", "/v1/catalog", None),
