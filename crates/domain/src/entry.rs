@@ -126,6 +126,7 @@ impl EntryKind {
         "reversed",
         "org_set",
         "plan_set",
+        "plan_called_off",
         "limit_set",
         "topped_up",
         "bill_closed",
