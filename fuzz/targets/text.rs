@@ -36,7 +36,7 @@ fn store() -> &'static EmbeddedStore {
         let key = RecordKey::Org(acme());
         for number in 1..=5 {
             let kind = EntryKind::Put { name: Some(format!("name {number}")), zone: Zone::UTC, metadata: std::collections::BTreeMap::new() };
-            let entry = Entry { number, at: Timestamp::UNIX_EPOCH, actor: Actor::Local, catalog: 1, kind, notices: Vec::new() };
+            let entry = Entry { number, at: Timestamp::UNIX_EPOCH, actor: Actor::Local, catalog: 1, kind, settled: Vec::new(), notices: Vec::new() };
             records.put(key.clone(), None);
             apply(&mut records, &acme(), &entry);
             let Some(Record::Org(org)) = records.get(&key) else { unreachable!("an org was made") };

@@ -57,6 +57,26 @@ impl<'de> Deserialize<'de> for PositiveDecimal {
     }
 }
 
+/// A [`RequestDecimal`] other than zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NonZeroDecimal {
+    /// How much, without its sign.
+    pub magnitude: Quantity,
+    /// Whether it is below zero.
+    pub negative: bool,
+}
+
+impl<'de> Deserialize<'de> for NonZeroDecimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let RequestDecimal(amount) = RequestDecimal::deserialize(deserializer)?;
+        let negative = amount < Amount::ZERO;
+        let magnitude = Quantity::new(if negative { -amount } else { amount });
+        let magnitude =
+            magnitude.map_err(|_| serde::de::Error::custom(format_args!("{amount} must not be zero")))?;
+        Ok(Self { magnitude, negative })
+    }
+}
+
 /// Reads a number or a text, digit by digit.
 fn read<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -104,3 +124,19 @@ impl PartialSchema for PositiveDecimal {
 }
 
 impl ToSchema for PositiveDecimal {}
+
+impl PartialSchema for NonZeroDecimal {
+    fn schema() -> RefOr<Schema> {
+        let description = "An exact decimal other than zero, as a number or a text: at most 15 digits before the point and 9 after.";
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .exclusive_minimum(Some(-1_000_000_000_000_000_i64))
+            .exclusive_maximum(Some(1_000_000_000_000_000_i64));
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"));
+        OneOfBuilder::new().item(number).item(text).description(Some(description)).into()
+    }
+}
+
+impl ToSchema for NonZeroDecimal {}

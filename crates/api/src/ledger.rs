@@ -58,6 +58,11 @@ pub struct EntryItem {
     /// Which credit was burned, or put back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub burns: Vec<BurnLine>,
+    /// How credit that came into force settled what an overdraft took; or was given back, with usage taken back that it had
+    /// settled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub settled: Vec<BurnLine>,
     /// Which periods were counted in, such as `2026-11` and `2026-11-21`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub periods: Vec<String>,

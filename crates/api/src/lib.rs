@@ -19,6 +19,7 @@ mod org;
 mod problem;
 mod pulse;
 mod text;
+mod top_up;
 mod usage;
 
 pub use admin::{
@@ -32,17 +33,20 @@ pub use bill::{
     WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
-pub use decimal::{Decimal, PositiveDecimal, RequestDecimal};
+pub use decimal::{Decimal, NonZeroDecimal, PositiveDecimal, RequestDecimal};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
 pub use metadata::Metadata;
 pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
     MeterBalanceReply, OrgItem, OrgMeterItem, OrgPage, OrgRequest, PlanReply, PlanRequest, ScheduledPlan,
-    ScopeName, TopUpReply, TopUpRequest, TrialItem, UserItem, UserPage, WindowName,
+    ScopeName, TrialItem, UserItem, UserPage, WindowName,
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
 pub use text::{Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever};
+pub use top_up::{
+    TopUpItem, TopUpPage, TopUpReply, TopUpRequest, TopUpState, VoidByKeyRequest, VoidReply, VoidRequest,
+};
 pub use usage::{
     CheckReply, CheckStep, Properties, PropertyValue, ReversalReply, ReversalRequest, Time, UsageReply,
     UsageRequest,

@@ -1,16 +1,14 @@
 //! Orgs, plans, limits, top-ups, balances.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{Unexpected, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use tollgate_domain::{MeterId, PlanId, UsageKey, UserId, Window};
+use serde::{Deserialize, Serialize};
+use tollgate_domain::{MeterId, PlanId, UserId, Window};
 use utoipa::ToSchema;
 
 use crate::body::given;
 use crate::text::word;
-use crate::{Decimal, Id, Line, Metadata, PositiveDecimal, TimeOrNever};
+use crate::{Decimal, Id, Line, Metadata, PositiveDecimal};
 
 /// Sets name and time zone; what is not given stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -232,84 +230,6 @@ pub enum LimitGiver {
     Plan,
 }
 
-/// Adds credit.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TopUpRequest {
-    /// On what.
-    #[schema(value_type = Id)]
-    pub meter: MeterId,
-    /// How much.
-    pub amount: PositiveDecimal,
-    /// The caller's id of the top-up: it counts once however often it is sent. The header `Idempotency-Key` is taken
-    /// where this is not given.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Id, required = false)]
-    pub key: Option<UsageKey>,
-    /// When it expires (RFC 3339), or `never`; with the current month unless given.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = TimeOrNever, required = false)]
-    pub expires_at: Option<String>,
-    /// From when it can be burned (RFC 3339); at once unless given.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = String, required = false, format = DateTime)]
-    pub effective_at: Option<String>,
-    /// Lower burns first; 100 unless given.
-    #[serde(default, deserialize_with = "priority")]
-    #[schema(value_type = u8, required = false, maximum = 255)]
-    pub priority: Option<u8>,
-    /// Why, for people.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Line, required = false)]
-    pub reason: Option<String>,
-    /// What the caller keeps with it for itself; shown in the ledger. It is no part of what the key stands for.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Metadata, required = false)]
-    pub metadata: Option<Metadata>,
-}
-
-/// Reads a priority. To JSON 7 and 7.0 are the same whole number.
-fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
-    struct PriorityVisitor;
-    impl Visitor<'_> for PriorityVisitor {
-        type Value = u8;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a whole number from 0 to 255")
-        }
-
-        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u8, E> {
-            u8::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
-        }
-
-        fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<u8, E> {
-            number.to_string().parse().map_err(|_| E::invalid_value(Unexpected::Float(number), &self))
-        }
-    }
-    deserializer.deserialize_u8(PriorityVisitor).map(Some)
-}
-
-/// Credit was added.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TopUpReply {
-    /// The organization.
-    pub org: String,
-    /// The meter.
-    pub meter: String,
-    /// How much was added.
-    pub amount: Decimal,
-    /// Whether the key had been seen before and this is that answer again.
-    pub replayed: bool,
-    /// What the organization may now use; null where credit is not asked.
-    pub remaining: Option<Decimal>,
-    /// All credit in force: allowance and top-ups.
-    pub total: Decimal,
-    /// When it expires; null is never (or, in a replay, not told).
-    pub expires_at: Option<String>,
-    /// The number of the ledger entry.
-    pub entry: u64,
-}
-
 /// The balance of an organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BalanceReply {
@@ -344,10 +264,13 @@ pub struct MeterBalanceReply {
     pub resets_at: Option<String>,
     /// Expected usage of the whole month; null in a trial.
     pub projected: Option<Decimal>,
-    /// The day on which the credit runs out at this pace, if it does.
+    /// The day on which the credit runs out at this pace. Null if it lasts for the month, is used up already (`remaining` says
+    /// so), or is not asked.
     pub runs_out_on: Option<String>,
     /// The credit in force, in the order it burns.
     pub credits: Vec<CreditItem>,
+    /// Top-ups that begin later, the first to begin first.
+    pub future_credits: Vec<CreditItem>,
     /// The limits in force.
     pub limits: Vec<LimitItem>,
     /// Users of this month, by id: as many as `users_limit` says, as of the same moment as the rest.
@@ -370,6 +293,9 @@ pub struct CreditItem {
     pub used: Decimal,
     /// Lower burns first.
     pub priority: u8,
+    /// From when it can be used; of a top-up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_at: Option<String>,
     /// When it expires; null is never.
     pub expires_at: Option<String>,
 }

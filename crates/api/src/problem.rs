@@ -69,6 +69,8 @@ codes! {
     UnknownKey = "unknown_key", 404, "No usage is remembered under this key";
     /// There is no such entry.
     UnknownEntry = "unknown_entry", 404, "There is no such entry";
+    /// The org has no such top-up.
+    UnknownTopUp = "unknown_top_up", 404, "There is no such top-up";
     /// There is no such version of the catalog.
     UnknownVersion = "unknown_version", 404, "There is no such version";
     /// There is no such API key.
@@ -105,6 +107,8 @@ codes! {
     Unrated = "unrated", 409, "The month cannot be rated";
     /// An API key was made under the same `Idempotency-Key`.
     ApiKeyExists = "api_key_exists", 409, "The API key was made before";
+    /// More credit is to be taken back than is unused.
+    MoreThanUnused = "more_than_unused", 409, "More is to be taken back than is unused";
     /// There are as many as there may be: limits or grants of the org, or meters that usage created.
     TooMany = "too_many", 409, "There are as many as there may be";
     /// The body is too large.

@@ -54,6 +54,7 @@ impl Load {
                 actor: Actor::Local,
                 catalog: 1,
                 kind: self.usage(),
+                settled: Vec::new(),
                 notices: Vec::new(),
             };
             loop {

@@ -5,8 +5,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{ALLOWANCE_MONTHS_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT};
-use crate::{Amount, Burn, Period, Tally};
+use crate::decide::settle::add_burn;
+use crate::limits::{ALLOWANCE_MONTHS_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT, PAID_KEPT};
+use crate::{Amount, Burn, Period, Tally, UsageKey};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
 ///
@@ -22,6 +23,11 @@ pub struct Account {
     pub grants: Vec<Grant>,
     /// What an overdraft has taken beyond all credit; the next credit settles it first.
     pub debt: Amount,
+    /// Until when all credit in force has settled the debt; `None` without debt.
+    #[serde(with = "crate::instant::option")]
+    pub debt_since: Option<Timestamp>,
+    /// What settled debts, oldest first: given back where the usage that made them is taken back. A few are kept.
+    pub paid: Vec<Burn>,
     /// The day number of the first usage, if there was one.
     pub first_day: Option<i32>,
     /// Totals of the latest days with usage, oldest first.
@@ -55,10 +61,14 @@ pub struct DayUse {
 pub struct Grant {
     /// The entry that made it.
     pub entry: u64,
+    /// The caller's id of it.
+    pub key: Option<UsageKey>,
     /// How much was granted.
     pub amount: Amount,
     /// How much of it is burned.
     pub burned: Amount,
+    /// How much of it was taken back.
+    pub voided: Amount,
     /// Lower burns first.
     pub priority: u8,
     /// From when it can be burned.
@@ -80,7 +90,7 @@ pub enum Source {
     Trial,
     /// The grant made by the entry with this number.
     Grant(u64),
-    /// Nowhere: taken beyond all credit, to be settled by the next. Negative when a burn settled older debt.
+    /// Nowhere: taken beyond all credit, to be settled by the next. Negative where that settled it.
     Overdraft,
     /// Nowhere: billed as overage.
     Overage,
@@ -174,6 +184,38 @@ impl Account {
             }
             Source::Overdraft => self.debt += burn.amount,
             Source::Overage => {}
+        }
+    }
+
+    /// Takes the burns that settle a debt, or those that give back what settled one.
+    pub(crate) fn settle(&mut self, burns: &[Burn]) {
+        for burn in burns {
+            self.burn(*burn);
+            if burn.source == Source::Overdraft {
+                continue;
+            }
+            if burn.amount.is_positive() {
+                add_burn(&mut self.paid, burn.source, burn.amount);
+            } else if let Some(paid) = self.paid.iter_mut().find(|paid| paid.source == burn.source) {
+                paid.amount += burn.amount;
+            }
+        }
+        self.paid.retain(|paid| paid.amount.is_positive());
+        let oldest = self.paid.len().saturating_sub(PAID_KEPT);
+        self.paid.drain(..oldest);
+    }
+
+    /// Notes that all credit in force until a moment has settled what it could.
+    pub(crate) fn note_debt(&mut self, at: Timestamp) {
+        self.debt_since = self.debt.is_positive().then(|| self.debt_since.map_or(at, |since| since.max(at)));
+    }
+
+    /// Takes credit back of the grants of some entries.
+    pub(crate) fn void(&mut self, grants: &[(u64, Amount)]) {
+        for (entry, amount) in grants {
+            if let Some(grant) = self.grants.iter_mut().find(|grant| grant.entry == *entry) {
+                grant.voided += *amount;
+            }
         }
     }
 

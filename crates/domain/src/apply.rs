@@ -8,7 +8,8 @@ use crate::shipment::unsent_day;
 use crate::{
     Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, KeyId,
     KeyRecord, KeySpace, Limit, MeterId, NewMeter, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
-    Records, Scope, Sku, System, SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window,
+    Records, Scope, Sku, Standing, System, SystemEntry, SystemEntryKind, Timestamp, UsageKey, UsedEntry,
+    Window,
 };
 
 /// Changes the records of an org as an entry says.
@@ -49,22 +50,16 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
                 });
             }
         }),
-        EntryKind::ToppedUp { meter, key, fingerprint, grant, standing, .. } => {
+        EntryKind::ToppedUp { meter, fingerprint, grant, standing, .. } => {
             records.change_account(org, meter, |account| {
                 account.forget_expired(entry.at);
                 account.grants.push(grant.clone());
             });
-            if let Some(key) = key {
-                let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
-                let record = KeyRecord {
-                    entry: entry.number,
-                    fingerprint: *fingerprint,
-                    at: entry.at,
-                    standing: *standing,
-                    reversed_by: None,
-                };
-                records.set(RecordKey::Key(id), Record::Key(Arc::new(record)));
-            }
+            remember_top_up(records, org, entry, grant.key.as_ref(), *fingerprint, *standing);
+        }
+        EntryKind::Voided { meter, key, fingerprint, grants, standing, .. } => {
+            records.change_account(org, meter, |account| account.void(grants));
+            remember_top_up(records, org, entry, key.as_ref(), *fingerprint, *standing);
         }
         EntryKind::BillClosed(bill) => {
             let key = RecordKey::Bill(org.clone(), bill.rated.month.number);
@@ -75,6 +70,9 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
             apply_shipped(records, org, entry.at, *shipment, *day, lines);
         }
     }
+    if let Some(meter) = entry.kind.meter() {
+        settle(records, org, meter, entry);
+    }
     for notice in &entry.notices {
         mark(records, org, entry, notice);
     }
@@ -82,6 +80,33 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
         assert_eq!(org.next_entry(), entry.number, "entries of an org are applied in order");
         org.version = entry.number;
     });
+}
+
+/// Settles debt, and notes that all credit in force has settled what it could.
+fn settle(records: &mut Records, org: &OrgId, meter: &MeterId, entry: &Entry) {
+    let owes = |account: &Account| account.debt.is_positive() || account.debt_since.is_some();
+    if entry.settled.is_empty() && !records.account(org, meter).is_some_and(owes) {
+        return;
+    }
+    records.change_account(org, meter, |account| {
+        account.settle(&entry.settled);
+        account.note_debt(entry.at);
+    });
+}
+
+/// Remembers the key of a top-up or of a correction.
+fn remember_top_up(
+    records: &mut Records,
+    org: &OrgId,
+    entry: &Entry,
+    key: Option<&UsageKey>,
+    fingerprint: u64,
+    standing: Standing,
+) {
+    let Some(key) = key else { return };
+    let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
+    let record = KeyRecord { entry: entry.number, fingerprint, at: entry.at, standing, reversed_by: None };
+    records.set(RecordKey::Key(id), Record::Key(Arc::new(record)));
 }
 
 fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry) {
@@ -272,7 +297,9 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
             unsent_needs(org, used, &mut need);
         }
         EntryKind::Shipped { day, .. } => need(RecordKey::Unsent(org.clone(), *day)),
-        EntryKind::Refused { meter, .. } | EntryKind::ToppedUp { meter, .. } => need(account(meter)),
+        EntryKind::Refused { meter, .. }
+        | EntryKind::ToppedUp { meter, .. }
+        | EntryKind::Voided { meter, .. } => need(account(meter)),
         EntryKind::Put { .. }
         | EntryKind::PlanSet { .. }
         | EntryKind::PlanCalledOff

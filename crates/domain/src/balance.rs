@@ -1,9 +1,13 @@
 //! The balance of an org: what it has, what it used, what is left, per meter.
 
+use std::borrow::Cow;
+
 use crate::decide::keys::counters_need;
+use crate::decide::settle::settled;
+use crate::decide::top_up::unused;
 use crate::decide::{Context, Credit, InForce, limits_in_force};
 use crate::{
-    Account, Amount, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source, Timestamp,
+    Amount, Grant, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source, Timestamp,
     UserId, Window, project,
 };
 
@@ -40,6 +44,8 @@ pub struct MeterBalance {
     pub pace: Option<Pace>,
     /// The credit in force, in the order it burns.
     pub credits: Vec<CreditLine>,
+    /// Grants that come into force later, the first to do so first.
+    pub future: Vec<CreditLine>,
     /// The limits on the org as a whole and on each user; those of single users name them.
     pub limits: Vec<LimitLine>,
 }
@@ -55,6 +61,8 @@ pub struct CreditLine {
     pub burned: Amount,
     /// Lower burns first.
     pub priority: u8,
+    /// From when it can be burned; of a grant.
+    pub effective_at: Option<Timestamp>,
     /// When it expires; `None` is never.
     pub expires_at: Option<Timestamp>,
 }
@@ -151,11 +159,11 @@ pub fn balance(records: &Records, context: &Context<'_>, org: &OrgId) -> Option<
 fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &MeterId) -> MeterBalance {
     let plan = context.plan_of(org);
     let moment = context.now_of(org);
-    let empty = Account::default();
-    let account = records.account(&org.id, meter).unwrap_or(&empty);
+    let account = records.account(&org.id, meter).map_or_else(Cow::default, Cow::Borrowed);
+    let (account, _) = settled(context, org, meter, account);
     let value = |window| records.counter(&org.id, meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
-    let credit = plan.map(|plan| Credit::new(org, Some(plan), account, meter, &moment, month.clone()));
+    let credit = plan.map(|plan| Credit::new(org, Some(plan), &account, meter, &moment, month.clone()));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
     let credits: Vec<_> = credit
         .iter()
@@ -165,6 +173,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
             granted: pot.granted,
             burned: pot.burned,
             priority: pot.priority,
+            effective_at: matches!(pot.source, Source::Grant(_)).then_some(pot.effective_at),
             expires_at: pot.expires_at,
         })
         .collect();
@@ -176,7 +185,25 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
     let adds_up = context.catalog.meter(meter).is_none_or(|meter| meter.aggregation.adds_up());
     let pace = standing
         .filter(|_| !trial && adds_up)
-        .map(|standing| project(account, &moment, standing.used + month.overage, standing.granted));
+        .map(|standing| {
+            (standing, project(&account, &moment, standing.used + month.overage, standing.granted))
+        })
+        // Who is out already, or is never asked, does not run out.
+        .map(|(standing, pace)| Pace {
+            runs_out_on: pace.runs_out_on.filter(|_| standing.remaining.is_some_and(Amount::is_positive)),
+            ..pace
+        });
+    let future =
+        account.grants.iter().filter(|grant| moment.at < grant.effective_at).map(|grant| CreditLine {
+            source: Source::Grant(grant.entry),
+            granted: grant.amount - grant.voided,
+            burned: grant.burned,
+            priority: grant.priority,
+            effective_at: Some(grant.effective_at),
+            expires_at: grant.expires_at,
+        });
+    let mut future: Vec<_> = future.collect();
+    future.sort_by_key(|line| line.effective_at);
     MeterBalance {
         allowance: of(false),
         topped_up: of(true),
@@ -188,6 +215,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
         resets_at: (!trial).then_some(moment.month_end),
         pace,
         credits,
+        future,
         limits: limit_lines(records, org, plan, meter, &moment),
     }
 }
@@ -227,4 +255,33 @@ fn line(
     used: Option<Amount>,
 ) -> LimitLine {
     LimitLine { scope, window, amount, used, resets_at: org.zone.bounds(moment.period(window)).1 }
+}
+
+/// A top-up of an org, and how much of it can still be used, now or later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopUpLine {
+    /// On what.
+    pub meter: MeterId,
+    /// The credit, with the debt of its account settled.
+    pub grant: Grant,
+    /// What of it can still be used.
+    pub unused: Amount,
+}
+
+/// The top-ups of an org, the latest first; the records named by [`balance_needs`] must be at hand.
+#[must_use]
+pub fn top_ups(records: &Records, context: &Context<'_>, org: &OrgId) -> Vec<TopUpLine> {
+    let Some(org) = records.org(org) else { return Vec::new() };
+    let mut lines = Vec::new();
+    for meter in &context.catalog.meters {
+        let Some(account) = records.account(&org.id, &meter.id) else { continue };
+        let (account, _) = settled(context, org, &meter.id, Cow::Borrowed(account));
+        lines.extend(account.grants.iter().map(|grant| TopUpLine {
+            meter: meter.id.clone(),
+            unused: unused(grant, context.at()),
+            grant: grant.clone(),
+        }));
+    }
+    lines.sort_by_key(|line| std::cmp::Reverse(line.grant.entry));
+    lines
 }

@@ -43,6 +43,8 @@ pub enum OrgCommand {
     SetLimit(SetLimit),
     /// Add credit.
     TopUp(TopUp),
+    /// Take back credit that is not used.
+    Void(Void),
     /// Close the bill of a month that is over.
     CloseMonth(CloseMonth),
     /// Take what a shipment brought to the processor off what is unsent.
@@ -164,8 +166,8 @@ pub struct TopUp {
     pub key: Option<UsageKey>,
     /// When it expires.
     pub expiry: TopUpExpiry,
-    /// From when it can be burned; `None` is at once.
-    pub effective_at: Option<Timestamp>,
+    /// From when it can be burned.
+    pub start: TopUpStart,
     /// Lower burns first.
     pub priority: u8,
     /// Why, for people.
@@ -192,13 +194,55 @@ pub struct Settle {
     pub lines: Vec<(Sku, Amount)>,
 }
 
+/// From when a top-up can be burned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TopUpStart {
+    /// At once.
+    Now,
+    /// From a moment on.
+    At {
+        /// The moment; one that has passed is now.
+        at: Timestamp,
+        /// The number of the month that the caller wrote, in the zone in which the caller wrote it.
+        written_month: i32,
+    },
+    /// From the first moment of the day with this number, in the org's zone.
+    Day(i32),
+}
+
+/// Take back credit that is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Void {
+    /// Which credit.
+    pub target: VoidTarget,
+    /// How much; `None`: all that is unused.
+    pub amount: Option<Quantity>,
+    /// The caller's id of it; takes back once.
+    pub key: Option<UsageKey>,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
+/// Which credit is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum VoidTarget {
+    /// The top-up of the entry with this number.
+    Entry(u64),
+    /// The top-up with this key.
+    Key(UsageKey),
+    /// Top-ups of a meter in force: a correction.
+    Meter(MeterId),
+}
+
 /// When a top-up expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TopUpExpiry {
-    /// With the current month in the org's zone.
+    /// With the month that it begins in, in the org's zone.
     EndOfMonth,
     /// At a moment.
     At(Timestamp),
+    /// With the last moment of the day with this number, in the org's zone.
+    Day(i32),
     /// Never: a prepaid pot.
     Never,
 }

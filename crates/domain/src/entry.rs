@@ -29,6 +29,9 @@ pub struct Entry {
     pub catalog: u32,
     /// What changed.
     pub kind: EntryKind,
+    /// How credit that came into force settled the debt of an overdraft, or was given back as the usage that it settled was
+    /// taken back; besides what the usage itself burned.
+    pub settled: Vec<Burn>,
     /// What people should know of it.
     pub notices: Vec<Notice>,
 }
@@ -94,14 +97,27 @@ pub enum EntryKind {
     ToppedUp {
         /// On what.
         meter: MeterId,
-        /// The caller's id of the top-up.
-        key: Option<UsageKey>,
         /// Which content the key stands for.
         fingerprint: u64,
         /// The credit.
         grant: Grant,
         /// What the caller keeps with it for itself.
         metadata: BTreeMap<String, String>,
+        /// How the org stood after it.
+        standing: Standing,
+    },
+    /// Credit was taken back: a top-up voided, or a correction.
+    Voided {
+        /// On what.
+        meter: MeterId,
+        /// The caller's id of it.
+        key: Option<UsageKey>,
+        /// Which content the key stands for.
+        fingerprint: u64,
+        /// How much of which top-ups, by the number of their entries.
+        grants: Vec<(u64, Amount)>,
+        /// Why, for people.
+        reason: Option<String>,
         /// How the org stood after it.
         standing: Standing,
     },
@@ -129,9 +145,27 @@ impl EntryKind {
         "plan_called_off",
         "limit_set",
         "topped_up",
+        "top_up_voided",
         "bill_closed",
         "shipped",
     ];
+
+    /// The meter whose account it changes.
+    #[must_use]
+    pub fn meter(&self) -> Option<&MeterId> {
+        match self {
+            Self::Used(used) | Self::Reversed { used, .. } => Some(&used.meter),
+            Self::Refused { meter, .. } | Self::ToppedUp { meter, .. } | Self::Voided { meter, .. } => {
+                Some(meter)
+            }
+            Self::Put { .. }
+            | Self::PlanSet { .. }
+            | Self::PlanCalledOff
+            | Self::LimitSet { .. }
+            | Self::BillClosed(_)
+            | Self::Shipped { .. } => None,
+        }
+    }
 
     /// The stable name of the kind.
     #[must_use]
@@ -145,6 +179,7 @@ impl EntryKind {
             Self::PlanCalledOff => "plan_called_off",
             Self::LimitSet { .. } => "limit_set",
             Self::ToppedUp { .. } => "topped_up",
+            Self::Voided { .. } => "top_up_voided",
             Self::BillClosed(_) => "bill_closed",
             Self::Shipped { .. } => "shipped",
         }
@@ -209,6 +244,12 @@ impl UsedEntry {
     #[must_use]
     pub fn day(&self) -> Option<i32> {
         self.periods.iter().find(|period| period.window == Window::Day).map(|period| period.number)
+    }
+
+    /// The part that an overdraft took beyond all credit.
+    #[must_use]
+    pub fn overdraft(&self) -> Amount {
+        self.burns.iter().filter(|burn| burn.source == Source::Overdraft).map(|burn| burn.amount).sum()
     }
 
     /// The part that no credit covered and that is billed.

@@ -1,8 +1,11 @@
 //! Explanations: every check of a usage with the numbers it went by.
 
+use std::borrow::Cow;
+
 use crate::counting::{Motion, Move};
+use crate::decide::settle::settled;
 use crate::decide::{Ask, Context, Credit, InForce, gate, limits_in_force};
-use crate::{Account, Amount, Check, OrgId, Records, Scope};
+use crate::{Amount, Check, OrgId, Records, Scope};
 
 /// One check of a usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +51,11 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     }
     let Some(plan) = plan else { return steps };
     let moment = context.now_of(known);
-    let empty = Account::default();
-    let account = records.account(org, meter).unwrap_or(&empty);
+    let account = records.account(org, meter).map_or_else(Cow::default, Cow::Borrowed);
+    let (account, _) = settled(context, known, meter, account);
     let month = records.counter(org, meter, &Scope::Org, moment.month);
-    let credit = Credit::new(known, Some(plan), account, meter, &moment, month);
-    let gate = gate(records, context, org, &Ask::from(check), &empty);
+    let credit = Credit::new(known, Some(plan), &account, meter, &moment, month);
+    let gate = gate(records, context, org, &Ask::from(check));
     let code = gate.as_ref().err().map(|denied| denied.denial.code());
     if plan.trial_days.is_some() {
         let until = known

@@ -19,13 +19,24 @@ pub struct Pace {
 /// `used` is what was used of `credit` this month.
 #[must_use]
 pub fn project(account: &Account, moment: &Moment, used: Amount, credit: Amount) -> Pace {
+    project_with(account, moment, Amount::ZERO, used, credit)
+}
+
+/// The same where more was used today than the account says.
+pub(crate) fn project_with(
+    account: &Account,
+    moment: &Moment,
+    more_today: Amount,
+    used: Amount,
+    credit: Amount,
+) -> Pace {
     let today = moment.day.number;
     let history_from = account.first_day.unwrap_or(today).max(today - days(FORECAST_DAYS));
     let history = usize::try_from(today - history_from).unwrap_or_default();
     if history < FORECAST_WEEKDAY_DAYS_MIN {
         straight_line(moment, used, credit)
     } else {
-        by_weekday(account, moment, history_from, used, credit)
+        by_weekday(account, moment, history_from, more_today, used, credit)
     }
 }
 
@@ -52,7 +63,14 @@ fn straight_line(moment: &Moment, used: Amount, credit: Amount) -> Pace {
 }
 
 /// Today and each day to come like the average of its weekday.
-fn by_weekday(account: &Account, moment: &Moment, history_from: i32, used: Amount, credit: Amount) -> Pace {
+fn by_weekday(
+    account: &Account,
+    moment: &Moment,
+    history_from: i32,
+    more_today: Amount,
+    used: Amount,
+    credit: Amount,
+) -> Pace {
     let today = moment.day.number;
     let mut sums = [Amount::ZERO; 7];
     let mut counts = [0_i64; 7];
@@ -61,10 +79,10 @@ fn by_weekday(account: &Account, moment: &Moment, history_from: i32, used: Amoun
             *count += 1;
         }
     }
-    let mut used_today = Amount::ZERO;
+    let mut used_today = more_today;
     for known in &account.days {
         if known.day == today {
-            used_today = known.amount;
+            used_today += known.amount;
         } else if (history_from..today).contains(&known.day)
             && let Some(sum) = sums.get_mut(Period::weekday(known.day))
         {

@@ -48,21 +48,23 @@ pub use actor::Actor;
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_system, touched, touched_by_system};
-pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, balance, balance_needs, users_need};
+pub use balance::{
+    Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, balance_needs, top_ups, users_need,
+};
 pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
     ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg, Reverse,
-    SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, Use, Welcome,
+    SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, TopUpStart, Use, Void, VoidTarget, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
     OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
-    SystemDenial, SystemOutcome, ToppedUp, decide, decide_system, first_to_bill, given_limits, missing,
-    missing_of_system,
+    SystemDenial, SystemOutcome, ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits,
+    missing, missing_of_system,
 };
 pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};

@@ -88,6 +88,13 @@ pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 /// How long an expired grant stays on its account, in seconds (100 days): reversals and balances may still name it.
 pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 
+/// Months that a debt looks back for allowances that may have settled it: an org that was left alone for longer pays the rest
+/// from then on.
+pub const SETTLED_MONTHS_MAX: i32 = 12;
+
+/// Sources that an account remembers to have settled debts. An older one is credit that expired long ago.
+pub const PAID_KEPT: usize = 64;
+
 /// Months whose burned allowance an account remembers: the current one, and those a clock or a time zone may step back to.
 pub const ALLOWANCE_MONTHS_KEPT: i32 = 12;
 

@@ -10,9 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::Context;
+use crate::decide::settle::settled_by;
 use crate::{
-    Amount, Catalog, Entry, EntryKind, KeyId, KeySpace, MeterId, Moments, OrgCommand, OrgDecision, OrgId,
-    RecordKey, Records, Timestamp, Use, UsedEntry, Window, Zone, apply, decide,
+    Amount, Burn, Catalog, Entry, EntryKind, Grant, KeyId, KeySpace, MeterId, Moments, OrgCommand,
+    OrgDecision, OrgId, RecordKey, Records, Timestamp, Use, UsedEntry, Window, Zone, apply, decide,
 };
 
 /// Usage that would be denied, by meter and the code of the denial.
@@ -121,11 +122,32 @@ impl<'a> World<'a> {
         };
         // What does not happen here still has its number: top-ups and reversals are found by theirs.
         let kind = here.unwrap_or_else(|| nothing(entry));
+        let settled = self.settled(org, entry, &kind);
         apply_alone(
             &mut self.records,
             org,
-            &Entry { kind, notices: Vec::new(), actor: entry.actor.clone(), ..*entry },
+            &Entry { kind, settled, notices: Vec::new(), actor: entry.actor.clone(), ..*entry },
         );
+    }
+
+    fn context<'c>(&'c self, entry: &'c Entry, moments: &'c Moments) -> Context<'c> {
+        Context {
+            catalog: self.catalog,
+            catalog_version: entry.catalog,
+            catalog_since: Timestamp::MIN,
+            moments,
+            // No key is at hand: that each counts once was decided at the time.
+            key_keep_secs: 0,
+            actor: &entry.actor,
+        }
+    }
+
+    /// How debts are settled here by the time of an entry.
+    fn settled(&self, org: &OrgId, entry: &Entry, kind: &EntryKind) -> Vec<Burn> {
+        let account = kind.meter().and_then(|meter| self.records.account(org, meter));
+        let Some((known, account)) = self.records.org(org).zip(account) else { return Vec::new() };
+        let moments = Moments::new(entry.at);
+        settled_by(&self.context(entry, &moments), known, account, kind)
     }
 
     /// What a usage changes here; `None`: it is denied.
@@ -146,16 +168,7 @@ impl<'a> World<'a> {
         };
         let command = if used.recorded { OrgCommand::Record(usage) } else { OrgCommand::Use(usage) };
         let moments = Moments::new(entry.at);
-        let context = Context {
-            catalog: self.catalog,
-            catalog_version: entry.catalog,
-            catalog_since: Timestamp::MIN,
-            moments: &moments,
-            // No key is at hand: that each counts once was decided at the time.
-            key_keep_secs: 0,
-            actor: &entry.actor,
-        };
-        let outcome = decide(&self.records, &context, org, &command);
+        let outcome = decide(&self.records, &self.context(entry, &moments), org, &command);
         let reason = match &outcome.decision {
             OrgDecision::Use(Err(denied)) => Some(denied.denial.code()),
             OrgDecision::Record(Err(denial)) => Some(denial.code()),
@@ -199,7 +212,8 @@ fn apply_alone(records: &mut Records, org: &OrgId, entry: &Entry) {
                 records.forget(&RecordKey::Groups(org.clone(), used.meter.clone(), period));
             }
         }
-        EntryKind::ToppedUp { key: Some(key), .. } => {
+        EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, .. }
+        | EntryKind::Voided { key: Some(key), .. } => {
             let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
             records.forget(&RecordKey::Key(id));
         }

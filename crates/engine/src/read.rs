@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org,
-    OrgId, Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, UserId,
-    Window, balance, balance_needs, bill, bill_needs, rate_month, users_need,
+    OrgId, Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, TopUpLine,
+    UserId, Window, balance, balance_needs, bill, bill_needs, rate_month, top_ups, users_need,
 };
 use tollgate_storage::{Cursor, Order, Row, Scan, Store, StoreError};
 
@@ -56,6 +56,21 @@ impl<S: Store> Engine<S> {
         Ok(seen.and_then(|(org, records, at)| {
             self.in_context(&in_force, at, |context| balance(&records, context, id))
                 .map(|balance| (org, balance))
+        }))
+    }
+
+    /// The top-ups of an org as of one of its versions, the latest first, and the moment.
+    ///
+    /// # Errors
+    /// As [`Engine::balance`].
+    pub async fn top_ups(&self, id: &OrgId) -> Result<Option<(Vec<TopUpLine>, Timestamp)>, EngineError> {
+        let in_force = self.catalog();
+        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
+            self.in_context(&in_force, at, |context| balance_needs(records, context, id, keys));
+        };
+        let seen = self.as_of_one_version(id, &needs).await?;
+        Ok(seen.map(|(_, records, at)| {
+            (self.in_context(&in_force, at, |context| top_ups(&records, context, id)), at)
         }))
     }
 

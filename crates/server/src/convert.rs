@@ -10,9 +10,9 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
-    Balance, Burn, Catalog, ConfigDenial, Denial, Denied, Entry, EntryKind, GivenLimit, Limit, LimitScope,
-    MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, Policy, ReversalDenial, Source,
-    Timestamp, UsageKey, UsedEntry, Window,
+    Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit,
+    Limit, LimitScope, MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, Policy,
+    ReversalDenial, Source, Timestamp, UsageKey, UsedEntry, Window,
 };
 use tollgate_storage::NoticeRow;
 
@@ -147,6 +147,10 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
         ConfigDenial::TrialEnded => {
             Problem::new(Code::TrialEnded, format!("the trial of '{org}' is over; set a plan first"))
         }
+        ConfigDenial::UnknownTopUp => Problem::new(Code::UnknownTopUp, format!("'{org}' has no such top-up")),
+        ConfigDenial::MoreThanUnused { unused } => {
+            on(Code::MoreThanUnused, format!("amount: only {unused} of it is not used"), "amount")
+        }
         ConfigDenial::ExpiryPassed => on(
             Code::InvalidField,
             "expires_at: must be after now, and after effective_at".to_owned(),
@@ -268,6 +272,28 @@ pub(crate) fn balance_reply(org: &Org, balance: &Balance) -> BalanceReply {
     }
 }
 
+fn credit_item(credit: &CreditLine) -> CreditItem {
+    let source = match credit.source {
+        Source::Allowance(_) => "allowance",
+        Source::Trial => "trial",
+        Source::Grant(_) => "top_up",
+        Source::Overdraft => "overdraft",
+        Source::Overage => "overage",
+    };
+    CreditItem {
+        source: source.to_owned(),
+        entry: match credit.source {
+            Source::Grant(entry) => Some(entry),
+            _ => None,
+        },
+        granted: credit.granted.into(),
+        used: credit.burned.into(),
+        priority: credit.priority,
+        effective_at: credit.effective_at.map(|at| at.to_string()),
+        expires_at: credit.expires_at.map(|at| at.to_string()),
+    }
+}
+
 fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
     let runs_out_on = line.pace.and_then(|pace| pace.runs_out_on);
     MeterBalanceReply {
@@ -281,28 +307,8 @@ fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
         resets_at: line.resets_at.map(|at| at.to_string()),
         projected: line.pace.map(|pace| pace.projected.into()),
         runs_out_on: runs_out_on.map(day_label),
-        credits: line
-            .credits
-            .iter()
-            .map(|credit| CreditItem {
-                source: match credit.source {
-                    Source::Allowance(_) => "allowance",
-                    Source::Trial => "trial",
-                    Source::Grant(_) => "top_up",
-                    Source::Overdraft => "overdraft",
-                    Source::Overage => "overage",
-                }
-                .to_owned(),
-                entry: match credit.source {
-                    Source::Grant(entry) => Some(entry),
-                    _ => None,
-                },
-                granted: credit.granted.into(),
-                used: credit.burned.into(),
-                priority: credit.priority,
-                expires_at: credit.expires_at.map(|at| at.to_string()),
-            })
-            .collect(),
+        credits: line.credits.iter().map(credit_item).collect(),
+        future_credits: line.future.iter().map(credit_item).collect(),
         limits: line
             .limits
             .iter()
@@ -397,15 +403,30 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let amount = amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
             item.summary = format!("{amount} {meter} a {window} for {whose}");
         }
-        EntryKind::ToppedUp { meter, key, grant, metadata, standing, .. } => {
+        EntryKind::ToppedUp { meter, grant, metadata, standing, .. } => {
             item.metadata.clone_from(metadata);
             item.meter = Some(meter.to_string());
             item.quantity = Some(grant.amount.into());
-            item.key = key.clone().map(Into::into);
+            item.key = grant.key.clone().map(Into::into);
             item.remaining = standing.remaining.map(Into::into);
             item.reason.clone_from(&grant.reason);
             let until = grant.expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
             item.summary = format!("topped up {} {meter} {until}", grant.amount);
+        }
+        EntryKind::Voided { meter, key, grants, reason, standing, .. } => {
+            let amount: Amount = grants.iter().map(|(_, amount)| *amount).sum();
+            item.meter = Some(meter.to_string());
+            item.quantity = Some(amount.into());
+            item.key = key.clone().map(Into::into);
+            item.remaining = standing.remaining.map(Into::into);
+            item.reason.clone_from(reason);
+            item.burns = grants
+                .iter()
+                .map(|(entry, amount)| {
+                    burn_line(Burn { source: Source::Grant(*entry), amount: *amount }, false)
+                })
+                .collect();
+            item.summary = format!("took back {amount} {meter} of credit that was not used");
         }
         EntryKind::BillClosed(bill) => {
             item.plan = bill.rated.plan().map(ToString::to_string);
@@ -420,6 +441,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.periods = vec![day];
         }
     }
+    item.settled = entry.settled.iter().map(|burn| burn_line(*burn, false)).collect();
     item
 }
 

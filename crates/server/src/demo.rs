@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
     Actor, Amount, IdError, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PutOrg, Quantity, SetLimit,
-    SetPlan, Timestamp, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window, Zone,
+    SetPlan, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Window, Zone,
 };
 use tollgate_engine::Clock;
 
@@ -137,7 +137,7 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
             amount: Quantity::new(Amount::from_whole(25)).unwrap_or(Quantity::ONE),
             key: None,
             expiry: TopUpExpiry::EndOfMonth,
-            effective_at: None,
+            start: TopUpStart::Now,
             priority: PRIORITY_DEFAULT,
             reason: Some("goodwill until the upgrade".to_owned()),
             metadata: std::collections::BTreeMap::new(),

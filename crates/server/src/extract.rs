@@ -160,6 +160,19 @@ impl FromRequestParts<App> for OrgPath {
     }
 }
 
+/// The org and the number of an entry in the path.
+pub(crate) struct EntryPath(pub(crate) OrgId, pub(crate) u64);
+
+impl FromRequestParts<App> for EntryPath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let OrgPath(org) = OrgPath::from_request_parts(parts, app).await?;
+        let entry = path_param(parts, app, "entry").await?;
+        Ok(Self(org, whole_number("entry", &entry, u64::MAX)?))
+    }
+}
+
 /// A parameter of the path, decoded.
 pub(crate) async fn path_param(parts: &mut Parts, app: &App, name: &str) -> Result<String, Failure> {
     let params = RawPathParams::from_request_parts(parts, app)

@@ -13,8 +13,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
     Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PlanTime, PutOrg, Quantity,
-    Reverse, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, UsageKey, Use, UserId, Welcome, Window,
-    Zone,
+    Reverse, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Void,
+    VoidTarget, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -243,7 +243,8 @@ impl Generator {
                 properties: self.properties(),
             }),
             70..77 => OrgCommand::Reverse(Reverse { key: self.known_key(org) }),
-            77..85 => OrgCommand::TopUp(self.top_up()),
+            77..84 => OrgCommand::TopUp(self.top_up()),
+            84 => OrgCommand::Void(self.void()),
             85..91 => self.set_plan(),
             91..95 => self.set_limit(),
             95..98 => self.close_month(org),
@@ -363,13 +364,41 @@ impl Generator {
         Quantity::parse(&text).expect("a quantity")
     }
 
+    /// A day before or after now.
+    fn day_near(&mut self) -> i32 {
+        Zone::UTC.period_at(Window::Day, self.at).number + self.rng.i32(-2..30)
+    }
+
+    /// Takes back one of the top-ups with a key, that of an entry, or some of a meter.
+    fn void(&mut self) -> Void {
+        let known = self.topped_up.clone();
+        let target = match self.rng.u32(0..3) {
+            0 if !known.is_empty() => {
+                self.pick(&known).key.clone().map_or(VoidTarget::Entry(1), VoidTarget::Key)
+            }
+            1 => VoidTarget::Meter(self.meter()),
+            _ => VoidTarget::Entry(self.rng.u64(1..40)),
+        };
+        let some = matches!(target, VoidTarget::Meter(_)) || self.one_in(3);
+        let amount = some.then(|| Quantity::parse(&self.rng.u32(1..20).to_string()).expect("a quantity"));
+        let key = match self.rng.u32(0..6) {
+            0 if !known.is_empty() => self.pick(&known).key.clone(),
+            1 => Some(self.new_key()),
+            _ => None,
+        };
+        Void { target, amount, key, reason: None }
+    }
+
     fn top_up(&mut self) -> TopUp {
         if !self.topped_up.is_empty() && self.one_in(6) {
             let known = self.topped_up.clone();
             let mut again = self.pick(&known).clone();
             match self.rng.u32(0..6) {
                 0 => again.amount = Quantity::ONE,
-                1 => again.effective_at = Some(self.at + SignedDuration::from_hours(1)),
+                1 => {
+                    again.start =
+                        TopUpStart::At { at: self.at + SignedDuration::from_hours(1), written_month: 0 }
+                }
                 2 => again.expiry = TopUpExpiry::Never,
                 _ => {}
             }
@@ -382,20 +411,26 @@ impl Generator {
                 self.edges.push(expiry);
                 TopUpExpiry::At(expiry)
             }
+            8 => TopUpExpiry::Day(self.day_near()),
             _ => TopUpExpiry::Never,
         };
-        let effective_at = self.one_in(6).then(|| {
-            let from = self.at + SignedDuration::from_secs(self.rng.i64(-DAY..20 * DAY));
-            self.edges.push(from);
-            from
-        });
+        let start = match self.rng.u32(0..12) {
+            0 => TopUpStart::Day(self.day_near()),
+            1 | 2 => {
+                let at = self.at + SignedDuration::from_secs(self.rng.i64(-DAY..20 * DAY));
+                self.edges.push(at);
+                let month = Zone::UTC.period_at(Window::Month, at).number;
+                TopUpStart::At { at, written_month: month + self.rng.i32(-1..2) }
+            }
+            _ => TopUpStart::Now,
+        };
         let key = if self.one_in(3) { None } else { Some(self.new_key()) };
         let top_up = TopUp {
             meter: self.meter(),
             amount: Quantity::parse(&self.rng.u32(1..20).to_string()).expect("a quantity"),
             key,
             expiry,
-            effective_at,
+            start,
             priority: *self.pick(&[100, 100, 100, 50, 200]),
             reason: None,
             metadata: BTreeMap::new(),

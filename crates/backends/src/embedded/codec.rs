@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    Among, CounterId, Entry, EntryKind, KeyId, KeyRecord, KeySpace, MeterId, Notice, OrgId, Period, Record,
-    RecordKey, Scope, Seen, SystemEntry, Timestamp, UserId, Window,
+    Among, CounterId, Entry, EntryKind, Grant, KeyId, KeyRecord, KeySpace, MeterId, Notice, OrgId, Period,
+    Record, RecordKey, Scope, Seen, SystemEntry, Timestamp, UserId, Window,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -81,7 +81,7 @@ pub(crate) enum LineRef<'a> {
 /// A line of the ledger as it is read.
 #[derive(Debug, Deserialize)]
 pub(crate) enum Line {
-    Org(OrgId, Entry),
+    Org(OrgId, Box<Entry>),
     System(SystemEntry),
 }
 
@@ -464,7 +464,8 @@ pub(crate) fn key_row_secs(row: &[u8]) -> Option<i64> {
 pub(crate) fn key_record_of(id: &KeyId, entry: &Entry) -> Option<KeyRecord> {
     let (space, key, fingerprint, standing) = match &entry.kind {
         EntryKind::Used(used) => (KeySpace::Use, &used.key, used.fingerprint, used.standing),
-        EntryKind::ToppedUp { key: Some(key), fingerprint, standing, .. } => {
+        EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, fingerprint, standing, .. }
+        | EntryKind::Voided { key: Some(key), fingerprint, standing, .. } => {
             (KeySpace::TopUp, key, *fingerprint, *standing)
         }
         _ => return None,

@@ -136,6 +136,7 @@ mod tests {
             actor: Actor::Local,
             catalog: 1,
             kind,
+            settled: Vec::new(),
             notices: Vec::new(),
         };
         let org = OrgId::new("acme").expect("an id");

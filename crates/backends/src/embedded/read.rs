@@ -159,7 +159,7 @@ pub(crate) fn read_entry(
 
 fn read_line(segments: &Segments, location: Location) -> Result<(OrgId, Entry), StoreError> {
     match Line::decode(&segments.read_entry(location)?) {
-        Some(Line::Org(org, entry)) => Ok((org, entry)),
+        Some(Line::Org(org, entry)) => Ok((org, *entry)),
         _ => Err(corrupt(
             &segments.path(location.segment),
             u64::from(location.offset),

@@ -60,7 +60,15 @@ impl World {
         let mut records = Records::default();
         let mut entries = Vec::new();
         for (number, kind) in (expected_version + 1..).zip(kinds) {
-            let entry = Entry { number, at, actor: Actor::Local, catalog: 1, kind, notices: Vec::new() };
+            let entry = Entry {
+                number,
+                at,
+                actor: Actor::Local,
+                catalog: 1,
+                kind,
+                settled: Vec::new(),
+                notices: Vec::new(),
+            };
             loop {
                 let keys = touched(&records, org, &entry);
                 if keys.is_empty() {
@@ -174,8 +182,10 @@ fn standing() -> Standing {
 fn topped_up(key: &str, step: i64) -> EntryKind {
     let grant = Grant {
         entry: u64::try_from(step).expect("a step"),
+        key: Some(UsageKey::new(key).expect("an id")),
         amount: Amount::from_whole(10),
-        burned: Amount::from_whole(0),
+        burned: Amount::ZERO,
+        voided: Amount::ZERO,
         priority: 1,
         effective_at: at(0),
         expires_at: None,
@@ -183,7 +193,6 @@ fn topped_up(key: &str, step: i64) -> EntryKind {
     };
     EntryKind::ToppedUp {
         meter: MeterId::new("reports").expect("an id"),
-        key: Some(UsageKey::new(key).expect("an id")),
         fingerprint: 8,
         grant,
         metadata: BTreeMap::new(),

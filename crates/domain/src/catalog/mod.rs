@@ -22,7 +22,7 @@ use serde::Deserialize;
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
 use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Sku, Window};
 use faults::{Faults, Place};
-use read::{amount, nearest, repeated, text_line, unique};
+use read::{amount, nearest, repeated, sorted, text_line, unique};
 
 pub use changes::changes;
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
@@ -65,7 +65,8 @@ pub struct Catalog {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoticeSettings {
-    /// Shares of the credit, in percent, that cause a notice when crossed.
+    /// Shares of the credit, in percent, that cause a notice when crossed; in order.
+    #[serde(deserialize_with = "sorted")]
     pub thresholds: Vec<u8>,
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Deserializer;
 use serde::de::{Error as _, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::CatalogError;
 use crate::limits::TEXT_CHARS_MAX;
@@ -71,6 +71,13 @@ pub(super) fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amoun
         }
     }
     deserializer.deserialize_any(AmountVisitor).map_err(D::Error::custom)
+}
+
+/// Reads whole numbers, and puts them in order.
+pub(super) fn sorted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let mut numbers = <Vec<u8>>::deserialize(deserializer)?;
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// As [`amount`], of a field that may be left out.

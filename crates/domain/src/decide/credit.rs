@@ -1,6 +1,7 @@
 //! Credit: the pots an org can burn on a meter, and in which order they burn.
 
 use crate::catalog::{Enforcement, Plan};
+use crate::decide::settle::add_burn;
 use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{Account, Amount, Burn, Counter, MeterId, Org, Source, Timestamp, Window};
@@ -80,7 +81,7 @@ impl Credit {
         });
         pots.extend(in_force.map(|grant| Pot {
             source: Source::Grant(grant.entry),
-            granted: grant.amount,
+            granted: grant.amount - grant.voided,
             burned: grant.burned,
             priority: grant.priority,
             effective_at: grant.effective_at,
@@ -116,7 +117,7 @@ impl Credit {
         }
     }
 
-    /// Burns a quantity: older debt first, then by priority, nearest expiry, oldest.
+    /// Burns a quantity by priority, nearest expiry, oldest.
     pub(crate) fn burn(&mut self, quantity: Amount) -> Vec<Burn> {
         self.burn_and_spill(quantity, self.enforcement)
     }
@@ -131,35 +132,51 @@ impl Credit {
     }
 
     fn burn_and_spill(&mut self, quantity: Amount, spill: Enforcement) -> Vec<Burn> {
-        let mut burns = Vec::with_capacity(2);
-        let mut left = quantity + self.debt;
-        for pot in &mut self.pots {
-            let amount = left.min(pot.remaining());
-            if amount.is_positive() {
-                pot.burned += amount;
-                left -= amount;
-                burns.push(Burn { source: pot.source, amount });
+        let (mut burns, beyond) = self.draw(quantity);
+        self.month.value += quantity;
+        if beyond.is_positive() {
+            let trial = self.pots.iter_mut().find(|pot| pot.source == Source::Trial);
+            match (spill, trial) {
+                // What a trial takes beyond its allowance stays with the trial.
+                (_, Some(trial)) => {
+                    trial.burned += beyond;
+                    add_burn(&mut burns, Source::Trial, beyond);
+                }
+                (Enforcement::Soft, None) => {
+                    self.month.overage += beyond;
+                    add_burn(&mut burns, Source::Overage, beyond);
+                }
+                (Enforcement::None, None) => {}
+                (Enforcement::Hard | Enforcement::Overdraft, None) => {
+                    self.debt += beyond;
+                    add_burn(&mut burns, Source::Overdraft, beyond);
+                }
             }
         }
-        let beyond = left.min(quantity).at_least_zero();
-        let trial = self.pots.iter_mut().find(|pot| pot.source == Source::Trial);
-        let (overage, debt) = match (spill, trial) {
-            // What a trial takes beyond its allowance stays with the trial.
-            (_, Some(trial)) => {
-                trial.burned += beyond;
-                add_burn(&mut burns, Source::Trial, beyond);
-                (Amount::ZERO, left - beyond)
-            }
-            (Enforcement::Soft, None) => (beyond, left - beyond),
-            (Enforcement::None, None) => (Amount::ZERO, left - beyond),
-            (Enforcement::Hard | Enforcement::Overdraft, None) => (Amount::ZERO, left),
-        };
-        add_burn(&mut burns, Source::Overdraft, debt - self.debt);
-        add_burn(&mut burns, Source::Overage, overage);
-        self.debt = debt;
-        self.month.value += quantity;
-        self.month.overage += overage;
         burns
+    }
+
+    /// Settles the debt as far as the credit goes.
+    pub(crate) fn settle(&mut self) -> Vec<Burn> {
+        let (mut burns, left) = self.draw(self.debt);
+        add_burn(&mut burns, Source::Overdraft, left - self.debt);
+        self.debt = left;
+        burns
+    }
+
+    /// Takes an amount from the pots in their order; what was taken from which, and what they could not give.
+    fn draw(&mut self, amount: Amount) -> (Vec<Burn>, Amount) {
+        let mut burns = Vec::with_capacity(2);
+        let mut left = amount;
+        for pot in &mut self.pots {
+            let taken = left.min(pot.remaining());
+            if taken.is_positive() {
+                pot.burned += taken;
+                left -= taken;
+                burns.push(Burn { source: pot.source, amount: taken });
+            }
+        }
+        (burns, left)
     }
 
     /// How the org stands by this credit.
@@ -184,14 +201,6 @@ impl Credit {
     /// The month that notices on this credit belong to; `None` is the trial.
     pub(crate) fn notice_month(&self, moment: &Moment) -> Option<i32> {
         (!self.trial).then_some(moment.month.number)
-    }
-}
-
-fn add_burn(burns: &mut Vec<Burn>, source: Source, amount: Amount) {
-    match burns.iter_mut().find(|burn| burn.source == source) {
-        Some(burn) => burn.amount += amount,
-        None if amount.is_zero() => {}
-        None => burns.push(Burn { source, amount }),
     }
 }
 
@@ -220,27 +229,38 @@ mod tests {
     }
 
     #[test]
-    fn burns_settle_debt_first_and_spill_as_enforcement_says() {
+    fn burns_spill_as_enforcement_says() {
         use Enforcement::{Hard, None, Overdraft, Soft};
         let grant = |entry, amount| (Source::Grant(entry), amount);
-        for (enforcement, debt, quantity, wanted, remaining) in [
-            (Hard, 0, 12, vec![grant(1, 10), grant(2, 2)], Some(3)),
-            (Soft, 0, 20, vec![grant(1, 10), grant(2, 5), (Source::Overage, 5)], Some(0)),
-            (Overdraft, 0, 20, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, 5)], Some(-5)),
-            (Overdraft, 5, 4, vec![grant(1, 9), (Source::Overdraft, -5)], Some(6)),
-            (Overdraft, 12, 5, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, -10)], Some(-2)),
-            (None, 0, 99, vec![grant(1, 10), grant(2, 5)], Option::None),
+        for (enforcement, quantity, wanted, remaining) in [
+            (Hard, 12, vec![grant(1, 10), grant(2, 2)], Some(3)),
+            (Soft, 20, vec![grant(1, 10), grant(2, 5), (Source::Overage, 5)], Some(0)),
+            (Overdraft, 20, vec![grant(1, 10), grant(2, 5), (Source::Overdraft, 5)], Some(-5)),
+            (None, 99, vec![grant(1, 10), grant(2, 5)], Option::None),
         ] {
-            let mut credit = credit(enforcement, debt);
+            let mut credit = credit(enforcement, 0);
             let burns: Vec<_> =
                 credit.burn(whole(quantity)).iter().map(|burn| (burn.source, burn.amount)).collect();
             let wanted: Vec<_> = wanted.into_iter().map(|(source, amount)| (source, whole(amount))).collect();
-            assert_eq!(burns, wanted, "{enforcement:?} {debt} {quantity}");
+            assert_eq!(burns, wanted, "{enforcement:?} {quantity}");
             assert_eq!(
                 credit.standing(Option::None).remaining,
                 remaining.map(whole),
-                "{enforcement:?} {debt} {quantity}"
+                "{enforcement:?} {quantity}"
             );
+        }
+    }
+    #[test]
+    fn a_debt_is_settled_as_far_as_the_credit_goes() {
+        for (debt, wanted, left) in [
+            (0, vec![], 0),
+            (4, vec![(Source::Grant(1), 4), (Source::Overdraft, -4)], 0),
+            (17, vec![(Source::Grant(1), 10), (Source::Grant(2), 5), (Source::Overdraft, -15)], 2),
+        ] {
+            let mut credit = credit(Enforcement::Overdraft, debt);
+            let burns: Vec<_> = credit.settle().iter().map(|burn| (burn.source, burn.amount)).collect();
+            let wanted: Vec<_> = wanted.into_iter().map(|(source, amount)| (source, whole(amount))).collect();
+            assert_eq!((burns, credit.debt), (wanted, whole(left)), "{debt}");
         }
     }
 }

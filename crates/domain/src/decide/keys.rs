@@ -5,7 +5,8 @@ use crate::decide::{Ask, Context};
 use crate::shipment::unsent_day;
 use crate::{
     Among, CounterId, Counting, EntryKind, GROUPED, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand,
-    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Window,
+    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Void, VoidTarget,
+    Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -68,6 +69,7 @@ pub fn missing(
                 counters_need(records, org, &top_up.meter, None, &[month], &mut need)
             })
         }
+        OrgCommand::Void(void) => void_needs(records, context, org, void, &mut need),
         OrgCommand::CloseMonth(close) => crate::bill_needs(records, context, org, close.month, &mut need),
         OrgCommand::Settle(settle) => {
             need(RecordKey::Unsent(org.clone(), settle.day));
@@ -79,6 +81,53 @@ pub fn missing(
         | OrgCommand::CallOffPlan
         | OrgCommand::SetLimit(_) => true,
     }
+}
+
+/// Needs what taking credit back looks at: the top-up's entry, found by its number or its key, and the account.
+fn void_needs(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    void: &Void,
+    need: &mut impl FnMut(RecordKey),
+) -> bool {
+    let mut complete = true;
+    let mut entry_of = |key: &UsageKey| {
+        let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
+        complete &= records.holds(&RecordKey::Key(id.clone()));
+        let entry = records.key(id.clone()).map(|known| known.entry);
+        need(RecordKey::Key(id));
+        if let Some(entry) = entry {
+            let key = RecordKey::Entry(org.clone(), entry);
+            complete &= records.holds(&key);
+            need(key);
+        }
+        entry
+    };
+    if let Some(key) = &void.key {
+        entry_of(key);
+    }
+    let entry = match &void.target {
+        VoidTarget::Meter(_) => None,
+        VoidTarget::Entry(entry) => Some(*entry),
+        VoidTarget::Key(key) => entry_of(key),
+    };
+    if let Some(entry) = entry {
+        let key = RecordKey::Entry(org.clone(), entry);
+        complete &= records.holds(&key);
+        need(key);
+    }
+    let topped_up = entry.and_then(|entry| records.entry(org, entry)).and_then(|entry| entry.kind.meter());
+    let meter = match &void.target {
+        VoidTarget::Meter(meter) => Some(meter),
+        _ => topped_up,
+    };
+    let Some(meter) = meter else { return complete };
+    need(RecordKey::Account(org.clone(), meter.clone()));
+    records.org(org).is_some_and(|known| {
+        let month = context.now_of(known).month;
+        counters_need(records, org, meter, None, &[month], need)
+    }) && complete
 }
 
 fn gate_needs(

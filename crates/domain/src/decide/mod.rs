@@ -11,9 +11,12 @@ mod outcome;
 mod plan;
 mod record;
 mod reversal;
+pub(crate) mod settle;
 mod shipment;
 mod system;
+pub(crate) mod top_up;
 mod usage;
+mod void;
 
 pub(crate) use credit::Credit;
 pub(crate) use limits::{InForce, limits_in_force};
@@ -24,7 +27,7 @@ pub use keys::missing;
 pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
-    Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp,
+    Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, Voided,
 };
 pub use system::{SystemDenial, SystemOutcome, decide_system, missing_of_system};
 
@@ -107,7 +110,11 @@ impl<'a> Context<'a> {
 
     /// The moment a record is counted at: its own, or the server's if it names none.
     pub(crate) fn moment_of(&self, org: &Org, usage: &Use) -> Moment {
-        let at = usage.occurred_at.unwrap_or_else(|| self.at());
+        self.moment_at(org, usage.occurred_at.unwrap_or_else(|| self.at()))
+    }
+
+    /// A moment, as an org sees it.
+    pub(crate) fn moment_at(&self, org: &Org, at: Timestamp) -> Moment {
         let plan = org.plans.at(at).map_or(0, |change| change.number);
         Moment { plan, ..self.moments.other_in_zone(&org.zone, at) }
     }
@@ -115,7 +122,7 @@ impl<'a> Context<'a> {
     fn entry(&self, org: Option<&Org>, kind: EntryKind, notices: Vec<Notice>) -> Entry {
         let number = org.map_or(1, Org::next_entry);
         let (at, actor, catalog) = (self.at(), self.actor.clone(), self.catalog_version);
-        Entry { number, at, actor, catalog, kind, notices }
+        Entry { number, at, actor, catalog, kind, settled: Vec::new(), notices }
     }
 }
 
@@ -135,7 +142,8 @@ pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &O
         OrgCommand::SetPlan(set) => plan::decide_plan(records, context, org, set),
         OrgCommand::CallOffPlan => plan::decide_call_off(records, context, org),
         OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
-        OrgCommand::TopUp(top_up) => config::decide_top_up(records, context, org, top_up),
+        OrgCommand::TopUp(top_up) => top_up::decide_top_up(records, context, org, top_up),
+        OrgCommand::Void(void) => void::decide_void(records, context, org, void),
         OrgCommand::CloseMonth(close) => closing::decide_close(records, context, org, *close),
         OrgCommand::Settle(settle) => shipment::decide_settle(records, context, org, settle),
     }

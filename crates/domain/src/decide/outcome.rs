@@ -27,6 +27,8 @@ pub enum OrgDecision {
     Reverse(Result<Reversed, ReversalDenial>),
     /// To a top-up.
     TopUp(Result<ToppedUp, ConfigDenial>),
+    /// To [`crate::OrgCommand::Void`].
+    Void(Result<Voided, ConfigDenial>),
     /// To a change of org, plan or limits.
     Change(Result<Changed, ConfigDenial>),
     /// To the closing of a month.
@@ -234,8 +236,21 @@ pub struct ToppedUp {
     pub replayed: bool,
     /// How the org stood after it.
     pub standing: Standing,
-    /// When the credit expires; `None` is never, and not told in a replay.
+    /// When the credit expires; `None` is never.
     pub expires_at: Option<Timestamp>,
+}
+
+/// Unused credit was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voided {
+    /// The number of the entry that took it back; `None`: nothing of it was unused.
+    pub entry: Option<u64>,
+    /// Whether nothing was taken back by this request: the key had been seen before, or nothing was unused.
+    pub replayed: bool,
+    /// How much was taken back.
+    pub amount: Amount,
+    /// How the org stood after it.
+    pub standing: Standing,
 }
 
 /// Something was set.
@@ -301,6 +316,13 @@ pub enum ConfigDenial {
     NoPlan,
     /// The trial is over.
     TrialEnded,
+    /// The org has no such top-up.
+    UnknownTopUp,
+    /// More is to be taken back than is unused.
+    MoreThanUnused {
+        /// How much is.
+        unused: Amount,
+    },
     /// The expiry is not after the time the credit can first be burned.
     ExpiryPassed,
     /// The org has as many limits, open grants or changes of plan as it may have.

@@ -2,7 +2,7 @@
 
 use crate::decide::usage::{Gate, count_afterwards, fingerprint, known_key};
 use crate::decide::{Ask, Context, OrgDecision, Outcome, RecordDenial, Recorded};
-use crate::{Account, Entry, OrgId, Records, Use};
+use crate::{Entry, OrgId, Records, Use};
 
 pub(super) fn decide_record(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
     let (result, entry) = match record(records, context, org, usage) {
@@ -35,8 +35,7 @@ fn record(
     let org = records.org(org).ok_or(RecordDenial::UnknownOrg)?;
     let moment = context.moment_of(org, usage);
     let plan = context.plan_in(org, &moment);
-    let empty = Account::default();
-    let gate = Gate::load_for_record(records, org, plan, moment, &Ask::from(usage), meter, &empty);
+    let gate = Gate::load_for_record(records, context, org, plan, moment, &Ask::from(usage), meter);
     let entry = count_afterwards(records, context, gate, usage, fingerprint);
     Ok((Recorded { entry: entry.number, at: entry.at, duplicate: false }, Some(entry)))
 }

@@ -1,5 +1,6 @@
 //! Taking a usage back by its key: its grants and counters are put right.
 
+use crate::decide::settle::settled_by;
 use crate::decide::{Context, OrgDecision, Outcome, ReversalDenial, Reversed};
 use crate::{Counter, Entry, EntryKind, KeyId, KeySpace, OrgId, Records, Reverse, Scope, UsedEntry};
 
@@ -36,7 +37,9 @@ fn take_back(
         return Err(ReversalDenial::NotReversible);
     }
     let kind = EntryKind::Reversed { entry: known.entry, used: used.clone() };
-    let entry = context.entry(Some(known_org), kind, Vec::new());
+    let account = records.account(org, &used.meter);
+    let settled = account.map(|account| settled_by(context, known_org, account, &kind)).unwrap_or_default();
+    let entry = Entry { settled, ..context.entry(Some(known_org), kind, Vec::new()) };
     Ok((Reversed { entry: entry.number, reversed_entry: known.entry, replayed: false }, Some(entry)))
 }
 

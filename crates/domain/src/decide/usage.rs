@@ -1,5 +1,6 @@
 //! The gate: may this be used, and what does it burn, move and cause?
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3Default;
@@ -8,6 +9,7 @@ use crate::catalog::{Meter, Plan};
 use crate::counting::{Motion, Move};
 use crate::decide::keys::{ALWAYS_COUNTED, group_of};
 use crate::decide::limits::{InForce, limits_in_force, needs_user, windows_counted};
+use crate::decide::settle::settled;
 use crate::decide::{
     Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
 };
@@ -17,13 +19,15 @@ use crate::records::Standing;
 use crate::{
     Account, Amount, Burn, Check, Counter, Counting, Entry, EntryKind, KeyId, KeyRecord, KeySpace,
     LimitScope, MeterId, Notice, NoticeKind, Org, OrgId, Pace, Quantity, Records, Scope, Source, Use,
-    UsedEntry, UserId, Window, project,
+    UsedEntry, UserId, Window, forecast::project_with,
 };
 
 /// Everything a usage that passed the checks is made of.
 pub(crate) struct Gate<'a> {
     org: &'a Org,
-    account: &'a Account,
+    account: Cow<'a, Account>,
+    /// How credit that came into force settles the debt of an overdraft.
+    settled: Vec<Burn>,
     plan: Option<&'a Plan>,
     moment: Moment,
     credit: Credit,
@@ -49,8 +53,7 @@ pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, 
         };
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
-    let empty = Account::default();
-    match gate(records, context, org, &Ask::from(usage), &empty) {
+    match gate(records, context, org, &Ask::from(usage)) {
         Ok(gate) => allow(records, context, gate, usage, fingerprint),
         Err(denied) => deny(records, context, org, usage, denied),
     }
@@ -68,8 +71,7 @@ pub(super) fn known_key<'a>(
 }
 
 pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Outcome {
-    let empty = Account::default();
-    let gate = gate(records, context, org, &Ask::from(check), &empty);
+    let gate = gate(records, context, org, &Ask::from(check));
     let steps = crate::explain(records, context, org, check);
     let result = gate.map(|mut gate| {
         gate.take();
@@ -84,7 +86,6 @@ pub(crate) fn gate<'a>(
     context: &Context<'a>,
     org: &OrgId,
     ask: &Ask<'_>,
-    empty: &'a Account,
 ) -> Result<Gate<'a>, Denied> {
     let refuse = |denial| Err(Denied { denial, standing: None });
     let Some(meter) = context.catalog.meter(ask.meter) else {
@@ -98,7 +99,7 @@ pub(crate) fn gate<'a>(
         return refuse(Denial::NoPlan);
     };
     let moment = context.now_of(org);
-    let gate = Gate::load(records, org, Some(plan), moment, ask, meter, empty);
+    let gate = Gate::load(records, context, org, Some(plan), moment, ask, meter);
     match gate.refusal(ask) {
         Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
         None => Ok(gate),
@@ -109,22 +110,23 @@ impl<'a> Gate<'a> {
     /// How an org and a user of it stand on a meter at a moment, and what a usage would make of it.
     pub(super) fn load(
         records: &'a Records,
+        context: &Context<'_>,
         org: &'a Org,
         plan: Option<&'a Plan>,
         moment: Moment,
         ask: &Ask<'_>,
         meter: &Meter,
-        empty: &'a Account,
     ) -> Self {
         let (user, id) = (ask.user, ask.meter);
         let quantity = meter.counts(ask.quantity);
         let counting = meter.counting(user, ask.properties, moment.at);
         let (entry, motion) = (org.next_entry(), Motion::Count);
         let usage = Move { counting: &counting, quantity: quantity.amount(), entry, motion };
-        let account = records.account(&org.id, id).unwrap_or(empty);
+        let account = records.account(&org.id, id).map_or_else(Cow::default, Cow::Borrowed);
+        let (account, settled) = settled(context, org, id, account);
         let month = records.counter(&org.id, id, &Scope::Org, moment.month);
         let after = usage.after(records, &org.id, id, None, moment.month, &month);
-        let credit = Credit::new(org, plan, account, id, &moment, month);
+        let credit = Credit::new(org, plan, &account, id, &moment, month);
         let user_month =
             user.map(|user| records.counter(&org.id, id, &Scope::User(user.clone()), moment.month));
         let user_after =
@@ -135,7 +137,20 @@ impl<'a> Gate<'a> {
             .filter(|limit| user.is_some() || limit.scope == LimitScope::Org)
             .map(|limit| InForce::load(records, org, user, &moment, limit, Some(&usage)))
             .collect();
-        Self { org, account, plan, moment, credit, limits, user_month, quantity, counting, after, user_after }
+        Self {
+            org,
+            account,
+            settled,
+            plan,
+            moment,
+            credit,
+            limits,
+            user_month,
+            quantity,
+            counting,
+            after,
+            user_after,
+        }
     }
 }
 
@@ -144,15 +159,15 @@ impl<'a> Gate<'a> {
     /// does not matter to it.
     pub(super) fn load_for_record(
         records: &'a Records,
+        context: &Context<'_>,
         org: &'a Org,
         plan: Option<&'a Plan>,
         moment: Moment,
         ask: &Ask<'_>,
         meter: &Meter,
-        empty: &'a Account,
     ) -> Self {
-        let mut gate = Self::load(records, org, plan, moment, ask, meter, empty);
-        gate.credit.as_of_segment(gate.account);
+        let mut gate = Self::load(records, context, org, plan, moment, ask, meter);
+        gate.credit.as_of_segment(&gate.account);
         gate
     }
 }
@@ -261,9 +276,8 @@ impl Gate<'_> {
         if standing.remaining.is_some() && limit.is_positive() {
             let marks = self.account.marks_of(month);
             let crossed_before = if marks.percent_of >= limit { marks.percent } else { 0 };
-            let mut thresholds: Vec<u8> = context.catalog.notices.thresholds.clone();
-            thresholds.sort_unstable();
-            let crossed = thresholds.into_iter().filter(|percent| {
+            // The catalog has them in order.
+            let crossed = context.catalog.notices.thresholds.iter().copied().filter(|percent| {
                 *percent > crossed_before && used >= limit.scale_floor((*percent).into(), 100)
             });
             notices
@@ -279,10 +293,11 @@ impl Gate<'_> {
                 && marks.on_track_of < limit
                 && used >= limit.scale_floor(1, 5)
             {
-                let mut account = self.account.clone();
-                account.count_day(self.moment.day.number, self.quantity.amount());
+                let today = self.moment.day == now.day;
+                let more_today = if today { self.quantity.amount() } else { Amount::ZERO };
+                let used_and_billed = used + self.credit.month.overage;
                 let Pace { projected, runs_out_on } =
-                    project(&account, &now, used + self.credit.month.overage, limit);
+                    project_with(&self.account, &now, more_today, used_and_billed, limit);
                 if let Some(day) = runs_out_on {
                     notices.push(about(NoticeKind::OnTrackToRunOut { used, projected, limit, day }));
                 }
@@ -400,21 +415,28 @@ fn used_entry(
         standing,
     };
     let notices = gate.notices(context, usage);
-    context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices)
+    let entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
+    Entry { settled: gate.settled.clone(), ..entry }
 }
 
 /// A denial consumes nothing; it makes an entry only when somebody should be told of it.
 fn deny(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use, denied: Denied) -> Outcome {
-    let notices =
-        records.org(org).map(|org| denial_notices(records, context, org, usage, &denied)).unwrap_or_default();
-    let entry = (!notices.is_empty()).then(|| {
+    let known = records.org(org);
+    let notices = known.map(|org| denial_notices(records, context, org, usage, &denied)).unwrap_or_default();
+    let account = records.account(org, &usage.meter);
+    // What is refused must not leave a debt as it is that credit has come for.
+    let settled = known
+        .zip(account)
+        .map(|(known, account)| settled(context, known, &usage.meter, Cow::Borrowed(account)).1);
+    let settled = settled.unwrap_or_default();
+    let entry = (!notices.is_empty() || !settled.is_empty()).then(|| {
         let kind = EntryKind::Refused {
             user: usage.user.clone(),
             meter: usage.meter.clone(),
             quantity: usage.quantity,
             reason: denied.denial.code().to_owned(),
         };
-        context.entry(records.org(org), kind, notices)
+        Entry { settled, ..context.entry(known, kind, notices) }
     });
     Outcome { decision: OrgDecision::Use(Err(denied)), entry }
 }

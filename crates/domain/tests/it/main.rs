@@ -3,6 +3,7 @@
 
 mod bills;
 mod credit;
+mod debt;
 mod keys;
 mod limits;
 mod notices;
@@ -13,4 +14,5 @@ mod plans;
 mod rate;
 mod reversals;
 mod system;
+mod top_ups;
 mod world;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand,
+    Actor, Balance, Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand,
     OrgDecision, OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, Timestamp, TopUp,
-    TopUpExpiry, UsageKey, Use, Zone, apply, decide, missing, touched,
+    TopUpExpiry, TopUpStart, UsageKey, Use, Zone, apply, balance, decide, missing, touched,
 };
 
 /// The number of October 2026.
@@ -54,11 +54,23 @@ pub(crate) fn top_up(amount: &str, expiry: TopUpExpiry) -> OrgCommand {
         amount: quantity(amount),
         key: None,
         expiry,
-        effective_at: None,
+        start: TopUpStart::Now,
         priority: 0,
         reason: None,
         metadata: std::collections::BTreeMap::new(),
     })
+}
+
+/// What decisions at a moment go by.
+fn context<'a>(catalog: &'a Catalog, moments: &'a Moments) -> Context<'a> {
+    Context {
+        catalog,
+        catalog_version: 1,
+        catalog_since: Timestamp::UNIX_EPOCH,
+        moments,
+        key_keep_secs: KEY_KEEP_SECS,
+        actor: &Actor::Local,
+    }
 }
 
 impl World {
@@ -91,14 +103,7 @@ impl World {
     /// Decides a command, applies what is decided, and says what the caller is told.
     pub(crate) fn tell(&mut self, at: &str, command: &OrgCommand) -> OrgDecision {
         let moments = Moments::new(at.parse().expect("a time"));
-        let context = Context {
-            catalog: &self.catalog,
-            catalog_version: 1,
-            catalog_since: Timestamp::UNIX_EPOCH,
-            moments: &moments,
-            key_keep_secs: KEY_KEEP_SECS,
-            actor: &Actor::Local,
-        };
+        let context = context(&self.catalog, &moments);
         let mut is_last = false;
         loop {
             let mut keys = Vec::new();
@@ -122,6 +127,12 @@ impl World {
             self.entries.push(entry);
         }
         outcome.decision
+    }
+
+    /// The balance at a moment.
+    pub(crate) fn balance(&self, at: &str) -> Balance {
+        let moments = Moments::new(at.parse().expect("a time"));
+        balance(&self.records, &context(&self.catalog, &moments), &self.org).expect("the org is there")
     }
 
     fn written(&self, key: &RecordKey) -> Option<Record> {

@@ -10,7 +10,7 @@ use tollgate_api::{Code, Decimal, Id, PositiveDecimal, Problem};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
     ConfigDenial, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Role,
-    SetLimit, SetPlan, TopUp, TopUpExpiry, UsageKey, Use, UserId, Window,
+    SetLimit, SetPlan, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Window,
 };
 use utoipa::ToSchema;
 
@@ -314,7 +314,7 @@ pub(crate) async fn top_up(
         amount,
         key: agreed::<Reports>(header, None)?,
         expiry: TopUpExpiry::EndOfMonth,
-        effective_at: None,
+        start: TopUpStart::Now,
         priority: PRIORITY_DEFAULT,
         reason: None,
         metadata: std::collections::BTreeMap::new(),

@@ -14,4 +14,5 @@ pub(crate) mod plans;
 pub(crate) mod problems;
 pub(crate) mod series;
 pub(crate) mod system;
+pub(crate) mod top_ups;
 pub(crate) mod usage;

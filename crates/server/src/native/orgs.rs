@@ -1,26 +1,25 @@
-//! Orgs, their plans, limits and top-ups.
+//! Orgs and their limits.
 
 use axum::extract::State;
 use axum::response::Response;
 use tollgate_api::{
-    Code, HeaderKey, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, Problem,
-    ScopeName, Time, TopUpReply, TopUpRequest, WindowName,
+    Code, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, Problem, ScopeName, Time,
+    WindowName,
 };
-use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
     Amount, Changed, ConfigDenial, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId, PutOrg, Role,
-    SetLimit, Timestamp, TopUp, TopUpExpiry, UserId, Window, Zone, given_limits,
+    SetLimit, Timestamp, UserId, Window, Zone, given_limits,
 };
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{config_problem, conflict, given_limit_item, limit_item, org_item, with_suggestion};
-use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_parameter};
+use crate::extract::{Json, NoQuery, OrgPath, Query, invalid_parameter};
 use crate::limits::FILTER_BALANCES_MAX;
 use crate::native::filters::OrgFilter;
-use crate::native::problems::{P402, P404, P409};
+use crate::native::problems::{P404, P409};
 use crate::paging::{Filter, Paging};
 use crate::reply::{Failure, ok};
 
@@ -292,66 +291,6 @@ pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
         .into_iter()
         .find(|window| window.name() == text)
         .ok_or("must be 'minute', 'hour', 'day', 'month' or 'lifetime'")
-}
-
-/// Adds credit.
-#[utoipa::path(
-    post, path = "/v1/orgs/{org}/top-ups", tag = "Organizations", operation_id = "top_up",
-    params(
-        ("org" = Id, Path, description = "The organization"),
-        ("Idempotency-Key" = Option<HeaderKey>, Header, description = "The key, where the body has none, or the same; bare or quoted"),
-    ),
-    request_body = TopUpRequest,
-    responses(
-        (status = 200, description = "The credit is there", body = TopUpReply),
-        P402,
-        P404,
-        P409,
-    )
-)]
-pub(crate) async fn top_up(
-    State(app): State<App>,
-    caller: Caller,
-    OrgPath(org): OrgPath,
-    _: NoQuery,
-    header: IdempotencyKey,
-    Json(request): Json<TopUpRequest>,
-) -> Result<Response, Failure> {
-    caller.require(Role::Manage, Some(&org))?;
-    let key = header.with(request.key)?;
-    let expiry = match request.expires_at.as_deref() {
-        None => TopUpExpiry::EndOfMonth,
-        Some("never") => TopUpExpiry::Never,
-        Some(text) => TopUpExpiry::At(read_time("expires_at", text)?),
-    };
-    let effective_at = request.effective_at.map(|text| read_time("effective_at", &text)).transpose()?;
-    let top_up = TopUp {
-        meter: request.meter.clone(),
-        amount: request.amount.0,
-        key,
-        expiry,
-        effective_at,
-        priority: request.priority.unwrap_or(PRIORITY_DEFAULT),
-        reason: request.reason.map(|reason| text_line("reason", reason)).transpose()?,
-        metadata: request.metadata.unwrap_or_default().0,
-    };
-    match app.engine.submit(&caller.actor, org.clone(), OrgCommand::TopUp(top_up)).await? {
-        OrgDecision::TopUp(Ok(topped_up)) => Ok(ok(&TopUpReply {
-            org: org.into(),
-            meter: request.meter.into(),
-            amount: request.amount.0.amount().into(),
-            replayed: topped_up.replayed,
-            remaining: topped_up.standing.remaining.map(Into::into),
-            total: topped_up.standing.granted.into(),
-            expires_at: topped_up.expires_at.map(|at| at.to_string()),
-            entry: topped_up.entry,
-        })),
-        OrgDecision::TopUp(Err(denial)) => {
-            let problem = config_problem(&denial, &org);
-            Err(with_suggestion(problem, &app.engine.catalog().catalog, request.meter.as_str()).into())
-        }
-        _ => Err(conflict()),
-    }
 }
 
 pub(super) fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {

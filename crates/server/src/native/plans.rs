@@ -136,17 +136,28 @@ fn plan_time(text: Option<&str>) -> Result<PlanTime, Failure> {
     let wrong = || {
         let detail =
             "at: must be a time such as 2026-12-01T00:00:00Z, a day such as 2026-12-01, or next_month";
-        Problem::new(Code::InvalidField, detail).on_field("at").into()
+        Failure::from(Problem::new(Code::InvalidField, detail).on_field("at"))
     };
     Ok(match text {
         None => PlanTime::Now,
         Some("next_month") => PlanTime::NextMonth,
-        Some(text) => match Period::parse_day(text) {
-            Some(day) if (0..DAY_MAX).contains(&day.number) => PlanTime::Day(day.number),
-            Some(_) => return Err(wrong()),
+        Some(text) => match read_day("at", text).map_err(|_| wrong())? {
+            Some(day) => PlanTime::Day(day),
             None => PlanTime::At(read_time("at", text).map_err(|_| wrong())?),
         },
     })
+}
+
+/// The number of a day such as 2026-12-01; `None`: the text is no day, and may be a time.
+pub(super) fn read_day(field: &str, text: &str) -> Result<Option<i32>, Failure> {
+    match Period::parse_day(text) {
+        None => Ok(None),
+        Some(day) if (0..DAY_MAX).contains(&day.number) => Ok(Some(day.number)),
+        Some(_) => {
+            let detail = format!("{field}: must be a day from 1970-01-01 to 5999-12-31");
+            Err(Problem::new(Code::InvalidField, detail).on_field(field).into())
+        }
+    }
 }
 
 /// The first day that is too late to be accepted: 6000-01-01.

@@ -318,12 +318,13 @@ pub(super) fn plan_set(plan: &str) -> EntryKind {
 pub(super) fn topped_up(of: &str, with: Option<&str>, entry: u64) -> EntryKind {
     EntryKind::ToppedUp {
         meter: meter(of),
-        key: with.map(key),
         fingerprint: 1 << 63,
         grant: Grant {
             entry,
+            key: with.map(key),
             amount: huge(),
             burned: Amount::ZERO,
+            voided: Amount::ZERO,
             priority: u8::MAX,
             effective_at: moment(0),
             expires_at: Some(moment(4_000_000)),

@@ -293,6 +293,7 @@ pub(super) fn change_of(
             actor: Actor::Key(ApiKeyId(format!("{number:016x}"))),
             catalog: 1,
             kind: line.kind,
+            settled: Vec::new(),
             notices: line.notices,
         };
         loop {

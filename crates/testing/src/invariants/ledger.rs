@@ -298,7 +298,25 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
             EntryKind::ToppedUp { grant, .. } => {
                 granted.insert(entry.number, grant.amount);
             }
+            EntryKind::Voided { grants, .. } => {
+                for (grant, amount) in grants {
+                    let left = granted.entry(*grant).or_default();
+                    *left -= *amount;
+                    hold!(*left >= Amount::ZERO, "{at}: more is taken back of {grant} than it granted");
+                }
+            }
             _ => {}
+        }
+        if let Some(meter) = entry.kind.meter() {
+            for burn in &entry.settled {
+                *burned.entry((meter.clone(), burn.source)).or_default() += burn.amount;
+            }
+            let sum: Amount = entry.settled.iter().map(|burn| burn.amount).sum();
+            hold!(
+                sum.is_zero() || sum.is_positive(),
+                "{at}: debt is settled from nowhere: {:?}",
+                entry.settled
+            );
         }
         let Some((used, sign)) = counted(entry) else { continue };
         if sign > 0 {

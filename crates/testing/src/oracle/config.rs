@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::Plan;
 use tollgate_domain::{
     Changed, ConfigDenial, MeterId, OrgCommand, OrgDecision, PlanId, PlanTime, PutOrg, SetLimit, SetPlan,
-    TopUp, ToppedUp, Welcome, Window, Zone,
+    TopUp, TopUpStart, ToppedUp, UsageKey, Void, Voided, Welcome, Window, Zone,
 };
 
 use super::totals::{aggregation, burns};
-use super::{History, Look, Now};
+use super::{Fact, History, Look, Now};
 
 impl Now<'_> {
     pub(super) fn put(&self, put: &PutOrg) -> (OrgDecision, bool) {
@@ -150,22 +150,74 @@ impl Now<'_> {
     fn known_top_up(&self, top_up: &TopUp) -> Option<Result<ToppedUp, ConfigDenial>> {
         let key = top_up.key.as_ref()?;
         let history = self.history()?;
-        let known = history.grants.iter().rev().find(|grant| grant.top_up.key.as_ref() == Some(key))?;
-        if !self.remembers(known.at) {
-            return None;
-        }
+        let latest = self.last_with_key(key).filter(|latest| self.remembers(latest.at))?;
+        let known = history.grants.iter().rev().find(|grant| grant.top_up.key.as_ref() == Some(key));
+        let Some(known) = known.filter(|known| known.entry == latest.entry) else {
+            return Some(Err(ConfigDenial::KeyReused));
+        };
         let same = known.top_up.meter == top_up.meter
             && known.top_up.amount == top_up.amount
             && known.top_up.priority == top_up.priority
             && known.top_up.expiry == top_up.expiry
-            && known.top_up.effective_at == top_up.effective_at;
+            && start_of(known.top_up) == start_of(top_up);
         if !same {
             return Some(Err(ConfigDenial::KeyReused));
         }
         let fact = self.facts.iter().find(|fact| fact.entry == known.entry)?;
         let then = self.history_until(known.entry);
         let standing = then.standing(&fact.catalog, fact.at, &top_up.meter, None)?;
-        Some(Ok(ToppedUp { entry: known.entry, replayed: true, standing, expires_at: None }))
+        Some(Ok(ToppedUp { entry: known.entry, replayed: true, standing, expires_at: known.until }))
+    }
+
+    /// The last top-up or correction with a key.
+    fn last_with_key(&self, key: &UsageKey) -> Option<&Fact> {
+        self.facts.iter().rev().find(|fact| match &fact.command {
+            Some(OrgCommand::TopUp(top_up)) => top_up.key.as_ref() == Some(key),
+            Some(OrgCommand::Void(void)) => void.key.as_ref() == Some(key),
+            _ => false,
+        })
+    }
+
+    pub(super) fn void(&self, void: &Void) -> (OrgDecision, bool) {
+        let result = self.try_void(void);
+        let accepted = matches!(&result, Ok(voided) if !voided.replayed);
+        (OrgDecision::Void(result), accepted)
+    }
+
+    fn try_void(&self, void: &Void) -> Result<Voided, ConfigDenial> {
+        let known = void.key.as_ref().and_then(|key| self.last_with_key(key));
+        if let Some(known) = known.filter(|known| self.remembers(known.at)) {
+            return match &known.command {
+                Some(OrgCommand::Void(before))
+                    if before.target == void.target && before.amount == void.amount =>
+                {
+                    let (then, before) =
+                        (self.history_until(known.entry - 1), self.history_until(known.entry));
+                    let (mut then, at) = (then, known.at);
+                    let (meter, parts) = then.unused_parts(at, &known.catalog, void)?;
+                    let standing = before.standing_on_any_plan(&known.catalog, at, meter, None, Look::Gate);
+                    let amount = super::sum(parts.iter().map(|(_, amount)| *amount));
+                    Ok(Voided { entry: Some(known.entry), replayed: true, amount, standing })
+                }
+                _ => Err(ConfigDenial::KeyReused),
+            };
+        }
+        let Some((mut history, mut after)) = self.history().zip(self.history()) else {
+            return Err(ConfigDenial::UnknownOrg);
+        };
+        let (meter, parts) = history.unused_parts(self.at, self.catalog, void)?;
+        let command = OrgCommand::Void(void.clone());
+        after.follow(self.entry, self.at, self.catalog, &command);
+        let standing = after.standing_on_any_plan(self.catalog, self.at, meter, None, Look::Gate);
+        let amount = super::sum(parts.iter().map(|(_, amount)| *amount));
+        let entry = (!parts.is_empty()).then_some(self.entry);
+        Ok(Voided { entry, replayed: parts.is_empty(), amount, standing })
+    }
+
+    fn trial_time_is_over(&self, history: &History<'_>) -> bool {
+        let plan = history.plan_in(self.catalog, self.at, Look::Gate);
+        plan.is_some_and(|plan| plan.trial_days.is_some())
+            && history.trial.is_none_or(|(_, end)| self.at >= end)
     }
 
     fn new_top_up(&self, top_up: &TopUp) -> Result<ToppedUp, ConfigDenial> {
@@ -180,7 +232,7 @@ impl Now<'_> {
         if history.plan_in(self.catalog, self.at, Look::Gate).is_none() {
             return Err(ConfigDenial::NoPlan);
         }
-        if self.trial_is_over(&history, &top_up.meter) {
+        if self.trial_time_is_over(&history) {
             return Err(ConfigDenial::TrialEnded);
         }
         let (from, expires_at) = history.stretch(self.at, top_up);
@@ -199,6 +251,15 @@ impl Now<'_> {
 
     fn changed(&self, changes: bool, deprecated: bool) -> (OrgDecision, bool) {
         (OrgDecision::Change(Ok(Changed { entry: changes.then_some(self.entry), deprecated })), changes)
+    }
+}
+
+/// What tells the starts of two top-ups apart.
+const fn start_of(top_up: &TopUp) -> (Option<Timestamp>, Option<i32>) {
+    match top_up.start {
+        TopUpStart::Now => (None, None),
+        TopUpStart::At { at, .. } => (Some(at), None),
+        TopUpStart::Day(day) => (None, Some(day)),
     }
 }
 

@@ -99,9 +99,10 @@ impl Now<'_> {
             return refuse(Denial::UnknownProperty(name));
         }
         let command = OrgCommand::Use(usage.clone());
-        let Some((history, mut after)) = self.history().zip(self.history()) else {
+        let Some((mut history, mut after)) = self.history().zip(self.history()) else {
             return refuse(Denial::UnknownOrg);
         };
+        history.pay(self.at, self.catalog, ask.meter);
         let Some(standing) = history.standing(self.catalog, self.at, ask.meter, ask.user) else {
             return refuse(Denial::NoPlan);
         };

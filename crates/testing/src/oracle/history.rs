@@ -1,12 +1,13 @@
 //! The history of an org, gone through from the first accepted command to the last, every time anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement, Plan, PlanLimitScope};
 use tollgate_domain::{
-    Amount, Catalog, LimitScope, MeterId, OrgCommand, PlanId, PlanTime, PutOrg, SetPlan, Standing, TopUp,
-    TopUpExpiry, Use, UserId, Welcome, Window, Zone,
+    Amount, Catalog, ConfigDenial, LimitScope, MeterId, OrgCommand, Period, PlanId, PlanTime, PutOrg,
+    SetPlan, Standing, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Void, VoidTarget, Welcome,
+    Window, Zone,
 };
 
 use super::totals::{aggregation, burns, quantity};
@@ -33,7 +34,7 @@ pub struct History<'a> {
     pub grants: Vec<Granted<'a>>,
     /// What all usage that was not taken back burned of each pot.
     burned: BTreeMap<(&'a MeterId, Pot), Amount>,
-    debts: BTreeMap<&'a MeterId, Amount>,
+    debts: BTreeMap<&'a MeterId, Debt>,
     calendar: &'a Calendar,
 }
 
@@ -101,6 +102,8 @@ pub struct Granted<'a> {
     pub from: Timestamp,
     /// Until when.
     pub until: Option<Timestamp>,
+    /// How much of it was taken back.
+    pub voided: Amount,
 }
 
 /// One source of credit of a meter.
@@ -112,6 +115,20 @@ pub enum Pot {
     Trial,
     /// The top-up of an entry.
     TopUp(u64),
+}
+
+/// A meter, and how much of which of its top-ups.
+type Unused<'a> = (&'a MeterId, Vec<(u64, Amount)>);
+
+/// What an overdraft took of a meter.
+#[derive(Debug, Default)]
+struct Debt {
+    /// What is owed.
+    owed: Amount,
+    /// When the account was last touched while something was owed.
+    touched: Option<Timestamp>,
+    /// What paid debts, in order.
+    paid: Vec<(Pot, Amount)>,
 }
 
 /// A source of credit as it is at a moment.
@@ -154,6 +171,10 @@ impl<'a> History<'a> {
             if let Some(command) = &fact.command {
                 history.follow(fact.entry, fact.at, &fact.catalog, command);
             }
+            if let Some(meter) = &fact.refused_on {
+                history.pay(fact.at, &fact.catalog, meter);
+                history.touch(fact.at, meter);
+            }
         }
         history
     }
@@ -161,22 +182,18 @@ impl<'a> History<'a> {
     /// Takes one more accepted command.
     pub(super) fn follow(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, command: &'a OrgCommand) {
         match command {
-            OrgCommand::Use(usage) => self.count(entry, at, catalog, usage, false),
+            OrgCommand::Use(usage) => {
+                self.pay(at, catalog, &usage.meter);
+                self.count(entry, at, catalog, usage, false);
+                self.touch(at, &usage.meter);
+            }
             OrgCommand::Record(usage) => {
+                self.pay(at, catalog, &usage.meter);
                 self.count(entry, usage.occurred_at.unwrap_or(at), catalog, usage, true);
+                self.touch(at, &usage.meter);
             }
             OrgCommand::Check(_) | OrgCommand::CloseMonth(_) | OrgCommand::Settle(_) => {}
-            OrgCommand::Reverse(reverse) => {
-                if let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == reverse.key)
-                {
-                    counted.reversed_by = Some(entry);
-                    let meter = &counted.usage.meter;
-                    *self.debts.entry(meter).or_default() -= counted.debt;
-                    for (pot, amount) in &counted.burns {
-                        *self.burned.entry((meter, *pot)).or_default() -= *amount;
-                    }
-                }
-            }
+            OrgCommand::Reverse(reverse) => self.take_back(entry, at, catalog, &reverse.key),
             OrgCommand::Put(PutOrg { name, zone, metadata }) => {
                 if let Some(metadata) = metadata {
                     self.metadata = Some(metadata);
@@ -203,7 +220,20 @@ impl<'a> History<'a> {
             }
             OrgCommand::TopUp(top_up) => {
                 let (from, until) = self.stretch(at, top_up);
-                self.grants.push(Granted { entry, at, top_up, from, until });
+                self.grants.push(Granted { entry, at, top_up, from, until, voided: Amount::ZERO });
+                self.pay(at, catalog, &top_up.meter);
+                self.touch(at, &top_up.meter);
+            }
+            OrgCommand::Void(void) => {
+                if let Ok((meter, parts)) = self.unused_parts(at, catalog, void) {
+                    for (grant, amount) in parts {
+                        self.grants
+                            .iter_mut()
+                            .filter(|known| known.entry == grant)
+                            .for_each(|known| known.voided += amount);
+                    }
+                    self.touch(at, meter);
+                }
             }
         }
     }
@@ -258,13 +288,34 @@ impl<'a> History<'a> {
 
     /// From when until when a top-up asked for at a moment can be burned.
     pub(super) fn stretch(&self, at: Timestamp, top_up: &TopUp) -> (Timestamp, Option<Timestamp>) {
-        let from = top_up.effective_at.filter(|from| *from > at).unwrap_or(at);
+        let from = match top_up.start {
+            TopUpStart::Now => None,
+            TopUpStart::At { at, .. } => Some(at),
+            TopUpStart::Day(day) => self.calendar.takes_effect(&self.zone, at, PlanTime::Day(day)),
+        };
+        let from = from.filter(|from| *from > at).unwrap_or(at);
         let until = match top_up.expiry {
-            TopUpExpiry::EndOfMonth => self.calendar.end(&self.zone, Window::Month, from),
+            TopUpExpiry::EndOfMonth => self.end_of_month(from, top_up.start),
             TopUpExpiry::At(until) => Some(until),
+            TopUpExpiry::Day(day) => self
+                .calendar
+                .takes_effect(&self.zone, at, PlanTime::Day(day))
+                .and_then(|start| self.calendar.end(&self.zone, Window::Day, start)),
             TopUpExpiry::Never => None,
         };
         (from, until)
+    }
+
+    /// The end of the month that credit begins in, or of a later one that the caller wrote.
+    fn end_of_month(&self, from: Timestamp, start: TopUpStart) -> Option<Timestamp> {
+        let mut end = self.calendar.end(&self.zone, Window::Month, from)?;
+        if let TopUpStart::At { at, written_month } = start
+            && at == from
+            && self.calendar.label(&self.zone, Window::Month, from).period().number < written_month
+        {
+            end = self.calendar.end(&self.zone, Window::Month, end)?;
+        }
+        Some(end)
     }
 
     /// The plan in force at a moment, as a catalog has it.
@@ -305,12 +356,15 @@ impl<'a> History<'a> {
                 let running = self.trial.filter(|(_, end)| at < *end);
                 running.map(|(start, end)| (Pot::Trial, start, Some(end)))
             } else {
-                // The first instant of the month is before every top-up of the month: the allowance is the oldest.
-                let Label::Month(year, month) = self.calendar.label(&self.zone, Window::Month, at) else {
-                    return pots;
-                };
+                let label = self.calendar.label(&self.zone, Window::Month, at);
+                let Label::Month(year, month) = label else { return pots };
+                let (first, _) = Period::days_of_month(label.period().number);
+                let start = self
+                    .calendar
+                    .takes_effect(&self.zone, at, PlanTime::Day(first))
+                    .unwrap_or(Timestamp::MIN);
                 let end = self.calendar.end(&self.zone, Window::Month, at);
-                Some((Pot::Month(year, month, under), Timestamp::MIN, end))
+                Some((Pot::Month(year, month, under), start, end))
             };
             if let Some((pot, from, until)) = stretch {
                 let (granted, priority) = (allowance.amount, allowance.priority);
@@ -323,7 +377,7 @@ impl<'a> History<'a> {
                 let pot = Pot::TopUp(grant.entry);
                 pots.push(PotInForce {
                     pot,
-                    granted: grant.top_up.amount.amount(),
+                    granted: grant.top_up.amount.amount() - grant.voided,
                     burned: self.burned(meter, pot),
                     until: grant.until,
                     priority: grant.top_up.priority,
@@ -356,10 +410,135 @@ impl<'a> History<'a> {
         self.uses.iter().filter(move |counted| counted.usage.meter == *meter && counted.reversed_by.is_none())
     }
 
-    /// What an overdraft took beyond all credit; negative is credit that came back from one.
+    /// What an overdraft took beyond all credit and is owed.
     #[must_use]
     pub fn debt(&self, meter: &MeterId) -> Amount {
-        self.debts.get(meter).copied().unwrap_or_default()
+        self.debts.get(meter).map(|debt| debt.owed).unwrap_or_default()
+    }
+
+    /// Lets all credit that came into force since the last time, in order, pay what is owed on a meter.
+    pub fn pay(&mut self, at: Timestamp, catalog: &Catalog, meter: &'a MeterId) {
+        let Some(debt) = self.debts.get(meter).filter(|debt| debt.owed > Amount::ZERO) else { return };
+        let since = debt.touched.unwrap_or(at);
+        let mut times: BTreeSet<Timestamp> = self.grants.iter().map(|grant| grant.from).collect();
+        times.extend(self.plans.iter().map(|setting| setting.since));
+        let mut end = self.calendar.end(&self.zone, Window::Month, since);
+        while let Some(next) = end.filter(|end| *end < at) {
+            times.insert(next);
+            end = self.calendar.end(&self.zone, Window::Month, next);
+        }
+        for time in times.into_iter().filter(|time| since < *time && *time < at) {
+            self.pay_at(time, catalog, meter, Look::Record);
+        }
+        self.pay_at(at, catalog, meter, Look::Gate);
+    }
+
+    fn pay_at(&mut self, at: Timestamp, catalog: &Catalog, meter: &'a MeterId, look: Look) {
+        let mut pots = self.pots(catalog, at, meter, look);
+        for pot in &mut pots {
+            // However the moment is looked at, what was burned of the month was burned.
+            pot.burned = self.burned_of_allowance(meter, pot.pot, Look::Gate);
+        }
+        let (burns, short) = burn(&pots, self.debt(meter));
+        let debt = self.debts.entry(meter).or_default();
+        debt.owed = short;
+        for (pot, amount) in burns {
+            debt.paid.push((pot, amount));
+            *self.burned.entry((meter, pot)).or_default() += amount;
+        }
+    }
+
+    /// How much of which top-ups is taken back, of those that burn last first; what is owed is paid before.
+    pub(super) fn unused_parts(
+        &mut self,
+        at: Timestamp,
+        catalog: &Catalog,
+        void: &'a Void,
+    ) -> Result<Unused<'a>, ConfigDenial> {
+        let one = match &void.target {
+            VoidTarget::Meter(_) => None,
+            VoidTarget::Entry(entry) => Some(self.grants.iter().rev().find(|grant| grant.entry == *entry)),
+            VoidTarget::Key(key) => {
+                Some(self.grants.iter().rev().find(|grant| grant.top_up.key.as_ref() == Some(key)))
+            }
+        };
+        let one = one.map(|grant| grant.ok_or(ConfigDenial::UnknownTopUp)).transpose()?;
+        let one = one.map(|grant| (&grant.top_up.meter, grant.entry));
+        let meter = match (&void.target, one) {
+            (VoidTarget::Meter(meter), _) => meter,
+            (_, Some((meter, _))) => meter,
+            _ => return Err(ConfigDenial::UnknownTopUp),
+        };
+        if one.is_none() && catalog.meter(meter).is_none() {
+            return Err(ConfigDenial::UnknownMeter);
+        }
+        self.pay(at, catalog, meter);
+        let unused: Vec<(u64, Amount)> = match one {
+            Some((_, entry)) => {
+                let grants = self.grants.iter().filter(|grant| grant.entry == entry);
+                let runs = grants.filter(|grant| grant.until.is_none_or(|until| until > at));
+                runs.map(|grant| {
+                    let used = self.burned(meter, Pot::TopUp(entry)) + grant.voided;
+                    let amount = grant.top_up.amount.amount();
+                    (entry, if used < amount { amount - used } else { Amount::ZERO })
+                })
+                .collect()
+            }
+            None => {
+                let pots = self.pots(catalog, at, meter, Look::Gate);
+                let of_pot = pots.iter().rev().filter_map(|pot| match pot.pot {
+                    Pot::TopUp(entry) => Some((entry, pot.left())),
+                    _ => None,
+                });
+                of_pot.collect()
+            }
+        };
+        let most = sum(unused.iter().map(|(_, amount)| *amount));
+        let mut left = void.amount.map_or(most, tollgate_domain::Quantity::amount);
+        if left > most {
+            return Err(ConfigDenial::MoreThanUnused { unused: most });
+        }
+        let mut parts = Vec::new();
+        for (entry, amount) in unused {
+            let taken = if amount < left { amount } else { left };
+            if taken > Amount::ZERO {
+                parts.push((entry, taken));
+                left -= taken;
+            }
+        }
+        Ok((meter, parts))
+    }
+
+    /// Notes that an entry was made on a meter.
+    pub(super) fn touch(&mut self, at: Timestamp, meter: &'a MeterId) {
+        if let Some(debt) = self.debts.get_mut(meter) {
+            let owes = debt.owed > Amount::ZERO;
+            debt.touched = owes.then(|| debt.touched.map_or(at, |before| before.max(at)));
+        }
+    }
+
+    /// Takes a usage back: first it no longer owes, then what paid for it is given back, the latest first.
+    fn take_back(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, key: &UsageKey) {
+        let known = self.uses.iter().rev().find(|known| known.usage.key == *key);
+        let Some(meter) = known.map(|known| &known.usage.meter) else { return };
+        self.pay(at, catalog, meter);
+        let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == *key) else { return };
+        counted.reversed_by = Some(entry);
+        for (pot, amount) in &counted.burns {
+            *self.burned.entry((meter, *pot)).or_default() -= *amount;
+        }
+        let debt = self.debts.entry(meter).or_default();
+        let mut back = counted.debt;
+        let owed = if debt.owed < back { debt.owed } else { back };
+        debt.owed -= owed;
+        back -= owed;
+        for (pot, paid) in debt.paid.iter_mut().rev() {
+            let amount = if *paid < back { *paid } else { back };
+            *paid -= amount;
+            back -= amount;
+            *self.burned.entry((meter, *pot)).or_default() -= amount;
+        }
+        self.touch(at, meter);
     }
 
     /// What may still be used.
@@ -453,16 +632,10 @@ impl<'a> History<'a> {
             self.uses.push(counted);
             return;
         }
-        let debt = self.debt(&usage.meter);
         let pots = self.pots(catalog, at, &usage.meter, look);
-        let (burns, short) = burn(&pots, quantity + debt);
+        let (burns, beyond) = burn(&pots, quantity);
         counted.burns = burns;
-        // What is short of this usage itself: older debt is settled first, and what came back from an overdraft and is
-        // not used up stays credit.
-        let beyond = if short > quantity { quantity } else { short };
-        let beyond = if beyond < Amount::ZERO { Amount::ZERO } else { beyond };
         let on_trial = pots.iter().any(|pot| pot.pot == Pot::Trial);
-        let mut owed = short - beyond;
         if on_trial {
             counted.burns.push((Pot::Trial, beyond));
         } else {
@@ -470,11 +643,10 @@ impl<'a> History<'a> {
                 Enforcement::None => {}
                 _ if afterwards => counted.overage = beyond,
                 Enforcement::Soft => counted.overage = beyond,
-                Enforcement::Overdraft | Enforcement::Hard => owed = short,
+                Enforcement::Overdraft | Enforcement::Hard => counted.debt = beyond,
             }
         }
-        counted.debt = owed - debt;
-        *self.debts.entry(&usage.meter).or_default() += counted.debt;
+        self.debts.entry(&usage.meter).or_default().owed += counted.debt;
         for (pot, amount) in &counted.burns {
             *self.burned.entry((&usage.meter, *pot)).or_default() += *amount;
         }

@@ -41,6 +41,8 @@ pub struct Fact {
     pub catalog: Arc<Catalog>,
     /// The command; `None` is a refusal that was written down.
     pub command: Option<OrgCommand>,
+    /// The meter on which it was refused.
+    pub refused_on: Option<MeterId>,
 }
 
 impl Fact {
@@ -85,7 +87,7 @@ impl Oracle {
     ) -> OrgDecision {
         let (decision, accepted) = self.answer(catalog, at, org, command);
         if accepted {
-            self.accept(catalog, at, org, Some(command.clone()));
+            self.accept(catalog, at, org, Some(command.clone()), None);
         }
         decision
     }
@@ -125,14 +127,15 @@ impl Oracle {
             OrgCommand::CallOffPlan => now.call_off(),
             OrgCommand::SetLimit(set) => now.set_limit(set),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),
+            OrgCommand::Void(void) => now.void(void),
             OrgCommand::CloseMonth(close) => now.close(close.month),
             OrgCommand::Settle(settle) => now.settle(settle.shipment),
         }
     }
 
-    /// Adds a refusal that was written down: it takes a number and nothing else.
-    pub fn note_refusal(&mut self, catalog: &Arc<Catalog>, at: Timestamp, org: &OrgId) {
-        self.accept(catalog, at, org, None);
+    /// Adds a refusal that was written down: it takes a number, and what is owed is paid as far as credit has come.
+    pub fn note_refusal(&mut self, catalog: &Arc<Catalog>, at: Timestamp, org: &OrgId, meter: &MeterId) {
+        self.accept(catalog, at, org, None, Some(meter.clone()));
     }
 
     /// Everything that is known of an org, worked out from its list.
@@ -152,7 +155,9 @@ impl Oracle {
         meter: &MeterId,
         user: Option<&UserId>,
     ) -> Option<Standing> {
-        self.history(org)?.standing(catalog, at, meter, user)
+        let mut history = self.history(org)?;
+        history.pay(at, catalog, meter);
+        history.standing(catalog, at, meter, user)
     }
 
     /// What was accepted of an org, in order.
@@ -167,9 +172,22 @@ impl Oracle {
         &self.calendar
     }
 
-    fn accept(&mut self, catalog: &Arc<Catalog>, at: Timestamp, org: &OrgId, command: Option<OrgCommand>) {
+    fn accept(
+        &mut self,
+        catalog: &Arc<Catalog>,
+        at: Timestamp,
+        org: &OrgId,
+        command: Option<OrgCommand>,
+        refused_on: Option<MeterId>,
+    ) {
         let facts = self.orgs.entry(org.clone()).or_default();
-        facts.push(Fact { entry: number_after(facts), at, catalog: Arc::clone(catalog), command });
+        facts.push(Fact {
+            entry: number_after(facts),
+            at,
+            catalog: Arc::clone(catalog),
+            command,
+            refused_on,
+        });
     }
 }
 

@@ -166,15 +166,15 @@ impl<'a> Story<'a> {
         if usize::try_from(*of) != Ok(version) {
             return false;
         }
-        let Some(history) = oracle.history(self.org) else { return false };
         // Which catalog it went by is not told: one of those there were.
-        self.found.catalogs.iter().any(|catalog| {
-            balance.meters.iter().all(|(meter, shown)| {
-                history
-                    .standing(catalog, balance.at, meter, None)
-                    .is_none_or(|standing| shows(shown, &standing))
+        oracle.history(self.org).is_some()
+            && self.found.catalogs.iter().any(|catalog| {
+                balance.meters.iter().all(|(meter, shown)| {
+                    oracle
+                        .standing(catalog, balance.at, self.org, meter, None)
+                        .is_none_or(|standing| shows(shown, &standing))
+                })
             })
-        })
     }
 
     /// The oracle makes the entry, too, and the reply that goes with it is the oracle's.
@@ -246,7 +246,8 @@ impl<'a> Story<'a> {
     /// A refusal is written down for somebody who was refused.
     fn refused(&self, oracle: &mut Oracle, catalog: &Arc<Catalog>, entry: &Entry) -> Result<(), String> {
         let org = self.org;
-        hold!(!entry.notices.is_empty(), "{org}: a refusal without notice is written down: {entry:?}");
+        let matters = !entry.notices.is_empty() || !entry.settled.is_empty();
+        hold!(matters, "{org}: a refusal that changes nothing is written down: {entry:?}");
         let attempts = self.happened.attempts.iter().filter(|attempt| attempt.org == *org);
         let explained = attempts.filter(|attempt| !matches!(attempt.reply, Reply::NotDone)).any(|attempt| {
             let Ask::Command(command) = &attempt.ask else { return false };
@@ -257,7 +258,8 @@ impl<'a> Story<'a> {
             }
         });
         hold!(explained, "{org}: nobody was refused as the ledger says: {entry:?}");
-        oracle.note_refusal(catalog, entry.at, org);
+        let meter = entry.kind.meter().ok_or("a refusal is on a meter")?;
+        oracle.note_refusal(catalog, entry.at, org, meter);
         Ok(())
     }
 
@@ -307,6 +309,9 @@ fn promised(decision: &OrgDecision) -> Option<u64> {
         }
         OrgDecision::Reverse(result) => {
             result.as_ref().ok().filter(|reversed| !reversed.replayed).map(|reversed| reversed.entry)
+        }
+        OrgDecision::Void(result) => {
+            result.as_ref().ok().filter(|voided| !voided.replayed).and_then(|voided| voided.entry)
         }
         OrgDecision::TopUp(result) => {
             result.as_ref().ok().filter(|topped_up| !topped_up.replayed).map(|topped_up| topped_up.entry)
@@ -359,9 +364,12 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
         (EntryKind::LimitSet { meter, scope, window, amount }, OrgCommand::SetLimit(set)) => {
             *meter == set.meter && *scope == set.scope && *window == set.window && *amount == set.amount
         }
-        (EntryKind::ToppedUp { meter, key, grant, metadata, .. }, OrgCommand::TopUp(top_up)) => {
+        (EntryKind::Voided { key, reason, .. }, OrgCommand::Void(void)) => {
+            *key == void.key && *reason == void.reason
+        }
+        (EntryKind::ToppedUp { meter, grant, metadata, .. }, OrgCommand::TopUp(top_up)) => {
             *meter == top_up.meter
-                && *key == top_up.key
+                && grant.key == top_up.key
                 && grant.amount == top_up.amount.amount()
                 && grant.reason == top_up.reason
                 && *metadata == top_up.metadata
@@ -380,6 +388,10 @@ fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
         (EntryKind::Used(used), OrgDecision::Record(Ok(_))) => used.recorded,
         (EntryKind::ToppedUp { standing, grant, .. }, OrgDecision::TopUp(Ok(topped_up))) => {
             *standing == topped_up.standing && grant.expires_at == topped_up.expires_at
+        }
+        (EntryKind::Voided { grants, standing, .. }, OrgDecision::Void(Ok(voided))) => {
+            let amount: tollgate_domain::Amount = grants.iter().map(|(_, amount)| *amount).sum();
+            *standing == voided.standing && amount == voided.amount
         }
         (EntryKind::Reversed { entry, .. }, OrgDecision::Reverse(Ok(reversed))) => {
             *entry == reversed.reversed_entry

@@ -74,6 +74,7 @@ impl World {
                 usage.occurred_at = usage.occurred_at.map(|at| at + tag);
             }
             OrgCommand::TopUp(top_up) => top_up.reason = Some(format!("request {tag}")),
+            OrgCommand::Void(void) => void.reason = Some(format!("request {tag}")),
             _ => {}
         }
         command

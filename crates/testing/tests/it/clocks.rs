@@ -14,8 +14,8 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::{
     Amount, Burn, Check, Entry, EntryKind, Grant, LimitScope, OrgCommand, OrgDecision, OrgId, Period, PlanId,
-    PutOrg, Quantity, Reverse, SetLimit, SetPlan, Source, TopUp, TopUpExpiry, UsageKey, Use, UsedEntry,
-    UserId, Window, Zone,
+    PutOrg, Quantity, Reverse, SetLimit, SetPlan, Source, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use,
+    UsedEntry, UserId, Window, Zone,
 };
 use tollgate_testing::hold;
 
@@ -162,13 +162,13 @@ impl Schedule {
                     _ => TopUpExpiry::EndOfMonth,
                 };
                 let amount = quantity(self.rng.i64(1..8) * 1_000_000_000);
-                let (key, effective_at, reason) = (None, None, None);
+                let (key, start, reason) = (None, TopUpStart::Now, None);
                 let top_up = TopUp {
                     meter: reports(),
                     amount,
                     key,
                     expiry,
-                    effective_at,
+                    start,
                     priority: 100,
                     reason,
                     metadata: BTreeMap::new(),

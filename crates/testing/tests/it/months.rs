@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tollgate_domain::{
     Amount, Denial, LimitScope, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, SetLimit,
-    SetPlan, TopUp, TopUpExpiry, UsageKey, Use, Window, Zone, catalog,
+    SetPlan, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, Window, Zone, catalog,
 };
 
 use crate::world::World;
@@ -72,7 +72,7 @@ impl Org {
             amount: Quantity::parse(amount).expect("a quantity"),
             key: None,
             expiry,
-            effective_at: None,
+            start: TopUpStart::Now,
             priority: catalog::PRIORITY_DEFAULT,
             reason: None,
             metadata: std::collections::BTreeMap::new(),

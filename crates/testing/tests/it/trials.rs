@@ -38,7 +38,9 @@ fn a_trial_ends_with_its_tenth_report() {
         org.left_after_one(now, left);
     }
     assert_eq!(org.consume(now, "1"), Err(Denial::TrialEnded));
-    assert_eq!(org.top_up(now, "5", TopUpExpiry::Never), Err("TrialEnded".to_owned()));
+    org.top_up(now, "5", TopUpExpiry::Never).expect("credit may be added as long as the trial's time runs");
+    assert_eq!(org.consume(now, "5").as_deref(), Ok("0"));
+    assert_eq!(org.consume(now, "1"), Err(Denial::TrialEnded));
 }
 
 #[test]

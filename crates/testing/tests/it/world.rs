@@ -318,6 +318,9 @@ impl World {
             OrgDecision::TopUp(result) => {
                 result.as_ref().ok().filter(|topped_up| !topped_up.replayed).map(|topped_up| topped_up.entry)
             }
+            OrgDecision::Void(result) => {
+                result.as_ref().ok().filter(|voided| !voided.replayed).and_then(|voided| voided.entry)
+            }
             OrgDecision::Change(result) => result.as_ref().ok().and_then(|changed| changed.entry),
             OrgDecision::Close(result) => result.as_ref().ok().and_then(|closed| closed.entry),
         };
@@ -328,8 +331,10 @@ impl World {
         let refused = matches!(entry.kind, EntryKind::Refused { .. });
         if refused {
             hold!(matches!(answer, OrgDecision::Use(Err(_))), "only a use can be refused: {command:?}");
-            hold!(!entry.notices.is_empty(), "a refusal without notice is not written down");
-            self.oracle.note_refusal(&self.catalog, at, org);
+            let matters = !entry.notices.is_empty() || !entry.settled.is_empty();
+            hold!(matters, "a refusal that nobody is told of and that settles nothing is not written down");
+            let meter = entry.kind.meter().expect("a refusal is on a meter");
+            self.oracle.note_refusal(&self.catalog, at, org, meter);
         } else {
             hold!(promised == Some(entry.number), "entry {} for promised {promised:?}", entry.number);
         }
@@ -390,9 +395,10 @@ impl World {
 
     /// The balance says of each grant what the oracle burns of it, and the sums fit.
     fn check_balance(&self, context: &Context<'_>, org: &OrgId) -> Result<(), String> {
-        let history = self.oracle.history(org).ok_or("the oracle knows the org")?;
+        let mut history = self.oracle.history(org).ok_or("the oracle knows the org")?;
         let balance = balance(&self.records, context, org).ok_or("a known org has a balance")?;
         for (meter, found) in &balance.meters {
+            history.pay(context.at(), context.catalog, meter);
             let counted = |window| {
                 let label = self.oracle.calendar().label(&history.zone, window, context.at());
                 history.counted(meter, None, label)

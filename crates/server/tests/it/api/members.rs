@@ -35,6 +35,12 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
                 "effective_at": "2026-11-02T09:00:00Z", "priority": 100, "reason": "goodwill", "metadata": {"ticket": "4711"},
             }),
         ),
+        (
+            "POST",
+            "/v1/orgs/{org}/top-ups/void",
+            json!({"key": "t-1", "amount": 1, "reason": "entered twice"}),
+        ),
+        ("POST", "/v1/orgs/{org}/top-ups/{entry}/void", json!({"amount": 1, "reason": "entered twice"})),
         ("POST", "/v1/orgs/{org}/bill/close", json!({"month": "2026-10"})),
         ("POST", "/v1/whatif", json!({"catalog": tollgate_domain::catalog::DEFAULT, "month": "2026-11"})),
         ("POST", "/v1/api-keys", json!({"name": "first", "role": "ingest", "org": "acme"})),
@@ -56,7 +62,7 @@ fn allows_null(schema: &Value) -> bool {
 
 /// What is wrong with a request: a code and a field, or nothing.
 fn wrong(client: &mut Client, (method, path, body): (&str, &str, &Value)) -> (String, String) {
-    let target = path.replace("{org}", "acme");
+    let target = path.replace("{org}", "acme").replace("{entry}", "1");
     let batch = path.ends_with("/batch");
     let body = if batch { json!([body]) } else { body.clone() };
     let reply = client.ask(&Ask::new(method, &target).json(body)).json();

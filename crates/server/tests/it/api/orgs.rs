@@ -234,8 +234,10 @@ fn a_balance_tells_everything() {
                 "lifetime": 60, "resets_at": month_end, "projected": 120, "runs_out_on": "2026-11-28",
                 "credits": [
                     {"source": "allowance", "granted": 100, "used": 60, "priority": 100, "expires_at": month_end},
-                    {"source": "top_up", "entry": 5, "granted": 10, "used": 0, "priority": 100, "expires_at": month_end}
+                    {"source": "top_up", "entry": 5, "granted": 10, "used": 0, "priority": 100,
+                     "effective_at": "2026-11-16T00:00:00Z", "expires_at": month_end}
                 ],
+                "future_credits": [],
                 "limits": [
                     limit("org", "day", 90, json!(60), "2026-11-17T00:00:00Z"),
                     limit("user", "month", 50, Value::Null, month_end),
@@ -284,6 +286,7 @@ fn a_trial_has_a_balance_of_its_own() {
             "credits": [{
                 "source": "trial", "granted": 10, "used": 4, "priority": 100, "expires_at": "2026-11-16T10:00:00Z"
             }],
+            "future_credits": [],
             "limits": [], "users": [], "users_next": null
         })
     );

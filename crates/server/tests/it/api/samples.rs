@@ -86,7 +86,15 @@ fn october() -> Vec<Call> {
         ("list_orgs", "GET", "/v1/orgs", None),
         ("bill", "GET", "/v1/orgs/acme/bill", None),
         ("list_limits", "GET", "/v1/orgs/acme/limits", None),
+        ("list_top_ups", "GET", "/v1/orgs/acme/top-ups", None),
         ("reverse", "POST", "/v1/usage/reversals", Some(json!({"org": "acme", "key": "report-1"}))),
+        (
+            "void_top_up_by_key",
+            "POST",
+            "/v1/orgs/acme/top-ups/void",
+            Some(json!({"key": "goodwill-1", "amount": 5, "reason": "entered twice"})),
+        ),
+        ("void_top_up", "POST", "/v1/orgs/acme/top-ups/7/void", Some(json!({"reason": "entered twice"}))),
         ("delete_limit", "DELETE", "/v1/orgs/acme/limits?meter=reports&scope=user", None),
     ]
 }

@@ -123,7 +123,6 @@ fn a_key_tops_up_once() {
     server.at("2026-11-03T00:00:00Z");
     let mut again = first;
     again["replayed"] = json!(true);
-    again["expires_at"] = Value::Null;
     client.post(PATH, body).is(200, again.clone());
     let bare = json!({"meter": "reports", "amount": 5});
     client
@@ -152,4 +151,72 @@ fn they_need_a_plan_or_a_trial_that_runs() {
     client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
     client.post("/v1/usage", json!({"org": "acme", "meter": "reports", "quantity": 25, "key": "k"})).ok();
     assert_eq!(client.post(PATH, body).ok()["remaining"], 5, "allowed for an org that is out");
+}
+
+#[test]
+fn they_are_listed_with_what_is_left_of_them() {
+    let (server, mut client) = on_lite();
+    client.post(PATH, json!({"meter": "reports", "amount": 5, "key": "t-1", "reason": "goodwill"})).ok();
+    client.post(PATH, json!({"meter": "reports", "amount": 7, "effective_at": "2026-12-01"})).ok();
+    let listed = client.get(&format!("{PATH}?limit=1")).ok();
+    assert_eq!(listed["top_ups"][0]["state"], "scheduled", "{listed:#}");
+    assert_eq!(listed["top_ups"][0]["expires_at"], "2027-01-01T00:00:00Z");
+    let cursor = listed["next"].as_str().expect("there is more");
+    let listed = client.get(&format!("{PATH}?limit=1&cursor={cursor}")).ok();
+    let mut first = listed["top_ups"][0].clone();
+    first.as_object_mut().expect("an object").remove("effective_at");
+    assert_eq!(
+        first,
+        json!({
+            "entry": 2, "key": "t-1", "meter": "reports", "state": "active", "amount": 5, "used": 0, "voided": 0,
+            "remaining": 5, "priority": 100, "expires_at": "2026-12-01T00:00:00Z", "reason": "goodwill"
+        })
+    );
+    assert_eq!(listed["next"], Value::Null);
+    server.at("2026-12-05T00:00:00Z");
+    let states = client.get(PATH).ok()["top_ups"].as_array().expect("a list").clone();
+    let states: Vec<_> = states.iter().map(|top_up| top_up["state"].clone()).collect();
+    assert_eq!(states, ["active", "expired"]);
+    client.get(&format!("{PATH}?meter=tokens")).is(200, json!({"org": "acme", "top_ups": [], "next": null}));
+}
+
+#[test]
+fn what_is_unused_of_one_is_taken_back_once() {
+    let (_server, mut client) = on_lite();
+    client.post(PATH, json!({"meter": "reports", "amount": 5, "key": "t-1"})).ok();
+    client.post(PATH, json!({"meter": "reports", "amount": 7})).ok();
+    let reply = |amount: i32, left: i32, entry: Value| json!({"org": "acme", "amount": amount, "replayed": entry.is_null(), "remaining": left, "total": left, "entry": entry});
+    // Without a body, with one, and by the key.
+    client.ask(&Ask::new("POST", &format!("{PATH}/3/void"))).is(200, reply(7, 25, json!(4)));
+    client.post(&format!("{PATH}/3/void"), json!({"reason": "again"})).is(200, reply(0, 25, Value::Null));
+    client.post(&format!("{PATH}/void"), json!({"key": "t-1", "amount": 2})).is(200, reply(2, 23, json!(5)));
+    let ledger = client.get("/v1/orgs/acme/ledger/4").ok();
+    assert_eq!((&ledger["kind"], &ledger["quantity"]), (&json!("top_up_voided"), &json!(7)));
+    for (path, body, status, code, field) in [
+        (format!("{PATH}/1/void"), json!({}), 404, "unknown_top_up", None),
+        (format!("{PATH}/99/void"), json!({}), 404, "unknown_top_up", None),
+        (format!("{PATH}/void"), json!({"key": "t-9"}), 404, "unknown_top_up", None),
+        (format!("{PATH}/void"), json!({"key": "t-1", "amount": 4}), 409, "more_than_unused", Some("amount")),
+        (format!("{PATH}/x/void"), json!({}), 400, "invalid_parameter", Some("entry")),
+    ] {
+        client.post(&path, body).is_problem(status, code, field);
+    }
+}
+
+#[test]
+fn a_correction_needs_a_reason_and_takes_what_is_unused() {
+    let (_server, mut client) = on_lite();
+    client.post(PATH, json!({"meter": "reports", "amount": 5})).ok();
+    let unexplained = json!({"meter": "reports", "amount": -2});
+    client.post(PATH, unexplained).is_problem(422, "invalid_field", Some("reason"));
+    let nothing = json!({"meter": "reports", "amount": 0, "reason": "r"});
+    client.post(PATH, nothing).is_problem(422, "invalid_field", Some("amount"));
+    let correct = json!({"meter": "reports", "amount": -2, "reason": "a typing error", "key": "c-1"});
+    for replayed in [false, true] {
+        let reply = client.post(PATH, correct.clone()).ok();
+        let found = (&reply["amount"], &reply["remaining"], &reply["replayed"], &reply["entry"]);
+        assert_eq!(found, (&json!(-2), &json!(23), &json!(replayed), &json!(3)));
+    }
+    let too_much = json!({"meter": "reports", "amount": -4, "reason": "r"});
+    client.post(PATH, too_much).is_problem(409, "more_than_unused", Some("amount"));
 }

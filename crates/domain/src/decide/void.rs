@@ -1,0 +1,152 @@
+//! Taking credit back: voiding what is unused of a top-up, and corrections. What was burned stays burned.
+
+use std::borrow::Cow;
+use std::hash::Hasher;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::decide::settle::settled;
+use crate::decide::top_up::{grant_of, known_key, unused};
+use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, Voided};
+use crate::records::Standing;
+use crate::{
+    Account, Amount, Entry, EntryKind, KeyId, KeySpace, MeterId, Org, OrgId, Records, Scope, Source, Void,
+    VoidTarget,
+};
+
+pub(super) fn decide_void(records: &Records, context: &Context<'_>, org: &OrgId, void: &Void) -> Outcome {
+    let (result, entry) = match take_back(records, context, org, void) {
+        Ok((voided, entry)) => (Ok(voided), entry),
+        Err(denial) => (Err(denial), None),
+    };
+    Outcome { decision: OrgDecision::Void(result), entry }
+}
+
+fn take_back(
+    records: &Records,
+    context: &Context<'_>,
+    org: &OrgId,
+    void: &Void,
+) -> Result<(Voided, Option<Entry>), ConfigDenial> {
+    let fingerprint = fingerprint(void);
+    if let Some(known) = known_key(records, context, org, void.key.as_ref()) {
+        let before = records.entry(org, known.entry).map(|entry| &entry.kind);
+        return match before {
+            Some(EntryKind::Voided { grants, standing, .. }) if known.fingerprint == fingerprint => {
+                let amount = grants.iter().map(|(_, amount)| *amount).sum();
+                Ok((Voided { entry: Some(known.entry), replayed: true, amount, standing: *standing }, None))
+            }
+            _ => Err(ConfigDenial::KeyReused),
+        };
+    }
+    let Some(known) = records.org(org) else { return Err(ConfigDenial::UnknownOrg) };
+    let (meter, only) = target(records, org, &void.target)?;
+    if only.is_none() && context.catalog.meter(meter).is_none() {
+        return Err(ConfigDenial::UnknownMeter);
+    }
+    let account = records.account(org, meter).map_or_else(Cow::default, Cow::Borrowed);
+    let (account, settled) = settled(context, known, meter, account);
+    let grants = parts(context, known, meter, &account, only, void.amount.map(crate::Quantity::amount))?;
+    if grants.is_empty() {
+        let standing = standing(records, context, known, meter, &account);
+        return Ok((Voided { entry: None, replayed: true, amount: Amount::ZERO, standing }, None));
+    }
+    let mut after = account.into_owned();
+    after.void(&grants);
+    let standing = standing(records, context, known, meter, &after);
+    let amount = grants.iter().map(|(_, amount)| *amount).sum();
+    let kind = EntryKind::Voided {
+        meter: meter.clone(),
+        key: void.key.clone(),
+        fingerprint,
+        grants,
+        reason: void.reason.clone(),
+        standing,
+    };
+    let entry = Entry { settled, ..context.entry(Some(known), kind, Vec::new()) };
+    Ok((Voided { entry: Some(entry.number), replayed: false, amount, standing }, Some(entry)))
+}
+
+/// The meter whose credit is taken back, and the entry of the top-up if it is of one alone.
+fn target<'a>(
+    records: &'a Records,
+    org: &OrgId,
+    target: &'a VoidTarget,
+) -> Result<(&'a MeterId, Option<u64>), ConfigDenial> {
+    let entry = match target {
+        VoidTarget::Meter(meter) => return Ok((meter, None)),
+        VoidTarget::Entry(entry) => *entry,
+        VoidTarget::Key(key) => {
+            let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
+            records.key(id).ok_or(ConfigDenial::UnknownTopUp)?.entry
+        }
+    };
+    match records.entry(org, entry).map(|entry| &entry.kind) {
+        Some(EntryKind::ToppedUp { meter, .. }) => Ok((meter, Some(entry))),
+        _ => Err(ConfigDenial::UnknownTopUp),
+    }
+}
+
+/// How much is taken back of which top-ups: of those that burn last, first.
+fn parts(
+    context: &Context<'_>,
+    org: &Org,
+    meter: &MeterId,
+    account: &Account,
+    only: Option<u64>,
+    amount: Option<Amount>,
+) -> Result<Vec<(u64, Amount)>, ConfigDenial> {
+    let grants: Vec<(u64, Amount)> = match only {
+        Some(entry) => {
+            let grant = grant_of(account, entry).map(|grant| (entry, unused(grant, context.at())));
+            grant.into_iter().collect()
+        }
+        None => {
+            let moment = context.now_of(org);
+            let credit =
+                Credit::new(org, context.plan_of(org), account, meter, &moment, crate::Counter::default());
+            let of_pot = credit.pots.iter().rev().filter_map(|pot| match pot.source {
+                Source::Grant(entry) => Some((entry, pot.remaining())),
+                _ => None,
+            });
+            of_pot.collect()
+        }
+    };
+    let unused: Amount = grants.iter().map(|(_, amount)| *amount).sum();
+    let mut left = amount.unwrap_or(unused);
+    if left > unused {
+        return Err(ConfigDenial::MoreThanUnused { unused });
+    }
+    let taken = grants.into_iter().map(|(entry, amount)| {
+        let amount = amount.min(left);
+        left -= amount;
+        (entry, amount)
+    });
+    Ok(taken.filter(|(_, amount)| amount.is_positive()).collect())
+}
+
+fn standing(
+    records: &Records,
+    context: &Context<'_>,
+    org: &Org,
+    meter: &MeterId,
+    account: &Account,
+) -> Standing {
+    let plan = context.plan_of(org);
+    let moment = context.now_of(org);
+    let month = records.counter(&org.id, meter, &Scope::Org, moment.month);
+    Credit::new(org, plan, account, meter, &moment, month).standing(None)
+}
+
+/// Which content a key stands for; never that of a top-up.
+fn fingerprint(void: &Void) -> u64 {
+    let mut hash = Xxh3Default::new();
+    hash.write(b"void");
+    match &void.target {
+        VoidTarget::Entry(entry) => hash.write_u64(*entry),
+        VoidTarget::Key(key) => hash.write(key.as_str().as_bytes()),
+        VoidTarget::Meter(meter) => hash.write(meter.as_str().as_bytes()),
+    }
+    hash.write_i128(void.amount.map_or(0, |amount| amount.amount().billionths()));
+    hash.digest()
+}
