@@ -71,7 +71,7 @@ pub enum BillError {
     /// The month has not begun.
     #[error("the month has not begun")]
     NotBegun,
-    /// The org had no plan in the month, and used nothing.
+    /// The org had no plan in the month and used nothing, and none of its closed months came to differ.
     #[error("the organization had no plan in the month")]
     NoPlan,
     /// The month cannot be rated.
@@ -244,7 +244,13 @@ pub fn rate_month(
     org: &OrgId,
     month: i32,
 ) -> Result<Rated, BillError> {
-    rate_as(records, context, org, month, Versions::InForce)
+    let rated = rate_as(records, context, org, month, Versions::InForce)?;
+    if is_empty(&rated) { Err(BillError::NoPlan) } else { Ok(rated) }
+}
+
+/// Whether there was no plan in a month, and nothing was used.
+fn is_empty(rated: &Rated) -> bool {
+    rated.plan().is_none() && rated.included.is_empty() && rated.unpriced.is_empty()
 }
 
 fn rate_as(
@@ -264,9 +270,7 @@ fn rate_as(
     }
     // Nothing is missing: what is needed is at hand.
     let segments = segments(records, context, known, month, versions).map_err(|_| BillError::NoPlan)?;
-    let rated = rate_segments(records, context, known, month, segments)?;
-    let is_empty = rated.plan().is_none() && rated.included.is_empty() && rated.unpriced.is_empty();
-    if is_empty { Err(BillError::NoPlan) } else { Ok(rated) }
+    Ok(rate_segments(records, context, known, month, segments)?)
 }
 
 /// Whether the catalog in force lacks a plan that an org had in a month.
@@ -298,11 +302,18 @@ pub fn bill(
     if known.billed_until.is_none_or(|latest| latest < month) {
         for number in adjusted(month) {
             let Some(adjustment) = adjustment(records, context, known, number, month)? else { continue };
+            // Of an org that left nothing else is owed, so that its closed months say in what.
+            if adjustments.is_empty() && rated.plan().is_none() {
+                total = Money::zero(adjustment.amount.currency);
+            }
             // In another currency it waits for a bill in its own.
             let Some(sum) = total.checked_add(adjustment.amount) else { continue };
             total = sum;
             adjustments.push(adjustment);
         }
+    }
+    if is_empty(&rated) && adjustments.is_empty() {
+        return Err(BillError::NoPlan);
     }
     let (name, zone) = (known.name.clone(), known.zone.clone());
     let (from, until) = zone.bounds(Period::month(month));

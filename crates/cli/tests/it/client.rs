@@ -90,7 +90,7 @@ fn every_command_answers_people() {
         ("usage acme --group-by model", 2, &["(invalid_parameter)"]),
         ("usage acme --window hour", 2, &["(invalid_parameter)"]),
         ("bill acme", 0, &["org acme", "status estimate", "nothing is owed", "total 0.00 USD"]),
-        ("bill close acme --month 2999-01", 3, &["(month_runs)"]),
+        ("bill close acme --month 2999-01", 3, &["(unknown_bill)"]),
         (
             "bill close --all --month 2020-01",
             0,
@@ -235,7 +235,7 @@ fn bills_of_all_organizations_are_one_table() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &["--provider", "Acme Cloud"]);
     let catalog = server.ok(&["catalog", "show"]).out
-        + "[[plans]]\nid = \"paid\"\nname = \"Paid\"\n[[plans.prices]]\nmodel = \"flat\"\nflat_fee = 7\n";
+        + "[[plans]]\nid = \"paid\"\nname = \"Paid\"\nproration = \"none\"\n[[plans.prices]]\nmodel = \"flat\"\nflat_fee = 7\n";
     std::fs::write(folder.path().join("c.toml"), catalog).expect("the file is written");
     check(&server, "catalog apply c.toml", 0, &[]);
     for org in ["acme", "beta"] {

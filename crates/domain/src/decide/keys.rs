@@ -112,7 +112,10 @@ fn void_needs(
         VoidTarget::Entry(entry) => Some(*entry),
         VoidTarget::Key(key) => entry_of(key),
     };
-    if let Some(entry) = entry {
+    complete &= records.holds(&RecordKey::Org(org.clone()));
+    // One that is not made yet is not looked for: it would be known to be absent when it is made.
+    let made = |entry: &u64| records.org(org).is_some_and(|known| *entry <= known.version);
+    if let Some(entry) = entry.filter(made) {
         let key = RecordKey::Entry(org.clone(), entry);
         complete &= records.holds(&key);
         need(key);

@@ -22,7 +22,7 @@ pub use bill::{
 };
 
 use crate::catalog::{
-    Aggregation, Catalog, Enforcement, Meter, Model, Plan, Portion, Price, Proration, Tier,
+    Aggregation, Allowance, Catalog, Enforcement, Meter, Model, Plan, Portion, Price, Proration, Tier,
 };
 use crate::{Amount, Currency, Exact, MeterId, Money, Period, Timestamp, Window};
 
@@ -92,6 +92,9 @@ pub fn rate(terms: &Terms<'_>, usage: &[MeterUsage]) -> Result<RatedSegment, Rat
     for meter in usage {
         assign(terms, meter, &mut assigned)?;
     }
+    if let Some(plan) = plan {
+        include_given(plan, month, &mut assigned);
+    }
     let Assigned { quantities, included, unpriced } = assigned;
     let currency = plan.map_or(catalog.currency, |plan| plan.currency(catalog));
     let mut lines = Vec::new();
@@ -139,7 +142,7 @@ fn assign<'a>(
     let MeterUsage { meter, groups } = usage;
     let is_priced = |price: &Price| price.meter.as_ref() == Some(meter) && price.months.contains(month);
     let has_prices = plan.is_some_and(|plan| plan.prices.iter().any(is_priced));
-    let mut credit = CreditOf::new(terms, meter);
+    let all_but_overage = covers_all_but_overage(terms, meter);
     for group in groups {
         if group.quantity < Amount::ZERO || group.overage < Amount::ZERO {
             return Err(RateError::Negative(meter.clone()));
@@ -153,11 +156,11 @@ fn assign<'a>(
                 *sum = add(*sum, taken).ok_or_else(|| RateError::TooMuch(meter.clone()))?;
                 ((group.quantity - taken).at_least_zero(), Amount::ZERO)
             }
-            None if has_prices => (Amount::ZERO, group.quantity),
-            None => {
-                let covered = credit.covered(group);
+            None if all_but_overage && !has_prices => {
+                let covered = (group.quantity - group.overage).at_least_zero();
                 (covered, group.quantity - covered)
             }
+            None => (Amount::ZERO, group.quantity),
         };
         for (sums, quantity) in [(&mut assigned.included, included), (&mut assigned.unpriced, unpriced)] {
             if quantity.is_positive() {
@@ -170,35 +173,31 @@ fn assign<'a>(
     Ok(())
 }
 
-/// How much of a meter's usage credit covers.
-enum CreditOf {
-    /// What is no overage.
-    AllButOverage,
-    /// Credit is not asked: as much as the plan gives.
-    UpTo(Amount),
+/// Whether credit covers of a meter what is no overage: it does not of one that burns none, and is not asked of one whose
+/// allowance has no enforcement.
+fn covers_all_but_overage(terms: &Terms<'_>, meter: &MeterId) -> bool {
+    let counted = terms.catalog.meter(meter).map(|meter| &meter.aggregation);
+    let allowance = terms.plan.and_then(|plan| plan.allowance(meter));
+    counted.is_none_or(Aggregation::adds_up)
+        && allowance.is_none_or(|allowance| allowance.enforcement != Enforcement::None)
 }
 
-impl CreditOf {
-    fn new(terms: &Terms<'_>, meter: &MeterId) -> Self {
-        let counted = terms.catalog.meter(meter).map(|meter| &meter.aggregation);
-        let allowance = terms.plan.and_then(|plan| plan.allowance(meter));
-        match allowance {
-            _ if !counted.is_none_or(Aggregation::adds_up) => Self::UpTo(Amount::ZERO),
-            Some(allowance) if allowance.enforcement == Enforcement::None => Self::UpTo(allowance.amount),
-            _ => Self::AllButOverage,
-        }
-    }
-
-    fn covered(&mut self, group: &UsageGroup) -> Amount {
-        match self {
-            Self::AllButOverage => (group.quantity - group.overage).at_least_zero(),
-            Self::UpTo(left) => {
-                let covered = group.quantity.min(*left);
-                *left -= covered;
-                covered
+/// Where credit is not asked, as much is included as the plan gives, in the order of the properties' values.
+fn include_given(plan: &Plan, month: Period, assigned: &mut Assigned<'_>) {
+    let given = plan.allowances.iter().filter(|allowance| allowance.enforcement == Enforcement::None);
+    for Allowance { meter, amount, .. } in given {
+        let is_priced = |price: &Price| price.meter.as_ref() == Some(meter) && price.months.contains(month);
+        let mut left = if plan.prices.iter().any(is_priced) { Amount::ZERO } else { *amount };
+        for (key, quantity) in assigned.unpriced.iter_mut().filter(|((of, _), _)| *of == meter) {
+            let covered = left.min(*quantity);
+            if covered.is_positive() {
+                left -= covered;
+                *quantity -= covered;
+                *assigned.included.entry(key.clone()).or_default() += covered;
             }
         }
     }
+    assigned.unpriced.retain(|_, quantity| quantity.is_positive());
 }
 
 fn unbilled(terms: &Terms<'_>, sums: Sums<'_>) -> Vec<Unbilled> {

@@ -140,6 +140,11 @@ fn who_leaves_pays_until_the_day_and_can_use_nothing() {
     assert_eq!((calls.meter.as_str(), calls.quantity), ("calls", Amount::from_whole(3)));
     let november = world.close("2026-12-05T00:00:00Z", OCTOBER + 1);
     assert_eq!(november, Err(CloseDenial::Bill(BillError::NoPlan)), "no fee after it");
+    // What comes late is billed all the same.
+    record(&mut world, "2026-11-06T00:00:00Z", "2026-10-06T00:00:00Z", "tokens", "1999");
+    let november =
+        world.close("2026-12-05T00:00:00Z", OCTOBER + 1).expect("there is something to put right").bill;
+    assert_eq!((november.rated.lines.len(), november.total.number()), (0, "2.00".to_owned()));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use tollgate_domain::{
     rate,
 };
 
-use super::history::{Counted, Setting};
-use super::{Fact, History, Label, Now, sum, total};
+use super::history::Counted;
+use super::{Fact, History, Label, Now, Setting, sum, total};
 
 /// The oracle knows catalogs, not their versions.
 const NO_VERSION: u32 = 0;
@@ -116,9 +116,6 @@ impl<'a> Now<'a> {
         let (from, until) = history.zone.bounds(Period::month(month));
         let parts = self.parts(history, month, from, until);
         let (rated, catalogs) = worth(history, facts, self.catalog, parts, month)?;
-        if rated.plan().is_none() && rated.included.is_empty() && rated.unpriced.is_empty() {
-            return Err(BillError::NoPlan);
-        }
         let mut total = rated.total;
         let mut adjustments = Vec::new();
         for earlier in month - MONTHS_BACK..month {
@@ -132,11 +129,18 @@ impl<'a> Now<'a> {
                 told.filter(|known| known.month.number == earlier).map(|known| known.amount.minor).sum();
             let billed = Money { minor: closed.bill.rated.total.minor + told, ..now };
             let amount = Money { minor: now.minor - billed.minor, ..now };
+            if amount.minor != 0 && adjustments.is_empty() && rated.plan().is_none() {
+                total = Money::zero(amount.currency);
+            }
             if amount.minor != 0 && amount.currency == total.currency {
                 total.minor += amount.minor;
                 let (month, bill) = (closed.bill.rated.month, closed.bill.number.unwrap_or_default());
                 adjustments.push(Adjustment { month, bill, billed, now, amount });
             }
+        }
+        let used = !rated.included.is_empty() || !rated.unpriced.is_empty();
+        if rated.plan().is_none() && !used && adjustments.is_empty() {
+            return Err(BillError::NoPlan);
         }
         let (name, zone) = (history.name.map(str::to_owned), history.zone.clone());
         let (number, closed_at) = (None, None);

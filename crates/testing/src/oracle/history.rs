@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
-use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement, Plan, PlanLimitScope};
+use jiff::Timestamp;
+use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement};
 use tollgate_domain::{
-    Amount, Catalog, ConfigDenial, LimitScope, MeterId, OrgCommand, Period, PlanId, PlanTime, PutOrg,
-    SetPlan, Standing, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Void, VoidTarget, Welcome,
-    Window, Zone,
+    Amount, Catalog, ConfigDenial, LimitScope, MeterId, OrgCommand, Period, PlanTime, PutOrg, SetPlan,
+    Standing, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Void, VoidTarget, Welcome, Window, Zone,
 };
 
 use super::totals::{aggregation, burns, quantity};
-use super::{Calendar, Fact, Label, sum, total};
+use super::{Calendar, Fact, Label, Look, Setting, sum, total};
 
 /// What is known of an org after some of its commands.
 #[derive(Debug)]
@@ -35,31 +34,7 @@ pub struct History<'a> {
     /// What all usage that was not taken back burned of each pot.
     burned: BTreeMap<(&'a MeterId, Pot), Amount>,
     debts: BTreeMap<&'a MeterId, Debt>,
-    calendar: &'a Calendar,
-}
-
-/// A plan, or none, from a moment on.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting<'a> {
-    /// Which: the first that was set is 1.
-    pub number: u32,
-    /// The plan.
-    pub plan: Option<&'a PlanId>,
-    /// From when.
-    pub since: Timestamp,
-    /// Whether it was to be so at once: then it is so whatever the clock shows later.
-    pub at_once: bool,
-    /// Whether it was called off before it came into force.
-    pub off: bool,
-}
-
-/// Who looks at the allowance of a month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// The gate: all that was burned of the month counts.
-    Gate,
-    /// Usage that has happened: what was burned under later plans does not matter to it.
-    Record,
+    pub(super) calendar: &'a Calendar,
 }
 
 /// A usage that was counted.
@@ -238,54 +213,6 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Setting the plan that is in force calls off what was scheduled, and is no change.
-    fn set_plan(&mut self, at: Timestamp, catalog: &Catalog, plan: Option<&'a PlanId>, from: PlanTime) {
-        let stays = self.plan_at(at, Look::Gate) == plan;
-        self.call_off(at);
-        let since = self.takes_effect(at, from).filter(|_| !stays);
-        let Some(since) = since else { return };
-        let at_once = from == PlanTime::Now;
-        let number = u32::try_from(self.plans.len()).unwrap_or(u32::MAX) + 1;
-        self.plans.push(Setting { number, plan, since, at_once, off: false });
-        if let Some(days) = plan.and_then(|plan| catalog.plan(plan)).and_then(|plan| plan.trial_days) {
-            let length = SignedDuration::from_hours(24 * i64::from(days));
-            self.trial = Some((at, at.checked_add(length).unwrap_or(Timestamp::MAX)));
-        }
-    }
-
-    fn call_off(&mut self, at: Timestamp) {
-        for setting in self.plans.iter_mut().filter(|setting| !setting.at_once && setting.since > at) {
-            setting.off = true;
-        }
-    }
-
-    /// What is scheduled for after a moment.
-    pub(super) fn pending(&self, at: Timestamp) -> Option<(Option<&'a PlanId>, Timestamp)> {
-        let pending =
-            self.plans.iter().find(|setting| !setting.off && !setting.at_once && setting.since > at);
-        pending.map(|setting| (setting.plan, setting.since))
-    }
-
-    /// When a change asked for at a moment takes effect: never before one that was so at once.
-    pub(super) fn takes_effect(&self, at: Timestamp, from: PlanTime) -> Option<Timestamp> {
-        let since = self.calendar.takes_effect(&self.zone, at, from).filter(|since| *since >= at)?;
-        let at_once = self.plans.iter().filter(|setting| setting.at_once).map(|setting| setting.since);
-        Some(at_once.fold(since, Ord::max))
-    }
-
-    /// Which setting was in force at a moment.
-    fn setting_at(&self, at: Timestamp, look: Look) -> Option<&Setting<'a>> {
-        let holds = |setting: &&Setting<'a>| {
-            !setting.off && (setting.since <= at || look == Look::Gate && setting.at_once)
-        };
-        self.plans.iter().rfind(holds)
-    }
-
-    /// The plan in force at a moment.
-    pub(super) fn plan_at(&self, at: Timestamp, look: Look) -> Option<&'a PlanId> {
-        self.setting_at(at, look)?.plan
-    }
-
     /// From when until when a top-up asked for at a moment can be burned.
     pub(super) fn stretch(&self, at: Timestamp, top_up: &TopUp) -> (Timestamp, Option<Timestamp>) {
         let from = match top_up.start {
@@ -316,12 +243,6 @@ impl<'a> History<'a> {
             end = self.calendar.end(&self.zone, Window::Month, end)?;
         }
         Some(end)
-    }
-
-    /// The plan in force at a moment, as a catalog has it.
-    pub(super) fn plan_in<'c>(&self, catalog: &'c Catalog, at: Timestamp, look: Look) -> Option<&'c Plan> {
-        let id = self.plan_at(at, look)?;
-        catalog.plans.iter().find(|plan| plan.id == *id)
     }
 
     pub(super) fn enforcement(
@@ -675,54 +596,6 @@ impl<'a> History<'a> {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
         })
     }
-
-    /// The limits that hold for a user on a meter: for each window, the org's, then the user's; widest first.
-    pub(super) fn limits_on(
-        &self,
-        catalog: &Catalog,
-        at: Timestamp,
-        meter: &MeterId,
-        user: Option<&UserId>,
-    ) -> Vec<LimitOn> {
-        let own = |scope: LimitScope, window| self.limits.get(&(meter, scope, window)).copied();
-        let planned = |scope, window| {
-            let limits = &self.plan_in(catalog, at, Look::Gate)?.limits;
-            let is_it = |limit: &&tollgate_domain::catalog::PlanLimit| {
-                limit.meter == *meter && limit.scope == scope && limit.window == window
-            };
-            limits.iter().find(is_it).map(|limit| limit.amount)
-        };
-        let widest_first = || Window::ALL.into_iter().rev();
-        let of_org = widest_first().filter_map(|window| {
-            let amount = own(LimitScope::Org, window).or_else(|| planned(PlanLimitScope::Org, window))?;
-            Some(LimitOn { user: None, window, amount })
-        });
-        let of_user = widest_first().filter_map(|window| {
-            let user = user?;
-            let amount = own(LimitScope::User(user.clone()), window)
-                .or_else(|| own(LimitScope::EachUser, window))
-                .or_else(|| planned(PlanLimitScope::User, window))?;
-            Some(LimitOn { user: Some(user.clone()), window, amount })
-        });
-        of_org.chain(of_user).collect()
-    }
-
-    /// Whether some user of a meter is limited.
-    pub(super) fn limits_users(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> bool {
-        let own = self.limits.keys().any(|(on, scope, _)| *on == meter && *scope != LimitScope::Org);
-        let plan = self.plan_in(catalog, at, Look::Gate);
-        own || plan.is_some_and(|plan| {
-            plan.limits.iter().any(|limit| limit.meter == *meter && limit.scope == PlanLimitScope::User)
-        })
-    }
-}
-
-/// A limit that holds.
-pub(super) struct LimitOn {
-    /// Whose counter, unless it is the org's.
-    pub(super) user: Option<UserId>,
-    pub(super) window: Window,
-    pub(super) amount: Amount,
 }
 
 /// Takes an amount from pots in their order; what was taken from which, and what they could not give.

@@ -5,6 +5,7 @@ mod calendar;
 mod config;
 mod gate;
 mod history;
+mod plans;
 mod totals;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ use tollgate_domain::{
 
 pub use bills::without_versions;
 pub use calendar::{Calendar, Label};
-pub use history::{Counted, Granted, History, Look, Pot, PotInForce};
+pub use history::{Counted, Granted, History, Pot, PotInForce};
+pub use plans::{Look, Setting};
 pub use totals::total;
 
 /// Answers commands from the list of the commands accepted before.

@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::*;
 use tollgate_domain::catalog::{Model, Months, Plan, Portion, Price, Tier};
-use tollgate_domain::{Currency, Exact, Unbilled};
+use tollgate_domain::{Currency, Exact, Share, Unbilled};
 
 const BILLION: i128 = 1_000_000_000;
 
@@ -156,21 +156,24 @@ fn made(model: &Model, quantity: &BigInt) -> BigInt {
     if *quantity > big(0) { sum } else { big(0) }
 }
 
-/// What one price makes of so many billionths: before the discount, in billionths of billionths, and what is owed, in
-/// minor units.
-fn owed(price: &Price, quantity: &BigInt, currency: Currency) -> (BigInt, BigInt) {
+/// What one price makes of so many billionths in a share of a month: before the discount, in billionths of billionths
+/// times the days of the month, and what is owed, in minor units.
+fn owed(price: &Price, quantity: &BigInt, currency: Currency, fees: Share) -> (BigInt, BigInt) {
     let hundred = big(100 * BILLION);
-    let subtotal = made(&price.model, &beyond(quantity, &billionths(price.included)));
-    // From here on in parts of 10^29.
+    let days = |days: u32| big(days.into());
+    let is_fee = matches!(price.model, Model::Flat { .. });
+    let part = if is_fee { days(fees.days) } else { days(fees.of) };
+    let subtotal = made(&price.model, &beyond(quantity, &billionths(price.included))) * part;
+    // From here on in parts of 10^29, times the days of the month.
     let mut amount = &subtotal * (&hundred - billionths(price.discount_percent));
-    let fine = |bound: Amount| billionths(bound) * big(BILLION) * &hundred;
+    let fine = |bound: Amount, of: u32| billionths(bound) * big(BILLION) * &hundred * days(of);
     if let Some(least) = price.minimum {
-        amount = amount.max(fine(least));
+        amount = amount.max(fine(least, fees.days));
     }
     if let Some(most) = price.maximum {
-        amount = amount.min(fine(most));
+        amount = amount.min(fine(most, fees.days.max(1)));
     }
-    let unit = big(10).pow(29 - currency.minor_digits());
+    let unit = big(10).pow(29 - currency.minor_digits()) * days(fees.of);
     let (minor, twice_the_rest) = (&amount / &unit, (&amount % &unit) * big(2));
     let is_odd = &minor % big(2) == big(1);
     let up = twice_the_rest > unit || (twice_the_rest == unit && is_odd);
@@ -211,15 +214,24 @@ fn catalog(currency: Currency, prices: Vec<Price>) -> Catalog {
 }
 
 fn rate_groups(catalog: &Catalog, batches: &[Vec<UsageGroup>]) -> Result<RatedSegment, RateError> {
+    rate_share(catalog, batches, Share::WHOLE)
+}
+
+fn rate_share(
+    catalog: &Catalog,
+    batches: &[Vec<UsageGroup>],
+    fees: Share,
+) -> Result<RatedSegment, RateError> {
     let usage: Vec<_> =
         batches.iter().map(|groups| MeterUsage { meter: meter("m"), groups: groups.clone() }).collect();
-    rate(&Terms::of_month(catalog, 7, &catalog.plans[0], month("2026-10")), &usage)
+    let terms = Terms { fees, ..Terms::of_month(catalog, 7, &catalog.plans[0], month("2026-10")) };
+    rate(&terms, &usage)
 }
 
 fn check_price(catalog: &Catalog, quantity: Amount) -> Result<(), TestCaseError> {
     let plan = &catalog.plans[0];
     let price = &plan.prices[0];
-    let (subtotal, wanted) = owed(price, &billionths(quantity), plan.currency(catalog));
+    let (subtotal, wanted) = owed(price, &billionths(quantity), plan.currency(catalog), Share::WHOLE);
     let kept = can_be_kept(price, &billionths(quantity), &subtotal);
     let rated =
         rate_groups(catalog, &[vec![UsageGroup { quantity, overage: quantity, ..UsageGroup::default() }]]);
@@ -320,7 +332,7 @@ proptest! {
                 Portion::All => billionths(event.quantity),
                 Portion::Overage => billionths(event.overage),
             });
-            total += owed(price, &quantity.sum(), currency).1;
+            total += owed(price, &quantity.sum(), currency, Share::WHOLE).1;
         }
         prop_assert_eq!(big(rated.total.minor), total);
         prop_assert_eq!(rated.total.minor, rated.lines.iter().map(|line| line.amount.minor).sum::<i128>());
@@ -333,5 +345,25 @@ proptest! {
         let unpriced: Amount =
             untaken.map(|event| if prices.is_empty() { event.overage } else { event.quantity }).sum();
         prop_assert_eq!(shown(&rated.unpriced), unpriced);
+    }
+
+    #[test]
+    fn fees_and_bounds_of_some_days_are_what_exact_numbers_say(
+        prices in any_prices(), currency in any_currency(), events in vec(any_group(), 0..6),
+        (days, of) in (28_u32..=31).prop_flat_map(|of| (0..=of, Just(of))),
+    ) {
+        let catalog = catalog(currency, prices);
+        let (prices, fees) = (&catalog.plans[0].prices, Share { days, of });
+        let Ok(rated) = rate_share(&catalog, std::slice::from_ref(&events), fees) else { return Ok(()) };
+        let mut total = big(0);
+        for price in prices {
+            let taken = events.iter().filter(|event| price_of(prices, event) == Some(price));
+            let quantity = taken.map(|event| match price.portion {
+                Portion::All => billionths(event.quantity),
+                Portion::Overage => billionths(event.overage),
+            });
+            total += owed(price, &quantity.sum(), currency, fees).1;
+        }
+        prop_assert_eq!(big(rated.total.minor), total, "{:?}", rated);
     }
 }
