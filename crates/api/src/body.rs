@@ -62,7 +62,9 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) ->
         let detail = format!("there is no field '{name}'; expected {}", allowed.replace('`', "'"));
         return BodyError { code: Code::UnknownField, field: Some(name), detail };
     }
-    let field = name_after("duplicate field `").map(str::to_owned).or(path).map(|field| shortened(&field));
+    let twice = name_after("duplicate field `")
+        .map(|name| path.as_ref().map_or_else(|| name.to_owned(), |path| format!("{path}.{name}")));
+    let field = twice.or(path).map(|field| shortened(&field));
     let text = shortened(&in_words(text));
     let detail =
         field.as_ref().map_or_else(|| format!("the body {text}"), |field| format!("{field}: {text}"));
@@ -167,6 +169,11 @@ mod tests {
             ),
             (r#"{"org":"o","meter":"m","key":"k","time":"yesterday"}"#, Code::InvalidField, Some("time")),
             (r#"{"org":"o","org":"p","meter":"m","key":"k"}"#, Code::InvalidField, Some("org")),
+            (
+                r#"{"org":"o","meter":"m","key":"k","properties":{"a":"1","b":"2","a":"3"}}"#,
+                Code::InvalidField,
+                Some("properties.a"),
+            ),
         ] {
             let error = read_body::<UsageRequest>(body.as_bytes()).expect_err(body);
             assert_eq!((error.code, error.field.as_deref()), (code, field), "{body}: {}", error.detail);

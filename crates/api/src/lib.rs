@@ -14,6 +14,7 @@ mod bill;
 mod body;
 mod decimal;
 mod ledger;
+mod members;
 mod metadata;
 mod org;
 mod problem;
@@ -35,6 +36,7 @@ pub use bill::{
 pub use body::{BodyError, read_body, shortened};
 pub use decimal::{Decimal, NonZeroDecimal, PositiveDecimal, RequestDecimal};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
+pub use members::{Members, repeated_member};
 pub use metadata::Metadata;
 pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,

@@ -109,6 +109,8 @@ codes! {
     ApiKeyExists = "api_key_exists", 409, "The API key was made before";
     /// More credit is to be taken back than is unused.
     MoreThanUnused = "more_than_unused", 409, "More is to be taken back than is unused";
+    /// It is the last API key that can make others.
+    LastAdminKey = "last_admin_key", 409, "It is the last admin key";
     /// There are as many as there may be: limits or grants of the org, or meters that usage created.
     TooMany = "too_many", 409, "There are as many as there may be";
     /// The body is too large.
@@ -149,6 +151,18 @@ codes! {
     StoreFailed = "store_failed", 503, "The store cannot be used";
 }
 
+impl Code {
+    /// Whether it is sent with a status. What a limit refuses is 402 where buying helps, 429 where waiting does.
+    #[must_use]
+    pub const fn goes_with(self, status: u16) -> bool {
+        match self {
+            Self::OrgLimitReached => matches!(status, 402 | 403 | 429),
+            Self::UserLimitReached => matches!(status, 403 | 429),
+            other => other.status() == status,
+        }
+    }
+}
+
 impl PartialSchema for Code {
     fn schema() -> RefOr<Schema> {
         let texts = Self::ALL.iter().map(|code| code.text());
@@ -184,6 +198,9 @@ pub struct Problem {
     /// False on a denied usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed: Option<bool>,
+    /// How much was asked for, on a denied usage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<Decimal>,
     /// What the org may still use, on a denied usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<Decimal>,
@@ -209,6 +226,8 @@ pub struct LimitDetail {
     pub amount: Decimal,
     /// Used of it.
     pub used: Decimal,
+    /// What is left of it.
+    pub remaining: Decimal,
     /// When there is room again by itself; null is never.
     pub resets_at: Option<String>,
 }
@@ -225,6 +244,7 @@ impl Problem {
             field: None,
             request_id: None,
             allowed: None,
+            quantity: None,
             remaining: None,
             limit: None,
             conflicts: Vec::new(),

@@ -1,6 +1,5 @@
 //! Check and consume.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::given;
 use crate::text::NO_CONTROL_CHARACTERS;
-use crate::{Decimal, Id, PositiveDecimal};
+use crate::{Decimal, Id, LimitDetail, Members, PositiveDecimal};
 
 /// Asks to use something, once.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -47,7 +46,7 @@ pub struct UsageRequest {
     /// What should be known of it, such as model or region; at most 16.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Properties, required = false)]
-    pub properties: Option<BTreeMap<String, PropertyValue>>,
+    pub properties: Option<Members<PropertyValue>>,
 }
 
 /// A moment, in whole microseconds; what is finer is cut off.
@@ -195,6 +194,12 @@ pub struct CheckReply {
     /// The code of the denial, if it would be denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What was asked, what is left, and what decided, if it would be denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The limit, or the credit, that decided, if it would be denied by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitDetail>,
     /// The organization.
     pub org: String,
     /// The meter.

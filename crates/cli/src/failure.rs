@@ -181,7 +181,7 @@ mod tests {
         let problem: ProblemTold = serde_json::from_str(
             r#"{"type":"urn:tollgate:problem:user_limit_reached","title":"t","status":403,"detail":"ann is out",
                 "code":"user_limit_reached","request_id":"r1","allowed":false,"remaining":3.5,"limit":{"scope":
-                "user","user":"ann","window":"month","amount":50,"used":50,"resets_at":"2026-12-01T00:00:00Z"}}"#,
+                "user","user":"ann","window":"month","amount":50,"used":50,"remaining":0,"resets_at":"2026-12-01T00:00:00Z"}}"#,
         )
         .expect("a problem");
         assert_eq!(

@@ -50,6 +50,14 @@ impl Role {
     }
 }
 
+impl ApiKey {
+    /// Whether it may make and revoke API keys, while it is valid.
+    #[must_use]
+    pub fn makes_others(&self) -> bool {
+        self.role == Role::Admin && self.org.is_none()
+    }
+}
+
 /// An API key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {

@@ -335,10 +335,12 @@ pub fn apply_system(records: &mut Records, entry: &SystemEntry) {
             system.created_meters.extend(created);
         }
         SystemEntryKind::ApiKeyMade(api_key) => {
+            system.admin_keys += u32::from(api_key.makes_others());
             records.set(RecordKey::ApiKey(api_key.id.clone()), Record::ApiKey(Arc::new(api_key.clone())));
         }
         SystemEntryKind::ApiKeyRevoked(id) => {
             if let Some(api_key) = records.api_key(id) {
+                system.admin_keys = system.admin_keys.saturating_sub(u32::from(api_key.makes_others()));
                 let revoked = ApiKey { revoked_at: Some(entry.at), ..api_key.clone() };
                 records.set(RecordKey::ApiKey(id.clone()), Record::ApiKey(Arc::new(revoked)));
             }

@@ -259,7 +259,7 @@ pub enum SystemCommand {
     /// Make an API key.
     MakeApiKey(ApiKey),
     /// Revoke an API key.
-    RevokeApiKey(ApiKeyId),
+    RevokeApiKey(RevokeApiKey),
     /// Make a shipment.
     MakeShipment(MakeShipment),
     /// Remember that the shipment with this number was sent, and its orgs settled.
@@ -291,6 +291,15 @@ impl From<&MeterId> for NewMeter {
     fn from(id: &MeterId) -> Self {
         Self { id: id.clone(), sink: None }
     }
+}
+
+/// Revoke an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokeApiKey {
+    /// Which one.
+    pub id: ApiKeyId,
+    /// Whether there is an admin key besides those that are stored, so that the last of them may go.
+    pub admin_besides: bool,
 }
 
 /// Make a shipment of amounts that are unsent.

@@ -56,7 +56,8 @@ pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
     ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg, Reverse,
-    SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, TopUpStart, Use, Void, VoidTarget, Welcome,
+    RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, TopUpStart, Use, Void,
+    VoidTarget, Welcome,
 };
 pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};

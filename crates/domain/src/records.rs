@@ -148,6 +148,8 @@ pub struct System {
     pub shipments: u64,
     /// The number of the latest shipment that was sent: the one before that, or the same.
     pub shipped: u64,
+    /// API keys that are valid and may make others.
+    pub admin_keys: u32,
     /// The meters that usage created beside the catalog, in that order.
     pub created_meters: Vec<CreatedMeter>,
 }

@@ -86,6 +86,11 @@ impl ApiKeys {
         self.configured.is_none() && !self.ever_stored.load(Ordering::SeqCst)
     }
 
+    /// Whether the settings have an admin key.
+    pub(crate) fn has_configured(&self) -> bool {
+        self.configured.is_some()
+    }
+
     /// Finds the caller by the secret it sent.
     ///
     /// Secrets are random and compared by their SHA-256, so the time a comparison takes tells nothing of them.

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderValue};
 use tollgate_api::{
     BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, GivenLimitItem, LimitDetail, LimitGiver,
     LimitItem, MeterBalanceReply, NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem,
@@ -11,7 +10,7 @@ use tollgate_api::{
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
     Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit,
-    Limit, LimitScope, MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, Policy,
+    Limit, LimitScope, MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, ReachedLimit,
     ReversalDenial, Source, Timestamp, UsageKey, UsedEntry, Window,
 };
 use tollgate_storage::NoticeRow;
@@ -76,15 +75,21 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
     }
     problem.allowed = Some(false);
     problem.remaining = denied.standing.and_then(|standing| standing.remaining).map(Into::into);
-    problem.limit = denied.denial.limit().map(|limit| LimitDetail {
+    problem.limit = denied.denial.limit().map(limit_detail);
+    problem
+}
+
+/// The limit, or the credit, that a denial names.
+pub(crate) fn limit_detail(limit: &ReachedLimit) -> LimitDetail {
+    LimitDetail {
         scope: if limit.user.is_some() { "user" } else { "org" }.to_owned(),
         user: limit.user.clone().map(Into::into),
         window: limit.window.map(|window| window.name().to_owned()),
         amount: limit.amount.into(),
         used: limit.used.into(),
+        remaining: limit.remaining().into(),
         resets_at: limit.resets_at.map(|at| at.to_string()),
-    });
-    problem
+    }
 }
 
 /// The same, and which plan or meter may have been meant where there is none of the id.
@@ -183,52 +188,6 @@ pub(crate) fn reversal_problem(denial: ReversalDenial, org: &OrgId, key: &UsageK
             );
             Problem::new(Code::NotReversible, detail).on_field("key")
         }
-    }
-}
-
-/// `RateLimit-Policy` and `RateLimit`, an item for the credit and for each limit.
-pub(crate) fn rate_limit_headers(headers: &mut HeaderMap, policies: &[Policy], now: Timestamp) {
-    if policies.is_empty() {
-        return;
-    }
-    let (mut policy_text, mut state_text) = (String::new(), String::new());
-    for policy in policies {
-        if !policy_text.is_empty() {
-            policy_text.push_str(", ");
-            state_text.push_str(", ");
-        }
-        let scope = if policy.user { "user" } else { "org" };
-        let window = policy.period.map(|period| period.window);
-        let dash = if window.is_some() { "-" } else { "" };
-        let name = window.map_or("", Window::name);
-        let _ = write!(policy_text, "\"{scope}{dash}{name}\";q={}", floor(policy.amount));
-        if let Some(secs) = window.and_then(fixed_secs) {
-            let _ = write!(policy_text, ";w={secs}");
-        }
-        let _ = write!(state_text, "\"{scope}{dash}{name}\";r={}", floor(policy.remaining));
-        if let Some(resets_at) = policy.resets_at {
-            let secs = resets_at.as_second().saturating_sub(now.as_second()).max(0);
-            let _ = write!(state_text, ";t={secs}");
-        }
-    }
-    for (name, text) in [("ratelimit-policy", policy_text), ("ratelimit", state_text)] {
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// Whole units, rounded down; the header knows no decimals.
-fn floor(amount: tollgate_domain::Amount) -> i128 {
-    amount.billionths().div_euclid(1_000_000_000)
-}
-
-const fn fixed_secs(window: Window) -> Option<u32> {
-    match window {
-        Window::Minute => Some(60),
-        Window::Hour => Some(3_600),
-        Window::Day => Some(86_400),
-        Window::Month | Window::Lifetime | Window::Segment => None,
     }
 }
 

@@ -21,6 +21,7 @@ mod docs;
 mod edge;
 mod extract;
 mod form;
+mod limit_headers;
 pub mod limits;
 mod metrics;
 mod native;

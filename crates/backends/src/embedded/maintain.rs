@@ -8,7 +8,7 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::core::Core;
 use super::error::{corrupt, io_error};
-use super::io::{Disk, to_u64};
+use super::io::{Disk, create_folder, to_u64};
 use super::open::{
     LEDGER_DIR, NEW_TABLES_DIR, OLD_TABLES_DIR, PARTIAL_DIR, TABLES_DIR, check_options, lock, open_ledger,
     remove_dir, remove_leftovers,
@@ -59,14 +59,14 @@ fn last_whole_frame(segments: &Segments, last: &mut Position) -> Result<(), Stor
 }
 
 fn copy_ledger(segments: &Segments, last: u32, end: u64, dir: &Path) -> Result<(), StoreError> {
-    std::fs::create_dir_all(dir).map_err(|source| io_error("create", dir, source))?;
+    create_folder(dir).map_err(|source| io_error("create", dir, source))?;
     let mut inside = std::fs::read_dir(dir).map_err(|source| io_error("list", dir, source))?;
     if inside.next().is_some() {
         let text = format!("{} is not empty: a backup needs a folder of its own", dir.display());
         return Err(StoreError::new(StoreErrorKind::Format, text));
     }
     let partial = dir.join(PARTIAL_DIR);
-    std::fs::create_dir_all(&partial).map_err(|source| io_error("create", &partial, source))?;
+    create_folder(&partial).map_err(|source| io_error("create", &partial, source))?;
     for ordinal in 1..=last {
         let segment = segments.get(ordinal)?;
         let until = if ordinal == last { end } else { segment.bytes };

@@ -1,6 +1,7 @@
 //! Opening: lock the folder, find the end of the ledger, bring the tables up to it.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::core::{Core, Opened};
 use super::error::io_error;
+use super::io::{FILE_MODE, create_folder};
 use super::ledger::{Ledger, LedgerFiles};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::metrics::Metrics;
@@ -71,7 +73,7 @@ pub(crate) fn check_options(options: &EmbeddedOptions) -> Result<(), StoreError>
 pub(crate) fn open_ledger(path: &Path, options: &EmbeddedOptions) -> Result<LedgerFiles, StoreError> {
     let dir = path.join(LEDGER_DIR);
     if !dir.exists() {
-        std::fs::create_dir_all(&dir).map_err(|source| io_error("create", &dir, source))?;
+        create_folder(&dir).map_err(|source| io_error("create", &dir, source))?;
         File::open(path).and_then(|dir| dir.sync_all()).map_err(|source| io_error("sync", path, source))?;
     }
     LedgerFiles::open(options.disk.clone(), dir, options.segment_bytes)
@@ -79,7 +81,7 @@ pub(crate) fn open_ledger(path: &Path, options: &EmbeddedOptions) -> Result<Ledg
 
 /// Locks a folder, making it if need be, for as long as the file lives.
 pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
-    std::fs::create_dir_all(path).map_err(|source| io_error("create", path, source))?;
+    create_folder(path).map_err(|source| io_error("create", path, source))?;
     if path.join(PARTIAL_DIR).exists() {
         let text = format!("{} holds a backup that was not finished", path.display());
         return Err(StoreError::new(StoreErrorKind::Format, text));
@@ -89,6 +91,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(FILE_MODE)
         .open(&lock_path)
         .map_err(|source| io_error("open", &lock_path, source))?;
     match file.try_lock() {

@@ -24,6 +24,7 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::codec::{Table, counter_end_secs, decode_row, encode_row, key_row_secs};
 use super::error::{bad_row, tables_error};
+use super::io::create_folder;
 use super::limits::{
     BACKGROUND_NICENESS, BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES,
     TABLES_FILES_OPEN_MAX, TABLES_THREADS,
@@ -231,6 +232,8 @@ impl Tables {
         keep: &Arc<Keep>,
     ) -> Result<Self, fjall::Error> {
         let keep = Arc::clone(keep);
+        // What is in it is the table engine's; nobody else gets in.
+        create_folder(path)?;
         let db = Database::builder(path)
             .cache_size(options.table_cache_bytes)
             .max_journaling_size(JOURNAL_BYTES_MAX)

@@ -31,6 +31,33 @@ fn one_process_has_a_folder() {
     EmbeddedStore::open(folder.path(), small()).expect("opens");
 }
 
+/// Whatever the umask: what the ledger says of organizations is for nobody else on the machine.
+#[test]
+fn only_the_user_of_the_server_reads_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (path, backup) = (folder.path().join("above").join("data"), folder.path().join("backup"));
+    let store = EmbeddedStore::open(&path, small()).expect("opens");
+    let (mut world, mut rng) = (World::default(), Rng::with_seed(1));
+    commit(&store, vec![world.some_change(&mut rng, 4, 1)]).expect("commits");
+    store.backup(&backup).expect("backs up");
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    let ledgers = [path.join("ledger"), backup.join("ledger")];
+    for folder in
+        [&folder.path().join("above"), &path, &path.join("tables"), &backup, &ledgers[0], &ledgers[1]]
+    {
+        assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    }
+    let inside = ledgers.iter().flat_map(|ledger| fs::read_dir(ledger).expect("a folder"));
+    let files: Vec<_> = inside.map(|file| file.expect("a file").path()).chain([path.join("LOCK")]).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    run(store.close()).expect("closes");
+}
+
 #[test]
 fn a_backup_under_load_is_a_moment_of_the_store() {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -190,6 +190,14 @@ pub struct ReachedLimit {
     pub resets_at: Option<Timestamp>,
 }
 
+impl ReachedLimit {
+    /// What is left of it.
+    #[must_use]
+    pub fn remaining(&self) -> Amount {
+        (self.amount - self.used).at_least_zero()
+    }
+}
+
 /// Credit or a limit that a usage went by, as it stands after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

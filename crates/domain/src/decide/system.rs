@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use crate::decide::shipment::{make_shipment, shipment_sent};
 use crate::limits::CREATED_METERS_MAX;
 use crate::{
-    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, NewMeter, OrgId, PlanId, RecordKey, Records, System,
-    SystemCommand, SystemEntry, SystemEntryKind, Timestamp,
+    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, NewMeter, OrgId, PlanId, RecordKey, Records,
+    RevokeApiKey, System, SystemCommand, SystemEntry, SystemEntryKind, Timestamp,
 };
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
@@ -31,6 +31,8 @@ pub enum SystemDenial {
     ApiKeyExists,
     /// Another catalog came into force, or a plan that this one removes was given to an org, since it was prepared.
     CatalogMoved,
+    /// It is the last API key that can make others.
+    LastAdminKey,
     /// Another shipment was made since the amounts of this one were read.
     ShipmentsMoved,
 }
@@ -64,9 +66,12 @@ pub fn decide_system(
             api_key.revoked_at = None;
             Ok(Some(entry(SystemEntryKind::ApiKeyMade(api_key))))
         }
-        SystemCommand::RevokeApiKey(id) => match records.api_key(id) {
+        SystemCommand::RevokeApiKey(RevokeApiKey { id, admin_besides }) => match records.api_key(id) {
             None => Err(SystemDenial::UnknownApiKey),
             Some(known) if known.revoked_at.is_some() => Ok(None),
+            Some(known) if known.makes_others() && system.admin_keys <= 1 && !admin_besides => {
+                Err(SystemDenial::LastAdminKey)
+            }
             Some(_) => Ok(Some(entry(SystemEntryKind::ApiKeyRevoked(id.clone())))),
         },
         SystemCommand::MakeShipment(make) => make_shipment(&system, at, make).map(|kind| Some(entry(kind))),
@@ -116,7 +121,7 @@ pub fn missing_of_system(records: &Records, command: &SystemCommand, keys: &mut 
         | SystemCommand::MakeShipment(_)
         | SystemCommand::ShipmentSent(_) => {}
         SystemCommand::MakeApiKey(api_key) => need.push(RecordKey::ApiKey(api_key.id.clone())),
-        SystemCommand::RevokeApiKey(id) => need.push(RecordKey::ApiKey(id.clone())),
+        SystemCommand::RevokeApiKey(RevokeApiKey { id, .. }) => need.push(RecordKey::ApiKey(id.clone())),
     }
     keys.extend(need.into_iter().filter(|key| !records.holds(key)));
 }

@@ -3,9 +3,9 @@
 use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
     Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, NewMeter, OrgCommand,
-    OrgDecision, OrgId, PlanId, Record, RecordKey, Records, Reverse, Role, Settle, ShipmentId, ShipmentLine,
-    Sku, SystemCommand, SystemDenial, Timestamp, apply_system, decide_system, missing_of_system,
-    touched_by_system,
+    OrgDecision, OrgId, PlanId, Record, RecordKey, Records, Reverse, RevokeApiKey, Role, Settle, ShipmentId,
+    ShipmentLine, Sku, SystemCommand, SystemDenial, Timestamp, apply_system, decide_system,
+    missing_of_system, touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -54,6 +54,36 @@ fn api_key(id: &str) -> ApiKey {
     }
 }
 
+fn revoke(id: &ApiKeyId) -> SystemCommand {
+    SystemCommand::RevokeApiKey(RevokeApiKey { id: id.clone(), admin_besides: false })
+}
+
+#[test]
+fn the_last_key_that_makes_others_stays() {
+    let mut system = TheSystem::new();
+    let acme = OrgId::new("acme").expect("an id");
+    for (id, role, org) in [
+        ("first", Role::Admin, None),
+        ("second", Role::Admin, None),
+        ("bound", Role::Admin, Some(acme)),
+        ("lesser", Role::Manage, None),
+    ] {
+        let made = ApiKey { role, org, ..api_key(id) };
+        assert_eq!(system.tell(FIRST, &SystemCommand::MakeApiKey(made)), Ok((0, true)));
+    }
+    let id = |id: &str| ApiKeyId(id.to_owned());
+    assert_eq!(system.tell(SECOND, &revoke(&id("first"))), Ok((0, true)));
+    assert_eq!(system.tell(SECOND, &revoke(&id("first"))), Ok((0, false)), "it is gone already");
+    assert_eq!(system.tell(SECOND, &revoke(&id("second"))), Err(SystemDenial::LastAdminKey));
+    assert_eq!(system.tell(SECOND, &revoke(&id("bound"))), Ok((0, true)));
+    assert_eq!(system.tell(SECOND, &revoke(&id("lesser"))), Ok((0, true)));
+    let besides = SystemCommand::RevokeApiKey(RevokeApiKey { id: id("second"), admin_besides: true });
+    assert_eq!(system.tell(SECOND, &besides), Ok((0, true)));
+    let third = ApiKey { role: Role::Admin, ..api_key("third") };
+    assert_eq!(system.tell(SECOND, &SystemCommand::MakeApiKey(third)), Ok((0, true)));
+    assert_eq!(system.tell(SECOND, &revoke(&id("third"))), Err(SystemDenial::LastAdminKey));
+}
+
 #[test]
 fn an_api_key_is_made_once_and_revoked_once() {
     let mut system = TheSystem::new();
@@ -63,12 +93,12 @@ fn an_api_key_is_made_once_and_revoked_once() {
     assert_eq!(system.records.api_key(&id), Some(&made));
     let again = ApiKey { name: "another".to_owned(), ..made.clone() };
     assert_eq!(system.tell(SECOND, &SystemCommand::MakeApiKey(again)), Err(SystemDenial::ApiKeyExists));
-    assert_eq!(system.tell(SECOND, &SystemCommand::RevokeApiKey(other)), Err(SystemDenial::UnknownApiKey));
-    assert_eq!(system.tell(SECOND, &SystemCommand::RevokeApiKey(id.clone())), Ok((0, true)));
+    assert_eq!(system.tell(SECOND, &revoke(&other)), Err(SystemDenial::UnknownApiKey));
+    assert_eq!(system.tell(SECOND, &revoke(&id)), Ok((0, true)));
     let revoked_at = Some(SECOND.parse().expect("a time"));
     let revoked = ApiKey { revoked_at, ..made };
     assert_eq!(system.records.api_key(&id), Some(&revoked));
-    assert_eq!(system.tell("2026-10-03T00:00:00Z", &SystemCommand::RevokeApiKey(id.clone())), Ok((0, false)));
+    assert_eq!(system.tell("2026-10-03T00:00:00Z", &revoke(&id)), Ok((0, false)));
     assert_eq!(system.records.api_key(&id), Some(&revoked), "it stays as it was");
 }
 

@@ -13,7 +13,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tollgate_api::{
-    AdjustmentItem, BillLineItem, Code, Decimal, Id, PositiveDecimal, Problem, PropertyValue, UnbilledItem,
+    AdjustmentItem, BillLineItem, Code, Decimal, Id, Members, PositiveDecimal, Problem, PropertyValue,
+    UnbilledItem, repeated_member, shortened,
 };
 use tollgate_domain::{
     Amount, Denied, Entry, EntryKind, MeterId, OrgId, RecordDenial, Role, Timestamp, UsageKey, Use, UsedEntry,
@@ -85,7 +86,7 @@ pub(crate) struct UsageBody {
     quantity: PositiveDecimal,
     /// What should be known of it: any JSON by name.
     #[schema(value_type = Option<BTreeMap<String, serde_json::Value>>)]
-    metadata: Option<BTreeMap<String, Box<RawValue>>>,
+    metadata: Option<Members<Box<RawValue>>>,
     /// The caller's id of the usage: it counts once however often it is sent. One without an id counts each time.
     #[schema(value_type = Option<Id>)]
     id: Option<UsageKey>,
@@ -132,7 +133,7 @@ pub(crate) async fn record(
         quantity: body.quantity.0,
         key: agreed::<Billing>(header, body.id)?.map_or_else(new_key, Ok)?,
         occurred_at: None,
-        properties: stored(body.metadata.unwrap_or_default())?,
+        properties: stored(body.metadata.unwrap_or_default().0)?,
     };
     let newcomers = app.engine.catalog().declared.compat.billing.clone();
     let recorded = newcomers::record(&app, &caller.actor, &body.customer_id, &usage, None, &newcomers)
@@ -190,6 +191,13 @@ fn item(
 /// Metadata as properties: a text as it is, anything else as its JSON. A text that would read as JSON keeps its quotes,
 /// so that each comes back as it was sent.
 fn stored(metadata: BTreeMap<String, Box<RawValue>>) -> Result<BTreeMap<String, String>, CompatFailure> {
+    let repeated = metadata.iter().find_map(|(name, value)| Some((name, repeated_member(value.get())?)));
+    if let Some((name, member)) = repeated {
+        return Err(CompatFailure::bad_field(
+            &shortened(&format!("metadata.{name}.{member}")),
+            "is given twice",
+        ));
+    }
     let text = |value: Box<RawValue>| match serde_json::from_str::<String>(value.get()) {
         Ok(text) if serde_json::from_str::<&RawValue>(&text).is_err() => text,
         _ => value.get().to_owned(),

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use tollgate_api::{Code, Id, Problem, PropertyValue, RequestDecimal, Time, shortened};
+use tollgate_api::{Code, Id, Problem, PropertyValue, RequestDecimal, Time, repeated_member, shortened};
 use tollgate_domain::catalog::{DataPath, EventMapping, PathStep, UnknownEvents};
 use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, UsageKey, Use, UserId};
 use utoipa::ToSchema;
@@ -298,6 +298,9 @@ fn needed<'a>(field: &str, value: Option<&'a String>) -> Result<&'a str, Box<Pro
 impl Reader<'_> {
     /// Adds the usage that an event is, of each meter that takes its type.
     fn read(&self, place: usize, event: &Event<'_>, records: &mut Vec<Record>) -> Result<(), Box<Problem>> {
+        if let Some(member) = event.data.and_then(|data| repeated_member(data.get())) {
+            return Err(Box::new(wrong(&shortened(&format!("data.{member}")), "is given twice")));
+        }
         let id = needed("id", event.id.as_ref())?;
         let source = needed("source", event.source.as_ref())?;
         let kind = needed("type", event.r#type.as_ref())?;

@@ -17,8 +17,9 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::compat::failure::{self, Dialect, agreed, read};
-use crate::convert::{config_problem, conflict, denial_problem};
+use crate::convert::{config_problem, conflict};
 use crate::extract::IdempotencyKey;
+use crate::limit_headers::gate_problem;
 use crate::native::problems::{P404, P409, P422};
 use crate::reply::{Failure, json, ok};
 
@@ -235,7 +236,7 @@ pub(crate) async fn use_(
         })),
         OrgDecision::Use(Err(denied)) => {
             app.refusals.note(&body.org_id, &denied.denial, app.engine.clock().now());
-            let problem = denial_problem(&denied, &body.org_id, &meter()?);
+            let problem = gate_problem(&app, &denied, &body.org_id, &meter()?, Quantity::ONE);
             Err(match denied.denial {
                 Denial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
                 Denial::NoPlan => CompatFailure::told(403, "no plan", problem),

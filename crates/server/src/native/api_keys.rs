@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, Code, HeaderKey, Problem};
-use tollgate_domain::{ApiKey, ApiKeyId, Record, RecordKey, Role, SystemCommand, SystemDenial};
+use tollgate_domain::{ApiKey, ApiKeyId, Record, RecordKey, RevokeApiKey, Role, SystemCommand, SystemDenial};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
@@ -13,7 +13,7 @@ use crate::auth::{Caller, id_for, new_secret};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query, path_param};
 use crate::native::catalog::system_failure;
 use crate::native::orgs::text_line;
-use crate::native::problems::P404;
+use crate::native::problems::{P404, P409};
 use crate::paging::Paging;
 use crate::reply::{Failure, json, ok};
 
@@ -128,13 +128,16 @@ impl FromRequestParts<App> for IdPath {
     }
 }
 
-/// Revokes an API key, at once and for good.
+/// Revokes an API key, at once and permanently.
+///
+/// The last one with the role `admin` and no org stays, unless the server's settings have an admin key.
 #[utoipa::path(
     delete, path = "/v1/api-keys/{id}", tag = "API keys", operation_id = "revoke_api_key",
     params(("id" = String, Path, description = "The public id of the key")),
     responses(
         (status = 200, description = "Revoked, now or before", body = ApiKeyItem),
         P404,
+        P409,
     )
 )]
 pub(crate) async fn revoke(
@@ -144,8 +147,10 @@ pub(crate) async fn revoke(
     _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Admin, None)?;
+    let admin_besides = app.api_keys.has_configured();
+    let revoke = RevokeApiKey { id: id.clone(), admin_besides };
     app.engine
-        .submit_system(&caller.actor, SystemCommand::RevokeApiKey(id.clone()))
+        .submit_system(&caller.actor, SystemCommand::RevokeApiKey(revoke))
         .await?
         .map_err(system_failure)?;
     let stored = learn(&app, id).await?;

@@ -41,17 +41,19 @@ pub(crate) async fn show(
     _: NoQuery,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    caller.require(Role::Read, caller.org.as_ref())?;
+    read_allowed(&caller)?;
     let in_force = app.engine.catalog();
     let mut reply = reply_version(&app, in_force.version).await?;
     if form_of(&headers, &[Form::Json, Form::Toml]) == Form::Toml {
         return Ok(Form::Toml.response(reply.toml));
     }
-    // Who is bound to one organization need not know what others use.
-    if caller.org.is_none() {
-        reply.created_meters = in_force.created_meters.iter().map(created_item).collect();
-    }
+    reply.created_meters = in_force.created_meters.iter().map(created_item).collect();
     Ok(varying(ok(&reply)))
+}
+
+/// The catalog names every plan and price: a key bound to one organization sees its own in its balance and bills.
+fn read_allowed(caller: &Caller) -> Result<(), Failure> {
+    caller.require(Role::Read, None)
 }
 
 fn created_item(created: &CreatedMeter) -> CreatedMeterItem {
@@ -146,6 +148,13 @@ pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
         SystemDenial::ApiKeyExists => {
             Problem::new(Code::ApiKeyExists, "an API key with this id exists; try again").into()
         }
+        SystemDenial::LastAdminKey => Problem::new(
+            Code::LastAdminKey,
+            "it is the last API key with the role 'admin' and no org: nobody could make another; make one first, or set \
+             TOLLGATE_API_KEY",
+        )
+        .on_field("id")
+        .into(),
         SystemDenial::ShipmentsMoved | SystemDenial::CatalogMoved => conflict(),
     }
 }
@@ -163,7 +172,7 @@ pub(crate) async fn versions(
     caller: Caller,
     mut query: Query,
 ) -> Result<Response, Failure> {
-    caller.require(Role::Read, caller.org.as_ref())?;
+    read_allowed(&caller)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
     let page = paging.read(&app, &Scan::Catalogs).await?;
@@ -203,6 +212,6 @@ pub(crate) async fn version(
     VersionPath(version): VersionPath,
     _: NoQuery,
 ) -> Result<Response, Failure> {
-    caller.require(Role::Read, caller.org.as_ref())?;
+    read_allowed(&caller)?;
     Ok(ok(&reply_version(&app, version).await?))
 }

@@ -16,10 +16,11 @@ use tollgate_domain::{
 use crate::Settings;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{conflict, denial_problem, rate_limit_headers, reversal_problem, with_suggestion};
+use crate::convert::{conflict, limit_detail, reversal_problem};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
-use crate::native::problems::{P402, P404, P409};
-use crate::reply::{Failure, ok, problem_response};
+use crate::limit_headers::{gate_problem, gate_refusal, of_allowed, of_denied};
+use crate::native::problems::{P402, P404, P409, P429};
+use crate::reply::{Failure, ok};
 
 /// Which times a usage may name, by the settings and the clock.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct Times {
             ("RateLimit" = String, description = "What is left of each, and the seconds until it starts afresh: `\"org\";r=20;t=842808`"),
         )),
         P402,
+        P429,
         P404,
         P409,
     )
@@ -69,14 +71,14 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
                 entry: allowed.entry,
             };
             let mut response = ok(&reply);
-            rate_limit_headers(response.headers_mut(), &allowed.policies, app.engine.clock().now());
+            of_allowed(response.headers_mut(), &allowed.policies, app.engine.clock().now());
             Ok(response)
         }
         OrgDecision::Use(Err(denied)) => {
-            app.refusals.note(&org, &denied.denial, app.engine.clock().now());
-            let problem = denial_problem(&denied, &org, &asked.meter);
-            let catalog = &app.engine.catalog().catalog;
-            Ok(problem_response(with_suggestion(problem, catalog, asked.meter.as_str())))
+            let now = app.engine.clock().now();
+            app.refusals.note(&org, &denied.denial, now);
+            let problem = gate_problem(&app, &denied, &org, &asked.meter, asked.quantity);
+            Ok(gate_refusal(problem, &denied.denial, now))
         }
         _ => Err(conflict()),
     }
@@ -98,7 +100,7 @@ pub(crate) fn read_usage(
         quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
         key,
         occurred_at: times.read(request.time)?,
-        properties: properties(request.properties.unwrap_or_default())?,
+        properties: properties(request.properties.unwrap_or_default().0)?,
     };
     Ok((request.org, usage))
 }
@@ -173,7 +175,7 @@ pub(crate) async fn check(
         caller.require(Role::Read, Some(&request.org))?;
     }
     Times::of(&app).read(request.time)?;
-    let properties = properties(request.properties.unwrap_or_default())?;
+    let properties = properties(request.properties.unwrap_or_default().0)?;
     let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(Checked { result, steps }) =
@@ -185,10 +187,13 @@ pub(crate) async fn check(
         Ok(allowed) => Some(allowed.standing),
         Err(denied) => denied.standing,
     };
-    let policies = result.as_ref().map(|allowed| allowed.policies.clone()).unwrap_or_default();
+    let denied = result.as_ref().err();
+    let problem = denied.map(|denied| gate_problem(&app, denied, &request.org, &request.meter, quantity));
     let reply = CheckReply {
         allowed: result.is_ok(),
-        code: result.as_ref().err().map(|denied| denied.denial.code().to_owned()),
+        code: denied.map(|denied| denied.denial.code().to_owned()),
+        detail: problem.map(|problem| problem.detail),
+        limit: denied.and_then(|denied| denied.denial.limit()).map(limit_detail),
         org: request.org.into(),
         meter: request.meter.into(),
         quantity: quantity.amount().into(),
@@ -200,7 +205,11 @@ pub(crate) async fn check(
             .collect(),
     };
     let mut response = ok(&reply);
-    rate_limit_headers(response.headers_mut(), &policies, app.engine.clock().now());
+    let now = app.engine.clock().now();
+    match &result {
+        Ok(allowed) => of_allowed(response.headers_mut(), &allowed.policies, now),
+        Err(denied) => of_denied(response.headers_mut(), &denied.denial, now),
+    }
     Ok(response)
 }
 

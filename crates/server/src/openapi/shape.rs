@@ -97,7 +97,12 @@ fn problems() -> BTreeMap<String, RefOr<Response>> {
             "Anything else: a host that the server is not asked under (421), too many requests (429), a server that cannot answer (5xx).".to_owned()
         });
         let mut response = ResponseBuilder::new().description(text).content(media, content.clone());
-        if status.is_empty() {
+        if matches!(status, "402" | "429") && kind == "Problem" {
+            response = response
+                .header("RateLimit-Policy", header("The limit, or the credit, that decided."))
+                .header("RateLimit", header("What is left of it, and the seconds until it starts afresh."));
+        }
+        if matches!(status, "" | "429") {
             response = response.header("Retry-After", header("The seconds to wait, with 429 and 503."));
         }
         if status == "401" {
@@ -126,7 +131,7 @@ fn header(description: &str) -> utoipa::openapi::header::Header {
 
 /// The codes of a status in words; none where no code has it.
 fn codes(status: &str) -> Option<String> {
-    let of = |code: &&Code| code.status().to_string() == status;
+    let of = |code: &&Code| status.parse().is_ok_and(|status| code.goes_with(status));
     let codes: Vec<String> =
         Code::ALL.iter().filter(of).map(|code| format!("`{}`: {}", code.text(), code.title())).collect();
     (!codes.is_empty()).then(|| codes.join("; "))

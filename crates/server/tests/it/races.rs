@@ -197,7 +197,7 @@ fn no_limit_lets_another_be_passed() {
                             allowed += 1;
                             *used.entry(user).or_default() += 1;
                         }
-                        (403, Some("org_limit_reached" | "user_limit_reached"))
+                        (403 | 429, Some("org_limit_reached" | "user_limit_reached"))
                         | (402, Some("org_limit_reached")) => {}
                         _ => panic!("{} {}", reply.status, reply.text()),
                     }

@@ -201,8 +201,7 @@ fn a_report_and_its_refusals() {
     }
     client.post("/limit", json!({"org_id": "acme", "limit": 2})).ok();
     let limit = |scope: Value, amount: i64, used: i64| {
-        let mut limit =
-            json!({"window": "month", "amount": amount, "used": used, "resets_at": "2026-12-01T00:00:00Z"});
+        let mut limit = json!({"window": "month", "amount": amount, "used": used, "remaining": amount - used, "resets_at": "2026-12-01T00:00:00Z"});
         if let (Some(limit), Some(scope)) = (limit.as_object_mut(), scope.as_object()) {
             limit.extend(scope.clone());
         }
@@ -215,8 +214,8 @@ fn a_report_and_its_refusals() {
         json!({
             "error": "limit reached", "type": "urn:tollgate:problem:org_limit_reached",
             "title": "The organization's limit is reached", "status": 403,
-            "detail": "20 of 20 reports are used; top up, or set a larger plan",
-            "code": "org_limit_reached", "allowed": false, "remaining": 0,
+            "detail": "1 asked, 0 left: 20 of 20 reports are used; top up, or set a larger plan",
+            "code": "org_limit_reached", "allowed": false, "quantity": 1, "remaining": 0,
             "limit": limit(json!({"scope": "org"}), 20, 20), "request_id": reply.header("x-request-id")
         })
     );
@@ -228,8 +227,8 @@ fn a_report_and_its_refusals() {
         json!({
             "error": "user limit reached", "type": "urn:tollgate:problem:user_limit_reached",
             "title": "The user's limit is reached", "status": 403,
-            "detail": "2 of 2 reports a month are used by user 'ada'",
-            "code": "user_limit_reached", "allowed": false, "remaining": 3,
+            "detail": "1 asked, 0 left: 2 of 2 reports a month are used by user 'ada'",
+            "code": "user_limit_reached", "allowed": false, "quantity": 1, "remaining": 3,
             "limit": limit(json!({"scope": "user", "user": "ada"}), 2, 2),
             "request_id": reply.header("x-request-id")
         })

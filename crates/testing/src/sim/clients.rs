@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tollgate_domain::{
-    Actor, ApiKey, ApiKeyId, ApplyCatalog, MeterId, NewMeter, OrgCommand, OrgId, PutOrg, Quantity, Role,
-    SystemCommand, SystemDenial, Timestamp, UsageKey, Use,
+    Actor, ApiKey, ApiKeyId, ApplyCatalog, MeterId, NewMeter, OrgCommand, OrgId, PutOrg, Quantity,
+    RevokeApiKey, Role, SystemCommand, SystemDenial, Timestamp, UsageKey, Use,
 };
 use tollgate_engine::EngineError;
 
@@ -185,7 +185,7 @@ impl World {
                 let meters = [meter(first), meter(first + 1), meter(first)];
                 SystemCommand::CreateMeters(meters.iter().map(NewMeter::from).collect())
             }
-            _ => SystemCommand::RevokeApiKey(id),
+            _ => SystemCommand::RevokeApiKey(RevokeApiKey { id, admin_besides: false }),
         };
         self.sim.sleep(self.sim.millis(0, 20)).await;
         let slot = self.any_slot();

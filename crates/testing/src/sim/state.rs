@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, Catalog, CreatedMeter, Entry, OrgId, Record, RecordKey, Records, Scope, SystemCommand, Timestamp,
-    Window, apply, touched,
+    ApiKey, Catalog, CreatedMeter, Entry, OrgId, Record, RecordKey, Records, RevokeApiKey, Scope,
+    SystemCommand, Timestamp, Window, apply, touched,
 };
 use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
 
@@ -282,7 +282,7 @@ fn system(found: &Found, happened: &Happened) -> Result<(), String> {
                     "the API key of {api_key:?} is not there"
                 );
             }
-            (SystemCommand::RevokeApiKey(id), Some(Ok(_))) => {
+            (SystemCommand::RevokeApiKey(RevokeApiKey { id, .. }), Some(Ok(_))) => {
                 hold!(
                     found.api_keys.iter().any(|known| known.id == *id && known.revoked_at.is_some()),
                     "API key {id:?} is not revoked"

@@ -5,15 +5,23 @@
 #[cfg(feature = "fault-injection")]
 pub mod fault;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Bytes written at once when a file is filled with zeros or zeroed again.
 const ZERO_CHUNK_BYTES: usize = 256 * 1024;
 
 static ZEROS: [u8; ZERO_CHUNK_BYTES] = [0; ZERO_CHUNK_BYTES];
+
+/// Who may read and write a file of the store: the user that the server runs as, whatever the umask.
+pub(crate) const FILE_MODE: u32 = 0o600;
+
+/// Makes a folder with those above it that are missing; only the user that the server runs as gets into it.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// Where segments live.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +53,7 @@ impl Disk {
                 .write(true)
                 .create(true)
                 .truncate(true)
+                .mode(FILE_MODE)
                 .open(path)
                 .map(DiskFile::Real),
             #[cfg(feature = "fault-injection")]

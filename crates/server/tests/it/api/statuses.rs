@@ -17,8 +17,9 @@ const MOST: usize = 1_000;
 /// A meter that is the largest of its values.
 const SEATS: &str = "[[meters]]\nid = \"seats\"\nname = \"Seats\"\nunit = \"seat\"\naggregation = \"max\"\n";
 
-/// What no request leads to: a server that cannot decide must have lost its disk first.
-const BEYOND_REQUESTS: [(&str, u16); 1] = [("ready", 503)];
+/// What no request to this server leads to: one that cannot decide must have lost its disk first, and where the settings
+/// have an admin key, none is the last.
+const BEYOND_REQUESTS: [(&str, u16); 2] = [("ready", 503), ("revoke_api_key", 409)];
 
 /// An operation as its sample asks for it, with a part of the path or the query put in place of another.
 struct Operation<'a> {
@@ -102,6 +103,7 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("use", 402, post("/v1/usage", usage("planless", "k"))),
         ("use", 404, post("/v1/usage", usage("nobody", "k"))),
         ("use", 409, post("/v1/usage", usage("acme", "back"))),
+        ("use", 429, post("/v1/usage", usage("hasty", "k-2"))),
         ("reverse", 404, post("/v1/usage/reversals", json!({"org": "acme", "key": "unknown"}))),
         ("reverse", 409, post("/v1/usage/reversals", json!({"org": "acme", "key": "seat-2"}))),
         ("put_plan", 404, put("/v1/orgs/acme/plan", json!({"plan": "gold"}))),
@@ -132,9 +134,14 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
 fn crowded(admin: &mut Client) {
     let catalog = format!("{}\n{SEATS}", tollgate_domain::catalog::DEFAULT);
     admin.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(catalog)).ok();
-    for (org, plan) in [("acme", "basic"), ("full", "basic"), ("tried", "trial"), ("tried", "basic")] {
+    for (org, plan) in
+        [("acme", "basic"), ("full", "basic"), ("tried", "trial"), ("tried", "basic"), ("hasty", "basic")]
+    {
         admin.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": plan})).ok();
     }
+    let limit = json!({"meter": "reports", "scope": "org", "window": "day", "amount": 1});
+    admin.put("/v1/orgs/hasty/limits", limit).ok();
+    admin.post("/v1/usage", json!({"org": "hasty", "meter": "reports", "key": "k-1"})).ok();
     admin.put("/v1/orgs/planless", json!({"name": "Without a plan"})).ok();
     for (key, quantity) in [("back", 1), ("large", 2)] {
         let usage = json!({"org": "acme", "meter": "reports", "key": key, "quantity": quantity});

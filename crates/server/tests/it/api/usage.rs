@@ -132,9 +132,11 @@ fn what_a_denial_says() {
     let (_server, mut client) = on_plan("lite");
     client.post("/v1/usage", json!({"org": "acme", "meter": "reports", "quantity": 18, "key": "r-1"})).ok();
     let problem = |code: &str, title: &str, status: u16, detail: &str, remaining: i64, limit: Value| {
+        let asked: i64 =
+            detail.split(' ').next().and_then(|asked| asked.parse().ok()).expect("what was asked");
         json!({
             "type": format!("urn:tollgate:problem:{code}"), "title": title, "status": status, "detail": detail,
-            "code": code, "allowed": false, "remaining": remaining, "limit": limit
+            "code": code, "allowed": false, "quantity": asked, "remaining": remaining, "limit": limit
         })
     };
     let usage = |user: Option<&str>, quantity: i64, key: &str| {
@@ -147,9 +149,9 @@ fn what_a_denial_says() {
             "org_limit_reached",
             org_reached,
             402,
-            "18 of 20 reports are used; top up, or set a larger plan",
+            "3 asked, 2 left: 18 of 20 reports are used; top up, or set a larger plan",
             2,
-            json!({"scope": "org", "window": "month", "amount": 20, "used": 18, "resets_at": "2026-12-01T00:00:00Z"}),
+            json!({"scope": "org", "window": "month", "amount": 20, "used": 18, "remaining": 2, "resets_at": "2026-12-01T00:00:00Z"}),
         ),
     );
     // A denial binds nothing: the same key with another content passes.
@@ -167,14 +169,14 @@ fn what_a_denial_says() {
         client.put("/v1/orgs/acme/limits", limit).ok();
     }
     client.post("/v1/usage", usage(Some("ada"), 1, "r-3")).is(
-        403,
+        429,
         problem(
             "org_limit_reached",
             org_reached,
-            403,
-            "19 of 19 reports a day are used by the organization",
+            429,
+            "1 asked, 0 left: 19 of 19 reports a day are used by the organization",
             1,
-            json!({"scope": "org", "window": "day", "amount": 19, "used": 19, "resets_at": "2026-11-03T00:00:00Z"}),
+            json!({"scope": "org", "window": "day", "amount": 19, "used": 19, "remaining": 0, "resets_at": "2026-11-03T00:00:00Z"}),
         ),
     );
     client.delete("/v1/orgs/acme/limits?meter=reports&scope=org&window=day").ok();
@@ -188,16 +190,59 @@ fn what_a_denial_says() {
                 "user_limit_reached",
                 "The user's limit is reached",
                 403,
-                &format!("0 of {amount} reports a {window} are used by user '{user}'"),
+                &format!("{quantity} asked, {amount} left: 0 of {amount} reports a {window} are used by user '{user}'"),
                 21,
                 json!({
                     "scope": "user", "user": user, "window": window, "amount": amount, "used": 0,
-                    "resets_at": resets_at
+                    "remaining": amount, "resets_at": resets_at
                 }),
             ),
         );
     }
     client.post("/v1/usage", usage(None, 1, "r-5")).is_problem(422, "user_required", Some("user"));
+}
+
+#[test]
+fn a_refusal_says_whether_waiting_helps() {
+    let (server, mut client) = on_plan("basic");
+    server.at("2026-11-02T10:00:40.5Z");
+    let usage = |org: &str, quantity: i64, key: &str| json!({"org": org, "user": "ada", "meter": "reports", "quantity": quantity, "key": key});
+    for (scope, window, quantity, status, policy, state, retry_after) in [
+        ("org", "minute", 1, 429, "\"org-minute\";q=3;w=60", "\"org-minute\";r=0;t=20", Some("20")),
+        ("user", "hour", 1, 429, "\"user-hour\";q=3;w=3600", "\"user-hour\";r=0;t=3560", Some("3560")),
+        ("user", "day", 1, 429, "\"user-day\";q=3;w=86400", "\"user-day\";r=0;t=50360", Some("50360")),
+        // More than the limit never fits.
+        ("user", "day", 4, 403, "\"user-day\";q=3;w=86400", "\"user-day\";r=0;t=50360", None),
+        ("org", "month", 1, 403, "\"org-month\";q=3", "\"org-month\";r=0;t=2469560", None),
+        ("user", "lifetime", 1, 403, "\"user-lifetime\";q=3", "\"user-lifetime\";r=0", None),
+        ("none", "", 1_000, 402, "\"org\";q=100", "\"org\";r=97;t=2469560", None),
+    ] {
+        let limit = json!({"meter": "reports", "scope": scope, "window": window, "amount": 3});
+        let org = format!("{scope}-{window}-{quantity}");
+        client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
+        if scope != "none" {
+            client.put(&format!("/v1/orgs/{org}/limits"), limit).ok();
+        }
+        client.post("/v1/usage", usage(&org, 3, "r-1")).ok();
+        let reply = client.post("/v1/usage", usage(&org, quantity, "r-2"));
+        assert_eq!(reply.status, status, "{scope} {window}: {}", reply.text());
+        for (name, value) in
+            [("ratelimit-policy", Some(policy)), ("ratelimit", Some(state)), ("retry-after", retry_after)]
+        {
+            assert_eq!(reply.header(name), value, "{scope} {window}");
+        }
+        let check = client.post("/v1/usage/check", usage(&org, quantity, "r-2"));
+        assert_eq!((check.header("ratelimit"), check.header("retry-after")), (Some(state), None));
+        let (checked, refused) = (check.ok(), reply.json());
+        assert_eq!((&checked["detail"], &checked["limit"]), (&refused["detail"], &refused["limit"]));
+    }
+    // The compatible API keeps its status.
+    let limit = json!({"meter": "reports", "scope": "org", "window": "minute", "amount": 3});
+    client.put("/v1/orgs/acme/limits", limit).ok();
+    client.post("/v1/usage", usage("acme", 3, "r-4")).ok();
+    client.post("/v1/usage", usage("acme", 1, "r-5")).is_problem(429, "org_limit_reached", None);
+    let reply = client.post("/use", json!({"org_id": "acme", "user_id": "ada", "report_id": "r-6"}));
+    assert_eq!((reply.status, reply.header("retry-after")), (403, None), "{}", reply.text());
 }
 
 #[test]
@@ -249,9 +294,10 @@ fn limits_of_every_window() {
             let open = (200, Value::Null);
             assert_eq!(usage("2026-11-02T10:00:00Z", &org, "ada"), open, "{org}");
             assert_eq!(usage("2026-11-02T10:00:01Z", &org, "ada"), open, "{org}");
-            assert_eq!(usage(last, &org, "ada"), (403, json!(first)), "{org}");
+            let full = if window == "month" { 403 } else { 429 };
+            assert_eq!(usage(last, &org, "ada"), (full, json!(first)), "{org}");
             let other = usage(last, &org, "ben");
-            assert_eq!(other, if scope == "org" { (403, json!(first)) } else { open.clone() }, "{org}");
+            assert_eq!(other, if scope == "org" { (full, json!(first)) } else { open.clone() }, "{org}");
             assert_eq!(usage(first, &org, "ada"), open, "{org}");
         }
     }

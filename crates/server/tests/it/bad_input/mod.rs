@@ -2,6 +2,7 @@
 
 mod bodies;
 mod edge;
+mod encoded;
 mod routes;
 mod usage;
 
