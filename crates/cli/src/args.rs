@@ -31,7 +31,7 @@ enum Command {
     Config(ConfigArgs),
     /// Create, list and show organizations.
     Org(Group<commands::org::OrgCommand>),
-    /// List plans, and set the plan of an organization.
+    /// List plans; show, set, schedule and end the plan of an organization.
     Plan(Group<commands::plan::PlanCommand>),
     /// List, set and remove limits.
     Limit(Group<commands::org::LimitCommand>),

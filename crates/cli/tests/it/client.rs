@@ -30,6 +30,18 @@ fn every_command_answers_people() {
         ),
         ("plan set acme basic", 0, &["plan basic", "changed yes", "deprecated no"]),
         ("plan set acme basic", 0, &["changed no"]),
+        ("plan show acme", 0, &["org acme", "plan basic", "since 20"]),
+        (
+            "plan set acme enterprise --at next_month",
+            0,
+            &["plan basic", "scheduled enterprise", "changed yes"],
+        ),
+        ("plan show acme", 0, &["plan basic", "scheduled enterprise", "scheduled at 20"]),
+        ("plan unschedule acme", 0, &["plan basic", "changed yes"]),
+        ("plan leave acme --at next_month", 0, &["plan basic", "scheduled no plan"]),
+        ("plan unschedule acme", 0, &["changed yes"]),
+        ("plan set acme basic --at yesterday", 2, &["field: at"]),
+        ("plan leave lite-org", 3, &["(unknown_org)"]),
         ("plan set lite-org lite", 0, &["deprecated yes"]),
         (
             "plan list",
@@ -99,9 +111,9 @@ fn every_command_answers_people() {
         ("ledger acme --limit 2", 0, &["ENTRY AT KIND SUMMARY", "topped_up", "there is more: --cursor"]),
         ("ledger acme --order oldest --all", 0, &["1 ", "used", "reversed", "limit_set", "plan_set"]),
         (
-            "ledger acme --entry 4",
+            "ledger acme --entry 8",
             0,
-            &["entry 4", "kind used", "quantity 2.5", "property model=large", "burned 2.5 of"],
+            &["entry 8", "kind used", "quantity 2.5", "property model=large", "burned 2.5 of"],
         ),
         ("notices", 0, &["AT ORG KIND", "limit_reached"]),
         ("org show acme", 0, &["version", "METER USED REMAINING PROJECTED", "reports 7 113"]),
@@ -122,6 +134,9 @@ fn every_command_answers_programs() {
         ("limit set acme 5 --scope user", "/limits/0/amount", json!(5)),
         ("limit list acme", "/limits/0/from", json!("org")),
         ("plan list", "/plans/0/id", json!("ultimate")),
+        ("plan show acme", "/scheduled", Value::Null),
+        ("plan leave acme --at next_month", "/scheduled/plan", Value::Null),
+        ("plan unschedule acme", "/scheduled", Value::Null),
         ("bill list acme", "/org", json!("acme")),
         ("top-up acme 0.000000001", "/total", json!(100.000_000_001)),
         ("use acme --user ann --key k1", "/remaining", json!(99.000_000_001)),
@@ -246,7 +261,7 @@ fn bills_of_all_organizations_are_one_table() {
     let one =
         check(&server, "bill acme --format focus", 0, &["BilledCost,BillingAccountId", "Acme Cloud"]).out;
     assert_eq!(one.lines().count(), 2, "{one}");
-    for (format, starts) in [("focus", "BilledCost,"), ("csv", "org,month,")] {
+    for (format, starts) in [("focus", "BilledCost,"), ("csv", "org,name,month,")] {
         let all =
             check(&server, &format!("bill --all --month {month} --format {format}"), 0, &["acme", "beta"])
                 .out;
