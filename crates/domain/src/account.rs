@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::settle::add_burn;
-use crate::limits::{ALLOWANCE_MONTHS_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT, PAID_KEPT};
+use crate::limits::{
+    ALLOWANCE_MONTHS_KEPT, EXPIRED_GRANT_KEEP_SECS, FORECAST_DAYS, MARKS_KEPT, OVERDRAFTS_KEPT,
+};
 use crate::{Amount, Burn, Period, Tally, UsageKey};
 
 /// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
@@ -21,13 +23,11 @@ pub struct Account {
     pub trial_burned: Amount,
     /// Top-ups and prepaid pots, oldest first.
     pub grants: Vec<Grant>,
-    /// What an overdraft has taken beyond all credit; the next credit settles it first.
-    pub debt: Amount,
+    /// What usages took beyond all credit, oldest first; those that are settled are kept for their reversal, the newest.
+    pub overdrafts: Vec<Overdraft>,
     /// Until when all credit in force has settled the debt; `None` without debt.
     #[serde(with = "crate::instant::option")]
     pub debt_since: Option<Timestamp>,
-    /// What settled debts, oldest first: given back where the usage that made them is taken back. A few are kept.
-    pub paid: Vec<Burn>,
     /// The day number of the first usage, if there was one.
     pub first_day: Option<i32>,
     /// Totals of the latest days with usage, oldest first.
@@ -67,8 +67,10 @@ pub struct Grant {
     pub amount: Amount,
     /// How much of it is burned.
     pub burned: Amount,
-    /// How much of it was taken back.
-    pub voided: Amount,
+    /// How much of it corrections took back.
+    pub corrected: Amount,
+    /// Whether what is unused of it was taken back, and what comes back to it later, too.
+    pub closed: bool,
     /// Lower burns first.
     pub priority: u8,
     /// From when it can be burned.
@@ -79,6 +81,17 @@ pub struct Grant {
     pub expires_at: Option<Timestamp>,
     /// Why it was granted, for people.
     pub reason: Option<String>,
+}
+
+/// What one usage took beyond all credit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overdraft {
+    /// The entry of the usage.
+    pub entry: u64,
+    /// What of it is owed.
+    pub owed: Amount,
+    /// The credit that settled the rest: given back where the usage is taken back.
+    pub settled: Vec<Burn>,
 }
 
 /// Where credit comes from.
@@ -135,6 +148,21 @@ impl AllowanceUse {
     }
 }
 
+impl Grant {
+    /// How much it grants, less what was taken back of it.
+    #[must_use]
+    pub fn granted(&self) -> Amount {
+        if self.closed { self.burned } else { self.amount - self.corrected }
+    }
+
+    /// How much of it can be burned at a moment, or later.
+    #[must_use]
+    pub fn unused(&self, at: Timestamp) -> Amount {
+        let expired = self.expires_at.is_some_and(|expiry| expiry <= at);
+        if expired { Amount::ZERO } else { (self.granted() - self.burned).at_least_zero() }
+    }
+}
+
 impl Account {
     /// What was burned of a month's allowance, under whichever plan.
     #[must_use]
@@ -182,40 +210,52 @@ impl Account {
                     grant.burned += burn.amount;
                 }
             }
-            Source::Overdraft => self.debt += burn.amount,
-            Source::Overage => {}
+            Source::Overdraft | Source::Overage => {}
         }
     }
 
-    /// Takes the burns that settle a debt, or those that give back what settled one.
+    /// What is owed: taken beyond all credit, and not settled.
+    #[must_use]
+    pub fn debt(&self) -> Amount {
+        self.overdrafts.iter().map(|overdraft| overdraft.owed).sum()
+    }
+
+    /// Notes that the usage of an entry took something beyond all credit.
+    pub(crate) fn overdraw(&mut self, entry: u64, amount: Amount) {
+        self.overdrafts.push(Overdraft { entry, owed: amount, settled: Vec::new() });
+        if self.overdrafts.len() > OVERDRAFTS_KEPT {
+            self.overdrafts.remove(0);
+        }
+    }
+
+    /// Takes the burns that settle debt, the oldest first, or those that give back what settled some.
     pub(crate) fn settle(&mut self, burns: &[Burn]) {
-        for burn in burns {
+        for burn in burns.iter().filter(|burn| burn.source != Source::Overdraft) {
             self.burn(*burn);
-            if burn.source == Source::Overdraft {
-                continue;
-            }
-            if burn.amount.is_positive() {
-                add_burn(&mut self.paid, burn.source, burn.amount);
-            } else if let Some(paid) = self.paid.iter_mut().find(|paid| paid.source == burn.source) {
-                paid.amount += burn.amount;
+            let mut left = burn.amount;
+            for overdraft in &mut self.overdrafts {
+                let amount = left.min(overdraft.owed);
+                if amount.is_positive() {
+                    overdraft.owed -= amount;
+                    left -= amount;
+                    add_burn(&mut overdraft.settled, burn.source, amount);
+                }
             }
         }
-        self.paid.retain(|paid| paid.amount.is_positive());
-        let oldest = self.paid.len().saturating_sub(PAID_KEPT);
-        self.paid.drain(..oldest);
     }
 
     /// Notes that all credit in force until a moment has settled what it could.
     pub(crate) fn note_debt(&mut self, at: Timestamp) {
-        self.debt_since = self.debt.is_positive().then(|| self.debt_since.map_or(at, |since| since.max(at)));
+        self.debt_since =
+            self.debt().is_positive().then(|| self.debt_since.map_or(at, |since| since.max(at)));
     }
 
-    /// Takes credit back of the grants of some entries.
-    pub(crate) fn void(&mut self, grants: &[(u64, Amount)]) {
-        for (entry, amount) in grants {
-            if let Some(grant) = self.grants.iter_mut().find(|grant| grant.entry == *entry) {
-                grant.voided += *amount;
-            }
+    /// Takes credit back of the grants of some entries, and closes one.
+    pub(crate) fn void(&mut self, grants: &[(u64, Amount)], closes: Option<u64>) {
+        for grant in &mut self.grants {
+            let taken = grants.iter().filter(|(entry, _)| *entry == grant.entry);
+            grant.corrected += taken.map(|(_, amount)| *amount).sum();
+            grant.closed |= closes == Some(grant.entry);
         }
     }
 

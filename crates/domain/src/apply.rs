@@ -57,8 +57,8 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
             });
             remember_top_up(records, org, entry, grant.key.as_ref(), *fingerprint, *standing);
         }
-        EntryKind::Voided { meter, key, fingerprint, grants, standing, .. } => {
-            records.change_account(org, meter, |account| account.void(grants));
+        EntryKind::Voided { meter, key, fingerprint, grants, closes, standing, .. } => {
+            records.change_account(org, meter, |account| account.void(grants, *closes));
             remember_top_up(records, org, entry, key.as_ref(), *fingerprint, *standing);
         }
         EntryKind::BillClosed(bill) => {
@@ -84,7 +84,7 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
 
 /// Settles debt, and notes that all credit in force has settled what it could.
 fn settle(records: &mut Records, org: &OrgId, meter: &MeterId, entry: &Entry) {
-    let owes = |account: &Account| account.debt.is_positive() || account.debt_since.is_some();
+    let owes = |account: &Account| account.debt().is_positive() || account.debt_since.is_some();
     if entry.settled.is_empty() && !records.account(org, meter).is_some_and(owes) {
         return;
     }
@@ -112,6 +112,9 @@ fn remember_top_up(
 fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry) {
     records.change_account(org, &used.meter, |account| {
         used.burns.iter().for_each(|burn| account.burn(*burn));
+        if used.overdraft().is_positive() {
+            account.overdraw(entry.number, used.overdraft());
+        }
         count_day(account, used, Motion::Count);
     });
     count(records, org, used, &used.moves(entry.number, Motion::Count));
@@ -131,6 +134,7 @@ fn apply_reversed(records: &mut Records, org: &OrgId, entry: &Entry, counted_by:
         for burn in &used.burns {
             account.burn(Burn { source: burn.source, amount: -burn.amount });
         }
+        account.overdrafts.retain(|overdraft| overdraft.entry != counted_by);
         count_day(account, used, Motion::TakeBack);
     });
     count(records, org, used, &used.moves(counted_by, Motion::TakeBack));

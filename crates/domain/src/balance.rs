@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use crate::decide::keys::counters_need;
 use crate::decide::settle::settled;
-use crate::decide::top_up::unused;
 use crate::decide::{Context, Credit, InForce, limits_in_force};
 use crate::{
     Amount, Grant, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source, Timestamp,
@@ -183,6 +182,7 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
     };
     let trial = credit.as_ref().is_some_and(|credit| credit.trial);
     let adds_up = context.catalog.meter(meter).is_none_or(|meter| meter.aggregation.adds_up());
+    let asked = credit.as_ref().is_some_and(Credit::is_asked);
     let pace = standing
         .filter(|_| !trial && adds_up)
         .map(|standing| {
@@ -190,13 +190,15 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
         })
         // Who is out already, or is never asked, does not run out.
         .map(|(standing, pace)| Pace {
-            runs_out_on: pace.runs_out_on.filter(|_| standing.remaining.is_some_and(Amount::is_positive)),
+            runs_out_on: pace
+                .runs_out_on
+                .filter(|_| asked && standing.remaining.is_some_and(Amount::is_positive)),
             ..pace
         });
     let future =
         account.grants.iter().filter(|grant| moment.at < grant.effective_at).map(|grant| CreditLine {
             source: Source::Grant(grant.entry),
-            granted: grant.amount - grant.voided,
+            granted: grant.granted(),
             burned: grant.burned,
             priority: grant.priority,
             effective_at: Some(grant.effective_at),
@@ -278,7 +280,7 @@ pub fn top_ups(records: &Records, context: &Context<'_>, org: &OrgId) -> Vec<Top
         let (account, _) = settled(context, org, &meter.id, Cow::Borrowed(account));
         lines.extend(account.grants.iter().map(|grant| TopUpLine {
             meter: meter.id.clone(),
-            unused: unused(grant, context.at()),
+            unused: grant.unused(context.at()),
             grant: grant.clone(),
         }));
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, LimitScope, MeterId, OrgId, PlanId, Quantity, ShipmentId, ShipmentLine, Sku,
-    UsageKey, UserId, Window, Zone,
+    Amount, ApiKey, ApiKeyId, EntryKind, KeyId, KeySpace, LimitScope, MeterId, OrgId, PlanId, Quantity,
+    Records, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window, Zone,
 };
 
 /// What a caller asks for.
@@ -232,6 +232,41 @@ pub enum VoidTarget {
     Key(UsageKey),
     /// Top-ups of a meter in force: a correction.
     Meter(MeterId),
+}
+
+impl VoidTarget {
+    /// The key that names the top-up, if it is named by one.
+    pub(crate) const fn key(&self) -> Option<&UsageKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Entry(_) | Self::Meter(_) => None,
+        }
+    }
+
+    /// The entry that names the top-up, if it is named by one.
+    pub(crate) const fn entry(&self) -> Option<u64> {
+        match self {
+            Self::Entry(entry) => Some(*entry),
+            Self::Key(_) | Self::Meter(_) => None,
+        }
+    }
+
+    /// The entry of the top-up, by its number or its key.
+    pub(crate) fn top_up(&self, records: &Records, org: &OrgId) -> Option<u64> {
+        let id = |key: &UsageKey| KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
+        self.entry().or_else(|| records.key(id(self.key()?)).map(|key| key.entry))
+    }
+
+    /// The meter, as far as it is known which it is.
+    pub(crate) fn meter<'a>(&'a self, records: &'a Records, org: &OrgId) -> Option<&'a MeterId> {
+        if let Self::Meter(meter) = self {
+            return Some(meter);
+        }
+        match &records.entry(org, self.top_up(records, org)?)?.kind {
+            EntryKind::ToppedUp { meter, .. } => Some(meter),
+            _ => None,
+        }
+    }
 }
 
 /// When a top-up expires.

@@ -116,6 +116,8 @@ pub enum EntryKind {
         fingerprint: u64,
         /// How much of which top-ups, by the number of their entries.
         grants: Vec<(u64, Amount)>,
+        /// The top-up of which all that is unused was taken back, and all that comes back to it will be.
+        closes: Option<u64>,
         /// Why, for people.
         reason: Option<String>,
         /// How the org stood after it.

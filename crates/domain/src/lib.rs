@@ -43,7 +43,7 @@ mod sku;
 mod text;
 mod whatif;
 
-pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Source};
+pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Overdraft, Source};
 pub use actor::Actor;
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};

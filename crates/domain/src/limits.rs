@@ -92,8 +92,9 @@ pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 /// from then on.
 pub const SETTLED_MONTHS_MAX: i32 = 12;
 
-/// Sources that an account remembers to have settled debts. An older one is credit that expired long ago.
-pub const PAID_KEPT: usize = 64;
+/// Overdrafts that an account remembers. Only the last can be owed, for nothing may be used beyond credit before it is settled;
+/// of those before it a reversal gives back what settled them.
+pub const OVERDRAFTS_KEPT: usize = 64;
 
 /// Months whose burned allowance an account remembers: the current one, and those a clock or a time zone may step back to.
 pub const ALLOWANCE_MONTHS_KEPT: i32 = 12;

@@ -272,6 +272,9 @@ struct Slot {
     changed: bool,
 }
 
+/// What is wrong where a record is looked at that nobody loaded.
+const NOT_AT_HAND: &str = "is neither loaded nor known to be absent";
+
 impl Records {
     /// Nothing at hand, with room for so many records.
     #[must_use]
@@ -372,7 +375,7 @@ impl Records {
             Place::Closed => {
                 let id = CounterId { org: org.clone(), meter: meter.clone(), scope: scope.clone(), period };
                 let key = RecordKey::Counter(id);
-                self.assert_at_hand(&key);
+                assert!(self.moved(org, meter, scope) || self.is_at_hand(&key), "{key:?} {NOT_AT_HAND}");
                 match self.get(&key) {
                     Some(Record::Counter(counter)) => Counter::clone(counter),
                     _ => Counter::default(),
@@ -458,13 +461,24 @@ impl Records {
         self.slots.insert(key, Slot { record: Some(record), changed: true });
     }
 
-    fn assert_at_hand(&self, key: &RecordKey) {
-        assert!(self.complete || self.holds(key), "{key:?} is neither loaded nor known to be absent");
+    fn is_at_hand(&self, key: &RecordKey) -> bool {
+        self.complete || self.holds(key)
+    }
+
+    /// Whether the open counters of a scope were changed since they were loaded. A counter that this closed is at hand. Of
+    /// one before it that is not, nothing was counted: as they were loaded its period had not come, or the counter would have
+    /// been loaded with them.
+    fn moved(&self, org: &OrgId, meter: &MeterId, scope: &Scope) -> bool {
+        self.slots.get(&RecordKey::tally(org, meter, scope)).is_some_and(|slot| slot.changed)
     }
 
     /// A record to be changed.
     fn slot(&mut self, key: RecordKey) -> &mut Slot {
-        self.assert_at_hand(&key);
+        assert!(self.is_at_hand(&key), "{key:?} {NOT_AT_HAND}");
+        self.slot_at_hand(key)
+    }
+
+    fn slot_at_hand(&mut self, key: RecordKey) -> &mut Slot {
         let slot = self.slots.entry(key).or_insert(Slot { record: None, changed: false });
         slot.changed = true;
         slot
@@ -530,6 +544,7 @@ impl Records {
     ) {
         let mut late = Vec::new();
         let mut closed = Vec::new();
+        let moved = self.moved(org, meter, scope);
         self.change_tally(org, meter, scope, |tally| {
             for period in periods {
                 if tally.place(*period) == Place::Closed {
@@ -549,7 +564,9 @@ impl Records {
             self.set(id(open.period), Record::Counter(Arc::new(open.counter)));
         }
         for period in late {
-            let slot = self.slot(id(period));
+            let key = id(period);
+            assert!(moved || self.is_at_hand(&key), "{key:?} {NOT_AT_HAND}");
+            let slot = self.slot_at_hand(key);
             let mut counter = match slot.record.take() {
                 Some(Record::Counter(counter)) => counter,
                 _ => Arc::default(),
@@ -621,17 +638,29 @@ mod tests {
         });
         let panics = |work: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(work)).is_err();
 
+        let mut stored = Records::complete();
+        count(&mut stored, 2);
         let mut records = Records::default();
         assert!(panics(&mut || count(&mut records, 2)), "the account is not loaded");
-        records.put(account, None);
-        count(&mut records, 2);
-        // Day 1 is closed by now: its counter is a record of its own.
-        assert!(panics(&mut || count(&mut records, 1)), "the counter is not loaded");
+        // Day 2 is open, so day 1 is closed: its counter is a record of its own.
+        records.put(account.clone(), stored.get(&account).cloned());
         let [first] = periods(1);
-        assert!(panics(&mut || drop(records.counter(&org, &meter, &Scope::Org, first))));
+        assert!(
+            panics(&mut || drop(records.counter(&org, &meter, &Scope::Org, first))),
+            "the counter is not loaded"
+        );
+        assert!(panics(&mut || count(&mut records, 1)), "nor can it be changed");
         records.put(closed, None);
         count(&mut records, 1);
         assert_eq!(records.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
+
+        // Nothing was counted on any day as the account was loaded, so nothing on day 1.
+        let mut first_of_all = Records::default();
+        first_of_all.put(account, None);
+        count(&mut first_of_all, 2);
+        assert_eq!(first_of_all.counter(&org, &meter, &Scope::Org, first).value, Amount::ZERO);
+        count(&mut first_of_all, 1);
+        assert_eq!(first_of_all.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
 
         let mut all = Records::complete();
         count(&mut all, 2);

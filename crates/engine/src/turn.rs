@@ -105,7 +105,9 @@ impl<S: Store> Turn<'_, S> {
 
         let mut decisions = Vec::with_capacity(requests.len());
         let mut changes = OrgChanges::default();
-        let keeps_entries = requests.iter().any(|asked| matches!(asked.command, OrgCommand::Reverse(_)));
+        let keeps_entries = requests
+            .iter()
+            .any(|asked| matches!(asked.command, OrgCommand::Reverse(_) | OrgCommand::Void(_)));
         let mut needs_moved = false;
         for Asked { actor, org, command } in requests {
             let context = Context { actor, ..context };

@@ -200,7 +200,7 @@ mod tests {
         let reply = r#"{"org":"acme","plan":"basic","at":"2026-11-21T05:00:00Z","meters":{"reports":{
             "allowance":100,"topped_up":20,"used":7,"remaining":113,"overage":0,"month":7,"lifetime":9,
             "resets_at":"2026-12-01T00:00:00Z","projected":10.5,"runs_out_on":null,
-            "credits":[{"source":"allowance","granted":100,"used":7,"priority":100,"expires_at":"2026-12-01T00:00:00Z"},
+            "future_credits":[],"credits":[{"source":"allowance","granted":100,"used":7,"priority":100,"expires_at":"2026-12-01T00:00:00Z"},
                        {"source":"top_up","entry":4,"granted":20,"used":0,"priority":100,"expires_at":null}],
             "limits":[],"users":[{"user":"ann","used":7,"limit":50,"remaining":43}]}}}"#;
         let balance = serde_json::from_str(reply).expect("a balance");

@@ -13,7 +13,7 @@ fn a_problem_is_told_with_field_and_request_id() {
         (&["use", "nobody"], 3, &["(unknown_org)"]),
         (&["plan", "set", "acme", "gold"], 3, &["(unknown_plan)"]),
         (&["use", "acme", "--quantity", "-1"], 2, &["(invalid_field)", "field: quantity"]),
-        (&["top-up", "acme", "-1"], 2, &["(invalid_field)", "field: amount"]),
+        (&["top-up", "acme", "0"], 2, &["(invalid_field)", "field: amount"]),
         (&["use", "acme", "--quantity", "many"], 2, &["(invalid_field)", "field: quantity"]),
         (&["org", "set", "acme", "--time-zone", "Mars/Base"], 2, &["(invalid_field)", "field: time_zone"]),
         (&["org", "list", "--cursor", "nonsense"], 2, &["field: cursor"]),

@@ -81,7 +81,7 @@ impl Credit {
         });
         pots.extend(in_force.map(|grant| Pot {
             source: Source::Grant(grant.entry),
-            granted: grant.amount - grant.voided,
+            granted: grant.granted(),
             burned: grant.burned,
             priority: grant.priority,
             effective_at: grant.effective_at,
@@ -91,7 +91,7 @@ impl Credit {
             (pot.priority, pot.expires_at.unwrap_or(Timestamp::MAX), pot.effective_at, pot.source)
         });
         let enforcement = allowance.map(|allowance| allowance.enforcement).unwrap_or_default();
-        Self { pots, debt: account.debt, enforcement, trial, month }
+        Self { pots, debt: account.debt(), enforcement, trial, month }
     }
 
     /// Looks at the allowance as it is at the end of its segment of the month, whatever was burned later.
@@ -106,6 +106,11 @@ impl Credit {
     /// What may still be used; below zero after an overdraft.
     pub(crate) fn available(&self) -> Amount {
         self.pots.iter().map(Pot::remaining).sum::<Amount>() - self.debt
+    }
+
+    /// Whether usage is refused where there is no credit.
+    pub(crate) const fn is_asked(&self) -> bool {
+        matches!(self.enforcement, Enforcement::Hard | Enforcement::Overdraft)
     }
 
     /// Whether the credit lets a quantity pass.

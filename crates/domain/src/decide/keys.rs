@@ -5,8 +5,7 @@ use crate::decide::{Ask, Context};
 use crate::shipment::unsent_day;
 use crate::{
     Among, CounterId, Counting, EntryKind, GROUPED, Group, KeyId, KeySpace, MeterId, Moment, Org, OrgCommand,
-    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Void, VoidTarget,
-    Window,
+    OrgId, Period, Place, RecordKey, Records, Scope, UsageKey, Use, UsedEntry, UserId, Void, Window,
 };
 
 /// Adds the keys of the records that a decision needs and that are not at hand yet.
@@ -83,7 +82,8 @@ pub fn missing(
     }
 }
 
-/// Needs what taking credit back looks at: the top-up's entry, found by its number or its key, and the account.
+/// Needs what taking credit back looks at: the top-up's entry, found by its number or its key, and the account. An entry
+/// that is not written yet is not looked for: what is known to be absent would stay so.
 fn void_needs(
     records: &Records,
     context: &Context<'_>,
@@ -91,46 +91,25 @@ fn void_needs(
     void: &Void,
     need: &mut impl FnMut(RecordKey),
 ) -> bool {
-    let mut complete = true;
-    let mut entry_of = |key: &UsageKey| {
-        let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
-        complete &= records.holds(&RecordKey::Key(id.clone()));
-        let entry = records.key(id.clone()).map(|known| known.entry);
-        need(RecordKey::Key(id));
-        if let Some(entry) = entry {
-            let key = RecordKey::Entry(org.clone(), entry);
-            complete &= records.holds(&key);
-            need(key);
-        }
-        entry
-    };
-    if let Some(key) = &void.key {
-        entry_of(key);
-    }
-    let entry = match &void.target {
-        VoidTarget::Meter(_) => None,
-        VoidTarget::Entry(entry) => Some(*entry),
-        VoidTarget::Key(key) => entry_of(key),
-    };
-    complete &= records.holds(&RecordKey::Org(org.clone()));
-    // One that is not made yet is not looked for: it would be known to be absent when it is made.
-    let made = |entry: &u64| records.org(org).is_some_and(|known| *entry <= known.version);
-    if let Some(entry) = entry.filter(made) {
+    let keys = [void.key.as_ref(), void.target.key()];
+    let named: Vec<KeyId> = keys
+        .into_iter()
+        .flatten()
+        .map(|key| KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() })
+        .collect();
+    named.iter().for_each(|id| need(RecordKey::Key(id.clone())));
+    let Some(known) = records.org(org) else { return false };
+    let mut complete = named.iter().all(|id| records.holds(&RecordKey::Key(id.clone())));
+    let found = named.into_iter().filter_map(|id| records.key(id).map(|key| key.entry));
+    for entry in found.chain(void.target.entry()).filter(|entry| (1..=known.version).contains(entry)) {
         let key = RecordKey::Entry(org.clone(), entry);
         complete &= records.holds(&key);
         need(key);
     }
-    let topped_up = entry.and_then(|entry| records.entry(org, entry)).and_then(|entry| entry.kind.meter());
-    let meter = match &void.target {
-        VoidTarget::Meter(meter) => Some(meter),
-        _ => topped_up,
-    };
-    let Some(meter) = meter else { return complete };
+    let Some(meter) = void.target.meter(records, org) else { return complete };
     need(RecordKey::Account(org.clone(), meter.clone()));
-    records.org(org).is_some_and(|known| {
-        let month = context.now_of(known).month;
-        counters_need(records, org, meter, None, &[month], need)
-    }) && complete
+    let month = context.now_of(known).month;
+    counters_need(records, org, meter, None, &[month], need) && complete
 }
 
 fn gate_needs(

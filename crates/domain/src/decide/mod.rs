@@ -14,7 +14,7 @@ mod reversal;
 pub(crate) mod settle;
 mod shipment;
 mod system;
-pub(crate) mod top_up;
+mod top_up;
 mod usage;
 mod void;
 

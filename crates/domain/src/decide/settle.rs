@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use crate::decide::{Context, Credit};
 use crate::limits::SETTLED_MONTHS_MAX;
 use crate::moment::Moment;
-use crate::{Account, Amount, Burn, Counter, EntryKind, MeterId, Org, Period, Source, Timestamp, Window};
+use crate::{
+    Account, Amount, Burn, Counter, EntryKind, MeterId, Org, Period, Source, Timestamp, UsedEntry, Window,
+};
 
 /// An account with its debt settled by all credit in force until now, and the burns that settle it.
 pub(crate) fn settled<'a>(
@@ -18,21 +20,34 @@ pub(crate) fn settled<'a>(
     meter: &MeterId,
     account: Cow<'a, Account>,
 ) -> (Cow<'a, Account>, Vec<Burn>) {
-    if !account.debt.is_positive() {
+    if !account.debt().is_positive() {
         return (account, Vec::new());
     }
     let mut account = account.into_owned();
     let mut burns: Vec<Burn> = Vec::new();
     for moment in credit_moments(context, org, &account) {
-        let plan = context.plan_in(org, &moment);
-        let settles = Credit::new(org, plan, &account, meter, &moment, Counter::default()).settle();
-        settles.iter().for_each(|burn| account.burn(*burn));
-        settles.into_iter().for_each(|burn| add_burn(&mut burns, burn.source, burn.amount));
-        if !account.debt.is_positive() {
+        for burn in settle_at(context, org, meter, &mut account, &moment) {
+            add_burn(&mut burns, burn.source, burn.amount);
+        }
+        if !account.debt().is_positive() {
             break;
         }
     }
     (Cow::Owned(account), burns)
+}
+
+/// Settles what the credit in force at a moment can settle.
+fn settle_at(
+    context: &Context<'_>,
+    org: &Org,
+    meter: &MeterId,
+    account: &mut Account,
+    moment: &Moment,
+) -> Vec<Burn> {
+    let plan = context.plan_in(org, moment);
+    let burns = Credit::new(org, plan, account, meter, moment, Counter::default()).settle();
+    account.settle(&burns);
+    burns
 }
 
 /// The burns that an entry of a kind settles, on the account as it is before the entry.
@@ -43,10 +58,25 @@ pub(crate) fn settled_by(context: &Context<'_>, org: &Org, account: &Account, ki
         account.to_mut().grants.push(grant.clone());
     }
     let (account, mut burns) = settled(context, org, meter, account);
-    if let EntryKind::Reversed { used, .. } = kind {
-        given_back(&account, used.overdraft()).into_iter().for_each(|burn| {
-            add_burn(&mut burns, burn.source, burn.amount);
-        });
+    if let EntryKind::Reversed { entry, used } = kind {
+        let mut account = account.into_owned();
+        burns.extend(given_back(&mut account, *entry, used));
+        // What comes back settles what is still owed.
+        burns.extend(settle_at(context, org, meter, &mut account, &context.now_of(org)));
+    }
+    burns
+}
+
+/// Takes a usage back from an account; the burns that give back the credit that settled what it took beyond all credit.
+fn given_back(account: &mut Account, entry: u64, used: &UsedEntry) -> Vec<Burn> {
+    used.burns.iter().for_each(|burn| account.burn(Burn { source: burn.source, amount: -burn.amount }));
+    let known = account.overdrafts.iter().position(|overdraft| overdraft.entry == entry);
+    let Some(overdraft) = known.map(|place| account.overdrafts.remove(place)) else { return Vec::new() };
+    let mut burns: Vec<Burn> = Vec::new();
+    for paid in overdraft.settled {
+        account.burn(Burn { source: paid.source, amount: -paid.amount });
+        add_burn(&mut burns, paid.source, -paid.amount);
+        add_burn(&mut burns, Source::Overdraft, paid.amount);
     }
     burns
 }
@@ -65,23 +95,6 @@ fn credit_moments(context: &Context<'_>, org: &Org, account: &Account) -> Vec<Mo
     times.sort_unstable();
     times.dedup();
     times.into_iter().map(|time| context.moment_at(org, time)).chain([now]).collect()
-}
-
-/// What comes back when usage is taken back that took an amount beyond all credit. What is still owed is owed no longer;
-/// the credit that settled the rest is given back, the latest first.
-fn given_back(account: &Account, overdraft: Amount) -> Vec<Burn> {
-    let excess = (overdraft - account.debt).at_least_zero();
-    let mut burns = Vec::new();
-    let mut left = excess;
-    for paid in account.paid.iter().rev() {
-        let amount = paid.amount.min(left);
-        if amount.is_positive() {
-            left -= amount;
-            add_burn(&mut burns, paid.source, -amount);
-        }
-    }
-    add_burn(&mut burns, Source::Overdraft, excess);
-    burns
 }
 
 /// Adds a burn to those of the same source.

@@ -54,7 +54,8 @@ fn add_credit(
     let mut account = records.account(&org.id, &top_up.meter).cloned().unwrap_or_default();
     account.forget_expired(context.at());
     let grant = grant(org, &moment, top_up)?;
-    let open = account.grants.iter().filter(|grant| grant.expires_at.is_none_or(|expiry| moment.at < expiry));
+    // One that is used up is not looked at for long, and makes room for another.
+    let open = account.grants.iter().filter(|grant| grant.unused(moment.at).is_positive());
     if open.count() >= OPEN_GRANTS_MAX || account.grants.len() >= GRANTS_MAX {
         return Err(ConfigDenial::TooMany);
     }
@@ -129,7 +130,8 @@ fn grant(org: &Org, moment: &Moment, top_up: &TopUp) -> Result<Grant, ConfigDeni
         key: top_up.key.clone(),
         amount: top_up.amount.amount(),
         burned: Amount::ZERO,
-        voided: Amount::ZERO,
+        corrected: Amount::ZERO,
+        closed: false,
         priority: top_up.priority,
         effective_at,
         expires_at,
@@ -148,13 +150,7 @@ fn end_of_month(org: &Org, effective_at: Timestamp, start: TopUpStart) -> Timest
     org.zone.bounds(Period::month(meant)).1.unwrap_or(Timestamp::MAX)
 }
 
-/// The credit of a grant that is used of nothing and can still be used, now or later.
-pub(crate) fn unused(grant: &Grant, at: Timestamp) -> Amount {
-    let expired = grant.expires_at.is_some_and(|expiry| expiry <= at);
-    if expired { Amount::ZERO } else { (grant.amount - grant.voided - grant.burned).at_least_zero() }
-}
-
-/// Accounts with a grant are kept as long as the grant is.
+/// The grant of an entry, if the account still knows it.
 pub(super) fn grant_of(account: &Account, entry: u64) -> Option<&Grant> {
     account.grants.iter().find(|grant| grant.entry == entry)
 }

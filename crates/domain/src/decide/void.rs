@@ -6,12 +6,11 @@ use std::hash::Hasher;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::decide::settle::settled;
-use crate::decide::top_up::{grant_of, known_key, unused};
+use crate::decide::top_up::{grant_of, known_key};
 use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, Voided};
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Entry, EntryKind, KeyId, KeySpace, MeterId, Org, OrgId, Records, Scope, Source, Void,
-    VoidTarget,
+    Account, Amount, Entry, EntryKind, Grant, MeterId, Org, OrgId, Records, Scope, Source, Void, VoidTarget,
 };
 
 pub(super) fn decide_void(records: &Records, context: &Context<'_>, org: &OrgId, void: &Void) -> Outcome {
@@ -40,19 +39,24 @@ fn take_back(
         };
     }
     let Some(known) = records.org(org) else { return Err(ConfigDenial::UnknownOrg) };
-    let (meter, only) = target(records, org, &void.target)?;
+    let only = void.target.top_up(records, org);
+    let meter = void.target.meter(records, org).ok_or(ConfigDenial::UnknownTopUp)?;
     if only.is_none() && context.catalog.meter(meter).is_none() {
         return Err(ConfigDenial::UnknownMeter);
     }
     let account = records.account(org, meter).map_or_else(Cow::default, Cow::Borrowed);
     let (account, settled) = settled(context, known, meter, account);
     let grants = parts(context, known, meter, &account, only, void.amount.map(crate::Quantity::amount))?;
-    if grants.is_empty() {
+    // All that is unused now, and whatever comes back to it from usage that is taken back later.
+    let runs = |grant: &&Grant| !grant.closed && grant.expires_at.is_none_or(|expiry| context.at() < expiry);
+    let open = only.filter(|_| void.amount.is_none()).and_then(|entry| grant_of(&account, entry));
+    let open = open.filter(runs).map(|grant| grant.entry);
+    if grants.is_empty() && open.is_none() {
         let standing = standing(records, context, known, meter, &account);
         return Ok((Voided { entry: None, replayed: true, amount: Amount::ZERO, standing }, None));
     }
     let mut after = account.into_owned();
-    after.void(&grants);
+    after.void(&grants, open);
     let standing = standing(records, context, known, meter, &after);
     let amount = grants.iter().map(|(_, amount)| *amount).sum();
     let kind = EntryKind::Voided {
@@ -60,31 +64,12 @@ fn take_back(
         key: void.key.clone(),
         fingerprint,
         grants,
+        closes: open,
         reason: void.reason.clone(),
         standing,
     };
     let entry = Entry { settled, ..context.entry(Some(known), kind, Vec::new()) };
     Ok((Voided { entry: Some(entry.number), replayed: false, amount, standing }, Some(entry)))
-}
-
-/// The meter whose credit is taken back, and the entry of the top-up if it is of one alone.
-fn target<'a>(
-    records: &'a Records,
-    org: &OrgId,
-    target: &'a VoidTarget,
-) -> Result<(&'a MeterId, Option<u64>), ConfigDenial> {
-    let entry = match target {
-        VoidTarget::Meter(meter) => return Ok((meter, None)),
-        VoidTarget::Entry(entry) => *entry,
-        VoidTarget::Key(key) => {
-            let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
-            records.key(id).ok_or(ConfigDenial::UnknownTopUp)?.entry
-        }
-    };
-    match records.entry(org, entry).map(|entry| &entry.kind) {
-        Some(EntryKind::ToppedUp { meter, .. }) => Ok((meter, Some(entry))),
-        _ => Err(ConfigDenial::UnknownTopUp),
-    }
 }
 
 /// How much is taken back of which top-ups: of those that burn last, first.
@@ -98,7 +83,7 @@ fn parts(
 ) -> Result<Vec<(u64, Amount)>, ConfigDenial> {
     let grants: Vec<(u64, Amount)> = match only {
         Some(entry) => {
-            let grant = grant_of(account, entry).map(|grant| (entry, unused(grant, context.at())));
+            let grant = grant_of(account, entry).map(|grant| (entry, grant.unused(context.at())));
             grant.into_iter().collect()
         }
         None => {

@@ -141,7 +141,7 @@ fn usage_that_is_taken_back_gives_back_what_paid_for_it() {
     assert_eq!(world.settled_by_last(), burns(&[(Source::Grant(grant), -7), (Source::Overdraft, 7)]));
     assert_eq!(world.remaining("2026-10-09T00:00:00Z"), 12, "the month's 5 and the 7");
     let account = world.records.account(&world.org, &meter("tokens")).expect("an account");
-    assert_eq!((account.debt, account.paid.as_slice()), (Amount::ZERO, &[][..]));
+    assert_eq!(account.overdrafts, []);
 }
 
 #[test]
@@ -151,4 +151,27 @@ fn credit_that_paid_and_expired_does_not_come_back() {
     world.adds("2026-10-06T00:00:00Z", &top_up("10", until("2026-10-07T00:00:00Z")));
     world.tell("2026-10-08T00:00:00Z", &OrgCommand::Reverse(Reverse { key: key("a") }));
     assert_eq!(world.remaining("2026-10-09T00:00:00Z"), 5, "the month's own");
+}
+
+#[test]
+fn each_usage_gives_back_what_paid_for_itself() {
+    let mut world = World::new(CATALOG);
+    let reverse = |named| OrgCommand::Reverse(Reverse { key: key(named) });
+    world.takes("2026-10-05T00:00:00Z", "a", "15").expect("it may go below zero once");
+    world.adds("2026-10-06T00:00:00Z", &top_up("10", until("2026-10-07T00:00:00Z")));
+    assert_eq!(world.takes("2026-11-05T00:00:00Z", "b", "12"), Ok(-7));
+    world.tell("2026-11-06T00:00:00Z", &reverse("a"));
+    assert_eq!(world.remaining("2026-11-07T00:00:00Z"), -7, "what paid for October has expired");
+    world.tell("2026-11-08T00:00:00Z", &reverse("b"));
+    assert_eq!(world.remaining("2026-11-09T00:00:00Z"), 5);
+}
+
+#[test]
+fn credit_that_comes_back_settles_what_is_owed() {
+    let mut world = World::new(CATALOG);
+    world.takes("2026-10-05T00:00:00Z", "a", "3").expect("there is credit");
+    assert_eq!(world.takes("2026-10-06T00:00:00Z", "b", "12"), Ok(-10));
+    world.tell("2026-10-07T00:00:00Z", &OrgCommand::Reverse(Reverse { key: key("a") }));
+    assert_eq!(world.remaining("2026-10-08T00:00:00Z"), -7);
+    assert_eq!(world.remaining("2026-11-08T00:00:00Z"), -2);
 }

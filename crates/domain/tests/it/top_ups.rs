@@ -162,7 +162,7 @@ fn a_correction_takes_what_would_burn_last_and_never_more_than_is_unused() {
     assert_eq!(correct(&mut world, "12", Some("c")), Ok(Voided { replayed: true, ..taken }));
     assert_eq!(correct(&mut world, "11", Some("c")), Err(ConfigDenial::KeyReused));
     let account = world.records.account(&world.org, &meter("tokens")).expect("an account");
-    let voided: Vec<_> = account.grants.iter().map(|grant| (grant.entry, grant.voided)).collect();
+    let voided: Vec<_> = account.grants.iter().map(|grant| (grant.entry, grant.corrected)).collect();
     assert_eq!(voided, [(first, Amount::from_whole(2)), (last, Amount::from_whole(10))]);
     assert_eq!(world.left(NOW), Amount::from_whole(13), "the allowance is no top-up");
 }
@@ -177,4 +177,15 @@ fn a_trial_that_is_used_up_can_be_topped_up_until_its_time_is_over() {
     assert!(world.allows(NOW, "c", "2"));
     assert!(!world.allows(NOW, "d", "1"));
     assert_eq!(world.tops_up("2026-10-24T00:00:00Z", |_| {}), Err(ConfigDenial::TrialEnded));
+}
+
+#[test]
+fn what_comes_back_to_a_voided_top_up_is_void() {
+    let mut world = World::new(CATALOG);
+    let entry = world.tops_up(NOW, |_| {}).expect("it is taken").entry;
+    assert!(world.allows(NOW, "a", "10"), "all of the top-up, which has the lower priority number");
+    let voided = world.voids(NOW, VoidTarget::Entry(entry), None, None).expect("it is there");
+    assert_eq!((voided.amount, voided.replayed), (Amount::ZERO, false), "nothing was unused");
+    world.tell(NOW, &OrgCommand::Reverse(tollgate_domain::Reverse { key: key("a") }));
+    assert_eq!(world.left(NOW), Amount::from_whole(5), "the month's own");
 }

@@ -207,7 +207,7 @@ fn item(line: &TopUpLine, at: Timestamp) -> TopUpItem {
         state,
         amount: grant.amount.into(),
         used: grant.burned.into(),
-        voided: grant.voided.into(),
+        voided: (grant.amount - grant.granted()).into(),
         remaining: line.unused.into(),
         priority: grant.priority,
         effective_at: grant.effective_at.to_string(),

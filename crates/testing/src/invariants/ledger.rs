@@ -309,14 +309,15 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
         }
         if let Some(meter) = entry.kind.meter() {
             for burn in &entry.settled {
-                *burned.entry((meter.clone(), burn.source)).or_default() += burn.amount;
+                let sum = burned.entry((meter.clone(), burn.source)).or_default();
+                *sum += burn.amount;
+                if let Source::Grant(number) = burn.source {
+                    let most = granted.get(&number).copied().unwrap_or_default();
+                    hold!(*sum <= most, "{at}: {sum} burned of the {most} that entry {number} granted");
+                }
             }
             let sum: Amount = entry.settled.iter().map(|burn| burn.amount).sum();
-            hold!(
-                sum.is_zero() || sum.is_positive(),
-                "{at}: debt is settled from nowhere: {:?}",
-                entry.settled
-            );
+            hold!(sum.is_zero(), "{at}: debt is settled from nowhere: {:?}", entry.settled);
         }
         let Some((used, sign)) = counted(entry) else { continue };
         if sign > 0 {
@@ -400,7 +401,7 @@ fn held(account: &Account, source: Source) -> Option<Amount> {
         Source::Grant(entry) => {
             account.grants.iter().find(|grant| grant.entry == entry).map(|grant| grant.burned)
         }
-        Source::Overdraft => Some(account.debt),
+        Source::Overdraft => Some(account.debt()),
         Source::Overage => None,
     }
 }

@@ -210,8 +210,8 @@ impl Now<'_> {
         after.follow(self.entry, self.at, self.catalog, &command);
         let standing = after.standing_on_any_plan(self.catalog, self.at, meter, None, Look::Gate);
         let amount = super::sum(parts.iter().map(|(_, amount)| *amount));
-        let entry = (!parts.is_empty()).then_some(self.entry);
-        Ok(Voided { entry, replayed: parts.is_empty(), amount, standing })
+        let nothing = parts.is_empty() && history.closes(self.at, void).is_none();
+        Ok(Voided { entry: (!nothing).then_some(self.entry), replayed: nothing, amount, standing })
     }
 
     fn trial_time_is_over(&self, history: &History<'_>) -> bool {

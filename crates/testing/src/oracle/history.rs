@@ -1,14 +1,15 @@
 //! The history of an org, gone through from the first accepted command to the last, every time anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement};
 use tollgate_domain::{
-    Amount, Catalog, ConfigDenial, LimitScope, MeterId, OrgCommand, Period, PlanTime, PutOrg, SetPlan,
-    Standing, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Void, VoidTarget, Welcome, Window, Zone,
+    Amount, Catalog, LimitScope, MeterId, OrgCommand, Period, PlanTime, PutOrg, SetPlan, Standing, TopUp,
+    TopUpExpiry, TopUpStart, Use, UserId, Welcome, Window, Zone,
 };
 
+use super::debt::Debt;
 use super::totals::{aggregation, burns, quantity};
 use super::{Calendar, Fact, Label, Look, Setting, sum, total};
 
@@ -32,8 +33,8 @@ pub struct History<'a> {
     /// What it was granted beyond its plan.
     pub grants: Vec<Granted<'a>>,
     /// What all usage that was not taken back burned of each pot.
-    burned: BTreeMap<(&'a MeterId, Pot), Amount>,
-    debts: BTreeMap<&'a MeterId, Debt>,
+    pub(super) burned: BTreeMap<(&'a MeterId, Pot), Amount>,
+    pub(super) debts: BTreeMap<&'a MeterId, Debt>,
     pub(super) calendar: &'a Calendar,
 }
 
@@ -79,6 +80,8 @@ pub struct Granted<'a> {
     pub until: Option<Timestamp>,
     /// How much of it was taken back.
     pub voided: Amount,
+    /// Whether what comes back to it is taken back, too.
+    pub closed: bool,
 }
 
 /// One source of credit of a meter.
@@ -90,20 +93,6 @@ pub enum Pot {
     Trial,
     /// The top-up of an entry.
     TopUp(u64),
-}
-
-/// A meter, and how much of which of its top-ups.
-type Unused<'a> = (&'a MeterId, Vec<(u64, Amount)>);
-
-/// What an overdraft took of a meter.
-#[derive(Debug, Default)]
-struct Debt {
-    /// What is owed.
-    owed: Amount,
-    /// When the account was last touched while something was owed.
-    touched: Option<Timestamp>,
-    /// What paid debts, in order.
-    paid: Vec<(Pot, Amount)>,
 }
 
 /// A source of credit as it is at a moment.
@@ -122,7 +111,7 @@ pub struct PotInForce {
 }
 
 impl PotInForce {
-    fn left(&self) -> Amount {
+    pub(super) fn left(&self) -> Amount {
         if self.burned > self.granted { Amount::ZERO } else { self.granted - self.burned }
     }
 }
@@ -195,21 +184,19 @@ impl<'a> History<'a> {
             }
             OrgCommand::TopUp(top_up) => {
                 let (from, until) = self.stretch(at, top_up);
-                self.grants.push(Granted { entry, at, top_up, from, until, voided: Amount::ZERO });
+                self.grants.push(Granted {
+                    entry,
+                    at,
+                    top_up,
+                    from,
+                    until,
+                    voided: Amount::ZERO,
+                    closed: false,
+                });
                 self.pay(at, catalog, &top_up.meter);
                 self.touch(at, &top_up.meter);
             }
-            OrgCommand::Void(void) => {
-                if let Ok((meter, parts)) = self.unused_parts(at, catalog, void) {
-                    for (grant, amount) in parts {
-                        self.grants
-                            .iter_mut()
-                            .filter(|known| known.entry == grant)
-                            .for_each(|known| known.voided += amount);
-                    }
-                    self.touch(at, meter);
-                }
-            }
+            OrgCommand::Void(void) => self.void(at, catalog, void),
         }
     }
 
@@ -298,7 +285,7 @@ impl<'a> History<'a> {
                 let pot = Pot::TopUp(grant.entry);
                 pots.push(PotInForce {
                     pot,
-                    granted: grant.top_up.amount.amount() - grant.voided,
+                    granted: grant.granted(self.burned(meter, pot)),
                     burned: self.burned(meter, pot),
                     until: grant.until,
                     priority: grant.top_up.priority,
@@ -310,12 +297,12 @@ impl<'a> History<'a> {
         pots
     }
 
-    fn burned(&self, meter: &MeterId, pot: Pot) -> Amount {
+    pub(super) fn burned(&self, meter: &MeterId, pot: Pot) -> Amount {
         self.burned.get(&(meter, pot)).copied().unwrap_or_default()
     }
 
     /// What was burned of a month's allowance under any plan, or under those until the pot's own.
-    fn burned_of_allowance(&self, meter: &MeterId, pot: Pot, look: Look) -> Amount {
+    pub(super) fn burned_of_allowance(&self, meter: &MeterId, pot: Pot, look: Look) -> Amount {
         let Pot::Month(year, month, under) = pot else { return self.burned(meter, pot) };
         let counts = |(of, pot): &(&MeterId, Pot)| {
             let Pot::Month(other_year, other_month, number) = *pot else { return false };
@@ -329,137 +316,6 @@ impl<'a> History<'a> {
     /// The usage of a meter that was not taken back.
     fn standing_uses(&self, meter: &MeterId) -> impl Iterator<Item = &Counted<'a>> {
         self.uses.iter().filter(move |counted| counted.usage.meter == *meter && counted.reversed_by.is_none())
-    }
-
-    /// What an overdraft took beyond all credit and is owed.
-    #[must_use]
-    pub fn debt(&self, meter: &MeterId) -> Amount {
-        self.debts.get(meter).map(|debt| debt.owed).unwrap_or_default()
-    }
-
-    /// Lets all credit that came into force since the last time, in order, pay what is owed on a meter.
-    pub fn pay(&mut self, at: Timestamp, catalog: &Catalog, meter: &'a MeterId) {
-        let Some(debt) = self.debts.get(meter).filter(|debt| debt.owed > Amount::ZERO) else { return };
-        let since = debt.touched.unwrap_or(at);
-        let mut times: BTreeSet<Timestamp> = self.grants.iter().map(|grant| grant.from).collect();
-        times.extend(self.plans.iter().map(|setting| setting.since));
-        let mut end = self.calendar.end(&self.zone, Window::Month, since);
-        while let Some(next) = end.filter(|end| *end < at) {
-            times.insert(next);
-            end = self.calendar.end(&self.zone, Window::Month, next);
-        }
-        for time in times.into_iter().filter(|time| since < *time && *time < at) {
-            self.pay_at(time, catalog, meter, Look::Record);
-        }
-        self.pay_at(at, catalog, meter, Look::Gate);
-    }
-
-    fn pay_at(&mut self, at: Timestamp, catalog: &Catalog, meter: &'a MeterId, look: Look) {
-        let mut pots = self.pots(catalog, at, meter, look);
-        for pot in &mut pots {
-            // However the moment is looked at, what was burned of the month was burned.
-            pot.burned = self.burned_of_allowance(meter, pot.pot, Look::Gate);
-        }
-        let (burns, short) = burn(&pots, self.debt(meter));
-        let debt = self.debts.entry(meter).or_default();
-        debt.owed = short;
-        for (pot, amount) in burns {
-            debt.paid.push((pot, amount));
-            *self.burned.entry((meter, pot)).or_default() += amount;
-        }
-    }
-
-    /// How much of which top-ups is taken back, of those that burn last first; what is owed is paid before.
-    pub(super) fn unused_parts(
-        &mut self,
-        at: Timestamp,
-        catalog: &Catalog,
-        void: &'a Void,
-    ) -> Result<Unused<'a>, ConfigDenial> {
-        let one = match &void.target {
-            VoidTarget::Meter(_) => None,
-            VoidTarget::Entry(entry) => Some(self.grants.iter().rev().find(|grant| grant.entry == *entry)),
-            VoidTarget::Key(key) => {
-                Some(self.grants.iter().rev().find(|grant| grant.top_up.key.as_ref() == Some(key)))
-            }
-        };
-        let one = one.map(|grant| grant.ok_or(ConfigDenial::UnknownTopUp)).transpose()?;
-        let one = one.map(|grant| (&grant.top_up.meter, grant.entry));
-        let meter = match (&void.target, one) {
-            (VoidTarget::Meter(meter), _) => meter,
-            (_, Some((meter, _))) => meter,
-            _ => return Err(ConfigDenial::UnknownTopUp),
-        };
-        if one.is_none() && catalog.meter(meter).is_none() {
-            return Err(ConfigDenial::UnknownMeter);
-        }
-        self.pay(at, catalog, meter);
-        let unused: Vec<(u64, Amount)> = match one {
-            Some((_, entry)) => {
-                let grants = self.grants.iter().filter(|grant| grant.entry == entry);
-                let runs = grants.filter(|grant| grant.until.is_none_or(|until| until > at));
-                runs.map(|grant| {
-                    let used = self.burned(meter, Pot::TopUp(entry)) + grant.voided;
-                    let amount = grant.top_up.amount.amount();
-                    (entry, if used < amount { amount - used } else { Amount::ZERO })
-                })
-                .collect()
-            }
-            None => {
-                let pots = self.pots(catalog, at, meter, Look::Gate);
-                let of_pot = pots.iter().rev().filter_map(|pot| match pot.pot {
-                    Pot::TopUp(entry) => Some((entry, pot.left())),
-                    _ => None,
-                });
-                of_pot.collect()
-            }
-        };
-        let most = sum(unused.iter().map(|(_, amount)| *amount));
-        let mut left = void.amount.map_or(most, tollgate_domain::Quantity::amount);
-        if left > most {
-            return Err(ConfigDenial::MoreThanUnused { unused: most });
-        }
-        let mut parts = Vec::new();
-        for (entry, amount) in unused {
-            let taken = if amount < left { amount } else { left };
-            if taken > Amount::ZERO {
-                parts.push((entry, taken));
-                left -= taken;
-            }
-        }
-        Ok((meter, parts))
-    }
-
-    /// Notes that an entry was made on a meter.
-    pub(super) fn touch(&mut self, at: Timestamp, meter: &'a MeterId) {
-        if let Some(debt) = self.debts.get_mut(meter) {
-            let owes = debt.owed > Amount::ZERO;
-            debt.touched = owes.then(|| debt.touched.map_or(at, |before| before.max(at)));
-        }
-    }
-
-    /// Takes a usage back: first it no longer owes, then what paid for it is given back, the latest first.
-    fn take_back(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, key: &UsageKey) {
-        let known = self.uses.iter().rev().find(|known| known.usage.key == *key);
-        let Some(meter) = known.map(|known| &known.usage.meter) else { return };
-        self.pay(at, catalog, meter);
-        let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == *key) else { return };
-        counted.reversed_by = Some(entry);
-        for (pot, amount) in &counted.burns {
-            *self.burned.entry((meter, *pot)).or_default() -= *amount;
-        }
-        let debt = self.debts.entry(meter).or_default();
-        let mut back = counted.debt;
-        let owed = if debt.owed < back { debt.owed } else { back };
-        debt.owed -= owed;
-        back -= owed;
-        for (pot, paid) in debt.paid.iter_mut().rev() {
-            let amount = if *paid < back { *paid } else { back };
-            *paid -= amount;
-            back -= amount;
-            *self.burned.entry((meter, *pot)).or_default() -= amount;
-        }
-        self.touch(at, meter);
     }
 
     /// What may still be used.
@@ -567,7 +423,9 @@ impl<'a> History<'a> {
                 Enforcement::Overdraft | Enforcement::Hard => counted.debt = beyond,
             }
         }
-        self.debts.entry(&usage.meter).or_default().owed += counted.debt;
+        if counted.debt > Amount::ZERO {
+            self.debts.entry(&usage.meter).or_default().owed.push((entry, counted.debt));
+        }
         for (pot, amount) in &counted.burns {
             *self.burned.entry((&usage.meter, *pot)).or_default() += *amount;
         }
@@ -599,7 +457,7 @@ impl<'a> History<'a> {
 }
 
 /// Takes an amount from pots in their order; what was taken from which, and what they could not give.
-fn burn(pots: &[PotInForce], amount: Amount) -> (Vec<(Pot, Amount)>, Amount) {
+pub(super) fn burn(pots: &[PotInForce], amount: Amount) -> (Vec<(Pot, Amount)>, Amount) {
     let mut burns = Vec::new();
     let mut short = amount;
     for pot in pots {

@@ -3,6 +3,7 @@
 mod bills;
 mod calendar;
 mod config;
+mod debt;
 mod gate;
 mod history;
 mod plans;

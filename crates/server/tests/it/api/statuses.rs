@@ -111,6 +111,12 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("put_limit", 409, put("/v1/orgs/full/limits", limit)),
         ("top_up", 402, post("/v1/orgs/planless/top-ups", top_up("planless"))),
         ("top_up", 409, post("/v1/orgs/full/top-ups", top_up("full"))),
+        ("void_top_up", 409, post("/v1/orgs/full/top-ups/2/void", json!({"amount": 9}))),
+        (
+            "void_top_up_by_key",
+            409,
+            post("/v1/orgs/full/top-ups/void", json!({"key": "full-0", "amount": 9})),
+        ),
         ("close_bill", 409, post("/v1/orgs/acme/bill/close", json!({"month": "2026-11"}))),
         (
             "put_catalog",
