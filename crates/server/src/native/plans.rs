@@ -70,7 +70,6 @@ pub(crate) async fn set(
     responses(
         (status = 200, description = "There is no plan, or its end is scheduled", body = PlanReply),
         P404,
-        P409,
         P422,
     )
 )]
@@ -94,8 +93,6 @@ pub(crate) async fn leave(
     responses(
         (status = 200, description = "Nothing is scheduled", body = PlanReply),
         P404,
-        P409,
-        P422,
     )
 )]
 pub(crate) async fn call_off(

@@ -111,12 +111,9 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("put_limit", 409, put("/v1/orgs/full/limits", limit)),
         ("top_up", 402, post("/v1/orgs/planless/top-ups", top_up("planless"))),
         ("top_up", 409, post("/v1/orgs/full/top-ups", top_up("full"))),
-        ("void_top_up", 409, post("/v1/orgs/full/top-ups/2/void", json!({"amount": 9}))),
-        (
-            "void_top_up_by_key",
-            409,
-            post("/v1/orgs/full/top-ups/void", json!({"key": "full-0", "amount": 9})),
-        ),
+        ("delete_plan", 422, Ask::new("DELETE", "/v1/orgs/acme/plan?at=never")),
+        ("void_top_up", 409, post("/v1/orgs/beyond/top-ups/2/void", json!({"amount": 9}))),
+        ("void_top_up_by_key", 409, post("/v1/orgs/beyond/top-ups/void", json!({"key": "b-1", "amount": 9}))),
         ("close_bill", 409, post("/v1/orgs/acme/bill/close", json!({"month": "2026-11"}))),
         (
             "put_catalog",
@@ -148,6 +145,8 @@ fn crowded(admin: &mut Client) {
     let limit = json!({"meter": "reports", "scope": "org", "window": "day", "amount": 1});
     admin.put("/v1/orgs/hasty/limits", limit).ok();
     admin.post("/v1/usage", json!({"org": "hasty", "meter": "reports", "key": "k-1"})).ok();
+    admin.put("/v1/orgs/beyond/plan", json!({"plan": "basic"})).ok();
+    admin.post("/v1/orgs/beyond/top-ups", json!({"meter": "reports", "amount": 1, "key": "b-1"})).ok();
     admin.put("/v1/orgs/planless", json!({"name": "Without a plan"})).ok();
     for (key, quantity) in [("back", 1), ("large", 2)] {
         let usage = json!({"org": "acme", "meter": "reports", "key": key, "quantity": quantity});

@@ -105,7 +105,7 @@ fn bodies_of_the_other_routes() {
             Some("org"),
         ),
         ("top-up 0", top_up(r#"{"meter":"reports","amount":0}"#), 422, "invalid_field", Some("amount")),
-        ("top-up -5", top_up(r#"{"meter":"reports","amount":-5}"#), 422, "invalid_field", Some("amount")),
+        ("top-up -5", top_up(r#"{"meter":"reports","amount":-5}"#), 422, "invalid_field", Some("reason")),
         ("a top-up without amount", top_up(r#"{"meter":"reports"}"#), 422, "missing_field", Some("amount")),
         (
             "an expiry that is past",
