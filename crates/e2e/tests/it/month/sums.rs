@@ -20,20 +20,22 @@ const SCHEMA: &str = "
     PRAGMA journal_mode = OFF;
     PRAGMA synchronous = OFF;
     CREATE TABLE orgs (id TEXT PRIMARY KEY, zone TEXT NOT NULL);
+    CREATE TABLE stretches (org TEXT, stretch INTEGER, from_millis INTEGER, until_millis INTEGER);
     CREATE TABLE months (zone TEXT, month TEXT, from_millis INTEGER, until_millis INTEGER);
     CREATE TABLE lines (org TEXT, user TEXT, meter TEXT, key TEXT, at_millis INTEGER, nanos INTEGER, model TEXT, region TEXT);
-    CREATE TABLE sums (org TEXT, month TEXT, meter TEXT, user TEXT, model TEXT, region TEXT, nanos INTEGER);
+    CREATE TABLE sums (org TEXT, month TEXT, stretch INTEGER, meter TEXT, user TEXT, model TEXT, region TEXT, nanos INTEGER);
     CREATE INDEX sums_of_org ON sums (org);";
 
 /// Of each key of an org only the first line counts; calls count 1 each.
 const ADD_UP: &str = "
     DELETE FROM sums;
     INSERT INTO sums
-    SELECT org, month, meter, user, model, region, sum(CASE meter WHEN 'calls' THEN 1000000000 ELSE nanos END)
-    FROM lines JOIN orgs ON orgs.id = org
-    JOIN months ON months.zone = orgs.zone AND at_millis >= from_millis AND at_millis < until_millis
+    SELECT lines.org, month, stretch, meter, user, model, region, sum(CASE meter WHEN 'calls' THEN 1000000000 ELSE nanos END)
+    FROM lines JOIN orgs ON orgs.id = lines.org
+    JOIN stretches ON stretches.org = lines.org AND at_millis >= stretches.from_millis AND at_millis < stretches.until_millis
+    JOIN months ON months.zone = orgs.zone AND at_millis >= months.from_millis AND at_millis < months.until_millis
     WHERE lines.rowid IN (SELECT min(rowid) FROM lines GROUP BY org, key)
-    GROUP BY org, month, meter, user, model, region;";
+    GROUP BY lines.org, month, stretch, meter, user, model, region;";
 
 const COUNT: &str = "
     SELECT (SELECT count(*) FROM lines), (SELECT count(*) FROM (SELECT DISTINCT org, key FROM lines))";
@@ -66,6 +68,8 @@ enum Quantity {
 #[derive(Debug)]
 pub(super) struct Sum {
     pub(super) month: String,
+    /// Which of the org's plans in time.
+    pub(super) stretch: usize,
     pub(super) meter: String,
     pub(super) user: Option<String>,
     pub(super) model: Option<String>,
@@ -81,8 +85,12 @@ impl Sums {
         let mut database = Connection::open(path)?;
         database.execute_batch(SCHEMA)?;
         let writing = database.transaction()?;
-        for Org { id, zone, .. } in orgs {
-            writing.execute("INSERT INTO orgs VALUES (?1, ?2)", params![id, zone])?;
+        for org in orgs {
+            writing.execute("INSERT INTO orgs VALUES (?1, ?2)", params![org.id, org.zone])?;
+            for (number, stretch) in (0_i64..).zip(org.stretches()) {
+                let values = params![org.id, number, stretch.from_millis, stretch.until_millis];
+                writing.execute("INSERT INTO stretches VALUES (?1, ?2, ?3, ?4)", values)?;
+            }
         }
         let mut zones: Vec<_> = orgs.iter().map(|org| org.zone).collect();
         zones.sort_unstable();
@@ -119,16 +127,18 @@ impl Sums {
 
     /// All sums of an org.
     pub(super) fn of(&self, org: &str) -> Result<Vec<Sum>> {
-        let mut select =
-            self.0.prepare("SELECT month, meter, user, model, region, nanos FROM sums WHERE org = ?1")?;
+        let mut select = self
+            .0
+            .prepare("SELECT month, stretch, meter, user, model, region, nanos FROM sums WHERE org = ?1")?;
         let sums = select.query_map([org], |row| {
             Ok(Sum {
                 month: row.get(0)?,
-                meter: row.get(1)?,
-                user: row.get(2)?,
-                model: row.get(3)?,
-                region: row.get(4)?,
-                nanos: row.get(5)?,
+                stretch: usize::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+                meter: row.get(2)?,
+                user: row.get(3)?,
+                model: row.get(4)?,
+                region: row.get(5)?,
+                nanos: row.get(6)?,
             })
         })?;
         Ok(sums.collect::<rusqlite::Result<_>>()?)

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use chrono::{Days, NaiveDate, TimeZone};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use tollgate_e2e::{Result, Server};
@@ -58,6 +59,22 @@ prices = [
 ]
 
 [[plans]]
+id = "plus"
+name = "Plus"
+currency = "USD"
+allowances = [
+    { meter = "tokens", amount = 0, enforcement = "none" },
+    { meter = "calls", amount = 0, enforcement = "none" },
+    { meter = "storage", amount = 0, enforcement = "none" },
+]
+prices = [
+    { model = "flat", flat_fee = 149, discount_percent = 5 },
+    { meter = "tokens", model = "per_unit", unit_price = "0.00001" },
+    { meter = "calls", model = "package", package_size = 50, package_price = 1, minimum = 6, maximum = 60 },
+    { meter = "storage", model = "graduated", tiers = [{ up_to = 50, unit_price = "0.09" }, { unit_price = "0.05" }] },
+]
+
+[[plans]]
 id = "solo"
 name = "Solo"
 currency = "JPY"
@@ -77,17 +94,111 @@ prices = [
 pub(super) struct Org {
     pub(super) id: String,
     pub(super) zone: &'static str,
-    /// Or else solo.
-    pub(super) is_team: bool,
+    pub(super) first: Plan,
+    pub(super) change: Option<Change>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    Team,
+    Plus,
+    Solo,
+}
+
+/// A change of plan that is scheduled when the org is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// To plus, with the first moment of 12 October.
+    PlusOnTheTwelfth,
+    /// To plus, in the middle of a day.
+    PlusAtThree,
+    /// Down from plus to team, with the first moment of 2 October.
+    TeamOnTheSecond,
+    /// To plus, with the next month.
+    PlusNextMonth,
+    /// Leaves, with the first moment of 20 October.
+    LeavesOnTheTwentieth,
+}
+
+/// 2026-10-25T15:00Z, the day on which clocks change in Berlin.
+const AT_THREE_SECS: i64 = 1_792_940_400;
+
+/// A stretch of time under one plan, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    pub(super) plan: Option<Plan>,
+    pub(super) from_millis: i64,
+    pub(super) until_millis: i64,
 }
 
 pub(super) fn orgs(count: usize) -> Vec<Org> {
-    let org = |number: usize| Org {
-        id: format!("org-{number}"),
-        zone: ZONES[number % ZONES.len()],
-        is_team: !number.is_multiple_of(3),
+    let changes = [
+        None,
+        Some(Change::PlusOnTheTwelfth),
+        Some(Change::PlusAtThree),
+        Some(Change::TeamOnTheSecond),
+        Some(Change::PlusNextMonth),
+        Some(Change::LeavesOnTheTwentieth),
+    ];
+    let org = |number: usize| {
+        let (first, change) = match number % 3 {
+            0 => (Plan::Solo, changes[5].filter(|_| number.is_multiple_of(4))),
+            _ => match changes[(number / 3) % changes.len()] {
+                Some(Change::TeamOnTheSecond) => (Plan::Plus, Some(Change::TeamOnTheSecond)),
+                change => (Plan::Team, change),
+            },
+        };
+        Org { id: format!("org-{number}"), zone: ZONES[number % ZONES.len()], first, change }
     };
     (0..count).map(org).collect()
+}
+
+impl Org {
+    fn tz(&self) -> chrono_tz::Tz {
+        self.zone.parse().expect("a zone")
+    }
+
+    /// The first moment of a day, in milliseconds since 1970; no zone here skips that midnight.
+    fn starts(&self, date: NaiveDate) -> i64 {
+        let midnight = date.and_hms_opt(0, 0, 0).expect("midnight");
+        self.tz().from_local_datetime(&midnight).earliest().expect("a midnight").timestamp_millis()
+    }
+
+    /// Its plans in time.
+    pub(super) fn stretches(&self) -> Vec<Stretch> {
+        let day = |month, day| self.starts(NaiveDate::from_ymd_opt(2026, month, day).expect("a day"));
+        let begin_millis = BEGIN_SECS * 1_000;
+        let change = self.change.map(|change| match change {
+            Change::PlusOnTheTwelfth => (Some(Plan::Plus), day(10, 12)),
+            Change::PlusAtThree => (Some(Plan::Plus), AT_THREE_SECS * 1_000),
+            Change::TeamOnTheSecond => (Some(Plan::Team), day(10, 2)),
+            Change::PlusNextMonth => (Some(Plan::Plus), day(10, 1)),
+            Change::LeavesOnTheTwentieth => (None, day(10, 20)),
+        });
+        let until = change.map_or(i64::MAX, |(_, from)| from);
+        let first = Stretch { plan: Some(self.first), from_millis: begin_millis, until_millis: until };
+        let second = change.map(|(plan, from_millis)| Stretch { plan, from_millis, until_millis: i64::MAX });
+        std::iter::once(first).chain(second).collect()
+    }
+
+    /// How many days of a month each stretch is charged for, and how many the month has: a day is charged to the first
+    /// plan on it.
+    pub(super) fn days(&self, month: &str) -> (Vec<i128>, i128) {
+        let stretches = self.stretches();
+        let (mut days, mut of) = (vec![0; stretches.len()], 0);
+        let first: NaiveDate = format!("{month}-01").parse().expect("a month");
+        for date in first.iter_days().take_while(|date| date.to_string().starts_with(month)) {
+            let (starts, ends) = (self.starts(date), self.starts(date + Days::new(1)));
+            let there = |stretch: &&Stretch| {
+                stretch.plan.is_some() && stretch.from_millis < ends && stretch.until_millis > starts
+            };
+            if let Some(place) = stretches.iter().position(|stretch| there(&stretch)) {
+                days[place] += 1;
+            }
+            of += 1;
+        }
+        (days, of)
+    }
 }
 
 /// Brings the catalog into force and gives each org its zone and plan.
@@ -95,10 +206,31 @@ pub(super) fn make(server: &Server, orgs: &[Org], catalog: &Path) -> Result<()> 
     std::fs::write(catalog, CATALOG)?;
     super::told(server, &["catalog", "apply", &catalog.display().to_string()])?;
     let mut client = server.client();
-    for Org { id, zone, is_team } in orgs {
-        let plan = if *is_team { "team" } else { "solo" };
+    for Org { id, zone, first, change } in orgs {
+        let plan = match first {
+            Plan::Team => "team",
+            Plan::Plus => "plus",
+            Plan::Solo => "solo",
+        };
+        let path = format!("/v1/orgs/{id}/plan");
         client.expect_ok("PUT", &format!("/v1/orgs/{id}"), Some(&json!({ "time_zone": zone })))?;
-        client.expect_ok("PUT", &format!("/v1/orgs/{id}/plan"), Some(&json!({ "plan": plan })))?;
+        client.expect_ok("PUT", &path, Some(&json!({ "plan": plan })))?;
+        let Some(change) = change else { continue };
+        // What is scheduled first is replaced, or called off, before it comes due.
+        client.expect_ok("PUT", &path, Some(&json!({ "plan": "solo", "at": "next_month" })))?;
+        client.expect_ok("DELETE", &format!("{path}/scheduled"), None)?;
+        let at_three = chrono::DateTime::from_timestamp(AT_THREE_SECS, 0).ok_or("a time")?.to_rfc3339();
+        let body = match change {
+            Change::LeavesOnTheTwentieth => {
+                client.expect_ok("DELETE", &format!("{path}?at=2026-10-20"), None)?;
+                continue;
+            }
+            Change::PlusOnTheTwelfth => json!({ "plan": "plus", "at": "2026-10-12" }),
+            Change::PlusAtThree => json!({ "plan": "plus", "at": at_three }),
+            Change::TeamOnTheSecond => json!({ "plan": "team", "at": "2026-10-02" }),
+            Change::PlusNextMonth => json!({ "plan": "plus", "at": "next_month" }),
+        };
+        client.expect_ok("PUT", &path, Some(&body))?;
     }
     Ok(())
 }
