@@ -75,3 +75,23 @@ fn what_does_not_add_up_has_no_days() {
     assert!(matches!(told, OrgDecision::Record(Ok(_))), "{told:?}");
     assert_eq!(days(&world, "seats"), []);
 }
+
+#[test]
+fn only_credit_that_is_asked_and_left_runs_out() {
+    for (enforcement, used, runs_out) in [
+        ("hard", "600", true),
+        ("overdraft", "600", true),
+        ("hard", "1000", false),
+        ("soft", "600", false),
+        ("none", "600", false),
+    ] {
+        let asked = format!("amount = 1000, enforcement = \"{enforcement}\" }}");
+        let mut world = World::new(&CATALOG.replace("amount = 1000 }", &asked));
+        let at = "2026-10-10T00:00:00Z";
+        world.tell(at, &OrgCommand::Use(usage(key("a"), "tokens", used)));
+        let balance = world.balance(at);
+        let pace = balance.meters.first().and_then(|(_, tokens)| tokens.pace).expect("a forecast");
+        assert!(pace.projected > Amount::from_whole(1000), "{enforcement} {used}");
+        assert_eq!(pace.runs_out_on.is_some(), runs_out, "{enforcement} {used}");
+    }
+}
