@@ -36,7 +36,7 @@ enum Command {
     /// List, set and remove limits.
     Limit(Group<commands::org::LimitCommand>),
     /// Add credit to an organization.
-    TopUp(Call<commands::org::TopUpArgs>),
+    TopUp(Call<commands::top_up::TopUpArgs>),
     /// Show the credit, usage and limits of an organization.
     Balance(Call<commands::balance::BalanceArgs>),
     /// List the users of an organization and their usage in a month.
@@ -139,7 +139,7 @@ impl Cli {
                 online(&group.connection, |session| commands::org::limit(session, &group.command))
             }
             Command::TopUp(call) => {
-                online(&call.connection, |session| commands::org::top_up(session, &call.args))
+                online(&call.connection, |session| commands::top_up::top_up(session, &call.args))
             }
             Command::Balance(call) => {
                 online(&call.connection, |session| commands::balance::balance(session, &call.args))

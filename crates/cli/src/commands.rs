@@ -12,6 +12,7 @@ pub(crate) mod ledger;
 pub(crate) mod org;
 mod pages;
 pub(crate) mod plan;
+pub(crate) mod top_up;
 
 use serde::de::DeserializeOwned;
 use ureq::http::Method;

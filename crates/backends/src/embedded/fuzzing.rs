@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tollgate_domain::{
-    Account, Actor, ApiKey, CatalogVersion, Counter, KeyRecord, Org, OrgId, System, UserId,
-};
+use tollgate_domain::{Account, ApiKey, CatalogVersion, Counter, KeyRecord, Org, OrgId, System, UserId};
 use tollgate_storage::StoreError;
 
 use super::codec::{
@@ -120,7 +118,7 @@ fn open(disk: &FaultDisk) -> Result<LedgerFiles, StoreError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tollgate_domain::{Entry, EntryKind, Timestamp, Zone};
+    use tollgate_domain::{Actor, Entry, EntryKind, Timestamp, Zone};
 
     use crate::embedded::codec::{LineRef, encode_row};
 

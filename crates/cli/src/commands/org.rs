@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tollgate_api::{LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgPage, ScopeName, TopUpReply};
+use tollgate_api::{LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgPage, ScopeName};
 use ureq::http::Method;
 
 use super::pages::more;
@@ -95,33 +95,6 @@ impl ScopeArg {
     }
 }
 
-/// `tollgate top-up`
-#[derive(Debug, Args)]
-pub(crate) struct TopUpArgs {
-    /// The organization.
-    org: String,
-    /// How much.
-    #[arg(allow_negative_numbers = true)]
-    amount: String,
-    #[command(flatten)]
-    meter: MeterArg,
-    /// Your id for this top-up, which makes retries safe: it counts once.
-    #[arg(long)]
-    key: Option<String>,
-    /// When it expires (RFC 3339), or 'never' [default: at the end of the month]
-    #[arg(long, value_name = "TIME")]
-    expires_at: Option<String>,
-    /// When it takes effect (RFC 3339) [default: immediately]
-    #[arg(long, value_name = "TIME")]
-    effective_at: Option<String>,
-    /// Order in which credit is used, lowest first [default: 100]
-    #[arg(long, value_name = "N")]
-    priority: Option<u8>,
-    /// Why, as shown in the ledger.
-    #[arg(long)]
-    reason: Option<String>,
-}
-
 /// Runs `tollgate org`.
 pub(crate) fn org(session: &mut Session, command: &OrgCommand) -> Result<(), Failure> {
     match command {
@@ -162,16 +135,6 @@ pub(crate) fn limit(session: &mut Session, command: &LimitCommand) -> Result<(),
             session.show(Method::DELETE, &route, &Sent::Nothing, limits_text)
         }
     }
-}
-
-/// Runs `tollgate top-up`.
-pub(crate) fn top_up(session: &mut Session, args: &TopUpArgs) -> Result<(), Failure> {
-    let body = given(json!({
-        "meter": args.meter.meter, "amount": args.amount, "key": args.key, "expires_at": args.expires_at,
-        "effective_at": args.effective_at, "priority": args.priority, "reason": args.reason,
-    }));
-    let route = Route::v1(&["orgs", &args.org, "top-ups"]);
-    session.show(Method::POST, &route, &Sent::Json(body), top_up_text)
 }
 
 fn org_text(org: &OrgItem) -> String {
@@ -265,19 +228,6 @@ pub(super) fn limit_rows(limits: &[LimitItem], empty: &str) -> String {
         ]
     });
     rows(&["meter", "limit on", "window", "amount", "used", "resets at"], lines.collect(), empty)
-}
-
-fn top_up_text(reply: &TopUpReply) -> String {
-    pairs(vec![
-        ("org", (&reply.org).into()),
-        ("meter", (&reply.meter).into()),
-        ("added", reply.amount.into()),
-        ("replayed", reply.replayed.into()),
-        ("remaining", reply.remaining.into()),
-        ("total", reply.total.into()),
-        ("expires", time_or(reply.expires_at.as_ref(), if reply.replayed { "-" } else { "never" })),
-        ("entry", reply.entry.into()),
-    ])
 }
 
 #[cfg(test)]

@@ -89,6 +89,10 @@ fn every_command_answers_people() {
             &["added 20", "total 120", "expires never"],
         ),
         ("top-up acme 20 --key t1 --reason gift --expires-at never", 0, &["replayed yes"]),
+        ("top-up list acme", 0, &["gift", "active", "never"]),
+        ("top-up void acme --key t1 --amount 1 --reason mistake", 0, &["taken back 1"]),
+        ("top-up acme -1 --reason mistake", 0, &["added -1"]),
+        ("top-up acme 2 --key t2", 0, &["added 2"]),
         (
             "balance acme",
             0,

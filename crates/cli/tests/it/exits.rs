@@ -18,6 +18,8 @@ const COMMANDS: &[&str] = &[
     "plan leave acme --at next_month",
     "plan unschedule acme",
     "top-up acme 5",
+    "top-up list acme",
+    "top-up void acme 2",
     "balance acme",
     "users acme",
     "usage acme",
