@@ -90,7 +90,7 @@ pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 
 /// Months that a debt looks back for allowances that may have settled it: an org that was left alone for longer pays the rest
 /// from then on.
-pub const SETTLED_MONTHS_MAX: i32 = 12;
+pub const SETTLED_MONTHS_MAX: i32 = 120;
 
 /// Overdrafts that an account remembers. Only the last can be owed, for nothing may be used beyond credit before it is settled;
 /// of those before it a reversal gives back what settled them.

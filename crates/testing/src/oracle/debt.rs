@@ -44,11 +44,14 @@ impl<'a> History<'a> {
         let since = self.debts.get(meter).and_then(|debt| debt.touched).unwrap_or(at);
         let mut times: BTreeSet<Timestamp> = self.grants.iter().map(|grant| grant.from).collect();
         times.extend(self.plans.iter().map(|setting| setting.since));
+        let mut months = Vec::new();
         let mut end = self.calendar.end(&self.zone, Window::Month, since);
-        while let Some(next) = end.filter(|end| *end < at) {
-            times.insert(next);
+        while let Some(next) = end.filter(|end| *end <= at) {
+            months.push(next);
             end = self.calendar.end(&self.zone, Window::Month, next);
         }
+        // Longer than ten years nobody looks back.
+        times.extend(months.into_iter().rev().take(120));
         for time in times.into_iter().filter(|time| since < *time && *time < at) {
             self.pay_at(time, catalog, meter, Look::Record);
         }
