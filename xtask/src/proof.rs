@@ -17,7 +17,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 10] = [
+const PROOFS: [Proof; 11] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -30,6 +30,12 @@ const PROOFS: [Proof; 10] = [
         package: "tollgate-testing",
         test: "the_domain_answers_as_the_oracle_does",
         told: &[("TOLLGATE_SEEDS", "10000")],
+    },
+    Proof {
+        name: "months",
+        package: "tollgate-testing",
+        test: "months_of_changing_plans",
+        told: &[("TOLLGATE_MONTHS", "10000")],
     },
     Proof {
         name: "damage",

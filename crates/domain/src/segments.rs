@@ -101,7 +101,7 @@ fn fees(catalog: &Catalog, plan: Option<&PlanId>, days: Share, before: &[Segment
     match plan.proration {
         Proration::Daily => days,
         Proration::None => {
-            let is_charged = |known: &Segment| known.plan.as_ref() == Some(&plan.id) && known.fees.days > 0;
+            let is_charged = |known: &Segment| known.plan.as_ref() == Some(&plan.id) && known.fees.is_whole();
             let first = days.days > 0 && !before.iter().any(is_charged);
             if first { Share { days: days.of, ..days } } else { Share { days: 0, ..days } }
         }

@@ -12,9 +12,9 @@ use fastrand::Rng;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
-    Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PlanTime, PutOrg, Quantity,
-    Reverse, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Void,
-    VoidTarget, Welcome, Window, Zone,
+    Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, Period, PlanId, PlanTime, PutOrg,
+    Quantity, Reverse, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId,
+    Void, VoidTarget, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -138,6 +138,42 @@ pub fn scenario(seed: u64, commands: usize) -> Scenario {
     Scenario { key_keep_secs, at_hand, all_hard: generator.all_hard, catalog, steps }
 }
 
+/// Makes a few months of one org: plans that are set, scheduled, left and called off, usage at the gate and late, then each
+/// month closed in its turn, with more that comes late in between.
+#[must_use]
+pub fn months(seed: u64, commands: usize) -> Scenario {
+    let mut generator = Generator::new(seed);
+    let catalog = generator.catalog();
+    let org = id("org", OrgId::new);
+    let mut steps = Vec::with_capacity(commands + 16);
+    let first = Zone::UTC.period_at(Window::Month, generator.at).number;
+    let mut go = |generator: &mut Generator, hours: i64, action: Option<Action>| {
+        let on = SignedDuration::from_secs(generator.rng.i64(0..hours * 3_600));
+        generator.set_clock(generator.at + on);
+        let action = action.unwrap_or_else(|| Action::Org(org.clone(), generator.of_months(&org)));
+        steps.push(Step { at: generator.at, action });
+    };
+    let put = Action::Org(id("org", OrgId::new), generator.put());
+    go(&mut generator, 1, Some(put));
+    for _ in 0..commands {
+        let other = generator.one_in(60).then(|| Action::Catalog(generator.catalog()));
+        go(&mut generator, 60, other);
+    }
+    let last = Zone::UTC.period_at(Window::Month, generator.at).number;
+    for month in first - 1..=last + 2 {
+        if let Some(over) = Zone::UTC.bounds(Period::month(month)).1 {
+            generator.set_clock(generator.at.max(over + SignedDuration::from_hours(15)));
+        }
+        let close = OrgCommand::CloseMonth(CloseMonth { month });
+        go(&mut generator, 12, Some(Action::Org(id("org", OrgId::new), close)));
+        for _ in 0..6 {
+            go(&mut generator, 6, None);
+        }
+    }
+    let key_keep_secs = 40 * DAY;
+    Scenario { key_keep_secs, at_hand: AtHand::Some(seed), all_hard: generator.all_hard, catalog, steps }
+}
+
 fn id<T, E: std::fmt::Debug>(text: &str, new: impl Fn(&str) -> Result<T, E>) -> T {
     new(text).expect("an id")
 }
@@ -249,6 +285,18 @@ impl Generator {
             91..95 => self.set_limit(),
             95..98 => self.close_month(org),
             98 => self.welcome(),
+            _ => self.put(),
+        }
+    }
+
+    /// A command that matters to bills.
+    fn of_months(&mut self, org: &OrgId) -> OrgCommand {
+        match self.rng.u32(0..100) {
+            0..25 => self.set_plan(),
+            25..50 => OrgCommand::Use(self.usage(org)),
+            50..88 => OrgCommand::Record(self.past_usage(org)),
+            88..94 => OrgCommand::Reverse(Reverse { key: self.known_key(org) }),
+            94..97 => OrgCommand::TopUp(self.top_up()),
             _ => self.put(),
         }
     }

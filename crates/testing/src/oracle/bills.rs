@@ -23,10 +23,17 @@ const MONTHS_BACK: i32 = 12;
 /// Takes the versions of the catalog out of an answer, as the oracle gives none.
 pub fn without_versions(decision: &mut OrgDecision) {
     if let OrgDecision::Close(Ok(closed)) = decision {
-        let bill = Arc::make_mut(&mut closed.bill);
-        bill.rated.segments.iter_mut().for_each(|segment| segment.catalog = NO_VERSION);
-        bill.rated.lines.iter_mut().for_each(|line| line.price.catalog = NO_VERSION);
+        closed.bill = without_versions_of(&closed.bill);
     }
+}
+
+/// Takes the versions of the catalog out of a bill.
+#[must_use]
+pub fn without_versions_of(bill: &Bill) -> Arc<Bill> {
+    let mut bill = bill.clone();
+    bill.rated.segments.iter_mut().for_each(|segment| segment.catalog = NO_VERSION);
+    bill.rated.lines.iter_mut().for_each(|line| line.price.catalog = NO_VERSION);
+    Arc::new(bill)
 }
 
 /// A bill that was closed, with the catalogs that its segments were rated by.
@@ -76,6 +83,19 @@ impl<'a> Now<'a> {
         }
     }
 
+    /// The bill of a month: the closed one, or what it comes to now.
+    pub(super) fn bill(&self, month: i32) -> Result<Arc<Bill>, BillError> {
+        let history = self.history().ok_or(BillError::UnknownOrg)?;
+        let known = self.closed_bills();
+        if let Some(known) = known.iter().find(|known| known.bill.rated.month.number == month) {
+            return Ok(Arc::clone(&known.bill));
+        }
+        if self.calendar.label(&history.zone, Window::Month, self.at).period().number < month {
+            return Err(BillError::NotBegun);
+        }
+        Ok(Arc::new(self.make(&history, self.facts, &known, month)?.0))
+    }
+
     /// The bills that were closed, in order: each from what came before it.
     fn closed_bills(&self) -> Vec<Known> {
         let mut known: Vec<Known> = Vec::new();
@@ -118,7 +138,8 @@ impl<'a> Now<'a> {
         let (rated, catalogs) = worth(history, facts, self.catalog, parts, month)?;
         let mut total = rated.total;
         let mut adjustments = Vec::new();
-        for earlier in month - MONTHS_BACK..month {
+        let is_latest = known.iter().all(|known| known.bill.rated.month.number < month);
+        for earlier in (month - MONTHS_BACK..month).filter(|_| is_latest) {
             let Some(closed) = known.iter().find(|known| known.bill.rated.month.number == earlier) else {
                 continue;
             };

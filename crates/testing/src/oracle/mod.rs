@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tollgate_domain::{
-    Amount, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, ReversalDenial, Reversed, Standing, UsageKey,
-    Use, UserId,
+    Amount, Bill, BillError, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, ReversalDenial, Reversed,
+    Standing, UsageKey, Use, UserId,
 };
 
-pub use bills::without_versions;
+pub use bills::{without_versions, without_versions_of};
 pub use calendar::{Calendar, Label};
 pub use history::{Counted, Granted, History, Pot, PotInForce};
 pub use plans::{Look, Setting};
@@ -104,17 +104,7 @@ impl Oracle {
         org: &OrgId,
         command: &OrgCommand,
     ) -> (OrgDecision, bool) {
-        let facts = self.facts(org);
-        let entry = number_after(facts);
-        let now = Now {
-            catalog,
-            at,
-            entry,
-            key_keep_secs: self.key_keep_secs,
-            calendar: &self.calendar,
-            catalogs: &self.catalogs,
-            facts,
-        };
+        let now = self.now(catalog, at, org);
         match command {
             OrgCommand::Use(usage) => now.decide_use(usage),
             OrgCommand::Record(usage) => now.decide_record(usage),
@@ -133,6 +123,33 @@ impl Oracle {
             OrgCommand::Void(void) => now.void(void),
             OrgCommand::CloseMonth(close) => now.close(close.month),
             OrgCommand::Settle(settle) => now.settle(settle.shipment),
+        }
+    }
+
+    /// The bill of a month, closed or an estimate; the versions of the catalog in it are 0.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn bill(
+        &self,
+        catalog: &Arc<Catalog>,
+        at: Timestamp,
+        org: &OrgId,
+        month: i32,
+    ) -> Result<Arc<Bill>, BillError> {
+        self.now(catalog, at, org).bill(month)
+    }
+
+    fn now<'a>(&'a self, catalog: &'a Arc<Catalog>, at: Timestamp, org: &OrgId) -> Now<'a> {
+        let facts = self.facts(org);
+        Now {
+            catalog,
+            at,
+            entry: number_after(facts),
+            key_keep_secs: self.key_keep_secs,
+            calendar: &self.calendar,
+            catalogs: &self.catalogs,
+            facts,
         }
     }
 

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::world::{Tally, run};
-use tollgate_testing::generate::{Scenario, Step, scenario};
+use tollgate_testing::generate::{Scenario, Step, months, scenario};
 
 const SEEDS: u64 = 505;
 const COMMANDS_PER_SEED: usize = 200;
+
+const MONTHS: u64 = 300;
+const COMMANDS_OF_MONTHS: usize = 50;
 
 /// Runs steps; a panic is a failure as well.
 fn attempt(scenario: &Scenario, steps: &[Step]) -> Result<Tally, String> {
@@ -54,14 +57,13 @@ fn report(seed: u64, scenario: &Scenario) -> String {
     )
 }
 
-/// `TOLLGATE_SEED` sets the first seed and `TOLLGATE_SEEDS` how many are run, to look further or at one again.
-#[test]
-fn the_domain_answers_as_the_oracle_does() {
-    let number = |name: &str, default| {
-        std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
-    };
-    let first: u64 = number("TOLLGATE_SEED", 1);
-    let seeds = number("TOLLGATE_SEEDS", SEEDS);
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+/// Runs scenarios of so many seeds, beginning with `TOLLGATE_SEED`; the first that fails is shortened and shown.
+fn explore(seeds: u64, scenario: impl Fn(u64) -> Scenario + Sync) -> Tally {
+    let first = number("TOLLGATE_SEED", 1);
     let next = AtomicU64::new(first);
     let results = Mutex::new((Tally::default(), Vec::new()));
     let started = Instant::now();
@@ -74,7 +76,7 @@ fn the_domain_answers_as_the_oracle_does() {
                     if seed >= first + seeds {
                         break;
                     }
-                    let scenario = scenario(seed, COMMANDS_PER_SEED);
+                    let scenario = scenario(seed);
                     let result = attempt(&scenario, &scenario.steps);
                     let mut results = results.lock().expect("no thread panics while it holds the lock");
                     match result {
@@ -94,9 +96,17 @@ fn the_domain_answers_as_the_oracle_does() {
         f64::from(u32::try_from(tally.commands).expect("a count")) / elapsed.as_secs_f64()
     );
     if let Some(seed) = failed.first() {
-        let report = report(*seed, &scenario(*seed, COMMANDS_PER_SEED));
+        let report = report(*seed, &scenario(*seed));
         panic!("{} of {seeds} seeds fail: {failed:?}\n{report}", failed.len());
     }
+    tally
+}
+
+/// `TOLLGATE_SEED` sets the first seed and `TOLLGATE_SEEDS` how many are run, to look further or at one again.
+#[test]
+fn the_domain_answers_as_the_oracle_does() {
+    let seeds = number("TOLLGATE_SEEDS", SEEDS);
+    let tally = explore(seeds, |seed| scenario(seed, COMMANDS_PER_SEED));
     let commands = usize::try_from(seeds).expect("a count") * COMMANDS_PER_SEED;
     assert_eq!(tally.commands, commands, "every command was run");
     // A run that hits nothing proves nothing.
@@ -112,6 +122,17 @@ fn the_domain_answers_as_the_oracle_does() {
         assert!(count * 200 > commands, "only {count} {what} of {commands} commands");
     }
     assert!(tally.closed * 1_000 > commands && tally.adjusted > 0, "too few bills: {tally:?}");
+}
+
+/// Estimates, closed bills and what is put right later. `TOLLGATE_MONTHS` sets how many months are closed at least.
+#[test]
+fn months_of_changing_plans_are_billed_as_the_oracle_reckons() {
+    let wanted = number("TOLLGATE_MONTHS", MONTHS);
+    let tally = explore(wanted.div_ceil(4), |seed| months(seed, COMMANDS_OF_MONTHS));
+    let wanted = usize::try_from(wanted).expect("a count");
+    assert!(tally.closed >= wanted, "{tally:?}");
+    assert!(tally.changed_within * 2 > wanted && tally.adjusted * 20 > wanted, "{tally:?}");
+    assert!(tally.late * 10 > wanted && tally.unbilled * 10 > wanted, "{tally:?}");
 }
 
 #[test]

@@ -9,19 +9,23 @@ use jiff::Timestamp;
 use tollgate_domain::{
     Actor, Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, MeterId,
     Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Period, Quantity, Record, RecordKey,
-    Records, Source, SystemCommand, SystemEntry, Use, Window, apply, apply_system, balance, balance_needs,
-    decide, decide_system, missing, missing_of_system, touched, touched_by_system,
+    Records, Source, SystemCommand, SystemEntry, Use, Window, Zone, apply, apply_system, balance,
+    balance_needs, bill, bill_needs, decide, decide_system, missing, missing_of_system, touched,
+    touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::{Books, Stored, ledger, notices, whatif};
-use tollgate_testing::oracle::{Look, Oracle, Pot, without_versions};
+use tollgate_testing::oracle::{Look, Oracle, Pot, without_versions, without_versions_of};
 
 /// Who asks.
 const ACTOR: Actor = Actor::Local;
 
 /// The balance is compared after every so many commands: it costs more than all the rest.
 const BALANCE_EVERY: usize = 3;
+
+/// And so are the bills of the month that runs and its neighbors.
+const BILL_EVERY: usize = 11;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +39,12 @@ pub(crate) struct Tally {
     pub(crate) topped_up: usize,
     pub(crate) closed: usize,
     pub(crate) adjusted: usize,
+    /// Months with more than one plan, or none for a part of them.
+    pub(crate) changed_within: usize,
+    /// Months with usage that makes no line.
+    pub(crate) unbilled: usize,
+    /// Usage recorded under a plan that was not in force any more.
+    pub(crate) late: usize,
     pub(crate) notices: usize,
 }
 
@@ -49,6 +59,9 @@ impl std::ops::AddAssign for Tally {
         self.topped_up += other.topped_up;
         self.closed += other.closed;
         self.adjusted += other.adjusted;
+        self.changed_within += other.changed_within;
+        self.unbilled += other.unbilled;
+        self.late += other.late;
         self.notices += other.notices;
     }
 }
@@ -250,6 +263,9 @@ impl World {
             OrgDecision::Close(Ok(closed)) if closed.entry.is_some() => {
                 self.tally.closed += 1;
                 self.tally.adjusted += closed.bill.adjustments.len();
+                let rated = &closed.bill.rated;
+                self.tally.changed_within += usize::from(rated.segments.len() > 1);
+                self.tally.unbilled += usize::from(!rated.included.is_empty() || !rated.unpriced.is_empty());
             }
             _ => {}
         }
@@ -379,6 +395,9 @@ impl World {
             }
             self.check_balance(&self.context(&catalog, &moments), org)?;
         }
+        if self.tally.commands.is_multiple_of(BILL_EVERY) {
+            self.check_estimate(at, org)?;
+        }
         if let (OrgCommand::Record(usage), OrgDecision::Record(Ok(recorded))) = (command, answer)
             && !recorded.duplicate
         {
@@ -389,6 +408,34 @@ impl World {
             if result.as_ref().is_ok_and(|allowed| !allowed.replayed) {
                 self.check_end_of_trial(at, org, usage)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What the month that runs, and the one before, would be billed.
+    fn check_estimate(&mut self, at: Timestamp, org: &OrgId) -> Result<(), String> {
+        let (catalog, moments) = (Arc::clone(&self.catalog), Moments::new(at));
+        let zone = self.records.org(org).map_or(Zone::UTC, |org| org.zone.clone());
+        let month = zone.period_at(Window::Month, at).number;
+        for month in [month - 1, month, month + 1] {
+            loop {
+                let mut keys = Vec::new();
+                let records = &self.records;
+                let mut need = |key: RecordKey| {
+                    if !records.holds(&key) {
+                        keys.push(key);
+                    }
+                };
+                bill_needs(records, &self.context(&catalog, &moments), org, month, &mut need);
+                if keys.is_empty() {
+                    break;
+                }
+                self.load_absent(keys);
+            }
+            let found = bill(&self.records, &self.context(&catalog, &moments), org, month);
+            let found = found.map(|bill| without_versions_of(&bill));
+            let wanted = self.oracle.bill(&catalog, at, org, month).map(|bill| without_versions_of(&bill));
+            hold!(found == wanted, "the estimate of month {month}: {found:#?}\nthe oracle: {wanted:#?}");
         }
         Ok(())
     }
@@ -467,7 +514,7 @@ impl World {
     }
 
     /// A record says what it stands for, and the notices it causes are those of its own month.
-    fn check_record(&self, at: Timestamp, org: &Org, usage: &Use) -> Result<(), String> {
+    fn check_record(&mut self, at: Timestamp, org: &Org, usage: &Use) -> Result<(), String> {
         let entries = self.ledgers.get(&org.id).map_or(&[][..], Vec::as_slice);
         let Some(EntryKind::Used(used)) = entries.last().map(|entry| &entry.kind) else {
             return Err(format!("{} has no entry of {usage:?}", org.id));
@@ -475,6 +522,8 @@ impl World {
         let own = usage.occurred_at.unwrap_or(at);
         let history = self.oracle.history(&org.id).ok_or("the oracle knows the org")?;
         let wanted = history.standing_of_record(&self.catalog, own, &usage.meter, usage.user.as_ref());
+        let now = org.plans.in_force(at).map(|change| change.number);
+        self.tally.late += usize::from(org.plans.at(own).map(|change| change.number) < now);
         hold!(used.recorded, "a record does not say that it is one: {used:?}");
         hold!(wanted == used.standing, "the oracle says {wanted:?}: {used:?}");
         let plan = org.plans.plan_at(own).and_then(|plan| self.catalog.plan(plan));
