@@ -23,6 +23,7 @@ mod meters;
 mod metrics;
 mod openmeter;
 mod pages;
+mod plans;
 mod pulses;
 mod races;
 mod readers;
