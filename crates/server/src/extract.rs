@@ -1,18 +1,20 @@
 //! Reading requests: bodies with limits and time-outs, paths, queries, callers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
 use serde::de::DeserializeOwned;
 use tollgate_api::{Code, Problem, read_body, shortened};
 use tollgate_domain::{OrgId, UsageKey};
@@ -44,10 +46,18 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 }
 
 /// The bytes of a body that says it is JSON.
-pub(crate) async fn read_json(app: &App, request: Request, bytes_max: usize) -> Result<Bytes, Failure> {
+pub(crate) fn read_json(
+    app: &App,
+    request: Request,
+    bytes_max: usize,
+) -> impl Future<Output = Result<Bytes, Failure>> + use<> {
     let is_json = |kind: &str| kind == "application/json" || is_structured(kind);
-    content_type(&request, is_json, "application/json")?;
-    read_decoded(request, bytes_max, app.settings.request_timeout).await
+    let kind = content_type(&request, is_json, "application/json").map(drop);
+    let body = read_decoded(request, bytes_max, app.settings.request_timeout);
+    async move {
+        kind?;
+        body.await
+    }
 }
 
 fn is_structured(kind: &str) -> bool {
@@ -58,46 +68,71 @@ fn is_structured(kind: &str) -> bool {
 ///
 /// A body must say what it is: those that a page of another origin may send without asking first (a form, plain text, a
 /// `Blob` of no type) are none that any route takes. Where there is no body, there is no type.
-pub(crate) fn content_type(
-    request: &Request,
+pub(crate) fn content_type<'a>(
+    request: &'a Request,
     takes: impl Fn(&str) -> bool,
     expected: &str,
-) -> Result<String, Failure> {
+) -> Result<Cow<'a, str>, Failure> {
     let unsupported = |detail: String| {
         Failure::from(Problem::new(Code::UnsupportedMediaType, detail).on_field("Content-Type"))
     };
     let Some(value) = request.headers().get(CONTENT_TYPE) else {
         if request.body().is_end_stream() {
-            return Ok(String::new());
+            return Ok(Cow::Borrowed(""));
         }
         return Err(unsupported(format!("the body has no Content-Type; expected {expected}")));
     };
     let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    let kind = kind.trim().to_ascii_lowercase();
+    let kind = match kind.trim() {
+        small if !small.bytes().any(|byte| byte.is_ascii_uppercase()) => Cow::Borrowed(small),
+        other => Cow::Owned(other.to_ascii_lowercase()),
+    };
     if takes(&kind) {
         return Ok(kind);
     }
     Err(unsupported(format!("the body is '{}'; expected {expected}", shortened(&kind))))
 }
 
-/// A whole body as it was before it was compressed, within a size and a time.
-pub(crate) async fn read_decoded(
+/// A whole body as it was before it was compressed, within a size and a time. While it comes, nothing else of the request
+/// is kept.
+pub(crate) fn read_decoded(
     request: Request,
     bytes_max: usize,
     timeout: Duration,
-) -> Result<Bytes, Failure> {
-    let coding = Coding::of(request.headers())?;
-    let body = read_limited(request, bytes_max, timeout).await?;
-    coding.decompress(body, bytes_max)
+) -> impl Future<Output = Result<Bytes, Failure>> + use<> {
+    let coding = Coding::of(request.headers());
+    let body = request.into_body();
+    async move {
+        let coding = coding?;
+        coding.decompress(read_limited(body, bytes_max, timeout).await?, bytes_max)
+    }
 }
 
 /// A whole body as it comes, within a size and a time.
 pub(crate) async fn read_limited(
-    request: Request,
+    mut body: Body,
     bytes_max: usize,
     timeout: Duration,
 ) -> Result<Bytes, Failure> {
-    match tokio::time::timeout(timeout, collect(request.into_body(), bytes_max)).await {
+    let mut found = Collected { pieces: Pieces::None, bytes_max };
+    // What is announced as too large is not asked for.
+    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > bytes_max {
+        return Err(found.too_large());
+    }
+    // Most bodies are here by now: for them there is no timer.
+    while let Some(frame) = body.frame().now_or_never() {
+        match frame {
+            Some(frame) => found.add(frame)?,
+            None => return Ok(found.into_bytes()),
+        }
+    }
+    let rest = async move {
+        while let Some(frame) = body.frame().await {
+            found.add(frame)?;
+        }
+        Ok(found.into_bytes())
+    };
+    match Box::pin(tokio::time::timeout(timeout, rest)).await {
         Ok(body) => body,
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", timeout.as_secs());
@@ -106,37 +141,57 @@ pub(crate) async fn read_limited(
     }
 }
 
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Failure> {
-    let too_large = || {
-        let detail = format!("the body has more than {bytes_max} bytes");
-        Failure::from(Problem::new(Code::BodyTooLarge, detail))
-    };
-    // What is announced as too large is not asked for.
-    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > bytes_max {
-        return Err(too_large());
-    }
-    let mut first: Option<Bytes> = None;
-    let mut rest: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
+/// What has arrived of a body.
+struct Collected {
+    pieces: Pieces,
+    bytes_max: usize,
+}
+
+/// Most bodies come in one piece, which is kept as it is.
+enum Pieces {
+    None,
+    One(Bytes),
+    Many(Vec<u8>),
+}
+
+impl Collected {
+    fn add(&mut self, frame: Result<Frame<Bytes>, axum::Error>) -> Result<(), Failure> {
         let frame = frame.map_err(|error| {
             Failure::from(Problem::new(Code::Unreadable, "the request body ended early"))
                 .caused_by(error.to_string())
         })?;
-        let Ok(data) = frame.into_data() else { continue };
-        let so_far = first.as_ref().map_or(rest.len(), Bytes::len);
-        if so_far.saturating_add(data.len()) > bytes_max {
-            return Err(too_large());
+        let Ok(data) = frame.into_data() else { return Ok(()) };
+        let so_far = match &self.pieces {
+            Pieces::None => 0,
+            Pieces::One(first) => first.len(),
+            Pieces::Many(bytes) => bytes.len(),
+        };
+        if so_far.saturating_add(data.len()) > self.bytes_max {
+            return Err(self.too_large());
         }
-        if let Some(begun) = first.take() {
-            rest.extend_from_slice(&begun);
-            rest.extend_from_slice(&data);
-        } else if rest.is_empty() {
-            first = Some(data);
-        } else {
-            rest.extend_from_slice(&data);
+        self.pieces = match std::mem::replace(&mut self.pieces, Pieces::None) {
+            Pieces::None => Pieces::One(data),
+            Pieces::One(first) => Pieces::Many([first, data].concat()),
+            Pieces::Many(mut bytes) => {
+                bytes.extend_from_slice(&data);
+                Pieces::Many(bytes)
+            }
+        };
+        Ok(())
+    }
+
+    fn too_large(&self) -> Failure {
+        let detail = format!("the body has more than {} bytes", self.bytes_max);
+        Problem::new(Code::BodyTooLarge, detail).into()
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self.pieces {
+            Pieces::None => Bytes::new(),
+            Pieces::One(all) => all,
+            Pieces::Many(bytes) => bytes.into(),
         }
     }
-    Ok(first.unwrap_or_else(|| rest.into()))
 }
 
 /// The caller, as the edge has found it.
@@ -154,8 +209,8 @@ pub(crate) struct OrgPath(pub(crate) OrgId);
 impl FromRequestParts<App> for OrgPath {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let org = path_param(parts, app, "org").await?;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        let org = path_param(parts, "org")?;
         OrgId::new(&org).map(Self).map_err(|error| invalid_parameter("org", &error.to_string()))
     }
 }
@@ -168,18 +223,46 @@ impl FromRequestParts<App> for EntryPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let OrgPath(org) = OrgPath::from_request_parts(parts, app).await?;
-        let entry = path_param(parts, app, "entry").await?;
+        let entry = path_param(parts, "entry")?;
         Ok(Self(org, whole_number("entry", &entry, u64::MAX)?))
     }
 }
 
+/// What the path of a request names, as it is sent; kept with the request.
+#[derive(Clone, Debug)]
+pub(crate) struct PathParams(Vec<(String, String)>);
+
+impl PathParams {
+    pub(crate) fn new<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(params.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
 /// A parameter of the path, decoded.
-pub(crate) async fn path_param(parts: &mut Parts, app: &App, name: &str) -> Result<String, Failure> {
-    let params = RawPathParams::from_request_parts(parts, app)
-        .await
-        .map_err(|error| invalid_parameter(name, "is not valid UTF-8").caused_by(error.to_string()))?;
-    let found = params.iter().find(|(found, _)| *found == name).map(|(_, value)| value.to_owned());
-    found.ok_or_else(|| Problem::new(Code::Internal, format!("the route has no '{name}'")).into())
+pub(crate) fn path_param(parts: &Parts, name: &str) -> Result<String, Failure> {
+    let params = parts.extensions.get::<PathParams>();
+    let found = params.and_then(|PathParams(params)| params.iter().find(|(found, _)| found == name));
+    let Some((_, value)) = found else {
+        return Err(Problem::new(Code::Internal, format!("the route has no '{name}'")).into());
+    };
+    percent_decoded(value).ok_or_else(|| invalid_parameter(name, "is not valid UTF-8"))
+}
+
+/// A text without its percent-encoding; `None` if it is not UTF-8.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after
+            .first_chunk::<2>()
+            .filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let decoded = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(decoded.unwrap_or(*byte));
+        rest = if decoded.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A whole number in a path: digits and nothing else.
@@ -323,4 +406,24 @@ impl IdempotencyKey {
 fn wrong_key(text: &str) -> Failure {
     let detail = format!("Idempotency-Key: {text}");
     Problem::new(Code::InvalidField, detail).on_field("Idempotency-Key").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_encoding_is_undone_where_it_is_one() {
+        for (text, decoded) in [
+            ("acme", Some("acme")),
+            ("a%20b%2Fc%2f", Some("a b/c/")),
+            ("100%", Some("100%")),
+            ("%4", Some("%4")),
+            ("%+5%zz%%41", Some("%+5%zz%A")),
+            ("z%C3%BCrich", Some("zürich")),
+            ("%ff", None),
+        ] {
+            assert_eq!(percent_decoded(text).as_deref(), decoded, "{text}");
+        }
+    }
 }

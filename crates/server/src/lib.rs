@@ -32,6 +32,7 @@ mod paging;
 mod readers;
 mod refusals;
 mod reply;
+mod routes;
 mod serve;
 mod settings;
 mod stores;

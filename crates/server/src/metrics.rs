@@ -3,6 +3,7 @@
 mod process;
 mod text;
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -87,9 +88,15 @@ impl Metrics {
         Self { registry: everything, requests, seconds, queue_depth }
     }
 
-    pub(crate) fn observe(&self, route: &'static str, status: u16, duration: Duration) {
-        self.requests.get_or_create(&RequestLabel { route, status }).inc();
-        self.seconds.get_or_create(&RouteLabel { route }).observe(duration.as_secs_f64());
+    /// What counts the requests of a route.
+    pub(crate) fn of_route(&self, route: &'static str) -> RouteMetrics {
+        RouteMetrics {
+            route,
+            requests: self.requests.clone(),
+            seconds: self.seconds.clone(),
+            of_status: Default::default(),
+            of_all: OnceLock::new(),
+        }
     }
 
     /// The values of now.
@@ -104,5 +111,33 @@ impl Metrics {
             Format::OpenMetrics => text,
             Format::Classic => text::classic(&text),
         })
+    }
+}
+
+/// Statuses whose counters are kept at hand; others are looked up each time.
+const KNOWN_STATUSES: [u16; 16] =
+    [200, 201, 204, 400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503];
+
+/// What counts the requests of one route: each counter is looked up once, when the first request needs it, so that
+/// `/metrics` tells of no route that nobody asked.
+#[derive(Debug)]
+pub(crate) struct RouteMetrics {
+    route: &'static str,
+    requests: Family<RequestLabel, Counter>,
+    seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    of_status: [OnceLock<Counter>; KNOWN_STATUSES.len()],
+    of_all: OnceLock<Histogram>,
+}
+
+impl RouteMetrics {
+    pub(crate) fn observe(&self, status: u16, duration: Duration) {
+        let counter = || self.requests.get_or_create_owned(&RequestLabel { route: self.route, status });
+        let known = KNOWN_STATUSES.iter().position(|known| *known == status);
+        match known.and_then(|place| self.of_status.get(place)) {
+            Some(at_hand) => at_hand.get_or_init(counter).inc(),
+            None => counter().inc(),
+        };
+        let histogram = || self.seconds.get_or_create_owned(&RouteLabel { route: self.route });
+        self.of_all.get_or_init(histogram).observe(duration.as_secs_f64());
     }
 }

@@ -1,7 +1,7 @@
 //! Answers: JSON, and problems.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tollgate_api::{Code, Problem};
@@ -104,8 +104,6 @@ pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option
         Words::Beside(error) => json(StatusCode::OK, &CompatError { error, problem: &problem }),
         Words::Only(words) => json(StatusCode::OK, words),
     };
-    // The router has counted the body that was not there yet.
-    response.headers_mut().remove(CONTENT_LENGTH);
     *response.body_mut() = written.into_body();
     Some(problem.code)
 }

@@ -14,7 +14,7 @@ use tollgate_engine::{Clock, Engine, EngineOptions};
 use tollgate_notifier::{Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
 
-use crate::app::{App, AppState, Routes};
+use crate::app::{App, AppState};
 use crate::auth::ApiKeys;
 use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
@@ -22,6 +22,7 @@ use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
+use crate::routes::Routes;
 use crate::stores::AnyStore;
 use crate::{Settings, closing, demo, discard};
 
@@ -157,7 +158,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     };
     let address = listener.local_addr().map_err(|error| ServeError::Listen(error.to_string()))?;
     let (stop, stopping) = watch::channel(false);
-    let edge = Edge::new(Arc::clone(&app), Routes::new(Arc::clone(&app)), tls.clone());
+    let edge = Edge::new(Arc::clone(&app), Routes::new(&app.metrics), tls.clone());
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping.clone())));

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
 use crate::compressed::Coding;
-use crate::extract::{NoQuery, content_type};
+use crate::extract::{NoQuery, content_type, percent_decoded};
 use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
 use crate::native::usage::{Times, properties};
 use crate::newcomers::Way;
@@ -130,7 +130,7 @@ impl Mode {
         let takes = |kind: &str| binary || ["application/json", ONE, MANY].contains(&kind);
         let expected = "application/cloudevents+json, application/cloudevents-batch+json or application/json";
         let kind = content_type(request, takes, expected)?;
-        Ok(match kind.as_str() {
+        Ok(match kind.as_ref() {
             MANY => Self::Many,
             ONE => Self::One,
             _ if binary => Self::Binary { json: kind == "application/json" || kind.ends_with("+json") },
@@ -268,21 +268,6 @@ fn binary<'a>(headers: &HeaderMap, body: &'a [u8], json: bool) -> Result<Event<'
         time,
         data,
     })
-}
-
-/// A header's value without its percent-encoding; `None` if it is not UTF-8.
-fn percent_decoded(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let digits = after.get(..2).filter(|_| *byte == b'%');
-        let decoded = digits
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.push(decoded.unwrap_or(*byte));
-        rest = if decoded.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn wrong(field: &str, text: &str) -> Problem {

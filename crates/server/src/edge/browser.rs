@@ -4,12 +4,18 @@
 //! comes from a page of another origin is said by `Sec-Fetch-Site`, or by `Origin` in browsers and on connections that
 //! lack it. Programs send neither and are not affected.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use axum::body::Body;
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderName, Method, Request};
 use tollgate_api::{Code, Problem};
 
 use crate::reply::Failure;
+
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// What protects the server from strangers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,31 +56,37 @@ pub(crate) fn admit(request: &Request<Body>, access: Access, allowed: &[String])
 /// The host and port that the request is for, as its caller names them.
 fn host(request: &Request<Body>) -> Option<&str> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    authority.or_else(|| text(request.headers(), HOST.as_str()))
+    authority.or_else(|| text(request.headers(), &HOST))
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
 /// Whether a name, with or without a port, is one of loopback.
 fn is_loopback(host: &str) -> bool {
-    let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
-    let name = authority.host();
-    if let Some(address) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return address.parse::<std::net::Ipv6Addr>().is_ok_and(|address| address.is_loopback());
+    if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let is_address = address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
+        return is_address && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
     }
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_name = name.eq_ignore_ascii_case("localhost")
+        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    is_name && is_port(port)
+}
+
+/// A host may end with a colon and no port.
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a page of another origin makes the request. Another port of the same host is another origin.
 fn is_foreign(headers: &HeaderMap, host: Option<&str>, allowed: &[String]) -> bool {
-    let origin = text(headers, ORIGIN.as_str());
+    let origin = text(headers, &ORIGIN);
     if origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed == origin)) {
         return false;
     }
-    match (text(headers, "sec-fetch-site"), origin) {
+    match (text(headers, &SEC_FETCH_SITE), origin) {
         (Some("same-origin" | "none"), _) | (None, None) => false,
         (Some(_), _) => true,
         // The scheme is not compared: a proxy in front of this server may speak TLS in its place.
@@ -84,8 +96,7 @@ fn is_foreign(headers: &HeaderMap, host: Option<&str>, allowed: &[String]) -> bo
 
 /// Whether a person follows a link to this server: the page that holds the link sees nothing of the answer.
 fn is_top_level_navigation(headers: &HeaderMap) -> bool {
-    let is = |name, wanted: &str| text(headers, name) == Some(wanted);
-    is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document")
+    text(headers, &SEC_FETCH_MODE) == Some("navigate") && text(headers, &SEC_FETCH_DEST) == Some("document")
 }
 
 #[cfg(test)]
@@ -120,6 +131,12 @@ mod tests {
             ("0.0.0.0:8080", false),
             ("[::]:8080", false),
             ("", false),
+            ("localhost:", true),
+            ("localhost:80:80", false),
+            ("localhost:evil.example", false),
+            ("user@localhost", false),
+            ("[::1]evil.example", false),
+            ("[::1]:8080:", false),
         ] {
             let refused = (!fine).then_some(Code::UnknownHost);
             for method in ["GET", "POST"] {

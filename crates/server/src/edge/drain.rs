@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::Request;
 use http::header::EXPECT;
 use http_body_util::BodyExt;
@@ -26,15 +27,27 @@ pub(super) struct Rest {
     waits_to_be_asked: bool,
 }
 
-/// Lends the body of a request, if it has one, to whoever answers it.
+/// Lends the body of a request to whoever answers it, unless all of it is here.
+///
+/// A small body mostly comes with its head. It is taken at once, and there is nothing to give back.
 pub(super) fn lend(request: Request<Incoming>) -> (Request<Body>, Option<Rest>) {
-    if request.body().is_end_stream() {
-        return (request.map(Body::new), None);
-    }
-    let waits_to_be_asked = request.headers().contains_key(EXPECT);
+    let (parts, mut body) = request.into_parts();
+    let waits_to_be_asked = parts.headers.contains_key(EXPECT);
+    // Looking for the body asks for it.
+    let first = if waits_to_be_asked { None } else { body.frame().now_or_never() };
+    let first = match first {
+        Some(Some(Ok(frame))) if body.is_end_stream() => {
+            let body = frame.into_data().map_or_else(|_| Body::empty(), Body::from);
+            return (Request::from_parts(parts, body), None);
+        }
+        Some(None) => return (Request::from_parts(parts, Body::empty()), None),
+        Some(first) => first,
+        None if body.is_end_stream() => return (Request::from_parts(parts, Body::empty()), None),
+        None => None,
+    };
     let (give_back, returned) = oneshot::channel();
-    let request = request.map(|body| Body::new(Loan { body: Some(body), give_back: Some(give_back) }));
-    (request, Some(Rest { returned, waits_to_be_asked }))
+    let loan = Loan { first, body: Some(body), give_back: Some(give_back) };
+    (Request::from_parts(parts, Body::new(loan)), Some(Rest { returned, waits_to_be_asked }))
 }
 
 impl Rest {
@@ -65,6 +78,8 @@ impl Rest {
 
 /// A body that goes back to the edge when it is dropped before its end.
 struct Loan {
+    /// What was there at once.
+    first: Option<Result<Frame<Bytes>, hyper::Error>>,
     body: Option<Incoming>,
     give_back: Option<oneshot::Sender<Incoming>>,
 }
@@ -77,8 +92,12 @@ impl HttpBody for Loan {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let first = self.first.take();
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(context));
+        let frame = match first {
+            Some(first) => Some(first),
+            None => ready!(Pin::new(body).poll_frame(context)),
+        };
         if !matches!(frame, Some(Ok(_))) {
             self.body = None;
         }
@@ -86,11 +105,20 @@ impl HttpBody for Loan {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.first.is_none() && self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+        let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint);
+        let first =
+            self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+        let first = u64::try_from(first).unwrap_or(u64::MAX);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(first));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(first));
+        }
+        hint
     }
 }
 

@@ -21,22 +21,24 @@ pub(crate) fn is_accepted(headers: &HeaderMap) -> bool {
         let mut parts = coding.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
-        match name.to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => return weight > 0.0,
-            "*" => any = weight > 0.0,
-            _ => {}
+        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+            return weight > 0.0;
+        }
+        if name == "*" {
+            any = weight > 0.0;
         }
     }
     any
 }
 
-/// An answer in gzip, if its caller takes that and the answer is large enough to be worth it: the small ones, the gate's
-/// among them, leave as they are. The work is done on a thread of its own.
+/// Whether an answer is large enough to be worth packing: the small ones, the gate's among them, leave as they are.
+pub(crate) fn is_worth(response: &Response) -> bool {
+    let large = response.body().size_hint().exact().is_some_and(|bytes| bytes >= GZIP_BYTES_MIN);
+    large && !response.headers().contains_key(CONTENT_ENCODING)
+}
+
+/// A large answer in gzip, if its caller takes that. The work is done on a thread of its own.
 pub(crate) async fn compressed(response: Response, accepted: bool) -> Response {
-    let small = response.body().size_hint().exact().is_none_or(|bytes| bytes < GZIP_BYTES_MIN);
-    if small || response.headers().contains_key(CONTENT_ENCODING) {
-        return response;
-    }
     let (mut parts, body) = response.into_parts();
     parts.headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     if !accepted {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
 use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,15 +20,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tollgate_api::{Code, Problem};
 
-use crate::app::{App, Routes};
+use crate::app::App;
 use crate::edge::browser::Access;
+use crate::edge::drain::Rest;
 use crate::edge::linger::Lingering;
 use crate::edge::rate::RateLimiter;
-use crate::edge::service::{Heard, RequestIds, route};
+use crate::edge::service::{Heard, RequestIds};
 use crate::edge::tls::Tls;
 use crate::edge::{browser, cors, drain, gzip};
 use crate::limits::HTTP2_STREAMS_MAX;
+use crate::metrics::RouteMetrics;
 use crate::reply::Failure;
+use crate::routes::{Answering, Route, Routes, told};
 
 /// How long to wait after the system refused a connection (no file descriptors left).
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -129,46 +132,13 @@ impl Edge {
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let edge = Arc::clone(self);
         let (stream, unread) = Lingering::new(stream);
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let (edge, unread) = (Arc::clone(&edge), Arc::clone(&unread));
-            async move { Ok::<_, Infallible>(edge.request(address, request, &unread).await) }
-        });
+        let connection = Arc::new(Connection { edge: Arc::clone(self), address, unread });
+        let service = service_fn(move |request| Arc::clone(&connection).request(request));
         let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error, "a connection broke off");
         }
-    }
-
-    /// Answers a request; marks the connection if its client still sends a body that nobody reads.
-    async fn request(
-        &self,
-        address: SocketAddr,
-        request: http::Request<Incoming>,
-        unread: &AtomicBool,
-    ) -> Response {
-        let until = tokio::time::Instant::now() + self.app.settings.request_timeout;
-        let keeps_alive = request.version() < http::Version::HTTP_2;
-        let (request, rest) = drain::lend(request);
-        let heard = Heard::new(&self.ids, self.routes.template(request.uri().path()), &request);
-        let accepts_gzip = gzip::is_accepted(request.headers());
-        let allowed = self.app.settings.cors_origins.as_slice();
-        let origin = cors::origin(&request, allowed);
-        let answer = async {
-            let mut response = self.answer(address, request).await;
-            cors::mark(&mut response, origin, allowed);
-            if let Some(rest) = rest
-                && !rest.discard(until).await
-                && keeps_alive
-            {
-                unread.store(true, Ordering::Relaxed);
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        };
-        let response = heard.observe(&self.app.metrics, answer).await;
-        gzip::compressed(response, accepts_gzip).await
     }
 
     fn access(&self) -> Access {
@@ -179,19 +149,81 @@ impl Edge {
         }
     }
 
-    async fn answer(&self, address: SocketAddr, request: http::Request<Body>) -> Response {
-        if self.rate.as_ref().is_some_and(|rate| !rate.admits(address.ip(), Instant::now())) {
+    /// Begins to answer a request, or refuses it.
+    fn answer(&self, route: &Route, address: SocketAddr, request: Request<Body>, now: Instant) -> Answering {
+        if self.rate.as_ref().is_some_and(|rate| !rate.admits(address.ip(), now)) {
             let detail = "too many requests a second from this address";
-            return Failure::from(Problem::new(Code::RateLimited, detail)).into_response();
+            return told(Failure::from(Problem::new(Code::RateLimited, detail)).into_response());
         }
         let allowed = self.app.settings.cors_origins.as_slice();
         if let Err(refused) = browser::admit(&request, self.access(), allowed) {
-            return refused.into_response();
+            return told(refused.into_response());
         }
-        if let Some(told) = cors::preflight(&request, allowed) {
-            return told;
+        match cors::preflight(&request, allowed) {
+            Some(response) => told(response),
+            None => route.answer(&self.app, request),
         }
-        route(&self.app, self.routes.router.clone(), request).await
+    }
+}
+
+/// What the requests of a connection share.
+struct Connection {
+    edge: Arc<Edge>,
+    address: SocketAddr,
+    /// Whether its client still sends something that nobody reads.
+    unread: Arc<AtomicBool>,
+}
+
+/// A request whose answer has begun.
+struct Begun<'a> {
+    heard: Heard,
+    route: &'a Route,
+    metrics: &'a RouteMetrics,
+    answer: Answering,
+    /// What the answer may leave of the body.
+    rest: Option<Rest>,
+    keeps_alive: bool,
+    accepts_gzip: bool,
+    /// Whence a page sent it that may read the answer.
+    origin: Option<HeaderValue>,
+}
+
+impl Connection {
+    /// Answers a request.
+    ///
+    /// Every request moves this future, so it is kept small: what answers is in a box, and so is what few requests need.
+    async fn request(self: Arc<Self>, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let Begun { heard, route, metrics, answer, rest, keeps_alive, accepts_gzip, origin } =
+            self.begin(request);
+        let mut response = heard.answered(route, answer).await;
+        let settings = &self.edge.app.settings;
+        cors::mark(&mut response, origin, settings.cors_origins.as_slice());
+        if let Some(rest) = rest {
+            let until = heard.started + settings.request_timeout;
+            let is_read = Box::pin(rest.discard(until.into())).await;
+            if !is_read && keeps_alive {
+                self.unread.store(true, Ordering::Relaxed);
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        heard.finish(route, metrics, &mut response);
+        if gzip::is_worth(&response) {
+            response = Box::pin(gzip::compressed(response, accepts_gzip)).await;
+        }
+        Ok(response)
+    }
+
+    /// All that is done before there is something to wait for.
+    fn begin(&self, request: Request<Incoming>) -> Begun<'_> {
+        let Self { edge, address, .. } = self;
+        let keeps_alive = request.version() < http::Version::HTTP_2;
+        let (mut request, rest) = drain::lend(request);
+        let heard = Heard::new(&edge.ids, &request);
+        let accepts_gzip = gzip::is_accepted(request.headers());
+        let origin = cors::origin(&request, edge.app.settings.cors_origins.as_slice());
+        let (route, metrics) = edge.routes.find(&mut request);
+        let answer = heard.begun(route, || edge.answer(route, *address, request, heard.started));
+        Begun { heard, route, metrics, answer, rest, keeps_alive, accepts_gzip, origin }
     }
 }
 
@@ -207,6 +239,43 @@ async fn accept(
             tracing::warn!(%error, "a connection cannot be accepted");
             tokio::time::sleep(ACCEPT_RETRY).await;
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compat::{billing, pulses, reports};
+    use crate::native;
+
+    /// What the future of a function is large.
+    fn bytes_of<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_every_request_moves_is_small() {
+        for (name, bytes, most) in [
+            ("edge", bytes_of(Connection::request), 704),
+            ("POST /v1/usage", bytes_of(native::usage::use_), 1_600),
+            (
+                "POST /use",
+                bytes_of(|(app, caller), (key, body)| reports::use_(app, caller, key, body)),
+                1_600,
+            ),
+            (
+                "POST /pulses",
+                bytes_of(|(app, caller), (key, body)| pulses::take(app, caller, key, body)),
+                2_560,
+            ),
+            (
+                "POST /api/v1/usage",
+                bytes_of(|(app, caller), (key, body)| billing::record(app, caller, key, body)),
+                2_560,
+            ),
+        ] {
+            assert!(bytes <= most, "{name}: {bytes}");
         }
     }
 }

@@ -123,8 +123,8 @@ pub(crate) struct IdPath(ApiKeyId);
 impl FromRequestParts<App> for IdPath {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        path_param(parts, app, "id").await.map(|id| Self(ApiKeyId(id)))
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        path_param(parts, "id").map(|id| Self(ApiKeyId(id)))
     }
 }
 

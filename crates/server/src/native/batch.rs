@@ -78,7 +78,7 @@ pub(crate) async fn read_aside<T: Send + 'static>(
     coding: Coding,
     read: impl FnOnce(&[u8]) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    let body = read_limited(request, BATCH_BYTES_MAX, app.settings.request_timeout).await?;
+    let body = read_limited(request.into_body(), BATCH_BYTES_MAX, app.settings.request_timeout).await?;
     let work = move || read(&coding.decompress(body, BATCH_BYTES_MAX)?);
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         Failure::from(Problem::new(Code::Internal, "the server failed")).caused_by(error.to_string())
@@ -103,7 +103,7 @@ impl Shape {
         const LINES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
         let takes = |kind: &str| kind == "application/json" || LINES.contains(&kind);
         let kind = content_type(request, takes, "application/json or application/x-ndjson")?;
-        Ok(if LINES.contains(&kind.as_str()) { Self::Lines } else { Self::Array })
+        Ok(if LINES.contains(&kind.as_ref()) { Self::Lines } else { Self::Array })
     }
 }
 

@@ -99,9 +99,10 @@ pub(crate) async fn put(
         query.take_as("dry_run", |text| text.parse::<bool>().map_err(|_| "must be 'true' or 'false'"))?;
     query.end()?;
     let takes = |kind: &str| ["application/toml", "application/json"].contains(&kind);
-    let kind = content_type(&request, takes, "application/toml or application/json")?;
+    let is_json =
+        content_type(&request, takes, "application/toml or application/json")? == "application/json";
     let body = read_decoded(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
-    let text = if kind == "application/json" { as_toml(&body)? } else { utf_8(&body)? };
+    let text = if is_json { as_toml(&body)? } else { utf_8(&body)? };
     let next = Catalog::from_toml(&text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
     let before = reply_version(&app, in_force.version).await?;
@@ -191,8 +192,8 @@ pub(crate) struct VersionPath(u32);
 impl FromRequestParts<App> for VersionPath {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<crate::app::AppState>) -> Result<Self, Failure> {
-        let version = path_param(parts, app, "version").await?;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        let version = path_param(parts, "version")?;
         whole_number("version", &version, u32::MAX).map(Self)
     }
 }

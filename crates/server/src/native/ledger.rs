@@ -66,8 +66,8 @@ pub(crate) struct EntryPath(u64);
 impl FromRequestParts<App> for EntryPath {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let number = path_param(parts, app, "entry").await?;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        let number = path_param(parts, "entry")?;
         whole_number("entry", &number, u64::MAX).map(Self)
     }
 }

@@ -21,6 +21,10 @@ pub(crate) struct Client {
     secret: Option<String>,
 }
 
+fn broken(text: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, text.to_owned())
+}
+
 /// Opens a TCP connection to a server.
 pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
@@ -71,7 +75,18 @@ impl Client {
     }
 
     fn read_one(&mut self) -> Result<Reply> {
-        let broken = |text: &str| Error::new(ErrorKind::InvalidData, text.to_owned());
+        let mut reply = self.read_head()?;
+        // Neither an interim answer nor one of no content has a body.
+        if !matches!(reply.status, 100 | 204) {
+            let length = reply.header("content-length").and_then(|length| length.parse().ok());
+            reply.body = vec![0; length.ok_or_else(|| broken("an answer without a length"))?];
+            self.wire.read_exact(&mut reply.body)?;
+        }
+        Ok(reply)
+    }
+
+    /// Reads one answer up to its body.
+    pub(crate) fn read_head(&mut self) -> Result<Reply> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| broken(&format!("not a status line: {first:?}")))?;
@@ -84,14 +99,7 @@ impl Client {
             let (name, value) = line.split_once(':').ok_or_else(|| broken("a header without a colon"))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut reply = Reply { status, headers, body: Vec::new() };
-        // Neither an interim answer nor one of no content has a body.
-        if !matches!(status, 100 | 204) {
-            let length = reply.header("content-length").and_then(|length| length.parse().ok());
-            reply.body = vec![0; length.ok_or_else(|| broken("an answer without a length"))?];
-            self.wire.read_exact(&mut reply.body)?;
-        }
-        Ok(reply)
+        Ok(Reply { status, headers, body: Vec::new() })
     }
 
     /// Whether the server has closed the connection, waited for.

@@ -174,3 +174,51 @@ fn every_answer_has_the_id_of_its_request() {
         assert_ne!(reply.header("x-request-id"), Some(refused));
     }
 }
+
+#[test]
+fn a_body_in_pieces_is_read_as_one() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    let usage = |key: &str| json!({"org": "acme", "meter": "reports", "key": key});
+    let cuts: Vec<usize> = (0..usage("k").to_string().len()).collect();
+    for cut in &cuts {
+        let bytes = Ask::new("POST", "/v1/usage").json(usage(&format!("{cut:02}"))).bytes(None);
+        // The head and a part of the body, then the rest: TCP keeps such writes apart more often than not.
+        let (first, rest) = bytes.split_at(bytes.len() - cut);
+        client.send_raw(first).expect("sent");
+        client.send_raw(rest).expect("sent");
+        assert_eq!(client.read().expect("an answer").ok()["used"], cut + 1);
+    }
+    let body = usage("chunked").to_string();
+    let mut chunked = "POST /v1/usage HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                       transfer-encoding: chunked\r\n\r\n"
+        .to_owned();
+    for piece in body.as_bytes().chunks(7) {
+        chunked.push_str(&format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece)));
+    }
+    chunked.push_str("0\r\n\r\n");
+    client.send_raw(chunked.as_bytes()).expect("sent");
+    assert_eq!(client.read().expect("an answer").ok()["used"], cuts.len() + 1);
+}
+
+#[test]
+fn a_head_is_told_what_a_get_is_but_for_the_body() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    for path in ["/v1/orgs/acme", "/docs", "/v1/orgs/nobody", "/nowhere"] {
+        let get = client.ask(&Ask::new("GET", path).header("x-request-id", "same"));
+        client
+            .send_raw(
+                format!("HEAD {path} HTTP/1.1\r\nhost: localhost\r\nx-request-id: same\r\n\r\n").as_bytes(),
+            )
+            .expect("sent");
+        let head = client.read_head().expect("a head");
+        assert_eq!((head.status, head.body.len()), (get.status, 0), "{path}");
+        for name in ["content-type", "content-length", "x-request-id"] {
+            assert!(get.header(name).is_some() && head.header(name) == get.header(name), "{name} of {path}");
+        }
+    }
+    client.get("/health").ok();
+}

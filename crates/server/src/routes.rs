@@ -1,0 +1,266 @@
+//! The one table of routes: what answers a request, where it runs, in which words it is refused, and what counts it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::response::{IntoResponse, Response};
+use http::header::ALLOW;
+use http::{HeaderValue, Method};
+use tollgate_api::{Code, Problem};
+
+use crate::app::App;
+use crate::compat::billing::Billing;
+use crate::compat::failure::CompatFailure;
+use crate::compat::reports::Reports;
+use crate::extract::PathParams;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::reply::Failure;
+use crate::{compat, docs, native};
+
+/// An answer on its way.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Begins to answer a request of one method.
+type Answer = Box<dyn Fn(&App, Request) -> Answering + Send + Sync>;
+
+/// Every route of the native API and the compatible APIs. A `GET` changes nothing.
+fn table() -> Vec<Route> {
+    vec![
+        native("/v1/usage").post(native::usage::use_),
+        native("/v1/usage/check").post(native::usage::check),
+        native("/v1/usage/batch").post(native::batch::record),
+        native("/v1/usage/reversals").post(native::usage::reverse),
+        native("/v1/orgs").get(native::orgs::list),
+        native("/v1/orgs/{org}").get(native::orgs::show).put(native::orgs::put),
+        native("/v1/orgs/{org}/plan")
+            .get(native::plans::show)
+            .put(native::plans::set)
+            .delete(native::plans::leave),
+        native("/v1/orgs/{org}/plan/scheduled").delete(native::plans::call_off),
+        native("/v1/orgs/{org}/limits")
+            .get(native::orgs::show_limits)
+            .put(native::orgs::put_limit)
+            .delete(native::orgs::delete_limit),
+        native("/v1/orgs/{org}/top-ups").get(native::top_ups::list).post(native::top_ups::top_up),
+        native("/v1/orgs/{org}/top-ups/void").post(native::top_ups::void_by_key),
+        native("/v1/orgs/{org}/top-ups/{entry}/void").post(native::top_ups::void),
+        native("/v1/orgs/{org}/balance").get(native::balance::show),
+        native("/v1/orgs/{org}/users").get(native::balance::users),
+        native("/v1/orgs/{org}/usage").get(native::series::series),
+        native("/v1/orgs/{org}/bills").get(native::bill_list::list),
+        native("/v1/orgs/{org}/bill").get(native::bills::show),
+        native("/v1/orgs/{org}/bill/close").post(native::bills::close),
+        native("/v1/whatif").post(native::bills::what_if),
+        native("/v1/orgs/{org}/ledger").get(native::ledger::list),
+        native("/v1/orgs/{org}/ledger/{entry}").get(native::ledger::show),
+        native("/v1/notices").get(native::ledger::notices),
+        native("/v1/catalog").get(native::catalog::show).put(native::catalog::put),
+        native("/v1/catalog/versions").get(native::catalog::versions),
+        native("/v1/catalog/versions/{version}").get(native::catalog::version),
+        native("/v1/api-keys").get(native::api_keys::list).post(native::api_keys::create),
+        native("/v1/api-keys/{id}").delete(native::api_keys::revoke),
+        native("/").get_at_hand(docs::root),
+        native("/health").get_at_hand(native::system::health),
+        native("/ready").get_at_hand(native::system::ready),
+        native("/metrics").get_at_hand(native::system::metrics),
+        native("/openapi.json").get_at_hand(docs::openapi),
+        native("/docs").get_at_hand(docs::page),
+        native("/docs/redoc-2.5.4.js").get_at_hand(docs::renderer),
+        native("/api/v1/events").post(compat::events::take),
+        billing("/api/v1/usage").post(compat::billing::record),
+        billing("/api/v1/usage/{customer_id}").get(compat::billing::list),
+        billing("/api/v1/billing/{customer_id}").get(compat::billing::bill),
+        native("/pulses").post(compat::pulses::take),
+        native("/aggregates").get(compat::pulses::list),
+        native("/aggregates/commit").post(compat::pulses::commit),
+        native("/agreggates/commit").post(compat::pulses::commit),
+        reports("/plan").post(compat::reports::plan),
+        reports("/limit").post(compat::reports::limit),
+        reports("/use").post(compat::reports::use_),
+        reports("/top-up").post(compat::reports::top_up),
+    ]
+}
+
+fn native(path: &'static str) -> Route {
+    Route::new(path, refusal::<Failure>)
+}
+
+fn billing(path: &'static str) -> Route {
+    Route::new(path, refusal::<CompatFailure<Billing>>)
+}
+
+fn reports(path: &'static str) -> Route {
+    Route::new(path, refusal::<CompatFailure<Reports>>)
+}
+
+/// A failure in the form of the API that the route belongs to.
+fn refusal<F: From<Failure> + IntoResponse>(failure: Failure) -> Response {
+    F::from(failure).into_response()
+}
+
+/// A path, and what answers each of its methods.
+pub(crate) struct Route {
+    /// The path, with names for what differs. Logs and metrics say this: ids in a path must not become labels.
+    pub(crate) template: &'static str,
+    methods: Vec<(Method, Answer)>,
+    refuse: fn(Failure) -> Response,
+}
+
+impl Route {
+    fn new(template: &'static str, refuse: fn(Failure) -> Response) -> Self {
+        Self { template, methods: Vec::new(), refuse }
+    }
+
+    /// A `GET` that reads: on the readers' threads, so that none of it holds up the gate.
+    fn get<T: 'static>(self, handler: impl Handler<T, App>) -> Self {
+        let refuse = self.refuse;
+        let answer: Answer = Box::new(move |app, request| {
+            let app = Arc::clone(app);
+            let reading = handler.clone().call(request, Arc::clone(&app));
+            Box::pin(
+                async move { app.readers.read(reading).await.unwrap_or_else(|error| refuse(error.into())) },
+            )
+        });
+        self.method(Method::GET, answer)
+    }
+
+    /// A `GET` that reads nothing from the store: it is answered while all readers are busy.
+    fn get_at_hand<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {
+        self.method(Method::GET, here(handler))
+    }
+
+    fn post<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {
+        self.method(Method::POST, here(handler))
+    }
+
+    fn put<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {
+        self.method(Method::PUT, here(handler))
+    }
+
+    fn delete<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {
+        self.method(Method::DELETE, here(handler))
+    }
+
+    fn method(mut self, method: Method, answer: Answer) -> Self {
+        self.methods.push((method, answer));
+        self
+    }
+
+    /// Begins to answer a request. A `HEAD` is answered as a `GET`; the edge leaves the body out.
+    pub(crate) fn answer(&self, app: &App, request: Request) -> Answering {
+        let asked = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        match self.methods.iter().find(|(method, _)| method == asked) {
+            Some((_, answer)) => answer(app, request),
+            None => told(self.not_allowed()),
+        }
+    }
+
+    fn not_allowed(&self) -> Response {
+        if self.methods.is_empty() {
+            let detail = "there is no such route; /docs lists them";
+            return (self.refuse)(Problem::new(Code::UnknownRoute, detail).into());
+        }
+        let detail = "the route does not take this method; /docs lists them";
+        let mut response = (self.refuse)(Problem::new(Code::MethodNotAllowed, detail).into());
+        let names = self.methods.iter().map(|(method, _)| match *method {
+            Method::GET => "GET,HEAD",
+            ref other => other.as_str(),
+        });
+        if let Ok(names) = HeaderValue::try_from(names.collect::<Vec<_>>().join(",")) {
+            response.headers_mut().insert(ALLOW, names);
+        }
+        response
+    }
+}
+
+/// Answers on the thread that heard the request.
+fn here<T: 'static>(handler: impl Handler<T, App, Future = Answering>) -> Answer {
+    Box::new(move |app, request| handler.clone().call(request, Arc::clone(app)))
+}
+
+/// An answer that is there.
+pub(crate) fn told(response: Response) -> Answering {
+    Box::pin(std::future::ready(response))
+}
+
+/// What [`table`] says, to be found by path.
+pub(crate) struct Routes {
+    by_path: matchit::Router<(Route, RouteMetrics)>,
+    unknown: (Route, RouteMetrics),
+}
+
+impl Routes {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let counted = |route: Route| {
+            let metrics = metrics.of_route(route.template);
+            (route, metrics)
+        };
+        let mut by_path = matchit::Router::new();
+        for route in table() {
+            let path = route.template;
+            if let Err(error) = by_path.insert(path, counted(route)) {
+                tracing::error!(%error, path, "a route cannot be reached");
+            }
+        }
+        Self { by_path, unknown: counted(native("unknown")) }
+    }
+
+    /// The route of a request and what counts it; what its path names is kept with the request.
+    pub(crate) fn find(&self, request: &mut Request) -> &(Route, RouteMetrics) {
+        let (route, params) = self.at(request.uri().path());
+        if let Some(params) = params {
+            request.extensions_mut().insert(params);
+        }
+        route
+    }
+
+    fn at(&self, path: &str) -> (&(Route, RouteMetrics), Option<PathParams>) {
+        match self.by_path.at(path) {
+            Ok(found) if found.params.is_empty() => (found.value, None),
+            Ok(found) => (found.value, Some(PathParams::new(found.params.iter()))),
+            Err(_) => (&self.unknown, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_engine::EngineMetrics;
+
+    use super::*;
+
+    #[test]
+    fn every_documented_path_is_a_route_of_the_logs_and_metrics() {
+        let routes = Routes::new(&Metrics::new(&EngineMetrics::default(), |_| {}));
+        let template = |path| routes.at(path).0.0.template;
+        let document: serde_json::Value =
+            serde_json::from_str(&crate::openapi_json()).expect("the document is JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        assert!(paths.len() >= 20, "{}", paths.len());
+        for (path, operations) in paths {
+            let (route, _) = routes.at(path).0;
+            assert_eq!(route.template, path);
+            for method in operations.as_object().expect("operations").keys() {
+                let answers = |(known, _): &(Method, Answer)| known.as_str().eq_ignore_ascii_case(method);
+                assert!(route.methods.iter().any(answers), "{method} {path}");
+            }
+        }
+        for (path, route) in [
+            ("/api/v1/usage", "/api/v1/usage"),
+            ("/api/v1/usage/acme", "/api/v1/usage/{customer_id}"),
+            ("/api/v1/billing/acme", "/api/v1/billing/{customer_id}"),
+            ("/v1/orgs/acme", "/v1/orgs/{org}"),
+            ("/api/v1/billing/acme/2", "unknown"),
+            ("/api/v1/other/acme", "unknown"),
+        ] {
+            assert_eq!(template(path), route, "{path}");
+        }
+        for path in ["/v1/orgs/a/b", "/v1/orgs/a/ledger/1/2", "/v1/usage/", "/v1", ""] {
+            assert_eq!(template(path), "unknown", "{path}");
+        }
+        assert_eq!(routes.by_path.at("/v1/usage").map(|found| found.value.0.template), Ok("/v1/usage"));
+        assert!(table().iter().all(|route| template(route.template) == route.template), "each is reached");
+    }
+}
