@@ -30,7 +30,8 @@ impl Serialize for Decimal {
 
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(deserializer, Amount::parse_sum).map(Self)
+        let raw = <Box<RawValue>>::deserialize(deserializer)?;
+        read(&raw, Amount::parse_sum).map(Self)
     }
 }
 
@@ -40,7 +41,9 @@ pub struct RequestDecimal(pub Amount);
 
 impl<'de> Deserialize<'de> for RequestDecimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(deserializer, Amount::parse).map(Self)
+        // Requests are read from memory, where the digits stay.
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        read(raw, Amount::parse).map(Self)
     }
 }
 
@@ -78,14 +81,13 @@ impl<'de> Deserialize<'de> for NonZeroDecimal {
 }
 
 /// Reads a number or a text, digit by digit.
-fn read<'de, D: Deserializer<'de>>(
-    deserializer: D,
+fn read<E: serde::de::Error>(
+    raw: &RawValue,
     parse: fn(&str) -> Result<Amount, AmountError>,
-) -> Result<Amount, D::Error> {
-    let raw = <Box<RawValue>>::deserialize(deserializer)?;
+) -> Result<Amount, E> {
     let text = raw.get();
     let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    parse(digits).map_err(|error| serde::de::Error::custom(format_args!("{} {error}", shown(text))))
+    parse(digits).map_err(|error| E::custom(format_args!("{} {error}", shown(text))))
 }
 
 /// The beginning of a text that is not a number, so that an error stays a line.

@@ -163,14 +163,18 @@ pub struct UsageReply {
     /// Whether the key had been counted before and this is that answer again.
     pub replayed: bool,
     /// The caller's id of the usage.
-    pub key: String,
+    #[schema(value_type = String)]
+    pub key: UsageKey,
     /// The organization.
-    pub org: String,
+    #[schema(value_type = String)]
+    pub org: OrgId,
     /// The user, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub user: Option<UserId>,
     /// What was used.
-    pub meter: String,
+    #[schema(value_type = String)]
+    pub meter: MeterId,
     /// How much.
     pub quantity: Decimal,
     /// What the org may still use; null where credit is not asked.

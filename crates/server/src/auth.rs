@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 use tollgate_api::{Code, Problem};
 use tollgate_domain::{Actor, ApiKey, ApiKeyId, OrgId, Role, UsageKey};
@@ -111,12 +111,14 @@ impl ApiKeys {
     }
 }
 
+static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 fn sent_secret(headers: &HeaderMap) -> Option<&str> {
     if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
         let (scheme, secret) = value.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim());
     }
-    headers.get("x-api-key")?.to_str().ok()
+    headers.get(&X_API_KEY)?.to_str().ok()
 }
 
 pub(crate) fn hash(secret: &str) -> [u8; 32] {

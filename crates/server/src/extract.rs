@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
 use serde::de::DeserializeOwned;
@@ -369,6 +369,8 @@ impl Query {
     }
 }
 
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// The header `Idempotency-Key`, bare or quoted, if it is there. On a route whose command is the same however often it is
 /// sent it need only be well-formed.
 #[derive(Debug)]
@@ -384,7 +386,7 @@ impl FromRequestParts<App> for IdempotencyKey {
 
 impl IdempotencyKey {
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Failure> {
-        let Some(value) = headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let Some(value) = headers.get(&IDEMPOTENCY_KEY) else { return Ok(Self(None)) };
         let text = value.to_str().unwrap_or_default();
         let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
         let key = UsageKey::new(bare).ok().filter(|_| !bare.contains('"'));

@@ -1,10 +1,9 @@
 //! What the gate's answers say of limits: in header fields, and in denials what was asked and when to come back.
 
-use std::fmt::Write;
-
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_api::Problem;
 use tollgate_domain::{
     Amount, Denial, Denied, MeterId, OrgId, Policy, Quantity, ReachedLimit, Timestamp, Window,
@@ -14,7 +13,11 @@ use crate::app::App;
 use crate::convert::{denial_problem, with_suggestion};
 use crate::reply::problem_response;
 
+static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
 /// An item of `RateLimit-Policy` and `RateLimit`.
+#[derive(Clone, Copy)]
 struct Item {
     user: bool,
     /// `None` is the org's credit.
@@ -49,14 +52,12 @@ impl Item {
 
 /// `RateLimit-Policy` and `RateLimit`, an item for the credit and for each limit that a usage went by.
 pub(crate) fn of_allowed(headers: &mut HeaderMap, policies: &[Policy], now: Timestamp) {
-    let items: Vec<Item> = policies.iter().map(Item::from).collect();
-    write_headers(headers, &items, now);
+    write_headers(headers, policies.iter().map(Item::from), now);
 }
 
 /// `RateLimit-Policy` and `RateLimit`, of the limit or the credit that decided against a usage.
 pub(crate) fn of_denied(headers: &mut HeaderMap, denial: &Denial, now: Timestamp) {
-    let items: Vec<Item> = Item::of_denial(denial).into_iter().collect();
-    write_headers(headers, &items, now);
+    write_headers(headers, Item::of_denial(denial).into_iter(), now);
 }
 
 /// A denial at the gate as a problem: with what was asked, and with 429 where waiting up to a day helps.
@@ -100,44 +101,76 @@ pub(crate) fn gate_refusal(problem: Problem, denial: &Denial, now: Timestamp) ->
     response
 }
 
-fn write_headers(headers: &mut HeaderMap, items: &[Item], now: Timestamp) {
-    if items.is_empty() {
+/// Writes both fields into one buffer, which they share.
+fn write_headers(headers: &mut HeaderMap, items: impl Iterator<Item = Item> + Clone, now: Timestamp) {
+    let mut text = Vec::with_capacity(128);
+    for item in items.clone() {
+        item.write_name(&mut text, 0);
+        write_number(&mut text, ";q=", floor(item.amount));
+        if let Some(secs) = item.window.and_then(fixed_secs) {
+            write_number(&mut text, ";w=", secs.into());
+        }
+    }
+    let policies = text.len();
+    for item in items {
+        item.write_name(&mut text, policies);
+        write_number(&mut text, ";r=", floor(item.remaining));
+        if let Some(resets_at) = item.resets_at {
+            write_number(&mut text, ";t=", secs_until(resets_at, now).into());
+        }
+    }
+    if policies == 0 {
         return;
     }
-    let (mut policy_text, mut state_text) = (String::new(), String::new());
-    for item in items {
-        if !policy_text.is_empty() {
-            policy_text.push_str(", ");
-            state_text.push_str(", ");
-        }
-        let scope = if item.user { "user" } else { "org" };
-        let dash = if item.window.is_some() { "-" } else { "" };
-        let name = item.window.map_or("", Window::name);
-        let _ = write!(policy_text, "\"{scope}{dash}{name}\";q={}", floor(item.amount));
-        if let Some(secs) = item.window.and_then(fixed_secs) {
-            let _ = write!(policy_text, ";w={secs}");
-        }
-        let _ = write!(state_text, "\"{scope}{dash}{name}\";r={}", floor(item.remaining));
-        if let Some(resets_at) = item.resets_at {
-            let _ = write!(state_text, ";t={}", secs_until(resets_at, now));
-        }
-    }
-    for (name, text) in [("ratelimit-policy", policy_text), ("ratelimit", state_text)] {
-        if let Ok(value) = HeaderValue::try_from(text) {
+    let mut text = Bytes::from(text);
+    let policies = text.split_to(policies);
+    for (name, text) in [(&RATELIMIT_POLICY, policies), (&RATELIMIT, text)] {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
             headers.insert(name, value);
         }
     }
 }
 
+impl Item {
+    /// Its name, after a comma if it is not the first since a place in the text.
+    fn write_name(self, text: &mut Vec<u8>, since: usize) {
+        if text.len() > since {
+            text.extend_from_slice(b", ");
+        }
+        text.extend_from_slice(if self.user { b"\"user" } else { b"\"org" });
+        if let Some(window) = self.window {
+            text.push(b'-');
+            text.extend_from_slice(window.name().as_bytes());
+        }
+        text.push(b'"');
+    }
+}
+
+fn write_number(text: &mut Vec<u8>, name: &str, number: i128) {
+    let mut buffer = itoa::Buffer::new();
+    // Most fit, and are written faster.
+    let digits = match i64::try_from(number) {
+        Ok(number) => buffer.format(number),
+        Err(_) => buffer.format(number),
+    };
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(digits.as_bytes());
+}
+
 /// Whole seconds, rounded up: who comes back then does not come too early.
 fn secs_until(at: Timestamp, now: Timestamp) -> i64 {
-    let nanos = at.as_nanosecond().saturating_sub(now.as_nanosecond()).max(0);
-    i64::try_from(nanos.saturating_add(999_999_999) / 1_000_000_000).unwrap_or(i64::MAX)
+    let wait = at.duration_since(now);
+    if wait.is_negative() { 0 } else { wait.as_secs().saturating_add(i64::from(wait.subsec_nanos() > 0)) }
 }
 
 /// Whole units, rounded down; the header knows no decimals.
 fn floor(amount: Amount) -> i128 {
-    amount.billionths().div_euclid(1_000_000_000)
+    const UNIT: i64 = 1_000_000_000;
+    // Most fit, and are divided faster.
+    match i64::try_from(amount.billionths()) {
+        Ok(billionths) => billionths.div_euclid(UNIT).into(),
+        Err(_) => amount.billionths().div_euclid(UNIT.into()),
+    }
 }
 
 const fn fixed_secs(window: Window) -> Option<u32> {
@@ -146,5 +179,45 @@ const fn fixed_secs(window: Window) -> Option<u32> {
         Window::Hour => Some(3_600),
         Window::Day => Some(86_400),
         Window::Month | Window::Lifetime | Window::Segment => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_fields_tell_of_every_limit() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let amount = |text: &str| Amount::parse_sum(text).expect("an amount");
+        let credit = Item {
+            user: false,
+            window: None,
+            amount: amount("45"),
+            remaining: amount("-0.5"),
+            resets_at: None,
+        };
+        let minute = Item {
+            user: true,
+            window: Some(Window::Minute),
+            amount: amount("12345678901234.9"),
+            remaining: amount("999999999999999.999999999"),
+            resets_at: Some(at("2026-11-21T00:01:00Z")),
+        };
+        let over = Item { resets_at: Some(at("2026-11-21T00:00:00Z")), ..minute };
+        let now = at("2026-11-21T00:00:30.000000001Z");
+        let written = |items: Vec<Item>| {
+            let mut headers = HeaderMap::new();
+            write_headers(&mut headers, items.into_iter(), now);
+            let text =
+                |name| headers.get(name).map(|value: &HeaderValue| value.to_str().map(str::to_owned).ok());
+            (text("ratelimit-policy").flatten(), text("ratelimit").flatten())
+        };
+        assert_eq!(written(vec![]), (None, None));
+        let policy = r#""org";q=45, "user-minute";q=12345678901234;w=60"#;
+        for (second, secs) in [(minute, 30), (over, 0)] {
+            let state = format!(r#""org";r=-1, "user-minute";r=999999999999999;t={secs}"#);
+            assert_eq!(written(vec![credit, second]), (Some(policy.to_owned()), Some(state)));
+        }
     }
 }

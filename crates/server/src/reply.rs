@@ -157,8 +157,10 @@ pub(crate) fn status(status: u16) -> StatusCode {
 
 /// A value as JSON, with a line break at its end.
 pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(mut body) => {
+    // Room for what the gate answers.
+    let mut body = Vec::with_capacity(512);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => {
             body.push(b'\n');
             let mut response = Response::new(body.into());
             *response.status_mut() = status;

@@ -142,16 +142,16 @@ fn usage_text(reply: &UsageReply) -> String {
     let mut lines = vec![
         ("allowed", Field::from(reply.allowed)),
         ("replayed", reply.replayed.into()),
-        ("key", (&reply.key).into()),
-        ("org", (&reply.org).into()),
-        ("meter", (&reply.meter).into()),
+        ("key", reply.key.as_str().into()),
+        ("org", reply.org.as_str().into()),
+        ("meter", reply.meter.as_str().into()),
         ("quantity", reply.quantity.into()),
         ("used", reply.used.into()),
         ("remaining", reply.remaining.into()),
         ("total", reply.total.into()),
     ];
     if let Some(user) = &reply.user {
-        lines.push(("user", user.into()));
+        lines.push(("user", user.as_str().into()));
         lines.push(("used by the user", reply.user_used.into()));
     }
     lines.push(("entry", reply.entry.into()));

@@ -152,7 +152,7 @@ fn usage(app: &App, pulse: PulseBody, sku: &Sku) -> Result<Use, PulseFailure> {
         }
         None => usual,
     };
-    let occurred_at = Times::of(app).read(pulse.time).map_err(invalid)?;
+    let occurred_at = Times::read_now(app, pulse.time).map_err(invalid)?;
     let key = pulse.id.map_or_else(new_key, Ok)?;
     let quantity = pulse.used_amount.0;
     Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })

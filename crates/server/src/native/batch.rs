@@ -181,7 +181,7 @@ fn read_record(text: &[u8], caller: &Caller, times: Times) -> Read {
             let detail = "the field 'key' is missing; it makes a record that is sent again count once";
             return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
         }
-        read_usage(request, IdempotencyKey(None), times)
+        read_usage(request, IdempotencyKey(None), |time| times.read(time))
     });
     usage.map_err(|failure| failure.problem)
 }

@@ -52,18 +52,19 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
-    let (org, usage) = read_usage(request, key, Times::of(&app))?;
-    let asked = usage.clone();
+    let (org, usage) = read_usage(request, key, |time| Times::read_now(&app, time))?;
+    let (key, user, meter, quantity) =
+        (usage.key.clone(), usage.user.clone(), usage.meter.clone(), usage.quantity);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
             let reply = UsageReply {
                 allowed: true,
                 replayed: allowed.replayed,
-                key: asked.key.into(),
-                org: org.into(),
-                user: asked.user.map(Into::into),
-                meter: asked.meter.into(),
-                quantity: asked.quantity.amount().into(),
+                key,
+                org,
+                user,
+                meter,
+                quantity: quantity.amount().into(),
                 remaining: allowed.standing.remaining.map(Into::into),
                 used: allowed.standing.used.into(),
                 total: allowed.standing.granted.into(),
@@ -77,7 +78,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
         OrgDecision::Use(Err(denied)) => {
             let now = app.engine.clock().now();
             app.refusals.note(&org, &denied.denial, now);
-            let problem = gate_problem(&app, &denied, &org, &asked.meter, asked.quantity);
+            let problem = gate_problem(&app, &denied, &org, &meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now))
         }
         _ => Err(conflict()),
@@ -87,7 +88,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
 pub(crate) fn read_usage(
     request: UsageRequest,
     header: IdempotencyKey,
-    times: Times,
+    read_time: impl FnOnce(Option<Time>) -> Result<Option<Timestamp>, Failure>,
 ) -> Result<(OrgId, Use), Failure> {
     let Some(key) = header.with(request.key)? else {
         let detail =
@@ -99,7 +100,7 @@ pub(crate) fn read_usage(
         meter: request.meter,
         quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
         key,
-        occurred_at: times.read(request.time)?,
+        occurred_at: read_time(request.time)?,
         properties: properties(request.properties.unwrap_or_default().0)?,
     };
     Ok((request.org, usage))
@@ -109,6 +110,11 @@ impl Times {
     pub(crate) fn of(app: &App) -> Self {
         let Settings { late_days, ahead_secs, .. } = app.settings;
         Self { now: app.engine.clock().now(), late_days, ahead_secs }
+    }
+
+    /// Reads a time; the clock is read only where there is one.
+    pub(crate) fn read_now(app: &App, given: Option<Time>) -> Result<Option<Timestamp>, Failure> {
+        if given.is_none() { Ok(None) } else { Self::of(app).read(given) }
     }
 
     pub(crate) fn read(self, given: Option<Time>) -> Result<Option<Timestamp>, Failure> {
@@ -174,7 +180,7 @@ pub(crate) async fn check(
     if caller.require(Role::Ingest, Some(&request.org)).is_err() {
         caller.require(Role::Read, Some(&request.org))?;
     }
-    Times::of(&app).read(request.time)?;
+    Times::read_now(&app, request.time)?;
     let properties = properties(request.properties.unwrap_or_default().0)?;
     let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
