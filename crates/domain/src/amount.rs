@@ -4,8 +4,6 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
-use serde::{Deserialize, Serialize};
-
 use crate::limits::{QUANTITY_FRACTION_DIGITS_MAX, QUANTITY_INTEGER_DIGITS_MAX, SUM_INTEGER_DIGITS_MAX};
 
 /// Billionths in one.
@@ -25,7 +23,7 @@ const POWER_MAX: i64 = 64;
 ///
 /// Aligned as its halves are: records are full of amounts, and padding to 16 bytes makes them a third larger and their
 /// memory slower to come by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(Rust, packed(8))]
 pub struct Amount(i128);
 
@@ -247,7 +245,7 @@ impl Sum for Amount {
 }
 
 /// How much one usage takes: an [`Amount`] greater than zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quantity(Amount);
 
 impl Quantity {

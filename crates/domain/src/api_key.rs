@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::OrgId;
 
 /// The public id of an API key: the first characters of its hash, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiKeyId(pub String);
 
 /// What an API key may do.
@@ -59,7 +59,7 @@ impl ApiKey {
 }
 
 /// An API key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Its public id.
     pub id: ApiKeyId,
@@ -72,9 +72,7 @@ pub struct ApiKey {
     /// The only org it may name, if it is bound to one.
     pub org: Option<OrgId>,
     /// When it was made.
-    #[serde(with = "crate::instant")]
     pub created_at: Timestamp,
     /// When it was revoked, if it was.
-    #[serde(with = "crate::instant::option")]
     pub revoked_at: Option<Timestamp>,
 }

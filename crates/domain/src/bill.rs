@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::decide::Context;
 use crate::decide::keys::scope_needs;
@@ -22,22 +21,19 @@ use crate::{
 };
 
 /// What an org owes for a month.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
     /// Its number among the closed bills of the org: 1, 2, 3 … `None`: an estimate.
     pub number: Option<u32>,
     /// When it was closed.
-    #[serde(with = "crate::instant::option")]
     pub closed_at: Option<Timestamp>,
     /// The org's name.
     pub name: Option<String>,
     /// The zone of the org's calendar.
     pub zone: Zone,
     /// First moment of the month in the zone.
-    #[serde(with = "crate::instant::option")]
     pub from: Option<Timestamp>,
     /// First moment after it.
-    #[serde(with = "crate::instant::option")]
     pub until: Option<Timestamp>,
     /// The month, rated.
     pub rated: Rated,
@@ -48,7 +44,7 @@ pub struct Bill {
 }
 
 /// What a closed month came to differ by since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adjustment {
     /// The month.
     pub month: Period,

@@ -6,8 +6,7 @@ use std::fmt;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::SEGMENTS_OF_MONTH;
 
@@ -48,29 +47,6 @@ impl Window {
             Self::Lifetime => "lifetime",
             Self::Segment => "segment",
         }
-    }
-
-    const fn tag(self) -> u8 {
-        match self {
-            Self::Minute => 0,
-            Self::Hour => 1,
-            Self::Day => 2,
-            Self::Month => 3,
-            Self::Lifetime => 4,
-            Self::Segment => 5,
-        }
-    }
-
-    const fn of_tag(tag: u8) -> Option<Self> {
-        Some(match tag {
-            0 => Self::Minute,
-            1 => Self::Hour,
-            2 => Self::Day,
-            3 => Self::Month,
-            4 => Self::Lifetime,
-            5 => Self::Segment,
-            _ => return None,
-        })
     }
 }
 
@@ -195,33 +171,6 @@ impl PartialEq for Zone {
 }
 
 impl Eq for Zone {}
-
-impl Serialize for Zone {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Zone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::text::parse(deserializer, "the name of a time zone", Self::new)
-    }
-}
-
-/// Stored as a tag and a number: a segment is a period, and no window that anybody may ask for.
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.window.tag(), self.number).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (tag, number) = Deserialize::deserialize(deserializer)?;
-        let window = Window::of_tag(tag).ok_or_else(|| D::Error::custom("an unknown window"))?;
-        Ok(Self { window, number })
-    }
-}
 
 impl Period {
     /// The segment of a month in which the plan with a number in the org's history was in force.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::catalog::Meter;
 use crate::{
@@ -314,7 +313,7 @@ impl OrgCommand {
 }
 
 /// A meter that usage names and the catalog lacks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMeter {
     /// Its id.
     pub id: MeterId,

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::{Amount, MeterId, OrgId, Period, Ranks, Seen, UserId};
 
 /// Which counter.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CounterId {
     /// Whose org.
     pub org: OrgId,
@@ -24,7 +22,7 @@ pub struct CounterId {
 }
 
 /// Whose usage a counter counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// The whole org's.
     Org,
@@ -37,14 +35,14 @@ pub enum Scope {
 /// The open counters of a scope on a meter: of each window that of the latest period in which something was counted.
 ///
 /// The org's own is in its [`crate::Account`], that of a user, or of a value that is counted once, is a record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// At most one counter of each window.
     open: Vec<OpenCounter>,
 }
 
 /// A counter with the period it is of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenCounter {
     /// Which period.
     pub period: Period,
@@ -64,6 +62,12 @@ pub enum Place<'a> {
 }
 
 impl Tally {
+    /// Builds a tally from its open counters, at most one per window.
+    #[must_use]
+    pub const fn from_open(open: Vec<OpenCounter>) -> Self {
+        Self { open }
+    }
+
     /// Where the counter of a period is.
     #[must_use]
     pub fn place(&self, period: Period) -> Place<'_> {
@@ -99,7 +103,7 @@ impl Tally {
 }
 
 /// What a counter holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
     /// What usage comes to: the sum of the quantities, the largest or last of them, or the number of different values.
     pub value: Amount,
@@ -112,7 +116,7 @@ pub struct Counter {
 }
 
 /// Which notices on limits of a counter have gone out; a raised limit re-arms them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CounterMarks {
     /// The limit that was reported as reached.
     pub reached_of: Amount,

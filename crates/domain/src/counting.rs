@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::ranks::Rank;
 use crate::{Amount, Counter, Group, MeterId, OrgId, Period, Records, Scope, UserId};
 
 /// How a usage counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Counting {
     /// Its quantity is added.
     Sum,
@@ -23,7 +22,6 @@ pub enum Counting {
     /// The quantity of the latest time counts, of one time that of the latest entry.
     Last {
         /// Its time: that which it is counted by.
-        #[serde(with = "crate::instant")]
         at: Timestamp,
     },
     /// The number of different values counts.
@@ -34,7 +32,7 @@ pub enum Counting {
 }
 
 /// A value that a meter counts once, among some usage: its counters hold how many usages had it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seen {
     /// Among which usage.
     pub among: Among,
@@ -43,7 +41,7 @@ pub struct Seen {
 }
 
 /// Some usage of a meter that is counted together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Among {
     /// The whole org's.
     Org,

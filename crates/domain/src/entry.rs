@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::counting::{Motion, Move};
 use crate::{
@@ -16,12 +15,11 @@ use crate::{
 /// One line of an org's ledger: all that changed, and why.
 ///
 /// [`crate::apply`] derives the changed records from it and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its number in the org's ledger: 1, 2, 3 …
     pub number: u64,
     /// When it was decided, by the server's time.
-    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// Who caused it.
     pub actor: Actor,
@@ -37,7 +35,7 @@ pub struct Entry {
 }
 
 /// What changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// Usage was allowed and counted.
     Used(Box<UsedEntry>),
@@ -73,7 +71,6 @@ pub enum EntryKind {
         /// The plan; `None`: the org leaves.
         plan: Option<PlanId>,
         /// From when.
-        #[serde(with = "crate::instant")]
         since: Timestamp,
         /// Whether that is at once.
         at_once: bool,
@@ -189,7 +186,7 @@ impl EntryKind {
 }
 
 /// A usage that was counted, with everything it touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedEntry {
     /// Who used it.
     pub user: Option<UserId>,
@@ -202,7 +199,6 @@ pub struct UsedEntry {
     /// Which content the key stands for.
     pub fingerprint: u64,
     /// When it happened, as the caller said.
-    #[serde(with = "crate::instant::option")]
     pub occurred_at: Option<Timestamp>,
     /// Whether it was recorded after the fact: counted whatever credit and limits said, by its own time.
     pub recorded: bool,
@@ -262,7 +258,7 @@ impl UsedEntry {
 }
 
 /// Credit taken from one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Burn {
     /// From where.
     pub source: Source,
@@ -271,12 +267,11 @@ pub struct Burn {
 }
 
 /// One line of the system's ledger: what concerns every org.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemEntry {
     /// Its number: 1, 2, 3 …
     pub number: u64,
     /// When it was decided.
-    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// Who caused it.
     pub actor: Actor,
@@ -285,7 +280,7 @@ pub struct SystemEntry {
 }
 
 /// What changed in the system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SystemEntryKind {
     /// A catalog came into force.
     CatalogApplied {

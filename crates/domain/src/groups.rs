@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::catalog::Meter;
 use crate::limits::{GROUP_CHARS_MAX, GROUPS_MAX};
 use crate::{Amount, Counter, OrgId, Period, Records, Scope, Window};
@@ -16,14 +14,14 @@ use crate::{Amount, Counter, OrgId, Period, Records, Scope, Window};
 /// Values of the properties that a meter is counted by; a property that usage does not have is left out.
 ///
 /// The one without any values is that of usage with none of the properties, and of usage for which there is no room.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Group(Arc<BTreeMap<String, String>>);
 
 /// The windows that usage is counted by properties in.
 pub const GROUPED: [Window; 3] = [Window::Day, Window::Month, Window::Segment];
 
 /// The groups of a meter in a period of an org.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
     counters: BTreeMap<Group, Counter>,
 }
@@ -58,7 +56,7 @@ impl Groups {
     }
 
     /// The groups with what was used in each, by their values.
-    pub fn iter(&self) -> impl Iterator<Item = (&Group, &Counter)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Group, &Counter)> {
         self.counters.iter()
     }
 
@@ -71,6 +69,18 @@ impl Groups {
     /// Changes the counter of a group.
     pub(crate) fn change(&mut self, group: &Group, change: impl FnOnce(&mut Counter)) {
         change(self.counters.entry(group.clone()).or_default());
+    }
+}
+
+impl From<BTreeMap<String, String>> for Group {
+    fn from(values: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(values))
+    }
+}
+
+impl FromIterator<(Group, Counter)> for Groups {
+    fn from_iter<I: IntoIterator<Item = (Group, Counter)>>(counters: I) -> Self {
+        Self { counters: counters.into_iter().collect() }
     }
 }
 

@@ -27,7 +27,6 @@ mod explain;
 mod forecast;
 mod groups;
 mod ids;
-mod instant;
 pub mod limits;
 mod moment;
 mod money;

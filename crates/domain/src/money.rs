@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use crate::Amount;
 
@@ -83,12 +83,6 @@ impl fmt::Debug for Currency {
     }
 }
 
-impl Serialize for Currency {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.code())
-    }
-}
-
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         crate::text::parse(deserializer, "the code of a currency", Self::new)
@@ -96,7 +90,7 @@ impl<'de> Deserialize<'de> for Currency {
 }
 
 /// What is owed: a whole number of the currency's minor unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Money {
     /// In which currency.
     pub currency: Currency,
@@ -148,7 +142,7 @@ impl fmt::Display for Money {
 
 /// An amount of money before it is rounded, exact also where a percentage or a share of a month's days was taken of it;
 /// never negative, below 3 × 10^20.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Exact {
     /// Billionths of billionths.
     atto: u128,
@@ -159,6 +153,18 @@ pub struct Exact {
 impl Exact {
     /// Nothing.
     pub const ZERO: Self = Self { atto: 0, rest: 0 };
+
+    /// Builds an amount from its [`Self::parts`]; `None` if the second is not less than one.
+    #[must_use]
+    pub fn from_parts(atto: u128, rest: u128) -> Option<Self> {
+        (rest < RESTS).then_some(Self { atto, rest })
+    }
+
+    /// Whole billionths of billionths, and the fraction of the next one, in units private to this type.
+    #[must_use]
+    pub const fn parts(self) -> (u128, u128) {
+        (self.atto, self.rest)
+    }
 
     /// A quantity times the price of one; `None` if one is negative or the product cannot be kept.
     #[must_use]

@@ -1,14 +1,13 @@
 //! Notices: what a person should know, decided and stored with the change that caused it.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{Amount, MeterId, Money, Period, PlanId, UserId};
 
 /// Something a person should know.
 ///
 /// Each goes out at most once per org, meter, period and kind; raising the limit re-arms it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The meter it is about, if it is about one.
     pub meter: Option<MeterId>,
@@ -21,7 +20,7 @@ pub struct Notice {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
     /// Usage crossed a share of the org's credit.
     ThresholdCrossed {
@@ -55,7 +54,6 @@ pub enum NoticeKind {
     /// The trial is about to end.
     TrialEnding {
         /// When it ends by time.
-        #[serde(with = "crate::instant")]
         ends_at: Timestamp,
         /// What is left of it.
         remaining: Amount,
@@ -75,7 +73,6 @@ pub enum NoticeKind {
         /// How much.
         amount: Amount,
         /// When it expires; `None` is never.
-        #[serde(with = "crate::instant::option")]
         expires_at: Option<Timestamp>,
         /// The plan of the org at that time.
         plan: Option<PlanId>,

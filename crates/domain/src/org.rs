@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::limits::{ADJUSTED_MONTHS, SEGMENT_MARGIN_SECS};
 use crate::{Amount, MeterId, OrgId, Period, PlanId, Plans, SignedDuration, UserId, Window, Zone};
 
 /// The paying organization.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Org {
     /// Its id.
     pub id: OrgId,
@@ -37,12 +36,11 @@ pub struct Org {
     /// The number of its latest entry, zero before the first: every change of anything of the org moves it.
     pub version: u64,
     /// When it was first heard of.
-    #[serde(with = "crate::instant")]
     pub created_at: Timestamp,
 }
 
 /// A meter that an org used: what bills look at, also when no catalog has it any more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsedMeter {
     /// Its id.
     pub id: MeterId,
@@ -51,13 +49,11 @@ pub struct UsedMeter {
 }
 
 /// A trial of an org.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
     /// When it started.
-    #[serde(with = "crate::instant")]
     pub started_at: Timestamp,
     /// First moment at which it is over.
-    #[serde(with = "crate::instant")]
     pub ends_at: Timestamp,
     /// Whether its nearing end was noticed.
     pub ending_noticed: bool,
@@ -66,7 +62,7 @@ pub struct Trial {
 }
 
 /// A cap on a counter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// What is capped.
     pub meter: MeterId,
@@ -79,7 +75,7 @@ pub struct Limit {
 }
 
 /// Whose usage a limit caps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LimitScope {
     /// All usage of the org together.
     Org,

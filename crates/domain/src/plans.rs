@@ -3,25 +3,23 @@
 //! What was in force at a time is looked up, so nothing needs to run when a scheduled change comes due.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::PlanId;
 
 /// The history of an org's plans, in the order they were set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plans {
     changes: Vec<PlanChange>,
 }
 
 /// From a moment on, a plan or none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanChange {
     /// Its number among all changes of the org: 1, 2, 3 … What is used under it is counted under this number.
     pub number: u32,
     /// The plan; `None`: the org left.
     pub plan: Option<PlanId>,
     /// From when.
-    #[serde(with = "crate::instant")]
     pub since: Timestamp,
     /// Whether it took effect when it was made: it stays in force, whatever the server's clock shows afterwards.
     pub at_once: bool,
@@ -74,6 +72,12 @@ impl Plans {
     #[must_use]
     pub const fn new() -> Self {
         Self { changes: Vec::new() }
+    }
+
+    /// Builds the history from its changes, in the order they were made.
+    #[must_use]
+    pub const fn from_changes(changes: Vec<PlanChange>) -> Self {
+        Self { changes }
     }
 
     /// All changes, in the order they were made.

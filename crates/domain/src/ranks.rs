@@ -1,7 +1,5 @@
 //! Ranks: what the counter of a maximum, or of a last value, is found by.
 
-use serde::{Deserialize, Serialize};
-
 use crate::Amount;
 use crate::limits::RANKS_KEPT;
 
@@ -10,7 +8,7 @@ use crate::limits::RANKS_KEPT;
 ///
 /// Only some are kept. Those below are known by their number: they rank below each that is kept. So the highest is known
 /// until all that are kept have been taken back; [`Ranks::can_leave`] says when one may not be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranks {
     /// The highest first, at most [`RANKS_KEPT`].
     kept: Vec<Rank>,
@@ -19,17 +17,35 @@ pub struct Ranks {
 }
 
 /// One usage, ordered by its rank.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// What it ranks by: its value, or its time in nanoseconds since 1970.
-    pub(crate) by: i128,
+    pub by: i128,
     /// The number of its entry, where that is the same.
-    pub(crate) entry: u64,
+    pub entry: u64,
     /// Its value.
-    pub(crate) value: Amount,
+    pub value: Amount,
 }
 
 impl Ranks {
+    /// Builds ranks from the kept usages, highest first and at most [`RANKS_KEPT`], and the number that rank below them.
+    #[must_use]
+    pub const fn from_parts(kept: Vec<Rank>, below: u64) -> Self {
+        Self { kept, below }
+    }
+
+    /// The kept usages, highest first.
+    #[must_use]
+    pub fn kept(&self) -> &[Rank] {
+        &self.kept
+    }
+
+    /// How many usages rank below the kept ones.
+    #[must_use]
+    pub const fn below(&self) -> u64 {
+        self.below
+    }
+
     /// The value of the highest; zero if there is none.
     #[must_use]
     pub fn value(&self) -> Amount {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     Account, Amount, ApiKey, ApiKeyId, Bill, Catalog, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId,
@@ -12,7 +11,7 @@ use crate::{
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Partition {
     /// One org's.
     Org(OrgId),
@@ -85,7 +84,7 @@ pub enum Record {
 }
 
 /// A caller's key within an org; usages and top-ups do not share keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId {
     /// Whose org.
     pub org: OrgId,
@@ -96,7 +95,7 @@ pub struct KeyId {
 }
 
 /// What a key names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeySpace {
     /// A usage.
     Use,
@@ -105,14 +104,13 @@ pub enum KeySpace {
 }
 
 /// What is remembered of a key: enough to give the original answer again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     /// The number of the entry it made.
     pub entry: u64,
     /// Which content it stands for.
     pub fingerprint: u64,
     /// When it was seen.
-    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// How the org stood after it.
     pub standing: Standing,
@@ -121,7 +119,7 @@ pub struct KeyRecord {
 }
 
 /// How an org stands on a meter at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// All credit in force: allowance, trial, top-ups.
     pub granted: Amount,
@@ -135,14 +133,13 @@ pub struct Standing {
 }
 
 /// The system itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct System {
     /// The number of its latest entry.
     pub version: u64,
     /// The version of the catalog in force, zero before the first.
     pub catalog: u32,
     /// When it came into force.
-    #[serde(with = "crate::instant")]
     pub catalog_since: Timestamp,
     /// The number of the latest shipment that was made, zero before the first.
     pub shipments: u64,
@@ -155,29 +152,26 @@ pub struct System {
 }
 
 /// A meter that usage created.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreatedMeter {
     /// Its id.
     pub id: MeterId,
     /// When it was created.
-    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// As what its usage is sent to the sink; `None`: it is not.
     pub sink: Option<Sku>,
 }
 
 /// One version of the catalog.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct CatalogVersion {
     /// Which one.
     pub version: u32,
     /// When it came into force: never before the version before it.
-    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// Its TOML text.
     pub text: String,
     /// What the text says, once somebody has asked.
-    #[serde(skip)]
     parsed: OnceLock<Option<Box<Catalog>>>,
 }
 

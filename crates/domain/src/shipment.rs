@@ -7,21 +7,20 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::{Amount, OrgId, ShipmentId, Sku, UsedEntry};
 
 /// What was counted of an org's SKUs on a day and is in no shipment that was sent.
 ///
 /// Negative where usage was taken back after it was sent: the next shipment puts it right.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsent {
     amounts: BTreeMap<Sku, Amount>,
 }
 
 impl Unsent {
     /// The amounts; none of them is zero.
-    pub fn iter(&self) -> impl Iterator<Item = (&Sku, Amount)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Sku, Amount)> {
         self.amounts.iter().map(|(sku, amount)| (sku, *amount))
     }
 
@@ -42,8 +41,15 @@ impl Unsent {
     }
 }
 
+/// Builds it from amounts, none of which is zero.
+impl FromIterator<(Sku, Amount)> for Unsent {
+    fn from_iter<I: IntoIterator<Item = (Sku, Amount)>>(amounts: I) -> Self {
+        Self { amounts: amounts.into_iter().collect() }
+    }
+}
+
 /// Amounts of one day that go to the processor together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shipment {
     /// Its number: 1, 2, 3 …
     pub number: u64,
@@ -52,14 +58,13 @@ pub struct Shipment {
     /// The number of the day, of the calendar of each org.
     pub day: i32,
     /// When it was made.
-    #[serde(with = "crate::instant")]
     pub at: Timestamp,
     /// What was used, by org and SKU; at most [`crate::limits::SHIPMENT_LINES_MAX`].
     pub lines: Vec<ShipmentLine>,
 }
 
 /// What an org used of a SKU.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShipmentLine {
     /// The org.
     pub org: OrgId,

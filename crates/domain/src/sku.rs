@@ -1,6 +1,6 @@
 //! SKUs: products, and the units their use is counted in.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::{IdError, MeterId};
 
@@ -8,7 +8,7 @@ use crate::{IdError, MeterId};
 const SEPARATOR: char = ':';
 
 /// A product with the unit its use is counted in: what a pulse is of, and what usage is sent to the processor as.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sku {
     /// The product.

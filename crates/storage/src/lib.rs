@@ -3,10 +3,13 @@
 //! The contract is [`Store`]. [`MemoryStore`] is its reference: the simplest thing that keeps it, used as the fake in
 //! tests of the layers above. [`conformance`] is the suite every store must pass; it is the definition of the contract.
 //!
-//! Deliberately absent: one trait per record, transactions that span calls, SQL, encodings (each backend has its own).
+//! [`codec`] is the format of the bytes that durable stores keep.
+//!
+//! Deliberately absent: one trait per record, transactions that span calls, SQL.
 //!
 //! Start reading at [`Store`].
 
+pub mod codec;
 pub mod conformance;
 mod contract;
 mod error;

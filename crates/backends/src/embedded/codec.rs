@@ -1,4 +1,5 @@
-//! Bytes of the tables and of the ledger: row keys in the order of what they name, rows behind a version byte, lines.
+//! Bytes of the tables: row keys, which sort as what they name, and rows. Records are encoded as in every store, by
+//! [`tollgate_storage::codec`]; only rows that say where things lie in this store have an encoding of their own.
 //!
 //! Ids end with a zero byte in row keys: they hold no control characters, so a shorter id sorts before a longer one
 //! that starts with it, as in the domain. Numbers are big-endian.
@@ -6,18 +7,22 @@
 use std::str;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tollgate_domain::{
-    Among, CounterId, Entry, EntryKind, Grant, KeyId, KeyRecord, KeySpace, MeterId, Notice, OrgId, Period,
-    Record, RecordKey, Scope, Seen, SystemEntry, Timestamp, UserId, Window,
+    Among, CounterId, Entry, EntryKind, Grant, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record,
+    RecordKey, Scope, Seen, UserId, Window,
 };
+use tollgate_storage::codec::{DecodeError, Stored, decode, encode};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::segment::Location;
 
-/// Version of the rows this code writes, and the newest it reads.
-pub(crate) const ROW_VERSION: u8 = 1;
+/// Version of the rows of this store alone.
+const ROW_VERSION: u8 = 1;
+
+/// Bytes reserved for a row: enough for a tally of three open counters.
+const ROW_BYTES: usize = 128;
 
 const END: u8 = 0;
 const ORG_SCOPE: u8 = 1;
@@ -71,43 +76,18 @@ impl Table {
     }
 }
 
-/// A line of the ledger as it is written.
-#[derive(Debug, Serialize)]
-pub(crate) enum LineRef<'a> {
-    Org(&'a OrgId, &'a Entry),
-    System(&'a SystemEntry),
-}
-
-/// A line of the ledger as it is read.
-#[derive(Debug, Deserialize)]
-pub(crate) enum Line {
-    Org(OrgId, Box<Entry>),
-    System(SystemEntry),
-}
-
-impl Line {
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        decode(bytes)
-    }
-}
-
-/// Decodes all of `bytes`, or nothing.
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Some(value),
-        _ => None,
-    }
-}
-
-/// A row: the version byte and the value.
+/// A row of this store alone: the version byte and the value.
 pub(crate) fn encode_row<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
     postcard::to_extend(value, vec![ROW_VERSION])
 }
 
-/// The value of a row.
+/// The value of a row of this store alone.
 pub(crate) fn decode_row<T: DeserializeOwned>(row: &[u8]) -> Option<T> {
     match row.split_first() {
-        Some((&ROW_VERSION, value)) => decode(value),
+        Some((&ROW_VERSION, value)) => match postcard::take_from_bytes(value) {
+            Ok((value, [])) => Some(value),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -282,16 +262,6 @@ pub(crate) fn first_entry_of(row_key: &[u8]) -> Option<u64> {
     row_key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// A notice as it is stored, besides its org.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StoredNotice {
-    /// The number of its entry.
-    pub(crate) entry: u64,
-    /// When the entry was decided.
-    pub(crate) at: Timestamp,
-    pub(crate) notice: Notice,
-}
-
 /// The row key of a notice: where its entry lies in the ledger, and its place in it. No clock orders notices, so a new
 /// one is behind all that were ever read.
 pub(crate) fn notice_key(location: Location, index: u32) -> Vec<u8> {
@@ -301,17 +271,6 @@ pub(crate) fn notice_key(location: Location, index: u32) -> Vec<u8> {
 /// The place of a notice in its entry, from its row key.
 pub(crate) fn notice_index_of(row_key: &[u8]) -> Option<u32> {
     row_key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
-}
-
-/// The row of a notice of an org.
-pub(crate) fn encode_notice(org: &OrgId, stored: &StoredNotice) -> Result<Vec<u8>, postcard::Error> {
-    encode_row(&(org, stored.entry, stored.at.as_nanosecond(), &stored.notice))
-}
-
-/// The notice in a row, with its org.
-pub(crate) fn decode_notice(row: &[u8]) -> Option<(OrgId, StoredNotice)> {
-    let (org, entry, at, notice) = decode_row(row)?;
-    Some((org, StoredNotice { entry, at: Timestamp::from_nanosecond(at).ok()?, notice }))
 }
 
 /// The row key of a version of the catalog.
@@ -371,39 +330,47 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
 }
 
 /// The row of a record that is not a key.
-pub(crate) fn encode_record(record: &Record) -> Result<Vec<u8>, postcard::Error> {
+pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
     match record {
-        Record::Org(org) => encode_row(org),
-        Record::Account(account) => encode_row(account),
-        Record::Tally(tally) => encode_row(tally),
-        Record::Counter(counter) => encode_row(counter.as_ref()),
-        Record::Groups(groups) => encode_row(groups),
-        Record::Bill(bill) => encode_row(bill),
-        Record::Unsent(unsent) => encode_row(unsent),
-        Record::Key(key) => encode_row(key),
-        Record::Entry(entry) => encode_row(entry),
-        Record::System(system) => encode_row(system.as_ref()),
-        Record::Catalog(catalog) => encode_row(catalog),
-        Record::ApiKey(api_key) => encode_row(api_key),
-        Record::Shipment(shipment) => encode_row(shipment),
+        Record::Org(org) => row(org.as_ref()),
+        Record::Account(account) => row(account.as_ref()),
+        Record::Tally(tally) => row(tally.as_ref()),
+        Record::Counter(counter) => row(counter.as_ref()),
+        Record::Groups(groups) => row(groups.as_ref()),
+        Record::Bill(bill) => row(bill.as_ref()),
+        Record::Unsent(unsent) => row(unsent.as_ref()),
+        Record::Key(key) => row(key.as_ref()),
+        Record::Entry(entry) => row(entry.as_ref()),
+        Record::System(system) => row(system.as_ref()),
+        Record::Catalog(catalog) => row(catalog.as_ref()),
+        Record::ApiKey(api_key) => row(api_key.as_ref()),
+        Record::Shipment(shipment) => row(shipment.as_ref()),
     }
 }
 
+/// The row of a value with the encoding of every store.
+pub(crate) fn row<T: Stored>(value: &T) -> Vec<u8> {
+    let mut row = Vec::with_capacity(ROW_BYTES);
+    encode(value, &mut row);
+    row
+}
+
 /// The record in the row of a key that is not one of [`Table::Keys`].
-pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Option<Record> {
-    Some(match key {
-        RecordKey::Org(_) => Record::Org(Arc::new(decode_row(row)?)),
-        RecordKey::Account(..) => Record::Account(Arc::new(decode_row(row)?)),
-        RecordKey::Tally(..) | RecordKey::Seen(..) => Record::Tally(Arc::new(decode_row(row)?)),
-        RecordKey::Counter(_) => Record::Counter(Arc::new(decode_row(row)?)),
-        RecordKey::Groups(..) => Record::Groups(Arc::new(decode_row(row)?)),
-        RecordKey::Bill(..) => Record::Bill(Arc::new(decode_row(row)?)),
-        RecordKey::Unsent(..) => Record::Unsent(Arc::new(decode_row(row)?)),
-        RecordKey::System => Record::System(Arc::new(decode_row(row)?)),
-        RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode_row(row)?)),
-        RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode_row(row)?)),
-        RecordKey::Shipment => Record::Shipment(Arc::new(decode_row(row)?)),
-        RecordKey::Key(_) | RecordKey::Entry(..) => return None,
+pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Result<Record, DecodeError> {
+    Ok(match key {
+        RecordKey::Org(_) => Record::Org(Arc::new(decode(row)?)),
+        RecordKey::Account(..) => Record::Account(Arc::new(decode(row)?)),
+        RecordKey::Tally(..) | RecordKey::Seen(..) => Record::Tally(Arc::new(decode(row)?)),
+        RecordKey::Counter(_) => Record::Counter(Arc::new(decode(row)?)),
+        RecordKey::Groups(..) => Record::Groups(Arc::new(decode(row)?)),
+        RecordKey::Bill(..) => Record::Bill(Arc::new(decode(row)?)),
+        RecordKey::Unsent(..) => Record::Unsent(Arc::new(decode(row)?)),
+        RecordKey::Key(_) => Record::Key(Arc::new(decode(row)?)),
+        RecordKey::Entry(..) => Record::Entry(Arc::new(decode(row)?)),
+        RecordKey::System => Record::System(Arc::new(decode(row)?)),
+        RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode(row)?)),
+        RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode(row)?)),
+        RecordKey::Shipment => Record::Shipment(Arc::new(decode(row)?)),
     })
 }
 
@@ -420,38 +387,38 @@ const KEY_IN_ENTRY: u8 = 1;
 const KEY_WHOLE: u8 = 2;
 
 /// The row of a key: a tag, the seconds of its time, and the rest.
-pub(crate) fn encode_key_row(
-    record: &KeyRecord,
-    location: Option<Location>,
-) -> Result<Vec<u8>, postcard::Error> {
+pub(crate) fn encode_key_row(record: &KeyRecord, location: Option<Location>) -> Vec<u8> {
     let mut row = Vec::with_capacity(21);
     let in_entry = location.filter(|_| record.reversed_by.is_none());
     row.push(if in_entry.is_some() { KEY_IN_ENTRY } else { KEY_WHOLE });
     row.extend_from_slice(&record.at.as_second().to_le_bytes());
     let Some(location) = in_entry else {
-        return postcard::to_extend(record, row);
+        encode(record, &mut row);
+        return row;
     };
     for number in [location.segment, location.offset, location.len] {
         row.extend_from_slice(&number.to_le_bytes());
     }
-    Ok(row)
+    row
 }
 
 /// What the row of a key says.
-pub(crate) fn decode_key_row(row: &[u8]) -> Option<KeyRow> {
-    let (tag, rest) = row.split_first()?;
-    let (_seconds, rest) = rest.split_first_chunk::<8>()?;
+pub(crate) fn decode_key_row(row: &[u8]) -> Result<KeyRow, DecodeError> {
+    let (tag, rest) = row.split_first().ok_or(DecodeError::Damaged)?;
+    let (_seconds, rest) = rest.split_first_chunk::<8>().ok_or(DecodeError::Damaged)?;
     match *tag {
-        KEY_IN_ENTRY => {
-            let (segment, rest) = rest.split_first_chunk::<4>()?;
-            let (offset, rest) = rest.split_first_chunk::<4>()?;
-            let (len, []) = rest.split_first_chunk::<4>()? else { return None };
-            let [segment, offset, len] = [segment, offset, len].map(|bytes| u32::from_le_bytes(*bytes));
-            Some(KeyRow::InEntry(Location { segment, offset, len }))
-        }
+        KEY_IN_ENTRY => location_of(rest).map(KeyRow::InEntry).ok_or(DecodeError::Damaged),
         KEY_WHOLE => decode(rest).map(KeyRow::Whole),
-        _ => None,
+        _ => Err(DecodeError::Damaged),
     }
+}
+
+fn location_of(bytes: &[u8]) -> Option<Location> {
+    let (segment, rest) = bytes.split_first_chunk::<4>()?;
+    let (offset, rest) = rest.split_first_chunk::<4>()?;
+    let (len, []) = rest.split_first_chunk::<4>()? else { return None };
+    let [segment, offset, len] = [segment, offset, len].map(|bytes| u32::from_le_bytes(*bytes));
+    Some(Location { segment, offset, len })
 }
 
 /// When the key of a row was seen, in seconds since 1970.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use quick_cache::Weighter;
 use tollgate_domain::{Account, Org, Partition, Record, RecordKey};
+use tollgate_storage::codec::{LineRef, encode_line};
 use tollgate_storage::{Batch, Change, Committed, EntryChange, StoreError, StoreErrorKind};
 
-use super::codec::{LineRef, Table};
+use super::codec::Table;
 use super::error::{full, stopped, tables_error};
 use super::filter::{FilterKeeper, Filters};
 use super::fold::{FoldError, fold};
@@ -234,7 +235,9 @@ impl Core {
             for (entry, location) in change.entries.iter().zip(locations.by_ref()) {
                 latest = latest.max(match entry {
                     EntryChange::Org(entry) => {
-                        part.add_entry(entry, location);
+                        if let Partition::Org(org) = &change.partition {
+                            part.add_entry(org, entry, location);
+                        }
                         entry.at.as_second()
                     }
                     EntryChange::System(entry) => entry.at.as_second(),
@@ -522,13 +525,7 @@ fn encode(ledger: &mut Ledger, made: &[Change]) -> Result<Vec<EntrySpot>, StoreE
                     ));
                 }
             };
-            let spot = builder.push(|buffer| {
-                *buffer = postcard::to_extend(&line, std::mem::take(buffer))?;
-                Ok::<(), postcard::Error>(())
-            });
-            spots.push(spot.map_err(|error| {
-                StoreError::new(StoreErrorKind::TooLarge, "an entry cannot be encoded").caused_by(error)
-            })?);
+            spots.push(builder.push(|buffer| encode_line(line, buffer)));
         }
     }
     Ok(spots)

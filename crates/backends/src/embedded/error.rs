@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 /// Reading or writing `path` failed.
@@ -47,13 +48,23 @@ pub(crate) fn tables_error(action: &str, source: fjall::Error) -> StoreError {
     StoreError::new(kind, text).caused_by(source)
 }
 
-/// A row of the tables is not what was written.
-pub(crate) fn bad_row(table: &str, key: &[u8]) -> StoreError {
-    StoreError::new(
-        StoreErrorKind::Corrupt,
-        format!(
-            "the row {:?} of table {table} is damaged; make the tables anew with `tollgate rebuild`",
-            String::from_utf8_lossy(key)
+/// A row of the tables does not decode.
+pub(crate) fn bad_row(table: &str, key: &[u8], error: DecodeError) -> StoreError {
+    let advice = match error {
+        DecodeError::Newer(_) => "",
+        DecodeError::Damaged => "; make the tables anew with `tollgate rebuild`",
+    };
+    let key = String::from_utf8_lossy(key);
+    StoreError::new(error.kind(), format!("the row {key:?} of table {table}: {error}{advice}"))
+}
+
+/// The entry in `path` at `offset` does not decode.
+pub(crate) fn bad_entry(path: &Path, offset: u64, error: DecodeError) -> StoreError {
+    match error {
+        DecodeError::Newer(_) => StoreError::new(
+            error.kind(),
+            format!("the entry of {} at byte {offset}: {error}", path.display()),
         ),
-    )
+        DecodeError::Damaged => corrupt(path, offset, error),
+    }
 }

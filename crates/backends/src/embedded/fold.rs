@@ -4,7 +4,7 @@ use tollgate_domain::{OrgId, Record, RecordKey};
 use tollgate_storage::StoreError;
 
 use super::codec::{
-    Table, encode_key_row, encode_locations, encode_notice, encode_record, entries_key, notice_key, row_key,
+    Table, encode_key_row, encode_locations, encode_record, entries_key, notice_key, row, row_key,
 };
 use super::error::stopped;
 use super::limits::INDEX_ROW_ENTRIES_MAX;
@@ -52,24 +52,20 @@ fn rows_of(overlay: &Overlay) -> Result<Rows, postcard::Error> {
     let mut rows = Vec::with_capacity(overlay.records + overlay.orgs.len());
     let mut removed = Vec::new();
     for (org, part) in &overlay.orgs {
-        add_records(&mut rows, &mut removed, part)?;
+        add_records(&mut rows, &mut removed, part);
         add_entries(&mut rows, org, part)?;
         for (location, index, notice) in &part.notices {
-            rows.push((Table::Notices, (notice_key(*location, *index), encode_notice(org, notice)?)));
+            rows.push((Table::Notices, (notice_key(*location, *index), row(notice))));
         }
     }
-    add_records(&mut rows, &mut removed, &overlay.system)?;
+    add_records(&mut rows, &mut removed, &overlay.system);
     rows.sort_unstable_by(|(table, (key, _)), (other, (other_key, _))| {
         table.cmp(other).then_with(|| key.cmp(other_key))
     });
     Ok(Rows { written: rows, removed })
 }
 
-fn add_records(
-    rows: &mut Vec<(Table, RawRow)>,
-    removed: &mut Vec<(Table, Vec<u8>)>,
-    part: &PartOverlay,
-) -> Result<(), postcard::Error> {
+fn add_records(rows: &mut Vec<(Table, RawRow)>, removed: &mut Vec<(Table, Vec<u8>)>, part: &PartOverlay) {
     for (key, record) in &part.records {
         let Some((table, row_key)) = row_key(key) else { continue };
         let row = match record {
@@ -78,12 +74,11 @@ fn add_records(
                 removed.push((table, row_key));
                 continue;
             }
-            Record::Key(seen) => encode_key_row(seen, location_of_key(key, part, seen.entry))?,
-            other => encode_record(other)?,
+            Record::Key(seen) => encode_key_row(seen, location_of_key(key, part, seen.entry)),
+            other => encode_record(other),
         };
         rows.push((table, (row_key, row)));
     }
-    Ok(())
 }
 
 fn location_of_key(key: &RecordKey, part: &PartOverlay, entry: u64) -> Option<Location> {

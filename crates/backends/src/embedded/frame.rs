@@ -218,13 +218,10 @@ impl FrameBuilder {
     }
 
     /// Adds one entry, written by `encode` to the end of the buffer it is given.
-    pub(crate) fn push<E>(
-        &mut self,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<EntrySpot, E> {
+    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> EntrySpot {
         let start = self.bytes.len();
         self.bytes.resize(start + ENTRY_PREFIX_BYTES, 0);
-        encode(&mut self.bytes)?;
+        encode(&mut self.bytes);
         let (len, checksum) = match self.bytes.get(start + ENTRY_PREFIX_BYTES..) {
             Some(blob) => (u32::try_from(blob.len()).unwrap_or(u32::MAX), xxh3_64(blob)),
             None => (0, xxh3_64(&[])),
@@ -232,7 +229,7 @@ impl FrameBuilder {
         put(&mut self.bytes, start, &len.to_le_bytes());
         put(&mut self.bytes, start + 4, &checksum.to_le_bytes());
         self.entry_count += 1;
-        Ok(EntrySpot { offset: u32::try_from(start).unwrap_or(u32::MAX), len })
+        EntrySpot { offset: u32::try_from(start).unwrap_or(u32::MAX), len }
     }
 
     /// Bytes the finished frame will have.
@@ -294,17 +291,8 @@ mod tests {
     fn build(entries: &[Vec<u8>], sequence: u64, previous: u64) -> (Vec<u8>, u64, Vec<EntrySpot>) {
         let mut builder = FrameBuilder::default();
         builder.begin();
-        let spots = entries
-            .iter()
-            .map(|entry| {
-                builder
-                    .push::<()>(|buffer| {
-                        buffer.extend_from_slice(entry);
-                        Ok(())
-                    })
-                    .unwrap()
-            })
-            .collect();
+        let spots =
+            entries.iter().map(|entry| builder.push(|buffer| buffer.extend_from_slice(entry))).collect();
         let (bytes, checksum) = builder.finish(sequence, previous);
         (bytes.to_vec(), checksum, spots)
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use tollgate_domain::{Entry, OrgId, Partition, Record, RecordKey};
+use tollgate_storage::codec::StoredNotice;
 
-use super::codec::StoredNotice;
 use super::segment::Location;
 use super::walk::Position;
 
@@ -47,13 +47,14 @@ impl PartOverlay {
     }
 
     /// Adds an entry with its notices; entries come in the order of their numbers.
-    pub(crate) fn add_entry(&mut self, entry: &Entry, location: Location) {
+    pub(crate) fn add_entry(&mut self, org: &OrgId, entry: &Entry, location: Location) {
         if self.entries.is_empty() {
             self.first_entry = entry.number;
         }
         self.entries.push(location);
         for (index, notice) in (0..).zip(&entry.notices) {
-            let stored = StoredNotice { entry: entry.number, at: entry.at, notice: notice.clone() };
+            let (org, notice) = (org.clone(), notice.clone());
+            let stored = StoredNotice { org, entry: entry.number, at: entry.at, notice };
             self.notices.push((location, index, stored));
         }
     }

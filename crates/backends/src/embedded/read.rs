@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tollgate_domain::{Entry, KeyId, OrgId, Record, RecordKey};
 use tollgate_storage::StoreError;
+use tollgate_storage::codec::{DecodeError, Line, decode_line};
 
 use super::codec::{
-    KeyRow, Line, Table, decode_key_row, decode_locations, decode_record, entries_key, first_entry_of,
+    KeyRow, Table, decode_key_row, decode_locations, decode_record, entries_key, first_entry_of,
     key_record_of, org_prefix, row_key,
 };
 use super::core::{Core, State, is_cached};
-use super::error::{bad_row, corrupt};
+use super::error::{bad_entry, bad_row, corrupt};
 use super::segment::{Location, Segments};
 use super::tables::TablesView;
 
@@ -120,7 +121,7 @@ pub(crate) fn stored_record(
     if let RecordKey::Key(id) = key {
         return seen_key(segments, id, &row_key, &row);
     }
-    decode_record(key, &row).map(Some).ok_or_else(|| bad_row(table.name(), &row_key))
+    decode_record(key, &row).map(Some).map_err(|error| bad_row(table.name(), &row_key, error))
 }
 
 fn seen_key(
@@ -129,7 +130,7 @@ fn seen_key(
     row_key: &[u8],
     row: &[u8],
 ) -> Result<Option<Record>, StoreError> {
-    let record = match decode_key_row(row).ok_or_else(|| bad_row(Table::Keys.name(), row_key))? {
+    let record = match decode_key_row(row).map_err(|error| bad_row(Table::Keys.name(), row_key, error))? {
         KeyRow::Whole(record) => Some(record),
         KeyRow::InEntry(location) => {
             let (org, entry) = read_line(segments, location)?;
@@ -158,13 +159,10 @@ pub(crate) fn read_entry(
 }
 
 fn read_line(segments: &Segments, location: Location) -> Result<(OrgId, Entry), StoreError> {
-    match Line::decode(&segments.read_entry(location)?) {
-        Some(Line::Org(org, entry)) => Ok((org, *entry)),
-        _ => Err(corrupt(
-            &segments.path(location.segment),
-            u64::from(location.offset),
-            "an entry of an org should be here",
-        )),
+    let (path, offset) = (segments.path(location.segment), u64::from(location.offset));
+    match decode_line(&segments.read_entry(location)?).map_err(|error| bad_entry(&path, offset, error))? {
+        Line::Org(org, entry) => Ok((org, *entry)),
+        Line::System(_) => Err(corrupt(&path, offset, "an entry of an org should be here")),
     }
 }
 
@@ -181,7 +179,7 @@ pub(crate) fn stored_locations(
     let until = Included(entries_key(org, to));
     for row in view.range(Table::Entries, Included(prefix), until).rev() {
         let (key, row) = row?;
-        let damaged = || bad_row(Table::Entries.name(), &key);
+        let damaged = || bad_row(Table::Entries.name(), &key, DecodeError::Damaged);
         let first = first_entry_of(&key).ok_or_else(damaged)?;
         let locations = decode_locations(&row).ok_or_else(damaged)?;
         located.extend((first..).zip(locations).filter(|(number, _)| (from..=to).contains(number)));

@@ -9,10 +9,10 @@ use tollgate_domain::{
     touched_by_system,
 };
 use tollgate_storage::StoreError;
+use tollgate_storage::codec::{Line, decode_line};
 
-use super::codec::Line;
 use super::core::version_of;
-use super::error::{corrupt, full, tables_error};
+use super::error::{bad_entry, corrupt, full, tables_error};
 use super::fold::{FoldError, fold};
 use super::frame::Frame;
 use super::limits::REPLAY_ENTRIES_MAX;
@@ -62,7 +62,8 @@ impl<'a> Replay<'a> {
             let location =
                 Location { segment: position.segment, offset: position.offset + spot.offset, len: spot.len };
             let damaged = |what: &str| corrupt(&path(), u64::from(location.offset), what);
-            let line = Line::decode(blob).ok_or_else(|| damaged("not an entry this program can read"))?;
+            let line =
+                decode_line(blob).map_err(|error| bad_entry(&path(), u64::from(location.offset), error))?;
             let applied = match &line {
                 Line::Org(org, entry) => self.org_entry(org, entry, location)?,
                 Line::System(entry) => self.system_entry(entry)?,
@@ -97,7 +98,7 @@ impl<'a> Replay<'a> {
         }
         apply(&mut self.records, org, entry);
         let part = self.overlay.part_mut(&Partition::Org(org.clone()));
-        part.add_entry(entry, location);
+        part.add_entry(org, entry, location);
         self.overlay.count(1, entry.at.as_second());
         Ok(true)
     }

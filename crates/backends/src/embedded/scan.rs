@@ -6,14 +6,15 @@ use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use tollgate_domain::{CounterId, OrgId, Period, Record, RecordKey, Scope};
+use tollgate_storage::codec::{DecodeError, StoredNotice, decode};
 use tollgate_storage::{
     CounterRow, Cursor, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind, TallyRow, UnsentRow,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{
-    API_KEY_PREFIX, CATALOG_PREFIX, StoredNotice, Table, decode_notice, decode_row, meter_prefix,
-    notice_index_of, notice_key, org_counter_key, org_day_of, org_prefix, period_number_of, row_key, user_of,
+    API_KEY_PREFIX, CATALOG_PREFIX, Table, meter_prefix, notice_index_of, notice_key, org_counter_key,
+    org_day_of, org_prefix, period_number_of, row_key, user_of,
 };
 use super::core::Core;
 use super::error::bad_row;
@@ -65,7 +66,9 @@ impl Core {
             let row = match fresh.remove(&key) {
                 Some(None) => continue,
                 Some(Some(row)) => row,
-                None => decode(scan, &key, &row).ok_or_else(|| bad_row(span.table.name(), &key))?,
+                None => {
+                    stored_row(scan, &key, &row).map_err(|error| bad_row(span.table.name(), &key, error))?
+                }
             };
             rows.push((key, row));
         }
@@ -265,8 +268,8 @@ impl Fresh<'_> {
                 }
             }
             Scan::Notices => {
-                for (org, part) in &overlay.orgs {
-                    self.add_notices(org, part);
+                for part in overlay.orgs.values() {
+                    self.add_notices(part);
                 }
             }
             Scan::Unsent { .. } => {
@@ -293,11 +296,11 @@ impl Fresh<'_> {
         }
     }
 
-    fn add_notices(&mut self, org: &OrgId, part: &PartOverlay) {
+    fn add_notices(&mut self, part: &PartOverlay) {
         for (location, index, stored) in &part.notices {
             let key = notice_key(*location, *index);
             if self.wants(&key) {
-                self.add(key, Some(Row::Notice(notice_row(org.clone(), *index, stored.clone()))));
+                self.add(key, Some(Row::Notice(notice_row(*index, stored.clone()))));
             }
         }
     }
@@ -344,34 +347,33 @@ fn row_of(key: &RecordKey, record: &Record) -> Option<Row> {
     })
 }
 
-fn notice_row(org: OrgId, index: u32, stored: StoredNotice) -> NoticeRow {
-    let StoredNotice { entry, at, notice } = stored;
+fn notice_row(index: u32, stored: StoredNotice) -> NoticeRow {
+    let StoredNotice { org, entry, at, notice } = stored;
     NoticeRow { org, entry, index, at, notice }
 }
 
 /// The row of a scan in a row of a table.
-fn decode(scan: &Scan, key: &[u8], row: &[u8]) -> Option<Row> {
-    Some(match scan {
-        Scan::Orgs => Row::Org(decode_row(row)?),
+fn stored_row(scan: &Scan, key: &[u8], row: &[u8]) -> Result<Row, DecodeError> {
+    let damaged = DecodeError::Damaged;
+    Ok(match scan {
+        Scan::Orgs => Row::Org(decode(row)?),
         Scan::OrgCounters { org, meter, window, .. } => {
-            let period = Period { window: *window, number: period_number_of(key)? };
+            let period = Period { window: *window, number: period_number_of(key).ok_or(damaged)? };
             let id = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
-            Row::Counter(CounterRow { id, counter: decode_row(row)? })
+            Row::Counter(CounterRow { id, counter: decode(row)? })
         }
         Scan::Tallies { org, meter } => {
-            let user = user_of(key, &meter_prefix(org, meter))?;
-            Row::Tally(TallyRow { user, tally: Arc::new(decode_row(row)?) })
+            let user = user_of(key, &meter_prefix(org, meter)).ok_or(damaged)?;
+            Row::Tally(TallyRow { user, tally: Arc::new(decode(row)?) })
         }
-        Scan::Notices => {
-            let (org, stored) = decode_notice(row)?;
-            Row::Notice(notice_row(org, notice_index_of(key)?, stored))
-        }
+        Scan::Notices => Row::Notice(notice_row(notice_index_of(key).ok_or(damaged)?, decode(row)?)),
         Scan::Unsent { .. } => {
-            let (org, day) = org_day_of(key)?;
-            Row::Unsent(UnsentRow { org, day, unsent: Arc::new(decode_row(row)?) })
+            let (org, day) = org_day_of(key).ok_or(damaged)?;
+            Row::Unsent(UnsentRow { org, day, unsent: Arc::new(decode(row)?) })
         }
-        Scan::ApiKeys => Row::ApiKey(decode_row(row)?),
-        Scan::Catalogs => Row::Catalog(decode_row(row)?),
-        Scan::Entries { .. } => return None,
+        Scan::ApiKeys => Row::ApiKey(decode(row)?),
+        Scan::Catalogs => Row::Catalog(decode(row)?),
+        // Entries are read from the segments.
+        Scan::Entries { .. } => return Err(damaged),
     })
 }

@@ -38,12 +38,10 @@ fn append(ledger: &mut Ledger, number: u64) -> Result<(), StoreError> {
     let mut rng = Rng::with_seed(number);
     let len = if rng.u8(..8) == 0 { rng.usize(1_000..3_000) } else { rng.usize(..400) };
     let builder = ledger.begin()?;
-    let pushed = builder.push::<()>(|buffer| {
+    builder.push(|buffer| {
         buffer.extend_from_slice(&number.to_le_bytes());
         buffer.extend((0..len).map(|_| rng.u8(1..)));
-        Ok(())
     });
-    pushed.expect("encodes");
     ledger.append().map(|_| ())
 }
 

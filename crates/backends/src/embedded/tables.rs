@@ -20,6 +20,7 @@ use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue,
 };
 use serde::{Deserialize, Serialize};
+use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::codec::{Table, counter_end_secs, decode_row, encode_row, key_row_secs};
@@ -285,11 +286,12 @@ impl Tables {
         let row = self.meta.get(FOLDED_KEY).map_err(failed)?;
         for table in Table::ALL {
             if self.keyspace(table).get(POSITION_KEY).map_err(failed)? != row {
-                return Err(bad_row(table.name(), b"position"));
+                return Err(bad_row(table.name(), b"position", DecodeError::Damaged));
             }
         }
         let Some(row) = row else { return Ok(Folded::default()) };
-        Stamp::decode(&row).map(|stamp| stamp.folded).ok_or_else(|| bad_row(META, FOLDED_KEY))
+        let stamp = Stamp::decode(&row).ok_or_else(|| bad_row(META, FOLDED_KEY, DecodeError::Damaged))?;
+        Ok(stamp.folded)
     }
 
     /// The tables as they are now.

@@ -4,6 +4,7 @@ use std::iter::Peekable;
 use std::ops::Bound::Unbounded;
 use std::path::Path;
 
+use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::codec::{Table, decode_locations, first_entry_of};
@@ -142,7 +143,7 @@ fn entry_rows(tables: &Tables) -> impl Iterator<Item = Result<RawRow, StoreError
     let rows = tables.view().range(Table::Entries, Unbounded, Unbounded);
     rows.flat_map(|row| {
         let split = row.and_then(|(key, row)| {
-            let damaged = || bad_row(Table::Entries.name(), &key);
+            let damaged = || bad_row(Table::Entries.name(), &key, DecodeError::Damaged);
             let locations = decode_locations(&row).ok_or_else(damaged)?;
             let first = first_entry_of(&key).ok_or_else(damaged)?;
             let prefix = key.get(..key.len().saturating_sub(8)).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fastrand::Rng;
 use tempfile::TempDir;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
+use tollgate_storage::codec::VERSION;
 use tollgate_storage::{Store, StoreErrorKind};
 
 use crate::faults::copy_dir;
@@ -249,6 +250,42 @@ fn a_newer_format_is_refused() {
     fs::write(&segment, content).expect("writes");
     let error = EmbeddedStore::open(&path, options()).expect_err("refuses");
     assert_eq!(error.kind(), StoreErrorKind::Format, "{error}");
+}
+
+#[test]
+fn an_entry_of_a_newer_format_is_refused() {
+    const FRAME: usize = 64;
+    const ENTRY: usize = FRAME + 40;
+    const VALUE: usize = ENTRY + 12;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("data");
+    let store = EmbeddedStore::open(&path, options()).expect("opens");
+    let change = World::default().some_change(&mut Rng::with_seed(3), 1, 1);
+    commit(&store, vec![change]).expect("commits");
+    run(store.close()).expect("closes");
+    drop(store);
+    let segment = path.join("ledger/0000000000000001.seg");
+    let mut content = fs::read(&segment).expect("reads");
+    let number = |content: &[u8], at: usize| {
+        let bytes = content[at..].first_chunk().expect("a number");
+        usize::try_from(u32::from_le_bytes(*bytes)).expect("a length")
+    };
+    let newer = VERSION + 1;
+    assert_eq!(content[VALUE], VERSION);
+    content[VALUE] = newer;
+    // The checksums of entry and frame hold: this is no damage.
+    let entry_end = VALUE + number(&content, ENTRY);
+    let checksum = xxhash_rust::xxh3::xxh3_64(&content[VALUE..entry_end]);
+    content[ENTRY + 4..VALUE].copy_from_slice(&checksum.to_le_bytes());
+    let frame_end = ENTRY + number(&content, FRAME + 16);
+    let checksum = xxhash_rust::xxh3::xxh3_64(&content[ENTRY - 8..frame_end]);
+    content[frame_end..frame_end + 8].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&segment, content).expect("writes");
+    let error = EmbeddedStore::rebuild(&path, &options()).expect_err("refuses");
+    assert_eq!(error.kind(), StoreErrorKind::Format, "{error}");
+    let text = error.to_string();
+    let said = [format!("in format {newer}"), format!("at byte {ENTRY}"), segment.display().to_string()];
+    assert!(said.iter().all(|part| text.contains(part)), "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::read::{text_line, unique};
 use super::{CatalogError, HasId};
@@ -58,7 +58,7 @@ pub enum UnknownMeters {
 }
 
 /// What becomes of the quantities of a month.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub enum Aggregation {
     /// They are added up.
     Sum,
@@ -93,7 +93,7 @@ impl Aggregation {
 }
 
 /// What is counted once, however often it occurs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub enum UniqueBy {
     /// The user of the usage.
     User,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::read::{amount, some_amount, some_month};
 use crate::limits::{PRICE_TIERS_MAX, TEXT_CHARS_MAX};
@@ -79,7 +79,7 @@ pub struct Tier {
 }
 
 /// Which part of the usage is billed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Portion {
     /// All of it.
@@ -90,7 +90,7 @@ pub enum Portion {
 }
 
 /// A range of months; an end that is `None` is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Months {
     /// The first month in it.
     pub from: Option<Period>,

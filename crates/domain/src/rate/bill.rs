@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::catalog::Portion;
 use crate::{Amount, Exact, MeterId, Money, Period, PlanId};
@@ -29,7 +28,7 @@ pub struct UsageGroup {
 }
 
 /// How many of a month's days, of how many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The days.
     pub days: u32,
@@ -49,7 +48,7 @@ impl Share {
 }
 
 /// A month, rated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rated {
     /// Which month.
     pub month: Period,
@@ -81,7 +80,7 @@ impl Rated {
 }
 
 /// A part of a month in which one plan, or none, was in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The number of the plan in the org's history, under which its usage is counted; zero: before the first.
     pub number: u32,
@@ -90,10 +89,8 @@ pub struct Segment {
     /// The version of the catalog that it is rated by: the one in force at its end.
     pub catalog: u32,
     /// Its first moment.
-    #[serde(with = "crate::instant::option")]
     pub from: Option<Timestamp>,
     /// The first moment after it.
-    #[serde(with = "crate::instant::option")]
     pub until: Option<Timestamp>,
     /// The calendar days that are its own: a day is that of the first plan in force on it.
     pub days: Share,
@@ -115,7 +112,7 @@ pub struct RatedSegment {
 }
 
 /// Usage that no price takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbilled {
     /// Of what.
     pub meter: MeterId,
@@ -124,15 +121,13 @@ pub struct Unbilled {
     /// How much.
     pub quantity: Amount,
     /// The first moment of the part of the month in which it was used.
-    #[serde(with = "crate::instant::option")]
     pub from: Option<Timestamp>,
     /// The first moment after it.
-    #[serde(with = "crate::instant::option")]
     pub until: Option<Timestamp>,
 }
 
 /// Which price: it stays to be found as long as the catalog's version does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceRef {
     /// The version of the catalog.
     pub catalog: u32,
@@ -143,17 +138,15 @@ pub struct PriceRef {
 }
 
 /// What one price made of a month's usage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillLine {
     /// What it is for, for people.
     pub description: String,
     /// The price.
     pub price: PriceRef,
     /// First moment of the part of the month that it is of.
-    #[serde(with = "crate::instant::option")]
     pub from: Option<Timestamp>,
     /// First moment after it.
-    #[serde(with = "crate::instant::option")]
     pub until: Option<Timestamp>,
     /// The share of the fee, minimum and maximum that is owed.
     pub fees: Share,
@@ -191,7 +184,7 @@ pub struct BillLine {
 
 /// What one tier, or a model without tiers, made of a quantity: `units × unit_price + flat_fee`; of a fee that is shared by
 /// days its share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Part {
     /// The quantity after which the tier begins; zero without tiers.
     pub from: Amount,
@@ -210,7 +203,7 @@ pub struct Part {
 }
 
 /// What took the place of the calculated amount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// The amount was below it, or below its share.
     Minimum(Amount),

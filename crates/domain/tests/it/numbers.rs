@@ -1,6 +1,6 @@
 //! Amounts and money: what each operation gives, at its edges.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tollgate_domain::{Amount, AmountError, Currency, Exact, Money};
 
 fn amount(text: &str) -> Amount {
@@ -135,14 +135,12 @@ fn money_is_written_with_the_digits_of_its_minor_unit() {
 
 #[test]
 fn a_currency_is_its_code_in_files() {
-    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[derive(Debug, PartialEq, Eq, Deserialize)]
     struct Priced {
         currency: Currency,
     }
     let yen = Priced { currency: Currency::new("JPY").expect("a code") };
-    let written = toml::to_string(&yen).expect("writes");
-    assert_eq!(written, "currency = \"JPY\"\n");
-    assert_eq!(toml::from_str::<Priced>(&written), Ok(yen));
+    assert_eq!(toml::from_str("currency = \"JPY\""), Ok(yen));
     assert!(toml::from_str::<Priced>("currency = \"yen\"").is_err());
 }
 

@@ -1,7 +1,10 @@
-//! The reference store keeps the contract, and the suite notices those that do not.
+//! The reference store keeps the contract, and the suite notices those that do not; the codec keeps its format.
 #![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
+mod damage;
+mod golden;
 mod kept;
+mod samples;
 
 use std::future::Future;
 use std::panic::catch_unwind;

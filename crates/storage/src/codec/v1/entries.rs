@@ -1,0 +1,187 @@
+//! Entries of orgs and of the system, and their notices.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tollgate_domain::{
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Counting, Entry, EntryKind, Grant, Group, LimitScope,
+    MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, PlanId, Quantity, Shipment, Sku, Source,
+    Standing, SystemEntry, SystemEntryKind, Timestamp, Trial, UsageKey, UsedEntry, UserId, Window, Zone,
+};
+
+use crate::codec::StoredNotice;
+use crate::codec::wire::{choices, fields};
+
+fields! {
+    Entry {
+        number: u64,
+        at: Timestamp,
+        actor: Actor,
+        catalog: u32,
+        kind: EntryKind,
+        settled: Vec<Burn>,
+        notices: Vec<Notice>,
+    }
+    UsedEntry {
+        user: Option<UserId>,
+        meter: MeterId,
+        quantity: Quantity,
+        key: UsageKey,
+        fingerprint: u64,
+        occurred_at: Option<Timestamp>,
+        recorded: bool,
+        counting: Counting,
+        properties: BTreeMap<String, String>,
+        burns: Vec<Burn>,
+        periods: Vec<Period>,
+        group: Option<Group>,
+        sink: Option<Sku>,
+        standing: Standing,
+    }
+    Burn {
+        source: Source,
+        amount: Amount,
+    }
+    Standing {
+        granted: Amount,
+        used: Amount,
+        remaining: Option<Amount>,
+        user_used: Option<Amount>,
+    }
+    Notice {
+        meter: Option<MeterId>,
+        user: Option<UserId>,
+        period: Option<Period>,
+        kind: NoticeKind,
+    }
+    StoredNotice {
+        org: OrgId,
+        entry: u64,
+        at: Timestamp,
+        notice: Notice,
+    }
+    SystemEntry {
+        number: u64,
+        at: Timestamp,
+        actor: Actor,
+        kind: SystemEntryKind,
+    }
+    NewMeter {
+        id: MeterId,
+        sink: Option<Sku>,
+    }
+}
+
+choices! {
+    EntryKind {
+        0 = Used(used: Box<UsedEntry>),
+        1 = Refused {
+            user: Option<UserId>,
+            meter: MeterId,
+            quantity: Quantity,
+            reason: String,
+        },
+        2 = Reversed {
+            entry: u64,
+            used: Box<UsedEntry>,
+        },
+        3 = Put {
+            name: Option<String>,
+            zone: Zone,
+            metadata: BTreeMap<String, String>,
+        },
+        4 = PlanSet {
+            plan: Option<PlanId>,
+            since: Timestamp,
+            at_once: bool,
+            trial: Option<Trial>,
+        },
+        5 = PlanCalledOff,
+        6 = LimitSet {
+            meter: MeterId,
+            scope: LimitScope,
+            window: Window,
+            amount: Option<Amount>,
+        },
+        7 = ToppedUp {
+            meter: MeterId,
+            fingerprint: u64,
+            grant: Grant,
+            metadata: BTreeMap<String, String>,
+            standing: Standing,
+        },
+        8 = Voided {
+            meter: MeterId,
+            key: Option<UsageKey>,
+            fingerprint: u64,
+            grants: Vec<(u64, Amount)>,
+            closes: Option<u64>,
+            reason: Option<String>,
+            standing: Standing,
+        },
+        9 = BillClosed(bill: Arc<Bill>),
+        10 = Shipped {
+            shipment: u64,
+            day: i32,
+            lines: Vec<(Sku, Amount)>,
+        },
+    }
+    SystemEntryKind {
+        0 = CatalogApplied {
+            version: u32,
+            text: String,
+        },
+        1 = MetersCreated(meters: Vec<NewMeter>),
+        2 = ApiKeyMade(api_key: ApiKey),
+        3 = ApiKeyRevoked(id: ApiKeyId),
+        4 = ShipmentMade(shipment: Arc<Shipment>),
+        5 = ShipmentSent(number: u64),
+    }
+    Actor {
+        0 = Local,
+        1 = Configured,
+        2 = Key(id: ApiKeyId),
+        3 = Closing,
+        4 = Shipper,
+        5 = System,
+    }
+    Counting {
+        0 = Sum,
+        1 = Max,
+        2 = Last { at: Timestamp },
+        3 = Unique { value: Option<Arc<str>> },
+    }
+    NoticeKind {
+        0 = ThresholdCrossed {
+            percent: u8,
+            used: Amount,
+            limit: Amount,
+        },
+        1 = OnTrackToRunOut {
+            used: Amount,
+            projected: Amount,
+            limit: Amount,
+            day: i32,
+        },
+        2 = LimitReached {
+            used: Amount,
+            limit: Amount,
+            credit: bool,
+        },
+        3 = TrialEnding {
+            ends_at: Timestamp,
+            remaining: Amount,
+        },
+        4 = TrialEnded { used: Amount },
+        5 = FirstDenial { reason: String },
+        6 = TopUpGranted {
+            amount: Amount,
+            expires_at: Option<Timestamp>,
+            plan: Option<PlanId>,
+        },
+        7 = BillClosed {
+            number: u32,
+            total: Money,
+        },
+    }
+}

@@ -1,0 +1,253 @@
+//! The state derived from entries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use postcard::Result;
+use tollgate_domain::{
+    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, CatalogVersion, Counter, CounterMarks,
+    CreatedMeter, CreditMarks, DayUse, Grant, Group, Groups, KeyRecord, Limit, LimitScope, MeterId,
+    OpenCounter, Org, OrgId, Overdraft, Period, PlanChange, PlanId, Plans, Rank, Ranks, Role, Shipment,
+    ShipmentId, ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter,
+    UserId, Window, Zone,
+};
+
+use crate::codec::wire::{In, Wire, choices, fields, put_items, put_len};
+
+fields! {
+    Org {
+        id: OrgId,
+        name: Option<String>,
+        zone: Zone,
+        metadata: BTreeMap<String, String>,
+        plans: Plans,
+        bills: u32,
+        billed_until: Option<i32>,
+        trial: Option<Trial>,
+        limits: Vec<Limit>,
+        meters: Arc<[UsedMeter]>,
+        settled: u64,
+        version: u64,
+        created_at: Timestamp,
+    }
+    UsedMeter {
+        id: MeterId,
+        adds_up: bool,
+    }
+    Trial {
+        started_at: Timestamp,
+        ends_at: Timestamp,
+        ending_noticed: bool,
+        ended_noticed: bool,
+    }
+    Limit {
+        meter: MeterId,
+        scope: LimitScope,
+        window: Window,
+        amount: Amount,
+    }
+    PlanChange {
+        number: u32,
+        plan: Option<PlanId>,
+        since: Timestamp,
+        at_once: bool,
+        called_off: bool,
+    }
+    Account {
+        allowances: Vec<AllowanceUse>,
+        trial_burned: Amount,
+        grants: Vec<Grant>,
+        overdrafts: Vec<Overdraft>,
+        debt_since: Option<Timestamp>,
+        first_day: Option<i32>,
+        days: Vec<DayUse>,
+        marks: Vec<CreditMarks>,
+        tally: Tally,
+    }
+    AllowanceUse {
+        segment: i32,
+        burned: Amount,
+    }
+    DayUse {
+        day: i32,
+        amount: Amount,
+    }
+    Grant {
+        entry: u64,
+        key: Option<UsageKey>,
+        amount: Amount,
+        burned: Amount,
+        corrected: Amount,
+        closed: bool,
+        priority: u8,
+        effective_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        reason: Option<String>,
+    }
+    Overdraft {
+        entry: u64,
+        owed: Amount,
+        settled: Vec<Burn>,
+    }
+    CreditMarks {
+        month: Option<i32>,
+        percent: u8,
+        percent_of: Amount,
+        reached_of: Amount,
+        on_track_of: Amount,
+        denied: bool,
+    }
+    OpenCounter {
+        period: Period,
+        counter: Counter,
+    }
+    Counter {
+        value: Amount,
+        overage: Amount,
+        marks: CounterMarks,
+        ranks: Option<Arc<Ranks>>,
+    }
+    CounterMarks {
+        reached_of: Amount,
+    }
+    Rank {
+        by: i128,
+        entry: u64,
+        value: Amount,
+    }
+    KeyRecord {
+        entry: u64,
+        fingerprint: u64,
+        at: Timestamp,
+        standing: Standing,
+        reversed_by: Option<u64>,
+    }
+    System {
+        version: u64,
+        catalog: u32,
+        catalog_since: Timestamp,
+        shipments: u64,
+        shipped: u64,
+        admin_keys: u32,
+        created_meters: Vec<CreatedMeter>,
+    }
+    CreatedMeter {
+        id: MeterId,
+        at: Timestamp,
+        sink: Option<Sku>,
+    }
+    ApiKey {
+        id: ApiKeyId,
+        name: String,
+        hash: [u8; 32],
+        role: Role,
+        org: Option<OrgId>,
+        created_at: Timestamp,
+        revoked_at: Option<Timestamp>,
+    }
+    Shipment {
+        number: u64,
+        id: ShipmentId,
+        day: i32,
+        at: Timestamp,
+        lines: Vec<ShipmentLine>,
+    }
+    ShipmentLine {
+        org: OrgId,
+        sku: Sku,
+        amount: Amount,
+    }
+}
+
+choices! {
+    LimitScope {
+        0 = Org,
+        1 = EachUser,
+        2 = User(user: UserId),
+    }
+    Role {
+        0 = Ingest,
+        1 = Read,
+        2 = Manage,
+        3 = Admin,
+    }
+}
+
+/// The changes, in the order they were made.
+impl Wire for Plans {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_items(self.changes(), out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Vec::take(from).map(Self::from_changes)
+    }
+}
+
+/// The open counters.
+impl Wire for Tally {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_items(self.open(), out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Vec::take(from).map(Self::from_open)
+    }
+}
+
+/// The kept usages, highest first, and how many rank below.
+impl Wire for Ranks {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_items(self.kept(), out);
+        self.below().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Ok(Self::from_parts(Vec::take(from)?, u64::take(from)?))
+    }
+}
+
+/// The counters by group.
+impl Wire for Groups {
+    fn put(&self, out: &mut Vec<u8>) {
+        let counters = self.iter();
+        put_len(counters.len(), out);
+        for (group, counter) in counters {
+            group.put(out);
+            counter.put(out);
+        }
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Ok(Vec::<(Group, Counter)>::take(from)?.into_iter().collect())
+    }
+}
+
+/// The amounts by SKU.
+impl Wire for Unsent {
+    fn put(&self, out: &mut Vec<u8>) {
+        let amounts = self.iter();
+        put_len(amounts.len(), out);
+        for (sku, amount) in amounts {
+            sku.put(out);
+            amount.put(out);
+        }
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Ok(Vec::<(Sku, Amount)>::take(from)?.into_iter().collect())
+    }
+}
+
+/// The catalog's text; the catalog itself is parsed again.
+impl Wire for CatalogVersion {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.version.put(out);
+        self.at.put(out);
+        self.text.put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Ok(Self::new(u32::take(from)?, Timestamp::take(from)?, String::take(from)?))
+    }
+}

@@ -1,0 +1,135 @@
+//! The parts of entries and state: ids, amounts, times, periods.
+
+use std::collections::BTreeMap;
+
+use postcard::Result;
+use tollgate_domain::{
+    Amount, ApiKeyId, Currency, Exact, Group, MeterId, Money, OrgId, Period, PlanId, Quantity, ShipmentId,
+    Sku, Source, Timestamp, UsageKey, UserId, Window, Zone,
+};
+
+use crate::codec::wire::{In, Wire, choices, fields, invalid, put_text, take_text};
+
+/// Types made from a checked string.
+macro_rules! texts {
+    ($($name:ident: $text:ident),+ $(,)?) => {$(
+        impl Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                put_text(self.$text(), out);
+            }
+
+            fn take(from: &mut In<'_>) -> Result<Self> {
+                Self::new(take_text(from)?).map_err(|_| invalid())
+            }
+        }
+    )+};
+}
+
+texts! {
+    OrgId: as_str,
+    UserId: as_str,
+    MeterId: as_str,
+    PlanId: as_str,
+    ShipmentId: as_str,
+    UsageKey: as_str,
+    Zone: name,
+    Currency: code,
+}
+
+impl Wire for ApiKeyId {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        String::take(from).map(Self)
+    }
+}
+
+/// A count of billionths.
+impl Wire for Amount {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.billionths().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        i128::take(from).map(Self::from_billionths)
+    }
+}
+
+impl Wire for Quantity {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.amount().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::new(Amount::take(from)?).map_err(|_| invalid())
+    }
+}
+
+impl Wire for Exact {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.parts().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let (atto, rest) = <(u128, u128)>::take(from)?;
+        Self::from_parts(atto, rest).ok_or_else(invalid)
+    }
+}
+
+/// Seconds since 1970 and the nanoseconds beyond them; before 1970 both are negative.
+impl Wire for Timestamp {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.as_second().put(out);
+        self.subsec_nanosecond().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let (second, nanosecond) = <(i64, i32)>::take(from)?;
+        Self::new(second, nanosecond).map_err(|_| invalid())
+    }
+}
+
+impl Wire for Group {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.values().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        BTreeMap::take(from).map(Self::from)
+    }
+}
+
+fields! {
+    Money {
+        currency: Currency,
+        minor: i128,
+    }
+    Period {
+        window: Window,
+        number: i32,
+    }
+    Sku {
+        product: String,
+        unit: String,
+    }
+}
+
+choices! {
+    Window {
+        0 = Minute,
+        1 = Hour,
+        2 = Day,
+        3 = Month,
+        4 = Lifetime,
+        5 = Segment,
+    }
+    Source {
+        0 = Allowance(segment: i32),
+        1 = Trial,
+        2 = Grant(entry: u64),
+        3 = Overdraft,
+        4 = Overage,
+    }
+}

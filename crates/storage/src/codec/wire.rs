@@ -1,0 +1,327 @@
+//! The encoding under every version: postcard's integers, strings, lists and enums, and the macros that list fields.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use postcard::{Deserializer, Error, Result, de_flavors};
+use serde::Deserialize;
+
+/// Where values are decoded from.
+pub(super) type In<'a> = Deserializer<'a, de_flavors::Slice<'a>>;
+
+/// Most bytes reserved for a list before its items are decoded: its length may be damaged, so a long list grows with
+/// the items that are really there.
+const LIST_RESERVED_BYTES_MAX: usize = 4 * 1024;
+
+/// A type with an encoding.
+pub trait Wire: Sized {
+    /// Appends the encoding.
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Decodes a value. Every encoding has at least one byte, so a list cannot have more items than there are bytes.
+    fn take(from: &mut In<'_>) -> Result<Self>;
+}
+
+/// The error for bytes that are no valid value.
+pub(super) const fn invalid() -> Error {
+    Error::DeserializeBadEncoding
+}
+
+/// Appends a number in groups of seven bits, lowest first; the top bit of a byte says that more follow.
+fn put_varint(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+/// The same for a number that rarely needs more than 64 bits.
+fn put_long_varint(mut number: u128, out: &mut Vec<u8>) {
+    loop {
+        if let Ok(number) = u64::try_from(number) {
+            return put_varint(number, out);
+        }
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+}
+
+/// Integers; signed ones are zigzag-encoded, with the sign in the lowest bit.
+macro_rules! numbers {
+    ($($name:ty: $number:ident => $written:expr, $put:ident);+ $(;)?) => {$(
+        impl Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let $number = *self;
+                $put($written, out);
+            }
+
+            fn take(from: &mut In<'_>) -> Result<Self> {
+                Self::deserialize(from)
+            }
+        }
+    )+};
+}
+
+numbers! {
+    u32: number => number.into(), put_varint;
+    u64: number => number, put_varint;
+    u128: number => number, put_long_varint;
+    i32: number => ((number << 1) ^ (number >> 31)).cast_unsigned().into(), put_varint;
+    i64: number => ((number << 1) ^ (number >> 63)).cast_unsigned(), put_varint;
+    i128: number => ((number << 1) ^ (number >> 127)).cast_unsigned(), put_long_varint;
+}
+
+impl Wire for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::deserialize(from)
+    }
+}
+
+impl Wire for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::deserialize(from)
+    }
+}
+
+impl Wire for [u8; 32] {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::deserialize(from)
+    }
+}
+
+impl Wire for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        take_text(from).map(str::to_owned)
+    }
+}
+
+impl Wire for Arc<str> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        take_text(from).map(Self::from)
+    }
+}
+
+pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
+    put_len(text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
+
+pub(super) fn take_text<'a>(from: &mut In<'a>) -> Result<&'a str> {
+    <&str>::deserialize(from)
+}
+
+pub(super) fn put_len(len: usize, out: &mut Vec<u8>) {
+    // A usize never exceeds 64 bits here.
+    put_varint(u64::try_from(len).unwrap_or(u64::MAX), out);
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        if bool::take(from)? { T::take(from).map(Some) } else { Ok(None) }
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_items(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let len = usize::deserialize(&mut *from)?;
+        let most = LIST_RESERVED_BYTES_MAX / size_of::<T>().max(1);
+        let mut items = Self::with_capacity(len.min(most));
+        for _ in 0..len {
+            items.push(T::take(from)?);
+        }
+        Ok(items)
+    }
+}
+
+impl<T: Wire> Wire for Arc<[T]> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_items(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Vec::take(from).map(Self::from)
+    }
+}
+
+pub(super) fn put_items<T: Wire>(items: &[T], out: &mut Vec<u8>) {
+    put_len(items.len(), out);
+    for item in items {
+        item.put(out);
+    }
+}
+
+impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_len(self.len(), out);
+        for (key, value) in self {
+            key.put(out);
+            value.put(out);
+        }
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let len = usize::deserialize(&mut *from)?;
+        (0..len).map(|_| Ok((K::take(from)?, V::take(from)?))).collect()
+    }
+}
+
+impl<A: Wire, B: Wire> Wire for (A, B) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Ok((A::take(from)?, B::take(from)?))
+    }
+}
+
+impl<T: Wire> Wire for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        T::take(from).map(Self::new)
+    }
+}
+
+impl<T: Wire> Wire for Arc<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        T::take(from).map(Self::new)
+    }
+}
+
+/// Implements [`Wire`] for structs from the list of all their fields, in the order they are encoded.
+macro_rules! fields {
+    ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {$(
+        impl $crate::codec::wire::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let Self { $($field),+ } = self;
+                $(<$type as $crate::codec::wire::Wire>::put($field, out);)+
+            }
+
+            fn take(from: &mut $crate::codec::wire::In<'_>) -> postcard::Result<Self> {
+                $(let $field = <$type as $crate::codec::wire::Wire>::take(from)?;)+
+                Ok(Self { $($field),+ })
+            }
+        }
+    )+};
+}
+
+/// Implements [`Wire`] for enums from the list of all their variants, with the number and the fields of each.
+macro_rules! choices {
+    ($($name:ident { $(
+        $number:literal = $variant:ident
+            $(($($item:ident: $item_type:ty),+))?
+            $({ $($field:ident: $field_type:ty),+ $(,)? })?
+    ),+ $(,)? })+) => {$(
+        impl $crate::codec::wire::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {$(
+                    Self::$variant $(($($item),+))? $({ $($field),+ })? => {
+                        <u8 as $crate::codec::wire::Wire>::put(&$number, out);
+                        $($(<$item_type as $crate::codec::wire::Wire>::put($item, out);)+)?
+                        $($(<$field_type as $crate::codec::wire::Wire>::put($field, out);)+)?
+                    }
+                )+}
+            }
+
+            fn take(from: &mut $crate::codec::wire::In<'_>) -> postcard::Result<Self> {
+                Ok(match <u8 as $crate::codec::wire::Wire>::take(from)? {
+                    $($number => {
+                        $($(let $item = <$item_type as $crate::codec::wire::Wire>::take(from)?;)+)?
+                        $($(let $field = <$field_type as $crate::codec::wire::Wire>::take(from)?;)+)?
+                        Self::$variant $(($($item),+))? $({ $($field),+ })?
+                    })+
+                    _ => return Err($crate::codec::wire::invalid()),
+                })
+            }
+        }
+    )+};
+}
+
+pub(super) use {choices, fields};
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::Serialize;
+
+    use super::*;
+
+    /// A value encodes as postcard encodes it, and decodes again.
+    fn check<T: Wire + Serialize + PartialEq + Debug>(value: T) {
+        let mut bytes = Vec::new();
+        value.put(&mut bytes);
+        assert_eq!(Ok(&bytes), postcard::to_allocvec(&value).as_ref(), "{value:?}");
+        let mut from = In::from_bytes(&bytes);
+        assert_eq!(T::take(&mut from), Ok(value));
+        assert_eq!(from.finalize(), Ok(&[][..]));
+    }
+
+    #[test]
+    fn values_encode_as_postcard_encodes_them() {
+        for bits in 0..128 {
+            for number in [1_u128 << bits, (1 << bits) - 1, !(1 << bits), u128::MAX >> bits] {
+                let bytes = number.to_le_bytes();
+                let [low, ..] = bytes;
+                let four = u32::from_le_bytes(*bytes.first_chunk().expect("four"));
+                let eight = u64::from_le_bytes(*bytes.first_chunk().expect("eight"));
+                check(low);
+                check(four);
+                check(four.cast_signed());
+                check(eight);
+                check(eight.cast_signed());
+                check(number);
+                check(number.cast_signed());
+                check([low; 32]);
+            }
+        }
+        for len in [0, 1, 127, 128, 300] {
+            check("x".repeat(len));
+            check(vec![7_u64; len]);
+            check(vec![(true, String::from("größe")); len]);
+            check((0..len).map(|number| (number.to_string(), number % 2 == 0)).collect::<BTreeMap<_, _>>());
+        }
+        check(Some(Box::new(7_i32)));
+        check(None::<Arc<u32>>);
+    }
+}

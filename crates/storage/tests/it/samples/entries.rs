@@ -1,0 +1,312 @@
+//! Samples of entries, as lines of the ledger.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tollgate_domain::{
+    Actor, ApiKeyId, Counting, Entry, EntryKind, LimitScope, NewMeter, Notice, NoticeKind, Period, Quantity,
+    SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window, Zone,
+};
+use tollgate_storage::codec::{Line, StoredNotice};
+
+use super::values::{
+    NO_STANDING, amount, at, burns, each_with, group, id, money, periods, quantity, sku, standing, texts,
+};
+use super::{Sample, bills, every, state};
+
+every! {
+    actors: Actor {
+        Actor::Local => Actor::Local,
+        Actor::Configured => Actor::Configured,
+        Actor::Key(_) => Actor::Key(ApiKeyId("1f2e3d4c".to_owned())),
+        Actor::Closing => Actor::Closing,
+        Actor::Shipper => Actor::Shipper,
+        Actor::System => Actor::System,
+    }
+}
+
+every! {
+    countings: Counting {
+        Counting::Sum => Counting::Sum,
+        Counting::Max => Counting::Max,
+        Counting::Last { .. } => Counting::Last { at: at(-1, -999_999_999) },
+        Counting::Unique { .. } => Counting::Unique { value: Some(Arc::from("host-7")) },
+    }
+}
+
+every! {
+    limit_scopes: LimitScope {
+        LimitScope::Org => LimitScope::Org,
+        LimitScope::EachUser => LimitScope::EachUser,
+        LimitScope::User(_) => LimitScope::User(id("ada")),
+    }
+}
+
+every! {
+    notice_kinds: NoticeKind {
+        NoticeKind::ThresholdCrossed { .. } => NoticeKind::ThresholdCrossed {
+            percent: 80,
+            used: amount("800"),
+            limit: amount("1000"),
+        },
+        NoticeKind::OnTrackToRunOut { .. } => NoticeKind::OnTrackToRunOut {
+            used: amount("500"),
+            projected: amount("1200.5"),
+            limit: amount("1000"),
+            day: 20_780,
+        },
+        NoticeKind::LimitReached { .. } => NoticeKind::LimitReached {
+            used: amount("1000"),
+            limit: amount("1000"),
+            credit: true,
+        },
+        NoticeKind::TrialEnding { .. } => NoticeKind::TrialEnding {
+            ends_at: at(1_795_000_000, 0),
+            remaining: amount("12"),
+        },
+        NoticeKind::TrialEnded { .. } => NoticeKind::TrialEnded { used: amount("88") },
+        NoticeKind::FirstDenial { .. } => NoticeKind::FirstDenial { reason: "credit_used_up".to_owned() },
+        NoticeKind::TopUpGranted { .. } => NoticeKind::TopUpGranted {
+            amount: amount("250"),
+            expires_at: Some(at(1_800_000_000, 1)),
+            plan: Some(id("pro")),
+        },
+        NoticeKind::BillClosed { .. } => NoticeKind::BillClosed { number: 3, total: money("EUR", 122_856) },
+    }
+}
+
+every! {
+    /// With everything that is optional.
+    entry_kinds: EntryKind {
+        EntryKind::Used(_) => EntryKind::Used(Box::new(used(Counting::Sum))),
+        EntryKind::Refused { .. } => EntryKind::Refused {
+            user: Some(id("ada")),
+            meter: id("reports"),
+            quantity: quantity("2.5"),
+            reason: "limit_reached".to_owned(),
+        },
+        EntryKind::Reversed { .. } => EntryKind::Reversed { entry: 7, used: Box::new(used(Counting::Max)) },
+        EntryKind::Put { .. } => EntryKind::Put {
+            name: Some("Acme GmbH & Söhne".to_owned()),
+            zone: Zone::new("Europe/Berlin").expect("a zone"),
+            metadata: texts(&[("crm", "4711"), ("tier", "gold")]),
+        },
+        EntryKind::PlanSet { .. } => EntryKind::PlanSet {
+            plan: Some(id("pro")),
+            since: at(1_795_000_000, 123_456_789),
+            at_once: true,
+            trial: Some(state::trial()),
+        },
+        EntryKind::PlanCalledOff => EntryKind::PlanCalledOff,
+        EntryKind::LimitSet { .. } => EntryKind::LimitSet {
+            meter: id("reports"),
+            scope: LimitScope::Org,
+            window: Window::Lifetime,
+            amount: Some(amount("5000")),
+        },
+        EntryKind::ToppedUp { .. } => EntryKind::ToppedUp {
+            meter: id("reports"),
+            fingerprint: u64::MAX,
+            grant: state::grant(),
+            metadata: texts(&[("invoice", "2026-17")]),
+            standing: standing(),
+        },
+        EntryKind::Voided { .. } => EntryKind::Voided {
+            meter: id("reports"),
+            key: Some(id("void-1")),
+            fingerprint: 1,
+            grants: vec![(6, amount("12.5")), (300, amount("1"))],
+            closes: Some(300),
+            reason: Some("paid back".to_owned()),
+            standing: standing(),
+        },
+        EntryKind::BillClosed(_) => EntryKind::BillClosed(Arc::new(bills::full())),
+        EntryKind::Shipped { .. } => EntryKind::Shipped {
+            shipment: 9,
+            day: 20_775,
+            lines: vec![(sku("vm", "hour"), amount("12")), (sku("a:b", "GB"), amount("-0.5"))],
+        },
+    }
+}
+
+every! {
+    /// With as little as may be; those that may lack nothing are not here again.
+    system_entry_kinds: SystemEntryKind {
+        SystemEntryKind::CatalogApplied { .. } => SystemEntryKind::CatalogApplied {
+            version: 7,
+            text: "currency = \"EUR\"\n".to_owned(),
+        },
+        SystemEntryKind::MetersCreated(_) => SystemEntryKind::MetersCreated(vec![
+            NewMeter { id: id("vm:hour"), sink: Some(sku("vm", "hour")) },
+            NewMeter { id: id("calls"), sink: None },
+        ]),
+        SystemEntryKind::ApiKeyMade(_) => SystemEntryKind::ApiKeyMade(state::api_key()),
+        SystemEntryKind::ApiKeyRevoked(_) => SystemEntryKind::ApiKeyRevoked(ApiKeyId("1f2e3d4c".to_owned())),
+        SystemEntryKind::ShipmentMade(_) => SystemEntryKind::ShipmentMade(Arc::new(state::shipment())),
+        SystemEntryKind::ShipmentSent(_) => SystemEntryKind::ShipmentSent(9),
+    }
+}
+
+/// The kinds with optional parts, without them.
+fn least_kinds() -> Vec<EntryKind> {
+    let meter = || id("m");
+    let grant = state::least_grant();
+    vec![
+        EntryKind::Used(Box::new(least_used())),
+        EntryKind::Refused { user: None, meter: meter(), quantity: Quantity::ONE, reason: String::new() },
+        EntryKind::Put { name: None, zone: Zone::UTC, metadata: BTreeMap::new() },
+        EntryKind::PlanSet { plan: None, since: Timestamp::UNIX_EPOCH, at_once: false, trial: None },
+        EntryKind::LimitSet {
+            meter: meter(),
+            scope: LimitScope::EachUser,
+            window: Window::Minute,
+            amount: None,
+        },
+        EntryKind::ToppedUp {
+            meter: meter(),
+            fingerprint: 0,
+            grant,
+            metadata: BTreeMap::new(),
+            standing: NO_STANDING,
+        },
+        EntryKind::Voided {
+            meter: meter(),
+            key: None,
+            fingerprint: 0,
+            grants: Vec::new(),
+            closes: None,
+            reason: None,
+            standing: NO_STANDING,
+        },
+        EntryKind::BillClosed(Arc::new(bills::least())),
+        EntryKind::Shipped { shipment: 0, day: -1, lines: Vec::new() },
+    ]
+}
+
+pub(super) fn samples() -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for kind in entry_kinds() {
+        samples.push(line(&format!("{}-full", kind.name()), full(kind)));
+    }
+    for kind in least_kinds() {
+        samples.push(line(&format!("{}-least", kind.name()), least(kind)));
+    }
+    for actor in actors() {
+        let name = format!("actor-{}", if let Actor::Key(_) = actor { "key" } else { actor.text() });
+        samples.push(line(&name, Entry { actor, ..least(EntryKind::PlanCalledOff) }));
+    }
+    for (counting, name) in each_with(countings(), ["sum", "max", "last", "unique"]) {
+        let used = UsedEntry { counting, ..least_used() };
+        samples.push(line(&format!("counting-{name}"), least(EntryKind::Used(Box::new(used)))));
+    }
+    let used = UsedEntry { counting: Counting::Unique { value: None }, ..least_used() };
+    samples.push(line("counting-unique-none", least(EntryKind::Used(Box::new(used)))));
+    for (scope, name) in each_with(limit_scopes(), ["org", "each-user", "user"]) {
+        let kind =
+            EntryKind::LimitSet { meter: id("m"), scope, window: Window::Month, amount: Some(amount("1")) };
+        samples.push(line(&format!("limit-scope-{name}"), least(kind)));
+    }
+    let names = [
+        "catalog_applied",
+        "meters_created",
+        "api_key_made",
+        "api_key_revoked",
+        "shipment_made",
+        "shipment_sent",
+    ];
+    for (kind, name) in each_with(system_entry_kinds(), names) {
+        let entry = SystemEntry { number: 5, at: at(1_795_000_000, 1), actor: Actor::System, kind };
+        samples.push(Sample::line(&format!("system-{name}"), Line::System(entry)));
+    }
+    samples.push(Sample::value("entry", full(EntryKind::PlanCalledOff)));
+    for notice in notices() {
+        let name = format!("notice-{}", notice.kind.name());
+        let stored = StoredNotice { org: id("acme"), entry: 1_234, at: at(1_795_000_000, 1), notice };
+        samples.push(Sample::value(&name, stored));
+    }
+    let notice = Notice {
+        meter: None,
+        user: None,
+        period: None,
+        kind: NoticeKind::TopUpGranted { amount: amount("0"), expires_at: None, plan: None },
+    };
+    let at = Timestamp::UNIX_EPOCH;
+    samples.push(Sample::value("notice-least", StoredNotice { org: id("a"), entry: 1, at, notice }));
+    samples
+}
+
+fn line(name: &str, entry: Entry) -> Sample {
+    Sample::line(name, Line::Org(id("acme"), Box::new(entry)))
+}
+
+fn full(kind: EntryKind) -> Entry {
+    Entry {
+        number: 1_234,
+        at: at(1_795_000_000, 123_456_789),
+        actor: Actor::Key(ApiKeyId("1f2e3d4c".to_owned())),
+        catalog: 7,
+        kind,
+        settled: burns(),
+        notices: notices(),
+    }
+}
+
+fn least(kind: EntryKind) -> Entry {
+    Entry {
+        number: 1,
+        at: Timestamp::UNIX_EPOCH,
+        actor: Actor::Local,
+        catalog: 0,
+        kind,
+        settled: Vec::new(),
+        notices: Vec::new(),
+    }
+}
+
+fn notices() -> Vec<Notice> {
+    let of = |kind| Notice {
+        meter: Some(id("reports")),
+        user: Some(id("ada")),
+        period: Some(Period::month(24_322)),
+        kind,
+    };
+    notice_kinds().into_iter().map(of).collect()
+}
+
+fn used(counting: Counting) -> UsedEntry {
+    UsedEntry {
+        user: Some(id("ada")),
+        meter: id("reports"),
+        quantity: quantity("999999999999999.999999999"),
+        key: id("0190b5c2-7d1e-7abc-9def-0123456789ab"),
+        fingerprint: 0x1234_5678_9ABC_DEF0,
+        occurred_at: Some(at(1_794_999_999, 5)),
+        recorded: true,
+        counting,
+        properties: texts(&[("model", "large"), ("größe", "XL")]),
+        burns: burns(),
+        periods: periods(),
+        group: Some(group(&[("model", "large")])),
+        sink: Some(sku("vm", "hour")),
+        standing: standing(),
+    }
+}
+
+fn least_used() -> UsedEntry {
+    UsedEntry {
+        user: None,
+        meter: id("m"),
+        quantity: quantity("0.000000001"),
+        key: id("k"),
+        fingerprint: 0,
+        occurred_at: None,
+        recorded: false,
+        counting: Counting::Sum,
+        properties: BTreeMap::new(),
+        burns: Vec::new(),
+        periods: Vec::new(),
+        group: None,
+        sink: None,
+        standing: NO_STANDING,
+    }
+}
