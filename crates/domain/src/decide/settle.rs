@@ -81,7 +81,8 @@ fn given_back(account: &mut Account, entry: u64, used: &UsedEntry) -> Vec<Burn> 
     burns
 }
 
-/// The moments since the last entry at which credit may have come into force, in order; now is the last.
+/// The moments since the last entry at which credit may have come into force, in order; now is the last. A plan may have
+/// been set after that entry and at the same moment.
 fn credit_moments(context: &Context<'_>, org: &Org, account: &Account) -> Vec<Moment> {
     let now = context.now_of(org);
     let since = account.debt_since.unwrap_or(now.at).min(now.at);
@@ -89,9 +90,9 @@ fn credit_moments(context: &Context<'_>, org: &Org, account: &Account) -> Vec<Mo
     let first = first.max(now.month.number.saturating_sub(SETTLED_MONTHS_MAX));
     let months = (first + 1..=now.month.number).filter_map(|month| org.zone.bounds(Period::month(month)).0);
     let grants = account.grants.iter().map(|grant| grant.effective_at);
-    let plans = org.plans.stretches().filter_map(|stretch| stretch.from);
-    let mut times: Vec<Timestamp> =
-        months.chain(grants).chain(plans).filter(|time| since < *time && *time < now.at).collect();
+    let after = months.chain(grants).filter(|time| since < *time);
+    let plans = org.plans.stretches().filter_map(|stretch| stretch.from).filter(|time| since <= *time);
+    let mut times: Vec<Timestamp> = after.chain(plans).filter(|time| *time < now.at).collect();
     times.sort_unstable();
     times.dedup();
     times.into_iter().map(|time| context.moment_at(org, time)).chain([now]).collect()

@@ -1,7 +1,8 @@
 //! Debt: what an overdraft took is settled by the next credit, whatever becomes of that credit afterwards.
 
 use tollgate_domain::{
-    Amount, Burn, Denial, OrgCommand, OrgDecision, Reverse, Source, Timestamp, TopUp, TopUpExpiry, TopUpStart,
+    Amount, Burn, Denial, OrgCommand, OrgDecision, PlanId, Reverse, SetPlan, Source, Timestamp, TopUp,
+    TopUpExpiry, TopUpStart,
 };
 
 use crate::world::{World, key, meter, top_up, usage};
@@ -15,6 +16,15 @@ const CATALOG: &str = r#"
     id = "team"
     name = "Team"
     allowances = [{ meter = "tokens", amount = 5, enforcement = "overdraft" }]
+    [[plans]]
+    id = "larger"
+    name = "Larger"
+    allowances = [{ meter = "tokens", amount = 12, enforcement = "overdraft" }]
+    [[plans]]
+    id = "trial"
+    name = "Trial"
+    trial_days = 14
+    allowances = [{ meter = "tokens", amount = 7 }]
 "#;
 
 impl World {
@@ -123,6 +133,21 @@ fn credit_that_comes_later_settles_when_it_comes() {
     // It expired unasked in the meantime, and has paid all the same.
     assert_eq!(world.remaining("2026-10-20T00:00:00Z"), -2);
     assert_eq!(world.remaining("2026-11-20T00:00:00Z"), 3);
+}
+
+#[test]
+fn a_plan_set_at_the_moment_of_the_last_entry_settles_though_its_credit_is_over() {
+    // Unasked, the rest of October's 12 and then November's; the trial's 7, and nothing after it.
+    for (plan, november) in [("larger", 9), ("trial", -3)] {
+        let mut world = World::new(CATALOG);
+        let at = "2026-10-05T00:00:00Z";
+        assert_eq!(world.takes(at, "a", "15"), Ok(-10));
+        let plan = PlanId::new(plan).expect("an id");
+        world.tell(at, &OrgCommand::SetPlan(SetPlan::now(plan.clone())));
+        assert_eq!(world.remaining(at), -3, "{plan}");
+        assert_eq!(world.remaining("2026-10-06T00:00:00Z"), -3, "{plan}");
+        assert_eq!(world.remaining("2026-11-05T00:00:00Z"), november, "{plan}");
+    }
 }
 
 #[test]

@@ -42,8 +42,11 @@ impl<'a> History<'a> {
             return;
         }
         let since = self.debts.get(meter).and_then(|debt| debt.touched).unwrap_or(at);
-        let mut times: BTreeSet<Timestamp> = self.grants.iter().map(|grant| grant.from).collect();
-        times.extend(self.plans.iter().map(|setting| setting.since));
+        let grants = self.grants.iter().filter(|grant| grant.top_up.meter == *meter);
+        let mut times: BTreeSet<Timestamp> =
+            grants.map(|grant| grant.from).filter(|from| since < *from).collect();
+        // A plan may have been set after the last entry on the meter, at the same time.
+        times.extend(self.plans.iter().map(|setting| setting.since).filter(|from| since <= *from));
         let mut months = Vec::new();
         let mut end = self.calendar.end(&self.zone, Window::Month, since);
         while let Some(next) = end.filter(|end| *end <= at) {
@@ -52,7 +55,7 @@ impl<'a> History<'a> {
         }
         // Longer than ten years nobody looks back.
         times.extend(months.into_iter().rev().take(120));
-        for time in times.into_iter().filter(|time| since < *time && *time < at) {
+        for time in times.into_iter().filter(|time| *time < at) {
             self.pay_at(time, catalog, meter, Look::Record);
         }
         self.pay_at(at, catalog, meter, Look::Gate);

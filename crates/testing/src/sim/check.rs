@@ -169,12 +169,7 @@ impl<'a> Story<'a> {
         // Which catalog it went by is not told: one of those there were.
         oracle.history(self.org).is_some()
             && self.found.catalogs.iter().any(|catalog| {
-                // Clocks of engines differ, and with them the moments at which debt is taken to be settled: it is compared
-                // under one clock, by the random scenarios.
-                let in_debt = |shown: &tollgate_domain::MeterBalance| {
-                    shown.remaining.is_some_and(|left| left < tollgate_domain::Amount::ZERO)
-                };
-                balance.meters.iter().filter(|(_, shown)| !in_debt(shown)).all(|(meter, shown)| {
+                balance.meters.iter().all(|(meter, shown)| {
                     oracle
                         .standing(catalog, balance.at, self.org, meter, None)
                         .is_none_or(|standing| shows(shown, &standing))
