@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
 use tollgate_domain::{
-    Actor, Amount, Entry, EntryKind, MeterId, OrgId, Partition, Period, PlanId, Quantity, Record, RecordKey,
-    Records, Timestamp, UsageKey, UserId, Window, Zone, apply,
+    Actor, Amount, Entry, EntryKind, MeterId, OrgId, OrgState, Partition, Period, PlanId, Quantity, Timestamp, UsageKey, UserId, Window, Zone, apply,
 };
 use tollgate_storage::{Batch, Change, Cursor, EntryChange, Order, Scan, Store, StoreErrorKind};
 
@@ -32,19 +31,16 @@ fn store() -> &'static EmbeddedStore {
         let options =
             EmbeddedOptions { work: Work::Inline, segment_bytes: 64 * 1024, ..EmbeddedOptions::default() };
         let store = EmbeddedStore::open(folder.path(), options).expect("opens");
-        let mut records = Records::default();
-        let key = RecordKey::Org(acme());
+        let mut state = OrgState::new(acme(), None);
         for number in 1..=5 {
             let kind = EntryKind::Put { name: Some(format!("name {number}")), zone: Zone::UTC, metadata: std::collections::BTreeMap::new() };
             let entry = Entry { number, at: Timestamp::UNIX_EPOCH, actor: Actor::Local, catalog: 1, kind, settled: Vec::new(), notices: Vec::new() };
-            records.put(key.clone(), None);
-            apply(&mut records, &acme(), &entry);
-            let Some(Record::Org(org)) = records.get(&key) else { unreachable!("an org was made") };
+            apply(&mut state, &entry);
             let change = Change {
                 partition: Partition::Org(acme()),
                 expected_version: number - 1,
                 entries: vec![EntryChange::Org(entry)],
-                records: vec![(key.clone(), Record::Org(org.clone()))],
+                records: state.take_changed(),
             };
             run(store.commit(Batch { changes: vec![change] })).expect("commits");
         }

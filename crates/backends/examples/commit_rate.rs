@@ -11,6 +11,7 @@
 )]
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
-    Actor, Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, Partition, Period, Quantity, Record,
-    RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, apply, touched,
+    Actor, Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, OrgState, Partition, Period, Quantity,
+    Record, RecordKey, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, load_and_apply,
 };
 use tollgate_storage::{Batch, Change, EntryChange, Store};
 
@@ -42,7 +43,7 @@ struct Load {
 
 impl Load {
     fn batch(&mut self, size: usize) -> (Batch, Vec<RecordKey>) {
-        let mut records = Records::default();
+        let mut states: BTreeMap<OrgId, OrgState> = BTreeMap::new();
         let mut entries: BTreeMap<OrgId, Vec<EntryChange>> = BTreeMap::new();
         let mut asked = Vec::new();
         for _ in 0..size {
@@ -57,26 +58,24 @@ impl Load {
                 settled: Vec::new(),
                 notices: Vec::new(),
             };
-            loop {
-                let keys = touched(&records, &org, &entry);
-                if keys.is_empty() {
-                    break;
-                }
-                for key in keys {
-                    records.put(key.clone(), self.known.get(&key).cloned());
-                    asked.push(key);
-                }
-            }
-            entry.number = records.org(&org).map_or(0, |org| org.version) + 1;
-            apply(&mut records, &org, &entry);
+            let known = &self.known;
+            let mut find = |key: &RecordKey| {
+                asked.push(key.clone());
+                Ok::<_, Infallible>(known.get(key).cloned())
+            };
+            let key = RecordKey::Org(org.clone());
+            let Ok(found) = find(&key);
+            let state = states.entry(org.clone()).or_insert_with(|| OrgState::of(org.clone(), found));
+            entry.number = state.version() + 1;
+            let Ok(()) = load_and_apply(state, &entry, find);
             entries.entry(org).or_default().push(EntryChange::Org(entry));
         }
         let mut changed: HashMap<Partition, Vec<(RecordKey, Record)>> = HashMap::new();
-        for (key, record) in records.changed() {
+        for (key, record) in states.values_mut().flat_map(OrgState::take_changed) {
             if !matches!(key, RecordKey::Key(_)) {
                 self.known.insert(key.clone(), record.clone());
             }
-            changed.entry(key.partition()).or_default().push((key.clone(), record.clone()));
+            changed.entry(key.partition()).or_default().push((key, record));
         }
         let changes = entries.into_iter().map(|(org, entries)| {
             let first = match entries.first() {

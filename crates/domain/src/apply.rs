@@ -1,44 +1,43 @@
-//! What an entry changes: the only way any record changes, when it is decided and when the ledger is replayed.
+//! What an entry changes: the only way any state changes, when it is decided and when the ledger is replayed.
 
 use std::sync::Arc;
 
 use crate::counting::{Motion, Move, ONE};
-use crate::decide::keys::{counters_need, unsent_needs, used_needs};
 use crate::shipment::unsent_day;
 use crate::{
-    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, KeyId,
-    KeyRecord, KeySpace, Limit, MeterId, NewMeter, Notice, NoticeKind, OrgId, Period, Record, RecordKey,
-    Records, Scope, Sku, Standing, System, SystemEntry, SystemEntryKind, Timestamp, UsageKey, UsedEntry,
-    Window,
+    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, KeyRecord,
+    KeySpace, Limit, MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Place, Record,
+    RecordKey, Scope, Sku, Standing, System, SystemEntry, SystemEntryKind, SystemRecords, Timestamp,
+    UsageKey, UsedEntry, Wants, Window,
 };
 
-/// Changes the records of an org as an entry says.
+/// Changes the state of an org as an entry says.
 ///
 /// Every record named by [`touched`] must be at hand (loaded, or known to be absent).
-pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
+pub fn apply(state: &mut OrgState, entry: &Entry) {
     match &entry.kind {
         EntryKind::Used(used) => {
-            apply_used(records, org, entry, used);
+            apply_used(state, entry, used);
             let adds_up = used.counting.adds_up();
-            records.change_org(org, entry.at, |org| org.note_used(&used.meter, adds_up));
+            state.change_org(entry.at, |org| org.note_used(&used.meter, adds_up));
         }
         EntryKind::Refused { .. } => {}
         EntryKind::Reversed { entry: counted_by, used } => {
-            apply_reversed(records, org, entry, *counted_by, used);
+            apply_reversed(state, entry, *counted_by, used);
         }
-        EntryKind::Put { name, zone, metadata } => records.change_org(org, entry.at, |org| {
+        EntryKind::Put { name, zone, metadata } => state.change_org(entry.at, |org| {
             org.name.clone_from(name);
             org.zone.clone_from(zone);
             org.metadata.clone_from(metadata);
         }),
-        EntryKind::PlanSet { plan, since, at_once, trial } => records.change_org(org, entry.at, |org| {
+        EntryKind::PlanSet { plan, since, at_once, trial } => state.change_org(entry.at, |org| {
             org.plans.change(plan.clone(), *since, *at_once, entry.at);
             if trial.is_some() {
                 org.trial.clone_from(trial);
             }
         }),
-        EntryKind::PlanCalledOff => records.change_org(org, entry.at, |org| org.plans.call_off(entry.at)),
-        EntryKind::LimitSet { meter, scope, window, amount } => records.change_org(org, entry.at, |org| {
+        EntryKind::PlanCalledOff => state.change_org(entry.at, |org| org.plans.call_off(entry.at)),
+        EntryKind::LimitSet { meter, scope, window, amount } => state.change_org(entry.at, |org| {
             org.limits
                 .retain(|limit| limit.meter != *meter || limit.scope != *scope || limit.window != *window);
             if let Some(amount) = *amount {
@@ -51,44 +50,43 @@ pub fn apply(records: &mut Records, org: &OrgId, entry: &Entry) {
             }
         }),
         EntryKind::ToppedUp { meter, fingerprint, grant, standing, .. } => {
-            records.change_account(org, meter, |account| {
+            state.change_account(meter, |account| {
                 account.forget_expired(entry.at);
                 account.grants.push(grant.clone());
             });
-            remember_top_up(records, org, entry, grant.key.as_ref(), *fingerprint, *standing);
+            remember_top_up(state, entry, grant.key.as_ref(), *fingerprint, *standing);
         }
         EntryKind::Voided { meter, key, fingerprint, grants, closes, standing, .. } => {
-            records.change_account(org, meter, |account| account.void(grants, *closes));
-            remember_top_up(records, org, entry, key.as_ref(), *fingerprint, *standing);
+            state.change_account(meter, |account| account.void(grants, *closes));
+            remember_top_up(state, entry, key.as_ref(), *fingerprint, *standing);
         }
         EntryKind::BillClosed(bill) => {
-            let key = RecordKey::Bill(org.clone(), bill.rated.month.number);
-            records.set(key, Record::Bill(Arc::clone(bill)));
-            records.change_org(org, entry.at, |org| org.close_month(bill.rated.month.number));
+            state.set(PartKey::Bill(bill.rated.month.number), Record::Bill(Arc::clone(bill)));
+            state.change_org(entry.at, |org| org.close_month(bill.rated.month.number));
         }
         EntryKind::Shipped { shipment, day, lines } => {
-            apply_shipped(records, org, entry.at, *shipment, *day, lines);
+            apply_shipped(state, entry.at, *shipment, *day, lines);
         }
     }
     if let Some(meter) = entry.kind.meter() {
-        settle(records, org, meter, entry);
+        settle(state, meter, entry);
     }
     for notice in &entry.notices {
-        mark(records, org, entry, notice);
+        mark(state, entry, notice);
     }
-    records.change_org(org, entry.at, |org| {
+    state.change_org(entry.at, |org| {
         assert_eq!(org.next_entry(), entry.number, "entries of an org are applied in order");
         org.version = entry.number;
     });
 }
 
 /// Settles debt, and notes that all credit in force has settled what it could.
-fn settle(records: &mut Records, org: &OrgId, meter: &MeterId, entry: &Entry) {
+fn settle(state: &mut OrgState, meter: &MeterId, entry: &Entry) {
     let owes = |account: &Account| account.debt().is_positive() || account.debt_since.is_some();
-    if entry.settled.is_empty() && !records.account(org, meter).is_some_and(owes) {
+    if entry.settled.is_empty() && !state.account(meter).is_some_and(owes) {
         return;
     }
-    records.change_account(org, meter, |account| {
+    state.change_account(meter, |account| {
         account.settle(&entry.settled);
         account.note_debt(entry.at);
     });
@@ -96,29 +94,27 @@ fn settle(records: &mut Records, org: &OrgId, meter: &MeterId, entry: &Entry) {
 
 /// Remembers the key of a top-up or of a correction.
 fn remember_top_up(
-    records: &mut Records,
-    org: &OrgId,
+    state: &mut OrgState,
     entry: &Entry,
     key: Option<&UsageKey>,
     fingerprint: u64,
     standing: Standing,
 ) {
     let Some(key) = key else { return };
-    let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
     let record = KeyRecord { entry: entry.number, fingerprint, at: entry.at, standing, reversed_by: None };
-    records.set(RecordKey::Key(id), Record::Key(Arc::new(record)));
+    state.set(PartKey::Key(KeySpace::TopUp, key.clone()), Record::Key(Arc::new(record)));
 }
 
-fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntry) {
-    records.change_account(org, &used.meter, |account| {
+fn apply_used(state: &mut OrgState, entry: &Entry, used: &UsedEntry) {
+    state.change_account(&used.meter, |account| {
         used.burns.iter().for_each(|burn| account.burn(*burn));
         if used.overdraft().is_positive() {
             account.overdraw(entry.number, used.overdraft());
         }
         count_day(account, used, Motion::Count);
     });
-    count(records, org, used, &used.moves(entry.number, Motion::Count));
-    queue_unsent(records, org, used, used.quantity.amount());
+    count(state, used, &used.moves(entry.number, Motion::Count));
+    queue_unsent(state, used, used.quantity.amount());
     let record = KeyRecord {
         entry: entry.number,
         fingerprint: used.fingerprint,
@@ -126,20 +122,20 @@ fn apply_used(records: &mut Records, org: &OrgId, entry: &Entry, used: &UsedEntr
         standing: used.standing,
         reversed_by: None,
     };
-    records.set(RecordKey::Key(used_key(org, used)), Record::Key(Arc::new(record)));
+    state.set(PartKey::Key(KeySpace::Use, used.key.clone()), Record::Key(Arc::new(record)));
 }
 
-fn apply_reversed(records: &mut Records, org: &OrgId, entry: &Entry, counted_by: u64, used: &UsedEntry) {
-    records.change_account(org, &used.meter, |account| {
+fn apply_reversed(state: &mut OrgState, entry: &Entry, counted_by: u64, used: &UsedEntry) {
+    state.change_account(&used.meter, |account| {
         for burn in &used.burns {
             account.burn(Burn { source: burn.source, amount: -burn.amount });
         }
         account.overdrafts.retain(|overdraft| overdraft.entry != counted_by);
         count_day(account, used, Motion::TakeBack);
     });
-    count(records, org, used, &used.moves(counted_by, Motion::TakeBack));
-    queue_unsent(records, org, used, -used.quantity.amount());
-    records.change_key(used_key(org, used), |key| key.reversed_by = Some(entry.number));
+    count(state, used, &used.moves(counted_by, Motion::TakeBack));
+    queue_unsent(state, used, -used.quantity.amount());
+    state.change_key(KeySpace::Use, &used.key, |key| key.reversed_by = Some(entry.number));
 }
 
 /// The forecast goes by the days of what adds up.
@@ -151,14 +147,13 @@ fn count_day(account: &mut Account, used: &UsedEntry, motion: Motion) {
 }
 
 /// Moves the counters of the org, of the user if one was given, and of the group if there is one.
-fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, by: &Move<'_>) {
+fn count(state: &mut OrgState, used: &UsedEntry, by: &Move<'_>) {
     let overage = by.motion.signed(used.overage());
     let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
     for scope in scopes {
         let among = || scope.user().map_or(Among::Org, |user| Among::User(user.clone()));
-        let periods: Vec<Period> = used.periods_of(&scope).collect();
-        let seen = see(records, org, used, by, among, &periods);
-        records.change_counters(org, &used.meter, &scope, &periods, |period, counter| {
+        let seen = see(state, used, by, among, used.periods_of(&scope));
+        state.change_counters(&used.meter, &scope, used.periods_of(&scope), |period, counter| {
             by.make(counter, seen_in(&seen, period));
             if scope == Scope::Org {
                 add_overage(counter, period, overage);
@@ -166,8 +161,9 @@ fn count(records: &mut Records, org: &OrgId, used: &UsedEntry, by: &Move<'_>) {
         });
     }
     for (group, period) in used.grouped() {
-        let seen = see(records, org, used, by, || Among::Group(group.clone()), &[period]);
-        records.change_groups(org, &used.meter, period, |groups| {
+        let among = || Among::Group(group.clone());
+        let seen = see(state, used, by, among, std::iter::once(period));
+        state.change_groups(&used.meter, period, |groups| {
             groups.change(group, |counter| {
                 by.make(counter, seen_in(&seen, period));
                 add_overage(counter, period, overage);
@@ -185,19 +181,18 @@ fn add_overage(counter: &mut Counter, period: Period, overage: Amount) {
 
 /// Moves the counters of the value that a usage counts once; how many usages had it before, in each period.
 fn see(
-    records: &mut Records,
-    org: &OrgId,
+    state: &mut OrgState,
     used: &UsedEntry,
     by: &Move<'_>,
     among: impl FnOnce() -> Among,
-    periods: &[Period],
+    periods: impl Iterator<Item = Period> + Clone,
 ) -> Vec<(Period, Amount)> {
     let Some(value) = used.counting.value() else { return Vec::new() };
     let scope = Scope::seen(among(), value);
-    let held = |period: &Period| (*period, records.counter(org, &used.meter, &scope, *period).value);
-    let before = periods.iter().map(held).collect();
+    let held = |period: Period| (period, state.counter(&used.meter, &scope, period).value);
+    let before = periods.clone().map(held).collect();
     let one = by.motion.signed(ONE);
-    records.change_counters(org, &used.meter, &scope, periods, |_, counter| counter.value += one);
+    state.change_counters(&used.meter, &scope, periods, |_, counter| counter.value += one);
     before
 }
 
@@ -206,36 +201,25 @@ fn seen_in(seen: &[(Period, Amount)], period: Period) -> Amount {
 }
 
 /// Adds usage that is sent to the processor to what is not sent yet.
-fn queue_unsent(records: &mut Records, org: &OrgId, used: &UsedEntry, quantity: Amount) {
+fn queue_unsent(state: &mut OrgState, used: &UsedEntry, quantity: Amount) {
     let (Some(sku), Some(day)) = (&used.sink, unsent_day(used)) else { return };
-    records.change_unsent(org, day, |unsent| unsent.add(sku, quantity));
+    state.change_unsent(day, |unsent| unsent.add(sku, quantity));
 }
 
 /// Takes off what the processor has.
-fn apply_shipped(
-    records: &mut Records,
-    org: &OrgId,
-    at: Timestamp,
-    shipment: u64,
-    day: i32,
-    lines: &[(Sku, Amount)],
-) {
-    records.change_unsent(org, day, |unsent| {
+fn apply_shipped(state: &mut OrgState, at: Timestamp, shipment: u64, day: i32, lines: &[(Sku, Amount)]) {
+    state.change_unsent(day, |unsent| {
         lines.iter().for_each(|(sku, amount)| unsent.add(sku, -*amount));
     });
-    records.change_org(org, at, |org| org.settled = shipment);
-}
-
-fn used_key(org: &OrgId, used: &UsedEntry) -> KeyId {
-    KeyId { org: org.clone(), space: KeySpace::Use, key: used.key.clone() }
+    state.change_org(at, |org| org.settled = shipment);
 }
 
 /// Remembers that a notice has gone out.
-fn mark(records: &mut Records, org: &OrgId, entry: &Entry, notice: &Notice) {
+fn mark(state: &mut OrgState, entry: &Entry, notice: &Notice) {
     let month = notice.period.filter(|period| period.window == Window::Month).map(|period| period.number);
     let mut mark_credit = |change: &dyn Fn(&mut crate::CreditMarks)| {
         if let Some(meter) = &notice.meter {
-            records.change_account(org, meter, |account| {
+            state.change_account(meter, |account| {
                 let mut marks = account.marks_of(month);
                 change(&mut marks);
                 account.set_marks(marks);
@@ -254,21 +238,21 @@ fn mark(records: &mut Records, org: &OrgId, entry: &Entry, notice: &Notice) {
         NoticeKind::FirstDenial { .. } => mark_credit(&|marks| marks.denied = true),
         NoticeKind::LimitReached { limit, credit: false, .. } => {
             if let (Some((meter, scope, period)), limit) = (limit_counter(notice), *limit) {
-                records.change_counters(org, meter, &scope, &[period], |_, counter| {
+                state.change_counters(meter, &scope, std::iter::once(period), |_, counter| {
                     counter.marks.reached_of = limit;
                 });
             }
         }
         NoticeKind::TrialEnding { .. } => {
-            mark_trial(records, org, entry, |trial| trial.ending_noticed = true);
+            mark_trial(state, entry, |trial| trial.ending_noticed = true);
         }
-        NoticeKind::TrialEnded { .. } => mark_trial(records, org, entry, |trial| trial.ended_noticed = true),
+        NoticeKind::TrialEnded { .. } => mark_trial(state, entry, |trial| trial.ended_noticed = true),
         NoticeKind::TopUpGranted { .. } | NoticeKind::BillClosed { .. } => {}
     }
 }
 
-fn mark_trial(records: &mut Records, org: &OrgId, entry: &Entry, change: impl FnOnce(&mut crate::Trial)) {
-    records.change_org(org, entry.at, |org| {
+fn mark_trial(state: &mut OrgState, entry: &Entry, change: impl FnOnce(&mut crate::Trial)) {
+    state.change_org(entry.at, |org| {
         if let Some(trial) = &mut org.trial {
             change(trial);
         }
@@ -281,29 +265,49 @@ fn limit_counter(notice: &Notice) -> Option<(&MeterId, Scope, Period)> {
     Some((notice.meter.as_ref()?, scope, notice.period?))
 }
 
-/// The records that [`apply`] needs at hand for an entry and that are not, besides making what is absent.
+/// Applies an entry after loading what it changes; `find` finds records.
 ///
-/// What is needed may depend on what is loaded: call again after loading them, until it names none.
-#[must_use]
-pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> {
-    let mut keys = Vec::new();
-    let mut need = |key: RecordKey| {
-        if !records.holds(&key) && !keys.contains(&key) {
-            keys.push(key);
+/// # Errors
+/// The first of `find`: nothing is changed.
+pub fn load_and_apply<E>(
+    state: &mut OrgState,
+    entry: &Entry,
+    mut find: impl FnMut(&RecordKey) -> Result<Option<Record>, E>,
+) -> Result<(), E> {
+    while let Err(wants) = touched(state, entry) {
+        for key in wants.0 {
+            let record = find(&key.clone().of(state.id()))?;
+            state.put(key, record);
         }
-    };
-    need(RecordKey::Org(org.clone()));
-    let account = |meter: &MeterId| RecordKey::Account(org.clone(), meter.clone());
+    }
+    apply(state, entry);
+    Ok(())
+}
+
+/// Looks at every part that [`apply`] changes for an entry, besides those that it makes.
+///
+/// # Errors
+/// The parts that are neither loaded nor known to be absent.
+pub fn touched(state: &OrgState, entry: &Entry) -> Result<(), Wants> {
+    state.ask(|state| touch(state, entry))
+}
+
+/// The same as part of a question.
+pub(crate) fn touch(state: &OrgState, entry: &Entry) {
     match &entry.kind {
-        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
-            need(RecordKey::Key(used_key(org, used)));
-            used_needs(records, org, used, &mut need);
-            unsent_needs(org, used, &mut need);
+        EntryKind::Used(used) => touch_used(state, used),
+        EntryKind::Reversed { used, .. } => {
+            state.want(PartKey::Key(KeySpace::Use, used.key.clone()));
+            touch_used(state, used);
         }
-        EntryKind::Shipped { day, .. } => need(RecordKey::Unsent(org.clone(), *day)),
+        EntryKind::Shipped { day, .. } => {
+            state.want(PartKey::Unsent(*day));
+        }
         EntryKind::Refused { meter, .. }
         | EntryKind::ToppedUp { meter, .. }
-        | EntryKind::Voided { meter, .. } => need(account(meter)),
+        | EntryKind::Voided { meter, .. } => {
+            state.want(PartKey::Account(meter.clone()));
+        }
         EntryKind::Put { .. }
         | EntryKind::PlanSet { .. }
         | EntryKind::PlanCalledOff
@@ -311,18 +315,51 @@ pub fn touched(records: &Records, org: &OrgId, entry: &Entry) -> Vec<RecordKey> 
         | EntryKind::BillClosed(_) => {}
     }
     for notice in &entry.notices {
-        notice.meter.as_ref().map(account).into_iter().for_each(&mut need);
+        if let Some(meter) = &notice.meter {
+            state.want(PartKey::Account(meter.clone()));
+        }
         if let NoticeKind::LimitReached { credit: false, .. } = notice.kind
-            && let Some((meter, _, period)) = limit_counter(notice)
+            && let Some((meter, scope, period)) = limit_counter(notice)
         {
-            counters_need(records, org, meter, notice.user.as_ref(), &[period], &mut need);
+            touch_counter(state, meter, &scope, period);
         }
     }
-    keys
+}
+
+fn touch_used(state: &OrgState, used: &UsedEntry) {
+    let touch_seen = |among: Among, periods: &mut dyn Iterator<Item = Period>| {
+        if let Some(value) = used.counting.value() {
+            let scope = Scope::seen(among, value);
+            let _ = state.tally(&used.meter, &scope);
+            periods.for_each(|period| touch_counter(state, &used.meter, &scope, period));
+        }
+    };
+    for user in std::iter::once(None).chain(used.user.as_ref().map(Some)) {
+        let scope = user.map_or(Scope::Org, |user| Scope::User(user.clone()));
+        // Looked at also where no counter of it moves.
+        let _ = state.tally(&used.meter, &scope);
+        used.periods_of(&scope).for_each(|period| touch_counter(state, &used.meter, &scope, period));
+        let among = user.map_or(Among::Org, |user| Among::User(user.clone()));
+        touch_seen(among, &mut used.periods_of(&scope));
+    }
+    for (group, period) in used.grouped() {
+        state.want(PartKey::Groups(used.meter.clone(), period));
+        touch_seen(Among::Group(group.clone()), &mut std::iter::once(period));
+    }
+    if let Some(day) = unsent_day(used) {
+        state.want(PartKey::Unsent(day));
+    }
+}
+
+/// A counter that is open changes with its tally; one that is closed is a part of its own.
+fn touch_counter(state: &OrgState, meter: &MeterId, scope: &Scope, period: Period) {
+    if state.place(meter, scope, period) == Place::Closed {
+        state.want(PartKey::Counter(meter.clone(), scope.clone(), period));
+    }
 }
 
 /// Changes the records of the system as an entry says; those named by [`touched_by_system`] must be at hand.
-pub fn apply_system(records: &mut Records, entry: &SystemEntry) {
+pub fn apply_system(records: &mut SystemRecords, entry: &SystemEntry) {
     let mut system: System = records.system();
     assert_eq!(system.version + 1, entry.number, "entries of the system are applied in order");
     system.version = entry.number;

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::decide::keys::counters_need;
 use crate::decide::settle::settled;
 use crate::decide::{Context, Credit, InForce, limits_in_force};
 use crate::{
-    Amount, Grant, LimitScope, MeterId, Org, OrgId, Pace, RecordKey, Records, Scope, Source, Timestamp,
-    UserId, Window, project,
+    Amount, Grant, LimitScope, MeterId, Org, OrgState, Pace, Scope, Source, Timestamp, UserId, Window,
+    project,
 };
 
 /// The balance of an org.
@@ -81,55 +80,6 @@ pub struct LimitLine {
     pub resets_at: Option<Timestamp>,
 }
 
-/// Adds the keys of the records that [`balance`] needs and that are not at hand yet.
-///
-/// What is needed may depend on what is loaded, as for [`crate::missing`]; the org itself must be at hand.
-pub fn balance_needs(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    keys: &mut Vec<RecordKey>,
-) -> bool {
-    let Some(org) = records.org(org) else { return true };
-    let moment = context.now_of(org);
-    let mut need = |key: RecordKey| {
-        if !records.holds(&key) && !keys.contains(&key) {
-            keys.push(key);
-        }
-    };
-    let mut complete = true;
-    for meter in &context.catalog.meters {
-        let periods = Window::ALL.map(|window| moment.period(window));
-        let users = org.limits.iter().filter(|limit| limit.meter == meter.id).filter_map(limited_user);
-        for user in std::iter::once(None).chain(users.map(Some)) {
-            complete &= counters_need(records, &org.id, &meter.id, user, &periods, &mut need);
-        }
-    }
-    complete
-}
-
-/// Adds the keys of the records that hold what some users used of a meter in the month that runs, as [`balance_needs`]
-/// does.
-pub fn users_need(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    meter: &MeterId,
-    users: &[UserId],
-    keys: &mut Vec<RecordKey>,
-) {
-    let Some(known) = records.org(org) else { return };
-    let month = context.moments.in_zone(&known.zone).month;
-    let mut need = |key: RecordKey| {
-        if !records.holds(&key) && !keys.contains(&key) {
-            keys.push(key);
-        }
-    };
-    for user in users {
-        counters_need(records, org, meter, Some(user), &[month], &mut need);
-    }
-}
-
 /// The user a limit names.
 const fn limited_user(limit: &crate::Limit) -> Option<&UserId> {
     match &limit.scope {
@@ -138,29 +88,29 @@ const fn limited_user(limit: &crate::Limit) -> Option<&UserId> {
     }
 }
 
-/// The balance of an org: the meters of its plan, and those it has used or been granted.
+/// The balance of an org: the meters of its plan, and those it has used or been granted. Put it by [`OrgState::ask`].
 #[must_use]
-pub fn balance(records: &Records, context: &Context<'_>, org: &OrgId) -> Option<Balance> {
-    let org = records.org(org)?;
+pub fn balance(state: &OrgState, context: &Context<'_>) -> Option<Balance> {
+    let org = state.org()?;
     let plan = context.plan_of(org);
     let mut meters = Vec::new();
     for meter in &context.catalog.meters {
-        let account = records.account(&org.id, &meter.id);
+        let account = state.account(&meter.id);
         let planned = plan.is_some_and(|plan| plan.allowance(&meter.id).is_some());
         let limited = org.limits.iter().any(|limit| limit.meter == meter.id);
         if planned || limited || account.is_some() {
-            meters.push((meter.id.clone(), meter_balance(records, context, org, &meter.id)));
+            meters.push((meter.id.clone(), meter_balance(state, context, org, &meter.id)));
         }
     }
     Some(Balance { at: context.at(), meters })
 }
 
-fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &MeterId) -> MeterBalance {
+fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &MeterId) -> MeterBalance {
     let plan = context.plan_of(org);
     let moment = context.now_of(org);
-    let account = records.account(&org.id, meter).map_or_else(Cow::default, Cow::Borrowed);
+    let account = state.account(meter).map_or_else(Cow::default, Cow::Borrowed);
     let (account, _) = settled(context, org, meter, account);
-    let value = |window| records.counter(&org.id, meter, &Scope::Org, moment.period(window));
+    let value = |window| state.counter(meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
     let credit = plan.map(|plan| Credit::new(org, Some(plan), &account, meter, &moment, month.clone()));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
@@ -218,12 +168,12 @@ fn meter_balance(records: &Records, context: &Context<'_>, org: &Org, meter: &Me
         pace,
         credits,
         future,
-        limits: limit_lines(records, org, plan, meter, &moment),
+        limits: limit_lines(state, org, plan, meter, &moment),
     }
 }
 
 fn limit_lines(
-    records: &Records,
+    state: &OrgState,
     org: &Org,
     plan: Option<&crate::catalog::Plan>,
     meter: &MeterId,
@@ -233,7 +183,7 @@ fn limit_lines(
         .into_iter()
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
-            let limit = InForce::load(records, org, None, moment, limit, None);
+            let limit = InForce::load(state, None, moment, limit, None);
             let used = (!each_user).then_some(limit.counter.value);
             line(org, moment, limit.limit.scope, limit.limit.window, limit.limit.amount, used)
         })
@@ -241,7 +191,7 @@ fn limit_lines(
     for limit in org.limits.iter().filter(|limit| limit.meter == *meter) {
         if let Some(user) = limited_user(limit) {
             let period = moment.period(limit.window);
-            let used = records.counter(&org.id, meter, &Scope::User(user.clone()), period).value;
+            let used = state.counter(meter, &Scope::User(user.clone()), period).value;
             lines.push(line(org, moment, limit.scope.clone(), limit.window, limit.amount, Some(used)));
         }
     }
@@ -270,13 +220,13 @@ pub struct TopUpLine {
     pub unused: Amount,
 }
 
-/// The top-ups of an org, the latest first; the records named by [`balance_needs`] must be at hand.
+/// The top-ups of an org, the latest first. Put it by [`OrgState::ask`].
 #[must_use]
-pub fn top_ups(records: &Records, context: &Context<'_>, org: &OrgId) -> Vec<TopUpLine> {
-    let Some(org) = records.org(org) else { return Vec::new() };
+pub fn top_ups(state: &OrgState, context: &Context<'_>) -> Vec<TopUpLine> {
+    let Some(org) = state.org() else { return Vec::new() };
     let mut lines = Vec::new();
     for meter in &context.catalog.meters {
-        let Some(account) = records.account(&org.id, &meter.id) else { continue };
+        let Some(account) = state.account(&meter.id) else { continue };
         let (account, _) = settled(context, org, &meter.id, Cow::Borrowed(account));
         lines.extend(account.grants.iter().map(|grant| TopUpLine {
             meter: meter.id.clone(),

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::decide::Context;
-use crate::decide::keys::scope_needs;
 use crate::groups::parts;
 use crate::limits::ADJUSTED_MONTHS;
 use crate::segments::{Versions, catalog_of, segments};
 use crate::{
-    MeterUsage, Money, Org, OrgId, Period, Place, RateError, Rated, RecordKey, Records, Scope, Segment,
-    Terms, UsageGroup, UsedMeter, Zone, rate,
+    MeterUsage, Money, Org, OrgState, Period, Place, RateError, Rated, Scope, Segment, Terms, UsageGroup,
+    UsedMeter, Zone, rate,
 };
 
 /// What an org owes for a month.
@@ -75,102 +74,19 @@ pub enum BillError {
     Rate(#[from] RateError),
 }
 
-/// Adds the keys of the records that [`bill`] needs and that are not at hand yet.
-///
-/// What is needed may depend on what is loaded: true when nothing more will be needed once these are loaded, otherwise
-/// call again after loading them.
-pub fn bill_needs(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    month: i32,
-    need: &mut impl FnMut(RecordKey),
-) -> bool {
-    need(RecordKey::Org(org.clone()));
-    let Some(known) = records.org(org) else { return records.holds(&RecordKey::Org(org.clone())) };
-    let mut complete = month_needs(records, context, known, month, need);
-    for number in adjusted(month).chain([month]) {
-        let key = RecordKey::Bill(org.clone(), number);
-        complete &= records.holds(&key);
-        need(key);
-    }
-    for former in adjusted(month).filter_map(|number| records.bill(org, number)) {
-        for segment in &former.rated.segments {
-            complete &= catalog_needs(records, context, segment.catalog, need);
-        }
-        let month = former.rated.month.number;
-        complete &= segments_need(records, known, month, &former.rated.segments, need);
-    }
-    complete
-}
-
-/// Needs what a month is rated from: the catalogs in force at the ends of its segments, and its usage.
-fn month_needs(
-    records: &Records,
-    context: &Context<'_>,
-    org: &Org,
-    month: i32,
-    need: &mut impl FnMut(RecordKey),
-) -> bool {
-    let segments = match segments(records, context, org, month, Versions::AtTheTime) {
-        Ok(segments) => segments,
-        Err(key) => {
-            need(key);
-            return false;
-        }
-    };
-    let mut complete = true;
-    for segment in &segments {
-        complete &= catalog_needs(records, context, segment.catalog, need);
-    }
-    complete & segments_need(records, org, month, &segments, need)
-}
-
-fn catalog_needs(
-    records: &Records,
-    context: &Context<'_>,
-    version: u32,
-    need: &mut impl FnMut(RecordKey),
-) -> bool {
-    let key = RecordKey::Catalog(version);
-    if version == context.catalog_version || version == 0 || records.holds(&key) {
-        return true;
-    }
-    need(key);
-    false
-}
-
-/// Needs the usage of some segments.
-fn segments_need(
-    records: &Records,
-    org: &Org,
-    month: i32,
-    segments: &[Segment],
-    need: &mut impl FnMut(RecordKey),
-) -> bool {
-    let mut complete = true;
-    for meter in org.meters.iter().map(|used| &used.id) {
-        for segment in segments {
-            let period = Period::segment(month, segment.number);
-            complete &= scope_needs(records, &org.id, meter, &Scope::Org, &[period], need);
-            if !matches!(records.place(&org.id, meter, &Scope::Org, period), Place::NotYet) {
-                need(RecordKey::Groups(org.id.clone(), meter.clone(), period));
-            }
-        }
-    }
-    complete
-}
-
 /// The months that a bill puts right.
 fn adjusted(month: i32) -> std::ops::Range<i32> {
     month.saturating_sub(ADJUSTED_MONTHS)..month
 }
 
 /// What an org used in a segment of a month.
-fn usage(records: &Records, org: &Org, period: Period) -> Vec<MeterUsage> {
+fn usage(state: &OrgState, org: &Org, period: Period) -> Vec<MeterUsage> {
     let usage = org.meters.iter().filter_map(|UsedMeter { id: meter, adds_up }| {
-        let whole = records.counter(&org.id, meter, &Scope::Org, period);
-        let groups = parts(*adds_up, &whole, records.groups(&org.id, meter, period)).into_iter();
+        if matches!(state.place(meter, &Scope::Org, period), Place::NotYet) {
+            return None;
+        }
+        let whole = state.counter(meter, &Scope::Org, period);
+        let groups = parts(*adds_up, &whole, state.groups(meter, period)).into_iter();
         let groups = groups.map(|(group, counter)| UsageGroup {
             properties: group.values().clone(),
             quantity: counter.value,
@@ -184,7 +100,7 @@ fn usage(records: &Records, org: &Org, period: Period) -> Vec<MeterUsage> {
 
 /// Rates segments of a month by the catalogs that they name.
 fn rate_segments(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     org: &Org,
     month: i32,
@@ -202,8 +118,8 @@ fn rate_segments(
         unpriced: Vec::new(),
     };
     for segment in segments {
-        let catalog = catalog_of(records, context, segment.catalog).unwrap_or(context.catalog);
-        let usage = usage(records, org, Period::segment(month.number, segment.number));
+        let catalog = catalog_of(state, context, segment.catalog).unwrap_or(context.catalog);
+        let usage = usage(state, org, Period::segment(month.number, segment.number));
         let plan = segment.plan.as_ref().and_then(|plan| catalog.plan(plan));
         let Segment { catalog: version, fees, from, until, .. } = segment;
         let part = rate(&Terms { catalog, version, plan, month, fees, from, until }, &usage)?;
@@ -230,17 +146,12 @@ fn rate_segments(
     Ok(Rated { total, ..rated })
 }
 
-/// What the usage of a month is worth by the catalog in force; the records named by [`bill_needs`] must be at hand.
+/// What the usage of a month is worth by the catalog in force. Put it by [`OrgState::ask`].
 ///
 /// # Errors
 /// [`BillError`].
-pub fn rate_month(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    month: i32,
-) -> Result<Rated, BillError> {
-    let rated = rate_as(records, context, org, month, Versions::InForce)?;
+pub fn rate_month(state: &OrgState, context: &Context<'_>, month: i32) -> Result<Rated, BillError> {
+    let rated = rate_as(state, context, month, Versions::InForce)?;
     if is_empty(&rated) { Err(BillError::NoPlan) } else { Ok(rated) }
 }
 
@@ -250,13 +161,12 @@ fn is_empty(rated: &Rated) -> bool {
 }
 
 fn rate_as(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     month: i32,
     versions: Versions,
 ) -> Result<Rated, BillError> {
-    let known = records.org(org).ok_or(BillError::UnknownOrg)?;
+    let known = state.org().ok_or(BillError::UnknownOrg)?;
     let starts = known.zone.bounds(Period::month(month)).0;
     if starts.is_none_or(|starts| context.at() < starts) {
         return Err(BillError::NotBegun);
@@ -264,9 +174,8 @@ fn rate_as(
     if versions == Versions::InForce && lacks_a_plan(known, context, month) {
         return Err(BillError::NoPlan);
     }
-    // Nothing is missing: what is needed is at hand.
-    let segments = segments(records, context, known, month, versions).map_err(|_| BillError::NoPlan)?;
-    Ok(rate_segments(records, context, known, month, segments)?)
+    let segments = segments(state, context, known, month, versions);
+    Ok(rate_segments(state, context, known, month, segments)?)
 }
 
 /// Whether the catalog in force lacks a plan that an org had in a month.
@@ -278,26 +187,21 @@ fn lacks_a_plan(org: &Org, context: &Context<'_>, month: i32) -> bool {
 
 /// The bill of a month: the closed one, or else an estimate by the catalogs in force at the time.
 ///
-/// The records named by [`bill_needs`] must be at hand. Closed months are put right on a bill of a month after them.
+/// Put it by [`OrgState::ask`]. Closed months are put right on a bill of a month after them.
 ///
 /// # Errors
 /// [`BillError`].
-pub fn bill(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    month: i32,
-) -> Result<Arc<Bill>, BillError> {
-    if let Some(closed) = records.bill(org, month) {
+pub fn bill(state: &OrgState, context: &Context<'_>, month: i32) -> Result<Arc<Bill>, BillError> {
+    if let Some(closed) = state.bill(month) {
         return Ok(Arc::clone(closed));
     }
-    let known = records.org(org).ok_or(BillError::UnknownOrg)?;
-    let rated = rate_as(records, context, org, month, Versions::AtTheTime)?;
+    let known = state.org().ok_or(BillError::UnknownOrg)?;
+    let rated = rate_as(state, context, month, Versions::AtTheTime)?;
     let mut total = rated.total;
     let mut adjustments = Vec::new();
     if known.billed_until.is_none_or(|latest| latest < month) {
         for number in adjusted(month) {
-            let Some(adjustment) = adjustment(records, context, known, number, month)? else { continue };
+            let Some(adjustment) = adjustment(state, context, known, number, month)? else { continue };
             // Of an org that left nothing else is owed, so that its closed months say in what.
             if adjustments.is_empty() && rated.plan().is_none() {
                 total = Money::zero(adjustment.amount.currency);
@@ -319,15 +223,15 @@ pub fn bill(
 
 /// What a closed month differs by from what the bills before a month say.
 fn adjustment(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     org: &Org,
     month: i32,
     before: i32,
 ) -> Result<Option<Adjustment>, BillError> {
-    let Some(closed) = records.bill(&org.id, month) else { return Ok(None) };
-    let now = rate_segments(records, context, org, month, closed.rated.segments.clone())?.total;
-    let later = (month..before).filter_map(|number| records.bill(&org.id, number));
+    let Some(closed) = state.bill(month) else { return Ok(None) };
+    let now = rate_segments(state, context, org, month, closed.rated.segments.clone())?.total;
+    let later = (month..before).filter_map(|number| state.bill(number));
     let known = later.flat_map(|bill| &bill.adjustments).filter(|known| known.month.number == month);
     let too_large = || BillError::Rate(RateError::TotalTooLarge);
     let billed = known

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, EntryKind, KeyId, KeySpace, LimitScope, MeterId, OrgId, PlanId, Quantity,
-    Records, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window, Zone,
+    Amount, ApiKey, ApiKeyId, EntryKind, KeySpace, LimitScope, MeterId, OrgId, OrgState, PartKey, PlanId,
+    Quantity, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window, Zone,
 };
 
 /// What a caller asks for.
@@ -251,17 +251,16 @@ impl VoidTarget {
     }
 
     /// The entry of the top-up, by its number or its key.
-    pub(crate) fn top_up(&self, records: &Records, org: &OrgId) -> Option<u64> {
-        let id = |key: &UsageKey| KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
-        self.entry().or_else(|| records.key(id(self.key()?)).map(|key| key.entry))
+    pub(crate) fn top_up(&self, state: &OrgState) -> Option<u64> {
+        self.entry().or_else(|| state.key(KeySpace::TopUp, self.key()?).map(|key| key.entry))
     }
 
     /// The meter, as far as it is known which it is.
-    pub(crate) fn meter<'a>(&'a self, records: &'a Records, org: &OrgId) -> Option<&'a MeterId> {
+    pub(crate) fn meter<'a>(&'a self, state: &'a OrgState) -> Option<&'a MeterId> {
         if let Self::Meter(meter) = self {
             return Some(meter);
         }
-        match &records.entry(org, self.top_up(records, org)?)?.kind {
+        match &state.entry(self.top_up(state)?)?.kind {
             EntryKind::ToppedUp { meter, .. } => Some(meter),
             _ => None,
         }
@@ -301,6 +300,18 @@ pub enum SystemCommand {
 }
 
 impl OrgCommand {
+    /// The part with the caller's key that it names.
+    #[must_use]
+    pub fn named_key(&self) -> Option<PartKey> {
+        match self {
+            Self::Use(usage) | Self::Record(usage) => Some(PartKey::Key(KeySpace::Use, usage.key.clone())),
+            Self::Reverse(reverse) => Some(PartKey::Key(KeySpace::Use, reverse.key.clone())),
+            Self::TopUp(top_up) => Some(PartKey::Key(KeySpace::TopUp, top_up.key.clone()?)),
+            Self::Void(void) => Some(PartKey::Key(KeySpace::TopUp, void.key.clone()?)),
+            _ => None,
+        }
+    }
+
     /// The plan that it gives an org, now or later.
     #[must_use]
     pub const fn plan_given(&self) -> Option<&PlanId> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::ranks::Rank;
-use crate::{Amount, Counter, Group, MeterId, OrgId, Period, Records, Scope, UserId};
+use crate::{Amount, Counter, Group, MeterId, OrgState, Period, Scope, UserId};
 
 /// How a usage counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,8 +127,7 @@ impl Move<'_> {
     /// What a usage would make of the counter of a period of an org, or of a user of it.
     pub(crate) fn after(
         &self,
-        records: &Records,
-        org: &OrgId,
+        state: &OrgState,
         meter: &MeterId,
         user: Option<&UserId>,
         period: Period,
@@ -136,7 +135,7 @@ impl Move<'_> {
     ) -> Counter {
         let seen = self.counting.value().map_or(Amount::ZERO, |value| {
             let among = user.cloned().map_or(Among::Org, Among::User);
-            records.counter(org, meter, &Scope::seen(among, value), period).value
+            state.counter(meter, &Scope::seen(among, value), period).value
         });
         let mut after = counter.clone();
         self.make(&mut after, seen);

@@ -228,7 +228,7 @@ impl UsedEntry {
     }
 
     /// The periods in which the counters of a scope are moved: segments are those of the org alone.
-    pub fn periods_of(&self, scope: &Scope) -> impl Iterator<Item = Period> {
+    pub fn periods_of<'a>(&'a self, scope: &Scope) -> impl Iterator<Item = Period> + Clone + use<'a> {
         let of_user = matches!(scope, Scope::User(_));
         self.periods.iter().copied().filter(move |period| !of_user || period.window != Window::Segment)
     }

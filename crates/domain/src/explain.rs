@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::counting::{Motion, Move};
 use crate::decide::settle::settled;
 use crate::decide::{Ask, Context, Credit, InForce, gate, limits_in_force};
-use crate::{Amount, Check, OrgId, Records, Scope};
+use crate::{Amount, Check, OrgState, Scope};
 
 /// One check of a usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Step {
 
 /// Lists the checks of a usage in their order, up to the first without which the next make no sense.
 #[must_use]
-pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Vec<Step> {
+pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |check, passed, detail: String| {
         steps.push(Step { check, passed, detail });
@@ -40,8 +40,8 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
         step("properties", false, format!("'{meter}' does not declare '{name}'"));
         return steps;
     }
-    let known = records.org(org);
-    if !step("org", known.is_some(), format!("'{org}'")) {
+    let known = state.org();
+    if !step("org", known.is_some(), format!("'{}'", state.id())) {
         return steps;
     }
     let Some(known) = known else { return steps };
@@ -51,11 +51,11 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     }
     let Some(plan) = plan else { return steps };
     let moment = context.now_of(known);
-    let account = records.account(org, meter).map_or_else(Cow::default, Cow::Borrowed);
+    let account = state.account(meter).map_or_else(Cow::default, Cow::Borrowed);
     let (account, _) = settled(context, known, meter, account);
-    let month = records.counter(org, meter, &Scope::Org, moment.month);
+    let month = state.counter(meter, &Scope::Org, moment.month);
     let credit = Credit::new(known, Some(plan), &account, meter, &moment, month);
-    let gate = gate(records, context, org, &Ask::from(check));
+    let gate = gate(state, context, &Ask::from(check));
     let code = gate.as_ref().err().map(|denied| denied.denial.code());
     if plan.trial_days.is_some() {
         let until = known
@@ -77,7 +77,7 @@ pub fn explain(records: &Records, context: &Context<'_>, org: &OrgId, check: &Ch
     let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));
     step("credit", credit.covers(quantity), available);
     for limit in limits_in_force(known, Some(plan), meter, check.user.as_ref()) {
-        let limit = InForce::load(records, known, check.user.as_ref(), &moment, limit, Some(&usage));
+        let limit = InForce::load(state, check.user.as_ref(), &moment, limit, Some(&usage));
         let passed = limit.passes();
         let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
         let (used, amount, window): (Amount, Amount, _) =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::catalog::Meter;
 use crate::limits::{GROUP_CHARS_MAX, GROUPS_MAX};
-use crate::{Amount, Counter, OrgId, Period, Records, Scope, Window};
+use crate::{Amount, Counter, OrgState, Period, Scope, Window};
 
 /// Values of the properties that a meter is counted by; a property that usage does not have is left out.
 ///
@@ -116,16 +116,14 @@ pub struct GroupBy {
 /// that does not add up, each of its properties must be named, or have one value.
 #[must_use]
 pub fn usage_by(
-    records: &Records,
-    org: &OrgId,
+    state: &OrgState,
     meter: &Meter,
     period: Period,
     by: &GroupBy,
 ) -> BTreeMap<BTreeMap<String, Option<String>>, Amount> {
-    let whole = records.counter(org, &meter.id, &Scope::Org, period);
+    let whole = state.counter(&meter.id, &Scope::Org, period);
     let mut usage = BTreeMap::new();
-    for (group, counter) in parts(meter.aggregation.adds_up(), &whole, records.groups(org, &meter.id, period))
-    {
+    for (group, counter) in parts(meter.aggregation.adds_up(), &whole, state.groups(&meter.id, period)) {
         let values = group.values();
         if by.only.iter().all(|(name, value)| values.get(name) == Some(value)) {
             let told = by.names.iter().map(|name| (name.clone(), values.get(name).cloned())).collect();

@@ -1,13 +1,13 @@
 //! The rules of Tollgate: plain values in, plain values out.
 //!
-//! [`decide`](decide()) answers a [`Command`] from the [`Records`] it is given and the time it is told, and says what
-//! the ledger must remember: an [`Entry`]. [`apply`](apply()) turns an entry into changed records. Nothing else
-//! changes a record, so a replay of the ledger from empty gives the same state. [`rate`](rate()) makes money of a
+//! [`decide`](decide()) answers a [`Command`] from the [`OrgState`] it is given and the time it is told, and says what
+//! the ledger must remember: an [`Entry`]. [`apply`](apply()) turns an entry into changed state. Nothing else
+//! changes it, so a replay of the ledger from empty gives the same state. [`rate`](rate()) makes money of a
 //! month's usage by the prices of the [`catalog`].
 //!
 //! Deliberately absent: IO, clocks, randomness, async, logging, JSON, HTTP, storage.
 //!
-//! Start reading at [`decide`](decide()), then [`apply`](apply()), then [`Records`].
+//! Start reading at [`decide`](decide()), then [`apply`](apply()), then [`OrgState`].
 
 mod account;
 mod actor;
@@ -39,6 +39,7 @@ mod records;
 mod segments;
 mod shipment;
 mod sku;
+mod state;
 mod text;
 mod whatif;
 
@@ -46,11 +47,9 @@ pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Overdraft, 
 pub use actor::Actor;
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
-pub use apply::{apply, apply_system, touched, touched_by_system};
-pub use balance::{
-    Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, balance_needs, top_ups, users_need,
-};
-pub use bill::{Adjustment, Bill, BillError, bill, bill_needs, rate_month};
+pub use apply::{apply, apply_system, load_and_apply, touched, touched_by_system};
+pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, top_ups};
+pub use bill::{Adjustment, Bill, BillError, bill, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
 pub use command::{
@@ -64,7 +63,7 @@ pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
     OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
     SystemDenial, SystemOutcome, ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits,
-    missing, missing_of_system,
+    missing_of_system,
 };
 pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};
@@ -82,11 +81,12 @@ pub use rate::{
     Unbilled, UsageGroup, rate,
 };
 pub use records::{
-    CatalogVersion, CreatedMeter, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Records,
-    Standing, System,
+    CatalogVersion, CreatedMeter, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Standing, System,
+    SystemRecords,
 };
 pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;
+pub use state::{OrgState, PartKey, Wants};
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 
 /// A stretch of time of fixed length, to the nanosecond.

@@ -1,4 +1,4 @@
-//! Records: what is known, by key. A decision reads them, an entry changes them, a store keeps them.
+//! Records: what a store keeps, by key; and those of the system, which its decisions read and its entries change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     Account, Amount, ApiKey, ApiKeyId, Bill, Catalog, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId,
-    Period, Place, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
+    Period, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -250,13 +250,9 @@ impl RecordKey {
     }
 }
 
-/// A set of records at hand: loaded ones, known absences, and changes made to them.
-///
-/// What was neither loaded nor is known to be absent must not be taken for absent: a change would write a counter of its
-/// own over one that is stored. That is asserted, except where all there is is at hand: see [`Records::complete`].
+/// The records of the system that are loaded, with the changes made to them.
 #[derive(Clone, Debug, Default)]
-pub struct Records {
-    complete: bool,
+pub struct SystemRecords {
     slots: HashMap<RecordKey, Slot, foldhash::fast::RandomState>,
 }
 
@@ -266,29 +262,13 @@ struct Slot {
     changed: bool,
 }
 
-/// What is wrong where a record is looked at that nobody loaded.
-const NOT_AT_HAND: &str = "is neither loaded nor known to be absent";
-
-impl Records {
-    /// Nothing at hand, with room for so many records.
-    #[must_use]
-    pub fn with_capacity(records: usize) -> Self {
-        let slots = HashMap::with_capacity_and_hasher(records, foldhash::fast::RandomState::default());
-        Self { slots, complete: false }
-    }
-
-    /// Nothing at hand, and nothing else there is: what is not put here does not exist.
-    #[must_use]
-    pub fn complete() -> Self {
-        Self { complete: true, ..Self::default() }
-    }
-
-    /// Puts a loaded record, or its absence, at hand. What is already at hand stays.
+impl SystemRecords {
+    /// Takes a loaded record, or its absence. What was taken before stays.
     pub fn put(&mut self, key: RecordKey, record: Option<Record>) {
         self.slots.entry(key).or_insert(Slot { record, changed: false });
     }
 
-    /// Whether a record, or its absence, is at hand.
+    /// Whether a record, or its absence, is loaded.
     #[must_use]
     pub fn holds(&self, key: &RecordKey) -> bool {
         self.slots.contains_key(key)
@@ -300,7 +280,7 @@ impl Records {
         self.slots.get(key)?.record.as_ref()
     }
 
-    /// Everything that was changed since it was put.
+    /// Everything that was changed since it was loaded.
     pub fn changed(&self) -> impl Iterator<Item = (&RecordKey, &Record)> {
         self.slots
             .iter()
@@ -308,100 +288,12 @@ impl Records {
             .filter_map(|(key, slot)| slot.record.as_ref().map(|record| (key, record)))
     }
 
-    /// Takes out everything that was changed since it was put.
-    pub fn take_changed(&mut self) -> impl Iterator<Item = (RecordKey, Record)> {
-        let changed = self.slots.extract_if(|_, slot| slot.changed);
-        changed.filter_map(|(key, slot)| slot.record.map(|record| (key, record)))
-    }
-
-    /// Forgets a record: it is at hand no more.
-    pub(crate) fn forget(&mut self, key: &RecordKey) {
-        self.slots.remove(key);
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.slots.clear();
-    }
-
-    /// An org.
+    /// The system.
     #[must_use]
-    pub fn org(&self, org: &OrgId) -> Option<&Org> {
-        match self.get(&RecordKey::Org(org.clone())) {
-            Some(Record::Org(org)) => Some(org),
-            _ => None,
-        }
-    }
-
-    /// How an org stands on a meter.
-    #[must_use]
-    pub fn account(&self, org: &OrgId, meter: &MeterId) -> Option<&Account> {
-        match self.get(&RecordKey::Account(org.clone(), meter.clone())) {
-            Some(Record::Account(account)) => Some(account),
-            _ => None,
-        }
-    }
-
-    /// The open counters of a scope of an org.
-    #[must_use]
-    pub fn tally(&self, org: &OrgId, meter: &MeterId, scope: &Scope) -> Option<&Tally> {
-        match scope {
-            Scope::Org => self.account(org, meter).map(|account| &account.tally),
-            Scope::User(_) | Scope::Seen(_) => match self.get(&RecordKey::tally(org, meter, scope)) {
-                Some(Record::Tally(tally)) => Some(tally),
-                _ => None,
-            },
-        }
-    }
-
-    /// Where a counter is.
-    #[must_use]
-    pub fn place(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Place<'_> {
-        self.tally(org, meter, scope).map_or(Place::NotYet, |tally| tally.place(period))
-    }
-
-    /// A counter, open or closed; zero where nothing was counted.
-    #[must_use]
-    pub fn counter(&self, org: &OrgId, meter: &MeterId, scope: &Scope, period: Period) -> Counter {
-        match self.place(org, meter, scope, period) {
-            Place::Open(counter) => counter.clone(),
-            Place::NotYet => Counter::default(),
-            Place::Closed => {
-                let id = CounterId { org: org.clone(), meter: meter.clone(), scope: scope.clone(), period };
-                let key = RecordKey::Counter(id);
-                assert!(self.moved(org, meter, scope) || self.is_at_hand(&key), "{key:?} {NOT_AT_HAND}");
-                match self.get(&key) {
-                    Some(Record::Counter(counter)) => Counter::clone(counter),
-                    _ => Counter::default(),
-                }
-            }
-        }
-    }
-
-    /// What an org used of a meter in a day or month, by properties.
-    #[must_use]
-    pub fn groups(&self, org: &OrgId, meter: &MeterId, period: Period) -> Option<&Groups> {
-        match self.get(&RecordKey::Groups(org.clone(), meter.clone(), period)) {
-            Some(Record::Groups(groups)) => Some(groups),
-            _ => None,
-        }
-    }
-
-    /// What is unsent of an org's day.
-    #[must_use]
-    pub fn unsent(&self, org: &OrgId, day: i32) -> Option<&Unsent> {
-        match self.get(&RecordKey::Unsent(org.clone(), day)) {
-            Some(Record::Unsent(unsent)) => Some(unsent),
-            _ => None,
-        }
-    }
-
-    /// The closed bill of a month.
-    #[must_use]
-    pub fn bill(&self, org: &OrgId, month: i32) -> Option<&Arc<Bill>> {
-        match self.get(&RecordKey::Bill(org.clone(), month)) {
-            Some(Record::Bill(bill)) => Some(bill),
-            _ => None,
+    pub fn system(&self) -> System {
+        match self.get(&RecordKey::System) {
+            Some(Record::System(system)) => System::clone(system),
+            _ => System::default(),
         }
     }
 
@@ -411,33 +303,6 @@ impl Records {
         match self.get(&RecordKey::Catalog(version)) {
             Some(Record::Catalog(catalog)) => Some(catalog),
             _ => None,
-        }
-    }
-
-    /// A key that was seen.
-    #[must_use]
-    pub fn key(&self, id: KeyId) -> Option<&KeyRecord> {
-        match self.get(&RecordKey::Key(id)) {
-            Some(Record::Key(key)) => Some(key),
-            _ => None,
-        }
-    }
-
-    /// An entry.
-    #[must_use]
-    pub fn entry(&self, org: &OrgId, number: u64) -> Option<&Entry> {
-        match self.get(&RecordKey::Entry(org.clone(), number)) {
-            Some(Record::Entry(entry)) => Some(entry),
-            _ => None,
-        }
-    }
-
-    /// The system.
-    #[must_use]
-    pub fn system(&self) -> System {
-        match self.get(&RecordKey::System) {
-            Some(Record::System(system)) => System::clone(system),
-            _ => System::default(),
         }
     }
 
@@ -453,212 +318,5 @@ impl Records {
     /// Sets a record and marks it changed.
     pub(crate) fn set(&mut self, key: RecordKey, record: Record) {
         self.slots.insert(key, Slot { record: Some(record), changed: true });
-    }
-
-    fn is_at_hand(&self, key: &RecordKey) -> bool {
-        self.complete || self.holds(key)
-    }
-
-    /// Whether the open counters of a scope were changed since they were loaded. A counter that this closed is at hand. Of
-    /// one before it that is not, nothing was counted: as they were loaded its period had not come, or the counter would have
-    /// been loaded with them.
-    fn moved(&self, org: &OrgId, meter: &MeterId, scope: &Scope) -> bool {
-        self.slots.get(&RecordKey::tally(org, meter, scope)).is_some_and(|slot| slot.changed)
-    }
-
-    /// A record to be changed.
-    fn slot(&mut self, key: RecordKey) -> &mut Slot {
-        assert!(self.is_at_hand(&key), "{key:?} {NOT_AT_HAND}");
-        self.slot_at_hand(key)
-    }
-
-    fn slot_at_hand(&mut self, key: RecordKey) -> &mut Slot {
-        let slot = self.slots.entry(key).or_insert(Slot { record: None, changed: false });
-        slot.changed = true;
-        slot
-    }
-
-    /// Changes an org, making it if need be.
-    pub(crate) fn change_org(&mut self, id: &OrgId, created_at: Timestamp, change: impl FnOnce(&mut Org)) {
-        let slot = self.slot(RecordKey::Org(id.clone()));
-        if !matches!(slot.record, Some(Record::Org(_))) {
-            slot.record = Some(Record::Org(Arc::new(Org::new(id.clone(), created_at))));
-        }
-        if let Some(Record::Org(org)) = &mut slot.record {
-            change(Arc::make_mut(org));
-        }
-    }
-
-    /// Changes an account, making it if need be.
-    pub(crate) fn change_account<T>(
-        &mut self,
-        org: &OrgId,
-        meter: &MeterId,
-        change: impl FnOnce(&mut Account) -> T,
-    ) -> T {
-        let slot = self.slot(RecordKey::Account(org.clone(), meter.clone()));
-        let mut account = match slot.record.take() {
-            Some(Record::Account(account)) => account,
-            _ => Arc::default(),
-        };
-        let made = change(Arc::make_mut(&mut account));
-        slot.record = Some(Record::Account(account));
-        made
-    }
-
-    /// Changes the open counters of a scope of an org, making them if need be.
-    fn change_tally<T>(
-        &mut self,
-        org: &OrgId,
-        meter: &MeterId,
-        scope: &Scope,
-        change: impl FnOnce(&mut Tally) -> T,
-    ) -> T {
-        if *scope == Scope::Org {
-            return self.change_account(org, meter, |account| change(&mut account.tally));
-        }
-        let slot = self.slot(RecordKey::tally(org, meter, scope));
-        let mut tally = match slot.record.take() {
-            Some(Record::Tally(tally)) => tally,
-            _ => Arc::default(),
-        };
-        let made = change(Arc::make_mut(&mut tally));
-        slot.record = Some(Record::Tally(tally));
-        made
-    }
-
-    /// Changes counters of one scope, those of periods: opening, and closing what came before, as need be.
-    pub(crate) fn change_counters(
-        &mut self,
-        org: &OrgId,
-        meter: &MeterId,
-        scope: &Scope,
-        periods: &[Period],
-        mut change: impl FnMut(Period, &mut Counter),
-    ) {
-        let mut late = Vec::new();
-        let mut closed = Vec::new();
-        let moved = self.moved(org, meter, scope);
-        self.change_tally(org, meter, scope, |tally| {
-            for period in periods {
-                if tally.place(*period) == Place::Closed {
-                    late.push(*period);
-                } else {
-                    let (counter, before) = tally.open_mut(*period);
-                    change(*period, counter);
-                    closed.extend(before);
-                }
-            }
-        });
-        let id = |period| {
-            let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
-            RecordKey::Counter(CounterId { org, meter, scope, period })
-        };
-        for open in closed {
-            self.set(id(open.period), Record::Counter(Arc::new(open.counter)));
-        }
-        for period in late {
-            let key = id(period);
-            assert!(moved || self.is_at_hand(&key), "{key:?} {NOT_AT_HAND}");
-            let slot = self.slot_at_hand(key);
-            let mut counter = match slot.record.take() {
-                Some(Record::Counter(counter)) => counter,
-                _ => Arc::default(),
-            };
-            change(period, Arc::make_mut(&mut counter));
-            slot.record = Some(Record::Counter(counter));
-        }
-    }
-
-    /// Changes what an org used of a meter in a day or month by properties, making it if need be.
-    pub(crate) fn change_groups(
-        &mut self,
-        org: &OrgId,
-        meter: &MeterId,
-        period: Period,
-        change: impl FnOnce(&mut Groups),
-    ) {
-        let slot = self.slot(RecordKey::Groups(org.clone(), meter.clone(), period));
-        let mut groups = match slot.record.take() {
-            Some(Record::Groups(groups)) => groups,
-            _ => Arc::default(),
-        };
-        change(Arc::make_mut(&mut groups));
-        slot.record = Some(Record::Groups(groups));
-    }
-
-    /// Changes what is unsent of an org's day, making it if need be.
-    pub(crate) fn change_unsent(&mut self, org: &OrgId, day: i32, change: impl FnOnce(&mut Unsent)) {
-        let slot = self.slot(RecordKey::Unsent(org.clone(), day));
-        let mut unsent = match slot.record.take() {
-            Some(Record::Unsent(unsent)) => unsent,
-            _ => Arc::default(),
-        };
-        change(Arc::make_mut(&mut unsent));
-        slot.record = Some(Record::Unsent(unsent));
-    }
-
-    /// Changes a key that was seen.
-    pub(crate) fn change_key(&mut self, id: KeyId, change: impl FnOnce(&mut KeyRecord)) {
-        if let Some(Record::Key(key)) = &mut self.slot(RecordKey::Key(id)).record {
-            change(Arc::make_mut(key));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use super::*;
-    use crate::Window;
-
-    #[test]
-    fn what_is_not_at_hand_is_neither_changed_nor_taken_for_zero() {
-        let org = OrgId::new("acme").expect("an id");
-        let meter = MeterId::new("reports").expect("an id");
-        let periods = |number| [Period { window: Window::Day, number }];
-        let count = |records: &mut Records, number| {
-            records.change_counters(&org, &meter, &Scope::Org, &periods(number), |_, counter| {
-                counter.value += Amount::from_whole(1);
-            });
-        };
-        let account = RecordKey::Account(org.clone(), meter.clone());
-        let closed = RecordKey::Counter(CounterId {
-            org: org.clone(),
-            meter: meter.clone(),
-            scope: Scope::Org,
-            period: Period { window: Window::Day, number: 1 },
-        });
-        let panics = |work: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(work)).is_err();
-
-        let mut stored = Records::complete();
-        count(&mut stored, 2);
-        let mut records = Records::default();
-        assert!(panics(&mut || count(&mut records, 2)), "the account is not loaded");
-        // Day 2 is open, so day 1 is closed: its counter is a record of its own.
-        records.put(account.clone(), stored.get(&account).cloned());
-        let [first] = periods(1);
-        assert!(
-            panics(&mut || drop(records.counter(&org, &meter, &Scope::Org, first))),
-            "the counter is not loaded"
-        );
-        assert!(panics(&mut || count(&mut records, 1)), "nor can it be changed");
-        records.put(closed, None);
-        count(&mut records, 1);
-        assert_eq!(records.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
-
-        // Nothing was counted on any day as the account was loaded, so nothing on day 1.
-        let mut first_of_all = Records::default();
-        first_of_all.put(account, None);
-        count(&mut first_of_all, 2);
-        assert_eq!(first_of_all.counter(&org, &meter, &Scope::Org, first).value, Amount::ZERO);
-        count(&mut first_of_all, 1);
-        assert_eq!(first_of_all.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
-
-        let mut all = Records::complete();
-        count(&mut all, 2);
-        count(&mut all, 1);
-        assert_eq!(all.counter(&org, &meter, &Scope::Org, first).value, Amount::from_whole(1));
     }
 }

@@ -9,9 +9,7 @@ use std::sync::OnceLock;
 use crate::catalog::{self, Proration};
 use crate::decide::Context;
 use crate::limits::SEGMENT_MARGIN_SECS;
-use crate::{
-    Catalog, Org, Period, PlanId, RecordKey, Records, Segment, Share, SignedDuration, Stretch, Timestamp,
-};
+use crate::{Catalog, Org, OrgState, Period, PlanId, Segment, Share, SignedDuration, Stretch, Timestamp};
 
 /// Which versions of the catalog segments are rated by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +22,13 @@ pub(crate) enum Versions {
 
 /// The segments of a month of an org, in order. Beside those of the month there are neighbors without a day: where the time
 /// zone was changed, or the clock stepped back, usage of the month may have been counted in them.
-///
-/// # Errors
-/// The key of a record that must be at hand to know which catalog was in force.
 pub(crate) fn segments(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     org: &Org,
     month: i32,
     versions: Versions,
-) -> Result<Vec<Segment>, RecordKey> {
+) -> Vec<Segment> {
     let (starts, ends) = org.zone.bounds(Period::month(month));
     let margin = SignedDuration::from_secs(SEGMENT_MARGIN_SECS);
     let widest = (
@@ -55,10 +50,10 @@ pub(crate) fn segments(
         let days = Share { days: u32::try_from(own).unwrap_or(u32::MAX), of };
         let until = within(stretch.until.or(ends), starts, ends);
         let version = match (versions, until) {
-            (Versions::AtTheTime, Some(until)) => version_at(records, context, until)?,
+            (Versions::AtTheTime, Some(until)) => version_at(state, context, until),
             _ => context.catalog_version,
         };
-        let catalog = catalog_of(records, context, version);
+        let catalog = catalog_of(state, context, version);
         let plan = stretch.plan().filter(|plan| catalog.is_none_or(|catalog| catalog.plan(plan).is_some()));
         let fees = catalog.map_or(days, |catalog| fees(catalog, plan, days, &segments));
         segments.push(Segment {
@@ -71,7 +66,7 @@ pub(crate) fn segments(
             fees,
         });
     }
-    Ok(segments)
+    segments
 }
 
 /// A moment, or the edge of the month that is nearest to it.
@@ -108,9 +103,9 @@ fn fees(catalog: &Catalog, plan: Option<&PlanId>, days: Share, before: &[Segment
     }
 }
 
-/// A version of the catalog; `None` if it is not at hand.
+/// A version of the catalog; `None` if it is not loaded.
 pub(crate) fn catalog_of<'a>(
-    records: &'a Records,
+    state: &'a OrgState,
     context: &Context<'a>,
     version: u32,
 ) -> Option<&'a Catalog> {
@@ -121,30 +116,23 @@ pub(crate) fn catalog_of<'a>(
     if version == 0 {
         return FIRST.get_or_init(|| Catalog::from_toml(catalog::DEFAULT).ok()).as_ref();
     }
-    records.catalog(version)?.catalog()
+    state.catalog(version)?.catalog()
 }
 
 /// The version of the catalog that was in force just before a moment: the latest that came into force before it.
-///
-/// # Errors
-/// The key of a record that must be at hand to tell.
-fn version_at(records: &Records, context: &Context<'_>, until: Timestamp) -> Result<u32, RecordKey> {
+fn version_at(state: &OrgState, context: &Context<'_>, until: Timestamp) -> u32 {
     if context.catalog_since < until {
-        return Ok(context.catalog_version);
+        return context.catalog_version;
     }
     // Times never go down from version to version.
     let (mut before, mut after) = (0, context.catalog_version);
     while after - before > 1 {
         let middle = before + (after - before) / 2;
-        let key = RecordKey::Catalog(middle);
-        if !records.holds(&key) {
-            return Err(key);
-        }
-        if records.catalog(middle).is_some_and(|known| known.at < until) {
+        if state.catalog(middle).is_some_and(|known| known.at < until) {
             before = middle;
         } else {
             after = middle;
         }
     }
-    Ok(before)
+    before
 }

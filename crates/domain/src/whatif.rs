@@ -9,11 +9,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::Context;
 use crate::decide::settle::settled_by;
+use crate::decide::{Context, outcome};
 use crate::{
-    Amount, Burn, Catalog, Entry, EntryKind, Grant, KeyId, KeySpace, MeterId, Moments, OrgCommand,
-    OrgDecision, OrgId, RecordKey, Records, Timestamp, Use, UsedEntry, Window, Zone, apply, decide,
+    Amount, Burn, Catalog, Entry, EntryKind, Grant, KeySpace, MeterId, Moments, OrgCommand, OrgDecision,
+    OrgId, OrgState, PartKey, Timestamp, Use, UsedEntry, Window, Zone, apply,
 };
 
 /// Usage that would be denied, by meter and the code of the denial.
@@ -47,12 +47,11 @@ impl TakenBack {
 /// What it keeps goes by the org's users and periods, not by its usages.
 #[derive(Debug)]
 pub struct Rerun<'a> {
-    org: OrgId,
     month: i32,
     catalogs: [&'a Catalog; 2],
     taken_back: TakenBack,
-    /// The records as they were before the month.
-    before: Records,
+    /// The state as they were before the month.
+    before: OrgState,
     /// From the month's first entry on.
     worlds: Option<[World<'a>; 2]>,
 }
@@ -61,16 +60,16 @@ impl<'a> Rerun<'a> {
     /// Before the first entry of the ledger; the month by its number.
     #[must_use]
     pub fn new(org: OrgId, month: i32, catalogs: [&'a Catalog; 2], taken_back: TakenBack) -> Self {
-        Self { org, month, catalogs, taken_back, before: Records::complete(), worlds: None }
+        Self { month, catalogs, taken_back, before: OrgState::complete(org), worlds: None }
     }
 
     /// Goes through the next entry. False: the month is over, and nothing more need be seen.
     pub fn see(&mut self, entry: &Entry) -> bool {
-        let records = self.worlds.as_ref().map_or(&self.before, |[first, _]| &first.records);
-        let zone = records.org(&self.org).map_or(Zone::UTC, |org| org.zone.clone());
+        let state = self.worlds.as_ref().map_or(&self.before, |[first, _]| &first.state);
+        let zone = state.org().map_or(Zone::UTC, |org| org.zone.clone());
         let month = zone.period_at(Window::Month, entry.at).number;
         if month < self.month && self.worlds.is_none() {
-            apply_alone(&mut self.before, &self.org, entry);
+            apply_alone(&mut self.before, entry);
             return true;
         }
         if month > self.month {
@@ -81,7 +80,7 @@ impl<'a> Rerun<'a> {
             .worlds
             .get_or_insert_with(|| catalogs.map(|catalog| World::new(catalog, before, entry.number)));
         for world in worlds {
-            world.see(&self.org, entry, &self.taken_back);
+            world.see(entry, &self.taken_back);
         }
         true
     }
@@ -97,7 +96,7 @@ impl<'a> Rerun<'a> {
 #[derive(Debug)]
 struct World<'a> {
     catalog: &'a Catalog,
-    records: Records,
+    state: OrgState,
     /// The number of the month's first entry.
     first: u64,
     /// What was counted here and will be taken back.
@@ -106,13 +105,13 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(catalog: &'a Catalog, before: &Records, first: u64) -> Self {
-        Self { catalog, records: before.clone(), first, kept: BTreeMap::new(), denials: Denials::new() }
+    fn new(catalog: &'a Catalog, before: &OrgState, first: u64) -> Self {
+        Self { catalog, state: before.clone(), first, kept: BTreeMap::new(), denials: Denials::new() }
     }
 
-    fn see(&mut self, org: &OrgId, entry: &Entry, taken_back: &TakenBack) {
+    fn see(&mut self, entry: &Entry, taken_back: &TakenBack) {
         let here = match &entry.kind {
-            EntryKind::Used(used) => self.decide_again(org, entry, used, taken_back),
+            EntryKind::Used(used) => self.decide_again(entry, used, taken_back),
             EntryKind::Reversed { entry: number, .. } if *number >= self.first => {
                 let kept = self.kept.remove(number);
                 kept.map(|used| EntryKind::Reversed { entry: *number, used })
@@ -122,10 +121,9 @@ impl<'a> World<'a> {
         };
         // What does not happen here still has its number: top-ups and reversals are found by theirs.
         let kind = here.unwrap_or_else(|| nothing(entry));
-        let settled = self.settled(org, entry, &kind);
+        let settled = self.settled(entry, &kind);
         apply_alone(
-            &mut self.records,
-            org,
+            &mut self.state,
             &Entry { kind, settled, notices: Vec::new(), actor: entry.actor.clone(), ..*entry },
         );
     }
@@ -143,21 +141,15 @@ impl<'a> World<'a> {
     }
 
     /// How debts are settled here by the time of an entry.
-    fn settled(&self, org: &OrgId, entry: &Entry, kind: &EntryKind) -> Vec<Burn> {
-        let account = kind.meter().and_then(|meter| self.records.account(org, meter));
-        let Some((known, account)) = self.records.org(org).zip(account) else { return Vec::new() };
+    fn settled(&self, entry: &Entry, kind: &EntryKind) -> Vec<Burn> {
+        let account = kind.meter().and_then(|meter| self.state.account(meter));
+        let Some((known, account)) = self.state.org().zip(account) else { return Vec::new() };
         let moments = Moments::new(entry.at);
         settled_by(&self.context(entry, &moments), known, account, kind)
     }
 
     /// What a usage changes here; `None`: it is denied.
-    fn decide_again(
-        &mut self,
-        org: &OrgId,
-        entry: &Entry,
-        used: &UsedEntry,
-        taken_back: &TakenBack,
-    ) -> Option<EntryKind> {
+    fn decide_again(&mut self, entry: &Entry, used: &UsedEntry, taken_back: &TakenBack) -> Option<EntryKind> {
         let usage = Use {
             user: used.user.clone(),
             meter: used.meter.clone(),
@@ -168,7 +160,7 @@ impl<'a> World<'a> {
         };
         let command = if used.recorded { OrgCommand::Record(usage) } else { OrgCommand::Use(usage) };
         let moments = Moments::new(entry.at);
-        let outcome = decide(&self.records, &self.context(entry, &moments), org, &command);
+        let outcome = outcome(&self.state, &self.context(entry, &moments), &command);
         let reason = match &outcome.decision {
             OrgDecision::Use(Err(denied)) => Some(denied.denial.code()),
             OrgDecision::Record(Err(denial)) => Some(denial.code()),
@@ -201,25 +193,21 @@ fn nothing(entry: &Entry) -> EntryKind {
     }
 }
 
-/// Applies an entry to records of which all is at hand, and forgets what no later decision of the rerun reads.
-fn apply_alone(records: &mut Records, org: &OrgId, entry: &Entry) {
-    apply(records, org, entry);
+/// Applies an entry to a state that is complete, and forgets what no later decision of the rerun reads.
+fn apply_alone(state: &mut OrgState, entry: &Entry) {
+    apply(state, entry);
     match &entry.kind {
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
-            let id = KeyId { org: org.clone(), space: KeySpace::Use, key: used.key.clone() };
-            records.forget(&RecordKey::Key(id));
+            state.forget(&PartKey::Key(KeySpace::Use, used.key.clone()));
             for (_, period) in used.grouped() {
-                records.forget(&RecordKey::Groups(org.clone(), used.meter.clone(), period));
+                state.forget(&PartKey::Groups(used.meter.clone(), period));
             }
         }
         EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, .. }
         | EntryKind::Voided { key: Some(key), .. } => {
-            let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key.clone() };
-            records.forget(&RecordKey::Key(id));
+            state.forget(&PartKey::Key(KeySpace::TopUp, key.clone()));
         }
-        EntryKind::BillClosed(bill) => {
-            records.forget(&RecordKey::Bill(org.clone(), bill.rated.month.number));
-        }
+        EntryKind::BillClosed(bill) => state.forget(&PartKey::Bill(bill.rated.month.number)),
         _ => {}
     }
 }

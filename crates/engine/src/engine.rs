@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::sync::Mutex;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
-    Actor, Catalog, Command, MeterId, NewMeter, OrgCommand, OrgDecision, OrgId, Records, System,
-    SystemCommand, SystemDenial,
+    Actor, Catalog, Command, MeterId, NewMeter, OrgCommand, OrgDecision, OrgId, System, SystemCommand,
+    SystemDenial, SystemRecords,
 };
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
@@ -16,7 +16,7 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, QU
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Job, Many, weight};
 use crate::sync::{JoinHandle, RwLock, join, mpsc, oneshot, spawn, watch};
-use crate::turn::{Settled, Turn, TurnError};
+use crate::turn::{Residents, Settled, Turn, TurnError};
 use crate::{Answer, Clock, EngineError, EngineMetrics, OutcomeLabel, Request};
 
 /// How the engine works.
@@ -94,7 +94,7 @@ impl<S: Store> Engine<S> {
             jobs,
             shutdown: shutdown_seen,
             stop,
-            records: std::sync::Mutex::default(),
+            residents: Residents::default(),
         };
         let driver = Mutex::new(Some(Driver::Caller));
         let engine =
@@ -331,7 +331,7 @@ pub struct Writer<S> {
     jobs: mpsc::Receiver<Job>,
     shutdown: watch::Receiver<bool>,
     stop: watch::Sender<Option<Arc<StoreError>>>,
-    records: std::sync::Mutex<Records>,
+    residents: Residents,
 }
 
 impl<S: Store> Writer<S> {
@@ -385,7 +385,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// Decides, commits and answers; again for those that lost a race. An error is a reason to stop.
-    async fn settle(&self, mut jobs: Vec<Job>) -> Result<(), Arc<StoreError>> {
+    async fn settle(&mut self, mut jobs: Vec<Job>) -> Result<(), Arc<StoreError>> {
         for _ in 0..CONFLICT_ROUNDS_MAX {
             if jobs.is_empty() {
                 return Ok(());
@@ -418,7 +418,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// One damaged record must not refuse the requests that only happened to share its batch.
-    async fn settle_alone(&self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+    async fn settle_alone(&mut self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
         if jobs.len() > 1 {
             for job in jobs {
                 Box::pin(self.settle(vec![job])).await?;
@@ -434,7 +434,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// The store took nothing: no room, or one request too large for it.
-    async fn refuse(&self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+    async fn refuse(&mut self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
         if error.kind() == StoreErrorKind::TooLarge && jobs.len() > 1 {
             return self.settle_alone(jobs, error).await;
         }
@@ -449,10 +449,10 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
-    async fn turn(&self, jobs: &[Job]) -> Result<Vec<Settled>, TurnError> {
-        let catalog = self.catalog_in_force();
+    async fn turn(&mut self, jobs: &[Job]) -> Result<Vec<Settled>, TurnError> {
+        let (catalog, store) = (self.catalog_in_force(), Arc::clone(&self.store));
         let turn = Turn {
-            store: self.store.as_ref(),
+            store: store.as_ref(),
             catalog: &catalog,
             key_keep_secs: self.options.key_keep_secs,
             at: self.options.clock.now(),
@@ -469,11 +469,8 @@ impl<S: Store> Writer<S> {
             }
             job.ask(&mut orgs);
         }
-        // Room of the turn before: its allocation is worth keeping.
-        let mut records = std::mem::take(&mut *self.records.lock().unwrap_or_else(PoisonError::into_inner));
-        let settled = turn.run_orgs(&orgs, &mut records).await;
+        let settled = turn.run_orgs(&orgs, &mut self.residents).await;
         self.plans_given.add(orgs.iter().filter_map(|asked| asked.command.plan_given()));
-        *self.records.lock().unwrap_or_else(PoisonError::into_inner) = records;
         settled
     }
 
@@ -491,7 +488,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// Brings into force what the system says, also what another writer on the same store made it say.
-    async fn follow(&self, before: &CatalogInForce, records: &Records) {
+    async fn follow(&self, before: &CatalogInForce, records: &SystemRecords) {
         let system = records.system();
         let is_known = system.catalog == before.version;
         if is_known && system.created_meters.len() == before.created_meters.len() {

@@ -13,6 +13,10 @@ pub const BATCH_REQUESTS_MAX: usize = if cfg!(feature = "shuttle") { 2 } else { 
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Most parts of organizations kept in memory between turns; what is beyond is dropped, and loaded again where it is
+/// needed.
+pub const RESIDENT_PARTS_MAX: usize = 400_000;
+
 /// How often requests are decided again after another writer was faster, before the caller is asked to retry.
 pub const CONFLICT_ROUNDS_MAX: usize = 16;
 

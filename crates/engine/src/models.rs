@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate_domain::{
     Actor, Amount, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record, RecordKey,
-    Records, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
+    SetPlan, SystemCommand, Timestamp, UsageKey, Use,
 };
 use tollgate_schedules::check;
 use tollgate_schedules::shuttle::future::block_on;
@@ -144,7 +144,7 @@ fn started(fails: Option<(usize, bool)>) -> Arc<Engine<Watched>> {
         let turn = Turn { store: &store.inner, catalog: &catalog, key_keep_secs: 86_400, at };
         let plan = OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id")));
         let asked = Asked { actor: &Actor::Local, org: &org(), command: &plan };
-        let settled = turn.run_orgs(&[asked], &mut Records::default()).await;
+        let settled = turn.run_orgs(&[asked], &mut Residents::default()).await;
         assert!(settled.is_ok_and(|settled| settled.len() == 1));
         let options =
             EngineOptions { clock: Clock::manual(at), queue_requests_max: QUEUE, ..EngineOptions::default() };

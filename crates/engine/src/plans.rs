@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::{
-    Actor, ApplyCatalog, Catalog, MeterId, OrgId, PlanId, Records, SystemCommand, SystemDenial,
+    Actor, ApplyCatalog, Catalog, MeterId, OrgId, PlanId, SystemCommand, SystemDenial, SystemRecords,
     decide_system, missing_of_system,
 };
 use tollgate_storage::{Row, Scan, Store};
@@ -85,7 +85,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<Result<u32, SystemDenial>, EngineError> {
         let (informed, _) = self.informed(check).await?;
         let command = SystemCommand::CheckCatalog(informed);
-        let (mut records, mut keys) = (Records::default(), Vec::new());
+        let (mut records, mut keys) = (SystemRecords::default(), Vec::new());
         missing_of_system(&records, &command, &mut keys);
         let loaded = self.load(&keys).await?;
         keys.into_iter().zip(loaded).for_each(|(key, record)| records.put(key, record));

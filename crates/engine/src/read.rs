@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org,
-    OrgId, Period, Place, Rated, Record, RecordKey, Records, Rerun, Scope, TakenBack, Timestamp, TopUpLine,
-    UserId, Window, balance, balance_needs, bill, bill_needs, rate_month, top_ups, users_need,
+    OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey, Rerun, Scope, TakenBack, Timestamp,
+    TopUpLine, UserId, Window, balance, bill, rate_month, top_ups,
 };
 use tollgate_storage::{Cursor, Order, Row, Scan, Store, StoreError};
 
@@ -21,14 +21,10 @@ pub struct UserPart {
     pub next: Option<Cursor>,
 }
 
-/// What a look at the records of an org saw.
-enum Look {
-    /// There is no such org.
-    Absent,
-    /// All that was needed, as of one version.
-    Whole(Arc<Org>, Records, Timestamp),
-    /// The org changed in the middle of it.
-    Moved,
+/// The state of an org as of one of its versions, and a moment.
+pub(crate) struct View {
+    pub(crate) state: OrgState,
+    pub(crate) at: Timestamp,
 }
 
 impl<S: Store> Engine<S> {
@@ -47,16 +43,12 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// When the store cannot read; [`EngineError::Contended`] when the org never held still.
-    pub async fn balance(&self, id: &OrgId) -> Result<Option<(Arc<Org>, Balance)>, EngineError> {
+    pub async fn balance(&self, id: &OrgId) -> Result<Option<(Org, Balance)>, EngineError> {
         let in_force = self.catalog();
-        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
-            self.in_context(&in_force, at, |context| balance_needs(records, context, id, keys));
+        let view = |state: &OrgState, at| {
+            self.in_context(&in_force, at, |context| balance(state, context).zip(state.org().cloned()))
         };
-        let seen = self.as_of_one_version(id, &needs).await?;
-        Ok(seen.and_then(|(org, records, at)| {
-            self.in_context(&in_force, at, |context| balance(&records, context, id))
-                .map(|balance| (org, balance))
-        }))
+        Ok(self.view(id, view).await?.map(|(balance, org)| (org, balance)))
     }
 
     /// The top-ups of an org as of one of its versions, the latest first, and the moment.
@@ -65,13 +57,11 @@ impl<S: Store> Engine<S> {
     /// As [`Engine::balance`].
     pub async fn top_ups(&self, id: &OrgId) -> Result<Option<(Vec<TopUpLine>, Timestamp)>, EngineError> {
         let in_force = self.catalog();
-        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
-            self.in_context(&in_force, at, |context| balance_needs(records, context, id, keys));
-        };
-        let seen = self.as_of_one_version(id, &needs).await?;
-        Ok(seen.map(|(_, records, at)| {
-            (self.in_context(&in_force, at, |context| top_ups(&records, context, id)), at)
-        }))
+        self.view(id, |state, at| {
+            let lines = self.in_context(&in_force, at, |context| top_ups(state, context));
+            state.org().map(|_| (lines, at))
+        })
+        .await
     }
 
     /// The same, and for each meter of it the first users of the month, at most so many, all as of that version. A user
@@ -83,7 +73,7 @@ impl<S: Store> Engine<S> {
         &self,
         id: &OrgId,
         users_max: usize,
-    ) -> Result<Option<(Arc<Org>, Balance, Vec<UserPart>)>, EngineError> {
+    ) -> Result<Option<(Org, Balance, Vec<UserPart>)>, EngineError> {
         let Some((_, first)) = self.balance(id).await? else { return Ok(None) };
         let mut listed = Vec::with_capacity(first.meters.len());
         for (meter, _) in first.meters {
@@ -91,31 +81,22 @@ impl<S: Store> Engine<S> {
             listed.push((meter, users));
         }
         let in_force = self.catalog();
-        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
-            self.in_context(&in_force, at, |context| {
-                balance_needs(records, context, id, keys);
-                for (meter, (users, _)) in &listed {
-                    users_need(records, context, id, meter, users, keys);
-                }
+        let view = |state: &OrgState, at| {
+            let org = state.org()?;
+            let balance = self.in_context(&in_force, at, |context| balance(state, context))?;
+            let month = org.zone.period_at(Window::Month, at);
+            let parts = balance.meters.iter().map(|(meter, _)| {
+                let Some((_, (users, next))) = listed.iter().find(|(known, _)| known == meter) else {
+                    return UserPart::default();
+                };
+                let counted =
+                    |user: &UserId| (user.clone(), state.counter(meter, &Scope::User(user.clone()), month));
+                UserPart { users: users.iter().map(counted).collect(), next: next.clone() }
             });
+            let parts = parts.collect();
+            Some((org.clone(), balance, parts))
         };
-        let Some((org, records, at)) = self.as_of_one_version(id, &needs).await? else { return Ok(None) };
-        let Some(balance) = self.in_context(&in_force, at, |context| balance(&records, context, id)) else {
-            return Ok(None);
-        };
-        let month = org.zone.period_at(Window::Month, at);
-        let parts = balance.meters.iter().map(|(meter, _)| {
-            let Some((_, (users, next))) = listed.iter().find(|(known, _)| known == meter) else {
-                return UserPart::default();
-            };
-            let counted = |user: &UserId| {
-                let counter = records.counter(id, meter, &Scope::User(user.clone()), month);
-                (user.clone(), counter)
-            };
-            UserPart { users: users.iter().map(counted).collect(), next: next.clone() }
-        });
-        let parts = parts.collect();
-        Ok(Some((org, balance, parts)))
+        self.view(id, view).await
     }
 
     /// The first users of a meter in the month of a moment.
@@ -145,14 +126,11 @@ impl<S: Store> Engine<S> {
         let (in_force, at) = (self.catalog(), self.clock().now());
         let Some(org) = self.org(id).await? else { return Ok(None) };
         let month = month.unwrap_or_else(|| org.zone.period_at(Window::Month, at).number);
-        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
-            self.in_context(&in_force, at, |context| need_bill(records, context, id, month, keys));
+        let view = |state: &OrgState, at| {
+            state.org()?;
+            Some(self.in_context(&in_force, at, |context| bill(state, context, month)))
         };
-        let seen = self.as_of_one_version(id, &needs).await?;
-        Ok(seen.map(|(_, records, at)| {
-            let bill = self.in_context(&in_force, at, |context| bill(&records, context, id, month));
-            (Period::month(month), bill)
-        }))
+        Ok(self.view(id, view).await?.map(|bill| (Period::month(month), bill)))
     }
 
     /// What the usage of an org in the month with a number is worth by the catalog in force and by another.
@@ -167,16 +145,13 @@ impl<S: Store> Engine<S> {
     ) -> Result<[Result<Rated, BillError>; 2], EngineError> {
         let in_force = self.catalog();
         let catalogs = [&in_force, other];
-        let needs = |at, records: &Records, keys: &mut Vec<RecordKey>| {
-            for catalog in catalogs {
-                self.in_context(catalog, at, |context| need_bill(records, context, id, month, keys));
-            }
+        let view = |state: &OrgState, at| {
+            state.org()?;
+            let rated = |catalog| self.in_context(catalog, at, |context| rate_month(state, context, month));
+            Some(catalogs.map(rated))
         };
-        let Some((_, records, at)) = self.as_of_one_version(id, &needs).await? else {
-            return Ok([Err(BillError::UnknownOrg), Err(BillError::UnknownOrg)]);
-        };
-        Ok(catalogs
-            .map(|catalog| self.in_context(catalog, at, |context| rate_month(&records, context, id, month))))
+        let rated = self.view(id, view).await?;
+        Ok(rated.unwrap_or([Err(BillError::UnknownOrg), Err(BillError::UnknownOrg)]))
     }
 
     /// What the catalog in force and another would have denied of the usage of an org in the month with a number that
@@ -223,49 +198,36 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// The records that a view needs, all as of one version of an org, and a time after that of all that is in them: a
-    /// view of an earlier time would leave out what they hold already. `None`: there is no such org.
-    async fn as_of_one_version(
+    /// Looks at an org as of one of its versions, at a time after all that is in it: a view of an earlier time would leave
+    /// out what it holds already. `None`: there is no such org.
+    pub(crate) async fn view<T>(
         &self,
         id: &OrgId,
-        needs: &impl Fn(Timestamp, &Records, &mut Vec<RecordKey>),
-    ) -> Result<Option<(Arc<Org>, Records, Timestamp)>, EngineError> {
+        view: impl Fn(&OrgState, Timestamp) -> Option<T>,
+    ) -> Result<Option<T>, EngineError> {
+        let mut wanted: Vec<PartKey> = Vec::new();
         for _ in 0..READ_ROUNDS_MAX {
-            match self.look(id, needs).await? {
-                Look::Absent => return Ok(None),
-                Look::Whole(org, records, at) => return Ok(Some((org, records, at))),
-                Look::Moved => {}
+            let View { state, at } = self.state_of(id, &wanted).await?;
+            match state.ask(|state| view(state, at)) {
+                Ok(answer) => return Ok(answer),
+                Err(wants) => wanted.extend(wants.0),
             }
         }
         Err(EngineError::Contended)
     }
 
-    async fn look(
-        &self,
-        id: &OrgId,
-        needs: &impl Fn(Timestamp, &Records, &mut Vec<RecordKey>),
-    ) -> Result<Look, EngineError> {
-        let Some(org) = self.org(id).await? else { return Ok(Look::Absent) };
-        let mut records = Records::default();
-        records.put(RecordKey::Org(id.clone()), Some(Record::Org(Arc::clone(&org))));
-        loop {
-            let mut keys = Vec::new();
-            let at = self.clock().now();
-            needs(at, &records, &mut keys);
-            if keys.is_empty() {
-                return Ok(Look::Whole(org, records, at));
-            }
-            // The org is loaded again with the rest: if it is the same version, nothing moved in between.
-            keys.push(RecordKey::Org(id.clone()));
-            let mut loaded = self.load(&keys).await?;
-            match loaded.pop() {
-                Some(Some(Record::Org(again))) if again.version == org.version => {}
-                _ => return Ok(Look::Moved),
-            }
-            for (key, record) in keys.into_iter().zip(loaded) {
-                records.put(key, record);
-            }
-        }
+    /// The state of an org with some of its parts, all of one version.
+    async fn state_of(&self, id: &OrgId, wanted: &[PartKey]) -> Result<View, EngineError> {
+        let mut keys = vec![RecordKey::Org(id.clone())];
+        keys.extend(wanted.iter().map(|key| key.clone().of(id)));
+        let mut loaded = self.load(&keys).await?.into_iter();
+        let org = match loaded.next().flatten() {
+            Some(Record::Org(org)) => Some(Arc::unwrap_or_clone(org)),
+            _ => None,
+        };
+        let mut state = OrgState::new(id.clone(), org);
+        wanted.iter().zip(loaded).for_each(|(key, record)| state.put(key.clone(), record));
+        Ok(View { state, at: self.clock().now() })
     }
 
     fn in_context<T>(
@@ -355,15 +317,6 @@ impl<S: Store> Engine<S> {
     pub async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, EngineError> {
         self.store.load(keys).await.map_err(store_error)
     }
-}
-
-fn need_bill(records: &Records, context: &Context<'_>, org: &OrgId, month: i32, keys: &mut Vec<RecordKey>) {
-    let mut need = |key: RecordKey| {
-        if !records.holds(&key) && !keys.contains(&key) {
-            keys.push(key);
-        }
-    };
-    bill_needs(records, context, org, month, &mut need);
 }
 
 pub(crate) fn store_error(error: StoreError) -> EngineError {

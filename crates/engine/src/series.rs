@@ -5,12 +5,11 @@
 //! would be missing from the page.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::{
-    Amount, CounterId, GroupBy, MeterId, Org, OrgId, Period, Record, RecordKey, Records, Scope, UserId,
-    Window, usage_by,
+    Amount, GroupBy, MeterId, Org, OrgId, OrgState, Period, Record, RecordKey, Scope, UserId, Window,
+    usage_by,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store, StoreError, StoreErrorKind};
 
@@ -65,7 +64,7 @@ pub struct SeriesPoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeriesPage {
     /// The org, at the version that all points are of.
-    pub org: Arc<Org>,
+    pub org: Org,
     /// The points: by period, or by user and period.
     pub points: Vec<SeriesPoint>,
     /// Where the next page begins; `None` when there is nothing more.
@@ -196,31 +195,9 @@ impl<S: Store> Engine<S> {
         &self,
         ask: &SeriesAsk,
         listed: &Listed,
-    ) -> Result<(Arc<Org>, Vec<SeriesPoint>), SeriesError> {
-        let SeriesAsk { org, meter, .. } = ask;
-        let mut keys = vec![RecordKey::Org(org.clone()), RecordKey::Account(org.clone(), meter.clone())];
-        for scope in scopes(&ask.split, &listed.users) {
-            if let Scope::User(user) = &scope {
-                keys.push(RecordKey::Tally(org.clone(), meter.clone(), user.clone()));
-            }
-            keys.extend(listed.periods.iter().map(|period| {
-                let (org, meter, scope) = (org.clone(), meter.clone(), scope.clone());
-                RecordKey::Counter(CounterId { org, meter, scope, period: *period })
-            }));
-        }
-        if let Split::Properties(..) = ask.split {
-            let groups = listed.periods.iter();
-            keys.extend(groups.map(|period| RecordKey::Groups(org.clone(), meter.clone(), *period)));
-        }
-        let mut records = Records::with_capacity(keys.len());
-        let loaded = self.load(&keys).await?;
-        let Some(Some(Record::Org(known))) = loaded.first().cloned() else {
-            return Err(SeriesError::UnknownOrg);
-        };
-        for (key, record) in keys.into_iter().zip(loaded) {
-            records.put(key, record);
-        }
-        Ok((known, points(&records, ask, listed)))
+    ) -> Result<(Org, Vec<SeriesPoint>), SeriesError> {
+        let view = |state: &OrgState, _| state.org().cloned().map(|org| (org, points(state, ask, listed)));
+        self.view(&ask.org, view).await?.ok_or(SeriesError::UnknownOrg)
     }
 }
 
@@ -233,13 +210,13 @@ fn scopes(split: &Split, users: &[UserId]) -> Vec<Scope> {
     }
 }
 
-fn points(records: &Records, ask: &SeriesAsk, listed: &Listed) -> Vec<SeriesPoint> {
-    let SeriesAsk { org, meter, split, .. } = ask;
+fn points(state: &OrgState, ask: &SeriesAsk, listed: &Listed) -> Vec<SeriesPoint> {
+    let SeriesAsk { meter, split, .. } = ask;
     let mut points = Vec::new();
     for scope in scopes(split, &listed.users) {
         for period in &listed.periods {
             if let Split::Properties(meter, by) = split {
-                let parts = usage_by(records, org, meter, *period, by).into_iter();
+                let parts = usage_by(state, meter, *period, by).into_iter();
                 points.extend(parts.map(|(properties, value)| SeriesPoint {
                     period: *period,
                     user: None,
@@ -248,7 +225,7 @@ fn points(records: &Records, ask: &SeriesAsk, listed: &Listed) -> Vec<SeriesPoin
                 }));
                 continue;
             }
-            let value = records.counter(org, meter, &scope, *period).value;
+            let value = state.counter(meter, &scope, *period).value;
             let user = if let Scope::User(user) = &scope { Some(user.clone()) } else { None };
             let properties = BTreeMap::new();
             points.push(SeriesPoint { period: *period, user, properties, value });
@@ -261,7 +238,7 @@ fn points(records: &Records, ask: &SeriesAsk, listed: &Listed) -> Vec<SeriesPoin
 /// A page of at most `limit` points, unless its first period has more: groups come many at a time.
 fn page(
     ask: &SeriesAsk,
-    org: Arc<Org>,
+    org: Org,
     mut points: Vec<SeriesPoint>,
     mut next: Option<Cursor>,
     limit: usize,

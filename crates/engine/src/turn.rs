@@ -1,20 +1,19 @@
 //! One turn of the engine: requests in, one commit, answers out. No threads, no queues, no clock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use tollgate_domain::{
-    Actor, Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, Partition, Record, RecordKey,
-    Records, SystemCommand, SystemOutcome, Timestamp, apply, apply_system, decide, decide_system, missing,
+    Actor, Context, Entry, Moments, OrgDecision, OrgId, OrgState, PartKey, Partition, Record, RecordKey,
+    SystemCommand, SystemOutcome, SystemRecords, Timestamp, apply, apply_system, decide, decide_system,
     missing_of_system,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
 use crate::catalog::CatalogInForce;
+use crate::limits::RESIDENT_PARTS_MAX;
 use crate::queue::{Answer, Asked};
-
-/// Room for the records of a usage: org, account, tally, key.
-const RECORDS_A_CHANGE: usize = 4;
 
 /// What one turn goes by.
 pub(crate) struct Turn<'a, S> {
@@ -40,104 +39,160 @@ pub(crate) enum TurnError {
     Commit(StoreError),
 }
 
+/// The orgs that are in memory, with what was loaded of them. Between turns nothing here is unsaved.
+#[derive(Debug, Default)]
+pub(crate) struct Residents {
+    states: HashMap<OrgId, OrgState, RandomState>,
+    /// How much was loaded since they were last dropped.
+    loaded: usize,
+}
+
+impl Residents {
+    /// The states of orgs before a turn: of a shared store none, for another process may have changed them.
+    fn begin(&mut self, shared: bool) {
+        if shared || self.loaded > RESIDENT_PARTS_MAX {
+            self.states.clear();
+            self.loaded = 0;
+        }
+    }
+}
+
 /// What the entries of a turn make of each org.
 #[derive(Default)]
 struct OrgChanges {
     /// One change per org.
     batch: Batch,
     /// Where in the batch the change of an org is.
-    places: HashMap<OrgId, usize, foldhash::fast::RandomState>,
+    places: HashMap<OrgId, usize, RandomState>,
 }
 
 impl OrgChanges {
-    /// The change of an org, begun at a version if this is its first entry.
-    fn of(&mut self, org: &OrgId, version: u64) -> &mut Change {
+    /// Adds an entry to the change of an org.
+    fn add(&mut self, org: &OrgId, entry: Entry) {
         let changes = &mut self.batch.changes;
         let place = *self.places.entry(org.clone()).or_insert_with(|| {
             changes.push(Change {
                 partition: Partition::Org(org.clone()),
-                expected_version: version,
+                expected_version: entry.number - 1,
                 entries: Vec::with_capacity(1),
-                records: Vec::with_capacity(RECORDS_A_CHANGE),
+                records: Vec::new(),
             });
             changes.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
-        &mut changes[place]
-    }
-
-    /// The batch, with every record that the entries changed.
-    fn with(mut self, records: &mut Records) -> Batch {
-        for (key, record) in records.take_changed() {
-            let place = key.org().and_then(|org| self.places.get(org));
-            if let Some(change) = place.and_then(|place| self.batch.changes.get_mut(*place)) {
-                change.records.push((key, record));
-            }
-        }
-        self.batch
+        changes[place].entries.push(EntryChange::Org(entry));
     }
 }
 
 impl<S: Store> Turn<'_, S> {
-    /// Decides requests of orgs in order, commits once, and says what became of each. `records` is room to work in.
+    /// Decides requests of orgs in order, commits once, and says what became of each.
     pub(crate) async fn run_orgs(
         &self,
         requests: &[Asked<'_>],
-        records: &mut Records,
+        residents: &mut Residents,
     ) -> Result<Vec<Settled>, TurnError> {
-        records.clear();
-        let moments = Moments::new(self.at);
-        let context = Context {
-            catalog: &self.catalog.catalog,
-            catalog_version: self.catalog.version,
-            catalog_since: self.catalog.since,
-            moments: &moments,
-            key_keep_secs: self.key_keep_secs,
-            // Each command is decided for who asks it.
-            actor: &Actor::System,
+        residents.begin(self.store.capabilities().shared);
+        let decided = self.decide_all(requests, residents).await;
+        let committed = match decided {
+            Ok((decisions, changes)) => {
+                let stale = self.commit_orgs(residents, changes, requests).await;
+                stale.map(|stale| settle(requests, decisions, &stale))
+            }
+            Err(error) => Err(error),
         };
-        load_all(self.store, records, |records, keys| {
-            requests.iter().fold(true, |complete, Asked { org, command, .. }| {
-                missing(records, &context, org, command, keys) && complete
-            })
-        })
-        .await?;
+        if committed.is_err() {
+            // What was decided is not in the store: it is loaded again as it is there.
+            requests.iter().for_each(|asked| drop(residents.states.remove(asked.org)));
+        }
+        committed
+    }
 
+    /// Decides requests in order, each on what the one before made of its org.
+    async fn decide_all(
+        &self,
+        requests: &[Asked<'_>],
+        residents: &mut Residents,
+    ) -> Result<(Vec<OrgDecision>, OrgChanges), TurnError> {
+        let moments = Moments::new(self.at);
         let mut decisions = Vec::with_capacity(requests.len());
         let mut changes = OrgChanges::default();
-        let keeps_entries = requests
-            .iter()
-            .any(|asked| matches!(asked.command, OrgCommand::Reverse(_) | OrgCommand::Void(_)));
-        let mut needs_moved = false;
+        self.prefetch(requests, residents).await?;
         for Asked { actor, org, command } in requests {
-            let context = Context { actor, ..context };
-            if needs_moved {
-                load_all(self.store, records, |records, keys| missing(records, &context, org, command, keys))
-                    .await?;
-            }
-            let outcome = decide(records, &context, org, command);
-            if let Some(entry) = outcome.entry {
-                // What later requests need may depend on what this one changes.
-                needs_moved |=
-                    !matches!(entry.kind, EntryKind::Used(_) | EntryKind::Refused { .. }) || keeps_entries;
-                let change = changes.of(org, entry.number - 1);
-                apply(records, org, &entry);
-                if keeps_entries {
-                    let key = RecordKey::Entry((*org).clone(), entry.number);
-                    records.put(key, Some(Record::Entry(Arc::new(entry.clone()))));
+            let context = Context {
+                catalog: &self.catalog.catalog,
+                catalog_version: self.catalog.version,
+                catalog_since: self.catalog.since,
+                moments: &moments,
+                key_keep_secs: self.key_keep_secs,
+                actor,
+            };
+            let Some(state) = residents.states.get_mut(*org) else { continue };
+            let outcome = loop {
+                match decide(state, &context, command) {
+                    Ok(outcome) => break outcome,
+                    Err(wants) => {
+                        residents.loaded += wants.0.len();
+                        self.load_parts(state, wants.0).await?;
+                    }
                 }
-                change.entries.push(EntryChange::Org(entry));
+            };
+            if let Some(entry) = outcome.entry {
+                apply(state, &entry);
+                changes.add(org, entry);
             }
             decisions.push(outcome.decision);
         }
-        let stale = self.commit_orgs(records, changes, requests).await?;
-        Ok(settle(requests, decisions, &stale))
+        Ok((decisions, changes))
+    }
+
+    /// Loads the orgs that are not in memory, and the keys that commands name, at once.
+    async fn prefetch(&self, requests: &[Asked<'_>], residents: &mut Residents) -> Result<(), TurnError> {
+        let mut orgs: Vec<&OrgId> = requests.iter().map(|asked| asked.org).collect();
+        orgs.retain(|org| !residents.states.contains_key(*org));
+        orgs.sort_unstable();
+        orgs.dedup();
+        let named = |asked: &Asked<'_>| {
+            let key = asked.command.named_key()?;
+            let known = residents.states.get(asked.org).is_some_and(|state| state.holds(&key));
+            (!known).then(|| (asked.org.clone(), key))
+        };
+        let keys: Vec<(OrgId, PartKey)> = requests.iter().filter_map(named).collect();
+        let mut names: Vec<RecordKey> = orgs.iter().map(|org| RecordKey::Org((*org).clone())).collect();
+        names.extend(keys.iter().map(|(org, key)| key.clone().of(org)));
+        if names.is_empty() {
+            return Ok(());
+        }
+        let loaded = self.store.load(&names).await.map_err(TurnError::Load)?;
+        assert_eq!(loaded.len(), names.len(), "a store answers every key");
+        residents.loaded += orgs.len();
+        let mut loaded = loaded.into_iter();
+        for (org, record) in orgs.into_iter().zip(loaded.by_ref()) {
+            let known = match record {
+                Some(Record::Org(org)) => Some(Arc::unwrap_or_clone(org)),
+                _ => None,
+            };
+            residents.states.insert(org.clone(), OrgState::new(org.clone(), known));
+        }
+        for ((org, key), record) in keys.into_iter().zip(loaded) {
+            if let Some(state) = residents.states.get_mut(&org) {
+                state.put(key, record);
+            }
+        }
+        Ok(())
+    }
+
+    async fn load_parts(&self, state: &mut OrgState, keys: Vec<PartKey>) -> Result<(), TurnError> {
+        let names: Vec<RecordKey> = keys.iter().map(|key| key.clone().of(state.id())).collect();
+        let loaded = self.store.load(&names).await.map_err(TurnError::Load)?;
+        assert_eq!(loaded.len(), names.len(), "a store answers every key");
+        keys.into_iter().zip(loaded).for_each(|(key, record)| state.put(key, record));
+        Ok(())
     }
 
     /// Commits, and says on which orgs another writer was faster.
     async fn commit_orgs(
         &self,
-        records: &mut Records,
+        residents: &mut Residents,
         changes: OrgChanges,
         requests: &[Asked<'_>],
     ) -> Result<Vec<OrgId>, TurnError> {
@@ -151,16 +206,21 @@ impl<S: Store> Turn<'_, S> {
         } else {
             Vec::new()
         };
-        if !changes.batch.changes.is_empty() {
-            let batch = changes.with(records);
-            let orgs: Vec<Partition> = batch.changes.iter().map(|change| change.partition.clone()).collect();
+        let mut batch = changes.batch;
+        if !batch.changes.is_empty() {
+            let mut orgs = Vec::with_capacity(batch.changes.len());
+            for change in &mut batch.changes {
+                let Partition::Org(org) = &change.partition else { continue };
+                if let Some(state) = residents.states.get_mut(org) {
+                    change.records = state.take_changed();
+                    state.forget_looked_up();
+                }
+                orgs.push(org.clone());
+            }
             let committed = self.store.commit(batch).await.map_err(TurnError::Commit)?;
             assert_eq!(committed.len(), orgs.len(), "a store answers every change");
-            for (partition, committed) in orgs.into_iter().zip(committed) {
-                if let (Partition::Org(org), Committed::Conflict) = (partition, committed) {
-                    stale.push(org);
-                }
-            }
+            let lost = orgs.into_iter().zip(committed).filter(|(_, done)| *done == Committed::Conflict);
+            stale.extend(lost.map(|(org, _)| org));
         }
         // A denial counts only if it was decided on the current version.
         let keys: Vec<RecordKey> = unguarded.iter().cloned().map(RecordKey::Org).collect();
@@ -175,11 +235,12 @@ impl<S: Store> Turn<'_, S> {
                     Some(Record::Org(org)) => org.version,
                     _ => 0,
                 };
-                if records.org(&org).map_or(0, |org| org.version) != version {
+                if residents.states.get(&org).map_or(0, OrgState::version) != version {
                     stale.push(org);
                 }
             }
         }
+        stale.iter().for_each(|org| drop(residents.states.remove(org)));
         Ok(stale)
     }
 
@@ -188,13 +249,12 @@ impl<S: Store> Turn<'_, S> {
         &self,
         actor: &Actor,
         command: &SystemCommand,
-    ) -> Result<(Settled, Records), TurnError> {
-        let mut records = Records::default();
-        load_all(self.store, &mut records, |records, keys| {
-            missing_of_system(records, command, keys);
-            true
-        })
-        .await?;
+    ) -> Result<(Settled, SystemRecords), TurnError> {
+        let (mut records, mut keys) = (SystemRecords::default(), Vec::new());
+        missing_of_system(&records, command, &mut keys);
+        let loaded = self.store.load(&keys).await.map_err(TurnError::Load)?;
+        assert_eq!(loaded.len(), keys.len(), "a store answers every key");
+        keys.into_iter().zip(loaded).for_each(|(key, record)| records.put(key, record));
         let SystemOutcome { decision, entry } = decide_system(&records, self.at, actor, command);
         if let Some(entry) = entry {
             let expected_version = entry.number - 1;
@@ -213,38 +273,6 @@ impl<S: Store> Turn<'_, S> {
         }
         Ok((Settled::Answered(Answer::System(decision)), records))
     }
-}
-
-/// Loads what is missing until nothing is.
-async fn load_all<S: Store>(
-    store: &S,
-    records: &mut Records,
-    missing: impl Fn(&Records, &mut Vec<RecordKey>) -> bool,
-) -> Result<(), TurnError> {
-    loop {
-        let mut keys = Vec::new();
-        let complete = missing(records, &mut keys);
-        if keys.is_empty() {
-            return Ok(());
-        }
-        forget_repeats(&mut keys);
-        let loaded = store.load(&keys).await.map_err(TurnError::Load)?;
-        assert_eq!(loaded.len(), keys.len(), "a store answers every key");
-        for (key, record) in keys.into_iter().zip(loaded) {
-            records.put(key, record);
-        }
-        if complete {
-            return Ok(());
-        }
-    }
-}
-
-/// Drops keys that were named before.
-fn forget_repeats(keys: &mut Vec<RecordKey>) {
-    let mut seen = HashSet::with_capacity_and_hasher(keys.len(), foldhash::fast::RandomState::default());
-    let first: Vec<bool> = keys.iter().map(|key| seen.insert(key)).collect();
-    let mut first = first.into_iter();
-    keys.retain(|_| first.next().unwrap_or(true));
 }
 
 fn settle(requests: &[Asked<'_>], decisions: Vec<OrgDecision>, stale: &[OrgId]) -> Vec<Settled> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use tollgate_domain::{
-    Entry, OrgId, Partition, Record, RecordKey, Records, SystemEntry, apply, apply_system, touched,
+    Entry, OrgId, OrgState, Partition, RecordKey, SystemEntry, SystemRecords, apply_system, load_and_apply,
     touched_by_system,
 };
 use tollgate_storage::StoreError;
@@ -28,8 +28,9 @@ pub(crate) struct Replay<'a> {
     segments: &'a Arc<Segments>,
     /// What is not in the tables.
     overlay: Overlay,
-    /// Records at hand, some of them changed and not in the overlay yet.
-    records: Records,
+    /// Orgs in memory, some of them changed and not in the overlay yet.
+    orgs: HashMap<OrgId, OrgState, RandomState>,
+    system: SystemRecords,
     entries_at_hand: usize,
     overlay_records_max: usize,
     /// How far the tables are.
@@ -45,7 +46,8 @@ impl<'a> Replay<'a> {
             tables,
             segments,
             overlay: Overlay::default(),
-            records: Records::default(),
+            orgs: HashMap::default(),
+            system: SystemRecords::default(),
             entries_at_hand: 0,
             overlay_records_max: most,
             folded,
@@ -86,17 +88,19 @@ impl<'a> Replay<'a> {
     }
 
     fn org_entry(&mut self, org: &OrgId, entry: &Entry, location: Location) -> Result<bool, StoreError> {
-        loop {
-            let keys = touched(&self.records, org, entry);
-            if keys.is_empty() {
-                break;
-            }
-            keys.into_iter().try_for_each(|key| self.fetch(key))?;
+        let Self { tables, segments, overlay, orgs, .. } = self;
+        let find = |key: &RecordKey| match overlay.get(key) {
+            Some(record) => Ok(Some(record.clone())),
+            None => stored_record(&tables.view(), segments, key),
+        };
+        if !orgs.contains_key(org) {
+            let record = find(&RecordKey::Org(org.clone()))?;
+            orgs.insert(org.clone(), OrgState::of(org.clone(), record));
         }
-        if self.records.org(org).map_or(0, |org| org.version) + 1 != entry.number {
+        let Some(state) = orgs.get_mut(org).filter(|state| state.version() + 1 == entry.number) else {
             return Ok(false);
-        }
-        apply(&mut self.records, org, entry);
+        };
+        load_and_apply(state, entry, find)?;
         let part = self.overlay.part_mut(&Partition::Org(org.clone()));
         part.add_entry(org, entry, location);
         self.overlay.count(1, entry.at.as_second());
@@ -107,36 +111,34 @@ impl<'a> Replay<'a> {
         for key in touched_by_system(entry) {
             self.fetch(key)?;
         }
-        if self.records.get(&RecordKey::System).map_or(0, version_of) + 1 != entry.number {
+        if self.system.get(&RecordKey::System).map_or(0, version_of) + 1 != entry.number {
             return Ok(false);
         }
-        apply_system(&mut self.records, entry);
+        apply_system(&mut self.system, entry);
         self.overlay.count(1, entry.at.as_second());
         Ok(true)
     }
 
     fn fetch(&mut self, key: RecordKey) -> Result<(), StoreError> {
-        if self.records.holds(&key) {
+        if self.system.holds(&key) {
             return Ok(());
         }
         let record = match self.overlay.get(&key) {
             Some(record) => Some(record.clone()),
             None => stored_record(&self.tables.view(), self.segments, &key)?,
         };
-        self.records.put(key, record);
+        self.system.put(key, record);
         Ok(())
     }
 
     /// Moves what changed into the overlay.
     fn settle(&mut self) {
-        let mut changed: HashMap<Partition, Vec<(RecordKey, Record)>, RandomState> = HashMap::default();
-        for (key, record) in self.records.changed() {
-            changed.entry(key.partition()).or_default().push((key.clone(), record.clone()));
+        for (org, mut state) in std::mem::take(&mut self.orgs) {
+            self.overlay.put(&Partition::Org(org), state.take_changed());
         }
-        for (partition, records) in changed {
-            self.overlay.put(&partition, records);
-        }
-        self.records.clear();
+        let system = std::mem::take(&mut self.system);
+        let changed = system.changed().map(|(key, record)| (key.clone(), record.clone()));
+        self.overlay.put(&Partition::System, changed);
         self.entries_at_hand = 0;
     }
 

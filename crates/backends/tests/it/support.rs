@@ -1,6 +1,7 @@
 //! What the tests share: running futures that never wait, and a made-up world of orgs whose changes the domain applies.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -8,9 +9,9 @@ use std::task::{Context, Poll, Waker};
 use fastrand::Rng;
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_domain::{
-    Actor, Amount, Burn, Counting, Entry, EntryKind, Grant, MeterId, OrgId, Partition, Period, Quantity,
-    Record, RecordKey, Records, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Zone, apply,
-    touched,
+    Actor, Amount, Burn, Counting, Entry, EntryKind, Grant, MeterId, OrgId, OrgState, Partition, Period,
+    Quantity, Record, RecordKey, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, Zone,
+    load_and_apply,
 };
 use tollgate_storage::{Batch, Change, Committed, EntryChange, Store, StoreError};
 
@@ -57,7 +58,7 @@ impl World {
             Some(Record::Org(org)) => org.version,
             _ => 0,
         };
-        let mut records = Records::default();
+        let mut state = OrgState::of(org.clone(), self.records.get(&version_key).cloned());
         let mut entries = Vec::new();
         for (number, kind) in (expected_version + 1..).zip(kinds) {
             let entry = Entry {
@@ -69,20 +70,11 @@ impl World {
                 settled: Vec::new(),
                 notices: Vec::new(),
             };
-            loop {
-                let keys = touched(&records, org, &entry);
-                if keys.is_empty() {
-                    break;
-                }
-                for key in keys {
-                    let record = self.records.get(&key).cloned();
-                    records.put(key, record);
-                }
-            }
-            apply(&mut records, org, &entry);
+            let find = |key: &RecordKey| Ok::<_, Infallible>(self.records.get(key).cloned());
+            let Ok(()) = load_and_apply(&mut state, &entry, find);
             entries.push(EntryChange::Org(entry));
         }
-        let records = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
+        let records = state.take_changed();
         Change { partition: Partition::Org(org.clone()), expected_version, entries, records }
     }
 

@@ -4,17 +4,12 @@ use std::sync::Arc;
 
 use crate::decide::{CloseDenial, Closed, Context, OrgDecision, Outcome};
 use crate::{
-    Bill, BillError, Catalog, CloseMonth, Entry, EntryKind, Notice, NoticeKind, Org, OrgId, Period, Records,
+    Bill, BillError, Catalog, CloseMonth, Entry, EntryKind, Notice, NoticeKind, Org, OrgState, Period,
     Stretch, Window,
 };
 
-pub(super) fn decide_close(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    close: CloseMonth,
-) -> Outcome {
-    let (result, entry) = match close_month(records, context, org, close.month) {
+pub(super) fn decide_close(state: &OrgState, context: &Context<'_>, close: CloseMonth) -> Outcome {
+    let (result, entry) = match close_month(state, context, close.month) {
         Ok((closed, entry)) => (Ok(closed), entry),
         Err(denial) => (Err(denial), None),
     };
@@ -22,13 +17,12 @@ pub(super) fn decide_close(
 }
 
 fn close_month(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     month: i32,
 ) -> Result<(Closed, Option<Entry>), CloseDenial> {
-    let Some(known) = records.org(org) else { return Err(CloseDenial::Bill(BillError::UnknownOrg)) };
-    if let Some(bill) = records.bill(org, month) {
+    let Some(known) = state.org() else { return Err(CloseDenial::Bill(BillError::UnknownOrg)) };
+    if let Some(bill) = state.bill(month) {
         return Ok((Closed { entry: None, bill: Arc::clone(bill) }, None));
     }
     let period = Period::month(month);
@@ -45,7 +39,7 @@ fn close_month(
     if let Some(open) = first_to_bill(known, context.catalog).filter(|open| *open < month) {
         return Err(CloseDenial::EarlierOpen(Period::month(open)));
     }
-    let estimate = crate::bill(records, context, org, month).map_err(CloseDenial::Bill)?;
+    let estimate = crate::bill(state, context, month).map_err(CloseDenial::Bill)?;
     let number = known.bills.saturating_add(1);
     let bill =
         Arc::new(Bill { number: Some(number), closed_at: Some(context.at()), ..Bill::clone(&estimate) });

@@ -3,7 +3,7 @@
 use crate::decide::plan::set_plan;
 use crate::decide::{Changed, ConfigDenial, Context, OrgDecision, Outcome};
 use crate::limits::ORG_LIMITS_MAX;
-use crate::{Entry, EntryKind, Org, OrgId, PutOrg, Records, SetLimit, SetPlan, Welcome, Zone};
+use crate::{Entry, EntryKind, Org, OrgState, PutOrg, SetLimit, SetPlan, Welcome, Zone};
 
 pub(super) type ChangeResult = Result<(Changed, Option<Entry>), ConfigDenial>;
 
@@ -22,8 +22,8 @@ pub(super) const fn unchanged(deprecated: bool) -> (Changed, Option<Entry>) {
     (Changed { entry: None, deprecated }, None)
 }
 
-pub(super) fn decide_put(records: &Records, context: &Context<'_>, org: &OrgId, put: &PutOrg) -> Outcome {
-    let known = records.org(org);
+pub(super) fn decide_put(state: &OrgState, context: &Context<'_>, put: &PutOrg) -> Outcome {
+    let known = state.org();
     let name = put.name.clone().unwrap_or_else(|| known.and_then(|org| org.name.clone()));
     let zone = put.zone.clone().or_else(|| known.map(|org| org.zone.clone())).unwrap_or(Zone::UTC);
     let metadata = put.metadata.clone().or_else(|| known.map(|org| org.metadata.clone())).unwrap_or_default();
@@ -33,21 +33,16 @@ pub(super) fn decide_put(records: &Records, context: &Context<'_>, org: &OrgId, 
     change(Ok(changed(context.entry(known, EntryKind::Put { name, zone, metadata }, Vec::new()), false)))
 }
 
-pub(super) fn decide_welcome(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    welcome: &Welcome,
-) -> Outcome {
-    match (records.org(org), &welcome.plan) {
+pub(super) fn decide_welcome(state: &OrgState, context: &Context<'_>, welcome: &Welcome) -> Outcome {
+    match (state.org(), &welcome.plan) {
         (Some(_), _) => change(Ok(unchanged(false))),
         (None, Some(plan)) => change(set_plan(None, context, &SetPlan::now(plan.clone()))),
-        (None, None) => decide_put(records, context, org, &PutOrg { name: None, zone: None, metadata: None }),
+        (None, None) => decide_put(state, context, &PutOrg { name: None, zone: None, metadata: None }),
     }
 }
 
-pub(super) fn decide_limit(records: &Records, context: &Context<'_>, org: &OrgId, set: &SetLimit) -> Outcome {
-    change(set_limit(records.org(org), context, set))
+pub(super) fn decide_limit(state: &OrgState, context: &Context<'_>, set: &SetLimit) -> Outcome {
+    change(set_limit(state.org(), context, set))
 }
 
 fn set_limit(org: Option<&Org>, context: &Context<'_>, set: &SetLimit) -> ChangeResult {

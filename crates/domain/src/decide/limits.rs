@@ -2,9 +2,8 @@
 
 use crate::catalog::{Meter, Plan};
 use crate::counting::Move;
-use crate::decide::keys::ALWAYS_COUNTED;
 use crate::moment::Moment;
-use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, Records, Scope, UserId, Window};
+use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, OrgState, Scope, UserId, Window};
 
 /// The limits on a meter that apply to a user, the org's own and those of its plan.
 ///
@@ -72,6 +71,10 @@ pub(crate) fn needs_user(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> boo
     own || plan.is_some_and(|plan| plan.limits().any(|limit| limit.meter == *meter && is_user(&limit.scope)))
 }
 
+/// Windows whose counters every usage moves; minutes and hours are counted only where a limit or the meter asks.
+pub(crate) const ALWAYS_COUNTED: [Window; 4] =
+    [Window::Day, Window::Month, Window::Lifetime, Window::Segment];
+
 /// The windows whose counters a usage of a meter moves: days, months with their segments and the lifetime, and those that
 /// the meter or a limit on it asks for.
 pub(crate) fn windows_counted<'a>(
@@ -107,8 +110,7 @@ pub(crate) struct InForce {
 impl InForce {
     /// A limit on an org, or on a user of it, as a usage finds it.
     pub(crate) fn load(
-        records: &Records,
-        org: &Org,
+        state: &OrgState,
         user: Option<&UserId>,
         moment: &Moment,
         limit: Limit,
@@ -117,10 +119,10 @@ impl InForce {
         let user = if is_user(&limit.scope) { user.cloned() } else { None };
         let scope = user.clone().map_or(Scope::Org, Scope::User);
         let period = moment.period(limit.window);
-        let counter = records.counter(&org.id, &limit.meter, &scope, period);
+        let counter = state.counter(&limit.meter, &scope, period);
         let after = usage.map_or_else(
             || counter.clone(),
-            |usage| usage.after(records, &org.id, &limit.meter, user.as_ref(), period, &counter),
+            |usage| usage.after(state, &limit.meter, user.as_ref(), period, &counter),
         );
         Self { limit, user, counter, after }
     }

@@ -1,11 +1,10 @@
-//! Decisions: a command, the records and the time in; an answer and the entry that makes it true out.
+//! Decisions: a command, the state and the time in; an answer and the entry that makes it true out.
 //!
 //! The order of the checks of a usage is the order of the variants of [`Denial`].
 
 mod closing;
 mod config;
 mod credit;
-pub(crate) mod keys;
 mod limits;
 mod outcome;
 mod plan;
@@ -23,7 +22,6 @@ pub(crate) use limits::{InForce, limits_in_force};
 pub(crate) use usage::gate;
 
 pub use closing::first_to_bill;
-pub use keys::missing;
 pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
@@ -33,11 +31,12 @@ pub use system::{SystemDenial, SystemOutcome, decide_system, missing_of_system};
 
 use std::collections::BTreeMap;
 
+use crate::apply::touch;
 use crate::catalog::Plan;
 use crate::moment::{Moment, Moments};
 use crate::{
-    Actor, Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgId, Quantity, Records,
-    Timestamp, Use, UserId,
+    Actor, Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgState, Quantity, Timestamp,
+    Use, UserId, Wants,
 };
 
 /// What is asked for: a usage, but for what tells it from others.
@@ -63,7 +62,7 @@ impl<'a> From<&'a Check> for Ask<'a> {
     }
 }
 
-/// What a decision goes by besides the records.
+/// What a decision goes by besides the state.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The catalog in force.
@@ -128,23 +127,36 @@ impl<'a> Context<'a> {
 
 /// Answers a command of one org.
 ///
-/// Pure: the records named by [`missing`] must be at hand, nothing is changed. Apply the entry of the outcome with
-/// [`crate::apply`] before the next decision on the same org.
-#[must_use]
-pub fn decide(records: &Records, context: &Context<'_>, org: &OrgId, command: &OrgCommand) -> Outcome {
+/// Pure: nothing is changed. Apply the entry of the outcome with [`crate::apply`] before the next decision on the same
+/// org: all that it changes is loaded then.
+///
+/// # Errors
+/// The parts that the decision lacked: load them, and decide again.
+pub fn decide(state: &OrgState, context: &Context<'_>, command: &OrgCommand) -> Result<Outcome, Wants> {
+    state.ask(|state| {
+        let outcome = outcome(state, context, command);
+        if let Some(entry) = &outcome.entry {
+            touch(state, entry);
+        }
+        outcome
+    })
+}
+
+/// The same where the state is complete.
+pub(crate) fn outcome(state: &OrgState, context: &Context<'_>, command: &OrgCommand) -> Outcome {
     match command {
-        OrgCommand::Use(usage) => usage::decide_use(records, context, org, usage),
-        OrgCommand::Record(usage) => record::decide_record(records, context, org, usage),
-        OrgCommand::Check(check) => usage::decide_check(records, context, org, check),
-        OrgCommand::Reverse(reverse) => reversal::decide_reverse(records, context, org, reverse),
-        OrgCommand::Put(put) => config::decide_put(records, context, org, put),
-        OrgCommand::Welcome(welcome) => config::decide_welcome(records, context, org, welcome),
-        OrgCommand::SetPlan(set) => plan::decide_plan(records, context, org, set),
-        OrgCommand::CallOffPlan => plan::decide_call_off(records, context, org),
-        OrgCommand::SetLimit(set) => config::decide_limit(records, context, org, set),
-        OrgCommand::TopUp(top_up) => top_up::decide_top_up(records, context, org, top_up),
-        OrgCommand::Void(void) => void::decide_void(records, context, org, void),
-        OrgCommand::CloseMonth(close) => closing::decide_close(records, context, org, *close),
-        OrgCommand::Settle(settle) => shipment::decide_settle(records, context, org, settle),
+        OrgCommand::Use(usage) => usage::decide_use(state, context, usage),
+        OrgCommand::Record(usage) => record::decide_record(state, context, usage),
+        OrgCommand::Check(check) => usage::decide_check(state, context, check),
+        OrgCommand::Reverse(reverse) => reversal::decide_reverse(state, context, reverse),
+        OrgCommand::Put(put) => config::decide_put(state, context, put),
+        OrgCommand::Welcome(welcome) => config::decide_welcome(state, context, welcome),
+        OrgCommand::SetPlan(set) => plan::decide_plan(state, context, set),
+        OrgCommand::CallOffPlan => plan::decide_call_off(state, context),
+        OrgCommand::SetLimit(set) => config::decide_limit(state, context, set),
+        OrgCommand::TopUp(top_up) => top_up::decide_top_up(state, context, top_up),
+        OrgCommand::Void(void) => void::decide_void(state, context, void),
+        OrgCommand::CloseMonth(close) => closing::decide_close(state, context, *close),
+        OrgCommand::Settle(settle) => shipment::decide_settle(state, context, settle),
     }
 }

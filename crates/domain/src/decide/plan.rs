@@ -6,16 +6,14 @@ use crate::catalog::Plan;
 use crate::decide::config::{ChangeResult, change, changed, unchanged};
 use crate::decide::{ConfigDenial, Context, Outcome};
 use crate::limits::PLANS_KEPT_MAX;
-use crate::{
-    Currency, EntryKind, Org, OrgId, Period, PlanTime, Records, SetPlan, Timestamp, Trial, Window, Zone,
-};
+use crate::{Currency, EntryKind, Org, OrgState, Period, PlanTime, SetPlan, Timestamp, Trial, Window, Zone};
 
-pub(super) fn decide_plan(records: &Records, context: &Context<'_>, org: &OrgId, set: &SetPlan) -> Outcome {
-    change(set_plan(records.org(org), context, set))
+pub(super) fn decide_plan(state: &OrgState, context: &Context<'_>, set: &SetPlan) -> Outcome {
+    change(set_plan(state.org(), context, set))
 }
 
-pub(super) fn decide_call_off(records: &Records, context: &Context<'_>, org: &OrgId) -> Outcome {
-    change(match records.org(org) {
+pub(super) fn decide_call_off(state: &OrgState, context: &Context<'_>) -> Outcome {
+    change(match state.org() {
         None => Err(ConfigDenial::UnknownOrg),
         Some(known) => Ok(stay(known, context, false)),
     })

@@ -2,10 +2,10 @@
 
 use crate::decide::usage::{Gate, count_afterwards, fingerprint, known_key};
 use crate::decide::{Ask, Context, OrgDecision, Outcome, RecordDenial, Recorded};
-use crate::{Entry, OrgId, Records, Use};
+use crate::{Entry, OrgState, Use};
 
-pub(super) fn decide_record(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
-    let (result, entry) = match record(records, context, org, usage) {
+pub(super) fn decide_record(state: &OrgState, context: &Context<'_>, usage: &Use) -> Outcome {
+    let (result, entry) = match record(state, context, usage) {
         Ok((recorded, entry)) => (Ok(recorded), entry),
         Err(denial) => (Err(denial), None),
     };
@@ -13,13 +13,12 @@ pub(super) fn decide_record(records: &Records, context: &Context<'_>, org: &OrgI
 }
 
 fn record(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     usage: &Use,
 ) -> Result<(Recorded, Option<Entry>), RecordDenial> {
     let fingerprint = fingerprint(usage);
-    if let Some(known) = known_key(records, context, org, usage) {
+    if let Some(known) = known_key(state, context, usage) {
         if known.fingerprint != fingerprint {
             return Err(RecordDenial::KeyReused);
         }
@@ -32,10 +31,10 @@ fn record(
     if let Some(name) = meter.refused_property(&usage.properties) {
         return Err(RecordDenial::UnknownProperty(name.clone()));
     }
-    let org = records.org(org).ok_or(RecordDenial::UnknownOrg)?;
+    let org = state.org().ok_or(RecordDenial::UnknownOrg)?;
     let moment = context.moment_of(org, usage);
     let plan = context.plan_in(org, &moment);
-    let gate = Gate::load_for_record(records, context, org, plan, moment, &Ask::from(usage), meter);
-    let entry = count_afterwards(records, context, gate, usage, fingerprint);
+    let gate = Gate::load_for_record(state, context, org, plan, moment, &Ask::from(usage), meter);
+    let entry = count_afterwards(state, context, gate, usage, fingerprint);
     Ok((Recorded { entry: entry.number, at: entry.at, duplicate: false }, Some(entry)))
 }

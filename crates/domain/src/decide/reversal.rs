@@ -2,15 +2,10 @@
 
 use crate::decide::settle::settled_by;
 use crate::decide::{Context, OrgDecision, Outcome, ReversalDenial, Reversed};
-use crate::{Counter, Entry, EntryKind, KeyId, KeySpace, OrgId, Records, Reverse, Scope, UsedEntry};
+use crate::{Counter, Entry, EntryKind, KeySpace, OrgState, Reverse, Scope, UsedEntry};
 
-pub(super) fn decide_reverse(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    reverse: &Reverse,
-) -> Outcome {
-    let (result, entry) = match take_back(records, context, org, reverse) {
+pub(super) fn decide_reverse(state: &OrgState, context: &Context<'_>, reverse: &Reverse) -> Outcome {
+    let (result, entry) = match take_back(state, context, reverse) {
         Ok((reversed, entry)) => (Ok(reversed), entry),
         Err(denial) => (Err(denial), None),
     };
@@ -18,44 +13,38 @@ pub(super) fn decide_reverse(
 }
 
 fn take_back(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     reverse: &Reverse,
 ) -> Result<(Reversed, Option<Entry>), ReversalDenial> {
-    let Some(known_org) = records.org(org) else { return Err(ReversalDenial::UnknownOrg) };
-    let id = KeyId { org: org.clone(), space: KeySpace::Use, key: reverse.key.clone() };
+    let Some(known_org) = state.org() else { return Err(ReversalDenial::UnknownOrg) };
     // At any time: as long as the key is still there, also past the time it answers replays.
-    let known = records.key(id).ok_or(ReversalDenial::UnknownKey)?;
+    let known = state.key(KeySpace::Use, &reverse.key).ok_or(ReversalDenial::UnknownKey)?;
     if let Some(entry) = known.reversed_by {
         return Ok((Reversed { entry, reversed_entry: known.entry, replayed: true }, None));
     }
-    let Some(EntryKind::Used(used)) = records.entry(org, known.entry).map(|entry| &entry.kind) else {
+    let Some(EntryKind::Used(used)) = state.entry(known.entry).map(|entry| &entry.kind) else {
         return Err(ReversalDenial::UnknownKey);
     };
-    if !counters_of(records, org, used).all(|counter| leaves_the_next(&counter, known.entry)) {
+    if !counters_of(state, used).all(|counter| leaves_the_next(&counter, known.entry)) {
         return Err(ReversalDenial::NotReversible);
     }
     let kind = EntryKind::Reversed { entry: known.entry, used: used.clone() };
-    let account = records.account(org, &used.meter);
+    let account = state.account(&used.meter);
     let settled = account.map(|account| settled_by(context, known_org, account, &kind)).unwrap_or_default();
     let entry = Entry { settled, ..context.entry(Some(known_org), kind, Vec::new()) };
     Ok((Reversed { entry: entry.number, reversed_entry: known.entry, replayed: false }, Some(entry)))
 }
 
 /// The counters that a usage moved.
-fn counters_of<'a>(
-    records: &'a Records,
-    org: &'a OrgId,
-    used: &'a UsedEntry,
-) -> impl Iterator<Item = Counter> + 'a {
+fn counters_of<'a>(state: &'a OrgState, used: &'a UsedEntry) -> impl Iterator<Item = Counter> + 'a {
     let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
     let own = scopes.flat_map(move |scope| {
-        used.periods.iter().map(move |period| records.counter(org, &used.meter, &scope, *period))
+        used.periods.iter().map(move |period| state.counter(&used.meter, &scope, *period))
     });
     let grouped = used
         .grouped()
-        .filter_map(move |(group, period)| records.groups(org, &used.meter, period)?.counter(group).cloned());
+        .filter_map(move |(group, period)| state.groups(&used.meter, period)?.counter(group).cloned());
     own.chain(grouped)
 }
 

@@ -6,8 +6,7 @@ use crate::decide::config::{change, changed, unchanged};
 use crate::decide::{ConfigDenial, Context, Outcome, SystemDenial};
 use crate::limits::SHIPMENT_LINES_MAX;
 use crate::{
-    EntryKind, MakeShipment, OrgId, Records, Settle, Shipment, ShipmentLine, System, SystemEntryKind,
-    Timestamp,
+    EntryKind, MakeShipment, OrgState, Settle, Shipment, ShipmentLine, System, SystemEntryKind, Timestamp,
 };
 
 /// The next shipment. Its amounts were read when the one before it had been sent and settled: had there been another
@@ -36,13 +35,8 @@ pub(super) fn shipment_sent(system: &System, number: u64) -> Option<SystemEntryK
     (system.open_shipment() == Some(number)).then_some(SystemEntryKind::ShipmentSent(number))
 }
 
-pub(super) fn decide_settle(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    settle: &Settle,
-) -> Outcome {
-    let Some(known) = records.org(org) else { return change(Err(ConfigDenial::UnknownOrg)) };
+pub(super) fn decide_settle(state: &OrgState, context: &Context<'_>, settle: &Settle) -> Outcome {
+    let Some(known) = state.org() else { return change(Err(ConfigDenial::UnknownOrg)) };
     // Shipments follow each other, so whoever has settled this one or a later one has settled it.
     if known.settled >= settle.shipment {
         return change(Ok(unchanged(false)));

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use crate::decide::shipment::{make_shipment, shipment_sent};
 use crate::limits::CREATED_METERS_MAX;
 use crate::{
-    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, NewMeter, OrgId, PlanId, RecordKey, Records,
-    RevokeApiKey, System, SystemCommand, SystemEntry, SystemEntryKind, Timestamp,
+    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, NewMeter, OrgId, PlanId, RecordKey, RevokeApiKey,
+    System, SystemCommand, SystemEntry, SystemEntryKind, SystemRecords, Timestamp,
 };
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
@@ -40,7 +40,7 @@ pub enum SystemDenial {
 /// Answers a command of the system.
 #[must_use]
 pub fn decide_system(
-    records: &Records,
+    records: &SystemRecords,
     at: Timestamp,
     actor: &Actor,
     command: &SystemCommand,
@@ -112,7 +112,7 @@ fn new_meters(system: &System, meters: &[NewMeter]) -> Vec<NewMeter> {
 }
 
 /// Adds the keys of the records that a decision of the system needs and that are not at hand yet.
-pub fn missing_of_system(records: &Records, command: &SystemCommand, keys: &mut Vec<RecordKey>) {
+pub fn missing_of_system(records: &SystemRecords, command: &SystemCommand, keys: &mut Vec<RecordKey>) {
     let mut need = vec![RecordKey::System];
     match command {
         SystemCommand::ApplyCatalog(_)

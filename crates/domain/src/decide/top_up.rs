@@ -11,17 +11,12 @@ use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, ToppedU
 use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX};
 use crate::moment::Moment;
 use crate::{
-    Account, Amount, Entry, EntryKind, Grant, KeyId, KeyRecord, KeySpace, Notice, NoticeKind, Org, OrgId,
-    Period, Records, Scope, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Window,
+    Account, Amount, Entry, EntryKind, Grant, KeyRecord, KeySpace, Notice, NoticeKind, Org, OrgState, Period,
+    Scope, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Window,
 };
 
-pub(super) fn decide_top_up(
-    records: &Records,
-    context: &Context<'_>,
-    org: &OrgId,
-    top_up: &TopUp,
-) -> Outcome {
-    let (result, entry) = match add_credit(records, context, org, top_up) {
+pub(super) fn decide_top_up(state: &OrgState, context: &Context<'_>, top_up: &TopUp) -> Outcome {
+    let (result, entry) = match add_credit(state, context, top_up) {
         Ok((topped_up, entry)) => (Ok(topped_up), entry),
         Err(denial) => (Err(denial), None),
     };
@@ -29,21 +24,20 @@ pub(super) fn decide_top_up(
 }
 
 fn add_credit(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     top_up: &TopUp,
 ) -> Result<(ToppedUp, Option<Entry>), ConfigDenial> {
     let fingerprint = fingerprint(top_up);
-    if let Some(known) = known_key(records, context, org, top_up.key.as_ref()) {
-        let replay = replay(records, org, top_up, known, fingerprint)?;
+    if let Some(known) = known_key(state, context, top_up.key.as_ref()) {
+        let replay = replay(state, top_up, known, fingerprint)?;
         return Ok((replay, None));
     }
     let meter = context.catalog.meter(&top_up.meter).ok_or(ConfigDenial::UnknownMeter)?;
     if !meter.aggregation.adds_up() {
         return Err(ConfigDenial::MeterWithoutCredit);
     }
-    let Some(org) = records.org(org) else { return Err(ConfigDenial::UnknownOrg) };
+    let Some(org) = state.org() else { return Err(ConfigDenial::UnknownOrg) };
     let Some(plan) = context.plan_of(org) else {
         return Err(ConfigDenial::NoPlan);
     };
@@ -51,7 +45,7 @@ fn add_credit(
     if trial_time_over(org, plan, &moment) {
         return Err(ConfigDenial::TrialEnded);
     }
-    let mut account = records.account(&org.id, &top_up.meter).cloned().unwrap_or_default();
+    let mut account = state.account(&top_up.meter).cloned().unwrap_or_default();
     account.forget_expired(context.at());
     let grant = grant(org, &moment, top_up)?;
     // One that is used up is not looked at for long, and makes room for another.
@@ -61,7 +55,7 @@ fn add_credit(
     }
     account.grants.push(grant.clone());
     let (account, settled) = settled(context, org, &top_up.meter, Cow::Owned(account));
-    let month = records.counter(&org.id, &top_up.meter, &Scope::Org, moment.month);
+    let month = state.counter(&top_up.meter, &Scope::Org, moment.month);
     let standing = Credit::new(org, Some(plan), &account, &top_up.meter, &moment, month).standing(None);
     let expires_at = grant.expires_at;
     let kind = NoticeKind::TopUpGranted { amount: grant.amount, expires_at, plan: Some(plan.id.clone()) };
@@ -84,19 +78,16 @@ fn trial_time_over(org: &Org, plan: &Plan, moment: &Moment) -> bool {
 
 /// What is remembered of the key of a top-up or of a correction.
 pub(super) fn known_key<'a>(
-    records: &'a Records,
+    state: &'a OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     key: Option<&UsageKey>,
 ) -> Option<&'a KeyRecord> {
-    let id = KeyId { org: org.clone(), space: KeySpace::TopUp, key: key?.clone() };
-    records.key(id).filter(|known| context.remembers(known.at))
+    state.key(KeySpace::TopUp, key?).filter(|known| context.remembers(known.at))
 }
 
 /// The first answer again. The grant is there for longer than its key.
 fn replay(
-    records: &Records,
-    org: &OrgId,
+    state: &OrgState,
     top_up: &TopUp,
     known: &KeyRecord,
     fingerprint: u64,
@@ -104,7 +95,7 @@ fn replay(
     if known.fingerprint != fingerprint {
         return Err(ConfigDenial::KeyReused);
     }
-    let grants = records.account(org, &top_up.meter).map_or(&[][..], |account| &account.grants);
+    let grants = state.account(&top_up.meter).map_or(&[][..], |account| &account.grants);
     let grant = grants.iter().find(|grant| grant.entry == known.entry);
     let expires_at = grant.and_then(|grant| grant.expires_at);
     Ok(ToppedUp { entry: known.entry, replayed: true, standing: known.standing, expires_at })

@@ -7,8 +7,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::catalog::{Meter, Plan};
 use crate::counting::{Motion, Move};
-use crate::decide::keys::{ALWAYS_COUNTED, group_of};
-use crate::decide::limits::{InForce, limits_in_force, needs_user, windows_counted};
+use crate::decide::limits::{ALWAYS_COUNTED, InForce, limits_in_force, needs_user, windows_counted};
 use crate::decide::settle::settled;
 use crate::decide::{
     Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
@@ -17,8 +16,8 @@ use crate::limits::TRIAL_ENDING_SECS;
 use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Burn, Check, Counter, Counting, Entry, EntryKind, KeyId, KeyRecord, KeySpace,
-    LimitScope, MeterId, Notice, NoticeKind, Org, OrgId, Pace, Quantity, Records, Scope, Source, Use,
+    Account, Amount, Burn, Check, Counter, Counting, Entry, EntryKind, Group, KeyRecord, KeySpace,
+    LimitScope, MeterId, Notice, NoticeKind, Org, OrgState, Pace, Period, Quantity, Scope, Source, Use,
     UsedEntry, UserId, Window, forecast::project_with,
 };
 
@@ -41,9 +40,9 @@ pub(crate) struct Gate<'a> {
     user_after: Option<Counter>,
 }
 
-pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use) -> Outcome {
+pub(super) fn decide_use(state: &OrgState, context: &Context<'_>, usage: &Use) -> Outcome {
     let fingerprint = fingerprint(usage);
-    if let Some(known) = known_key(records, context, org, usage) {
+    if let Some(known) = known_key(state, context, usage) {
         let result = if known.fingerprint != fingerprint {
             Err(Denied { denial: Denial::KeyReused, standing: None })
         } else if known.reversed_by.is_some() {
@@ -53,26 +52,24 @@ pub(super) fn decide_use(records: &Records, context: &Context<'_>, org: &OrgId, 
         };
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
-    match gate(records, context, org, &Ask::from(usage)) {
-        Ok(gate) => allow(records, context, gate, usage, fingerprint),
-        Err(denied) => deny(records, context, org, usage, denied),
+    match gate(state, context, &Ask::from(usage)) {
+        Ok(gate) => allow(state, context, gate, usage, fingerprint),
+        Err(denied) => deny(state, context, usage, denied),
     }
 }
 
 /// What is remembered of a usage's key.
 pub(super) fn known_key<'a>(
-    records: &'a Records,
+    state: &'a OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     usage: &Use,
 ) -> Option<&'a KeyRecord> {
-    let key = KeyId { org: org.clone(), space: KeySpace::Use, key: usage.key.clone() };
-    records.key(key).filter(|known| context.remembers(known.at))
+    state.key(KeySpace::Use, &usage.key).filter(|known| context.remembers(known.at))
 }
 
-pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId, check: &Check) -> Outcome {
-    let gate = gate(records, context, org, &Ask::from(check));
-    let steps = crate::explain(records, context, org, check);
+pub(super) fn decide_check(state: &OrgState, context: &Context<'_>, check: &Check) -> Outcome {
+    let gate = gate(state, context, &Ask::from(check));
+    let steps = crate::explain(state, context, check);
     let result = gate.map(|mut gate| {
         gate.take();
         Allowed { entry: 0, replayed: false, standing: gate.standing(), policies: gate.policies() }
@@ -82,9 +79,8 @@ pub(super) fn decide_check(records: &Records, context: &Context<'_>, org: &OrgId
 
 /// The checks of a usage after its key, in order; the first that fails is the answer.
 pub(crate) fn gate<'a>(
-    records: &'a Records,
+    state: &'a OrgState,
     context: &Context<'a>,
-    org: &OrgId,
     ask: &Ask<'_>,
 ) -> Result<Gate<'a>, Denied> {
     let refuse = |denial| Err(Denied { denial, standing: None });
@@ -94,12 +90,12 @@ pub(crate) fn gate<'a>(
     if let Some(name) = meter.refused_property(ask.properties) {
         return refuse(Denial::UnknownProperty(name.clone()));
     }
-    let Some(org) = records.org(org) else { return refuse(Denial::UnknownOrg) };
+    let Some(org) = state.org() else { return refuse(Denial::UnknownOrg) };
     let Some(plan) = context.plan_of(org) else {
         return refuse(Denial::NoPlan);
     };
     let moment = context.now_of(org);
-    let gate = Gate::load(records, context, org, Some(plan), moment, ask, meter);
+    let gate = Gate::load(state, context, org, Some(plan), moment, ask, meter);
     match gate.refusal(ask) {
         Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
         None => Ok(gate),
@@ -109,7 +105,7 @@ pub(crate) fn gate<'a>(
 impl<'a> Gate<'a> {
     /// How an org and a user of it stand on a meter at a moment, and what a usage would make of it.
     pub(super) fn load(
-        records: &'a Records,
+        state: &'a OrgState,
         context: &Context<'_>,
         org: &'a Org,
         plan: Option<&'a Plan>,
@@ -122,20 +118,18 @@ impl<'a> Gate<'a> {
         let counting = meter.counting(user, ask.properties, moment.at);
         let (entry, motion) = (org.next_entry(), Motion::Count);
         let usage = Move { counting: &counting, quantity: quantity.amount(), entry, motion };
-        let account = records.account(&org.id, id).map_or_else(Cow::default, Cow::Borrowed);
+        let account = state.account(id).map_or_else(Cow::default, Cow::Borrowed);
         let (account, settled) = settled(context, org, id, account);
-        let month = records.counter(&org.id, id, &Scope::Org, moment.month);
-        let after = usage.after(records, &org.id, id, None, moment.month, &month);
+        let month = state.counter(id, &Scope::Org, moment.month);
+        let after = usage.after(state, id, None, moment.month, &month);
         let credit = Credit::new(org, plan, &account, id, &moment, month);
-        let user_month =
-            user.map(|user| records.counter(&org.id, id, &Scope::User(user.clone()), moment.month));
-        let user_after =
-            user_month.as_ref().map(|month| usage.after(records, &org.id, id, user, moment.month, month));
+        let user_month = user.map(|user| state.counter(id, &Scope::User(user.clone()), moment.month));
+        let user_after = user_month.as_ref().map(|month| usage.after(state, id, user, moment.month, month));
         // Usage of nobody in particular moves no user's counter.
         let limits = limits_in_force(org, plan, id, user)
             .into_iter()
             .filter(|limit| user.is_some() || limit.scope == LimitScope::Org)
-            .map(|limit| InForce::load(records, org, user, &moment, limit, Some(&usage)))
+            .map(|limit| InForce::load(state, user, &moment, limit, Some(&usage)))
             .collect();
         Self {
             org,
@@ -158,7 +152,7 @@ impl<'a> Gate<'a> {
     /// The same for usage that has happened, at its own time: what was burned of the allowance later, under other plans,
     /// does not matter to it.
     pub(super) fn load_for_record(
-        records: &'a Records,
+        state: &'a OrgState,
         context: &Context<'_>,
         org: &'a Org,
         plan: Option<&'a Plan>,
@@ -166,7 +160,7 @@ impl<'a> Gate<'a> {
         ask: &Ask<'_>,
         meter: &Meter,
     ) -> Self {
-        let mut gate = Self::load(records, context, org, plan, moment, ask, meter);
+        let mut gate = Self::load(state, context, org, plan, moment, ask, meter);
         gate.credit.as_of_segment(&gate.account);
         gate
     }
@@ -357,14 +351,14 @@ pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Momen
 }
 
 fn allow(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     mut gate: Gate<'_>,
     usage: &Use,
     fingerprint: u64,
 ) -> Outcome {
     let burns = gate.take();
-    let entry = used_entry(records, context, &gate, usage, fingerprint, burns, false);
+    let entry = used_entry(state, context, &gate, usage, fingerprint, burns, false);
     let standing = gate.standing();
     let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
     Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
@@ -372,19 +366,19 @@ fn allow(
 
 /// Counts a usage that has happened, whatever credit and limits say.
 pub(super) fn count_afterwards(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     mut gate: Gate<'_>,
     usage: &Use,
     fingerprint: u64,
 ) -> Entry {
     let burns = gate.take_afterwards();
-    used_entry(records, context, &gate, usage, fingerprint, burns, true)
+    used_entry(state, context, &gate, usage, fingerprint, burns, true)
 }
 
 /// The entry of a usage that was taken.
 fn used_entry(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     gate: &Gate<'_>,
     usage: &Use,
@@ -410,7 +404,7 @@ fn used_entry(
         properties: usage.properties.clone(),
         burns,
         periods,
-        group: group_of(records, context, &gate.org.id, usage, gate.moment.month),
+        group: group_of(state, context, usage, gate.moment.month),
         sink: meter.and_then(|meter| meter.sink.clone()),
         standing,
     };
@@ -419,11 +413,21 @@ fn used_entry(
     Entry { settled: gate.settled.clone(), ..entry }
 }
 
+/// The group that a usage of a meter is counted in, in a month; `None` if the meter is counted by no properties.
+fn group_of(state: &OrgState, context: &Context<'_>, usage: &Use, month: Period) -> Option<Group> {
+    let meter = context.catalog.meter(&usage.meter).filter(|meter| !meter.properties.is_empty())?;
+    let group = Group::of(meter, &usage.properties);
+    Some(match state.groups(&usage.meter, month) {
+        Some(groups) => groups.place(group),
+        None => group,
+    })
+}
+
 /// A denial consumes nothing; it makes an entry only when somebody should be told of it.
-fn deny(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use, denied: Denied) -> Outcome {
-    let known = records.org(org);
-    let notices = known.map(|org| denial_notices(records, context, org, usage, &denied)).unwrap_or_default();
-    let account = records.account(org, &usage.meter);
+fn deny(state: &OrgState, context: &Context<'_>, usage: &Use, denied: Denied) -> Outcome {
+    let known = state.org();
+    let notices = known.map(|org| denial_notices(state, context, org, usage, &denied)).unwrap_or_default();
+    let account = state.account(&usage.meter);
     // What is refused must not leave a debt as it is that credit has come for.
     let settled = known
         .zip(account)
@@ -442,7 +446,7 @@ fn deny(records: &Records, context: &Context<'_>, org: &OrgId, usage: &Use, deni
 }
 
 fn denial_notices(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     org: &Org,
     usage: &Use,
@@ -462,9 +466,8 @@ fn denial_notices(
     let month = context.now_of(org).month;
     let on_trial = context.plan_of(org).is_some_and(|plan| plan.trial_days.is_some());
     let period = (!on_trial).then_some(month);
-    let marks = records
-        .account(&org.id, &usage.meter)
-        .map(|account| account.marks_of(period.map(|period| period.number)));
+    let marks =
+        state.account(&usage.meter).map(|account| account.marks_of(period.map(|period| period.number)));
     let about = |user, kind| Notice { meter: Some(usage.meter.clone()), user, period, kind };
     let mut notices = Vec::new();
     if !marks.is_some_and(|marks| marks.denied) {

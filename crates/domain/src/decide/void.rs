@@ -10,11 +10,11 @@ use crate::decide::top_up::{grant_of, known_key};
 use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, Voided};
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Entry, EntryKind, Grant, MeterId, Org, OrgId, Records, Scope, Source, Void, VoidTarget,
+    Account, Amount, Entry, EntryKind, Grant, MeterId, Org, OrgState, Scope, Source, Void, VoidTarget,
 };
 
-pub(super) fn decide_void(records: &Records, context: &Context<'_>, org: &OrgId, void: &Void) -> Outcome {
-    let (result, entry) = match take_back(records, context, org, void) {
+pub(super) fn decide_void(state: &OrgState, context: &Context<'_>, void: &Void) -> Outcome {
+    let (result, entry) = match take_back(state, context, void) {
         Ok((voided, entry)) => (Ok(voided), entry),
         Err(denial) => (Err(denial), None),
     };
@@ -22,14 +22,13 @@ pub(super) fn decide_void(records: &Records, context: &Context<'_>, org: &OrgId,
 }
 
 fn take_back(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
-    org: &OrgId,
     void: &Void,
 ) -> Result<(Voided, Option<Entry>), ConfigDenial> {
     let fingerprint = fingerprint(void);
-    if let Some(known) = known_key(records, context, org, void.key.as_ref()) {
-        let before = records.entry(org, known.entry).map(|entry| &entry.kind);
+    if let Some(known) = known_key(state, context, void.key.as_ref()) {
+        let before = state.entry(known.entry).map(|entry| &entry.kind);
         return match before {
             Some(EntryKind::Voided { grants, standing, .. }) if known.fingerprint == fingerprint => {
                 let amount = grants.iter().map(|(_, amount)| *amount).sum();
@@ -38,13 +37,13 @@ fn take_back(
             _ => Err(ConfigDenial::KeyReused),
         };
     }
-    let Some(known) = records.org(org) else { return Err(ConfigDenial::UnknownOrg) };
-    let only = void.target.top_up(records, org);
-    let meter = void.target.meter(records, org).ok_or(ConfigDenial::UnknownTopUp)?;
+    let Some(known) = state.org() else { return Err(ConfigDenial::UnknownOrg) };
+    let only = void.target.top_up(state);
+    let meter = void.target.meter(state).ok_or(ConfigDenial::UnknownTopUp)?;
     if only.is_none() && context.catalog.meter(meter).is_none() {
         return Err(ConfigDenial::UnknownMeter);
     }
-    let account = records.account(org, meter).map_or_else(Cow::default, Cow::Borrowed);
+    let account = state.account(meter).map_or_else(Cow::default, Cow::Borrowed);
     let (account, settled) = settled(context, known, meter, account);
     let grants = parts(context, known, meter, &account, only, void.amount.map(crate::Quantity::amount))?;
     // All that is unused now, and whatever comes back to it from usage that is taken back later.
@@ -52,12 +51,12 @@ fn take_back(
     let open = only.filter(|_| void.amount.is_none()).and_then(|entry| grant_of(&account, entry));
     let open = open.filter(runs).map(|grant| grant.entry);
     if grants.is_empty() && open.is_none() {
-        let standing = standing(records, context, known, meter, &account);
+        let standing = standing(state, context, known, meter, &account);
         return Ok((Voided { entry: None, replayed: true, amount: Amount::ZERO, standing }, None));
     }
     let mut after = account.into_owned();
     after.void(&grants, open);
-    let standing = standing(records, context, known, meter, &after);
+    let standing = standing(state, context, known, meter, &after);
     let amount = grants.iter().map(|(_, amount)| *amount).sum();
     let kind = EntryKind::Voided {
         meter: meter.clone(),
@@ -111,7 +110,7 @@ fn parts(
 }
 
 fn standing(
-    records: &Records,
+    state: &OrgState,
     context: &Context<'_>,
     org: &Org,
     meter: &MeterId,
@@ -119,7 +118,7 @@ fn standing(
 ) -> Standing {
     let plan = context.plan_of(org);
     let moment = context.now_of(org);
-    let month = records.counter(&org.id, meter, &Scope::Org, moment.month);
+    let month = state.counter(meter, &Scope::Org, moment.month);
     Credit::new(org, plan, account, meter, &moment, month).standing(None)
 }
 

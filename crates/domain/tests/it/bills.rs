@@ -44,7 +44,7 @@ fn a_group_holds_its_own_overage_and_gives_it_back() {
     assert!(world.uses("2026-10-02T00:00:00Z", "tokens", "4", "a"));
     assert!(world.uses("2026-10-02T00:00:01Z", "tokens", "3", "b"));
     let held = |world: &World| -> Vec<(Option<String>, Amount, Amount)> {
-        let groups = world.records.groups(&world.org, &tokens, Period::month(OCTOBER)).expect("groups");
+        let groups = world.state.groups(&tokens, Period::month(OCTOBER)).expect("groups");
         let held = |(group, counter): (&Group, &Counter)| {
             (group.values().get("model").cloned(), counter.value, counter.overage)
         };
@@ -69,12 +69,9 @@ fn a_counting_meter_counts_one_whatever_the_quantity() {
     assert!(matches!(asked, OrgDecision::Check(checked) if checked.result.is_ok()));
     assert!(world.uses("2026-10-02T00:00:01Z", "calls", "0.25", "a"));
     assert!(!world.uses("2026-10-02T00:00:02Z", "calls", "1", "a"), "two are all");
-    let month = world.records.counter(&world.org, &meter, &Scope::Org, Period::month(OCTOBER));
+    let month = world.state.counter(&meter, &Scope::Org, Period::month(OCTOBER));
     assert_eq!(month.value, Amount::from_whole(2));
-    assert!(
-        world.records.groups(&world.org, &meter, Period::month(OCTOBER)).is_none(),
-        "it declares no properties"
-    );
+    assert!(world.state.groups(&meter, Period::month(OCTOBER)).is_none(), "it declares no properties");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn only_so_many_grants_are_open_and_those_that_expired_make_room() {
 }
 
 fn days(world: &World, of: &str) -> Vec<DayUse> {
-    world.records.account(&world.org, &meter(of)).map(|account| account.days.clone()).unwrap_or_default()
+    world.state.account(&meter(of)).map(|account| account.days.clone()).unwrap_or_default()
 }
 
 fn day(label: &str, amount: i64) -> DayUse {

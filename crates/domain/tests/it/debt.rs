@@ -165,7 +165,7 @@ fn usage_that_is_taken_back_gives_back_what_paid_for_it() {
     world.tell("2026-10-08T00:00:00Z", &reverse("b"));
     assert_eq!(world.settled_by_last(), burns(&[(Source::Grant(grant), -7), (Source::Overdraft, 7)]));
     assert_eq!(world.remaining("2026-10-09T00:00:00Z"), 12, "the month's 5 and the 7");
-    let account = world.records.account(&world.org, &meter("tokens")).expect("an account");
+    let account = world.state.account(&meter("tokens")).expect("an account");
     assert_eq!(account.overdrafts, []);
 }
 

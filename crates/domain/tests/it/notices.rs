@@ -121,7 +121,7 @@ fn thresholds_are_shares_of_credit_that_is_asked() {
 /// A trial of 100 that ends at the moment given with it.
 fn trial() -> (World, Timestamp) {
     let world = World::new(TRIAL);
-    let org = world.records.org(&world.org).expect("it is known");
+    let org = world.state.org().expect("it is known");
     let ends_at = org.trial.as_ref().expect("it is on a trial").ends_at;
     (world, ends_at)
 }

@@ -90,7 +90,7 @@ fn usage_is_rated_by_the_plan_in_force_when_it_was_used() {
     assert_eq!(changed(world.tell("2026-10-10T12:00:00Z", &set(Some("big"), PlanTime::Now))), Ok(true));
     // What was billed as overage burns none of the larger allowance, and the balance adds up.
     let moments = Moments::new("2026-10-11T00:00:00Z".parse().expect("a time"));
-    let found = balance(&world.records, &world.context(&moments), &world.org).expect("a balance");
+    let found = world.ask(|state| balance(state, &world.context(&moments))).expect("a balance");
     let (_, tokens) = &found.meters[0];
     let whole = |amount| Amount::from_whole(amount);
     assert_eq!(
@@ -204,7 +204,7 @@ fn a_change_is_scheduled_replaced_and_called_off() {
     assert_eq!(tell(&mut world, &set(Some("big"), PlanTime::NextMonth)), Ok(false), "it is scheduled");
     assert_eq!(tell(&mut world, &set(Some("free"), PlanTime::NextMonth)), Ok(true), "it is replaced");
     let plan_at = |world: &World, at: &str| {
-        let org = world.records.org(&world.org).expect("an org");
+        let org = world.state.org().expect("an org");
         org.plans.plan_at(at.parse().expect("a time")).map(ToString::to_string)
     };
     assert_eq!(plan_at(&world, "2026-10-31T22:59:59Z").as_deref(), Some("team"));
@@ -226,6 +226,6 @@ fn a_change_is_scheduled_replaced_and_called_off() {
 fn a_month_that_has_not_begun_has_no_bill() {
     let world = World::new(CATALOG);
     let moments = Moments::new("2026-10-31T22:59:59Z".parse().expect("a time"));
-    let found = bill(&world.records, &world.context(&moments), &world.org, OCTOBER + 1);
+    let found = world.ask(|state| bill(state, &world.context(&moments), OCTOBER + 1));
     assert_eq!(found, Err(BillError::NotBegun));
 }

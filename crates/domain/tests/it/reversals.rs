@@ -30,7 +30,7 @@ fn a_maximum_is_not_taken_back_where_what_comes_next_is_not_known() {
     let mut take_back = |number: usize| {
         let told = world.tell(at, &OrgCommand::Reverse(Reverse { key: key(&number.to_string()) }));
         let OrgDecision::Reverse(told) = told else { panic!("{told:?}") };
-        let month = world.records.counter(&world.org, &meter("seats"), &Scope::Org, Period::month(OCTOBER));
+        let month = world.state.counter(&meter("seats"), &Scope::Org, Period::month(OCTOBER));
         (told.map(|reversed| reversed.replayed), month.value)
     };
     let whole = |number: usize| Amount::from_whole(i64::try_from(number).expect("a small number"));

@@ -3,20 +3,20 @@
 use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
     Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, NewMeter, OrgCommand,
-    OrgDecision, OrgId, PlanId, Record, RecordKey, Records, Reverse, RevokeApiKey, Role, Settle, ShipmentId,
-    ShipmentLine, Sku, SystemCommand, SystemDenial, Timestamp, apply_system, decide_system,
+    OrgDecision, OrgId, PlanId, Record, RecordKey, Reverse, RevokeApiKey, Role, Settle, ShipmentId,
+    ShipmentLine, Sku, SystemCommand, SystemDenial, SystemRecords, Timestamp, apply_system, decide_system,
     missing_of_system, touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
 
 struct TheSystem {
-    records: Records,
+    records: SystemRecords,
 }
 
 impl TheSystem {
     fn new() -> Self {
-        let mut records = Records::default();
+        let mut records = SystemRecords::default();
         records.put(RecordKey::System, None);
         Self { records }
     }
@@ -252,7 +252,7 @@ fn an_org_takes_a_shipment_off_what_is_unsent_once() {
         assert!(matches!(told, OrgDecision::Use(Ok(_))), "{told:?}");
     };
     let unsent = |world: &World| {
-        let amounts = world.records.unsent(&world.org, DAY).filter(|amounts| !amounts.is_empty());
+        let amounts = world.state.unsent(DAY).filter(|amounts| !amounts.is_empty());
         amounts.map(|amounts| amounts.iter().map(|(_, amount)| amount).sum::<Amount>())
     };
     let settle = |world: &mut World, shipment: u64, amount: i64| {

@@ -161,7 +161,7 @@ fn a_correction_takes_what_would_burn_last_and_never_more_than_is_unused() {
     let taken = correct(&mut world, "12", Some("c")).expect("so much is unused");
     assert_eq!(correct(&mut world, "12", Some("c")), Ok(Voided { replayed: true, ..taken }));
     assert_eq!(correct(&mut world, "11", Some("c")), Err(ConfigDenial::KeyReused));
-    let account = world.records.account(&world.org, &meter("tokens")).expect("an account");
+    let account = world.state.account(&meter("tokens")).expect("an account");
     let voided: Vec<_> = account.grants.iter().map(|grant| (grant.entry, grant.corrected)).collect();
     assert_eq!(voided, [(first, Amount::from_whole(2)), (last, Amount::from_whole(10))]);
     assert_eq!(world.left(NOW), Amount::from_whole(13), "the allowance is no top-up");

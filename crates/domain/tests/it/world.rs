@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, Balance, Catalog, CloseDenial, CloseMonth, Closed, Context, Entry, MeterId, Moments, OrgCommand,
-    OrgDecision, OrgId, PlanId, PutOrg, Quantity, Record, RecordKey, Records, SetPlan, Timestamp, TopUp,
-    TopUpExpiry, TopUpStart, UsageKey, Use, Zone, apply, balance, decide, missing, touched,
+    OrgDecision, OrgId, OrgState, PartKey, PlanId, PutOrg, Quantity, Record, SetPlan, Timestamp, TopUp,
+    TopUpExpiry, TopUpStart, UsageKey, Use, Wants, Zone, apply, balance, decide, touched,
 };
 
 /// The number of October 2026.
@@ -18,8 +18,7 @@ pub(crate) const KEY_KEEP_SECS: i64 = 35 * 86_400;
 /// One org with everything at hand, and what it was decided to write.
 pub(crate) struct World {
     catalog: Catalog,
-    pub(crate) records: Records,
-    pub(crate) org: OrgId,
+    pub(crate) state: OrgState,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -77,10 +76,9 @@ impl World {
     /// An org in Berlin that has had the plan `team` since October 2026 began in UTC.
     pub(crate) fn new(catalog: &str) -> Self {
         let org = OrgId::new("acme").expect("an id");
-        let mut records = Records::default();
         let catalog = Catalog::from_toml(catalog).expect("a catalog");
-        records.put(RecordKey::Org(org.clone()), None);
-        let mut world = Self { catalog, records, org, entries: Vec::new() };
+        let state = OrgState::new(org, None);
+        let mut world = Self { catalog, state, entries: Vec::new() };
         let zone = Some(Zone::new("Europe/Berlin").expect("a zone"));
         world.tell("2026-10-01T00:00:00Z", &OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
         let plan = PlanId::new("team").expect("an id");
@@ -103,40 +101,50 @@ impl World {
     /// Decides a command, applies what is decided, and says what the caller is told.
     pub(crate) fn tell(&mut self, at: &str, command: &OrgCommand) -> OrgDecision {
         let moments = Moments::new(at.parse().expect("a time"));
-        let context = context(&self.catalog, &moments);
-        let mut is_last = false;
-        loop {
-            let mut keys = Vec::new();
-            let last = missing(&self.records, &context, &self.org, command, &mut keys);
-            if keys.is_empty() {
-                break;
+        let outcome = loop {
+            match decide(&self.state, &context(&self.catalog, &moments), command) {
+                Ok(outcome) => break outcome,
+                Err(wants) => self.load(wants),
             }
-            assert!(!is_last, "after the last loading {keys:?} are needed");
-            assert!(keys.iter().all(|key| !self.records.holds(key)), "what is at hand is needed again");
-            is_last = last;
-            for key in keys {
-                let record = self.written(&key);
-                self.records.put(key, record);
-            }
-        }
-        let outcome = decide(&self.records, &context, &self.org, command);
+        };
         if let Some(entry) = outcome.entry {
-            let absent = touched(&self.records, &self.org, &entry);
-            assert_eq!(absent, [], "deciding needs what applying does");
-            apply(&mut self.records, &self.org, &entry);
+            touched(&self.state, &entry).expect("deciding loads what applying changes");
+            apply(&mut self.state, &entry);
             self.entries.push(entry);
         }
         outcome.decision
     }
 
+    fn load(&mut self, wants: Wants) {
+        for key in wants.0 {
+            assert!(!self.state.holds(&key), "what is loaded is wanted again: {key:?}");
+            let record = self.written(&key);
+            self.state.put(key, record);
+        }
+    }
+
+    /// Puts a question, after loading what it lacks.
+    pub(crate) fn ask<T>(&self, question: impl Fn(&OrgState) -> T) -> T {
+        let mut state = self.state.clone();
+        loop {
+            match state.ask(&question) {
+                Ok(answer) => return answer,
+                Err(wants) => wants.0.into_iter().for_each(|key| {
+                    let record = self.written(&key);
+                    state.put(key, record);
+                }),
+            }
+        }
+    }
+
     /// The balance at a moment.
     pub(crate) fn balance(&self, at: &str) -> Balance {
         let moments = Moments::new(at.parse().expect("a time"));
-        balance(&self.records, &context(&self.catalog, &moments), &self.org).expect("the org is there")
+        self.ask(|state| balance(state, &context(&self.catalog, &moments))).expect("the org is there")
     }
 
-    fn written(&self, key: &RecordKey) -> Option<Record> {
-        let RecordKey::Entry(_, number) = key else { return None };
+    fn written(&self, key: &PartKey) -> Option<Record> {
+        let PartKey::Entry(number) = key else { return None };
         let entry = self.entries.iter().find(|entry| entry.number == *number)?;
         Some(Record::Entry(Arc::new(entry.clone())))
     }

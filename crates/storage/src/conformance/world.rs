@@ -2,12 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, ApiKeyId, CounterId, Entry, EntryKind, MeterId, Notice, OrgId, Partition, Period, Record,
-    RecordKey, Records, Scope, SystemEntry, SystemEntryKind, Timestamp, Window, apply, apply_system, touched,
-    touched_by_system,
+    Actor, ApiKeyId, CounterId, Entry, EntryKind, MeterId, Notice, OrgId, OrgState, Partition, Period,
+    Record, RecordKey, Scope, SystemEntry, SystemEntryKind, SystemRecords, Timestamp, Window, apply_system,
+    load_and_apply, touched_by_system,
 };
 
 use super::samples::moment;
@@ -66,7 +67,7 @@ impl World {
     /// A change of the system decided on what is committed, at the next moment.
     pub(super) fn system_change(&mut self, kinds: impl IntoIterator<Item = SystemEntryKind>) -> Change {
         let at = self.tick();
-        let mut records = Records::default();
+        let mut records = SystemRecords::default();
         records.put(RecordKey::System, self.record(&RecordKey::System));
         let expected_version = records.system().version;
         let mut entries = Vec::new();
@@ -281,10 +282,8 @@ pub(super) fn change_of(
     lines: impl IntoIterator<Item = Line>,
     find: impl Fn(&RecordKey) -> Option<Record>,
 ) -> Change {
-    let mut records = Records::default();
-    let org_key = RecordKey::Org(org.clone());
-    records.put(org_key.clone(), find(&org_key));
-    let expected_version = records.org(org).map_or(0, |org| org.version);
+    let mut state = OrgState::of(org.clone(), find(&RecordKey::Org(org.clone())));
+    let expected_version = state.version();
     let mut entries = Vec::new();
     for (number, line) in (expected_version + 1..).zip(lines) {
         let entry = Entry {
@@ -296,24 +295,17 @@ pub(super) fn change_of(
             settled: Vec::new(),
             notices: line.notices,
         };
-        loop {
-            let keys = touched(&records, org, &entry);
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                let record = find(&key);
-                records.put(key, record);
-            }
-        }
-        apply(&mut records, org, &entry);
+        let found: Result<(), Infallible> = load_and_apply(&mut state, &entry, |key| Ok(find(key)));
+        let Ok(()) = found;
         entries.push(EntryChange::Org(entry));
     }
-    Change { partition: Partition::Org(org.clone()), expected_version, entries, records: changed(&records) }
+    let changed: BTreeMap<RecordKey, Record> = state.take_changed().into_iter().collect();
+    let records = changed.into_iter().collect();
+    Change { partition: Partition::Org(org.clone()), expected_version, entries, records }
 }
 
 /// In a fixed order: that of a hash map would not repeat.
-fn changed(records: &Records) -> Vec<(RecordKey, Record)> {
+fn changed(records: &SystemRecords) -> Vec<(RecordKey, Record)> {
     let changed: BTreeMap<_, _> =
         records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
     changed.into_iter().collect()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, GROUPED, Group, MeterId,
-    OrgId, Period, PlanId, Plans, Record, RecordKey, Records, Scope, Seen, Sku, Source, Timestamp, UsageKey,
-    UsedEntry, Window, apply, apply_system, touched, touched_by_system,
+    OrgId, OrgState, Period, PlanId, Plans, Record, RecordKey, Scope, Seen, Sku, Source, SystemRecords,
+    Timestamp, UsageKey, UsedEntry, Window, apply_system, load_and_apply, touched_by_system,
 };
 
 use super::{Books, Stored, hold};
@@ -33,28 +33,20 @@ pub fn check(books: &Books<'_>) -> Result<(), String> {
 /// Replaying all entries, with nothing at hand but what each says it touches, gives the same records.
 fn replay(books: &Books<'_>, all: &Stored) -> Result<(), String> {
     let mut stored = Stored::default();
-    let mut with = |needs: &dyn Fn(&Records) -> Vec<RecordKey>, change: &dyn Fn(&mut Records)| {
-        let mut records = Records::default();
-        loop {
-            let keys: Vec<_> = needs(&records).into_iter().filter(|key| !records.holds(key)).collect();
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                let record = stored.get(&key).cloned();
-                records.put(key, record);
-            }
-        }
-        change(&mut records);
-        let changed: Vec<_> = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
-        stored.extend(changed);
-    };
     for entry in books.system {
-        with(&|_| touched_by_system(entry), &|records| apply_system(records, entry));
+        let mut records = SystemRecords::default();
+        for key in touched_by_system(entry) {
+            let record = stored.get(&key).cloned();
+            records.put(key, record);
+        }
+        apply_system(&mut records, entry);
+        stored.extend(records.changed().map(|(key, record)| (key.clone(), record.clone())));
     }
     for (org, entries) in books.ledgers {
         for entry in entries {
-            with(&|records| touched(records, org, entry), &|records| apply(records, org, entry));
+            let mut state = OrgState::of(org.clone(), stored.get(&RecordKey::Org(org.clone())).cloned());
+            load_and_apply::<String>(&mut state, entry, |key| Ok(stored.get(key).cloned()))?;
+            stored.extend(state.take_changed());
         }
     }
     stored.retain(|_, record| !record.is_nothing());

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, Catalog, CreatedMeter, Entry, OrgId, Record, RecordKey, Records, RevokeApiKey, Scope,
-    SystemCommand, Timestamp, Window, apply, touched,
+    ApiKey, Catalog, CreatedMeter, Entry, OrgId, OrgState, Record, RecordKey, RevokeApiKey, Scope,
+    SystemCommand, Timestamp, Window, load_and_apply,
 };
 use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
 
@@ -166,20 +166,16 @@ pub(super) fn check<S: Store>(
 fn records<S: Store>(found: &Found, store: &S) -> Result<Stored, String> {
     let mut all = Stored::default();
     for (org, entries) in &found.ledgers {
-        let mut replayed = Records::default();
-        let mut keys = Vec::new();
+        let mut replayed = OrgState::new(org.clone(), None);
+        let mut keys = vec![RecordKey::Org(org.clone())];
         for entry in entries {
-            loop {
-                let absent = touched(&replayed, org, entry);
-                if absent.is_empty() {
-                    break;
-                }
-                absent.iter().for_each(|key| replayed.put(key.clone(), None));
-                keys.extend(absent);
-            }
-            apply(&mut replayed, org, entry);
+            let note = |key: &RecordKey| {
+                keys.push(key.clone());
+                Ok::<_, String>(None)
+            };
+            load_and_apply(&mut replayed, entry, note)?;
         }
-        keys.extend(replayed.changed().map(|(key, _)| key.clone()));
+        keys.extend(replayed.take_changed().into_iter().map(|(key, _)| key));
         keys.sort_unstable();
         keys.dedup();
         let loaded =

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tollgate_domain::{
-    Amount, GroupBy, MeterId, OrgId, Period, RecordKey, Records, Scope, UserId, Window, usage_by,
-};
+use tollgate_domain::{Amount, GroupBy, MeterId, OrgState, PartKey, Period, Scope, UserId, Window, usage_by};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::Stored;
 use tollgate_testing::oracle::{Counted, History, total};
@@ -13,11 +11,13 @@ use crate::world::World;
 
 /// Every point of every series: of orgs, users and properties, in each window that was counted.
 pub(crate) fn check(world: &World, stored: &Stored) -> Result<(), String> {
-    let mut records = Records::with_capacity(stored.len());
-    for (key, record) in stored {
-        records.put(key.clone(), Some(record.clone()));
-    }
     for org in world.ledgers.keys() {
+        let mut state = OrgState::complete(org.clone());
+        for (key, record) in stored {
+            if let Some((_, part)) = PartKey::in_org(key).filter(|(of, _)| *of == org) {
+                state.put(part, Some(record.clone()));
+            }
+        }
         let history = world.oracle.history(org).ok_or("the oracle knows the org")?;
         let mut parts: BTreeSet<(&MeterId, Option<&UserId>, _)> = BTreeSet::new();
         for counted in &history.uses {
@@ -29,7 +29,7 @@ pub(crate) fn check(world: &World, stored: &Stored) -> Result<(), String> {
         for (meter, user, label) in parts {
             let period = label.period();
             let scope = user.cloned().map_or(Scope::Org, Scope::User);
-            let found = records.counter(org, meter, &scope, period).value;
+            let found = state.counter(meter, &scope, period).value;
             let wanted = history.counted(meter, user, label);
             hold!(
                 found == wanted,
@@ -37,15 +37,16 @@ pub(crate) fn check(world: &World, stored: &Stored) -> Result<(), String> {
                 period.label()
             );
         }
-        properties(world, &records, org, &history)?;
+        properties(world, &state, &history)?;
     }
     Ok(())
 }
 
 /// The months and days of meters that are counted by the model of a usage.
-fn properties(world: &World, records: &Records, org: &OrgId, history: &History<'_>) -> Result<(), String> {
+fn properties(world: &World, state: &OrgState, history: &History<'_>) -> Result<(), String> {
     let by = GroupBy { names: vec!["model".to_owned()], only: BTreeMap::new() };
     let only_a = GroupBy { names: Vec::new(), only: BTreeMap::from([("model".to_owned(), "a".to_owned())]) };
+    let org = state.id();
     for meter in &world.catalog.meters {
         if meter.properties != ["model"] {
             continue;
@@ -60,16 +61,15 @@ fn properties(world: &World, records: &Records, org: &OrgId, history: &History<'
             let mut wanted: BTreeMap<Option<String>, Amount> =
                 wanted.into_iter().map(|(model, uses)| (model, total(uses.into_iter()))).collect();
             wanted.retain(|_, value| !value.is_zero());
-            assert!(records.holds(&RecordKey::Account(org.clone(), meter.id.clone())), "it was used");
-            let found =
-                usage_by(records, org, meter, period, &by).into_iter().filter_map(|(values, value)| {
-                    let model = values.get("model").cloned().flatten();
-                    (!value.is_zero()).then_some((model, value))
-                });
+            assert!(state.holds(&PartKey::Account(meter.id.clone())), "it was used");
+            let found = usage_by(state, meter, period, &by).into_iter().filter_map(|(values, value)| {
+                let model = values.get("model").cloned().flatten();
+                (!value.is_zero()).then_some((model, value))
+            });
             let found: BTreeMap<Option<String>, Amount> = found.collect();
             let told = format!("{org} {} {}", meter.id, period.label());
             hold!(found == wanted, "{told}: {found:?}, the oracle says {wanted:?}");
-            let found: Amount = usage_by(records, org, meter, period, &only_a).into_values().sum();
+            let found: Amount = usage_by(state, meter, period, &only_a).into_values().sum();
             let wanted = wanted.get(&Some("a".to_owned())).copied().unwrap_or_default();
             hold!(found == wanted, "{told} of a: {found}, the oracle says {wanted}");
         }

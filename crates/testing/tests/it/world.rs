@@ -7,11 +7,10 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
-    Actor, Allowed, ApplyCatalog, Catalog, Check, Context, Denial, Denied, Entry, EntryKind, MeterId,
-    Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, Outcome, Period, Quantity, Record, RecordKey,
-    Records, Source, SystemCommand, SystemEntry, Use, Window, Zone, apply, apply_system, balance,
-    balance_needs, bill, bill_needs, decide, decide_system, missing, missing_of_system, touched,
-    touched_by_system,
+    Actor, Allowed, ApplyCatalog, Balance, Catalog, Check, Context, Denial, Denied, Entry, EntryKind,
+    MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, OrgState, Outcome, PartKey, Period,
+    Quantity, Record, RecordKey, Source, SystemCommand, SystemEntry, SystemRecords, Use, Wants, Window, Zone,
+    apply, apply_system, balance, bill, decide, decide_system, missing_of_system, touched, touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
@@ -69,7 +68,8 @@ impl std::ops::AddAssign for Tally {
 pub(crate) struct World {
     key_keep_secs: i64,
     at_hand: AtHand,
-    records: Records,
+    states: BTreeMap<OrgId, OrgState>,
+    system_records: SystemRecords,
     stored: Stored,
     pub(crate) ledgers: BTreeMap<OrgId, Vec<Entry>>,
     pub(crate) system: Vec<SystemEntry>,
@@ -112,7 +112,8 @@ impl World {
         let mut world = Self {
             key_keep_secs: scenario.key_keep_secs,
             at_hand: scenario.at_hand,
-            records: Records::default(),
+            states: BTreeMap::new(),
+            system_records: SystemRecords::default(),
             stored: Stored::default(),
             ledgers: BTreeMap::new(),
             system: Vec::new(),
@@ -150,9 +151,7 @@ impl World {
 
     /// All records as they are.
     pub(crate) fn all_records(&self) -> Stored {
-        let mut all = self.stored.clone();
-        all.extend(self.records.changed().map(|(key, record)| (key.clone(), record.clone())));
-        all
+        self.stored.clone()
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -165,68 +164,79 @@ impl World {
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) -> Result<(), String> {
         let command = SystemCommand::ApplyCatalog(ApplyCatalog::new(text.to_owned()));
-        self.begin();
         let mut keys = Vec::new();
-        missing_of_system(&self.records, &command, &mut keys);
-        self.load(keys);
-        let outcome = decide_system(&self.records, at, &ACTOR, &command);
+        missing_of_system(&self.system_records, &command, &mut keys);
+        for key in keys {
+            let record = self.stored.get(&key).cloned();
+            self.system_records.put(key, record);
+        }
+        let outcome = decide_system(&self.system_records, at, &ACTOR, &command);
         let wanted = u32::try_from(self.catalogs.len() + 1).expect("a version");
         hold!(outcome.decision == Ok(wanted), "catalog {wanted}: {:?}", outcome.decision);
         let entry = outcome.entry.ok_or("a catalog makes an entry")?;
         hold!(
-            touched_by_system(&entry).iter().all(|key| self.records.holds(key)),
+            touched_by_system(&entry).iter().all(|key| self.system_records.holds(key)),
             "what the system touches is not at hand"
         );
-        apply_system(&mut self.records, &entry);
+        apply_system(&mut self.system_records, &entry);
         self.system.push(entry);
         self.catalog = Arc::new(Catalog::from_toml(text).map_err(|error| error.to_string())?);
         self.catalogs.push(Arc::clone(&self.catalog));
-        self.catalog_since = self.records.system().catalog_since;
+        self.catalog_since = self.system_records.system().catalog_since;
         self.oracle.follow_catalog(at, &self.catalog);
-        self.finish();
+        let changed = self.system_records.changed().map(|(key, record)| (key.clone(), record.clone()));
+        self.stored.extend(changed);
         Ok(())
     }
 
-    /// Forgets the records at hand, unless they are kept all along.
-    fn begin(&mut self) {
-        match self.at_hand {
-            AtHand::All => {}
-            AtHand::Nothing => self.records.clear(),
-            AtHand::Some(seed) => {
-                self.records.clear();
-                // The order of what is stored is another in each run, so the lot goes by the keys.
-                let (lot, number) = (FixedState::with_seed(seed), self.tally.commands);
-                let drawn = |key: &RecordKey| lot.hash_one((number, key)) % 2 == 0;
-                for (key, record) in self.stored.iter().filter(|(key, _)| drawn(key)) {
-                    self.records.put(key.clone(), Some(record.clone()));
+    /// Forgets what is in memory of an org, unless it is kept all along.
+    fn begin(&mut self, org: &OrgId) {
+        if self.at_hand == AtHand::All && self.states.contains_key(org) {
+            return;
+        }
+        let mut state = OrgState::of(org.clone(), self.stored.get(&RecordKey::Org(org.clone())).cloned());
+        if let AtHand::Some(seed) = self.at_hand {
+            // The order of what is stored is another in each run, so the lot goes by the keys.
+            let (lot, number) = (FixedState::with_seed(seed), self.tally.commands);
+            let drawn = |key: &RecordKey| lot.hash_one((number, key)) % 2 == 0;
+            for (key, record) in self.stored.iter().filter(|(key, _)| drawn(key)) {
+                if let Some((_, part)) = PartKey::in_org(key).filter(|(of, _)| *of == org) {
+                    state.put(part, Some(record.clone()));
                 }
+            }
+        }
+        self.states.insert(org.clone(), state);
+    }
+
+    /// Puts a question to an org, after loading what it lacks.
+    fn ask<T>(&mut self, org: &OrgId, question: impl Fn(&Self, &OrgState) -> T) -> Result<T, String> {
+        if !self.states.contains_key(org) {
+            self.begin(org);
+        }
+        loop {
+            let state = &self.states[org];
+            match state.ask(|state| question(self, state)) {
+                Ok(answer) => return Ok(answer),
+                Err(wants) => self.load(org, wants)?,
             }
         }
     }
 
-    fn finish(&mut self) {
-        if self.at_hand != AtHand::All {
-            let changed = self.records.changed().map(|(key, record)| (key.clone(), record.clone()));
-            self.stored.extend(changed);
-        }
-    }
-
-    fn load(&mut self, keys: Vec<RecordKey>) {
-        for key in keys {
+    fn load(&mut self, org: &OrgId, wants: Wants) -> Result<(), String> {
+        for key in wants.0 {
             let record = match &key {
-                RecordKey::Entry(org, number) => {
+                PartKey::Entry(number) => {
                     let place = usize::try_from(*number - 1).expect("a place");
-                    self.ledgers
-                        .get(org)
-                        .and_then(|entries| entries.get(place))
-                        .cloned()
-                        .map(Arc::new)
-                        .map(Record::Entry)
+                    let entry = self.ledgers.get(org).and_then(|entries| entries.get(place)).cloned();
+                    entry.map(Arc::new).map(Record::Entry)
                 }
-                _ => self.stored.get(&key).cloned(),
+                key => self.stored.get(&key.clone().of(org)).cloned(),
             };
-            self.records.put(key, record);
+            let state = self.states.get_mut(org).ok_or("the org is in memory")?;
+            hold!(!state.holds(&key), "what is loaded is wanted again: {key:?}");
+            state.put(key, record);
         }
+        Ok(())
     }
 
     /// Gives a command to both and compares their answers; the answer they agree on.
@@ -272,31 +282,21 @@ impl World {
     }
 
     fn decide(&mut self, at: Timestamp, org: &OrgId, command: &OrgCommand) -> Result<Outcome, String> {
-        self.begin();
+        self.begin(org);
         let catalog = Arc::clone(&self.catalog);
         let moments = Moments::new(at);
-        let context = self.context(&catalog, &moments);
-        let mut done = false;
-        loop {
-            let mut keys = Vec::new();
-            let last = missing(&self.records, &context, org, command, &mut keys);
-            if keys.is_empty() {
-                break;
+        let outcome = loop {
+            match decide(&self.states[org], &self.context(&catalog, &moments), command) {
+                Ok(outcome) => break outcome,
+                Err(wants) => self.load(org, wants)?,
             }
-            hold!(!done, "after the last loading {keys:?} are needed");
-            hold!(
-                keys.iter().all(|key| !self.records.holds(key)),
-                "what is at hand is needed again: {keys:?}"
-            );
-            done = last;
-            self.load(keys);
-        }
-        let outcome = decide(&self.records, &context, org, command);
+        };
+        let state = self.states.get_mut(org).ok_or("the org is in memory")?;
         if let Some(entry) = &outcome.entry {
-            let absent = touched(&self.records, org, entry);
-            hold!(absent.is_empty(), "applying needs what deciding did not load: {absent:?}");
-            apply(&mut self.records, org, entry);
-            self.finish();
+            let absent = touched(state, entry);
+            hold!(absent.is_ok(), "applying needs what deciding did not load: {absent:?}");
+            apply(state, entry);
+            self.stored.extend(state.take_changed());
         }
         Ok(outcome)
     }
@@ -380,20 +380,12 @@ impl World {
         answer: &OrgDecision,
     ) -> Result<(), String> {
         let moments = Moments::new(at);
-        self.load_absent(vec![RecordKey::Org(org.clone())]);
-        let Some(known) = self.records.org(org).cloned() else { return Ok(()) };
+        let Some(known) = self.states.get(org).and_then(OrgState::org).cloned() else { return Ok(()) };
         if self.tally.commands.is_multiple_of(BALANCE_EVERY) {
             let catalog = Arc::clone(&self.catalog);
-            let context = self.context(&catalog, &moments);
-            loop {
-                let mut keys = Vec::new();
-                balance_needs(&self.records, &context, org, &mut keys);
-                if keys.is_empty() {
-                    break;
-                }
-                self.load_absent(keys);
-            }
-            self.check_balance(&self.context(&catalog, &moments), org)?;
+            let found = self.ask(org, |world, state| balance(state, &world.context(&catalog, &moments)))?;
+            let found = found.ok_or("a known org has a balance")?;
+            self.check_balance(&self.context(&catalog, &moments), org, &found)?;
         }
         if self.tally.commands.is_multiple_of(BILL_EVERY) {
             self.check_estimate(at, org)?;
@@ -415,24 +407,11 @@ impl World {
     /// What the month that runs, and the one before, would be billed.
     fn check_estimate(&mut self, at: Timestamp, org: &OrgId) -> Result<(), String> {
         let (catalog, moments) = (Arc::clone(&self.catalog), Moments::new(at));
-        let zone = self.records.org(org).map_or(Zone::UTC, |org| org.zone.clone());
+        let zone = self.states.get(org).and_then(OrgState::org).map_or(Zone::UTC, |org| org.zone.clone());
         let month = zone.period_at(Window::Month, at).number;
         for month in [month - 1, month, month + 1] {
-            loop {
-                let mut keys = Vec::new();
-                let records = &self.records;
-                let mut need = |key: RecordKey| {
-                    if !records.holds(&key) {
-                        keys.push(key);
-                    }
-                };
-                bill_needs(records, &self.context(&catalog, &moments), org, month, &mut need);
-                if keys.is_empty() {
-                    break;
-                }
-                self.load_absent(keys);
-            }
-            let found = bill(&self.records, &self.context(&catalog, &moments), org, month);
+            let found =
+                self.ask(org, |world, state| bill(state, &world.context(&catalog, &moments), month))?;
             let found = found.map(|bill| without_versions_of(&bill));
             let wanted = self.oracle.bill(&catalog, at, org, month).map(|bill| without_versions_of(&bill));
             hold!(found == wanted, "the estimate of month {month}: {found:#?}\nthe oracle: {wanted:#?}");
@@ -441,9 +420,8 @@ impl World {
     }
 
     /// The balance says of each grant what the oracle burns of it, and the sums fit.
-    fn check_balance(&self, context: &Context<'_>, org: &OrgId) -> Result<(), String> {
+    fn check_balance(&self, context: &Context<'_>, org: &OrgId, balance: &Balance) -> Result<(), String> {
         let mut history = self.oracle.history(org).ok_or("the oracle knows the org")?;
-        let balance = balance(&self.records, context, org).ok_or("a known org has a balance")?;
         for (meter, found) in &balance.meters {
             history.pay(context.at(), context.catalog, meter);
             let counted = |window| {
@@ -479,11 +457,6 @@ impl World {
             hold!(lines == pots, "credit of {meter}: {lines:?}\nthe oracle: {pots:?}");
         }
         Ok(())
-    }
-
-    fn load_absent(&mut self, mut keys: Vec<RecordKey>) {
-        keys.retain(|key| !self.records.holds(key));
-        self.load(keys);
     }
 
     /// What is due to be told has been told.

@@ -1,0 +1,601 @@
+//! The state of one org: what decisions read, and entries change.
+//!
+//! It holds the org itself and those of its *parts* that were loaded. A question is put to it as if it held everything
+//! ([`OrgState::ask`]): what was looked for and is neither loaded nor known to be absent is noted, and the answer is given
+//! only if nothing was. So no list of what a question needs is kept beside the question, and where all is resident,
+//! asking costs nothing.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use jiff::Timestamp;
+
+use crate::counter::Place;
+use crate::{
+    Account, Bill, CatalogVersion, Counter, CounterId, Entry, Groups, KeyId, KeyRecord, KeySpace, MeterId,
+    Org, OrgId, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId,
+};
+
+/// Names a part of an org.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PartKey {
+    /// How it stands on a meter.
+    Account(MeterId),
+    /// The open counters of a user on a meter.
+    Tally(MeterId, UserId),
+    /// The open counters of a value that a meter counts once.
+    Seen(MeterId, Arc<Seen>),
+    /// A closed counter.
+    Counter(MeterId, Scope, Period),
+    /// What was used of a meter in a period, by the properties the meter is counted by.
+    Groups(MeterId, Period),
+    /// The closed bill of the month with this number.
+    Bill(i32),
+    /// What is unsent of the day with this number.
+    Unsent(i32),
+    /// A key that was seen.
+    Key(KeySpace, UsageKey),
+    /// An entry, by its number.
+    Entry(u64),
+    /// A version of the catalog. It is the system's; bills of the org go by it.
+    Catalog(u32),
+}
+
+impl PartKey {
+    /// The part with the open counters of a scope.
+    #[must_use]
+    pub fn tally(meter: &MeterId, scope: &Scope) -> Self {
+        match scope {
+            Scope::Org => Self::Account(meter.clone()),
+            Scope::User(user) => Self::Tally(meter.clone(), user.clone()),
+            Scope::Seen(seen) => Self::Seen(meter.clone(), Arc::clone(seen)),
+        }
+    }
+
+    /// The name of this part of an org in a store.
+    #[must_use]
+    pub fn of(self, org: &OrgId) -> RecordKey {
+        let org = org.clone();
+        match self {
+            Self::Account(meter) => RecordKey::Account(org, meter),
+            Self::Tally(meter, user) => RecordKey::Tally(org, meter, user),
+            Self::Seen(meter, seen) => RecordKey::Seen(org, meter, seen),
+            Self::Counter(meter, scope, period) => {
+                RecordKey::Counter(CounterId { org, meter, scope, period })
+            }
+            Self::Groups(meter, period) => RecordKey::Groups(org, meter, period),
+            Self::Bill(month) => RecordKey::Bill(org, month),
+            Self::Unsent(day) => RecordKey::Unsent(org, day),
+            Self::Key(space, key) => RecordKey::Key(KeyId { org, space, key }),
+            Self::Entry(number) => RecordKey::Entry(org, number),
+            Self::Catalog(version) => RecordKey::Catalog(version),
+        }
+    }
+
+    /// The org and the part of it that a record is; `None`: it is an org itself, or the system's.
+    #[must_use]
+    pub fn in_org(key: &RecordKey) -> Option<(&OrgId, Self)> {
+        let part = match key.clone() {
+            RecordKey::Account(_, meter) => Self::Account(meter),
+            RecordKey::Tally(_, meter, user) => Self::Tally(meter, user),
+            RecordKey::Seen(_, meter, seen) => Self::Seen(meter, seen),
+            RecordKey::Counter(CounterId { meter, scope, period, .. }) => Self::Counter(meter, scope, period),
+            RecordKey::Groups(_, meter, period) => Self::Groups(meter, period),
+            RecordKey::Bill(_, month) => Self::Bill(month),
+            RecordKey::Unsent(_, day) => Self::Unsent(day),
+            RecordKey::Key(KeyId { space, key, .. }) => Self::Key(space, key),
+            RecordKey::Entry(_, number) => Self::Entry(number),
+            RecordKey::Org(_)
+            | RecordKey::System
+            | RecordKey::Catalog(_)
+            | RecordKey::ApiKey(_)
+            | RecordKey::Shipment => return None,
+        };
+        Some((key.org()?, part))
+    }
+
+    /// Whether it never changes once it is there, or hardly ever does: it is looked up where it is asked for, and need not
+    /// stay in memory.
+    const fn is_looked_up(&self) -> bool {
+        matches!(self, Self::Counter(..) | Self::Bill(_) | Self::Key(..) | Self::Entry(_) | Self::Catalog(_))
+    }
+}
+
+/// The parts that a question lacked. Load them, and ask again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants(pub Vec<PartKey>);
+
+/// A loaded part; `None`: it is known to be absent.
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    value: Option<T>,
+    changed: bool,
+}
+
+impl<T> Slot<T> {
+    const fn loaded(value: Option<T>) -> Self {
+        Self { value, changed: false }
+    }
+}
+
+/// What is loaded of a meter.
+#[derive(Clone, Debug)]
+struct MeterState {
+    id: MeterId,
+    account: Option<Slot<Account>>,
+    users: HashMap<UserId, Slot<Tally>, RandomState>,
+}
+
+/// An org, and the parts of it that are loaded.
+#[derive(Clone, Debug)]
+pub struct OrgState {
+    id: OrgId,
+    org: Slot<Org>,
+    /// A few: an org uses one to some dozens.
+    meters: Vec<MeterState>,
+    /// All other parts.
+    parts: HashMap<PartKey, Slot<Record>, RandomState>,
+    /// The parts that were changed, each once.
+    changed: Vec<PartKey>,
+    /// Whether what is not here does not exist.
+    complete: bool,
+    /// What was looked for in vain.
+    wants: RefCell<Vec<PartKey>>,
+}
+
+impl OrgState {
+    /// An org as it was loaded, without parts; `None`: there is no such org.
+    #[must_use]
+    pub fn new(id: OrgId, org: Option<Org>) -> Self {
+        Self {
+            id,
+            org: Slot::loaded(org),
+            meters: Vec::new(),
+            parts: HashMap::default(),
+            changed: Vec::new(),
+            complete: false,
+            wants: RefCell::default(),
+        }
+    }
+
+    /// An org as its record in a store says; `None`: there is no such org.
+    #[must_use]
+    pub fn of(id: OrgId, record: Option<Record>) -> Self {
+        let org = match record {
+            Some(Record::Org(org)) => Some(Arc::unwrap_or_clone(org)),
+            _ => None,
+        };
+        Self::new(id, org)
+    }
+
+    /// An org that does not exist yet, with all its parts: what is not put here is absent.
+    #[must_use]
+    pub fn complete(id: OrgId) -> Self {
+        Self { complete: true, ..Self::new(id, None) }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> &OrgId {
+        &self.id
+    }
+
+    /// The org; `None`: it does not exist.
+    #[must_use]
+    pub const fn org(&self) -> Option<&Org> {
+        self.org.value.as_ref()
+    }
+
+    /// The number of its latest entry; zero before the first.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.org().map_or(0, |org| org.version)
+    }
+
+    /// Puts a question that changes nothing.
+    ///
+    /// # Errors
+    /// The parts it lacked; its answer is worth nothing then, and is not given.
+    pub fn ask<T>(&self, question: impl FnOnce(&Self) -> T) -> Result<T, Wants> {
+        self.wants.borrow_mut().clear();
+        let answer = question(self);
+        let wants = std::mem::take(&mut *self.wants.borrow_mut());
+        if wants.is_empty() { Ok(answer) } else { Err(Wants(wants)) }
+    }
+
+    /// Notes that a part is asked for; whether it is here, or known to be absent.
+    pub(crate) fn want(&self, key: PartKey) -> bool {
+        if self.complete || self.holds(&key) {
+            return true;
+        }
+        self.lacks(key);
+        false
+    }
+
+    fn lacks(&self, key: PartKey) {
+        if self.complete {
+            return;
+        }
+        let mut wants = self.wants.borrow_mut();
+        if !wants.contains(&key) {
+            wants.push(key);
+        }
+    }
+
+    /// Whether a part is loaded, or known to be absent.
+    #[must_use]
+    pub fn holds(&self, key: &PartKey) -> bool {
+        match key {
+            PartKey::Account(meter) => self.meter(meter).is_some_and(|known| known.account.is_some()),
+            PartKey::Tally(meter, user) => {
+                self.meter(meter).is_some_and(|known| known.users.contains_key(user))
+            }
+            key => self.parts.contains_key(key),
+        }
+    }
+
+    /// Takes a part that was loaded, or its absence. What is here already stays.
+    pub fn put(&mut self, key: PartKey, record: Option<Record>) {
+        match (key, record) {
+            (PartKey::Account(meter), record) => {
+                let account = match record {
+                    Some(Record::Account(account)) => Some(Arc::unwrap_or_clone(account)),
+                    _ => None,
+                };
+                self.meter_mut(&meter).account.get_or_insert(Slot::loaded(account));
+            }
+            (PartKey::Tally(meter, user), record) => {
+                let tally = match record {
+                    Some(Record::Tally(tally)) => Some(Arc::unwrap_or_clone(tally)),
+                    _ => None,
+                };
+                self.meter_mut(&meter).users.entry(user).or_insert(Slot::loaded(tally));
+            }
+            (key, record) => {
+                self.parts.entry(key).or_insert(Slot::loaded(record));
+            }
+        }
+    }
+
+    fn meter(&self, id: &MeterId) -> Option<&MeterState> {
+        self.meters.iter().find(|meter| meter.id == *id)
+    }
+
+    fn meter_mut(&mut self, id: &MeterId) -> &mut MeterState {
+        let known = self.meters.iter().position(|meter| meter.id == *id);
+        let place = known.unwrap_or_else(|| {
+            self.meters.push(MeterState { id: id.clone(), account: None, users: HashMap::default() });
+            self.meters.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
+        &mut self.meters[place]
+    }
+
+    fn part(&self, key: PartKey) -> Option<&Record> {
+        match self.parts.get(&key) {
+            Some(slot) => slot.value.as_ref(),
+            None => {
+                self.lacks(key);
+                None
+            }
+        }
+    }
+
+    /// How the org stands on a meter.
+    #[must_use]
+    pub fn account(&self, meter: &MeterId) -> Option<&Account> {
+        match self.meter(meter).and_then(|known| known.account.as_ref()) {
+            Some(slot) => slot.value.as_ref(),
+            None => {
+                self.lacks(PartKey::Account(meter.clone()));
+                None
+            }
+        }
+    }
+
+    /// The open counters of a scope.
+    #[must_use]
+    pub fn tally(&self, meter: &MeterId, scope: &Scope) -> Option<&Tally> {
+        match scope {
+            Scope::Org => self.account(meter).map(|account| &account.tally),
+            Scope::User(user) => match self.meter(meter).and_then(|known| known.users.get(user)) {
+                Some(slot) => slot.value.as_ref(),
+                None => {
+                    self.lacks(PartKey::Tally(meter.clone(), user.clone()));
+                    None
+                }
+            },
+            Scope::Seen(seen) => match self.part(PartKey::Seen(meter.clone(), Arc::clone(seen))) {
+                Some(Record::Tally(tally)) => Some(tally),
+                _ => None,
+            },
+        }
+    }
+
+    /// Where a counter is.
+    #[must_use]
+    pub fn place(&self, meter: &MeterId, scope: &Scope, period: Period) -> Place<'_> {
+        self.tally(meter, scope).map_or(Place::NotYet, |tally| tally.place(period))
+    }
+
+    /// A counter, open or closed; zero where nothing was counted.
+    #[must_use]
+    pub fn counter(&self, meter: &MeterId, scope: &Scope, period: Period) -> Counter {
+        match self.place(meter, scope, period) {
+            Place::Open(counter) => counter.clone(),
+            Place::NotYet => Counter::default(),
+            Place::Closed => match self.part(PartKey::Counter(meter.clone(), scope.clone(), period)) {
+                Some(Record::Counter(counter)) => Counter::clone(counter),
+                _ => Counter::default(),
+            },
+        }
+    }
+
+    /// What was used of a meter in a period, by properties.
+    #[must_use]
+    pub fn groups(&self, meter: &MeterId, period: Period) -> Option<&Groups> {
+        match self.part(PartKey::Groups(meter.clone(), period)) {
+            Some(Record::Groups(groups)) => Some(groups),
+            _ => None,
+        }
+    }
+
+    /// What is unsent of a day.
+    #[must_use]
+    pub fn unsent(&self, day: i32) -> Option<&Unsent> {
+        match self.part(PartKey::Unsent(day)) {
+            Some(Record::Unsent(unsent)) => Some(unsent),
+            _ => None,
+        }
+    }
+
+    /// The closed bill of a month.
+    #[must_use]
+    pub fn bill(&self, month: i32) -> Option<&Arc<Bill>> {
+        match self.part(PartKey::Bill(month)) {
+            Some(Record::Bill(bill)) => Some(bill),
+            _ => None,
+        }
+    }
+
+    /// A version of the catalog.
+    #[must_use]
+    pub fn catalog(&self, version: u32) -> Option<&CatalogVersion> {
+        match self.part(PartKey::Catalog(version)) {
+            Some(Record::Catalog(catalog)) => Some(catalog),
+            _ => None,
+        }
+    }
+
+    /// A key that was seen.
+    #[must_use]
+    pub fn key(&self, space: KeySpace, key: &UsageKey) -> Option<&KeyRecord> {
+        match self.part(PartKey::Key(space, key.clone())) {
+            Some(Record::Key(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// An entry.
+    #[must_use]
+    pub fn entry(&self, number: u64) -> Option<&Entry> {
+        // One that is not written yet is not looked for: what is known to be absent would stay so.
+        if !self.complete && !(1..=self.version()).contains(&number) {
+            return None;
+        }
+        match self.part(PartKey::Entry(number)) {
+            Some(Record::Entry(entry)) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Takes out what was changed since this was last called: the org and its parts as they are now.
+    pub fn take_changed(&mut self) -> Vec<(RecordKey, Record)> {
+        let mut records = Vec::with_capacity(self.changed.len() + 1);
+        if std::mem::take(&mut self.org.changed)
+            && let Some(org) = &self.org.value
+        {
+            records.push((RecordKey::Org(self.id.clone()), Record::Org(Arc::new(org.clone()))));
+        }
+        for key in std::mem::take(&mut self.changed) {
+            let record = match &key {
+                PartKey::Account(meter) => {
+                    let slot = self.meter_mut(meter).account.as_mut();
+                    slot.and_then(take).map(|account| Record::Account(Arc::new(account)))
+                }
+                PartKey::Tally(meter, user) => {
+                    let slot = self.meter_mut(meter).users.get_mut(user);
+                    slot.and_then(take).map(|tally| Record::Tally(Arc::new(tally)))
+                }
+                key => self.parts.get_mut(key).and_then(take),
+            };
+            records.extend(record.map(|record| (key.of(&self.id), record)));
+        }
+        records
+    }
+
+    /// Whether anything was changed since [`OrgState::take_changed`].
+    #[must_use]
+    pub const fn is_changed(&self) -> bool {
+        self.org.changed
+    }
+
+    /// Forgets the unchanged parts that are looked up again where they are asked for: keys, entries, closed counters, bills.
+    pub fn forget_looked_up(&mut self) {
+        self.parts.retain(|key, slot| slot.changed || !key.is_looked_up());
+    }
+
+    /// How many parts are loaded.
+    #[must_use]
+    pub fn parts_loaded(&self) -> usize {
+        self.parts.len() + self.meters.iter().map(|meter| 1 + meter.users.len()).sum::<usize>()
+    }
+
+    /// Forgets a part: it is looked up again when it is asked for.
+    pub(crate) fn forget(&mut self, key: &PartKey) {
+        self.parts.remove(key);
+    }
+
+    /// Sets a part, and marks it changed.
+    pub(crate) fn set(&mut self, key: PartKey, record: Record) {
+        let slot = self.parts.entry(key.clone()).or_insert(Slot::loaded(None));
+        slot.value = Some(record);
+        if !std::mem::replace(&mut slot.changed, true) {
+            self.changed.push(key);
+        }
+    }
+
+    /// Changes the org, making it if need be.
+    pub(crate) fn change_org(&mut self, created_at: Timestamp, change: impl FnOnce(&mut Org)) {
+        let Self { id, org, .. } = self;
+        org.changed = true;
+        change(org.value.get_or_insert_with(|| Org::new(id.clone(), created_at)));
+    }
+
+    /// Changes an account, making it if need be.
+    pub(crate) fn change_account<T>(&mut self, meter: &MeterId, change: impl FnOnce(&mut Account) -> T) -> T {
+        let complete = self.complete;
+        let known = self.meter_mut(meter);
+        assert!(complete || known.account.is_some(), "the account of {meter} {NOT_LOADED}");
+        let slot = known.account.get_or_insert(Slot::loaded(None));
+        let made = change(slot.value.get_or_insert_default());
+        if !std::mem::replace(&mut slot.changed, true) {
+            self.changed.push(PartKey::Account(meter.clone()));
+        }
+        made
+    }
+
+    /// Changes the open counters of a scope, making them if need be.
+    fn change_tally<T>(&mut self, meter: &MeterId, scope: &Scope, change: impl FnOnce(&mut Tally) -> T) -> T {
+        match scope {
+            Scope::Org => self.change_account(meter, |account| change(&mut account.tally)),
+            Scope::User(user) => {
+                let complete = self.complete;
+                let known = self.meter_mut(meter);
+                assert!(
+                    complete || known.users.contains_key(user),
+                    "the counters of {user} of {meter} {NOT_LOADED}"
+                );
+                let slot = known.users.entry(user.clone()).or_insert(Slot::loaded(None));
+                let made = change(slot.value.get_or_insert_default());
+                if !std::mem::replace(&mut slot.changed, true) {
+                    self.changed.push(PartKey::Tally(meter.clone(), user.clone()));
+                }
+                made
+            }
+            Scope::Seen(seen) => {
+                let key = PartKey::Seen(meter.clone(), Arc::clone(seen));
+                self.change_part(key, |record| match record {
+                    Some(Record::Tally(tally)) => change(Arc::make_mut(tally)),
+                    record => {
+                        let mut tally = Tally::default();
+                        let made = change(&mut tally);
+                        *record = Some(Record::Tally(Arc::new(tally)));
+                        made
+                    }
+                })
+            }
+        }
+    }
+
+    fn change_part<T>(&mut self, key: PartKey, change: impl FnOnce(&mut Option<Record>) -> T) -> T {
+        assert!(self.complete || self.parts.contains_key(&key), "{key:?} {NOT_LOADED}");
+        let slot = self.parts.entry(key.clone()).or_insert(Slot::loaded(None));
+        let made = change(&mut slot.value);
+        if !std::mem::replace(&mut slot.changed, true) {
+            self.changed.push(key);
+        }
+        made
+    }
+
+    /// Changes counters of one scope, those of periods: opening, and closing what came before, as need be.
+    pub(crate) fn change_counters(
+        &mut self,
+        meter: &MeterId,
+        scope: &Scope,
+        periods: impl Iterator<Item = Period>,
+        mut change: impl FnMut(Period, &mut Counter),
+    ) {
+        let mut late = Vec::new();
+        let mut closed = Vec::new();
+        self.change_tally(meter, scope, |tally| {
+            for period in periods {
+                if tally.place(period) == Place::Closed {
+                    late.push(period);
+                } else {
+                    let (counter, before) = tally.open_mut(period);
+                    change(period, counter);
+                    closed.extend(before);
+                }
+            }
+        });
+        for open in closed {
+            let key = PartKey::Counter(meter.clone(), scope.clone(), open.period);
+            self.set(key, Record::Counter(Arc::new(open.counter)));
+        }
+        for period in late {
+            let key = PartKey::Counter(meter.clone(), scope.clone(), period);
+            self.change_part(key, |record| {
+                let mut counter = match record.take() {
+                    Some(Record::Counter(counter)) => counter,
+                    _ => Arc::default(),
+                };
+                change(period, Arc::make_mut(&mut counter));
+                *record = Some(Record::Counter(counter));
+            });
+        }
+    }
+
+    /// Changes what was used of a meter in a period by properties, making it if need be.
+    pub(crate) fn change_groups(
+        &mut self,
+        meter: &MeterId,
+        period: Period,
+        change: impl FnOnce(&mut Groups),
+    ) {
+        self.change_part(PartKey::Groups(meter.clone(), period), |record| {
+            let mut groups = match record.take() {
+                Some(Record::Groups(groups)) => groups,
+                _ => Arc::default(),
+            };
+            change(Arc::make_mut(&mut groups));
+            *record = Some(Record::Groups(groups));
+        });
+    }
+
+    /// Changes what is unsent of a day, making it if need be.
+    pub(crate) fn change_unsent(&mut self, day: i32, change: impl FnOnce(&mut Unsent)) {
+        self.change_part(PartKey::Unsent(day), |record| {
+            let mut unsent = match record.take() {
+                Some(Record::Unsent(unsent)) => unsent,
+                _ => Arc::default(),
+            };
+            change(Arc::make_mut(&mut unsent));
+            *record = Some(Record::Unsent(unsent));
+        });
+    }
+
+    /// Changes a key that was seen.
+    pub(crate) fn change_key(
+        &mut self,
+        space: KeySpace,
+        key: &UsageKey,
+        change: impl FnOnce(&mut KeyRecord),
+    ) {
+        self.change_part(PartKey::Key(space, key.clone()), |record| {
+            if let Some(Record::Key(key)) = record {
+                change(Arc::make_mut(key));
+            }
+        });
+    }
+}
+
+/// What is wrong where a part is changed that nobody loaded: the change would be written over what is stored.
+const NOT_LOADED: &str = "is neither loaded nor known to be absent";
+
+/// Marks a part as unchanged; gives a copy of it if it was changed.
+fn take<T: Clone>(slot: &mut Slot<T>) -> Option<T> {
+    if std::mem::take(&mut slot.changed) { slot.value.clone() } else { None }
+}
