@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tollgate_api::{Code, Problem};
 
 use crate::app::App;
+use crate::edge::alarm::Alarm;
 use crate::edge::browser::Access;
 use crate::edge::drain::Rest;
 use crate::edge::linger::Lingering;
@@ -51,7 +52,6 @@ impl Edge {
         let settings = &app.settings;
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
-            .timer(TokioTimer::new())
             .header_read_timeout(settings.request_timeout)
             .max_buf_size(settings.header_bytes_max.max(8_192));
         http.http2()
@@ -135,7 +135,9 @@ impl Edge {
         let (stream, unread) = Lingering::new(stream);
         let connection = Arc::new(Connection { edge: Arc::clone(self), address, unread });
         let service = service_fn(move |request| Arc::clone(&connection).request(request));
-        let connection = self.http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let mut http = self.http.clone();
+        http.http1().timer(Alarm::default());
+        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(error, "a connection broke off");
         }

@@ -1,5 +1,6 @@
 //! The edge: connections in, requests to the routes, every answer logged and counted.
 
+mod alarm;
 mod browser;
 mod cors;
 mod drain;
