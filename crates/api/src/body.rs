@@ -26,8 +26,10 @@ pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError>
         let detail = "the body must be a JSON object".to_owned();
         return Err(BodyError { code: Code::InvalidField, field: None, detail });
     }
-    // The plain reading is the fast one; only a body that is wrong is read again to find where.
-    serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error))
+    // The plain reading is the fast one, and faster where it is known that all is UTF-8; only a body that is wrong is read
+    // again to find where.
+    let read = std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str);
+    read.map_err(|error| explain::<T>(body, &error))
 }
 
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> BodyError {

@@ -136,6 +136,9 @@ pub(crate) fn properties(
     let invalid = |field: String, text: String| {
         Failure::from(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
     };
+    if given.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     if given.len() > PROPERTIES_MAX {
         return Err(invalid("properties".to_owned(), format!("there may be at most {PROPERTIES_MAX}")));
     }
