@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tollgate_domain::{
-    Amount, Bill, BillError, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, ReversalDenial, Reversed,
-    Standing, UsageKey, Use, UserId,
+    Amount, Bill, BillError, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, PlanTime, ReversalDenial,
+    Reversed, Standing, UsageKey, Use, UserId,
 };
 
 pub use bills::{without_versions, without_versions_of};
@@ -178,6 +178,12 @@ impl Oracle {
         let mut history = self.history(org)?;
         history.pay(at, catalog, meter);
         history.standing(catalog, at, meter, user)
+    }
+
+    /// When a change of plan asked for at a moment takes effect.
+    #[must_use]
+    pub fn takes_effect(&self, at: Timestamp, org: &OrgId, from: PlanTime) -> Option<Timestamp> {
+        History::of(self.facts(org), &self.calendar).takes_effect(at, from)
     }
 
     /// What was accepted of an org, in order.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId, Quantity,
-    Settle, Timestamp, Zone,
+    Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId, PlanTime,
+    Quantity, SetPlan, Settle, Timestamp, Zone,
 };
 
 use super::log::{Ask, Attempt, Happened, Reply};
@@ -200,7 +200,8 @@ impl<'a> Story<'a> {
         let Ask::Command(command) = &attempt.ask else {
             return Err(format!("{org}: a balance made entry {number}"));
         };
-        hold!(could_make(entry, command), "{org}: entry {entry:?} is claimed for {attempt:?}");
+        let fits = could_make(entry, command) && starts_as_asked(oracle, org, entry, command);
+        hold!(fits, "{org}: entry {entry:?} is claimed for {attempt:?}");
         hold!(
             attempt.sent <= committed,
             "{org}: entry {number} was committed before its request: {attempt:?}"
@@ -275,6 +276,7 @@ impl<'a> Story<'a> {
             let Ask::Command(command) = &attempt.ask else { return false };
             attempt.sent <= committed
                 && could_make(entry, command)
+                && starts_as_asked(oracle, self.org, entry, command)
                 && promised(&oracle.answer(catalog, entry.at, self.org, command).0) == Some(entry.number)
         });
         match place {
@@ -379,6 +381,16 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
         }
         _ => false,
     }
+}
+
+/// A plan that was set starts when the oracle says that it was asked for.
+fn starts_as_asked(oracle: &Oracle, org: &OrgId, entry: &Entry, command: &OrgCommand) -> bool {
+    let (EntryKind::PlanSet { since, at_once, .. }, OrgCommand::SetPlan(SetPlan { from, .. })) =
+        (&entry.kind, command)
+    else {
+        return true;
+    };
+    *at_once == (*from == PlanTime::Now) && oracle.takes_effect(entry.at, org, *from) == Some(*since)
 }
 
 /// What an entry remembers of its answer is the oracle's answer.
