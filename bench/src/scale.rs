@@ -175,7 +175,7 @@ fn window_bounds(usages: u64) -> Vec<(u64, u64)> {
     bounds
 }
 
-/// Uses the marker org among others, so that the kill finds work not yet folded away; says how many yeses it got.
+/// Uses the marker org among others, so that the kill finds work that the tables lack; says how many yeses it got.
 fn before_the_kill(server: &Daemon, options: &Options, template: &Template, keys: &mut Keys) -> Result<u64> {
     let mut crew = Crew::connect(server.address, Wire::HttpGate, options.connections, |_| Ok(()))?;
     let mut yes = 0;

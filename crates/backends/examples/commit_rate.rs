@@ -1,8 +1,8 @@
-//! How fast the embedded store commits: `cargo run --release -p tollgate-backends --example commit_rate -- [USAGES [ORGS]]`.
+//! How fast the embedded store appends: `cargo run --release -p tollgate-backends --example commit_rate -- [USAGES [ORGS]]`.
 //!
-//! For batches of 1, 64 and 1,000 usages over 10,000 orgs: commits, the part that is not the disk, and what a load of
-//! the records of a usage costs with its key absent. With USAGES given, one store is filled with that many in batches of
-//! 1,000, then closed, opened, and opened after a crash.
+//! For batches of 1, 64 and 1,000 usages over 10,000 orgs: appends, the part that is not the disk, what it costs to look for
+//! a key that is absent and to open its org, and what images cost. With USAGES given, one store is filled with that many in
+//! batches of 1,000, then closed, opened, and opened after a crash.
 
 #![expect(
     clippy::expect_used,
@@ -15,78 +15,96 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
-    Actor, Amount, Burn, Counting, Entry, EntryKind, MeterId, OrgId, OrgState, Partition, Period, Quantity,
-    Record, RecordKey, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, load_and_apply,
+    Actor, Amount, Burn, Counting, Entry, EntryKind, KeyId, MeterId, OrgId, OrgState, Partition, Period,
+    Quantity, Source, Standing, Timestamp, UsageKey, UsedEntry, UserId, load_and_apply,
 };
-use tollgate_storage::{Batch, Change, EntryChange, Store};
+use tollgate_storage::{Append, EntryChange, Image, Store};
 
-fn run<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => unreachable!("the embedded store's futures are ready at once"),
+/// Usages between images.
+const IMAGES_STEP: usize = 100_000;
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
-/// Makes changes as the engine does, and remembers the records that come again.
+fn run<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Decides usages as the engine does, with all orgs in memory.
 struct Load {
     rng: Rng,
     orgs: u64,
-    known: HashMap<RecordKey, Record>,
+    states: HashMap<OrgId, OrgState>,
     made: i64,
 }
 
 impl Load {
-    fn batch(&mut self, size: usize) -> (Batch, Vec<RecordKey>) {
-        let mut states: BTreeMap<OrgId, OrgState> = BTreeMap::new();
+    fn new(orgs: u64) -> Self {
+        Self { rng: Rng::with_seed(1), orgs, states: HashMap::new(), made: 0 }
+    }
+
+    /// Usages to append, and their keys.
+    fn batch(&mut self, size: usize) -> (Vec<Append>, Vec<KeyId>) {
         let mut entries: BTreeMap<OrgId, Vec<EntryChange>> = BTreeMap::new();
-        let mut asked = Vec::new();
+        let mut keys = Vec::with_capacity(size);
         for _ in 0..size {
             let org = OrgId::new(&format!("org-{:07}", self.rng.u64(..self.orgs))).expect("an id");
             self.made += 1;
-            let mut entry = Entry {
-                number: 0,
+            let kind = self.usage();
+            let state = self.states.entry(org.clone()).or_insert_with(|| OrgState::complete(org.clone()));
+            let entry = Entry {
+                number: state.version() + 1,
                 at: Timestamp::from_millisecond(1_793_491_200_000 + self.made / 10).expect("a time"),
                 actor: Actor::Local,
                 catalog: 1,
-                kind: self.usage(),
+                kind,
                 settled: Vec::new(),
                 notices: Vec::new(),
             };
-            let known = &self.known;
-            let mut find = |key: &RecordKey| {
-                asked.push(key.clone());
-                Ok::<_, Infallible>(known.get(key).cloned())
-            };
-            let key = RecordKey::Org(org.clone());
-            let Ok(found) = find(&key);
-            let state = states.entry(org.clone()).or_insert_with(|| OrgState::of(org.clone(), found));
-            entry.number = state.version() + 1;
-            let Ok(()) = load_and_apply(state, &entry, find);
+            let Ok(()) = load_and_apply(state, &entry, |_| Ok::<_, Infallible>(None));
+            state.forget_facts();
+            if let Some((space, key)) = entry.named_key() {
+                keys.push(KeyId { org: org.clone(), space, key: key.clone() });
+            }
             entries.entry(org).or_default().push(EntryChange::Org(entry));
         }
-        let mut changed: HashMap<Partition, Vec<(RecordKey, Record)>> = HashMap::new();
-        for (key, record) in states.values_mut().flat_map(OrgState::take_changed) {
-            if !matches!(key, RecordKey::Key(_)) {
-                self.known.insert(key.clone(), record.clone());
-            }
-            changed.entry(key.partition()).or_default().push((key, record));
-        }
-        let changes = entries.into_iter().map(|(org, entries)| {
-            let first = match entries.first() {
-                Some(EntryChange::Org(entry)) => entry.number,
-                _ => unreachable!("an org's entry"),
-            };
-            let partition = Partition::Org(org);
-            let records = changed.remove(&partition).expect("records");
-            Change { partition, expected_version: first - 1, entries, records }
+        let appends = entries.into_iter().map(|(org, entries)| Append {
+            partition: Partition::Org(org),
+            expected_version: entries.first().map_or(0, |entry| entry.number() - 1),
+            entries,
         });
-        (Batch { changes: changes.collect() }, asked)
+        (appends.collect(), keys)
+    }
+
+    /// The images of all orgs that changed.
+    fn images(&mut self) -> Arc<[Image]> {
+        let changed = self.states.iter_mut().filter(|(_, state)| state.is_changed());
+        let image = |(org, state): (&OrgId, &mut OrgState)| Image {
+            partition: Partition::Org(org.clone()),
+            version: state.version(),
+            records: state.take_changed(),
+        };
+        changed.map(image).collect()
     }
 
     fn usage(&mut self) -> EntryKind {
@@ -139,35 +157,43 @@ fn open(path: &Path) -> EmbeddedStore {
     EmbeddedStore::open(path, EmbeddedOptions::default()).expect("opens")
 }
 
-/// Commits batches for some usages; says what it took.
+/// Appends batches for some usages, with images now and then; says what it took.
 fn measure(store: &EmbeddedStore, load: &mut Load, size: usize, usages: usize) {
     let metrics = store.metrics();
     let synced = metrics.sync_seconds.total();
-    let (mut committing, mut worst) = (Duration::ZERO, Duration::ZERO);
-    let (mut commit_time, mut load_time) = (Duration::ZERO, Duration::ZERO);
-    let mut done = 0;
+    let (mut appending, mut worst, mut keeping) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (mut append_time, mut look_time) = (Duration::ZERO, Duration::ZERO);
+    let (mut done, mut imaged) = (0, 0);
     while done < usages {
-        let (batch, asked) = load.batch(size);
+        let (appends, keys) = load.batch(size);
+        let partitions: Vec<_> = appends.iter().map(|append| append.partition.clone()).collect();
         let before = processor_time();
-        run(store.load(&asked)).expect("loads");
-        let (loaded, started) = (processor_time(), Instant::now());
-        run(store.commit(batch)).expect("commits");
+        assert!(run(store.find(&keys)).expect("finds").iter().all(Option::is_none));
+        run(store.open(&partitions)).expect("opens");
+        let (looked, started) = (processor_time(), Instant::now());
+        let appended = run(store.append(appends)).expect("appends");
         let took = started.elapsed();
-        load_time += loaded.saturating_sub(before);
-        commit_time += processor_time().saturating_sub(loaded);
-        committing += took;
+        look_time += looked.saturating_sub(before);
+        append_time += processor_time().saturating_sub(looked);
+        appending += took;
         worst = worst.max(took);
         done += size;
+        if done - imaged >= IMAGES_STEP.min(usages) {
+            let (images, started) = (load.images(), Instant::now());
+            run(store.checkpoint(images, appended.position)).expect("keeps images");
+            keeping += started.elapsed();
+            imaged = done;
+        }
     }
     let synced = metrics.sync_seconds.total() - synced;
     println!(
-        "batches of {size:>5}: {:>9.0} usages/s in commits; processor per usage {:.2} us committing, {:.2} us loading; per batch {:.0} us of disk; worst {:.1} ms; fold lag {}",
-        number(done) / committing.as_secs_f64(),
-        micros(commit_time, done),
-        micros(load_time, done),
+        "batches of {size:>5}: {:>9.0} usages/s in appends; processor per usage {:.2} us appending, {:.2} us looking; per batch {:.0} us of disk; worst {:.1} ms; images {:.2} us per usage",
+        number(done) / appending.as_secs_f64(),
+        micros(append_time, done),
+        micros(look_time, done),
         micros(synced, done / size),
         worst.as_secs_f64() * 1e3,
-        metrics.fold_lag_entries.get(),
+        micros(keeping, done),
     );
 }
 
@@ -176,18 +202,17 @@ fn main() {
     let usages = arguments.next();
     let orgs = arguments.next().unwrap_or(10_000);
     let folder = tempfile::tempdir_in(".").expect("a temporary folder");
-    let load = || Load { rng: Rng::with_seed(1), orgs, known: HashMap::new(), made: 0 };
     let Some(usages) = usages else {
         for (size, usages) in [(1, 20_000), (64, 300_000), (1_000, 1_000_000)] {
             let path = folder.path().join(size.to_string());
             let store = open(&path);
-            measure(&store, &mut load(), size, usages);
+            measure(&store, &mut Load::new(orgs), size, usages);
             run(store.close()).expect("closes");
         }
         return;
     };
     memory("before");
-    let mut load = load();
+    let mut load = Load::new(orgs);
     let store = open(folder.path());
     memory("open");
     let started = Instant::now();

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use crate::counting::{Motion, Move, ONE};
 use crate::shipment::unsent_day;
 use crate::{
-    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, KeyRecord,
-    KeySpace, Limit, MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Place, Record,
-    RecordKey, Scope, Sku, Standing, System, SystemEntry, SystemEntryKind, SystemRecords, Timestamp,
-    UsageKey, UsedEntry, Wants, Window,
+    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, Limit,
+    MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Place, Record, RecordKey, Scope, Sku,
+    System, SystemEntry, SystemEntryKind, SystemRecords, Timestamp, UsedEntry, Wants, Window,
 };
 
 /// Changes the state of an org as an entry says.
@@ -49,16 +48,14 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
                 });
             }
         }),
-        EntryKind::ToppedUp { meter, fingerprint, grant, standing, .. } => {
+        EntryKind::ToppedUp { meter, grant, .. } => {
             state.change_account(meter, |account| {
                 account.forget_expired(entry.at);
                 account.grants.push(grant.clone());
             });
-            remember_top_up(state, entry, grant.key.as_ref(), *fingerprint, *standing);
         }
-        EntryKind::Voided { meter, key, fingerprint, grants, closes, standing, .. } => {
+        EntryKind::Voided { meter, grants, closes, .. } => {
             state.change_account(meter, |account| account.void(grants, *closes));
-            remember_top_up(state, entry, key.as_ref(), *fingerprint, *standing);
         }
         EntryKind::BillClosed(bill) => {
             state.set(PartKey::Bill(bill.rated.month.number), Record::Bill(Arc::clone(bill)));
@@ -67,6 +64,12 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
         EntryKind::Shipped { shipment, day, lines } => {
             apply_shipped(state, entry.at, *shipment, *day, lines);
         }
+    }
+    if let Some((space, key, record)) = entry.made_key() {
+        state.remember_key(space, key, record);
+    }
+    if let Some(key) = entry.took_back_key() {
+        state.take_back_key(key, entry.number);
     }
     if let Some(meter) = entry.kind.meter() {
         settle(state, meter, entry);
@@ -92,19 +95,6 @@ fn settle(state: &mut OrgState, meter: &MeterId, entry: &Entry) {
     });
 }
 
-/// Remembers the key of a top-up or of a correction.
-fn remember_top_up(
-    state: &mut OrgState,
-    entry: &Entry,
-    key: Option<&UsageKey>,
-    fingerprint: u64,
-    standing: Standing,
-) {
-    let Some(key) = key else { return };
-    let record = KeyRecord { entry: entry.number, fingerprint, at: entry.at, standing, reversed_by: None };
-    state.set(PartKey::Key(KeySpace::TopUp, key.clone()), Record::Key(Arc::new(record)));
-}
-
 fn apply_used(state: &mut OrgState, entry: &Entry, used: &UsedEntry) {
     state.change_account(&used.meter, |account| {
         used.burns.iter().for_each(|burn| account.burn(*burn));
@@ -115,17 +105,9 @@ fn apply_used(state: &mut OrgState, entry: &Entry, used: &UsedEntry) {
     });
     count(state, used, &used.moves(entry.number, Motion::Count));
     queue_unsent(state, used, used.quantity.amount());
-    let record = KeyRecord {
-        entry: entry.number,
-        fingerprint: used.fingerprint,
-        at: entry.at,
-        standing: used.standing,
-        reversed_by: None,
-    };
-    state.set(PartKey::Key(KeySpace::Use, used.key.clone()), Record::Key(Arc::new(record)));
 }
 
-fn apply_reversed(state: &mut OrgState, entry: &Entry, counted_by: u64, used: &UsedEntry) {
+fn apply_reversed(state: &mut OrgState, _entry: &Entry, counted_by: u64, used: &UsedEntry) {
     state.change_account(&used.meter, |account| {
         for burn in &used.burns {
             account.burn(Burn { source: burn.source, amount: -burn.amount });
@@ -135,7 +117,6 @@ fn apply_reversed(state: &mut OrgState, entry: &Entry, counted_by: u64, used: &U
     });
     count(state, used, &used.moves(counted_by, Motion::TakeBack));
     queue_unsent(state, used, -used.quantity.amount());
-    state.change_key(KeySpace::Use, &used.key, |key| key.reversed_by = Some(entry.number));
 }
 
 /// The forecast goes by the days of what adds up.
@@ -295,11 +276,7 @@ pub fn touched(state: &OrgState, entry: &Entry) -> Result<(), Wants> {
 /// The same as part of a question.
 pub(crate) fn touch(state: &OrgState, entry: &Entry) {
     match &entry.kind {
-        EntryKind::Used(used) => touch_used(state, used),
-        EntryKind::Reversed { used, .. } => {
-            state.want(PartKey::Key(KeySpace::Use, used.key.clone()));
-            touch_used(state, used);
-        }
+        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => touch_used(state, used),
         EntryKind::Shipped { day, .. } => {
             state.want(PartKey::Unsent(*day));
         }

@@ -9,7 +9,7 @@ use crate::counting::{Motion, Move};
 use crate::{
     Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, NewMeter,
     Notice, Period, PlanId, Quantity, Scope, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
-    records::Standing,
+    records::{KeyRecord, KeySpace, Standing},
 };
 
 /// One line of an org's ledger: all that changed, and why.
@@ -131,6 +131,47 @@ pub enum EntryKind {
         /// What it brought.
         lines: Vec<(Sku, Amount)>,
     },
+}
+
+impl Entry {
+    /// The caller's key that it stands for, and what is remembered of it.
+    #[must_use]
+    pub fn made_key(&self) -> Option<(KeySpace, &UsageKey, KeyRecord)> {
+        let (space, key, fingerprint, standing) = match &self.kind {
+            EntryKind::Used(used) => (KeySpace::Use, &used.key, used.fingerprint, used.standing),
+            EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, fingerprint, standing, .. }
+            | EntryKind::Voided { key: Some(key), fingerprint, standing, .. } => {
+                (KeySpace::TopUp, key, *fingerprint, *standing)
+            }
+            _ => return None,
+        };
+        let (entry, at) = (self.number, self.at);
+        Some((space, key, KeyRecord { entry, fingerprint, at, standing, reversed_by: None }))
+    }
+
+    /// The caller's key that it stands for.
+    #[must_use]
+    pub fn named_key(&self) -> Option<(KeySpace, &UsageKey)> {
+        self.made_key().map(|(space, key, _)| (space, key))
+    }
+
+    /// The number of the entry whose usage it takes back.
+    #[must_use]
+    pub const fn took_back(&self) -> Option<u64> {
+        match &self.kind {
+            EntryKind::Reversed { entry, .. } => Some(*entry),
+            _ => None,
+        }
+    }
+
+    /// The key of the usage that it takes back.
+    #[must_use]
+    pub fn took_back_key(&self) -> Option<&UsageKey> {
+        match &self.kind {
+            EntryKind::Reversed { used, .. } => Some(&used.key),
+            _ => None,
+        }
+    }
 }
 
 impl EntryKind {

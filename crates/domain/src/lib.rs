@@ -32,6 +32,7 @@ mod moment;
 mod money;
 mod notice;
 mod org;
+mod part;
 mod plans;
 mod ranks;
 mod rate;
@@ -74,6 +75,7 @@ pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
 pub use notice::{Notice, NoticeKind};
 pub use org::{Limit, LimitScope, Org, Trial, UsedMeter};
+pub use part::{PartKey, Wants};
 pub use plans::{PlanChange, Plans, Stretch};
 pub use ranks::{Rank, Ranks};
 pub use rate::{
@@ -86,7 +88,7 @@ pub use records::{
 };
 pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;
-pub use state::{OrgState, PartKey, Wants};
+pub use state::OrgState;
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 
 /// A stretch of time of fixed length, to the nanosecond.

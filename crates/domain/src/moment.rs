@@ -26,6 +26,8 @@ pub struct Moment {
     pub month_start: Timestamp,
     /// First instant after the month.
     pub month_end: Timestamp,
+    /// First instant after the day.
+    pub day_end: Timestamp,
 }
 
 impl Moment {
@@ -34,15 +36,17 @@ impl Moment {
     pub fn new(zone: &Zone, at: Timestamp) -> Self {
         let month = zone.period_at(Window::Month, at);
         let (start, end) = zone.bounds(month);
+        let day = zone.period_at(Window::Day, at);
         Self {
             at,
             minute: Zone::UTC.period_at(Window::Minute, at),
             hour: Zone::UTC.period_at(Window::Hour, at),
-            day: zone.period_at(Window::Day, at),
+            day,
             month,
             plan: 0,
             month_start: start.unwrap_or(Timestamp::MIN),
             month_end: end.unwrap_or(Timestamp::MAX),
+            day_end: zone.bounds(day).1.unwrap_or(Timestamp::MAX),
         }
     }
 
@@ -51,6 +55,18 @@ impl Moment {
         let minute = Zone::UTC.period_at(Window::Minute, at);
         let hour = Zone::UTC.period_at(Window::Hour, at);
         Self { at, minute, hour, ..self }
+    }
+
+    /// The first instant after the period of a window that holds this moment; `None`: it has no end.
+    #[must_use]
+    pub fn end(&self, window: Window) -> Option<Timestamp> {
+        let end = match window {
+            Window::Minute | Window::Hour => return Zone::UTC.bounds(self.period(window)).1,
+            Window::Day => self.day_end,
+            Window::Month | Window::Segment => self.month_end,
+            Window::Lifetime => return None,
+        };
+        (end < Timestamp::MAX).then_some(end)
     }
 
     /// The period of a window that holds this moment.

@@ -206,6 +206,16 @@ impl System {
 }
 
 impl Record {
+    /// The version of the ledger that it is of, if it is a head: an org or the system. Zero otherwise.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Org(org) => org.version,
+            Self::System(system) => system.version,
+            _ => 0,
+        }
+    }
+
     /// Whether it says no more than its absence does: stores keep no such record.
     #[must_use]
     pub fn is_nothing(&self) -> bool {

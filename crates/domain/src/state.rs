@@ -14,98 +14,9 @@ use jiff::Timestamp;
 
 use crate::counter::Place;
 use crate::{
-    Account, Bill, CatalogVersion, Counter, CounterId, Entry, Groups, KeyId, KeyRecord, KeySpace, MeterId,
-    Org, OrgId, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId,
+    Account, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org, OrgId, PartKey,
+    Period, Record, RecordKey, Scope, Tally, Unsent, UsageKey, UserId, Wants,
 };
-
-/// Names a part of an org.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PartKey {
-    /// How it stands on a meter.
-    Account(MeterId),
-    /// The open counters of a user on a meter.
-    Tally(MeterId, UserId),
-    /// The open counters of a value that a meter counts once.
-    Seen(MeterId, Arc<Seen>),
-    /// A closed counter.
-    Counter(MeterId, Scope, Period),
-    /// What was used of a meter in a period, by the properties the meter is counted by.
-    Groups(MeterId, Period),
-    /// The closed bill of the month with this number.
-    Bill(i32),
-    /// What is unsent of the day with this number.
-    Unsent(i32),
-    /// A key that was seen.
-    Key(KeySpace, UsageKey),
-    /// An entry, by its number.
-    Entry(u64),
-    /// A version of the catalog. It is the system's; bills of the org go by it.
-    Catalog(u32),
-}
-
-impl PartKey {
-    /// The part with the open counters of a scope.
-    #[must_use]
-    pub fn tally(meter: &MeterId, scope: &Scope) -> Self {
-        match scope {
-            Scope::Org => Self::Account(meter.clone()),
-            Scope::User(user) => Self::Tally(meter.clone(), user.clone()),
-            Scope::Seen(seen) => Self::Seen(meter.clone(), Arc::clone(seen)),
-        }
-    }
-
-    /// The name of this part of an org in a store.
-    #[must_use]
-    pub fn of(self, org: &OrgId) -> RecordKey {
-        let org = org.clone();
-        match self {
-            Self::Account(meter) => RecordKey::Account(org, meter),
-            Self::Tally(meter, user) => RecordKey::Tally(org, meter, user),
-            Self::Seen(meter, seen) => RecordKey::Seen(org, meter, seen),
-            Self::Counter(meter, scope, period) => {
-                RecordKey::Counter(CounterId { org, meter, scope, period })
-            }
-            Self::Groups(meter, period) => RecordKey::Groups(org, meter, period),
-            Self::Bill(month) => RecordKey::Bill(org, month),
-            Self::Unsent(day) => RecordKey::Unsent(org, day),
-            Self::Key(space, key) => RecordKey::Key(KeyId { org, space, key }),
-            Self::Entry(number) => RecordKey::Entry(org, number),
-            Self::Catalog(version) => RecordKey::Catalog(version),
-        }
-    }
-
-    /// The org and the part of it that a record is; `None`: it is an org itself, or the system's.
-    #[must_use]
-    pub fn in_org(key: &RecordKey) -> Option<(&OrgId, Self)> {
-        let part = match key.clone() {
-            RecordKey::Account(_, meter) => Self::Account(meter),
-            RecordKey::Tally(_, meter, user) => Self::Tally(meter, user),
-            RecordKey::Seen(_, meter, seen) => Self::Seen(meter, seen),
-            RecordKey::Counter(CounterId { meter, scope, period, .. }) => Self::Counter(meter, scope, period),
-            RecordKey::Groups(_, meter, period) => Self::Groups(meter, period),
-            RecordKey::Bill(_, month) => Self::Bill(month),
-            RecordKey::Unsent(_, day) => Self::Unsent(day),
-            RecordKey::Key(KeyId { space, key, .. }) => Self::Key(space, key),
-            RecordKey::Entry(_, number) => Self::Entry(number),
-            RecordKey::Org(_)
-            | RecordKey::System
-            | RecordKey::Catalog(_)
-            | RecordKey::ApiKey(_)
-            | RecordKey::Shipment => return None,
-        };
-        Some((key.org()?, part))
-    }
-
-    /// Whether it never changes once it is there, or hardly ever does: it is looked up where it is asked for, and need not
-    /// stay in memory.
-    const fn is_looked_up(&self) -> bool {
-        matches!(self, Self::Counter(..) | Self::Bill(_) | Self::Key(..) | Self::Entry(_) | Self::Catalog(_))
-    }
-}
-
-/// The parts that a question lacked. Load them, and ask again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wants(pub Vec<PartKey>);
 
 /// A loaded part; `None`: it is known to be absent.
 #[derive(Clone, Debug)]
@@ -128,6 +39,29 @@ struct MeterState {
     users: HashMap<UserId, Slot<Tally>, RandomState>,
 }
 
+/// What is remembered of callers' keys, as far as it was looked up.
+#[derive(Clone, Debug, Default)]
+struct Keys {
+    uses: HashMap<UsageKey, Option<KeyRecord>, RandomState>,
+    top_ups: HashMap<UsageKey, Option<KeyRecord>, RandomState>,
+}
+
+impl Keys {
+    const fn of(&self, space: KeySpace) -> &HashMap<UsageKey, Option<KeyRecord>, RandomState> {
+        match space {
+            KeySpace::Use => &self.uses,
+            KeySpace::TopUp => &self.top_ups,
+        }
+    }
+
+    const fn of_mut(&mut self, space: KeySpace) -> &mut HashMap<UsageKey, Option<KeyRecord>, RandomState> {
+        match space {
+            KeySpace::Use => &mut self.uses,
+            KeySpace::TopUp => &mut self.top_ups,
+        }
+    }
+}
+
 /// An org, and the parts of it that are loaded.
 #[derive(Clone, Debug)]
 pub struct OrgState {
@@ -135,8 +69,11 @@ pub struct OrgState {
     org: Slot<Org>,
     /// A few: an org uses one to some dozens.
     meters: Vec<MeterState>,
-    /// All other parts.
+    /// All other parts of its image.
     parts: HashMap<PartKey, Slot<Record>, RandomState>,
+    /// Facts that were looked up, or came about since they were last forgotten: callers' keys, and others.
+    keys: Keys,
+    facts: HashMap<PartKey, Option<Record>, RandomState>,
     /// The parts that were changed, each once.
     changed: Vec<PartKey>,
     /// Whether what is not here does not exist.
@@ -154,6 +91,8 @@ impl OrgState {
             org: Slot::loaded(org),
             meters: Vec::new(),
             parts: HashMap::default(),
+            keys: Keys::default(),
+            facts: HashMap::default(),
             changed: Vec::new(),
             complete: false,
             wants: RefCell::default(),
@@ -232,6 +171,8 @@ impl OrgState {
             PartKey::Tally(meter, user) => {
                 self.meter(meter).is_some_and(|known| known.users.contains_key(user))
             }
+            PartKey::Key(space, key) => self.keys.of(*space).contains_key(key),
+            key if key.is_fact() => self.facts.contains_key(key),
             key => self.parts.contains_key(key),
         }
     }
@@ -253,6 +194,16 @@ impl OrgState {
                 };
                 self.meter_mut(&meter).users.entry(user).or_insert(Slot::loaded(tally));
             }
+            (PartKey::Key(space, key), record) => {
+                let record = match record {
+                    Some(Record::Key(key)) => Some(Arc::unwrap_or_clone(key)),
+                    _ => None,
+                };
+                self.put_key(space, key, record);
+            }
+            (key, record) if key.is_fact() => {
+                self.facts.entry(key).or_insert(record);
+            }
             (key, record) => {
                 self.parts.entry(key).or_insert(Slot::loaded(record));
             }
@@ -271,6 +222,16 @@ impl OrgState {
         });
         #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
         &mut self.meters[place]
+    }
+
+    fn fact(&self, key: PartKey) -> Option<&Record> {
+        match self.facts.get(&key) {
+            Some(fact) => fact.as_ref(),
+            None => {
+                self.lacks(key);
+                None
+            }
+        }
     }
 
     fn part(&self, key: PartKey) -> Option<&Record> {
@@ -363,7 +324,7 @@ impl OrgState {
     /// A version of the catalog.
     #[must_use]
     pub fn catalog(&self, version: u32) -> Option<&CatalogVersion> {
-        match self.part(PartKey::Catalog(version)) {
+        match self.fact(PartKey::Catalog(version)) {
             Some(Record::Catalog(catalog)) => Some(catalog),
             _ => None,
         }
@@ -372,10 +333,18 @@ impl OrgState {
     /// A key that was seen.
     #[must_use]
     pub fn key(&self, space: KeySpace, key: &UsageKey) -> Option<&KeyRecord> {
-        match self.part(PartKey::Key(space, key.clone())) {
-            Some(Record::Key(key)) => Some(key),
-            _ => None,
+        match self.keys.of(space).get(key) {
+            Some(known) => known.as_ref(),
+            None => {
+                self.lacks(PartKey::Key(space, key.clone()));
+                None
+            }
         }
+    }
+
+    /// Takes what a store remembers of a key. What is here already stays.
+    pub fn put_key(&mut self, space: KeySpace, key: UsageKey, record: Option<KeyRecord>) {
+        self.keys.of_mut(space).entry(key).or_insert(record);
     }
 
     /// An entry.
@@ -385,35 +354,86 @@ impl OrgState {
         if !self.complete && !(1..=self.version()).contains(&number) {
             return None;
         }
-        match self.part(PartKey::Entry(number)) {
+        match self.fact(PartKey::Entry(number)) {
             Some(Record::Entry(entry)) => Some(entry),
             _ => None,
         }
     }
 
+    /// The org as its record in a store says.
+    #[must_use]
+    pub fn head(&self) -> Option<Record> {
+        self.org().map(|org| Record::Org(Arc::new(org.clone())))
+    }
+
+    /// A part as a store keeps it, if it is loaded.
+    #[must_use]
+    pub fn record(&self, key: &PartKey) -> Option<Record> {
+        match key {
+            PartKey::Account(meter) => {
+                let account = self.meter(meter)?.account.as_ref()?.value.clone()?;
+                Some(Record::Account(Arc::new(account)))
+            }
+            PartKey::Tally(meter, user) => {
+                let tally = self.meter(meter)?.users.get(user)?.value.clone()?;
+                Some(Record::Tally(Arc::new(tally)))
+            }
+            PartKey::Key(space, key) => {
+                let record = self.keys.of(*space).get(key)?.clone()?;
+                Some(Record::Key(Arc::new(record)))
+            }
+            key if key.is_fact() => self.facts.get(key)?.clone(),
+            key => self.parts.get(key)?.value.clone(),
+        }
+    }
+
+    /// A copy with some of the parts, those that are loaded.
+    #[must_use]
+    pub fn copy(&self, parts: &[PartKey]) -> Self {
+        let mut copy = Self::new(self.id.clone(), self.org().cloned());
+        for key in parts.iter().filter(|key| self.holds(key)) {
+            copy.put(key.clone(), self.record(key));
+        }
+        copy
+    }
+
     /// Takes out what was changed since this was last called: the org and its parts as they are now.
     pub fn take_changed(&mut self) -> Vec<(RecordKey, Record)> {
         let mut records = Vec::with_capacity(self.changed.len() + 1);
-        if std::mem::take(&mut self.org.changed)
-            && let Some(org) = &self.org.value
-        {
-            records.push((RecordKey::Org(self.id.clone()), Record::Org(Arc::new(org.clone()))));
+        if std::mem::take(&mut self.org.changed) {
+            records.extend(self.head().map(|head| (RecordKey::Org(self.id.clone()), head)));
         }
         for key in std::mem::take(&mut self.changed) {
-            let record = match &key {
+            records.extend(self.record(&key).map(|record| (key.clone().of(&self.id), record)));
+            match &key {
                 PartKey::Account(meter) => {
-                    let slot = self.meter_mut(meter).account.as_mut();
-                    slot.and_then(take).map(|account| Record::Account(Arc::new(account)))
+                    if let Some(slot) = &mut self.meter_mut(meter).account {
+                        slot.changed = false;
+                    }
                 }
                 PartKey::Tally(meter, user) => {
-                    let slot = self.meter_mut(meter).users.get_mut(user);
-                    slot.and_then(take).map(|tally| Record::Tally(Arc::new(tally)))
+                    if let Some(slot) = self.meter_mut(meter).users.get_mut(user) {
+                        slot.changed = false;
+                    }
                 }
-                key => self.parts.get_mut(key).and_then(take),
-            };
-            records.extend(record.map(|record| (key.of(&self.id), record)));
+                key => {
+                    if let Some(slot) = self.parts.get_mut(key) {
+                        slot.changed = false;
+                    }
+                }
+            }
         }
         records
+    }
+
+    /// Notes that a store has what was taken out: of it what hardly ever changes any more is forgotten.
+    pub fn saved(&mut self, records: &[(RecordKey, Record)]) {
+        let parts = records.iter().filter_map(|(key, _)| PartKey::in_org(key)).map(|(_, part)| part);
+        for part in parts.filter(PartKey::is_closed) {
+            if self.parts.get(&part).is_some_and(|slot| !slot.changed) {
+                self.parts.remove(&part);
+            }
+        }
     }
 
     /// Whether anything was changed since [`OrgState::take_changed`].
@@ -422,9 +442,11 @@ impl OrgState {
         self.org.changed
     }
 
-    /// Forgets the unchanged parts that are looked up again where they are asked for: keys, entries, closed counters, bills.
-    pub fn forget_looked_up(&mut self) {
-        self.parts.retain(|key, slot| slot.changed || !key.is_looked_up());
+    /// Forgets the facts: a store knows them.
+    pub fn forget_facts(&mut self) {
+        self.facts.clear();
+        self.keys.uses.clear();
+        self.keys.top_ups.clear();
     }
 
     /// How many parts are loaded.
@@ -435,7 +457,26 @@ impl OrgState {
 
     /// Forgets a part: it is looked up again when it is asked for.
     pub(crate) fn forget(&mut self, key: &PartKey) {
+        if let PartKey::Key(space, key) = key {
+            self.keys.of_mut(*space).remove(key);
+        }
         self.parts.remove(key);
+        self.facts.remove(key);
+    }
+
+    /// Notes what is remembered of a key.
+    pub(crate) fn remember_key(&mut self, space: KeySpace, key: &UsageKey, record: KeyRecord) {
+        match self.keys.of_mut(space).get_mut(key) {
+            Some(known) => *known = Some(record),
+            None => drop(self.keys.of_mut(space).insert(key.clone(), Some(record))),
+        }
+    }
+
+    /// Notes that the usage of a key was taken back, if the key is loaded.
+    pub(crate) fn take_back_key(&mut self, key: &UsageKey, entry: u64) {
+        if let Some(Some(known)) = self.keys.uses.get_mut(key) {
+            known.reversed_by = Some(entry);
+        }
     }
 
     /// Sets a part, and marks it changed.
@@ -576,26 +617,7 @@ impl OrgState {
             *record = Some(Record::Unsent(unsent));
         });
     }
-
-    /// Changes a key that was seen.
-    pub(crate) fn change_key(
-        &mut self,
-        space: KeySpace,
-        key: &UsageKey,
-        change: impl FnOnce(&mut KeyRecord),
-    ) {
-        self.change_part(PartKey::Key(space, key.clone()), |record| {
-            if let Some(Record::Key(key)) = record {
-                change(Arc::make_mut(key));
-            }
-        });
-    }
 }
 
 /// What is wrong where a part is changed that nobody loaded: the change would be written over what is stored.
 const NOT_LOADED: &str = "is neither loaded nor known to be absent";
-
-/// Marks a part as unchanged; gives a copy of it if it was changed.
-fn take<T: Clone>(slot: &mut Slot<T>) -> Option<T> {
-    if std::mem::take(&mut slot.changed) { slot.value.clone() } else { None }
-}

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tollgate_domain::{Catalog, CreatedMeter, MeterId, NewMeter, Record, RecordKey, Timestamp};
+use tollgate_domain::{Catalog, CreatedMeter, MeterId, NewMeter, RecordKey, Timestamp};
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
+
+use crate::shard::system_records;
 
 /// The catalog in force.
 #[derive(Clone, Debug)]
@@ -39,10 +41,7 @@ impl CatalogInForce {
 
     /// Reads what is in force.
     pub(crate) async fn load<S: Store>(store: &S) -> Result<Self, StoreError> {
-        let system = match store.load(&[RecordKey::System]).await?.pop() {
-            Some(Some(Record::System(system))) => system,
-            _ => Arc::default(),
-        };
+        let system = system_records(store, &[]).await?.system();
         let declared = Arc::new(declared(store, system.catalog).await?);
         let created = system.created_meters.as_slice().into();
         Ok(Self::new(system.catalog, system.catalog_since, declared, created))
@@ -61,11 +60,9 @@ impl CatalogInForce {
 
 /// A version of the catalog as its text says.
 pub(crate) async fn declared<S: Store>(store: &S, version: u32) -> Result<Catalog, StoreError> {
-    let loaded = store.load(&[RecordKey::Catalog(version)]).await?;
-    let text = match loaded.first() {
-        Some(Some(Record::Catalog(catalog))) => catalog.text.as_str(),
-        _ => tollgate_domain::catalog::DEFAULT,
-    };
+    let records = system_records(store, &[RecordKey::Catalog(version)]).await?;
+    let text =
+        records.catalog(version).map_or(tollgate_domain::catalog::DEFAULT, |known| known.text.as_str());
     Catalog::from_toml(text).map_err(|error| {
         let text = format!("version {version} of the catalog in the store cannot be read");
         StoreError::new(StoreErrorKind::Corrupt, text).caused_by(error)

@@ -9,7 +9,6 @@ use tollgate_domain::{
 use tollgate_storage::{Cursor, Row, Scan, Store};
 
 use crate::limits::{CLOSING_MONTHS_MAX, CLOSING_ORGS_MAX};
-use crate::read::store_error;
 use crate::{Engine, EngineError};
 
 /// What became of one look for months to close.
@@ -37,7 +36,7 @@ impl<S: Store> Engine<S> {
         grace: SignedDuration,
         from: Option<&Cursor>,
     ) -> Result<Closing, EngineError> {
-        let page = self.store.scan(&Scan::Orgs, from, CLOSING_ORGS_MAX).await.map_err(store_error)?;
+        let page = self.scan(&Scan::Orgs, from, CLOSING_ORGS_MAX).await?;
         let mut closing = Closing { next: page.next, ..Closing::default() };
         for row in page.rows {
             let Row::Org(org) = row else { continue };

@@ -1,5 +1,7 @@
 //! Every stated limit of the engine, each with its reason.
 
+use std::time::Duration;
+
 use tollgate_domain::limits::ADJUSTED_MONTHS;
 
 /// Most requests that wait for the writer; what comes beyond is refused at once. It has room for ten thousand
@@ -13,9 +15,38 @@ pub const BATCH_REQUESTS_MAX: usize = if cfg!(feature = "shuttle") { 2 } else { 
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Most parts of organizations kept in memory between turns; what is beyond is dropped, and loaded again where it is
-/// needed.
-pub const RESIDENT_PARTS_MAX: usize = 400_000;
+/// Most parts of organizations kept in memory, some 400 MiB: a million users with an open counter each. Beyond it those go
+/// first that were not used for a while.
+pub const RESIDENT_PARTS_MAX: usize = 1_000_000;
+
+/// Orgs looked at after a turn to make room: a fraction of a millisecond, and more than a turn brings in.
+pub const TRIM_LOOKS_MAX: usize = 2 * BATCH_REQUESTS_MAX;
+
+/// Orgs that may be listed twice before the list is made anew.
+pub const RING_SLACK: usize = 1_024;
+
+/// Entries after which the image of an org that changed is due. The more, the more usages share one write of a row; a
+/// restart after a crash reads that many entries again, in well under a second.
+pub const DUE_ENTRIES: u64 = 500_000;
+
+/// Orgs whose images may lag behind before saving keeps pace with what comes in; at twice as many the disk sets the pace.
+pub const UNSAVED_ORGS_MAX: usize = 100_000;
+
+/// Images written together: what one write holds up is a millisecond or two of another thread.
+pub const SAVED_AT_ONCE_MAX: usize = 64;
+
+/// Images written together of those that are not to wait: a few after each turn.
+pub const URGENT_AT_ONCE_MAX: usize = 16;
+
+/// How long until images that could not be written are written again: soon after there is room, and no line in the log a
+/// turn.
+pub const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The same in turns, which pass where the clock stands still.
+pub const SAVE_AGAIN_TURNS: u32 = 64;
+
+/// How often a partition is opened again because its image moved while its parts were loaded.
+pub const OPEN_ROUNDS_MAX: usize = 16;
 
 /// How often requests are decided again after another writer was faster, before the caller is asked to retry.
 pub const CONFLICT_ROUNDS_MAX: usize = 16;

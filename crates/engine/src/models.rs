@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use tollgate_domain::{
-    Actor, Amount, Entry, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Record, RecordKey,
-    SetPlan, SystemCommand, Timestamp, UsageKey, Use,
+    Actor, Amount, Entry, KeyId, KeyRecord, MeterId, OrgCommand, OrgDecision, OrgId, Partition, PlanId,
+    Quantity, Record, RecordKey, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
 };
 use tollgate_schedules::check;
 use tollgate_schedules::shuttle::future::block_on;
@@ -16,13 +17,13 @@ use tollgate_schedules::shuttle::rand::{Rng, thread_rng};
 use tollgate_schedules::shuttle::sync::atomic::AtomicUsize as Step;
 use tollgate_schedules::shuttle::thread;
 use tollgate_storage::{
-    Batch, Capabilities, Committed, Cursor, MemoryStore, Page, Scan, Store, StoreError, StoreErrorKind,
+    Append, Appends, Capabilities, Cursor, Image, MemoryStore, Opened, Order, Page, Row, Scan, Store,
+    StoreError, StoreErrorKind,
 };
 
-use crate::CatalogInForce;
 use crate::queue::Asked;
-use crate::turn::Turn;
-use crate::{Clock, Engine, EngineError, EngineOptions};
+use crate::shard::{Shard, Terms};
+use crate::{CatalogInForce, Clock, Engine, EngineError, EngineOptions, Pace};
 
 /// Schedules of each model in the ordinary tests.
 const SCHEDULES: usize = 2_000;
@@ -33,12 +34,14 @@ const QUEUE: usize = 2;
 /// The memory store with a step of the checker before and after each call, and what must never happen to a store.
 #[derive(Default)]
 struct Watched {
-    inner: MemoryStore,
+    inner: Arc<MemoryStore>,
     step: Step,
-    commits: AtomicUsize,
+    appends: AtomicUsize,
     closed: AtomicUsize,
-    /// The commit that fails, if one does, and whether it is made all the same.
+    /// The append that fails, if one does, and whether it is made all the same.
     fails: Option<(usize, bool)>,
+    /// Checkpoints that are still to fail.
+    checkpoints_fail: AtomicUsize,
 }
 
 impl Watched {
@@ -46,19 +49,22 @@ impl Watched {
         self.step.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn entry(&self, number: u64) -> Option<Arc<Entry>> {
-        match block_on(self.inner.load(&[RecordKey::Entry(org(), number)])).expect("it loads").pop() {
-            Some(Some(Record::Entry(entry))) => Some(entry),
-            _ => None,
-        }
+    fn entries(&self) -> Vec<Entry> {
+        let scan = Scan::Entries { org: org(), order: Order::Oldest };
+        let page = block_on(self.inner.scan(&scan, None, 1_000)).expect("it is read");
+        let entries = page.rows.into_iter().map(|row| match row {
+            Row::Entry(entry) => entry,
+            other => panic!("not an entry: {other:?}"),
+        });
+        entries.collect()
     }
 
     /// The entry of each key that was counted, by key.
     fn counted(&self) -> BTreeMap<String, u64> {
         let mut counted = BTreeMap::new();
         // The first entry sets the plan.
-        for entry in (2..).map_while(|number| self.entry(number)) {
-            let key = key_of(&entry).to_owned();
+        for entry in self.entries().iter().skip(1) {
+            let key = key_of(entry).to_owned();
             assert_eq!(counted.insert(key.clone(), entry.number), None, "{key} counts once");
         }
         counted
@@ -66,36 +72,79 @@ impl Watched {
 }
 
 impl Store for Watched {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
         self.step();
-        let loaded = self.inner.load(keys).await;
+        assert_eq!(self.closed.load(Ordering::SeqCst), 0, "no append after the store was closed");
+        let number = self.appends.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.fails {
+            Some((fails, _)) if number > fails => panic!("an append after a failed one"),
+            Some((fails, made)) if number == fails => {
+                if made {
+                    self.inner.append(appends).await?;
+                }
+                Err(failed())
+            }
+            _ => {
+                let appended = self.inner.append(appends).await;
+                self.step();
+                appended
+            }
+        }
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        self.step();
+        let opened = self.inner.open(partitions).await;
+        self.step();
+        opened
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        self.step();
+        let loaded = self.inner.load(partition, image, keys).await;
         self.step();
         loaded
     }
 
-    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.inner.scan(scan, from, limit).await
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        self.step();
+        self.inner.find(keys).await
     }
 
-    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
         self.step();
-        assert_eq!(self.closed.load(Ordering::SeqCst), 0, "no commit after the store was closed");
-        let number = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
-        let failed = StoreError::new(StoreErrorKind::Io, "as the model wants it");
-        match self.fails {
-            Some((fails, _)) if number > fails => panic!("a commit after a failed one"),
-            Some((fails, made)) if number == fails => {
-                if made {
-                    self.inner.commit(batch).await?;
-                }
-                Err(failed)
-            }
-            _ => {
-                let committed = self.inner.commit(batch).await;
-                self.step();
-                committed
-            }
+        assert_eq!(self.closed.load(Ordering::SeqCst), 0, "no image after the store was closed");
+        let take = |left: usize| left.checked_sub(1);
+        if self.checkpoints_fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
+            return Err(failed());
         }
+        let kept = self.inner.checkpoint(images, whole_until).await;
+        // Others may go on before the writer hears of it.
+        let mut waited = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.step();
+        kept
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        self.inner.behind().await
+    }
+
+    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.step();
+        self.inner.scan(scan, from, limit).await
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -107,6 +156,10 @@ impl Store for Watched {
         self.closed.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+}
+
+fn failed() -> StoreError {
+    StoreError::new(StoreErrorKind::Io, "as the model wants it")
 }
 
 fn org() -> OrgId {
@@ -137,17 +190,27 @@ fn key_of(entry: &Entry) -> &str {
 
 /// A running engine on a store that holds an org with a plan.
 fn started(fails: Option<(usize, bool)>) -> Arc<Engine<Watched>> {
-    let store = Arc::new(Watched { fails, ..Watched::default() });
+    start(Watched { fails, ..Watched::default() })
+}
+
+fn start(store: Watched) -> Arc<Engine<Watched>> {
+    let store = Arc::new(store);
     let at = Timestamp::from_second(1_793_491_200).expect("a time");
     block_on(async {
-        let catalog = CatalogInForce::load(&store.inner).await.expect("the default catalog");
-        let turn = Turn { store: &store.inner, catalog: &catalog, key_keep_secs: 86_400, at };
+        let catalog = CatalogInForce::load(store.inner.as_ref()).await.expect("the default catalog");
+        let terms = Terms { catalog: &catalog, key_keep_secs: 86_400, at };
         let plan = OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id")));
         let asked = Asked { actor: &Actor::Local, org: &org(), command: &plan };
-        let settled = turn.run_orgs(&[asked], &mut Residents::default()).await;
+        let mut shard = Shard::new(Arc::clone(&store.inner), Pace::default());
+        let settled = shard.run_orgs(terms, &[asked]).await;
         assert!(settled.is_ok_and(|settled| settled.len() == 1));
-        let options =
-            EngineOptions { clock: Clock::manual(at), queue_requests_max: QUEUE, ..EngineOptions::default() };
+        // Saved and let go of after every turn, or not before the end.
+        let pace = match thread_rng().gen_bool(0.5) {
+            true => Pace { due_entries: 0, unsaved_orgs_max: 0, resident_parts_max: 0 },
+            false => Pace::default(),
+        };
+        let clock = Clock::manual(at);
+        let options = EngineOptions { clock, queue_requests_max: QUEUE, pace, ..EngineOptions::default() };
         Arc::new(Engine::start(store, options).await.expect("it starts"))
     })
 }
@@ -159,8 +222,10 @@ type Answers = BTreeMap<String, Result<u64, EngineError>>;
 fn see(engine: &Engine<Watched>, key: &str, decision: &OrgDecision) -> u64 {
     let OrgDecision::Use(Ok(allowed)) = decision else { panic!("{key} is allowed, not {decision:?}") };
     assert!(!allowed.replayed, "{key} was sent once");
-    let entry = engine.store().entry(allowed.entry).expect("an answer leaves after its commit");
-    assert_eq!(key_of(&entry), key, "an answer reaches its caller");
+    let entries = engine.store().entries();
+    let entry = entries.iter().find(|entry| entry.number == allowed.entry);
+    let entry = entry.expect("an answer leaves after its append");
+    assert_eq!(key_of(entry), key, "an answer reaches its caller");
     allowed.entry
 }
 
@@ -230,7 +295,7 @@ impl Seen {
 }
 
 #[test]
-fn every_caller_gets_its_own_answer_after_its_commit_and_none_is_lost() {
+fn every_caller_gets_its_own_answer_after_its_append_and_none_is_lost() {
     let (refused, batched) = (Seen::default(), Seen::default());
     let (see_refused, see_batched) = (refused.clone(), batched.clone());
     check("hand-off", SCHEDULES, move || {
@@ -254,10 +319,10 @@ fn every_caller_gets_its_own_answer_after_its_commit_and_none_is_lost() {
         }
         assert_eq!(answers.len(), 7, "an answer for each usage");
         see_refused.when(answers.values().any(Result::is_err));
-        see_batched.when(engine.store().commits.load(Ordering::SeqCst) < counted.len());
+        see_batched.when(engine.store().appends.load(Ordering::SeqCst) < counted.len());
     });
     refused.assert_seen("a full queue");
-    batched.assert_seen("a commit of several usages");
+    batched.assert_seen("an append of several usages");
 }
 
 #[test]
@@ -337,12 +402,18 @@ fn after_a_failed_write_nothing_more_is_written_and_every_caller_is_told() {
 
 #[test]
 fn a_balance_is_that_of_one_version_of_the_org() {
-    check("balance", SCHEDULES, || {
+    let told = Seen::default();
+    let see_told = told.clone();
+    check("balance", SCHEDULES, move || {
         let engine = started(None);
         let answered = callers(&engine, &[&["a1"], &["b1"]], &["c1", "c2"]);
         for _ in 0..2 {
-            let (org, balance) =
-                block_on(engine.balance(&org())).expect("the org holds still").expect("there is one");
+            let (org, balance) = match block_on(engine.balance(&org())) {
+                Ok(balance) => balance.expect("there is one"),
+                Err(EngineError::Overloaded) => continue,
+                Err(other) => panic!("{other}"),
+            };
+            see_told.when(org.version > 1);
             let (_, reports) = balance.meters.first().expect("a meter");
             let used = i64::try_from(org.version - 1).expect("a count");
             assert_eq!(reports.used, Amount::from_whole(used), "used at version {}", org.version);
@@ -350,4 +421,42 @@ fn a_balance_is_that_of_one_version_of_the_org() {
         answered();
         block_on(engine.shutdown()).expect("it shuts down");
     });
+    told.assert_seen("a balance after a usage");
+}
+
+#[test]
+fn images_follow_while_usage_goes_on_and_lack_nothing_in_the_end() {
+    let (lagged, listed) = (Seen::default(), Seen::default());
+    let (see_lagged, see_listed) = (lagged.clone(), listed.clone());
+    check("images", SCHEDULES, move || {
+        let checkpoints_fail = AtomicUsize::new(thread_rng().gen_range(0..=1));
+        let engine = start(Watched { checkpoints_fail, ..Watched::default() });
+        let answered = callers(&engine, &[&["a1"], &["b1"]], &["c1", "c2"]);
+        let unsent = Scan::Unsent { org: Some(org()) };
+        match block_on(engine.scan(&unsent, None, 10)) {
+            Ok(_) => see_listed.when(true),
+            Err(EngineError::Overloaded | EngineError::Store(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+        let counted = answered().values().filter(|answer| answer.is_ok()).count();
+        see_lagged.when(!block_on(engine.store().inner.behind()).expect("it is read").is_empty());
+        block_on(engine.shutdown()).expect("it shuts down");
+        let store = &engine.store().inner;
+        assert_eq!(block_on(store.behind()).expect("it is read"), [], "no image lacks an entry");
+        let opened = block_on(store.open(&[Partition::Org(org())])).expect("it opens");
+        let key = RecordKey::Account(org(), meter());
+        let image = opened.iter().map(Opened::image).sum();
+        let loaded = block_on(store.load(&Partition::Org(org()), image, &[key])).expect("it loads");
+        let used = match loaded.as_deref() {
+            Some([Some(Record::Account(account))]) => {
+                let lifetime = account.tally.open().iter().map(|open| open.counter.value).max();
+                lifetime.unwrap_or_default()
+            }
+            _ => Amount::ZERO,
+        };
+        let counted = i64::try_from(counted).expect("a count");
+        assert_eq!(used, Amount::from_whole(counted), "the image holds what was counted");
+    });
+    lagged.assert_seen("an image that lags behind");
+    listed.assert_seen("a list");
 }

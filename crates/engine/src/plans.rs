@@ -12,7 +12,6 @@ use tollgate_domain::{
 use tollgate_storage::{Row, Scan, Store};
 
 use crate::limits::{CATALOG_PAGE, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX};
-use crate::read::store_error;
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// When each plan was last given to an org, by a count of all such commands.
@@ -85,10 +84,9 @@ impl<S: Store> Engine<S> {
     ) -> Result<Result<u32, SystemDenial>, EngineError> {
         let (informed, _) = self.informed(check).await?;
         let command = SystemCommand::CheckCatalog(informed);
-        let (mut records, mut keys) = (SystemRecords::default(), Vec::new());
-        missing_of_system(&records, &command, &mut keys);
-        let loaded = self.load(&keys).await?;
-        keys.into_iter().zip(loaded).for_each(|(key, record)| records.put(key, record));
+        let mut keys = Vec::new();
+        missing_of_system(&SystemRecords::default(), &command, &mut keys);
+        let records = self.system(&keys).await?;
         Ok(decide_system(&records, self.clock().now(), actor, &command).decision)
     }
 
@@ -114,7 +112,7 @@ impl<S: Store> Engine<S> {
         let (mut found, now) = (Vec::new(), self.clock().now());
         let mut cursor = None;
         while !removed.is_empty() && found.len() < PLANS_IN_USE_NAMED_MAX {
-            let page = self.store.scan(&Scan::Orgs, cursor.as_ref(), ORG_PAGE).await.map_err(store_error)?;
+            let page = self.scan(&Scan::Orgs, cursor.as_ref(), ORG_PAGE).await?;
             for row in page.rows {
                 let Row::Org(org) = row else { continue };
                 let in_use = |plan: &&PlanId| org.plans_in_use(now).any(|used| used == *plan);
@@ -143,8 +141,7 @@ impl<S: Store> Engine<S> {
         let mut found: BTreeMap<MeterId, Meter> = BTreeMap::new();
         let mut cursor = None;
         while !new.is_empty() {
-            let page =
-                self.store.scan(&Scan::Catalogs, cursor.as_ref(), CATALOG_PAGE).await.map_err(store_error)?;
+            let page = self.scan(&Scan::Catalogs, cursor.as_ref(), CATALOG_PAGE).await?;
             for row in page.rows {
                 let Row::Catalog(version) = row else { continue };
                 let Ok(catalog) = Catalog::from_toml(&version.text) else { continue };

@@ -1,37 +1,43 @@
-//! What waits for the writer.
+//! Requests to the writer, each with the place its answer goes.
 
-use tollgate_domain::{Actor, Command, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial};
+use tollgate_domain::{
+    Actor, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, SystemCommand, SystemDenial,
+};
 
 use crate::EngineError;
 use crate::plans::PlansGuard;
+use crate::shard::{Settled, Which};
 use crate::sync::oneshot;
-use crate::turn::Settled;
 
-/// What a caller asks the engine.
-pub type Request = Command;
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
-/// What a caller is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// To a command of an org.
-    Org(Box<OrgDecision>),
-    /// To a command of the system: the version of the catalog in force.
-    System(Result<u32, SystemDenial>),
-}
-
-/// What waits for the writer in one place of the queue, with the place its answer goes.
+/// What takes one place in the queue.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// One command.
-    One {
-        actor: Actor,
-        request: Request,
-        /// What must still hold when it is decided.
-        guard: Option<PlansGuard>,
-        answer: oneshot::Sender<Result<Answer, EngineError>>,
-    },
+    /// A command of an org.
+    Org { actor: Actor, org: OrgId, command: OrgCommand, answer: Reply<OrgDecision> },
     /// Several commands of orgs, answered together.
     Many(Many),
+    /// Anything else: done alone, in its turn.
+    Alone(Alone),
+}
+
+/// What is not decided together with commands of orgs.
+#[derive(Debug)]
+pub(crate) enum Alone {
+    /// A command of the system.
+    System {
+        actor: Actor,
+        command: SystemCommand,
+        /// What must still hold when it is decided.
+        guard: Option<PlansGuard>,
+        answer: Reply<Result<u32, SystemDenial>>,
+    },
+    /// A copy of an org with some of its parts.
+    View { org: OrgId, parts: Vec<PartKey>, answer: Reply<Box<OrgState>> },
+    /// Images brought up to date.
+    Save { which: Which, answer: Reply<()> },
 }
 
 /// A command of an org that is to be decided.
@@ -49,14 +55,14 @@ pub(crate) struct Many {
     commands: Vec<(OrgId, OrgCommand)>,
     /// What is decided of them; `None` is still to be decided.
     decisions: Vec<Option<OrgDecision>>,
-    answer: oneshot::Sender<Result<Vec<OrgDecision>, EngineError>>,
+    answer: Reply<Vec<OrgDecision>>,
 }
 
 impl Many {
     pub(crate) fn new(
         actor: Actor,
         commands: Vec<(OrgId, OrgCommand)>,
-        answer: oneshot::Sender<Result<Vec<OrgDecision>, EngineError>>,
+        answer: Reply<Vec<OrgDecision>>,
     ) -> Self {
         let decisions = vec![None; commands.len()];
         Self { actor, commands, decisions, answer }
@@ -72,78 +78,54 @@ impl Job {
     /// How many commands are to be decided.
     pub(crate) fn requests(&self) -> usize {
         match self {
-            Self::One { .. } => 1,
+            Self::Org { .. } | Self::Alone(_) => 1,
             Self::Many(many) => many.open().count(),
         }
     }
 
-    /// Text the job may add to a commit, in bytes.
+    /// Text the job may add to an append, in bytes.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::One { request: Command::Org(_, command), .. } => weight(command),
-            Self::One { .. } => 0,
+            Self::Org { command, .. } => weight(command),
+            Self::Alone(_) => 0,
             Self::Many(many) => many.commands.iter().map(|(_, command)| weight(command)).sum(),
-        }
-    }
-
-    /// The command of the system that it asks for, and who asks.
-    pub(crate) const fn of_system(&self) -> Option<(&Actor, &SystemCommand)> {
-        match self {
-            Self::One { actor, request: Command::System(command), .. } => Some((actor, command)),
-            _ => None,
-        }
-    }
-
-    /// What must still hold when it is decided.
-    pub(crate) const fn guard(&self) -> Option<&PlansGuard> {
-        match self {
-            Self::One { guard, .. } => guard.as_ref(),
-            Self::Many(_) => None,
         }
     }
 
     /// Adds the commands of orgs that are to be decided.
     pub(crate) fn ask<'a>(&'a self, requests: &mut Vec<Asked<'a>>) {
         match self {
-            Self::One { actor, request: Command::Org(org, command), .. } => {
-                requests.push(Asked { actor, org, command });
-            }
-            Self::One { .. } => {}
+            Self::Org { actor, org, command, .. } => requests.push(Asked { actor, org, command }),
+            Self::Alone(_) => {}
             Self::Many(many) => requests.extend(many.open()),
         }
     }
 
     /// Takes what became of each command that was to be decided, and answers; gives itself back if some are still to
     /// be decided.
-    pub(crate) fn settle(self, settled: &mut impl Iterator<Item = Settled>) -> Option<Self> {
+    pub(crate) fn settle(self, settled: &mut impl Iterator<Item = Settled<OrgDecision>>) -> Option<Self> {
         match self {
-            Self::One { .. } => match settled.next() {
-                Some(Settled::Answered(answer)) => {
-                    self.finish(answer);
+            Self::Org { answer, actor, org, command } => match settled.next() {
+                Some(Settled::Answered(decision)) => {
+                    // A caller that went away does not care.
+                    let _ = answer.send(Ok(decision));
                     None
                 }
-                _ => Some(self),
+                _ => Some(Self::Org { answer, actor, org, command }),
             },
             Self::Many(mut many) => {
                 for decision in many.decisions.iter_mut().filter(|decision| decision.is_none()) {
-                    if let Some(Settled::Answered(Answer::Org(decided))) = settled.next() {
-                        *decision = Some(*decided);
+                    if let Some(Settled::Answered(decided)) = settled.next() {
+                        *decision = Some(decided);
                     }
                 }
                 if many.decisions.iter().any(Option::is_none) {
                     return Some(Self::Many(many));
                 }
-                // A caller that went away does not care.
                 let _ = many.answer.send(Ok(many.decisions.into_iter().flatten().collect()));
                 None
             }
-        }
-    }
-
-    fn finish(self, decided: Answer) {
-        if let Self::One { answer, .. } = self {
-            // A caller that went away does not care.
-            let _ = answer.send(Ok(decided));
+            Self::Alone(_) => Some(self),
         }
     }
 
@@ -151,17 +133,25 @@ impl Job {
     pub(crate) fn fail(self, error: EngineError) {
         // A caller that went away does not care.
         match self {
-            Self::One { answer, .. } => {
-                let _ = answer.send(Err(error));
-            }
-            Self::Many(many) => {
-                let _ = many.answer.send(Err(error));
-            }
+            Self::Org { answer, .. } => drop(answer.send(Err(error))),
+            Self::Many(many) => drop(many.answer.send(Err(error))),
+            Self::Alone(alone) => alone.fail(error),
         }
     }
 }
 
-/// Text that a command may add to a commit, in bytes.
+impl Alone {
+    /// Answers that it was not done.
+    pub(crate) fn fail(self, error: EngineError) {
+        match self {
+            Self::System { answer, .. } => drop(answer.send(Err(error))),
+            Self::View { answer, .. } => drop(answer.send(Err(error))),
+            Self::Save { answer, .. } => drop(answer.send(Err(error))),
+        }
+    }
+}
+
+/// Text that a command may add to an append, in bytes.
 pub(crate) fn weight(command: &OrgCommand) -> usize {
     match command {
         OrgCommand::Use(usage) | OrgCommand::Record(usage) => {

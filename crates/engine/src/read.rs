@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Balance, Bill, BillError, Context, Counter, CounterId, Denials, Entry, MeterId, Moments, Org,
-    OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey, Rerun, Scope, TakenBack, Timestamp,
+    Actor, Balance, Bill, BillError, Context, Counter, Denials, Entry, MeterId, Moments, Org, OrgId,
+    OrgState, PartKey, Period, Place, Rated, RecordKey, Rerun, Scope, SystemRecords, TakenBack, Timestamp,
     TopUpLine, UserId, Window, balance, bill, rate_month, top_ups,
 };
-use tollgate_storage::{Cursor, Order, Row, Scan, Store, StoreError};
+use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
 use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
+use crate::queue::{Alone, Job};
+use crate::shard::{Which, system_records};
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// Some users of a meter, and what they used of it.
@@ -21,21 +23,67 @@ pub struct UserPart {
     pub next: Option<Cursor>,
 }
 
-/// The state of an org as of one of its versions, and a moment.
-pub(crate) struct View {
-    pub(crate) state: OrgState,
-    pub(crate) at: Timestamp,
-}
-
 impl<S: Store> Engine<S> {
     /// An org.
     ///
     /// # Errors
     /// When the store cannot read.
-    pub async fn org(&self, id: &OrgId) -> Result<Option<Arc<Org>>, EngineError> {
-        match self.load(&[RecordKey::Org(id.clone())]).await?.pop() {
-            Some(Some(Record::Org(org))) => Ok(Some(org)),
-            _ => Ok(None),
+    pub async fn org(&self, id: &OrgId) -> Result<Option<Org>, EngineError> {
+        Ok(self.state_of(id, Vec::new()).await?.org().cloned())
+    }
+
+    /// An entry of an org.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn entry(&self, id: &OrgId, number: u64) -> Result<Option<Entry>, EngineError> {
+        self.view(id, |state, _| state.entry(number).cloned()).await
+    }
+
+    /// The system, and those of its records that are asked for.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn system(&self, keys: &[RecordKey]) -> Result<SystemRecords, EngineError> {
+        system_records(self.store.as_ref(), keys).await.map_err(store_error)
+    }
+
+    /// Rows of a scan, as of a moment after everything that was answered before.
+    ///
+    /// # Errors
+    /// When the store cannot read, or cannot write the images that the scan reads.
+    pub async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, EngineError> {
+        self.save_for(scan).await?;
+        self.store.scan(scan, from, limit).await.map_err(store_error)
+    }
+
+    /// The same, for somebody to look at: while no images can be written, as of those that there are.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn list(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, EngineError> {
+        match self.save_for(scan).await {
+            // The writer has logged it.
+            Ok(()) | Err(EngineError::Full(_) | EngineError::Store(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.store.scan(scan, from, limit).await.map_err(store_error)
+    }
+
+    /// Brings the images that a scan reads up to date.
+    async fn save_for(&self, scan: &Scan) -> Result<(), EngineError> {
+        let which = match scan {
+            Scan::Entries { .. } | Scan::Notices => None,
+            Scan::ApiKeys | Scan::Catalogs => Some(Which::System),
+            Scan::Orgs => Some(Which::Heads),
+            Scan::Unsent { org: None } => Some(Which::All),
+            Scan::OrgCounters { org, .. } | Scan::Tallies { org, .. } | Scan::Unsent { org: Some(org) } => {
+                Some(Which::Org(org.clone()))
+            }
+        };
+        match which {
+            Some(which) => self.ask(|answer| Job::Alone(Alone::Save { which, answer })).await,
+            None => Ok(()),
         }
     }
 
@@ -182,7 +230,7 @@ impl<S: Store> Engine<S> {
         let scan = Scan::Entries { org: org.clone(), order: Order::Oldest };
         let mut from = None;
         loop {
-            let page = self.store.scan(&scan, from.as_ref(), LEDGER_ROWS_READ).await.map_err(store_error)?;
+            let page = self.scan(&scan, from.as_ref(), LEDGER_ROWS_READ).await?;
             for row in &page.rows {
                 if let Row::Entry(entry) = row
                     && !see(entry)
@@ -207,7 +255,9 @@ impl<S: Store> Engine<S> {
     ) -> Result<Option<T>, EngineError> {
         let mut wanted: Vec<PartKey> = Vec::new();
         for _ in 0..READ_ROUNDS_MAX {
-            let View { state, at } = self.state_of(id, &wanted).await?;
+            let state = self.state_of(id, wanted.clone()).await?;
+            // Later than all that is in the state.
+            let at = self.clock().now();
             match state.ask(|state| view(state, at)) {
                 Ok(answer) => return Ok(answer),
                 Err(wants) => wanted.extend(wants.0),
@@ -217,17 +267,9 @@ impl<S: Store> Engine<S> {
     }
 
     /// The state of an org with some of its parts, all of one version.
-    async fn state_of(&self, id: &OrgId, wanted: &[PartKey]) -> Result<View, EngineError> {
-        let mut keys = vec![RecordKey::Org(id.clone())];
-        keys.extend(wanted.iter().map(|key| key.clone().of(id)));
-        let mut loaded = self.load(&keys).await?.into_iter();
-        let org = match loaded.next().flatten() {
-            Some(Record::Org(org)) => Some(Arc::unwrap_or_clone(org)),
-            _ => None,
-        };
-        let mut state = OrgState::new(id.clone(), org);
-        wanted.iter().zip(loaded).for_each(|(key, record)| state.put(key.clone(), record));
-        Ok(View { state, at: self.clock().now() })
+    async fn state_of(&self, org: &OrgId, parts: Vec<PartKey>) -> Result<OrgState, EngineError> {
+        let org = org.clone();
+        Ok(*self.ask(|answer| Job::Alone(Alone::View { org, parts, answer })).await?)
     }
 
     fn in_context<T>(
@@ -264,7 +306,7 @@ impl<S: Store> Engine<S> {
         let scan = Scan::Tallies { org: org.clone(), meter: meter.clone() };
         let mut from = from.cloned();
         loop {
-            let page = self.store.scan(&scan, from.as_ref(), limit).await.map_err(store_error)?;
+            let page = self.list(&scan, from.as_ref(), limit).await?;
             let users = self.counters_in(org, meter, period, page.rows).await?;
             if !users.is_empty() || page.next.is_none() {
                 return Ok((users, page.next));
@@ -281,41 +323,29 @@ impl<S: Store> Engine<S> {
         period: Period,
         tallies: Vec<Row>,
     ) -> Result<Vec<(UserId, Counter)>, EngineError> {
-        let mut users = Vec::with_capacity(tallies.len());
-        let mut closed = Vec::new();
-        for row in tallies {
-            let Row::Tally(row) = row else { continue };
-            match row.tally.place(period) {
-                Place::NotYet => {}
-                Place::Open(counter) => {
-                    let counter = counter.clone();
-                    users.push((row.user, Some(counter)));
-                }
-                Place::Closed => {
-                    let scope = Scope::User(row.user.clone());
-                    let id = CounterId { org: org.clone(), meter: meter.clone(), scope, period };
-                    closed.push(RecordKey::Counter(id));
-                    users.push((row.user, None));
-                }
-            }
-        }
-        let mut closed = self.load(&closed).await?.into_iter();
-        let known = users.into_iter().filter_map(|(user, open)| match open {
-            Some(counter) => Some((user, counter)),
-            None => match closed.next().flatten() {
-                Some(Record::Counter(counter)) => Some((user, Arc::unwrap_or_clone(counter))),
+        let users: Vec<UserId> = tallies
+            .into_iter()
+            .filter_map(|row| match row {
+                Row::Tally(row) if row.tally.place(period) != Place::NotYet => Some(row.user),
                 _ => None,
-            },
-        });
-        Ok(known.collect())
-    }
-
-    /// Records by key.
-    ///
-    /// # Errors
-    /// When the store cannot read.
-    pub async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, EngineError> {
-        self.store.load(keys).await.map_err(store_error)
+            })
+            .collect();
+        let counters = |state: &OrgState, _| {
+            let counters = users.iter().filter_map(|user| {
+                let scope = Scope::User(user.clone());
+                let counter = state.counter(meter, &scope, period);
+                let counted = match state.place(meter, &scope, period) {
+                    Place::NotYet => false,
+                    // What was taken back is used no more, but its user did use the meter.
+                    Place::Open(_) => true,
+                    // A later one is open: the user may have used nothing in this one.
+                    Place::Closed => counter != Counter::default(),
+                };
+                counted.then(|| (user.clone(), counter))
+            });
+            Some(counters.collect::<Vec<_>>())
+        };
+        Ok(self.view(org, counters).await?.unwrap_or_default())
     }
 }
 

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::{
-    Amount, GroupBy, MeterId, Org, OrgId, OrgState, Period, Record, RecordKey, Scope, UserId, Window,
-    usage_by,
+    Amount, GroupBy, MeterId, Org, OrgId, OrgState, Period, Scope, UserId, Window, usage_by,
 };
 use tollgate_storage::{Cursor, Row, Scan, Store, StoreError, StoreErrorKind};
 
@@ -147,7 +146,7 @@ impl<S: Store> Engine<S> {
         }
         let scan = Scan::Tallies { org: ask.org.clone(), meter: ask.meter.clone() };
         let most = limit.checked_div(periods.len()).unwrap_or(limit).max(1);
-        let page = self.store.scan(&scan, after, most).await.map_err(store_error)?;
+        let page = self.list(&scan, after, most).await?;
         let user = |row| if let Row::Tally(row) = row { Some(row.user) } else { None };
         let users = page.rows.into_iter().filter_map(user).collect();
         // Without usage of the org there is none of its users.
@@ -164,30 +163,31 @@ impl<S: Store> Engine<S> {
     ) -> Result<(u64, Vec<Period>, bool), SeriesError> {
         let SeriesAsk { org, meter, window, until, .. } = ask.clone();
         // The open counter first: should it be closed in between, it is among the others.
-        let keys = [RecordKey::Org(org.clone()), RecordKey::Account(org.clone(), meter.clone())];
-        let loaded = self.load(&keys).await?;
-        let [Some(Record::Org(known)), account] = loaded.as_slice() else {
-            return Err(SeriesError::UnknownOrg);
+        let look = |state: &OrgState, _| {
+            let version = state.org()?.version;
+            let open = state.account(&meter).map(|account| account.tally.open().to_vec());
+            Some((version, open.unwrap_or_default()))
         };
+        let Some((version, open)) = self.view(&org, look).await? else { return Err(SeriesError::UnknownOrg) };
         let scan = Scan::OrgCounters { org, meter, window, from, until };
-        let page = self.store.scan(&scan, None, limit).await.map_err(store_error)?;
+        let page = self.list(&scan, None, limit).await?;
         let closed = page.rows.into_iter().filter_map(|row| match row {
             Row::Counter(row) => Some(row.id.period),
             _ => None,
         });
         let mut periods: Vec<Period> = closed.collect();
         let mut more = page.next.is_some();
-        if let (false, Some(Record::Account(account))) = (more, account) {
+        if !more {
             let is_next = |period: &Period| {
                 period.window == window
                     && (from..until).contains(&period.number)
                     && periods.last().is_none_or(|last| last.number < period.number)
             };
-            let open = account.tally.open().iter().map(|open| open.period).find(is_next);
+            let open = open.iter().map(|open| open.period).find(is_next);
             more = open.is_some() && periods.len() == limit;
             periods.extend(open.filter(|_| !more));
         }
-        Ok((known.version, periods, more))
+        Ok((version, periods, more))
     }
 
     /// The points of a page, all as of one version of the org.

@@ -4,8 +4,7 @@ use std::fmt::Debug;
 
 use sha2::{Digest, Sha256};
 use tollgate_api::{Code, Problem};
-use tollgate_engine::EngineError;
-use tollgate_storage::{Cursor, Page, Row, Scan, Store};
+use tollgate_storage::{Cursor, Page, Row, Scan};
 use utoipa::IntoParams;
 
 use crate::app::App;
@@ -119,7 +118,7 @@ impl Paging {
             None => Place { list, seen: 0, after: None },
         };
         if place.seen > 0 {
-            let seen = read_rows(app, scan, place.after.as_ref(), usize::from(place.seen)).await?;
+            let seen = app.engine.list(scan, place.after.as_ref(), usize::from(place.seen)).await?;
             match seen.next {
                 Some(after) => place = Place { list, seen: 0, after: Some(after) },
                 None => return Ok(Part { rows: Vec::new(), next: None, resume: place.text() }),
@@ -127,7 +126,7 @@ impl Paging {
         }
         let (mut found, mut read, mut size) = (Vec::new(), 0, filter.rows_read);
         loop {
-            let Page { rows, next } = read_rows(app, scan, place.after.as_ref(), size).await?;
+            let Page { rows, next } = app.engine.list(scan, place.after.as_ref(), size).await?;
             read += rows.len();
             let room = self.limit - found.len();
             let passing = rows.iter().enumerate().filter(|(_, row)| passes(row));
@@ -150,11 +149,6 @@ impl Paging {
             tokio::task::yield_now().await;
         }
     }
-}
-
-async fn read_rows(app: &App, scan: &Scan, after: Option<&Cursor>, limit: usize) -> Result<Page, Failure> {
-    let page = app.engine.store().scan(scan, after, limit).await;
-    page.map_err(|error| EngineError::Store(std::sync::Arc::new(error)).into())
 }
 
 pub(crate) fn invalid_cursor() -> Failure {

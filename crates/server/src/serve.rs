@@ -200,6 +200,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         clock,
         key_keep_secs: i64::from(settings.key_keep_days) * 86_400,
         queue_requests_max: settings.queue_requests_max,
+        ..EngineOptions::default()
     };
     let engine = Engine::start(Arc::clone(&store), options).await?;
     let catalog = match &settings.catalog {

@@ -10,8 +10,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
-use tollgate_domain::{Record, RecordKey};
-use tollgate_storage::{Batch, Capabilities, Committed, Cursor, MemoryStore, Page, Scan, Store, StoreError};
+use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_storage::{
+    Append, Appends, Capabilities, Cursor, Image, MemoryStore, Opened, Page, Scan, Store, StoreError,
+};
 
 use crate::{Settings, StoreUrl};
 
@@ -23,7 +25,7 @@ pub(crate) enum AnyStore {
 }
 
 impl AnyStore {
-    /// Why no commit is taken any more, if so.
+    /// Why nothing is appended any more, if so.
     pub(crate) fn stopped(&self) -> Option<String> {
         match self {
             Self::Embedded(store) => store.stopped(),
@@ -63,10 +65,50 @@ pub fn embedded_options(settings: &Settings) -> EmbeddedOptions {
 }
 
 impl Store for AnyStore {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
         match self {
-            Self::Embedded(store) => store.load(keys).await,
-            Self::Memory(store) => store.load(keys).await,
+            Self::Embedded(store) => store.append(appends).await,
+            Self::Memory(store) => store.append(appends).await,
+        }
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        match self {
+            Self::Embedded(store) => Store::open(store.as_ref(), partitions).await,
+            Self::Memory(store) => store.open(partitions).await,
+        }
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.load(partition, image, keys).await,
+            Self::Memory(store) => store.load(partition, image, keys).await,
+        }
+    }
+
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.find(keys).await,
+            Self::Memory(store) => store.find(keys).await,
+        }
+    }
+
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(store) => store.checkpoint(images, whole_until).await,
+            Self::Memory(store) => store.checkpoint(images, whole_until).await,
+        }
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.behind().await,
+            Self::Memory(store) => store.behind().await,
         }
     }
 
@@ -74,13 +116,6 @@ impl Store for AnyStore {
         match self {
             Self::Embedded(store) => store.scan(scan, from, limit).await,
             Self::Memory(store) => store.scan(scan, from, limit).await,
-        }
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        match self {
-            Self::Embedded(store) => store.commit(batch).await,
-            Self::Memory(store) => store.commit(batch).await,
         }
     }
 
@@ -107,27 +142,29 @@ impl Collector for EmbeddedCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let metrics = &self.0;
         for (name, help, timing) in [
-            ("store_commit", "Time of a commit of the store, sync included", &metrics.commit_seconds),
+            ("store_commit", "Time of an append to the ledger, sync included", &metrics.commit_seconds),
             ("store_sync", "Time to write and sync a frame of the ledger", &metrics.sync_seconds),
-            ("store_fold", "Time to fold what was committed into the tables", &metrics.fold_seconds),
+            ("store_checkpoint", "Time to write some images into the tables", &metrics.checkpoint_seconds),
         ] {
             let histogram =
                 encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
             encode_timing(histogram, timing)?;
         }
         for (name, help, counter) in [
-            ("store_entries", "Entries committed since the start", &metrics.entries),
-            ("store_commits", "Commits since the start", &metrics.commits),
-            ("store_fold_failures", "Folds that failed and are tried again", &metrics.fold_failures),
+            ("store_entries", "Entries appended since the start", &metrics.entries),
+            ("store_commits", "Appends since the start", &metrics.commits),
+            (
+                "store_checkpoint_failures",
+                "Checkpoints that failed and are tried again",
+                &metrics.checkpoint_failures,
+            ),
         ] {
             let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(counter.get()).encode(encoder)?;
         }
         for (name, help, gauge) in [
-            ("store_fold_lag_entries", "Entries committed and not yet folded", &metrics.fold_lag_entries),
-            ("store_overlay_records", "Records in memory until they are folded", &metrics.overlay_records),
             ("store_ledger_bytes", "Bytes of the ledger", &metrics.ledger_bytes),
-            ("store_tables_bytes", "Bytes of the tables at the last fold", &metrics.tables_bytes),
+            ("store_tables_bytes", "Bytes of the tables at the last checkpoint", &metrics.tables_bytes),
         ] {
             let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(gauge.get()).encode(encoder)?;

@@ -4,9 +4,9 @@
 //! store run where [`crate::Capabilities::durable`] says so. A failure names the case and the seed; setting the
 //! environment variable [`SEED_VARIABLE`] to that seed repeats it.
 //!
-//! The changes committed are made by the domain's own [`tollgate_domain::apply`] from made-up entries: a store may keep
-//! the records it is given or derive them from the entries, it must answer the same. What it should answer is
-//! remembered by a naive model.
+//! The entries appended are made up, and the images are what the domain's own [`tollgate_domain::apply`] makes of them.
+//! Whether images are kept at once, later or never, an image with the entries since must come to the same. What a store
+//! should answer is remembered by a naive model.
 #![expect(
     clippy::panic,
     clippy::expect_used,
@@ -19,20 +19,26 @@ mod concurrency;
 mod durability;
 mod guards;
 mod harness;
+mod images;
+mod keys;
+mod own;
 mod random;
+mod rows;
 mod samples;
 mod scans;
+mod whole;
 mod world;
 
 use std::env;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tollgate_domain::{OrgId, Record, RecordKey};
+use tollgate_domain::OrgId;
 
-use crate::{Change, Store, StoreError};
+use crate::{Append, Image, Store, StoreError};
 use harness::Harness;
 use samples::{moment, used, used_once};
+use world::World;
 
 /// The environment variable that sets the seed of the random cases; without it each run takes a new one.
 pub const SEED_VARIABLE: &str = "TOLLGATE_SEED";
@@ -54,23 +60,46 @@ pub trait Subject: Sync {
     /// When the store does not open; the suite fails.
     fn reopen(&self, store: Self::Store) -> Result<Self::Store, StoreError>;
 
+    /// Opens what a store keeps a second time, as another process would. Called for shared stores only.
+    ///
+    /// # Errors
+    /// When the store does not open; the suite fails.
+    fn beside(&self, store: &Self::Store) -> Result<Self::Store, StoreError> {
+        panic!("a store that says {:?} opens beside itself", store.capabilities())
+    }
+
     /// Runs a future to its end; called from several threads at once.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 }
 
-/// A change that counts a usage of one of the meter `reports` under each key, decided at the moment with a number on
-/// the records that `find` gives, as the domain applies it.
+/// An append to an org, at a version, that counts a usage of one of the meter `reports` by `ann` under each key, decided at
+/// the moment with a number.
 ///
 /// # Panics
 /// When a key is none.
-pub fn change_using<'a>(
+pub fn append_using<'a>(
     org: &OrgId,
     ticks: u32,
+    expected_version: u64,
     keys: impl IntoIterator<Item = &'a str>,
-    find: impl Fn(&RecordKey) -> Option<Record>,
-) -> Change {
+) -> Append {
     let lines = keys.into_iter().map(|key| used(used_once("reports", Some("ann"), key)).into());
-    world::change_of(org, moment(ticks), lines, find)
+    world::append_of(org, moment(ticks), expected_version, lines)
+}
+
+/// The image of a partition after all its appends, with all of its records.
+///
+/// # Panics
+/// When the appends are not all of one partition in order, from its first on.
+pub fn image_after<'a>(appends: impl IntoIterator<Item = &'a Append>) -> Image {
+    let mut world = World::default();
+    for append in appends {
+        assert_eq!(append.expected_version, world.version(&append.partition), "appends follow one another");
+        world.take(append);
+    }
+    let partitions = world.partitions();
+    let [partition] = &partitions[..] else { panic!("one partition, not {partitions:?}") };
+    world.image(partition).expect("an image of entries")
 }
 
 /// Runs every case that fits the store.
@@ -149,26 +178,39 @@ fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
         Nothing basics::answers_come_in_the_order_asked,
         Nothing basics::ids_are_never_taken_for_one_another,
         Nothing basics::the_longest_ids_fit,
-        Nothing basics::large_changes_are_whole,
+        Nothing basics::large_appends_are_whole,
+        Nothing keys::keys_are_found_at_once,
+        Nothing keys::keys_of_usages_and_of_top_ups_are_apart,
+        Nothing keys::a_reversed_key_says_so,
+        Nothing keys::of_a_key_made_again_the_latest_is_found,
+        Nothing images::what_an_image_lacks_is_answered_by_the_entries_since,
+        Nothing images::an_image_that_is_not_newer_changes_nothing,
+        Nothing images::what_an_image_does_not_name_stays,
+        Nothing images::a_load_is_of_the_image_that_was_opened,
+        Nothing images::behind_are_those_whose_images_lack_entries,
         Nothing guards::a_wrong_version_leaves_nothing,
         Nothing guards::conflicts_do_not_hold_up_the_others,
         Nothing guards::versions_are_per_partition,
-        Nothing guards::full_batches_fit_and_larger_ones_are_refused_whole,
+        Nothing guards::a_loser_reads_the_entries_that_won,
+        Nothing guards::full_calls_fit_and_larger_ones_are_refused_whole,
         Nothing scans::orgs_come_by_id,
         Nothing scans::entries_come_from_either_end,
-        Nothing scans::entries_go_on_under_later_commits,
+        Nothing scans::entries_go_on_under_later_appends,
         Nothing scans::org_counters_come_by_period,
         Nothing scans::tallies_come_by_user,
         Nothing scans::what_is_unsent_comes_by_org_and_day,
-        Nothing scans::notices_come_as_they_were_committed,
+        Nothing scans::notices_come_as_they_were_appended,
         Nothing scans::the_system_is_listed,
         Nothing scans::neighbours_do_not_leak,
         Nothing scans::foreign_cursors_are_refused,
-        Nothing scans::what_is_committed_is_seen_at_once,
-        Nothing concurrency::loads_never_see_half_a_change,
+        Nothing scans::what_is_appended_is_seen_at_once,
+        Nothing concurrency::readers_never_see_half_an_append_or_half_an_image,
         Nothing concurrency::one_of_many_writers_wins_each_version,
         Durable durability::closing_and_reopening_keeps_everything,
         Durable durability::a_crash_keeps_everything,
+        Durable durability::a_crash_before_any_checkpoint_keeps_everything,
+        Durable durability::what_is_behind_is_known_after_reopening,
+        Durable durability::what_was_found_behind_stays_so,
         Durable durability::cursors_outlive_the_process,
         Nothing random::a_random_history_matches_the_model,
     ]

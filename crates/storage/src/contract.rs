@@ -4,35 +4,85 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, CatalogVersion, Counter, CounterId, Entry, MeterId, Notice, Org, OrgId, Partition, Record,
-    RecordKey, SystemEntry, Tally, Timestamp, Unsent, UserId, Window,
+    ApiKey, CatalogVersion, Counter, CounterId, Entry, KeyId, KeyRecord, MeterId, Notice, Org, OrgId,
+    Partition, Record, RecordKey, SystemEntry, Tally, Timestamp, Unsent, UserId, Window,
 };
 
 use crate::StoreError;
 
-/// Keeps records and ledgers.
+/// Keeps ledgers, and images of what they add up to.
 ///
-/// All methods may be called from any thread at any time; commits to one partition are ordered by its version.
+/// The entries of a partition are the truth. Its *image* holds its records as of one of its versions, so that not all
+/// entries must be gone through: a partition is its image, and the entries since. Images follow entries at leisure, by
+/// [`Store::checkpoint`]. What [`Store::find`] finds and the scans of entries and notices show follow from the entries
+/// alone, and are always as new as the latest append.
+///
+/// All methods may be called from any thread at any time; appends to one partition are ordered by its version.
 pub trait Store: Send + Sync + 'static {
-    /// Loads records by key: one answer per key, in the order asked; `None` where there is no such record.
+    /// Appends entries; on return they are durable.
     ///
-    /// A record that [is nothing](Record::is_nothing) is absent.
+    /// Each append is all-or-nothing. One whose partition is not at the expected version is not made and answers
+    /// [`Appended::Conflict`]; the others are made all the same.
     ///
-    /// All answers of one call come from one moment: no commit lies half inside it.
+    /// # Errors
+    /// [`crate::StoreErrorKind::Full`] and [`crate::StoreErrorKind::TooLarge`]: nothing was made. Any other error:
+    /// it is not known what was made; the caller must not decide on its view any more and must reopen the store.
+    fn append(&self, appends: Vec<Append>) -> impl Future<Output = Result<Appends, StoreError>> + Send;
+
+    /// Opens partitions: of each the head of its image and the entries since, in the order asked; all of one moment.
     ///
     /// # Errors
     /// When the store cannot read, or finds what it reads to be damaged.
+    fn open(&self, partitions: &[Partition]) -> impl Future<Output = Result<Vec<Opened>, StoreError>> + Send;
+
+    /// Loads records of a partition as its image has them: one answer per key, in the order asked; `None` where there is
+    /// no such record, or it [is nothing](Record::is_nothing). An entry of an org, which no image holds, is answered as the
+    /// ledger has it; callers' keys are not asked for here but [found](Store::find).
+    ///
+    /// `None` for all when the image is not of the version `image` any more: the partition must be opened again.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
     fn load(
         &self,
+        partition: &Partition,
+        image: u64,
         keys: &[RecordKey],
-    ) -> impl Future<Output = Result<Vec<Option<Record>>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<Option<Record>>>, StoreError>> + Send;
+
+    /// What is remembered of callers' keys: one answer per key, in the order asked. A key that was seen long ago may be
+    /// forgotten; of one that was used again after that, the latest use is answered.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    fn find(&self, keys: &[KeyId])
+    -> impl Future<Output = Result<Vec<Option<KeyRecord>>, StoreError>> + Send;
+
+    /// Keeps newer images. One that is not newer than the image there is changes nothing.
+    ///
+    /// `whole_until` is the [position](Appends::position) up to which, with these, every image holds every entry that this
+    /// store object appended.
+    ///
+    /// # Errors
+    /// When they cannot be kept: none is, and they may be given again.
+    fn checkpoint(
+        &self,
+        images: Arc<[Image]>,
+        whole_until: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Partitions whose images lack entries: those that another process appended, and on a store of one process those
+    /// that one before this appended, until images hold them. One whose image lacks only what this store object appended may
+    /// be among them or not.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    fn behind(&self) -> impl Future<Output = Result<Vec<Partition>, StoreError>> + Send;
 
     /// Reads rows in order, at most `limit`, from the beginning or from where a former page of the same scan ended.
     ///
-    /// Everything committed before the call is seen.
-    ///
     /// # Errors
-    /// As for [`Store::load`]; [`crate::StoreErrorKind::BadCursor`] for a cursor this scan did not give.
+    /// As for [`Store::open`]; [`crate::StoreErrorKind::BadCursor`] for a cursor this scan did not give.
     fn scan(
         &self,
         scan: &Scan,
@@ -40,44 +90,34 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
-    /// Commits changes; on return they are durable and visible.
-    ///
-    /// Each change is all-or-nothing. A change whose partition is not at the expected version is not made and answers
-    /// [`Committed::Conflict`]; the others of the batch are made all the same.
-    ///
-    /// # Errors
-    /// [`crate::StoreErrorKind::Full`] and [`crate::StoreErrorKind::TooLarge`]: nothing was made. Any other error:
-    /// it is not known what was made; the caller must not decide on its view any more and must reopen the store.
-    fn commit(&self, batch: Batch) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
-
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
 
     /// Finishes background work and lets go of everything held. Nothing may be called after it.
     ///
     /// # Errors
-    /// When background work fails; what was committed is durable all the same.
+    /// When background work fails; what was appended is durable all the same.
     fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Changes to commit together; at most one per partition.
-#[derive(Clone, Debug, Default)]
-pub struct Batch {
-    /// The changes.
-    pub changes: Vec<Change>,
-}
-
-/// All that changes in one partition.
+/// Entries to append to one partition. One call has at most one for each partition.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct Append {
     /// Whose.
     pub partition: Partition,
-    /// The version the change was decided on: the number of the partition's latest entry, zero before the first.
+    /// The version the entries were decided on: the number of the partition's latest entry, zero before the first.
     pub expected_version: u64,
-    /// The new entries, numbered from `expected_version + 1` on without gaps; never empty.
+    /// The entries, numbered from `expected_version + 1` on without gaps; never empty.
     pub entries: Vec<EntryChange>,
-    /// The records as they are after the last of the entries: those that [`tollgate_domain::apply`] changed.
-    pub records: Vec<(RecordKey, Record)>,
+}
+
+/// What became of appends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appends {
+    /// Of each, in the order they were given.
+    pub answers: Vec<Appended>,
+    /// Where in the order of all appends of this store object they lie: later ones have higher positions.
+    pub position: u64,
 }
 
 /// A new entry of either kind of ledger.
@@ -89,19 +129,64 @@ pub enum EntryChange {
     System(SystemEntry),
 }
 
-/// What became of a change.
+impl EntryChange {
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        match self {
+            Self::Org(entry) => entry.number,
+            Self::System(entry) => entry.number,
+        }
+    }
+}
+
+/// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Committed {
+pub enum Appended {
     /// It is durable.
     Done,
     /// Its partition had moved on; nothing of it was made.
     Conflict,
 }
 
+/// A partition as it is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The org or the system as the image has it: [`Record::Org`] or [`Record::System`]; `None`: there is no image.
+    pub head: Option<Record>,
+    /// The entries since, in order.
+    pub entries: Vec<EntryChange>,
+}
+
+impl Opened {
+    /// The version of the image; zero: there is none.
+    #[must_use]
+    pub fn image(&self) -> u64 {
+        self.head.as_ref().map_or(0, Record::version)
+    }
+
+    /// The number of the latest entry; zero before the first.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.entries.last().map_or_else(|| self.image(), EntryChange::number)
+    }
+}
+
+/// What changed in a partition since its former image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Whose.
+    pub partition: Partition,
+    /// The version it is of.
+    pub version: u64,
+    /// The head, and every other record that any entry since the former image changed, as they are at that version.
+    pub records: Vec<(RecordKey, Record)>,
+}
+
 /// What to read in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scan {
-    /// All orgs, by id.
+    /// All orgs, by id, as of their images; so are counters, tallies, what is unsent, API keys and catalogs.
     Orgs,
     /// The entries of an org's ledger, by number.
     Entries {
@@ -234,12 +319,12 @@ pub struct NoticeRow {
 /// What a store can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// A commit survives the end of the process and of the machine's power.
+    /// An append survives the end of the process and of the machine's power.
     pub durable: bool,
-    /// Several processes may commit to the same store.
+    /// Several processes may append to the same store.
     pub shared: bool,
-    /// Most changes in one batch.
-    pub changes_max: usize,
-    /// Most entries in one batch.
+    /// Most appends in one call.
+    pub appends_max: usize,
+    /// Most entries in one call.
     pub entries_max: usize,
 }

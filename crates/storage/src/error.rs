@@ -20,6 +20,8 @@ pub enum StoreErrorKind {
     TooLarge,
     /// What was read is damaged.
     Corrupt,
+    /// An image changed while its parts were loaded: open the partition again.
+    Moved,
     /// The cursor is not one of this scan.
     BadCursor,
     /// Another process has the store.

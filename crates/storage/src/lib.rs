@@ -1,4 +1,4 @@
-//! What every store must do: load records by key, scan them in order, commit changes durably.
+//! What every store must do: append entries durably, keep images of what they add up to, show both.
 //!
 //! The contract is [`Store`]. [`MemoryStore`] is its reference: the simplest thing that keeps it, used as the fake in
 //! tests of the layers above. [`conformance`] is the suite every store must pass; it is the definition of the contract.
@@ -9,6 +9,7 @@
 //!
 //! Start reading at [`Store`].
 
+pub mod check;
 pub mod codec;
 pub mod conformance;
 mod contract;
@@ -16,8 +17,8 @@ mod error;
 mod memory;
 
 pub use contract::{
-    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
-    Scan, Store, TallyRow, UnsentRow,
+    Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
+    Order, Page, Row, Scan, Store, TallyRow, UnsentRow,
 };
 pub use error::{StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

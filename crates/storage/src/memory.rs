@@ -1,24 +1,25 @@
 //! The reference store: ordered maps behind one lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::str;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tollgate_domain::{
-    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, Org, OrgId, Partition, Period, Record,
-    RecordKey, Scope, UserId,
+    ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, KeyId, KeyRecord, KeySpace, Org, OrgId,
+    Partition, Period, Record, RecordKey, Scope, SystemEntry, UsageKey, UserId,
 };
 
+use crate::check::{check_appends, check_image};
 use crate::{
-    Batch, Capabilities, Change, Committed, CounterRow, Cursor, EntryChange, NoticeRow, Order, Page, Row,
-    Scan, Store, StoreError, StoreErrorKind, TallyRow, UnsentRow,
+    Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
+    Order, Page, Row, Scan, Store, StoreError, StoreErrorKind, TallyRow, UnsentRow,
 };
 
-/// Most changes in one batch: one for each record of the largest request.
-const CHANGES_MAX: usize = 10_000;
+/// Most appends in one call: one for each record of the largest request.
+const APPENDS_MAX: usize = 10_000;
 
-/// Most entries in one batch: far beyond what one commit gathers, small enough that a test can exceed it.
+/// Most entries in one call: far beyond what one commit gathers, small enough that a test can exceed it.
 const ENTRIES_MAX: usize = 20_000;
 
 /// No id comes before this one: those that would hold a control character.
@@ -35,10 +36,18 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct State {
-    /// All records, the entries among them.
+    /// The images, and the entries of orgs among them.
     records: BTreeMap<RecordKey, Record>,
-    /// The notices of all entries, as they were committed.
+    /// The entries of the system.
+    system: Vec<SystemEntry>,
+    /// The number of each org's latest entry.
+    versions: BTreeMap<OrgId, u64>,
+    /// What is remembered of callers' keys.
+    keys: BTreeMap<KeyId, KeyRecord>,
+    /// The notices of all entries, as they were appended.
     notices: Vec<NoticeRow>,
+    /// How many calls appended something.
+    position: u64,
 }
 
 impl MemoryStore {
@@ -48,19 +57,65 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// A commit changes the state only after everything was checked, so a lock left by a panic guards a whole state.
+    /// A call changes the state only after everything was checked, so a lock left by a panic guards a whole state.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for MemoryStore {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        check_appends(&appends, APPENDS_MAX, ENTRIES_MAX)?;
+        let mut state = self.state();
+        let answers = appends.into_iter().map(|append| state.append(append)).collect();
+        state.position += 1;
+        Ok(Appends { answers, position: state.position })
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         let state = self.state();
-        Ok(keys
-            .iter()
-            .map(|key| state.records.get(key).filter(|record| !record.is_nothing()).cloned())
-            .collect())
+        Ok(partitions.iter().map(|partition| state.open(partition)).collect())
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        let state = self.state();
+        if state.image(partition) != image {
+            return Ok(None);
+        }
+        let record = |key| state.records.get(key).filter(|record| !record.is_nothing()).cloned();
+        Ok(Some(keys.iter().map(record).collect()))
+    }
+
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        let state = self.state();
+        Ok(keys.iter().map(|key| state.keys.get(key).cloned()).collect())
+    }
+
+    async fn checkpoint(&self, images: Arc<[Image]>, _whole_until: u64) -> Result<(), StoreError> {
+        images.iter().for_each(check_image);
+        let mut state = self.state();
+        for image in images.iter() {
+            assert!(
+                image.version <= state.version(&image.partition),
+                "an image is of entries that are there"
+            );
+            if image.version > state.image(&image.partition) {
+                state.records.extend(image.records.iter().cloned());
+            }
+        }
+        Ok(())
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        let state = self.state();
+        let orgs = state.versions.keys().cloned().map(Partition::Org);
+        let all = std::iter::once(Partition::System).chain(orgs);
+        Ok(all.filter(|partition| state.image(partition) < state.version(partition)).collect())
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
@@ -76,14 +131,8 @@ impl Store for MemoryStore {
         Ok(Page { rows: page, next })
     }
 
-    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        check_batch(&batch)?;
-        let mut state = self.state();
-        Ok(batch.changes.into_iter().map(|change| state.commit(change)).collect())
-    }
-
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, shared: false, changes_max: CHANGES_MAX, entries_max: ENTRIES_MAX }
+        Capabilities { durable: false, shared: false, appends_max: APPENDS_MAX, entries_max: ENTRIES_MAX }
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -92,33 +141,75 @@ impl Store for MemoryStore {
 }
 
 impl State {
+    /// The number of a partition's latest entry.
     fn version(&self, partition: &Partition) -> u64 {
-        let key = match partition {
+        match partition {
+            Partition::Org(org) => self.versions.get(org).copied().unwrap_or(0),
+            Partition::System => self.system.last().map_or(0, |entry| entry.number),
+        }
+    }
+
+    fn head(&self, partition: &Partition) -> Option<&Record> {
+        self.records.get(&match partition {
             Partition::Org(org) => RecordKey::Org(org.clone()),
             Partition::System => RecordKey::System,
-        };
-        self.records.get(&key).map_or(0, version_of)
+        })
     }
 
-    fn commit(&mut self, change: Change) -> Committed {
-        if self.version(&change.partition) != change.expected_version {
-            return Committed::Conflict;
+    /// The version of a partition's image.
+    fn image(&self, partition: &Partition) -> u64 {
+        self.head(partition).map_or(0, Record::version)
+    }
+
+    fn open(&self, partition: &Partition) -> Opened {
+        let head = self.head(partition).cloned();
+        let image = self.image(partition);
+        let entries = match partition {
+            Partition::Org(org) => {
+                let from = RecordKey::Entry(org.clone(), image + 1);
+                let since = self.records.range(from..=RecordKey::Entry(org.clone(), u64::MAX));
+                let entries = since.filter_map(|(_, record)| match record {
+                    Record::Entry(entry) => Some(EntryChange::Org(Entry::clone(entry))),
+                    _ => None,
+                });
+                entries.collect()
+            }
+            Partition::System => {
+                let since = self.system.iter().filter(|entry| entry.number > image);
+                since.cloned().map(EntryChange::System).collect()
+            }
+        };
+        Opened { head, entries }
+    }
+
+    fn append(&mut self, append: Append) -> Appended {
+        if self.version(&append.partition) != append.expected_version {
+            return Appended::Conflict;
         }
-        for entry in change.entries {
-            // What a line of the system's ledger says is in the records that came with it.
-            if let (EntryChange::Org(entry), Partition::Org(org)) = (entry, &change.partition) {
-                self.append(org, entry);
+        for entry in append.entries {
+            match (entry, &append.partition) {
+                (EntryChange::Org(entry), Partition::Org(org)) => self.append_entry(org, entry),
+                (EntryChange::System(entry), _) => self.system.push(entry),
+                (EntryChange::Org(_), Partition::System) => {}
             }
         }
-        self.records.extend(change.records);
-        Committed::Done
+        Appended::Done
     }
 
-    fn append(&mut self, org: &OrgId, entry: Entry) {
+    fn append_entry(&mut self, org: &OrgId, entry: Entry) {
         for (index, notice) in (0..).zip(&entry.notices) {
             let (org, notice) = (org.clone(), notice.clone());
             self.notices.push(NoticeRow { org, entry: entry.number, index, at: entry.at, notice });
         }
+        let id = |space, key: &UsageKey| KeyId { org: org.clone(), space, key: key.clone() };
+        if let Some((space, key, record)) = entry.made_key() {
+            self.keys.insert(id(space, key), record);
+        }
+        if let Some(known) = entry.took_back_key().and_then(|key| self.keys.get_mut(&id(KeySpace::Use, key)))
+        {
+            known.reversed_by = Some(entry.number);
+        }
+        self.versions.insert(org.clone(), entry.number);
         self.records.insert(RecordKey::Entry(org.clone(), entry.number), Record::Entry(Arc::new(entry)));
     }
 
@@ -264,82 +355,4 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
 
 fn bad_cursor(scan: &Scan) -> StoreError {
     StoreError::new(StoreErrorKind::BadCursor, format!("the cursor was not given by the scan {scan:?}"))
-}
-
-/// What is larger than declared is refused; what must be true of a batch, whoever commits it, is asserted.
-fn check_batch(batch: &Batch) -> Result<(), StoreError> {
-    let entries: usize = batch.changes.iter().map(|change| change.entries.len()).sum();
-    if batch.changes.len() > CHANGES_MAX || entries > ENTRIES_MAX {
-        let text = format!(
-            "{} changes with {entries} entries are more than the {CHANGES_MAX} and {ENTRIES_MAX} of one batch",
-            batch.changes.len()
-        );
-        return Err(StoreError::new(StoreErrorKind::TooLarge, text));
-    }
-    let partitions: BTreeSet<&Partition> = batch.changes.iter().map(|change| &change.partition).collect();
-    assert_eq!(partitions.len(), batch.changes.len(), "a batch has at most one change of a partition");
-    batch.changes.iter().for_each(check_change);
-    Ok(())
-}
-
-fn check_change(change: &Change) {
-    let partition = &change.partition;
-    assert!(!change.entries.is_empty(), "a change of {partition:?} has an entry");
-    let mut version = change.expected_version;
-    for entry in &change.entries {
-        let number = match (entry, partition) {
-            (EntryChange::Org(entry), Partition::Org(_)) => Some(entry.number),
-            (EntryChange::System(entry), Partition::System) => Some(entry.number),
-            _ => None,
-        };
-        assert_eq!(
-            number,
-            Some(version + 1),
-            "the entries of {partition:?} are its own and numbered without gaps"
-        );
-        version += 1;
-    }
-    let mut versioned = false;
-    for (key, record) in &change.records {
-        assert_eq!(key.partition(), *partition, "a record of a change belongs to its partition");
-        assert!(is_kind_of(key, record), "the record of {key:?} is of its kind");
-        if matches!(record, Record::Org(_) | Record::System(_)) {
-            assert_eq!(
-                version_of(record),
-                version,
-                "the version of {partition:?} is the number of its latest entry"
-            );
-            versioned = true;
-        }
-    }
-    assert!(versioned, "a change of {partition:?} holds the record with its version");
-    let keys: BTreeSet<&RecordKey> = change.records.iter().map(|(key, _)| key).collect();
-    assert_eq!(keys.len(), change.records.len(), "a change of {partition:?} holds a record once");
-}
-
-/// Entries are no records of a change: they are its entries.
-fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
-    match (key, record) {
-        (RecordKey::Org(id), Record::Org(org)) => *id == org.id,
-        (RecordKey::Catalog(version), Record::Catalog(catalog)) => *version == catalog.version,
-        (RecordKey::ApiKey(id), Record::ApiKey(api_key)) => *id == api_key.id,
-        (RecordKey::Bill(_, month), Record::Bill(bill)) => *month == bill.rated.month.number,
-        (RecordKey::Account(..), Record::Account(_))
-        | (RecordKey::Tally(..) | RecordKey::Seen(..), Record::Tally(_))
-        | (RecordKey::Counter(_), Record::Counter(_))
-        | (RecordKey::Groups(..), Record::Groups(_))
-        | (RecordKey::Unsent(..), Record::Unsent(_))
-        | (RecordKey::Shipment, Record::Shipment(_))
-        | (RecordKey::Key(_), Record::Key(_))
-        | (RecordKey::System, Record::System(_)) => true,
-        _ => false,
-    }
-}
-
-fn version_of(record: &Record) -> u64 {
-    match record {
-        Record::Org(org) => org.version,
-        Record::System(system) => system.version,
-        _ => 0,
-    }
 }

@@ -10,13 +10,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tollgate_domain::{
-    Among, CounterId, Entry, EntryKind, Grant, KeyId, KeyRecord, KeySpace, MeterId, OrgId, Period, Record,
-    RecordKey, Scope, Seen, UserId, Window,
+    Among, CounterId, MeterId, OrgId, Period, Record, RecordKey, Scope, Seen, UserId, Window,
 };
 use tollgate_storage::codec::{DecodeError, Stored, decode, encode};
-use xxhash_rust::xxh3::xxh3_128;
-
-use super::segment::Location;
 
 /// Version of the rows of this store alone.
 const ROW_VERSION: u8 = 1;
@@ -38,27 +34,14 @@ pub(crate) enum Table {
     Accounts,
     Tallies,
     Counters,
-    Keys,
-    Entries,
-    Notices,
     Bills,
     Unsent,
     System,
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Orgs,
-        Self::Accounts,
-        Self::Tallies,
-        Self::Counters,
-        Self::Keys,
-        Self::Entries,
-        Self::Notices,
-        Self::Bills,
-        Self::Unsent,
-        Self::System,
-    ];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Orgs, Self::Accounts, Self::Tallies, Self::Counters, Self::Bills, Self::Unsent, Self::System];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -66,9 +49,6 @@ impl Table {
             Self::Accounts => "accounts",
             Self::Tallies => "tallies",
             Self::Counters => "counters",
-            Self::Keys => "keys",
-            Self::Entries => "entries",
-            Self::Notices => "notices",
             Self::Bills => "bills",
             Self::Unsent => "unsent",
             Self::System => "system",
@@ -250,29 +230,6 @@ pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
     }
 }
 
-/// The row key of an org's entries from number `first` on.
-pub(crate) fn entries_key(org: &OrgId, first: u64) -> Vec<u8> {
-    let mut bytes = org_prefix(org);
-    bytes.extend_from_slice(&first.to_be_bytes());
-    bytes
-}
-
-/// The first number in the row key of entries.
-pub(crate) fn first_entry_of(row_key: &[u8]) -> Option<u64> {
-    row_key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
-/// The row key of a notice: where its entry lies in the ledger, and its place in it. No clock orders notices, so a new
-/// one is behind all that were ever read.
-pub(crate) fn notice_key(location: Location, index: u32) -> Vec<u8> {
-    [location.segment, location.offset, index].map(u32::to_be_bytes).concat()
-}
-
-/// The place of a notice in its entry, from its row key.
-pub(crate) fn notice_index_of(row_key: &[u8]) -> Option<u32> {
-    row_key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
-}
-
 /// The row key of a version of the catalog.
 pub(crate) fn catalog_key(version: u32) -> Vec<u8> {
     [CATALOG_PREFIX, version.to_be_bytes().as_slice()].concat()
@@ -290,22 +247,7 @@ pub(crate) const CATALOG_PREFIX: &[u8] = b"c";
 const SYSTEM_KEY: &[u8] = b"h";
 const SHIPMENT_KEY: &[u8] = b"s";
 
-/// The row key of a usage's or top-up's key: 128 bits stand for org, space and key.
-///
-/// A hash keeps the largest table small and its rows of one size; the entry behind it holds the key itself and is
-/// compared when it is read.
-fn seen_key(id: &KeyId) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64);
-    bytes.push(match id.space {
-        KeySpace::Use => 1,
-        KeySpace::TopUp => 2,
-    });
-    push_id(&mut bytes, id.org.as_str());
-    bytes.extend_from_slice(id.key.as_str().as_bytes());
-    xxh3_128(&bytes).to_be_bytes().to_vec()
-}
-
-/// In which table a record is, and under which row key; `None` for entries, which are in the segments.
+/// In which table a record is, and under which row key; `None` for facts.
 pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
     Some(match key {
         RecordKey::Org(org) => (Table::Orgs, org.as_str().as_bytes().to_vec()),
@@ -320,8 +262,8 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
         RecordKey::Groups(org, meter, period) => (Table::Counters, groups_key(org, meter, *period)),
         RecordKey::Bill(org, month) => (Table::Bills, org_key(org, *month)),
         RecordKey::Unsent(org, day) => (Table::Unsent, org_key(org, *day)),
-        RecordKey::Key(id) => (Table::Keys, seen_key(id)),
-        RecordKey::Entry(..) => return None,
+        // Facts.
+        RecordKey::Key(_) | RecordKey::Entry(..) => return None,
         RecordKey::System => (Table::System, SYSTEM_KEY.to_vec()),
         RecordKey::Catalog(version) => (Table::System, catalog_key(*version)),
         RecordKey::ApiKey(id) => (Table::System, api_key_key(&id.0)),
@@ -329,7 +271,7 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
     })
 }
 
-/// The row of a record that is not a key.
+/// The row of a record.
 pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
     match record {
         Record::Org(org) => row(org.as_ref()),
@@ -355,7 +297,7 @@ pub(crate) fn row<T: Stored>(value: &T) -> Vec<u8> {
     row
 }
 
-/// The record in the row of a key that is not one of [`Table::Keys`].
+/// The record in the row of a key.
 pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Result<Record, DecodeError> {
     Ok(match key {
         RecordKey::Org(_) => Record::Org(Arc::new(decode(row)?)),
@@ -372,91 +314,6 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Result<Record, Decod
         RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode(row)?)),
         RecordKey::Shipment => Record::Shipment(Arc::new(decode(row)?)),
     })
-}
-
-/// A row of [`Table::Keys`]: when the key was seen, and either the entry that says the rest, or the rest.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum KeyRow {
-    /// As the entry there says.
-    InEntry(Location),
-    /// Changed since.
-    Whole(KeyRecord),
-}
-
-const KEY_IN_ENTRY: u8 = 1;
-const KEY_WHOLE: u8 = 2;
-
-/// The row of a key: a tag, the seconds of its time, and the rest.
-pub(crate) fn encode_key_row(record: &KeyRecord, location: Option<Location>) -> Vec<u8> {
-    let mut row = Vec::with_capacity(21);
-    let in_entry = location.filter(|_| record.reversed_by.is_none());
-    row.push(if in_entry.is_some() { KEY_IN_ENTRY } else { KEY_WHOLE });
-    row.extend_from_slice(&record.at.as_second().to_le_bytes());
-    let Some(location) = in_entry else {
-        encode(record, &mut row);
-        return row;
-    };
-    for number in [location.segment, location.offset, location.len] {
-        row.extend_from_slice(&number.to_le_bytes());
-    }
-    row
-}
-
-/// What the row of a key says.
-pub(crate) fn decode_key_row(row: &[u8]) -> Result<KeyRow, DecodeError> {
-    let (tag, rest) = row.split_first().ok_or(DecodeError::Damaged)?;
-    let (_seconds, rest) = rest.split_first_chunk::<8>().ok_or(DecodeError::Damaged)?;
-    match *tag {
-        KEY_IN_ENTRY => location_of(rest).map(KeyRow::InEntry).ok_or(DecodeError::Damaged),
-        KEY_WHOLE => decode(rest).map(KeyRow::Whole),
-        _ => Err(DecodeError::Damaged),
-    }
-}
-
-fn location_of(bytes: &[u8]) -> Option<Location> {
-    let (segment, rest) = bytes.split_first_chunk::<4>()?;
-    let (offset, rest) = rest.split_first_chunk::<4>()?;
-    let (len, []) = rest.split_first_chunk::<4>()? else { return None };
-    let [segment, offset, len] = [segment, offset, len].map(|bytes| u32::from_le_bytes(*bytes));
-    Some(Location { segment, offset, len })
-}
-
-/// When the key of a row was seen, in seconds since 1970.
-pub(crate) fn key_row_secs(row: &[u8]) -> Option<i64> {
-    let (seconds, _) = row.get(1..)?.split_first_chunk::<8>()?;
-    Some(i64::from_le_bytes(*seconds))
-}
-
-/// What an entry made the key's record to be; `None` when the entry is not that key's.
-pub(crate) fn key_record_of(id: &KeyId, entry: &Entry) -> Option<KeyRecord> {
-    let (space, key, fingerprint, standing) = match &entry.kind {
-        EntryKind::Used(used) => (KeySpace::Use, &used.key, used.fingerprint, used.standing),
-        EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, fingerprint, standing, .. }
-        | EntryKind::Voided { key: Some(key), fingerprint, standing, .. } => {
-            (KeySpace::TopUp, key, *fingerprint, *standing)
-        }
-        _ => return None,
-    };
-    (space == id.space && *key == id.key).then_some(KeyRecord {
-        entry: entry.number,
-        fingerprint,
-        at: entry.at,
-        standing,
-        reversed_by: None,
-    })
-}
-
-/// A row of [`Table::Entries`]: the locations of entries with consecutive numbers.
-pub(crate) fn encode_locations(locations: &[Location]) -> Result<Vec<u8>, postcard::Error> {
-    let numbers: Vec<(u32, u32, u32)> =
-        locations.iter().map(|location| (location.segment, location.offset, location.len)).collect();
-    encode_row(&numbers)
-}
-
-/// The locations in a row of [`Table::Entries`].
-pub(crate) fn decode_locations(row: &[u8]) -> Option<Vec<Location>> {
-    let numbers: Vec<(u32, u32, u32)> = decode_row(row)?;
-    Some(numbers.into_iter().map(|(segment, offset, len)| Location { segment, offset, len }).collect())
 }
 
 #[cfg(test)]
@@ -487,14 +344,6 @@ mod tests {
         ];
         assert!(sorted.is_sorted(), "{sorted:?}");
         assert_eq!(period_number_of(&sorted[1]), Some(-1));
-        let notices = [(1, 4_096, 0), (1, 4_096, 1), (1, u32::MAX, 0), (2, 64, 300)].map(|place| {
-            let (segment, offset, index) = place;
-            (notice_key(Location { segment, offset, len: 9 }, index), index)
-        });
-        assert!(notices.is_sorted_by_key(|(key, _)| key));
-        for (key, index) in notices {
-            assert_eq!(notice_index_of(&key), Some(index));
-        }
     }
 
     #[test]

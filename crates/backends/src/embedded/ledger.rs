@@ -230,6 +230,11 @@ impl Ledger {
         &self.segments
     }
 
+    /// The last frame.
+    pub(crate) const fn last(&self) -> Position {
+        self.last
+    }
+
     /// Where the last durable frame ends: the segment and the offset behind it.
     pub(crate) fn end(&self) -> (u32, u64) {
         (self.current.ordinal, self.offset)

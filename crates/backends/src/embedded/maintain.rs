@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::core::Core;
 use super::error::{corrupt, io_error};
 use super::io::{Disk, create_folder, to_u64};
 use super::open::{
@@ -16,6 +15,7 @@ use super::open::{
 use super::options::EmbeddedOptions;
 use super::replay::Replay;
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, Segments};
+use super::store::Core;
 use super::tables::{Folded, Keep, Tables};
 use super::walk::{Position, Walker};
 
@@ -128,6 +128,7 @@ pub(crate) struct Replayed {
     pub(crate) segments: u64,
     pub(crate) frames: u64,
     pub(crate) entries: u64,
+    pub(crate) keys: u64,
 }
 
 /// Replays the whole ledger into new tables at `into`.
@@ -139,12 +140,11 @@ pub(crate) fn replay_into(
     let files = open_ledger(path, options)?;
     let keep = Arc::new(Keep::new(options));
     let tables = Tables::open(into, options, &keep)?;
-    let mut replay = Replay::new(&tables, &files.segments, Folded::default(), options.overlay_records_max);
+    let mut replay = Replay::new(&tables, &files.segments, Folded::default());
     files.recover(&Position::default(), |position, frame| replay.frame(position, frame))?;
-    replay.fold()?;
-    let (frames, entries) = (replay.frames, replay.entries);
-    let (_, folded) = replay.finish();
-    keep.see(folded.latest_secs);
+    replay.save()?;
+    let (frames, entries, keys) = (replay.frames, replay.entries, replay.keys);
+    keep.see(replay.folded().latest_secs);
     tables.flush()?;
-    Ok(Replayed { tables, keep, segments: u64::from(files.last), frames, entries })
+    Ok(Replayed { tables, keep, segments: u64::from(files.last), frames, entries, keys })
 }

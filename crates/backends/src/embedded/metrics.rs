@@ -62,24 +62,22 @@ impl Timing {
 /// What the store knows of itself. Reading it costs nothing.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// How long commits took, sync included.
+    /// How long appends took, sync included.
     pub commit_seconds: Timing,
     /// How long writing and syncing a frame took.
     pub sync_seconds: Timing,
-    /// How long folds took.
-    pub fold_seconds: Timing,
-    /// Entries committed since the store was opened.
+    /// How long writing images into the tables took.
+    pub checkpoint_seconds: Timing,
+    /// Entries appended since the store was opened.
     pub entries: Gauge,
-    /// Commits since the store was opened; entries divided by commits is the mean batch.
+    /// Appends since the store was opened; entries divided by appends is the mean batch.
     pub commits: Gauge,
-    /// Entries committed and not yet folded.
-    pub fold_lag_entries: Gauge,
-    /// Records held in memory until they are folded.
-    pub overlay_records: Gauge,
+    /// Frames that were read to open the store.
+    pub opening_frames: Gauge,
     /// Bytes of the ledger up to its last frame.
     pub ledger_bytes: Gauge,
-    /// Bytes of the tables at the last fold.
+    /// Bytes of the tables at the last checkpoint.
     pub tables_bytes: Gauge,
-    /// Folds that failed and are tried again.
-    pub fold_failures: Gauge,
+    /// Checkpoints that failed and are tried again.
+    pub checkpoint_failures: Gauge,
 }

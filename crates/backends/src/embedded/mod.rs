@@ -1,21 +1,20 @@
-//! The ledger-first store: a commit is one checksummed frame appended to a preallocated segment, durable before the
-//! answer; in the background frames are folded into tables.
+//! The ledger-first store: an append is one checksummed frame in a preallocated segment, durable before the answer. What
+//! follows from entries alone is indexed as facts; images of what they add up to are rows of tables, written at leisure.
 //!
 //! ```text
 //! DIR/LOCK               one process per folder
 //! DIR/ledger/N.seg       the ledger, the only copy that counts      io, frame, segment, walk, prepare, ledger
-//! DIR/tables/            what it adds up to, made anew at will       codec, tables, table_files, fold
-//! in memory              what is not folded yet, hot records, and    overlay, core, filter
-//!                        filters in front of the tables
+//! DIR/ledger/N.facts     where keys, entries and notices are         facts, fingerprints
+//! DIR/tables/            images, made anew at will                   codec, tables, table_files, checkpoint, replay
 //! ```
-//! Start reading at [`EmbeddedStore`], then `core.rs` for a commit's way, `walk.rs` for how damage is told from a frame
+//! Start reading at [`EmbeddedStore`], then `store.rs` for an append's way, `walk.rs` for how damage is told from a frame
 //! that was never finished.
 
+mod checkpoint;
 mod codec;
-mod core;
 mod error;
-mod filter;
-mod fold;
+mod facts;
+mod fingerprints;
 mod frame;
 pub mod io;
 mod ledger;
@@ -24,12 +23,11 @@ mod maintain;
 mod metrics;
 mod open;
 mod options;
-mod overlay;
 mod prepare;
-mod read;
 mod replay;
 mod scan;
 mod segment;
+mod store;
 mod sync;
 mod table_files;
 mod tables;
@@ -47,29 +45,27 @@ mod sweep_tests;
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
-use tollgate_domain::{Record, RecordKey};
-use tollgate_storage::{Batch, Capabilities, Committed, Cursor, Page, Scan, Store, StoreError};
+use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
 pub use metrics::{Gauge, Metrics, TIMING_BOUNDS_MICROS, Timing};
 pub use options::{EmbeddedOptions, Work};
 pub use verify::VerifyReport;
 
-use self::core::Core;
+use self::store::Core;
 use self::sync::Mutex;
 use self::sync::thread::{self, JoinHandle};
 
-/// The store of one machine. Dropping it without [`Store::close`] is like a crash: nothing committed is lost, the next
-/// start replays what was not folded.
+/// The store of one machine. Dropping it without [`Store::close`] is like a crash: nothing appended is lost.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     core: Arc<Core>,
-    folder: Mutex<Option<JoinHandle<()>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl EmbeddedStore {
-    /// Opens the store in a folder, making it if need be; replays what the tables lack, making them if they are absent.
+    /// Opens the store in a folder, making it if need be. The ledger is read from where all images are whole on.
     ///
     /// # Errors
     /// Locked when another process has the folder; Corrupt with the file and the offset when something acknowledged is
@@ -81,18 +77,18 @@ impl EmbeddedStore {
     /// Starts the work in the background, if that is how it is done.
     fn start(core: Core) -> Result<Self, StoreError> {
         let core = Arc::new(core);
-        let folder = match core.options.work {
+        let keeper = match core.options.work {
             Work::Inline => None,
             Work::Background => {
-                let folds = Arc::clone(&core);
+                let keeps = Arc::clone(&core);
                 let spawned = thread::Builder::new()
-                    .name("tollgate-fold".into())
-                    .spawn(move || folds.fold_until_closed());
+                    .name("tollgate-rows".into())
+                    .spawn(move || keeps.keep_until_closed());
                 let failed = |source| error::io_error("start a thread for", &core.path, source);
                 Some(spawned.map_err(failed)?)
             }
         };
-        Ok(Self { core, folder: Mutex::new(folder) })
+        Ok(Self { core, keeper: Mutex::new(keeper) })
     }
 
     /// What the store knows of itself.
@@ -107,12 +103,12 @@ impl EmbeddedStore {
         self.core.stopped()
     }
 
-    /// Folds everything committed before the call into the tables.
+    /// Brings all images up to the ledger's end by going through what they lack, as an engine does it by deciding.
     ///
     /// # Errors
-    /// When the tables refuse it; it will be tried again by itself.
-    pub fn fold(&self) -> Result<(), StoreError> {
-        self.core.fold_all()
+    /// When the ledger cannot be read, or the tables cannot be written.
+    pub fn catch_up(&self) -> Result<(), StoreError> {
+        self.core.catch_up()
     }
 
     /// Takes rows past their keep time out of the tables now; it happens by itself every 7 days.
@@ -120,7 +116,6 @@ impl EmbeddedStore {
     /// # Errors
     /// When the tables cannot be rewritten.
     pub fn sweep(&self) -> Result<(), StoreError> {
-        self.core.fold_all()?;
         self.core.tables.read().get()?.sweep()
     }
 
@@ -158,18 +153,18 @@ impl EmbeddedStore {
         verify::verify(path, options)
     }
 
-    /// Folds what was committed, takes no more, and ends the work in the background.
+    /// Closes all but the tables.
     fn finish(&self) -> Result<(), StoreError> {
-        let folded = self.core.fold_all();
         self.stop_working();
-        folded
+        self.core.facts.settle()
     }
 
     fn stop_working(&self) {
         self.core.stop("it was closed");
-        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(folder) = folder {
-            drop(folder.join());
+        self.core.stop_keeping();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            drop(keeper.join());
         }
     }
 }
@@ -181,36 +176,50 @@ impl Drop for EmbeddedStore {
 }
 
 impl Store for EmbeddedStore {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
-        self.core.load(keys)
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        self.core.append(appends)
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        self.core.open(partitions)
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        self.core.load(partition, image, keys)
+    }
+
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        keys.iter().map(|key| self.core.find(key)).collect()
+    }
+
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
+        self.core.checkpoint(images, whole_until).await
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        Ok(self.core.behind().keys().cloned().collect())
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.core.scan(scan, from, limit)
     }
 
-    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        self.core.commit(batch)
-    }
-
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durable: true,
             shared: false,
-            changes_max: limits::CHANGES_MAX,
+            appends_max: limits::APPENDS_MAX,
             entries_max: limits::ENTRIES_MAX,
         }
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        let (entries, began) = (self.core.metrics.fold_lag_entries.get(), Instant::now());
         self.finish()?;
-        self.core.tables.read().get()?.flush()?;
-        tracing::info!(
-            entries,
-            seconds = began.elapsed().as_secs_f64(),
-            "the last entries are in the tables"
-        );
-        Ok(())
+        self.core.tables.read().get()?.flush()
     }
 }

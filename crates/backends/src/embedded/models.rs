@@ -1,52 +1,44 @@
-//! Models of the store: commits, folds, readers and closing at once, each run under many schedules by a model checker.
+//! Models of the store: appends, images, readers and closing at once, each run under many schedules by a model checker.
 //!
-//! All of it is real but the disk of the ledger, which is in memory. The tables are opened once for many schedules, each
-//! of which has an org of its own in them, and they are not written out at the end of each.
+//! All of it is real but the disk of the ledger and of the facts, which is in memory. The tables are opened once for many
+//! schedules, each of which has an org of its own in them, and they are not written out at the end of each.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 use tollgate_domain::{
-    Amount, KeyId, KeySpace, MeterId, OrgId, Place, Record, RecordKey, Tally, UsageKey, UserId,
+    Amount, KeyId, KeySpace, MeterId, OrgId, Partition, Place, Record, RecordKey, Tally, UsageKey, UserId,
 };
 use tollgate_schedules::check;
 use tollgate_schedules::shuttle::future::block_on;
 use tollgate_schedules::shuttle::thread;
-use tollgate_storage::conformance::change_using;
-use tollgate_storage::{Batch, Committed, Order, Row, Scan, Store, StoreErrorKind};
+use tollgate_storage::conformance::{append_using, image_after};
+use tollgate_storage::{Append, Appended, Image, Opened, Order, Row, Scan, Store, StoreErrorKind};
 
-use super::core::{Core, Opened};
+use super::facts::{Facts, FactsOptions};
 use super::io::Disk;
 use super::io::fault::FaultDisk;
 use super::ledger::{Ledger, LedgerFiles};
 use super::metrics::Metrics;
-use super::overlay::Overlay;
-use super::read::stored_record;
-use super::tables::{Folded, Keep, Tables};
+use super::store::{Behind, Core, Found};
+use super::tables::{Folded, Keep, Tables, TablesSlot};
 use super::walk::Position;
 use super::{EmbeddedOptions, EmbeddedStore};
 
 /// Schedules of each model in the ordinary tests.
 const SCHEDULES: usize = 1_000;
 
-/// Schedules after which the tables are made anew: the filters read through all that is in them.
+/// Schedules after which the tables are made anew: they only grow.
 const SCHEDULES_A_FOLDER: u64 = 500;
 
-/// Small enough that a few commits fill it.
+/// Small enough that the appends leave the first.
 const SEGMENT_BYTES: u64 = 4 * 1024;
 
-/// Fewer than one commit shows: each wants a fold, and waits for one when two are not folded yet.
-const OVERLAY_RECORDS: usize = 3;
-
-/// The usages that the writer commits, commit by commit.
-static COMMITS: [&[&str]; 4] = [&["1"], &["2", "3"], &["4"], &["5", "6"]];
-
-/// All usages.
-const USAGES: u64 = 6;
+/// How many usages each append counts: after the first the segment is nearly full.
+const APPENDS: [u64; 5] = [26, 1, 2, 8, 1];
 
 /// The tables that schedules share.
 struct Shelf {
@@ -75,10 +67,14 @@ struct Stage {
     store: EmbeddedStore,
     disk: FaultDisk,
     org: OrgId,
-    /// What the writer knows of the org.
-    records: Mutex<BTreeMap<RecordKey, Record>>,
-    /// The number of the latest usage whose commit was acknowledged.
-    acknowledged: AtomicU64,
+    /// The appends to make, and the image after each.
+    appends: Vec<Append>,
+    images: Vec<Image>,
+    /// How many of them were acknowledged, and the position of the latest.
+    acknowledged: AtomicUsize,
+    position: AtomicU64,
+    /// The version of the latest image that was kept.
+    kept: AtomicU64,
     _shelf: Arc<Shelf>,
 }
 
@@ -99,34 +95,55 @@ impl Shelves {
         let disk = FaultDisk::new(number);
         let options = EmbeddedOptions {
             segment_bytes: SEGMENT_BYTES,
-            overlay_records_max: OVERLAY_RECORDS,
             disk: Disk::Fault(disk.clone()),
             ..EmbeddedOptions::default()
         };
         let metrics = Arc::new(Metrics::default());
         let (files, _) = ledger_of(&disk);
+        let facts_options = FactsOptions::new(options.key_keep_secs, options.work);
+        let (facts, _) =
+            Facts::open(Arc::clone(&files.segments), files.last, facts_options).expect("no facts yet");
         let end = files.recover(&Position::default(), |_, _| Ok(())).expect("an empty ledger");
         let ledger = Ledger::new(files, end, SEGMENT_BYTES, options.work, Arc::clone(&metrics));
-        let opened = Opened {
+        let found = Found {
             path: shelf.folder.path().to_owned(),
             options,
             ledger: ledger.expect("a ledger"),
-            tables: shelf.tables.clone(),
+            facts,
+            tables: TablesSlot::new(shelf.tables.clone()),
             keep: Arc::clone(&shelf.keep),
-            active: Overlay::default(),
             folded: Folded::default(),
+            behind: Behind::default(),
             metrics,
             lock: File::open(shelf.folder.path()).expect("a folder"),
         };
+        let org = OrgId::new(&format!("org {number}")).expect("an id");
+        let appends = appends_to(&org);
+        let images = (1..=appends.len()).map(|count| image_after(&appends[..count])).collect();
         Arc::new(Stage {
-            store: EmbeddedStore::start(Core::new(opened)).expect("it starts"),
+            store: EmbeddedStore::start(Core::new(found)).expect("it starts"),
             disk,
-            org: OrgId::new(&format!("org {number}")).expect("an id"),
-            records: Mutex::default(),
-            acknowledged: AtomicU64::new(0),
+            org,
+            appends,
+            images,
+            acknowledged: AtomicUsize::new(0),
+            position: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
             _shelf: shelf,
         })
     }
+}
+
+/// Each counts usages with the keys that are the numbers of its entries.
+fn appends_to(org: &OrgId) -> Vec<Append> {
+    let mut version = 0;
+    let append = |(ticks, count): (u32, u64)| {
+        let keys: Vec<_> = (version + 1..=version + count).map(|number| number.to_string()).collect();
+        let append = append_using(org, ticks, version, keys.iter().map(String::as_str));
+        version += count;
+        append
+    };
+    (1..).zip(APPENDS).map(append).collect()
 }
 
 /// The ledger on a disk, and how many entries it has.
@@ -143,98 +160,127 @@ fn ledger_of(disk: &FaultDisk) -> (LedgerFiles, usize) {
 }
 
 impl Stage {
-    fn key(&self, number: u64) -> RecordKey {
-        let key = UsageKey::new(&number.to_string()).expect("an id");
-        RecordKey::Key(KeyId { org: self.org.clone(), space: KeySpace::Use, key })
+    fn partition(&self) -> Partition {
+        Partition::Org(self.org.clone())
     }
 
-    /// Commits usages until one is refused; gives the kind of the refusal.
-    fn write(&self, commits: &[&[&str]]) -> Option<StoreErrorKind> {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for keys in commits {
-            let latest: u32 = keys.last().and_then(|key| key.parse().ok()).expect("a number");
-            let change =
-                change_using(&self.org, latest, keys.iter().copied(), |key| records.get(key).cloned());
-            records.extend(change.records.iter().cloned());
-            match block_on(self.store.commit(Batch { changes: vec![change] })) {
-                Ok(committed) => assert_eq!(committed, [Committed::Done]),
+    fn key(&self, number: u64) -> KeyId {
+        let key = UsageKey::new(&number.to_string()).expect("an id");
+        KeyId { org: self.org.clone(), space: KeySpace::Use, key }
+    }
+
+    /// The version after so many appends.
+    fn version_after(&self, count: usize) -> u64 {
+        count.checked_sub(1).map_or(0, |last| self.images[last].version)
+    }
+
+    /// The version that was acknowledged.
+    fn acknowledged(&self) -> u64 {
+        self.version_after(self.acknowledged.load(Ordering::SeqCst))
+    }
+
+    /// Appends up to so many, until one is refused; gives the kind of the refusal.
+    fn write(&self, until: usize) -> Option<StoreErrorKind> {
+        let mut place = self.acknowledged.load(Ordering::SeqCst);
+        while place < until {
+            match block_on(self.store.append(vec![self.appends[place].clone()])) {
+                Ok(appends) => {
+                    assert_eq!(appends.answers, [Appended::Done]);
+                    self.position.store(appends.position, Ordering::SeqCst);
+                }
+                // The time to wait for the next segment was over.
+                Err(error) if error.kind() == StoreErrorKind::Full => continue,
                 Err(error) => return Some(error.kind()),
             }
-            self.acknowledged.store(latest.into(), Ordering::SeqCst);
+            place += 1;
+            self.acknowledged.store(place, Ordering::SeqCst);
         }
-        *self.records.lock().unwrap_or_else(PoisonError::into_inner) = records;
         None
     }
 
-    /// Commits the first usages as if before the store was opened: the tables have them, the cache does not.
-    fn write_before(&self, commits: &[&[&str]]) {
-        assert_eq!(self.write(commits), None);
-        self.store.fold().expect("it folds");
-        self.store.core.cache.clear();
+    /// Keeps the image of what was acknowledged, and an older one after it; gives the kind of a refusal.
+    fn keep(&self) -> Option<StoreErrorKind> {
+        let position = self.position.load(Ordering::SeqCst);
+        let count = self.acknowledged.load(Ordering::SeqCst);
+        let places = [count.checked_sub(1), count.checked_sub(2)];
+        for (place, whole_until) in places.into_iter().flatten().zip([position, 0]) {
+            let images = Arc::new([self.images[place].clone()]);
+            if let Err(error) = block_on(self.store.checkpoint(images, whole_until)) {
+                return Some(error.kind());
+            }
+            self.kept.fetch_max(self.images[place].version, Ordering::SeqCst);
+        }
+        None
     }
 
-    /// One load of everything there is of the org: all as of one version, none older than what was acknowledged.
+    /// Opens the org: its image and entries go together, whole appends, none missing that was acknowledged.
+    fn open(&self) -> Opened {
+        let (acknowledged, kept) = (self.acknowledged(), self.kept.load(Ordering::SeqCst));
+        let opened = block_on(self.store.open(&[self.partition()])).expect("it opens").remove(0);
+        let version = opened.version();
+        assert!(version >= acknowledged, "version {version} after {acknowledged} was acknowledged");
+        let whole = (0..=APPENDS.len()).any(|count| self.version_after(count) == version);
+        assert!(whole, "half an append at {version}");
+        let image = opened.image();
+        assert!(image >= kept, "the image of {image} after that of {kept} was kept");
+        let numbers = opened.entries.iter().map(tollgate_storage::EntryChange::number);
+        assert!(numbers.eq(image + 1..=version), "the entries go on where the image of {image} ends");
+        opened
+    }
+
+    /// Everything there is of the org, each as of one version, none older than what was acknowledged.
     fn look(&self) {
-        let acknowledged = self.acknowledged.load(Ordering::SeqCst);
+        let opened = self.open();
+        self.look_into(opened.image());
+        let keys: Vec<_> = (1..=self.version_after(APPENDS.len())).map(|number| self.key(number)).collect();
+        let found = block_on(self.store.find(&keys)).expect("it finds");
+        let later = self.open();
+        for (number, found) in (1..).zip(&found) {
+            assert!(found.is_some() || number > opened.version(), "key {number} at {}", opened.version());
+            assert!(found.is_none() || number <= later.version(), "key {number} before its entry");
+            assert!(found.as_ref().is_none_or(|found| found.entry == number), "{number}: {found:?}");
+        }
+    }
+
+    /// The records of an image are all of one version.
+    fn look_into(&self, image: u64) {
         let ann = UserId::new("ann").expect("an id");
-        let mut keys = vec![
+        let keys = [
             RecordKey::Org(self.org.clone()),
             RecordKey::Account(self.org.clone(), meter()),
             RecordKey::Tally(self.org.clone(), meter(), ann),
         ];
-        keys.extend((1..=USAGES).map(|number| self.key(number)));
-        keys.extend((1..=USAGES).map(|number| RecordKey::Entry(self.org.clone(), number)));
-        let found = block_on(self.store.load(&keys)).expect("it loads");
-        let version = match &found[0] {
-            None => 0,
-            Some(Record::Org(org)) => org.version,
-            Some(other) => panic!("not an org: {other:?}"),
+        let Some(found) = block_on(self.store.load(&self.partition(), image, &keys)).expect("it loads")
+        else {
+            let later = self.open().image();
+            assert!(later > image, "the image of {image} is not there any more, and no newer one is");
+            return;
         };
-        assert!(version >= acknowledged, "version {version} after {acknowledged} was acknowledged");
-        let counted = Amount::from_whole(i64::try_from(version).expect("a count"));
-        assert_eq!(found[1].as_ref().map_or(Amount::ZERO, month_of), counted, "the account at {version}");
-        assert_eq!(found[2].as_ref().map_or(Amount::ZERO, month_of), counted, "the tally at {version}");
-        let there: Vec<bool> = found[3..].iter().map(Option::is_some).collect();
-        let expected: Vec<bool> = (1..=USAGES).chain(1..=USAGES).map(|number| number <= version).collect();
-        assert_eq!(there, expected, "keys and entries at {version}");
+        let version = found[0].as_ref().map_or(0, Record::version);
+        assert_eq!(version, image, "another image");
+        let counted = Amount::from_whole(i64::try_from(image).expect("a count"));
+        assert_eq!(found[1].as_ref().map_or(Amount::ZERO, month_of), counted, "the account at {image}");
+        assert_eq!(found[2].as_ref().map_or(Amount::ZERO, month_of), counted, "the tally at {image}");
     }
 
     /// The entries, newest first: without a gap, none missing that was acknowledged.
     fn scan(&self) {
-        let acknowledged = self.acknowledged.load(Ordering::SeqCst);
+        let acknowledged = self.acknowledged();
         let scan = Scan::Entries { org: self.org.clone(), order: Order::Newest };
-        let page = block_on(self.store.scan(&scan, None, 10)).expect("it scans");
-        let numbers: Vec<u64> = page
-            .rows
-            .iter()
-            .map(|row| if let Row::Entry(entry) = row { entry.number } else { panic!("not an entry") })
-            .collect();
+        let page = block_on(self.store.scan(&scan, None, 100)).expect("it scans");
+        let number = |row: &Row| if let Row::Entry(entry) = row { entry.number } else { panic!("{row:?}") };
+        let numbers: Vec<u64> = page.rows.iter().map(number).collect();
         let newest = numbers.first().copied().unwrap_or(0);
         assert!(newest >= acknowledged, "entry {newest} is the newest after {acknowledged} was acknowledged");
         assert!(numbers.iter().copied().eq((1..=newest).rev()), "entries {numbers:?}");
-        let scan = Scan::Tallies { org: self.org.clone(), meter: meter() };
-        let page = block_on(self.store.scan(&scan, None, 10)).expect("it scans");
-        let tallied = match page.rows.as_slice() {
-            [] => Amount::ZERO,
-            [Row::Tally(row)] => value(&row.tally),
-            rows => panic!("one tally, not {rows:?}"),
-        };
-        let least = Amount::from_whole(i64::try_from(newest).expect("a count"));
-        assert!(tallied >= least, "a tally of {tallied} after entry {newest} was seen");
     }
 
-    /// Nothing waits any more, and the tables have what was acknowledged.
-    fn check_folded(&self) {
-        let core = &self.store.core;
-        let state = core.state();
-        assert!(state.active.is_empty() && state.frozen.is_none(), "everything is folded");
-        drop(state);
-        let tables = core.tables.read();
-        let view = tables.get().expect("tables").view();
-        for number in 1..=self.acknowledged.load(Ordering::SeqCst) {
-            let stored = stored_record(&view, &core.segments, &self.key(number)).expect("a whole row");
-            assert!(stored.is_some(), "usage {number} is in the tables");
-        }
+    /// The facts of the segment that was left are in a file, and all is found by them.
+    fn check_sealed(&self) {
+        let sealed = Path::new("/ledger/0000000000000001.facts");
+        assert!(self.disk.content(sealed).is_some(), "{:?}", self.disk.paths());
+        self.look();
+        self.scan();
     }
 }
 
@@ -269,15 +315,15 @@ fn spawn<T: Send + 'static>(
 }
 
 #[test]
-fn a_reader_never_sees_less_than_was_acknowledged_nor_half_a_commit() {
+fn a_reader_never_sees_less_than_was_acknowledged_nor_half_of_anything() {
     let shelves = Shelves::new();
-    check("overlay and fold", SCHEDULES, move || {
+    check("appends and images", SCHEDULES, move || {
         let stage = shelves.stage();
-        let (before, commits) = COMMITS.split_at(1);
-        stage.write_before(before);
-        let writer = spawn(&stage, |stage| stage.write(commits));
+        assert_eq!(stage.write(1), None);
+        let writer = spawn(&stage, |stage| stage.write(APPENDS.len()));
+        let keepers = [(); 2].map(|()| spawn(&stage, |stage| (0..2).find_map(|_| stage.keep())));
         let readers = [
-            spawn(&stage, |stage| (0..3).for_each(|_| stage.look())),
+            spawn(&stage, |stage| (0..2).for_each(|_| stage.look())),
             spawn(&stage, |stage| {
                 stage.scan();
                 stage.look();
@@ -285,10 +331,15 @@ fn a_reader_never_sees_less_than_was_acknowledged_nor_half_a_commit() {
             }),
         ];
         assert_eq!(writer.join().expect("it writes"), None);
+        keepers.into_iter().for_each(|keeper| assert_eq!(keeper.join().expect("it keeps images"), None));
         readers.into_iter().for_each(|reader| reader.join().expect("it reads"));
         stage.look();
+        assert_eq!(stage.keep(), None);
+        let folded = stage.store.core.folded();
+        assert_eq!(folded.position.sequence, stage.position.load(Ordering::SeqCst), "all images are whole");
         stage.store.finish().expect("it closes");
-        stage.check_folded();
+        assert_eq!(stage.open().image(), stage.acknowledged());
+        stage.check_sealed();
     });
 }
 
@@ -299,20 +350,24 @@ fn closing_refuses_what_comes_after_and_keeps_what_was_acknowledged() {
     let see_refused = Arc::clone(&refused);
     check("closing", SCHEDULES, move || {
         let stage = shelves.stage();
-        let writer = spawn(&stage, |stage| stage.write(&COMMITS));
-        let reader = spawn(&stage, |stage| (0..2).for_each(|_| stage.look()));
+        let writer = spawn(&stage, |stage| stage.write(APPENDS.len()));
+        let keeper = spawn(&stage, |stage| (0..2).find_map(|_| stage.keep()));
+        let reader = spawn(&stage, Stage::look);
         let closers = [(); 2].map(|()| spawn(&stage, |stage| stage.store.finish().expect("it closes")));
         closers.into_iter().for_each(|closer| closer.join().expect("close returns"));
-        let late = change_using(&stage.org, 99, ["late"], |_| None);
-        let late = block_on(stage.store.commit(Batch { changes: vec![late] }));
+        let late = append_using(&stage.org, 99, 99, ["late"]);
+        let late = block_on(stage.store.append(vec![late]));
         assert_eq!(late.map_err(|error| error.kind()), Err(StoreErrorKind::Stopped), "after the close");
-        let refusal = writer.join().expect("it ends");
-        assert!(matches!(refusal, None | Some(StoreErrorKind::Stopped)), "{refusal:?}");
+        let refusals = [writer.join().expect("it ends"), keeper.join().expect("it ends")];
+        let stops =
+            |refusal: &Option<StoreErrorKind>| matches!(refusal, None | Some(StoreErrorKind::Stopped));
+        assert!(refusals.iter().all(stops), "{refusals:?}");
         reader.join().expect("it reads");
-        let acknowledged = stage.acknowledged.load(Ordering::SeqCst);
+        // The images that were kept are there, and only of what is.
+        stage.look();
         let (_, entries) = ledger_of(&stage.disk);
-        assert_eq!(u64::try_from(entries).expect("a count"), acknowledged, "as many entries as acknowledged");
-        see_refused.fetch_add(u64::from(refusal.is_some()), Ordering::Relaxed);
+        assert_eq!(u64::try_from(entries).expect("a count"), stage.acknowledged(), "as many as acknowledged");
+        see_refused.fetch_add(u64::from(refusals.iter().any(Option::is_some)), Ordering::Relaxed);
     });
     assert_ne!(refused.load(Ordering::Relaxed), 0, "no schedule came to a refusal");
 }

@@ -1,21 +1,28 @@
-//! Opening: lock the folder, find the end of the ledger, bring the tables up to it.
+//! Opening: lock the folder, find the end of the ledger, and which images lag behind it.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use tollgate_domain::{Partition, Record, RecordKey};
+use tollgate_storage::codec::{Line, decode_line};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::core::{Core, Opened};
-use super::error::io_error;
+use super::error::{bad_entry, corrupt, io_error};
+use super::facts::{Facts, FactsOptions};
+use super::fingerprints::facts_of;
 use super::io::{FILE_MODE, create_folder};
-use super::ledger::{Ledger, LedgerFiles};
+use super::ledger::{Ledger, LedgerEnd, LedgerFiles};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::metrics::Metrics;
 use super::options::EmbeddedOptions;
-use super::replay::Replay;
-use super::tables::{Keep, Tables};
+use super::segment::Location;
+use super::store::{Behind, Core, Found, stored_record};
+use super::tables::{Keep, Tables, TablesSlot};
+use super::walk::Position;
 
 pub(crate) const LEDGER_DIR: &str = "ledger";
 pub(crate) const TABLES_DIR: &str = "tables";
@@ -43,19 +50,72 @@ pub(crate) fn open_locked(path: &Path, options: EmbeddedOptions, lock: File) -> 
     let tables = Tables::open(&path.join(TABLES_DIR), &options, &keep)?;
     let folded = tables.folded()?;
     files.check_folded(&folded.position)?;
+    files.check_folded(&folded.seen)?;
     keep.see(folded.latest_secs);
-    let mut replay = Replay::new(&tables, &files.segments, folded, options.overlay_records_max);
-    let end = files.recover(&folded.position, |position, frame| replay.frame(position, frame))?;
-    let replayed = replay.entries;
-    let (active, folded) = replay.finish();
-    if replayed > 0 {
-        tracing::info!(entries = replayed, "replayed what the tables did not hold yet");
+    let facts_options = FactsOptions::new(options.key_keep_secs, options.work);
+    let (facts, missing) = Facts::open(Arc::clone(&files.segments), files.last, facts_options)?;
+    let (end, newest, frames) = walk(&files, &facts, &missing, &folded.position, &keep)?;
+    let view = tables.view();
+    let mut behind = Behind::new();
+    for (partition, number) in newest {
+        let head = match &partition {
+            Partition::Org(org) => RecordKey::Org(org.clone()),
+            Partition::System => RecordKey::System,
+        };
+        if stored_record(&view, &head)?.as_ref().map_or(0, Record::version) < number {
+            behind.insert(partition, number);
+        }
     }
+    drop(view);
     let metrics = Arc::new(Metrics::default());
     metrics.tables_bytes.set(tables.bytes());
+    metrics.opening_frames.set(frames);
     let ledger = Ledger::new(files, end, options.segment_bytes, options.work, Arc::clone(&metrics))?;
-    let path = path.to_owned();
-    Ok(Core::new(Opened { path, options, ledger, tables, keep, active, folded, metrics, lock }))
+    let (path, tables) = (path.to_owned(), TablesSlot::new(tables));
+    Ok(Core::new(Found { path, options, ledger, facts, tables, keep, folded, behind, metrics, lock }))
+}
+
+/// The number of the latest entry of each partition that was met.
+type Newest = HashMap<Partition, u64, RandomState>;
+
+/// Goes through the frames whose facts are in no file, and those behind the frame up to which all images are whole, to the
+/// ledger's end; says how many there were.
+fn walk(
+    files: &LedgerFiles,
+    facts: &Facts,
+    missing: &[u32],
+    whole: &Position,
+    keep: &Keep,
+) -> Result<(LedgerEnd, Newest, u64), StoreError> {
+    // Up to the end of the segment before the first that lacks facts, all facts are in files.
+    let first = missing.first().copied().unwrap_or(files.last);
+    let before = first.checked_sub(1).and_then(|before| facts.last_frame(before)).unwrap_or_default();
+    let after = if before.sequence < whole.sequence { before } else { *whole };
+    let (mut newest, mut frames) = (Newest::default(), 0);
+    let end = files.recover(&after, |position, frame| {
+        let path = || files.segments.path(position.segment);
+        let mut found = Vec::new();
+        frames += 1;
+        for entry in frame.entries() {
+            let (spot, blob) = entry.map_err(|error| corrupt(&path(), u64::from(position.offset), error))?;
+            let (segment, offset, len) = (position.segment, position.offset + spot.offset, spot.len);
+            let line = decode_line(blob).map_err(|error| bad_entry(&path(), u64::from(offset), error))?;
+            let facts = facts_of(line.lent(), Location { segment, offset, len });
+            keep.see(facts.at_secs);
+            let number = facts.number;
+            found.push(facts);
+            let partition = match line {
+                Line::Org(org, _) => Partition::Org(org),
+                Line::System(_) => Partition::System,
+            };
+            newest.insert(partition, number);
+        }
+        if facts.last_frame(position.segment).is_none() {
+            facts.add(position, &found)?;
+        }
+        Ok(())
+    })?;
+    Ok((end, newest, frames))
 }
 
 pub(crate) fn check_options(options: &EmbeddedOptions) -> Result<(), StoreError> {

@@ -12,8 +12,8 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::{corrupt, io_error};
-use super::frame::{ENTRY_PREFIX_BYTES, FORMAT_VERSION, decode_entry};
-use super::io::{Disk, DiskFile, to_u64};
+use super::frame::FORMAT_VERSION;
+use super::io::{Disk, DiskFile};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_OPEN_MAX};
 use super::sync::RwLock;
 
@@ -127,28 +127,6 @@ impl Segment {
         }
         Ok(Self { ordinal, path, file, bytes })
     }
-
-    /// Reads one entry and checks it.
-    pub(crate) fn read_entry(&self, location: Location) -> Result<Vec<u8>, StoreError> {
-        let offset = u64::from(location.offset);
-        let len = usize::try_from(location.len).unwrap_or(usize::MAX).saturating_add(ENTRY_PREFIX_BYTES);
-        if offset.saturating_add(to_u64(len)) > self.bytes {
-            return Err(corrupt(&self.path, offset, "an entry reaches beyond the end"));
-        }
-        let mut buffer = vec![0; len];
-        let read = self
-            .file
-            .read_full_at(&mut buffer, offset)
-            .map_err(|source| io_error("read", &self.path, source))?;
-        let own_len = match decode_entry(buffer.get(..read).unwrap_or_default()) {
-            Ok(blob) => blob.len(),
-            Err(error) => return Err(corrupt(&self.path, offset, error)),
-        };
-        if own_len != len - ENTRY_PREFIX_BYTES {
-            return Err(corrupt(&self.path, offset, "an entry has another length than its index says"));
-        }
-        Ok(buffer.split_off(ENTRY_PREFIX_BYTES))
-    }
 }
 
 /// Why a segment could not be made.
@@ -228,10 +206,5 @@ impl Segments {
     /// Path of a segment, there or not.
     pub(crate) fn path(&self, ordinal: u32) -> PathBuf {
         self.dir.join(file_name(ordinal, SUFFIX))
-    }
-
-    /// Reads one entry and checks it.
-    pub(crate) fn read_entry(&self, location: Location) -> Result<Vec<u8>, StoreError> {
-        self.get(location.segment)?.read_entry(location)
     }
 }

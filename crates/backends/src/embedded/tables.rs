@@ -1,4 +1,4 @@
-//! The tables: what the ledger says, folded into rows that are found by key and read in order.
+//! The tables: images of what the ledger adds up to, as rows that are found by key and read in order.
 //!
 //! They are never the only copy. After a power cut the tables may be at an older position, and the ledger is replayed
 //! from there; what makes this right is that each write carries its position with it, in each table:
@@ -23,12 +23,12 @@ use serde::{Deserialize, Serialize};
 use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::codec::{Table, counter_end_secs, decode_row, encode_row, key_row_secs};
+use super::codec::{Table, counter_end_secs, decode_row, encode_row};
 use super::error::{bad_row, tables_error};
 use super::io::create_folder;
 use super::limits::{
-    BACKGROUND_NICENESS, BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, KEYS_MEMTABLE_BYTES, MEMTABLE_BYTES,
-    TABLES_FILES_OPEN_MAX, TABLES_THREADS,
+    BACKGROUND_NICENESS, BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX,
+    TABLES_THREADS,
 };
 use super::options::EmbeddedOptions;
 use super::sync::{RwLock, RwLockReadGuard};
@@ -44,8 +44,12 @@ pub(crate) const POSITION_KEY: &[u8] = &[0xFF; 17];
 /// How far the tables are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Folded {
-    /// The last frame that is in the tables.
+    /// How many checkpoints were written.
+    pub(crate) count: u64,
+    /// The last frame up to which every image holds every entry.
     pub(crate) position: Position,
+    /// The last frame there was: no image holds an entry behind it, and it is durable.
+    pub(crate) seen: Position,
     /// The latest time of an entry in the tables, in seconds since 1970.
     pub(crate) latest_secs: i64,
     /// That time when expired rows were last swept.
@@ -70,17 +74,17 @@ impl Stamp {
 #[derive(Debug)]
 pub(crate) struct Keep {
     latest_secs: AtomicI64,
-    key_keep_secs: i64,
     counter_keep_secs: i64,
 }
 
 impl Keep {
     pub(crate) const fn new(options: &EmbeddedOptions) -> Self {
-        Self {
-            latest_secs: AtomicI64::new(i64::MIN),
-            key_keep_secs: options.key_keep_secs,
-            counter_keep_secs: options.counter_keep_secs,
-        }
+        Self { latest_secs: AtomicI64::new(i64::MIN), counter_keep_secs: options.counter_keep_secs }
+    }
+
+    /// The latest time of an entry, in seconds since 1970.
+    pub(crate) fn latest(&self) -> i64 {
+        self.latest_secs.load(Ordering::Relaxed)
     }
 
     pub(crate) fn see(&self, latest_secs: i64) {
@@ -89,13 +93,9 @@ impl Keep {
 
     /// Whether a row is past its keep time. Such rows go when the tables are next rewritten, or never; no answer
     /// depends on it.
-    pub(crate) fn is_expired(&self, table: Table, key: &[u8], row: &[u8]) -> bool {
-        let (end, keep) = match table {
-            Table::Keys => (key_row_secs(row), self.key_keep_secs),
-            Table::Counters => (counter_end_secs(key), self.counter_keep_secs),
-            _ => return false,
-        };
-        end.is_some_and(|end| end.saturating_add(keep) < self.latest_secs.load(Ordering::Relaxed))
+    pub(crate) fn is_expired(&self, table: Table, key: &[u8]) -> bool {
+        let end = if table == Table::Counters { counter_end_secs(key) } else { None };
+        end.is_some_and(|end| end.saturating_add(self.counter_keep_secs) < self.latest())
     }
 }
 
@@ -122,8 +122,7 @@ impl Factory for ExpiryFactory {
 impl CompactionFilter for ExpiryFilter {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> CompactionFilterResult {
         // Older versions of a row expire no later than the newest, so none of them can come back.
-        let expired =
-            **item.key() != *POSITION_KEY && self.keep.is_expired(self.table, item.key(), &item.value()?);
+        let expired = **item.key() != *POSITION_KEY && self.keep.is_expired(self.table, item.key());
         Ok(if expired { Verdict::Destroy } else { Verdict::Keep })
     }
 }
@@ -136,9 +135,6 @@ pub(crate) struct Tables {
     accounts: Keyspace,
     tallies: Keyspace,
     counters: Keyspace,
-    keys: Keyspace,
-    entries: Keyspace,
-    notices: Keyspace,
     bills: Keyspace,
     unsent: Keyspace,
     system: Keyspace,
@@ -241,23 +237,20 @@ impl Tables {
             .max_cached_files(Some(TABLES_FILES_OPEN_MAX))
             .worker_threads(TABLES_THREADS)
             .with_compaction_filter_factories(Arc::new(move |name| {
-                let table = [Table::Keys, Table::Counters].into_iter().find(|table| table.name() == name)?;
+                let table = Some(Table::Counters).filter(|table| table.name() == name)?;
                 Some(Arc::new(ExpiryFactory { table, keep: Arc::clone(&keep) }))
             }))
             .open()?;
-        let open = |table: Table| db.keyspace(table.name(), || keyspace_options(table));
+        let open = |table: Table| db.keyspace(table.name(), keyspace_options);
         Ok(Self {
             orgs: open(Table::Orgs)?,
             accounts: open(Table::Accounts)?,
             tallies: open(Table::Tallies)?,
             counters: open(Table::Counters)?,
-            keys: open(Table::Keys)?,
-            entries: open(Table::Entries)?,
-            notices: open(Table::Notices)?,
             bills: open(Table::Bills)?,
             unsent: open(Table::Unsent)?,
             system: open(Table::System)?,
-            meta: db.keyspace(META, || keyspace_options(Table::System))?,
+            meta: db.keyspace(META, keyspace_options)?,
             db,
         })
     }
@@ -268,9 +261,6 @@ impl Tables {
             Table::Accounts => &self.accounts,
             Table::Tallies => &self.tallies,
             Table::Counters => &self.counters,
-            Table::Keys => &self.keys,
-            Table::Entries => &self.entries,
-            Table::Notices => &self.notices,
             Table::Bills => &self.bills,
             Table::Unsent => &self.unsent,
             Table::System => &self.system,
@@ -311,13 +301,8 @@ impl Tables {
 
     /// Rewrites the tables that hold expired rows, without them.
     pub(crate) fn sweep(&self) -> Result<(), StoreError> {
-        for keyspace in [&self.keys, &self.counters] {
-            keyspace
-                .rotate_memtable_and_wait()
-                .and_then(|()| keyspace.major_compact())
-                .map_err(|error| tables_error("sweep", error))?;
-        }
-        Ok(())
+        let swept = self.counters.rotate_memtable_and_wait().and_then(|()| self.counters.major_compact());
+        swept.map_err(|error| tables_error("sweep", error))
     }
 
     /// Writes out what is in memory, so that the next start reads no journal, and makes it durable.
@@ -328,11 +313,6 @@ impl Tables {
         flushed
             .and_then(|()| self.db.persist(PersistMode::SyncAll))
             .map_err(|error| tables_error("flush", error))
-    }
-
-    /// About how many rows a table has.
-    pub(crate) fn rows_estimated(&self, table: Table) -> u64 {
-        super::io::to_u64(self.keyspace(table).approximate_len())
     }
 }
 
@@ -356,10 +336,9 @@ pub(crate) fn free_bytes(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn keyspace_options(table: Table) -> KeyspaceCreateOptions {
-    let memtable = if table == Table::Keys { KEYS_MEMTABLE_BYTES } else { MEMTABLE_BYTES };
+fn keyspace_options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
-        .max_memtable_size(memtable)
+        .max_memtable_size(MEMTABLE_BYTES)
         // Most keys asked for are absent: every level has a filter, and filters and indexes stay in memory.
         .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
             BLOOM_BITS_PER_KEY,
@@ -368,11 +347,7 @@ fn keyspace_options(table: Table) -> KeyspaceCreateOptions {
         .index_block_pinning_policy(PinningPolicy::all(true))
         .filter_block_partitioning_policy(PartitioningPolicy::all(false))
         .index_block_partitioning_policy(PartitioningPolicy::all(false))
-        .data_block_compression_policy(CompressionPolicy::all(if table == Table::Keys {
-            CompressionType::None
-        } else {
-            CompressionType::Lz4
-        }))
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
 }
 
 impl TablesView<'_> {

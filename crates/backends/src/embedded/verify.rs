@@ -4,11 +4,9 @@ use std::iter::Peekable;
 use std::ops::Bound::Unbounded;
 use std::path::Path;
 
-use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::codec::{Table, decode_locations, first_entry_of};
-use super::error::bad_row;
+use super::codec::Table;
 use super::maintain::{Replayed, replay_into};
 use super::open::{VERIFY_TABLES_DIR, check_options, lock, open_locked, remove_dir, remove_leftovers};
 use super::options::{EmbeddedOptions, Work};
@@ -28,7 +26,7 @@ pub struct VerifyReport {
     pub entries: u64,
     /// Orgs in the tables.
     pub orgs: u64,
-    /// Keys in the tables.
+    /// Callers' keys in the ledger.
     pub keys: u64,
     /// Users with open counters of a meter, in the tables.
     pub tallies: u64,
@@ -79,7 +77,8 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
     let quiet = EmbeddedOptions { work: Work::Inline, ..options.clone() };
     let opened = report.note(open_locked(path, quiet, spare))?;
     if let Some(core) = &opened {
-        core.fold_all()?;
+        report.note(core.catch_up())?;
+        report.note(core.facts.check())?;
     }
     let into = path.join(VERIFY_TABLES_DIR);
     let replayed = replay_into(path, &into, options);
@@ -87,6 +86,7 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
         report.segments = replayed.segments;
         report.frames = replayed.frames;
         report.entries = replayed.entries;
+        report.keys = replayed.keys;
         if let Some(core) = &opened {
             compare(&mut report, core.tables.read().get()?, &replayed)?;
         }
@@ -100,12 +100,8 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
 fn compare(report: &mut VerifyReport, found: &Tables, replayed: &Replayed) -> Result<(), StoreError> {
     for table in Table::ALL {
         let keep = &replayed.keep;
-        let compared = if table == Table::Entries {
-            let (found, wanted) = (entry_rows(found), entry_rows(&replayed.tables));
-            compare_rows(report, table, found, wanted)
-        } else {
-            compare_rows(report, table, rows(found, table, keep), rows(&replayed.tables, table, keep))
-        };
+        let compared =
+            compare_rows(report, table, rows(found, table, keep), rows(&replayed.tables, table, keep));
         let count = match compared {
             Ok(count) => count,
             Err(error) => {
@@ -115,7 +111,6 @@ fn compare(report: &mut VerifyReport, found: &Tables, replayed: &Replayed) -> Re
         };
         match table {
             Table::Orgs => report.orgs = count,
-            Table::Keys => report.keys = count,
             Table::Tallies => report.tallies = count,
             Table::Counters => report.counters = count,
             _ => {}
@@ -135,24 +130,7 @@ fn rows<'a>(
     keep: &'a Keep,
 ) -> impl Iterator<Item = Result<RawRow, StoreError>> + use<'a> {
     let rows = tables.view().range(table, Unbounded, Unbounded);
-    rows.filter(move |row| !row.as_ref().is_ok_and(|(key, row)| keep.is_expired(table, key, row)))
-}
-
-/// One row for each entry: how many share a row of the table depends on when it was folded.
-fn entry_rows(tables: &Tables) -> impl Iterator<Item = Result<RawRow, StoreError>> + use<> {
-    let rows = tables.view().range(Table::Entries, Unbounded, Unbounded);
-    rows.flat_map(|row| {
-        let split = row.and_then(|(key, row)| {
-            let damaged = || bad_row(Table::Entries.name(), &key, DecodeError::Damaged);
-            let locations = decode_locations(&row).ok_or_else(damaged)?;
-            let first = first_entry_of(&key).ok_or_else(damaged)?;
-            let prefix = key.get(..key.len().saturating_sub(8)).unwrap_or_default();
-            let number = |number: u64| [prefix, &number.to_be_bytes()].concat();
-            let split = (first..).zip(&locations);
-            Ok(split.map(|(at, location)| Ok((number(at), format!("{location:?}").into_bytes()))).collect())
-        });
-        split.unwrap_or_else(|error| vec![Err(error)])
-    })
+    rows.filter(move |row| !row.as_ref().is_ok_and(|(key, _)| keep.is_expired(table, key)))
 }
 
 /// Compares two tables row by row; says how many rows the first has.

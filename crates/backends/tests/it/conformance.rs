@@ -1,12 +1,13 @@
 //! The contract's own suite, with and without threads of the store.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
-use tollgate_domain::{Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::conformance::Subject;
-use tollgate_storage::{Batch, Capabilities, Committed, Cursor, Page, Scan, Store, StoreError};
+use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
 use crate::support;
 
@@ -21,14 +22,31 @@ struct Embedded {
 }
 
 impl Store for InFolder {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
-        self.store.load(keys).await
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        self.store.append(appends).await
+    }
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        self.store.open(partitions).await
+    }
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        self.store.load(partition, image, keys).await
+    }
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        self.store.find(keys).await
+    }
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
+        self.store.checkpoint(images, whole_until).await
+    }
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        self.store.behind().await
     }
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.store.scan(scan, from, limit).await
-    }
-    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        self.store.commit(batch).await
     }
     fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
@@ -42,7 +60,7 @@ impl Subject for Embedded {
     type Store = InFolder;
 
     fn fresh(&self) -> InFolder {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = support::quick_folder();
         let store = EmbeddedStore::open(folder.path(), self.options.clone()).expect("opens");
         InFolder { store, folder }
     }
@@ -70,12 +88,19 @@ fn for_ever() -> EmbeddedOptions {
 }
 
 #[test]
-fn the_contract_is_kept_with_folds_in_the_background() {
+fn the_contract_is_kept_by_threads_of_the_store() {
     tollgate_storage::conformance::run(&Embedded { options: for_ever() });
 }
 
+/// A full call needs a frame of some megabytes, and a frame does not leave its segment.
 #[test]
-fn the_contract_is_kept_with_a_fold_after_every_few_records() {
-    let options = EmbeddedOptions { overlay_records_max: 8, work: Work::Inline, ..for_ever() };
-    tollgate_storage::conformance::run(&Embedded { options });
+fn the_contract_is_kept_by_the_calls_themselves_over_many_segments() {
+    let options = EmbeddedOptions { work: Work::Inline, ..for_ever() };
+    tollgate_storage::conformance::run_where(&Embedded { options: options.clone() }, is_large);
+    let options = EmbeddedOptions { segment_bytes: 256 * 1024, ..options };
+    tollgate_storage::conformance::run_where(&Embedded { options }, |case| !is_large(case));
+}
+
+fn is_large(case: &str) -> bool {
+    case.contains("full_calls") || case.contains("large_appends")
 }

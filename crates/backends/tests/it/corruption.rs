@@ -17,16 +17,18 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
-use tollgate_domain::{MeterId, RecordKey, Window};
-use tollgate_storage::{Order, Row, Scan, Store, StoreError};
+use tollgate_domain::{MeterId, Window};
+use tollgate_storage::{Order, Scan, Store, StoreError};
 
 use crate::damage::files_in;
-use crate::support::{World, commit, org, run};
+use crate::support::{
+    World, checkpoint, checkpoint_of, commit, org, quick_folder, read_to_end, records_in, run,
+};
 
 /// Damages tried in an ordinary run.
 const DAMAGES: usize = 4_000;
 
-/// More than a few commits touch: what is folded at one time is a part of what there is.
+/// More than a few appends touch: what images are kept at one time is a part of what there is.
 const ORGS: usize = 12;
 
 /// Smallest and largest blocks that disks exchange by mistake, in bytes.
@@ -41,8 +43,6 @@ const RESIDENT_KIB_MAX: u64 = 1024 * 1024;
 fn options() -> EmbeddedOptions {
     EmbeddedOptions {
         segment_bytes: 8 * 1024,
-        overlay_records_max: 60,
-        cache_bytes: 1024 * 1024,
         table_cache_bytes: 1024 * 1024,
         work: Work::Inline,
         ..EmbeddedOptions::default()
@@ -75,23 +75,29 @@ struct Sample {
     name: &'static str,
     image: Image,
     earlier: Image,
-    keys: Vec<RecordKey>,
+    world: World,
     truth: Answers,
     /// Whether its last frames are known to its tables. If not, a block of zeros where the last of them stands is
     /// what an unfinished frame looks like, so that only flips and lengths are tried.
     closed: bool,
 }
 
-/// What a store answers: one line for all records, one for each scan.
+/// What a store answers: a line for each org, one for all keys, one for each scan.
 type Answers = Vec<(String, Result<String, String>)>;
 
-fn scans() -> Vec<Scan> {
+/// Scans of what follows from the entries alone.
+fn scans_of_entries() -> Vec<Scan> {
+    let of = |number| org(&format!("org-{number}"));
+    let both = |number| [Order::Oldest, Order::Newest].map(|order| Scan::Entries { org: of(number), order });
+    (0..ORGS).flat_map(both).chain([Scan::Notices]).collect()
+}
+
+/// Scans of images.
+fn scans_of_images() -> Vec<Scan> {
     let meter = || MeterId::new("reports").expect("an id");
-    let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
+    let mut scans = vec![Scan::Orgs, Scan::ApiKeys, Scan::Catalogs, Scan::Unsent { org: None }];
     for number in 0..ORGS {
         let org = || org(&format!("org-{number}"));
-        scans.push(Scan::Entries { org: org(), order: Order::Oldest });
-        scans.push(Scan::Entries { org: org(), order: Order::Newest });
         let (from, until) = (0, 50_000);
         scans.push(Scan::OrgCounters { org: org(), meter: meter(), window: Window::Month, from, until });
         scans.push(Scan::Tallies { org: org(), meter: meter() });
@@ -99,48 +105,58 @@ fn scans() -> Vec<Scan> {
     scans
 }
 
-fn read_to_end(store: &EmbeddedStore, scan: &Scan) -> Result<Vec<Row>, StoreError> {
-    let (mut rows, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = run(store.scan(scan, cursor.as_ref(), 1_000))?;
-        rows.extend(page.rows);
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(rows);
-        }
-    }
+fn text<T: std::fmt::Debug>(found: Result<T, StoreError>) -> Result<String, String> {
+    found.map(|found| format!("{found:?}")).map_err(|error| error.to_string())
 }
 
-fn answers(store: &EmbeddedStore, keys: &[RecordKey]) -> Answers {
-    let text = |error: StoreError| error.to_string();
-    let records = run(store.load(keys)).map(|found| format!("{found:?}")).map_err(text);
-    let mut answers = vec![("all records".to_owned(), records)];
-    for scan in scans() {
-        let rows = read_to_end(store, &scan).map(|rows| format!("{rows:?}")).map_err(text);
-        answers.push((format!("{scan:?}"), rows));
+/// Asks for everything: as it was opened, and again with images that have caught up.
+fn answers(store: &EmbeddedStore, world: &World) -> Answers {
+    let keys: Vec<_> = world.keys.keys().cloned().collect();
+    let of_orgs = |when: &str| -> Answers {
+        let found = world.orgs().into_iter().map(|org| (org.clone(), records_in(store, &org, world)));
+        found.map(|(org, found)| (format!("{org}{when}"), text(found))).collect()
+    };
+    let scanned = |scans: Vec<Scan>| -> Answers {
+        scans.iter().map(|scan| (format!("{scan:?}"), text(read_to_end(store, scan)))).collect()
+    };
+    let mut answers = of_orgs("");
+    answers.push(("all keys".to_owned(), text(run(store.find(&keys)))));
+    answers.extend(scanned(scans_of_entries()));
+    let caught_up = text(store.catch_up());
+    let failed = caught_up.is_err();
+    answers.push(("catching up".to_owned(), caught_up));
+    if failed {
+        // Images stay as old as they are.
+        return answers;
     }
+    answers.extend(of_orgs(", caught up"));
+    answers.extend(scanned(scans_of_images()));
     answers
 }
 
-/// Makes a store: commits, tables written out in between, the last commits in the tables or not.
+/// Makes a store: appends and images, tables written out in between, images of the last appends kept or not.
 fn sample(name: &'static str, place: &Path, closed: bool) -> Sample {
     let folder = place.join(name);
     let (mut world, mut rng) = (World::default(), Rng::with_seed(12));
     let mut earlier = Image::new();
     let mut step = 0;
-    let mut go = |store: &EmbeddedStore, steps: i64| {
+    let mut go = |store: &EmbeddedStore, world: &mut World, steps: i64| {
         for _ in 0..steps {
             step += 1;
-            let change = world.some_change(&mut rng, ORGS, step);
-            commit(store, vec![change]).expect("commits");
+            let appends = world.some_appends(&mut rng, ORGS, step);
+            commit(store, world, &appends).expect("appends");
+            if step % 6 == 0 {
+                checkpoint_of(store, world, |org| org.as_str() < "org-5").expect("keeps images");
+            }
         }
     };
     for (steps, sweeps) in [(25, true), (25, false), (20, true)] {
         let store = EmbeddedStore::open(&folder, options()).expect("opens");
-        go(&store, steps);
+        go(&store, &mut world, steps);
         if sweeps {
             store.sweep().expect("sweeps");
         }
+        checkpoint(&store, &mut world);
         run(store.close()).expect("closes");
         drop(store);
         if earlier.is_empty() {
@@ -148,16 +164,16 @@ fn sample(name: &'static str, place: &Path, closed: bool) -> Sample {
         }
     }
     let store = EmbeddedStore::open(&folder, options()).expect("opens");
-    go(&store, 12);
+    go(&store, &mut world, 11);
     if closed {
+        checkpoint(&store, &mut world);
         run(store.close()).expect("closes");
     }
     let image = read_image(&folder);
-    let keys = world.keys();
-    let truth = answers(&store, &keys);
+    assert_eq!(world.differs_from(&store, &world), None);
+    let truth = answers(&store, &world);
     assert!(truth.iter().all(|(_, answer)| answer.is_ok()), "{truth:?}");
-    assert_eq!(world.differs_from(&store, &keys), None);
-    Sample { name, image: without_zeros(image), earlier, keys, truth, closed }
+    Sample { name, image: without_zeros(image), earlier, world, truth, closed }
 }
 
 /// The tables' journal is made long and is mostly zeros; what was written of it is enough, and quicker to copy.
@@ -301,7 +317,7 @@ fn judge(sample: &Sample, damage: &Damage, folder: &Path) -> Result<Outcome, Str
         }
     };
     let mut failed = false;
-    for ((question, found), (_, wanted)) in answers(&store, &sample.keys).iter().zip(&sample.truth) {
+    for ((question, found), (_, wanted)) in answers(&store, &sample.world).iter().zip(&sample.truth) {
         match found {
             Err(_) => failed = true,
             Ok(_) if found == wanted => {}
@@ -328,13 +344,6 @@ fn resident_peak_kib() -> u64 {
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
-}
-
-/// In memory where the system has such a place: tens of thousands of folders are written.
-fn place() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.expect("a temporary folder")
 }
 
 /// What a worker is told in [`JOB`]: its seed, its first case, every how-many-th it does, behind the last, and where.
@@ -509,7 +518,7 @@ fn no_damage_to_any_file_is_silent() {
     let seed = number("TOLLGATE_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}: repeat with TOLLGATE_SEED={seed}");
     let until = number("TOLLGATE_DAMAGES").map_or(DAMAGES, |count| usize::try_from(count).expect("a count"));
-    let (place, started) = (place(), Instant::now());
+    let (place, started) = (quick_folder(), Instant::now());
     let job = |from: usize| Job { seed, from, step: 2, until, place: place.path().join(from.to_string()) };
     let findings = std::thread::scope(|scope| {
         let other = scope.spawn(|| Findings::collect(job(1)));

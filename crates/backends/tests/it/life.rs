@@ -1,4 +1,4 @@
-//! A store's life beside its commits: the lock, backups under load, a full disk, expiry.
+//! A store's life beside its appends: the lock, backups under load, a full disk, expiry.
 
 use std::fs;
 use std::path::Path;
@@ -10,13 +10,15 @@ use fastrand::Rng;
 use tollgate_backends::embedded::io::Disk;
 use tollgate_backends::embedded::io::fault::FaultDisk;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
-use tollgate_domain::{KeyId, KeySpace, Record, RecordKey, UsageKey};
-use tollgate_storage::{Scan, Store, StoreErrorKind};
+use tollgate_domain::{Partition, RecordKey};
+use tollgate_storage::{Append, Store, StoreErrorKind};
 
-use crate::support::{World, at, commit, org, run, used, used_on};
+use crate::support::{
+    World, at, checkpoint, checkpoint_of, close, commit, key_id, org, put, run, used, used_on,
+};
 
 fn small() -> EmbeddedOptions {
-    EmbeddedOptions { segment_bytes: 256 * 1024, overlay_records_max: 2_000, ..EmbeddedOptions::default() }
+    EmbeddedOptions { segment_bytes: 256 * 1024, ..EmbeddedOptions::default() }
 }
 
 #[test]
@@ -40,7 +42,8 @@ fn only_the_user_of_the_server_reads_the_files() {
     let (path, backup) = (folder.path().join("above").join("data"), folder.path().join("backup"));
     let store = EmbeddedStore::open(&path, small()).expect("opens");
     let (mut world, mut rng) = (World::default(), Rng::with_seed(1));
-    commit(&store, vec![world.some_change(&mut rng, 4, 1)]).expect("commits");
+    let appends = world.some_appends(&mut rng, 4, 1);
+    commit(&store, &mut world, &appends).expect("appends");
     store.backup(&backup).expect("backs up");
     let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
     let ledgers = [path.join("ledger"), backup.join("ledger")];
@@ -72,9 +75,12 @@ fn a_backup_under_load_is_a_moment_of_the_store() {
             let mut step = 0;
             while !done.load(Ordering::Relaxed) || step < 300 {
                 step += 1;
-                let change = world.some_change(&mut rng, 4, step);
-                commit(&store, vec![change]).expect("commits");
+                let appends = world.some_appends(&mut rng, 4, step);
+                commit(&store, &mut world, &appends).expect("appends");
                 worlds.push(world.clone());
+                if step % 20 == 0 {
+                    checkpoint(&store, &mut world);
+                }
             }
             worlds
         });
@@ -88,25 +94,16 @@ fn a_backup_under_load_is_a_moment_of_the_store() {
         done.store(true, Ordering::Relaxed);
         writer.join().expect("writes")
     });
-    let keys = worlds.last().expect("a world").keys();
+    let all = worlds.last().expect("a world");
     let mut at_least = 0;
     for backup in &backups {
         let restored = EmbeddedStore::open(backup, small()).expect("opens");
-        let version = |world: &World| {
-            world
-                .records
-                .values()
-                .map(|record| if let Record::Org(org) = record { org.version } else { 0 })
-                .sum::<u64>()
-        };
-        let orgs = run(restored.scan(&Scan::Orgs, None, 100)).expect("scans").rows;
-        let total = orgs
-            .iter()
-            .map(|row| if let tollgate_storage::Row::Org(org) = row { org.version } else { 0 })
-            .sum::<u64>();
+        let orgs = run(restored.behind()).expect("says what lags");
+        let opened = run(restored.open(&orgs)).expect("opens");
+        let total = opened.iter().map(|opened| opened.entries.len()).sum();
         let moment =
-            worlds.iter().find(|world| version(world) == total).expect("a moment with as many entries");
-        assert_eq!(moment.differs_from(&restored, &keys), None);
+            worlds.iter().find(|world| world.count() == total).expect("a moment with as many entries");
+        assert_eq!(moment.differs_from(&restored, all), None);
         assert!(total >= at_least, "later backups hold as much or more");
         at_least = total;
         drop(restored);
@@ -114,30 +111,6 @@ fn a_backup_under_load_is_a_moment_of_the_store() {
     }
     let error = store.backup(&backups[0]).expect_err("not empty");
     assert!(error.to_string().contains("not empty"), "{error}");
-}
-
-#[test]
-fn a_fold_takes_what_was_committed_before_it_and_no_more() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = EmbeddedOptions { overlay_records_max: 1_000_000, ..small() };
-    let store = EmbeddedStore::open(folder.path(), options).expect("opens");
-    let (mut world, mut rng) = (World::default(), Rng::with_seed(2));
-    let changes: Vec<_> = (1..3_000).map(|step| world.some_change(&mut rng, 4, step)).collect();
-    let folds = || store.metrics().fold_seconds.buckets().iter().sum::<u64>();
-    let most = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            changes.into_iter().for_each(|change| commit(&store, vec![change]).expect("commits"));
-        });
-        let mut most = 0;
-        while !writer.is_finished() {
-            let before = folds();
-            store.fold().expect("folds");
-            most = most.max(folds() - before);
-        }
-        most
-    });
-    // That which was asked for, and those that come by themselves every two seconds.
-    assert!(most < 10, "{most} folds at once");
 }
 
 #[test]
@@ -171,50 +144,49 @@ impl Drop for Mount<'_> {
 }
 
 #[test]
-fn a_full_disk_refuses_commits_keeps_reads_and_resumes_without_restart() {
+fn a_full_disk_refuses_appends_keeps_reads_and_resumes_without_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     if let Some(mount) = Mount::new(folder.path(), "size=48m") {
         println!("disk full: on a tmpfs of 48 MB");
         let options = EmbeddedOptions { segment_bytes: 4 * 1024 * 1024, ..small() };
-        fill_and_free(folder.path(), options, || mount.resize("remount,size=160m"));
+        fill_and_free(folder.path(), options, true, || mount.resize("remount,size=160m"));
     } else {
         println!("disk full: no mount allowed here, by a disk in memory that refuses");
         let disk = FaultDisk::new(0);
         disk.set_capacity(Some(1024 * 1024));
         let options = EmbeddedOptions { disk: Disk::Fault(disk.clone()), ..small() };
-        fill_and_free(folder.path(), options, || disk.set_capacity(None));
+        fill_and_free(folder.path(), options, false, || disk.set_capacity(None));
     }
 }
 
-fn fill_and_free(path: &Path, options: EmbeddedOptions, free: impl FnOnce()) {
+/// Whether the tables are on the disk that is full too.
+fn fill_and_free(path: &Path, options: EmbeddedOptions, tables_too: bool, free: impl FnOnce()) {
     let data = path.join("data");
     let store = EmbeddedStore::open(&data, options.clone()).expect("opens");
     let (mut world, mut rng) = (World::default(), Rng::with_seed(2));
     let mut step = 0;
     let refused = loop {
         step += 1;
-        let change = plan(&world, &mut rng, step);
-        if let Err(error) = commit(&store, vec![change.clone()]) {
+        let append = plan(&world, &mut rng, step);
+        if let Err(error) = commit(&store, &mut world, &[append]) {
             break error;
         }
-        world.take(&change);
         assert!(step < 20_000, "the disk is never full");
     };
     assert_eq!(refused.kind(), StoreErrorKind::Full, "{refused}");
-    let keys = world.keys();
-    assert_eq!(world.differs_from(&store, &keys), None, "reads go on");
+    assert_eq!(world.differs_from(&store, &world), None, "reads go on");
     assert_eq!(store.stopped(), None, "nothing needs a restart");
+    let kept = checkpoint_of(&store, &mut world, |_| true).map_err(|error| error.kind());
+    assert_eq!(kept, if tables_too { Err(StoreErrorKind::Full) } else { Ok(()) });
+    assert_eq!(store.metrics().checkpoint_failures.get(), u64::from(tables_too));
     free();
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut more = 0;
     while more < 50 {
         step += 1;
-        let change = plan(&world, &mut rng, step);
-        match commit(&store, vec![change.clone()]) {
-            Ok(()) => {
-                world.take(&change);
-                more += 1;
-            }
+        let append = plan(&world, &mut rng, step);
+        match commit(&store, &mut world, &[append]) {
+            Ok(_) => more += 1,
             Err(error) => {
                 assert_eq!(error.kind(), StoreErrorKind::Full, "{error}");
                 assert!(Instant::now() < deadline, "service does not go on: {error}");
@@ -222,14 +194,14 @@ fn fill_and_free(path: &Path, options: EmbeddedOptions, free: impl FnOnce()) {
             }
         }
     }
-    run(store.close()).expect("closes");
-    drop(store);
+    close(store, &mut world);
     let store = EmbeddedStore::open(&data, options).expect("opens");
-    assert_eq!(world.differs_from(&store, &world.keys()), None, "nothing acknowledged was lost");
+    assert_eq!(world.differs_from(&store, &world), None, "nothing acknowledged was lost");
+    assert_eq!(run(store.behind()).expect("says what lags"), [], "the images were given again");
 }
 
 /// A usage with so much told about it that a disk is full soon.
-fn plan(world: &World, rng: &mut Rng, step: i64) -> tollgate_storage::Change {
+fn plan(world: &World, rng: &mut Rng, step: i64) -> Append {
     let id = org(&format!("org-{}", rng.u8(..50)));
     let mut kind = used(None, &format!("key {step}"));
     if let tollgate_domain::EntryKind::Used(used) = &mut kind {
@@ -238,47 +210,79 @@ fn plan(world: &World, rng: &mut Rng, step: i64) -> tollgate_storage::Change {
     world.plan(&id, at(step), vec![kind])
 }
 
+const DAY: i64 = 86_400;
+
 #[test]
-fn what_is_past_its_keep_time_leaves_the_tables() {
+fn keys_are_found_for_35_days_and_forgotten_after() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = EmbeddedOptions { work: Work::Inline, ..small() };
-    let store = EmbeddedStore::open(folder.path(), options.clone()).expect("opens");
+    let options = EmbeddedOptions { segment_bytes: 4 * 1024, work: Work::Inline, ..small() };
+    let mut store = EmbeddedStore::open(folder.path(), options.clone()).expect("opens");
     let mut world = World::default();
     let id = org("acme");
-    let key = |text: &str| {
-        RecordKey::Key(KeyId {
-            org: id.clone(),
-            space: KeySpace::Use,
-            key: UsageKey::new(text).expect("an id"),
-        })
+    let go = |store: &EmbeddedStore, world: &mut World, day: i64, keys: &[&str]| {
+        // With so much beside them that the keys of a day have segments of their own.
+        for key in keys {
+            let mut kind = used_on(20_758, None, key);
+            if let tollgate_domain::EntryKind::Used(used) = &mut kind {
+                used.properties.insert("story".into(), "x".repeat(3_000));
+            }
+            let append = world.plan(&id, at(day * DAY), vec![kind]);
+            commit(store, world, &[append]).expect("appends");
+        }
     };
-    let keys = [key("old"), key("young")];
-    let present = |store: &EmbeddedStore| -> Vec<bool> {
-        run(store.load(&keys)).expect("loads").iter().map(Option::is_some).collect()
+    let present = |store: &EmbeddedStore, keys: &[&str]| -> Vec<bool> {
+        let ids: Vec<_> = keys.iter().map(|key| key_id(&org("acme"), key)).collect();
+        run(store.find(&ids)).expect("finds").iter().map(Option::is_some).collect()
     };
-    let day = 86_400;
-    commit(&store, vec![world.change(&id, at(0), vec![used(None, "old")])]).expect("commits");
-    store.sweep().expect("sweeps");
-    assert_eq!(present(&store), [true, false], "nothing is past its time");
-    commit(&store, vec![world.change(&id, at(36 * day), vec![used_on(20_794, None, "young")])])
-        .expect("commits");
-    store.sweep().expect("sweeps");
-    assert_eq!(present(&store), [false, true], "the old key is gone");
-    let counters =
-        world.keys().into_iter().filter(|key| matches!(key, RecordKey::Counter(_))).collect::<Vec<_>>();
-    let counted = |store: &EmbeddedStore| {
-        run(store.load(&counters)).expect("loads").iter().filter(|found| found.is_some()).count()
-    };
-    assert_eq!(counted(&store), counters.len(), "counters stay for 24 months");
-    let put = tollgate_domain::EntryKind::Put {
-        name: None,
-        zone: tollgate_domain::Zone::UTC,
-        metadata: std::collections::BTreeMap::new(),
-    };
-    commit(&store, vec![world.change(&id, at(800 * day), vec![put])]).expect("commits");
-    run(store.close()).expect("closes");
+    go(&store, &mut world, 0, &["old"]);
+    for day in [1, 20, 34] {
+        go(&store, &mut world, day, &[&format!("at {day}")]);
+        assert_eq!(present(&store, &["old"]), [true], "on day {day}");
+    }
+    go(&store, &mut world, 37, &["young"]);
+    go(&store, &mut world, 37, &["youngest"]);
+    for _ in 0..2 {
+        let found = present(&store, &["old", "at 1", "at 20", "at 34", "young", "youngest"]);
+        assert_eq!(found, [false, false, true, true, true, true], "what is older than 35 days is forgotten");
+        close(store, &mut world);
+        store = EmbeddedStore::open(folder.path(), options.clone()).expect("opens");
+    }
+    // An old key counts anew, and is found as what it is now.
+    go(&store, &mut world, 37, &["old"]);
+    let found = run(store.find(&[key_id(&id, "old")])).expect("finds").remove(0);
+    assert_eq!(found.map(|found| found.entry), Some(7));
     drop(store);
-    let store = EmbeddedStore::open(folder.path(), options.clone()).expect("opens");
+    let report = EmbeddedStore::verify(folder.path(), &options).expect("verifies");
+    assert!(report.is_clean(), "{:?}", report.differences);
+}
+
+#[test]
+fn counters_past_their_keep_time_leave_the_tables() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = EmbeddedOptions { work: Work::Inline, ..small() };
+    let mut store = EmbeddedStore::open(folder.path(), options.clone()).expect("opens");
+    let mut world = World::default();
+    let id = org("acme");
+    for (day, kind) in [(0, used(None, "old")), (36, used_on(20_794, None, "young"))] {
+        let append = world.plan(&id, at(day * DAY), vec![kind]);
+        commit(&store, &mut world, &[append]).expect("appends");
+        checkpoint(&store, &mut world);
+    }
+    let counters: Vec<_> =
+        world.records.keys().filter(|key| matches!(key, RecordKey::Counter(_))).cloned().collect();
+    assert!(!counters.is_empty());
+    let counted = |store: &EmbeddedStore| {
+        let partition = Partition::Org(org("acme"));
+        let image = run(store.open(std::slice::from_ref(&partition))).expect("opens")[0].image();
+        let loaded = run(store.load(&partition, image, &counters)).expect("loads").expect("this image");
+        loaded.iter().filter(|found| found.is_some()).count()
+    };
+    store.sweep().expect("sweeps");
+    assert_eq!(counted(&store), counters.len(), "counters stay for 24 months");
+    let append = world.plan(&id, at(800 * DAY), vec![put("later")]);
+    commit(&store, &mut world, &[append]).expect("appends");
+    close(store, &mut world);
+    store = EmbeddedStore::open(folder.path(), options.clone()).expect("opens");
     store.sweep().expect("sweeps");
     assert_eq!(counted(&store), 0, "counters are gone after 24 months");
     drop(store);
@@ -294,13 +298,32 @@ fn the_store_tells_what_it_does() {
     let mut world = World::default();
     let metrics = store.metrics();
     for step in 0..5 {
-        let change = world.change(&org("acme"), at(step), vec![used(None, &format!("{step}"))]);
-        commit(&store, vec![change]).expect("commits");
+        let append = world.plan(&org("acme"), at(step), vec![used(None, &format!("{step}"))]);
+        commit(&store, &mut world, &[append]).expect("appends");
     }
-    assert_eq!((metrics.commits.get(), metrics.entries.get(), metrics.fold_lag_entries.get()), (5, 5, 5));
+    assert_eq!((metrics.commits.get(), metrics.entries.get()), (5, 5));
     assert_eq!(metrics.sync_seconds.buckets().iter().sum::<u64>(), 5);
     assert!(metrics.commit_seconds.total() >= metrics.sync_seconds.total());
-    store.fold().expect("folds");
-    assert_eq!((metrics.fold_lag_entries.get(), metrics.overlay_records.get()), (0, 0));
+    checkpoint(&store, &mut world);
+    assert_eq!(metrics.checkpoint_seconds.buckets().iter().sum::<u64>(), 1);
+    assert_eq!(metrics.checkpoint_failures.get(), 0);
     assert!(metrics.ledger_bytes.get() > 500 && metrics.tables_bytes.get() > 0);
+}
+
+#[test]
+fn a_closed_store_refuses_appends_and_images() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = EmbeddedStore::open(folder.path(), small()).expect("opens");
+    let mut world = World::default();
+    let append = world.plan(&org("acme"), at(0), vec![used(None, "before")]);
+    commit(&store, &mut world, &[append]).expect("appends");
+    run(store.close()).expect("closes");
+    let append = world.plan(&org("acme"), at(0), vec![used(None, "after")]);
+    let refused = commit(&store, &mut world, &[append]).expect_err("it was closed");
+    assert_eq!(refused.kind(), StoreErrorKind::Stopped);
+    let refused = checkpoint_of(&store, &mut world, |_| true).expect_err("it was closed");
+    assert_eq!(refused.kind(), StoreErrorKind::Stopped);
+    drop(store);
+    let store = EmbeddedStore::open(folder.path(), small()).expect("opens");
+    assert_eq!(world.differs_from(&store, &world), None);
 }

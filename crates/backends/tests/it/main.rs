@@ -12,5 +12,6 @@ mod conformance;
 mod corruption;
 mod damage;
 mod faults;
+mod images;
 mod life;
 mod support;

@@ -190,7 +190,7 @@ impl Gate<'_> {
             window: Some(reached.limit.window),
             amount: reached.limit.amount,
             used: reached.counter.value,
-            resets_at: self.org.zone.bounds(self.moment.period(reached.limit.window)).1,
+            resets_at: self.moment.end(reached.limit.window),
         };
         Some(if reached.limit.scope == LimitScope::Org {
             Denial::OrgLimitReached(limit)
@@ -253,7 +253,7 @@ impl Gate<'_> {
                 period: Some(period),
                 amount: limit.limit.amount,
                 remaining: limit.remaining(),
-                resets_at: self.org.zone.bounds(period).1,
+                resets_at: self.moment.end(limit.limit.window),
             }
         });
         credit.into_iter().chain(limits).collect()

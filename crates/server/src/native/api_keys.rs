@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use tollgate_api::{ApiKeyCreated, ApiKeyItem, ApiKeyList, ApiKeyRequest, Code, HeaderKey, Problem};
-use tollgate_domain::{ApiKey, ApiKeyId, Record, RecordKey, RevokeApiKey, Role, SystemCommand, SystemDenial};
+use tollgate_domain::{ApiKey, ApiKeyId, RecordKey, RevokeApiKey, Role, SystemCommand, SystemDenial};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
@@ -73,12 +73,12 @@ fn exists(id: &ApiKeyId) -> Failure {
 
 /// Reads a key back as it is stored, and goes by it from now on.
 async fn learn(app: &App, id: ApiKeyId) -> Result<ApiKey, Failure> {
-    match app.engine.load(&[RecordKey::ApiKey(id)]).await?.pop() {
-        Some(Some(Record::ApiKey(api_key))) => {
-            app.api_keys.learn(&api_key);
-            Ok(api_key.as_ref().clone())
+    match app.engine.system(&[RecordKey::ApiKey(id.clone())]).await?.api_key(&id) {
+        Some(api_key) => {
+            app.api_keys.learn(api_key);
+            Ok(api_key.clone())
         }
-        _ => Err(Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()),
+        None => Err(Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()),
     }
 }
 

@@ -14,8 +14,8 @@ use tollgate_domain::{
     BillError, Catalog, CloseDenial, CloseMonth, Currency, Denials, Money, OrgCommand, OrgDecision, OrgId,
     Period, Rated, Role, SystemDenial, Timestamp,
 };
-use tollgate_engine::{CatalogInForce, EngineError};
-use tollgate_storage::{Row, Scan, Store};
+use tollgate_engine::CatalogInForce;
+use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -186,8 +186,7 @@ async fn compare(app: &App, body: &[u8]) -> Result<Response, Failure> {
     let mut sums = Sums::default();
     let mut cursor = None;
     loop {
-        let page = app.engine.store().scan(&Scan::Orgs, cursor.as_ref(), PAGE_ROWS_MAX).await;
-        let page = page.map_err(|error| EngineError::Store(Arc::new(error)))?;
+        let page = app.engine.scan(&Scan::Orgs, cursor.as_ref(), PAGE_ROWS_MAX).await?;
         for row in page.rows {
             if let Row::Org(org) = row {
                 let [now, then] = app.engine.rated_by_both(&org.id, month.number, &other).await?;

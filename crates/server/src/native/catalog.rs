@@ -9,9 +9,7 @@ use http::request::Parts;
 use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
 use tollgate_domain::catalog::changes;
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
-use tollgate_domain::{
-    ApplyCatalog, Catalog, CreatedMeter, Record, RecordKey, Role, SystemCommand, SystemDenial,
-};
+use tollgate_domain::{ApplyCatalog, Catalog, CreatedMeter, RecordKey, Role, SystemCommand, SystemDenial};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
@@ -61,15 +59,15 @@ fn created_item(created: &CreatedMeter) -> CreatedMeterItem {
 }
 
 async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure> {
-    match app.engine.load(&[RecordKey::Catalog(version)]).await?.pop() {
-        Some(Some(Record::Catalog(catalog))) => Ok(CatalogReply {
+    match app.engine.system(&[RecordKey::Catalog(version)]).await?.catalog(version) {
+        Some(catalog) => Ok(CatalogReply {
             version: catalog.version,
             changes: Vec::new(),
             catalog: as_json(&catalog.text)?,
             toml: catalog.text.clone(),
             created_meters: Vec::new(),
         }),
-        _ => {
+        None => {
             let detail = format!("there is no version {version} of the catalog");
             Err(Problem::new(Code::UnknownVersion, detail).on_field("version").into())
         }

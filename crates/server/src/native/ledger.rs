@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::request::Parts;
 use tollgate_api::{Code, EntryItem, Id, LedgerPage, NoticePage, OrderName, Problem};
-use tollgate_domain::{Record, RecordKey, Role};
+use tollgate_domain::Role;
 use tollgate_storage::{Order, Row, Scan};
 
 use crate::app::App;
@@ -92,9 +92,9 @@ pub(crate) async fn show(
     _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
-    match app.engine.load(&[RecordKey::Entry(org.clone(), number)]).await?.pop() {
-        Some(Some(Record::Entry(entry))) => Ok(ok(&entry_item(&entry))),
-        _ => {
+    match app.engine.entry(&org, number).await? {
+        Some(entry) => Ok(ok(&entry_item(&entry))),
+        None => {
             let detail = format!("the ledger of '{org}' has no entry {number}");
             Err(Problem::new(Code::UnknownEntry, detail).on_field("entry").into())
         }

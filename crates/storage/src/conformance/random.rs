@@ -10,11 +10,11 @@ use tollgate_domain::{
 
 use super::Subject;
 use super::harness::{End, Harness};
-use super::samples::{self, api_key, meter, org, period, put, used, used_once, user};
-use super::world::{Line, World};
-use crate::{Change, Committed, EntryChange, Order, Scan, Store};
+use super::samples::{self, api_key, key_id, meter, org, period, put, used, used_once, user};
+use super::world::{Line, World, key_ids_of};
+use crate::{Append, Appended, EntryChange, Image, Order, Scan, Store};
 
-/// Batches in a history.
+/// Calls in a history.
 const STEPS: usize = 2_000;
 
 /// Steps between comparisons of everything.
@@ -23,7 +23,10 @@ const FULL_CHECK_STEPS: usize = 500;
 /// Steps between ends of a durable store, on average.
 const REOPEN_STEPS: usize = 200;
 
-/// The changes made lately, to be sent again.
+/// Steps between checkpoints, on average.
+const CHECKPOINT_STEPS: usize = 6;
+
+/// The appends made lately, to be sent again, and the images taken lately, to be kept late.
 const STALE_KEPT: usize = 16;
 
 const ORGS: [&str; 6] = ["a", "a!", "ab", "b", "é", "\u{10348}"];
@@ -38,28 +41,33 @@ const API_KEYS: u8 = 40;
 struct History {
     rng: Rng,
     world: World,
-    /// Changes made lately: sent again, they conflict.
-    stale: Vec<Change>,
+    /// Appends made lately: sent again, they conflict.
+    stale: Vec<Append>,
+    /// Images that were taken and not kept yet.
+    taken: Vec<Image>,
     names: usize,
 }
 
 pub(super) fn a_random_history_matches_the_model<S: Subject>(mut harness: Harness<'_, S>) {
     let rng = Rng::with_seed(harness.seed());
-    let mut history = History { rng, world: World::default(), stale: Vec::new(), names: 0 };
+    let mut history =
+        History { rng, world: World::default(), stale: Vec::new(), taken: Vec::new(), names: 0 };
     let durable = harness.store().capabilities().durable;
     for step in 1..=STEPS {
-        let (changes, wanted) = history.batch();
-        let answers = harness.commit(changes.clone());
-        assert_eq!(
-            answers,
-            wanted,
-            "step {step}: {:?}",
-            changes.iter().map(|change| &change.partition).collect::<Vec<_>>()
-        );
+        if history.rng.bool() {
+            harness.turn();
+        }
+        let (appends, wanted) = history.appends();
+        let answers = harness.append(&appends);
+        let partitions: Vec<_> = appends.iter().map(|append| &append.partition).collect();
+        assert_eq!(answers, wanted, "step {step}: {partitions:?}");
+        if history.rng.usize(..CHECKPOINT_STEPS) == 0 {
+            history.checkpoint(&harness);
+        }
         history.compare_some(&harness);
         if durable && history.rng.usize(..REOPEN_STEPS) == 0 {
             let end = if history.rng.bool() { End::Close } else { End::Crash };
-            harness = harness.reopen(end);
+            harness = harness.reopen(&history.world, end);
             history.compare_some(&harness);
         }
         if step % FULL_CHECK_STEPS == 0 {
@@ -74,51 +82,74 @@ impl History {
         from[self.rng.usize(..from.len())]
     }
 
-    /// Some changes of different partitions, and what becomes of each; those made are in the model.
-    fn batch(&mut self) -> (Vec<Change>, Vec<Committed>) {
+    /// Some appends to different partitions, and what becomes of each; those made are in the model.
+    fn appends(&mut self) -> (Vec<Append>, Vec<Appended>) {
         let mut partitions: Vec<Option<&str>> = ORGS.map(Some).into_iter().chain([None]).collect();
         self.rng.shuffle(&mut partitions);
         partitions.truncate(self.rng.usize(1..=4));
-        let (mut changes, mut wanted) = (Vec::new(), Vec::new());
+        let (mut appends, mut wanted) = (Vec::new(), Vec::new());
         for partition in partitions {
-            let (change, answer) = self.change(partition);
-            changes.push(change);
+            let (append, answer) = self.append(partition);
+            appends.push(append);
             wanted.push(answer);
         }
-        for (change, answer) in changes.iter().zip(&wanted) {
-            if *answer == Committed::Done {
-                self.world.take(change);
-                self.stale.push(change.clone());
+        for (append, answer) in appends.iter().zip(&wanted) {
+            if *answer == Appended::Done {
+                self.world.take(append);
+                self.stale.push(append.clone());
             }
         }
         let surplus = self.stale.len().saturating_sub(STALE_KEPT);
         self.stale.drain(..surplus);
-        (changes, wanted)
+        (appends, wanted)
     }
 
-    fn change(&mut self, partition: Option<&str>) -> (Change, Committed) {
+    fn append(&mut self, partition: Option<&str>) -> (Append, Appended) {
         let wanted = partition.map_or(Partition::System, |id| Partition::Org(org(id)));
         if self.rng.u8(..8) == 0
-            && let Some(stale) = self.stale.iter().find(|change| change.partition == wanted)
+            && let Some(stale) = self.stale.iter().find(|append| append.partition == wanted)
         {
-            return (stale.clone(), Committed::Conflict);
+            return (stale.clone(), Appended::Conflict);
         }
-        let change = match partition {
+        let append = match partition {
             Some(id) => {
                 let id = org(id);
                 let count = self.rng.usize(1..=4);
                 let lines: Vec<Line> = (0..count).map(|_| self.line(&id)).collect();
-                self.world.change(&id, lines)
+                self.world.append(&id, decidable(lines))
             }
             None => {
                 let kind = self.system_kind();
-                self.world.system_change([kind])
+                self.world.system_append([kind])
             }
         };
-        if self.rng.u8(..16) == 0 && change.entries.len() > 1 {
-            return (ahead(change), Committed::Conflict);
+        if self.rng.u8(..16) == 0 && append.entries.len() > 1 {
+            return (ahead(append), Appended::Conflict);
         }
-        (change, Committed::Done)
+        (append, Appended::Done)
+    }
+
+    /// Takes images of some partitions, and keeps some that were taken now or before; says of no more entries than it may
+    /// that images hold them.
+    fn checkpoint<S: Subject>(&mut self, harness: &Harness<'_, S>) {
+        let mut lacking = self.world.lacking();
+        lacking.retain(|_| self.rng.bool());
+        self.taken.extend(self.world.images_of(lacking));
+        let mut images: Vec<Image> = Vec::new();
+        let mut later = Vec::new();
+        for image in std::mem::take(&mut self.taken) {
+            let another = images.iter().any(|other| other.partition == image.partition);
+            if another || self.rng.u8(..4) == 0 {
+                later.push(image);
+            } else {
+                images.push(image);
+            }
+        }
+        let surplus = later.len().saturating_sub(STALE_KEPT);
+        self.taken = later.split_off(surplus);
+        self.world.keep(&images);
+        let whole_until = harness.whole_until(&self.world);
+        harness.keep_until(images, self.rng.u64(whole_until / 2..=whole_until));
     }
 
     fn line(&mut self, id: &OrgId) -> Line {
@@ -169,17 +200,18 @@ impl History {
         }
     }
 
-    /// Takes back one of an org's usages, whether it was taken back before or not.
+    /// Takes back one of an org's usages, if its key still stands for it and it was not taken back before.
     fn reversal(&mut self, id: &OrgId) -> Option<EntryKind> {
-        let numbers = 1..=self.world.version(id);
+        let numbers = 1..=self.world.org_version(id);
         if numbers.is_empty() {
             return None;
         }
         let number = self.rng.u64(numbers);
-        match self.world.entry(id, number)?.kind {
-            EntryKind::Used(used) => Some(EntryKind::Reversed { entry: number, used }),
-            _ => None,
-        }
+        let EntryKind::Used(used) = self.world.entry(id, number)?.kind else { return None };
+        let known =
+            self.world.find(&KeyId { org: id.clone(), space: KeySpace::Use, key: used.key.clone() })?;
+        let stands = known.entry == number && known.reversed_by.is_none();
+        stands.then_some(EntryKind::Reversed { entry: number, used })
     }
 
     fn system_kind(&mut self) -> SystemEntryKind {
@@ -198,15 +230,23 @@ impl History {
         }
     }
 
-    /// Compares a few records and one scan with the model.
+    /// Compares a few records, keys and one scan with the model.
     fn compare_some<S: Subject>(&mut self, harness: &Harness<'_, S>) {
-        let mut keys: Vec<RecordKey> = (0..12).map(|_| self.key()).collect();
+        let of = [self.pick(&ORGS), self.pick(&ORGS)].map(org);
+        let mut keys: Vec<RecordKey> = (0..12).map(|place| self.record_key(&of[place % 2])).collect();
+        let mut ids: Vec<KeyId> = (0..4).map(|_| self.key_id()).collect();
         if let Some(latest) = self.stale.last() {
-            keys.extend(latest.records.iter().map(|(key, _)| key.clone()));
+            ids.extend(key_ids_of(latest));
+            let images = self.world.image(&latest.partition);
+            keys.extend(images.into_iter().flat_map(|image| image.records).map(|(key, _)| key).take(20));
         }
-        for (key, found) in keys.iter().zip(harness.load(&keys)) {
+        for (key, found) in keys.iter().zip(harness.records(&keys)) {
             assert_eq!(found, self.world.record(key), "{key:?} (left: the store's, right: expected)");
         }
+        for (id, found) in ids.iter().zip(harness.find(&ids)) {
+            assert_eq!(found, self.world.find(id), "{id:?} (left: the store's, right: expected)");
+        }
+        harness.check_behind(&self.world);
         let scan = self.scan();
         let limit = match scan {
             // Long ones, by few pages.
@@ -216,10 +256,20 @@ impl History {
         harness.check_scan(&self.world, &scan, limit);
     }
 
+    /// A caller's key that may be known.
+    fn key_id(&mut self) -> KeyId {
+        let space = if self.rng.u8(..4) == 0 { KeySpace::TopUp } else { KeySpace::Use };
+        let name = match space {
+            KeySpace::Use => format!("key {}", self.rng.u32(..KEYS)),
+            KeySpace::TopUp => format!("name {}", self.rng.usize(..=self.names)),
+        };
+        key_id(self.pick(&ORGS), space, &name)
+    }
+
     /// The key of a record that may be there.
-    fn key(&mut self) -> RecordKey {
-        let (id, of) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..14) {
+    fn record_key(&mut self, id: &OrgId) -> RecordKey {
+        let (id, of) = (id.clone(), meter(self.pick(&METERS)));
+        match self.rng.u8(..13) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -227,31 +277,27 @@ impl History {
                 RecordKey::Counter(CounterId { org: id, meter: of, scope, period: self.period() })
             }
             3 => {
-                let key = samples::key(&format!("key {}", self.rng.u32(..KEYS)));
-                RecordKey::Key(KeyId { org: id, space: KeySpace::Use, key })
-            }
-            4 => {
-                let latest = self.world.version(&id);
+                let latest = self.world.org_version(&id);
                 RecordKey::Entry(id, self.rng.u64(..=latest + 1))
             }
-            5 => RecordKey::System,
-            6 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
-            7 => RecordKey::Groups(id, of, self.period()),
-            8 => RecordKey::Bill(id, self.rng.i32(-3..3)),
-            9 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
-            10 => {
+            4 => RecordKey::System,
+            5 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
+            6 => RecordKey::Groups(id, of, self.period()),
+            7 => RecordKey::Bill(id, self.rng.i32(-3..3)),
+            8 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
+            9 => {
                 let value = Arc::from(self.pick(&USERS));
                 RecordKey::Seen(id, of, Arc::new(Seen { among: Among::Org, value }))
             }
-            11 => RecordKey::Unsent(id, self.rng.i32(-3..3)),
-            12 => RecordKey::Shipment,
+            10 => RecordKey::Unsent(id, self.rng.i32(-3..3)),
+            11 => RecordKey::Shipment,
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }
 
     fn scan(&mut self) -> Scan {
         let (org, meter) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..16) {
+        match self.rng.u8(..18) {
             0 => Scan::Orgs,
             1 => Scan::Entries { org, order: Order::Oldest },
             2 => Scan::Entries { org, order: Order::Newest },
@@ -263,6 +309,8 @@ impl History {
             8..13 => Scan::Tallies { org, meter },
             13 => Scan::Notices,
             14 => Scan::ApiKeys,
+            15 => Scan::Unsent { org: None },
+            16 => Scan::Unsent { org: Some(org) },
             _ => Scan::Catalogs,
         }
     }
@@ -273,12 +321,27 @@ impl History {
     }
 }
 
-/// A change as one decided too far ahead: its first entry is missing.
-fn ahead(mut change: Change) -> Change {
-    let first: EntryChange = change.entries.remove(0);
-    change.expected_version = match first {
-        EntryChange::Org(entry) => entry.number,
-        EntryChange::System(entry) => entry.number,
-    };
-    change
+/// The lines without those that take back what a line before them has used again, or taken back.
+fn decidable(mut lines: Vec<Line>) -> Vec<Line> {
+    let mut named = Vec::new();
+    lines.retain(|line| match &line.kind {
+        EntryKind::Used(used) => {
+            named.push(used.key.clone());
+            true
+        }
+        EntryKind::Reversed { used, .. } => {
+            let first = !named.contains(&used.key);
+            named.push(used.key.clone());
+            first
+        }
+        _ => true,
+    });
+    lines
+}
+
+/// An append as one decided too far ahead: its first entry is missing.
+fn ahead(mut append: Append) -> Append {
+    let first: EntryChange = append.entries.remove(0);
+    append.expected_version = first.number();
+    append
 }

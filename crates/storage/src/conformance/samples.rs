@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
-    Group, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period, PlanId, Quantity,
-    Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku, Source, Standing,
-    SystemEntryKind, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window, Zone, rate,
+    Group, KeyId, KeySpace, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period,
+    PlanId, Quantity, Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku, Source,
+    Standing, SystemEntryKind, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window,
+    Zone, rate,
 };
 
 use super::world::Line;
@@ -79,6 +80,10 @@ pub(super) fn user(text: &str) -> UserId {
 
 pub(super) fn key(text: &str) -> UsageKey {
     UsageKey::new(text).expect("an id")
+}
+
+pub(super) fn key_id(of: &str, space: KeySpace, name: &str) -> KeyId {
+    KeyId { org: org(of), space, key: key(name) }
 }
 
 /// The longest id that starts with a text: 128 characters of four bytes.
@@ -336,6 +341,18 @@ pub(super) fn topped_up(of: &str, with: Option<&str>, entry: u64) -> EntryKind {
     }
 }
 
+pub(super) fn voided(of: &str, with: Option<&str>, top_up: u64) -> EntryKind {
+    EntryKind::Voided {
+        meter: meter(of),
+        key: with.map(key),
+        fingerprint: 1,
+        grants: vec![(top_up, amount("0.000000001"))],
+        closes: with.map(|_| top_up),
+        reason: with.map(str::to_owned),
+        standing: standing(2),
+    }
+}
+
 pub(super) fn limit_set(of: &str, scope: LimitScope, whole: Option<i64>) -> EntryKind {
     EntryKind::LimitSet {
         meter: meter(of),
@@ -356,6 +373,11 @@ pub(super) fn refused(of: &str, by: Option<&str>) -> EntryKind {
 
 /// Entries of every kind, for an org that has none yet.
 pub(super) fn lines_of_every_kind() -> Vec<Line> {
+    lines_of_every_kind_after(0)
+}
+
+/// The same for an org that has so many: what one of them takes back is another of them.
+pub(super) fn lines_of_every_kind_after(version: u64) -> Vec<Line> {
     let usage = used_fully("ann", "use-1");
     let mut kinds = vec![
         topped_up("tokens", Some("top-up-1"), 1),
@@ -366,7 +388,7 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
         used(UsedEntry { counting: Counting::Max, ..used_once("peaks", Some("ann"), "use-4") }),
         refused("reports", Some("bob")),
         refused("reports", None),
-        EntryKind::Reversed { entry: 3, used: Box::new(usage) },
+        EntryKind::Reversed { entry: version + 3, used: Box::new(usage) },
         put("Ümläut & Söhne"),
         EntryKind::Put { name: None, zone: Zone::UTC, metadata: BTreeMap::new() },
         plan_set("enterprise"),
@@ -382,6 +404,8 @@ pub(super) fn lines_of_every_kind() -> Vec<Line> {
             ..used_once("vm:hour", None, "use-3")
         }),
         EntryKind::Shipped { shipment: 1, day: DAY, lines: vec![(sku("hour"), huge())] },
+        voided("tokens", Some("void-1"), 2),
+        voided("tokens", None, 1),
     ];
     let plan = Some(PlanId::new("lite").expect("an id"));
     kinds.push(EntryKind::PlanSet { plan, since: moment(9_000_000), at_once: false, trial: None });

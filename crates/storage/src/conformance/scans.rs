@@ -1,6 +1,8 @@
-//! Cases on reading in order, with cursors.
+//! Cases on reading in order, with cursors: images as they were kept, entries and notices as they were appended.
 
-use tollgate_domain::{Amount, EntryKind, Role, SystemEntryKind, UsedEntry, Window};
+use tollgate_domain::{
+    Amount, EntryKind, KeySpace, Partition, RecordKey, Role, SystemEntryKind, UsedEntry, Window,
+};
 
 use super::Subject;
 use super::harness::{Harness, same};
@@ -22,17 +24,26 @@ pub(super) fn orgs_come_by_id<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
     // Not in order, and changed again later.
     for id in IDS.iter().rev().chain(IDS.iter().step_by(3)) {
-        let change = world.change(&org(id), [put(id)]);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org(id), [put(id)]);
+        harness.make(&mut world, &[append]);
     }
+    harness.check_scan(&world, &Scan::Orgs, 10);
+    harness.save(&mut world);
     assert_eq!(world.rows(&Scan::Orgs).len(), IDS.len(), "the ids differ");
+    check_every_page_size(&harness, &world, &Scan::Orgs);
+    // What images lack is not shown: an org that is new, one that is not.
+    let appends = ["new", "a"].map(|id| world.append(&org(id), [put("later")]));
+    harness.make(&mut world, &appends);
+    check_every_page_size(&harness, &world, &Scan::Orgs);
+    harness.save_some(&mut world, [Partition::Org(org("a"))]);
     check_every_page_size(&harness, &world, &Scan::Orgs);
     // An org that comes in before the cursor is not given any more; one behind it is.
     let page = harness.page(&Scan::Orgs, None, 10);
     let mut wanted = world.rows(&Scan::Orgs).split_off(10);
     for id in [" ", "\u{10ffff}"] {
-        let change = world.change(&org(id), [put(id)]);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org(id), [put(id)]);
+        harness.make(&mut world, &[append]);
+        harness.save_some(&mut world, [Partition::Org(org(id))]);
     }
     wanted.extend(world.rows(&Scan::Orgs).pop());
     same("orgs after a cursor", &harness.rows_after(&Scan::Orgs, page.next, 7), &wanted);
@@ -45,19 +56,22 @@ fn entries_of(id: &str, order: Order) -> Scan {
 
 pub(super) fn entries_come_from_either_end<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
-    // Over 9, 10 and 11, where numbers kept as text fall out of order; several to a change.
+    // Over 9, 10 and 11, where numbers kept as text fall out of order; several to an append.
     for count in [1, 4, 1, 7, 2] {
         let lines = (0..count).map(|place| put(&format!("{place} of {count}")));
-        let change = world.change(&org("acme"), lines);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org("acme"), lines);
+        harness.make(&mut world, &[append]);
+        if count == 4 {
+            harness.save(&mut world);
+        }
     }
     for order in [Order::Oldest, Order::Newest] {
         check_every_page_size(&harness, &world, &entries_of("acme", order));
     }
     // Over 255, 256 and 257, where bytes the wrong way round do.
     for _ in 0..5 {
-        let change = world.change(&org("acme"), (0..60).map(|_| put("many")));
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org("acme"), (0..60).map(|_| put("many")));
+        harness.make(&mut world, &[append]);
     }
     for order in [Order::Oldest, Order::Newest] {
         for limit in [1, 7, 100, 1_000] {
@@ -67,10 +81,10 @@ pub(super) fn entries_come_from_either_end<S: Subject>(harness: Harness<'_, S>) 
     harness.finish();
 }
 
-pub(super) fn entries_go_on_under_later_commits<S: Subject>(harness: Harness<'_, S>) {
+pub(super) fn entries_go_on_under_later_appends<S: Subject>(harness: Harness<'_, S>) {
     let (mut world, acme) = (World::default(), org("acme"));
-    let change = world.change(&acme, (0..12).map(|_| put("before")));
-    harness.make(&mut world, vec![change]);
+    let append = world.append(&acme, (0..12).map(|_| put("before")));
+    harness.make(&mut world, &[append]);
     let mut newest_wanted = world.rows(&entries_of("acme", Order::Newest));
     let (mut oldest, mut newest) = (Vec::new(), Vec::new());
     let (mut oldest_from, mut newest_from) = (None, None);
@@ -82,9 +96,12 @@ pub(super) fn entries_go_on_under_later_commits<S: Subject>(harness: Harness<'_,
         newest.extend(page.rows);
         newest_from = page.next;
         assert!(oldest_from.is_some() && newest_from.is_some(), "there is more");
-        let change =
-            world.change(&acme, [put(&format!("during {round}")), samples::refused("reports", None)]);
-        harness.make(&mut world, vec![change]);
+        let append =
+            world.append(&acme, [put(&format!("during {round}")), samples::refused("reports", None)]);
+        harness.make(&mut world, &[append]);
+        if round % 2 == 0 {
+            harness.save(&mut world);
+        }
     }
     oldest.extend(harness.rows_after(&entries_of("acme", Order::Oldest), oldest_from, 3));
     newest.extend(harness.rows_after(&entries_of("acme", Order::Newest), newest_from, 3));
@@ -114,10 +131,11 @@ pub(super) fn org_counters_come_by_period<S: Subject>(harness: Harness<'_, S>) {
                 in_periods(used_once(of, Some("ann"), window.name()), some, window),
                 in_periods(used_once(of, None, &format!("{window} again")), &[0], window),
             ];
-            let change = world.change(&org(id), lines);
-            harness.make(&mut world, vec![change]);
+            let append = world.append(&org(id), lines);
+            harness.make(&mut world, &[append]);
         }
     }
+    harness.save(&mut world);
     let ranges = [
         (i32::MIN, i32::MAX, 11),
         (i32::MIN, i32::MIN, 0),
@@ -158,10 +176,11 @@ pub(super) fn tallies_come_by_user<S: Subject>(harness: Harness<'_, S>) {
                 Window::Day,
             ));
         }
-        let change = world.change(&org("a"), lines);
-        let other = world.change(&org("ab"), [in_periods(used_once("m", Some(id), id), &[0], Window::Month)]);
-        harness.make(&mut world, vec![change, other]);
+        let append = world.append(&org("a"), lines);
+        let other = world.append(&org("ab"), [in_periods(used_once("m", Some(id), id), &[0], Window::Month)]);
+        harness.make(&mut world, &[append, other]);
     }
+    harness.save(&mut world);
     for (id, of, count) in [("a", "m", 46), ("a", "mm", 46), ("ab", "m", 46), ("a", "mmm", 0), ("b", "m", 0)]
     {
         let scan = Scan::Tallies { org: org(id), meter: meter(of) };
@@ -172,7 +191,7 @@ pub(super) fn tallies_come_by_user<S: Subject>(harness: Harness<'_, S>) {
     harness.finish();
 }
 
-pub(super) fn notices_come_as_they_were_committed<S: Subject>(harness: Harness<'_, S>) {
+pub(super) fn notices_come_as_they_were_appended<S: Subject>(harness: Harness<'_, S>) {
     let mut world = World::default();
     let line = |count: usize| {
         samples::noticed(samples::notices_of_every_kind().into_iter().cycle().take(count).collect())
@@ -191,16 +210,20 @@ pub(super) fn notices_come_as_they_were_committed<S: Subject>(harness: Harness<'
         (2_000_000_100, "b", vec![1]),
         (1_000_000_199, "z", vec![1]),
     ];
-    for (ticks, id, counts) in steps {
-        let change = world.change_at(moment(ticks), &org(id), counts.into_iter().map(line));
-        harness.make(&mut world, vec![change]);
+    for (place, (ticks, id, counts)) in steps.into_iter().enumerate() {
+        let append = world.append_at(moment(ticks), &org(id), counts.into_iter().map(line));
+        harness.make(&mut world, &[append]);
+        // They do not come by their images either.
+        if place % 4 == 2 {
+            harness.save_some(&mut world, [Partition::Org(org(id))]);
+        }
     }
     assert_eq!(world.rows(&Scan::Notices).len(), 26);
     check_every_page_size(&harness, &world, &Scan::Notices);
     // What comes in behind the cursor is given.
     let page = harness.page(&Scan::Notices, None, 20);
-    let change = world.change_at(moment(3_000_000_000), &org("a"), [line(2)]);
-    harness.make(&mut world, vec![change]);
+    let append = world.append_at(moment(3_000_000_000), &org("a"), [line(2)]);
+    harness.make(&mut world, &[append]);
     let wanted = world.rows(&Scan::Notices).split_off(20);
     same("notices after a cursor", &harness.rows_after(&Scan::Notices, page.next, 3), &wanted);
     harness.finish();
@@ -222,22 +245,26 @@ pub(super) fn what_is_unsent_comes_by_org_and_day<S: Subject>(harness: Harness<'
     };
     let ids = ["b", "a", "a b", "é", "ab"];
     for id in ids {
-        let change = world.change(&org(id), [sent(1), shipped(1, samples::DAY - 3)]);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org(id), [sent(1), shipped(1, samples::DAY - 3)]);
+        harness.make(&mut world, &[append]);
     }
+    harness.save(&mut world);
     let all = Scan::Unsent { org: None };
     assert_eq!(world.rows(&all).len(), 2 * ids.len());
     check_every_page_size(&harness, &world, &all);
     // A day is gone once all of it was sent, and is there again when more is counted.
     for (id, left) in [("a", 9), ("é", 8), ("b", 7)] {
-        let change = world.change(&org(id), [shipped(2, samples::DAY)]);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org(id), [shipped(2, samples::DAY)]);
+        harness.make(&mut world, &[append]);
+        check_every_page_size(&harness, &world, &all);
+        harness.save(&mut world);
         assert_eq!(world.rows(&all).len(), left);
         check_every_page_size(&harness, &world, &all);
         check_every_page_size(&harness, &world, &Scan::Unsent { org: Some(org(id)) });
     }
-    let change = world.change(&org("a"), [sent(2)]);
-    harness.make(&mut world, vec![change]);
+    let append = world.append(&org("a"), [sent(2)]);
+    harness.make(&mut world, &[append]);
+    harness.save(&mut world);
     check_every_page_size(&harness, &world, &all);
     harness.check(&world);
     harness.finish();
@@ -252,9 +279,11 @@ pub(super) fn the_system_is_listed<S: Subject>(harness: Harness<'_, S>) {
             let id = format!("{:08x}{}", version.wrapping_mul(2_654_435_761), role.name());
             kinds.push(SystemEntryKind::ApiKeyMade(api_key(&id, role, (version % 2 == 0).then_some("acme"))));
         }
-        let change = world.system_change(kinds);
-        harness.make(&mut world, vec![change]);
+        let append = world.system_append(kinds);
+        harness.make(&mut world, &[append]);
     }
+    harness.check_scan(&world, &Scan::Catalogs, 5);
+    harness.save(&mut world);
     check_every_page_size(&harness, &world, &Scan::Catalogs);
     check_every_page_size(&harness, &world, &Scan::ApiKeys);
     harness.check(&world);
@@ -270,9 +299,10 @@ pub(super) fn neighbours_do_not_leak<S: Subject>(harness: Harness<'_, S>) {
             kinds.push(used(used_once(of, Some("u"), of)));
             kinds.push(used(used_once(of, Some("m/u"), &format!("{of} again"))));
         }
-        let change = world.change(&org(id), kinds);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org(id), kinds);
+        harness.make(&mut world, &[append]);
     }
+    harness.save(&mut world);
     for scan in world.scans() {
         check_every_page_size(&harness, &world, &scan);
     }
@@ -316,13 +346,14 @@ pub(super) fn foreign_cursors_are_refused<S: Subject>(harness: Harness<'_, S>) {
             }
         }
         lines.push(Line { kind: put("name"), notices: vec![top_up_notice("m")] });
-        let change = world.change(&org(id), lines);
-        harness.make(&mut world, vec![change]);
+        let append = world.append(&org(id), lines);
+        harness.make(&mut world, &[append]);
     }
     let keys = ["1", "2"].map(|id| SystemEntryKind::ApiKeyMade(api_key(id, Role::Read, None)));
     let catalogs = [1, 2].map(|version| SystemEntryKind::CatalogApplied { version, text: String::new() });
-    let system = world.system_change(keys.into_iter().chain(catalogs));
-    harness.make(&mut world, vec![system]);
+    let system = world.system_append(keys.into_iter().chain(catalogs));
+    harness.make(&mut world, &[system]);
+    harness.save(&mut world);
 
     let refuse = |scan: &Scan, cursor: &Cursor| match harness.try_page(scan, Some(cursor), 10) {
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::BadCursor, "{scan:?}, {cursor:?}: {error}"),
@@ -351,7 +382,16 @@ pub(super) fn foreign_cursors_are_refused<S: Subject>(harness: Harness<'_, S>) {
     harness.finish();
 }
 
-pub(super) fn what_is_committed_is_seen_at_once<S: Subject>(harness: Harness<'_, S>) {
+/// The org and the entry of each notice.
+fn places(rows: &[Row]) -> Vec<(String, u64)> {
+    let place = |row: &Row| match row {
+        Row::Notice(NoticeRow { org, entry, .. }) => (org.to_string(), *entry),
+        _ => panic!("not a notice: {row:?}"),
+    };
+    rows.iter().map(place).collect()
+}
+
+pub(super) fn what_is_appended_is_seen_at_once<S: Subject>(mut harness: Harness<'_, S>) {
     let mut world = World::default();
     let mut notices_from = None;
     for round in 0..200 {
@@ -360,35 +400,38 @@ pub(super) fn what_is_committed_is_seen_at_once<S: Subject>(harness: Harness<'_,
             Line { kind: used(used_once("m", Some("u"), "k")), notices: vec![top_up_notice("m")] },
             Line { kind: put(&id), notices: vec![top_up_notice("m")] },
         ];
-        let change = world.change(&org(&id), lines);
-        let keys: Vec<_> = change.records.iter().map(|(key, _)| key.clone()).collect();
-        let wanted: Vec<_> = change.records.iter().map(|(_, record)| Some(record.clone())).collect();
-        harness.make(&mut world, vec![change]);
-        same("the records of a change", &harness.load(&keys), &wanted);
+        let append = world.append(&org(&id), lines);
+        harness.make(&mut world, &[append]);
+        harness.turn();
+        let partition = Partition::Org(org(&id));
+        assert_eq!(harness.open_one(&partition), world.opened(&partition), "the entries of an append");
+        let entries = [1, 2, 3].map(|number| RecordKey::Entry(org(&id), number));
+        let wanted = entries.iter().map(|key| world.record(key)).collect();
+        assert_eq!(
+            harness.load(&partition, 0, &entries),
+            Some(wanted),
+            "the entries of an append, one by one"
+        );
+        let key = samples::key_id(&id, KeySpace::Use, "k");
+        assert_eq!(harness.find(std::slice::from_ref(&key)), [world.find(&key)], "the key of an append");
         harness.check_scan(&world, &entries_of(&id, Order::Newest), 2);
-        harness.check_scan(&world, &Scan::Tallies { org: org(&id), meter: meter("m") }, 2);
         // One page of one notice leaves the second of the round, and the first of the next, behind the cursor.
         let page = harness.page(&Scan::Notices, notices_from.as_ref(), 2);
-        let places: Vec<_> = page
-            .rows
-            .iter()
-            .map(|row| match row {
-                Row::Notice(NoticeRow { org, entry, .. }) => (org.to_string(), *entry),
-                _ => panic!("not a notice: {row:?}"),
-            })
-            .collect();
         if round == 0 {
-            assert_eq!(places, [(id.clone(), 1), (id.clone(), 2)]);
+            assert_eq!(places(&page.rows), [(id.clone(), 1), (id.clone(), 2)]);
             notices_from = harness.page(&Scan::Notices, None, 1).next;
         } else {
-            assert_eq!(places, [(format!("org {:03}", round - 1), 2), (id.clone(), 1)]);
+            assert_eq!(places(&page.rows), [(format!("org {:03}", round - 1), 2), (id.clone(), 1)]);
             notices_from = page.next;
         }
         assert!(notices_from.is_some(), "the second notice of the round is behind the cursor");
+        // An image is seen as soon as it is kept.
+        harness.save(&mut world);
+        harness.turn();
+        let tallies = harness.rows(&Scan::Tallies { org: org(&id), meter: meter("m") }, 2);
+        assert!(matches!(&tallies[..], [Row::Tally(row)] if row.user == user("u")), "{tallies:?}");
+        assert_eq!(harness.open_one(&partition), world.opened(&partition), "the image with all entries");
     }
     assert_eq!(harness.rows(&Scan::Orgs, 64).len(), 200);
-    assert!(harness.load_one(&tollgate_domain::RecordKey::Org(org("org 199"))).is_some());
-    let rows = harness.rows(&Scan::Tallies { org: org("org 199"), meter: meter("m") }, 1);
-    assert!(matches!(&rows[..], [Row::Tally(row)] if row.user == user("u")));
     harness.finish();
 }

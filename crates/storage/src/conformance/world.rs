@@ -1,26 +1,36 @@
-//! What a store should hold: a naive model, and the builder of the changes that lead there.
+//! What a store should hold: a naive model, and the builder of the appends that lead there.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, ApiKeyId, CounterId, Entry, EntryKind, MeterId, Notice, OrgId, OrgState, Partition, Period,
-    Record, RecordKey, Scope, SystemEntry, SystemEntryKind, SystemRecords, Timestamp, Window, apply_system,
+    Actor, ApiKeyId, Entry, EntryKind, KeyId, KeyRecord, KeySpace, Notice, OrgId, OrgState, Partition,
+    Record, RecordKey, SystemEntry, SystemEntryKind, SystemRecords, Timestamp, UsageKey, apply_system,
     load_and_apply, touched_by_system,
 };
 
 use super::samples::moment;
-use crate::{Change, CounterRow, EntryChange, NoticeRow, Order, Row, Scan, TallyRow, UnsentRow};
+use crate::{Append, EntryChange, Image, NoticeRow, Opened};
 
-/// All that was committed, kept in the plainest way: scans look at everything and sort.
+/// All that was appended, and all images that were kept, in the plainest way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct World {
-    records: BTreeMap<RecordKey, Record>,
-    entries: BTreeMap<(OrgId, u64), Arc<Entry>>,
-    /// As they were committed.
-    notices: Vec<NoticeRow>,
+    /// As of now, those that are nothing among them.
+    pub(super) records: BTreeMap<RecordKey, Record>,
+    /// The versions at which they were last changed.
+    changed_at: BTreeMap<RecordKey, u64>,
+    /// As of the images.
+    pub(super) imaged: BTreeMap<RecordKey, Record>,
+    /// The number of each partition's latest entry.
+    versions: BTreeMap<Partition, u64>,
+    /// The versions of the images.
+    images: BTreeMap<Partition, u64>,
+    pub(super) entries: BTreeMap<(OrgId, u64), Arc<Entry>>,
+    system: Vec<SystemEntry>,
+    keys: BTreeMap<KeyId, KeyRecord>,
+    /// As they were appended.
+    pub(super) notices: Vec<NoticeRow>,
     ticks: u32,
 }
 
@@ -44,59 +54,83 @@ impl World {
         moment(self.ticks)
     }
 
-    /// A change of an org decided on what is committed, at the next moment.
-    pub(super) fn change<L: Into<Line>>(
+    /// An append to an org decided on what was appended, at the next moment.
+    pub(super) fn append<L: Into<Line>>(
         &mut self,
         org: &OrgId,
         lines: impl IntoIterator<Item = L>,
-    ) -> Change {
+    ) -> Append {
         let at = self.tick();
-        self.change_at(at, org, lines)
+        self.append_at(at, org, lines)
     }
 
-    /// A change of an org decided on what is committed.
-    pub(super) fn change_at<L: Into<Line>>(
+    /// An append to an org decided on what was appended.
+    pub(super) fn append_at<L: Into<Line>>(
         &self,
         at: Timestamp,
         org: &OrgId,
         lines: impl IntoIterator<Item = L>,
-    ) -> Change {
-        change_of(org, at, lines.into_iter().map(Into::into), |key| self.record(key))
+    ) -> Append {
+        append_of(org, at, self.org_version(org), lines.into_iter().map(Into::into))
     }
 
-    /// A change of the system decided on what is committed, at the next moment.
-    pub(super) fn system_change(&mut self, kinds: impl IntoIterator<Item = SystemEntryKind>) -> Change {
+    /// An append to the system decided on what was appended, at the next moment.
+    pub(super) fn system_append(&mut self, kinds: impl IntoIterator<Item = SystemEntryKind>) -> Append {
         let at = self.tick();
+        let expected_version = self.version(&Partition::System);
+        let entry = |(number, kind)| SystemEntry { number, at, actor: Actor::Local, kind };
+        let entries = (expected_version + 1..).zip(kinds).map(entry).map(EntryChange::System).collect();
+        Append { partition: Partition::System, expected_version, entries }
+    }
+
+    /// Remembers an append as made.
+    pub(super) fn take(&mut self, append: &Append) {
+        let changed = match &append.partition {
+            Partition::Org(org) => self.take_org(org, &append.entries),
+            Partition::System => self.take_system(&append.entries),
+        };
+        let version = append.entries.last().expect("an append has an entry").number();
+        self.versions.insert(append.partition.clone(), version);
+        self.changed_at.extend(changed.iter().map(|(key, _)| (key.clone(), version)));
+        self.records.extend(changed);
+    }
+
+    fn take_org(&mut self, org: &OrgId, entries: &[EntryChange]) -> Vec<(RecordKey, Record)> {
+        let mut state = OrgState::of(org.clone(), self.record(&RecordKey::Org(org.clone())));
+        for entry in entries.iter().filter_map(of_org) {
+            let found: Result<(), Infallible> = load_and_apply(&mut state, entry, |key| Ok(self.record(key)));
+            let Ok(()) = found;
+            let id = |space, key: &UsageKey| KeyId { org: org.clone(), space, key: key.clone() };
+            if let Some((space, key, record)) = entry.made_key() {
+                self.keys.insert(id(space, key), record);
+            }
+            if let Some(key) = entry.took_back_key() {
+                let known = self.keys.get_mut(&id(KeySpace::Use, key)).expect("what was used is taken back");
+                known.reversed_by = Some(entry.number);
+            }
+            for (index, notice) in (0..).zip(&entry.notices) {
+                let (org, notice) = (org.clone(), notice.clone());
+                self.notices.push(NoticeRow { org, entry: entry.number, index, at: entry.at, notice });
+            }
+            self.entries.insert((org.clone(), entry.number), Arc::new(entry.clone()));
+        }
+        state.take_changed()
+    }
+
+    fn take_system(&mut self, entries: &[EntryChange]) -> Vec<(RecordKey, Record)> {
         let mut records = SystemRecords::default();
-        records.put(RecordKey::System, self.record(&RecordKey::System));
-        let expected_version = records.system().version;
-        let mut entries = Vec::new();
-        for (number, kind) in (expected_version + 1..).zip(kinds) {
-            let entry = SystemEntry { number, at, actor: Actor::Local, kind };
-            for key in touched_by_system(&entry) {
+        for entry in entries.iter().filter_map(of_system) {
+            for key in touched_by_system(entry) {
                 let record = self.record(&key);
                 records.put(key, record);
             }
-            apply_system(&mut records, &entry);
-            entries.push(EntryChange::System(entry));
+            apply_system(&mut records, entry);
+            self.system.push(entry.clone());
         }
-        Change { partition: Partition::System, expected_version, entries, records: changed(&records) }
+        records.changed().map(|(key, record)| (key.clone(), record.clone())).collect()
     }
 
-    /// Remembers a change as made.
-    pub(super) fn take(&mut self, change: &Change) {
-        self.records.extend(change.records.iter().cloned());
-        for entry in &change.entries {
-            if let (EntryChange::Org(entry), Partition::Org(org)) = (entry, &change.partition) {
-                self.entries.insert((org.clone(), entry.number), Arc::new(entry.clone()));
-                for (index, notice) in (0..).zip(&entry.notices) {
-                    let (org, notice) = (org.clone(), notice.clone());
-                    self.notices.push(NoticeRow { org, entry: entry.number, index, at: entry.at, notice });
-                }
-            }
-        }
-    }
-
+    /// A record as of now.
     pub(super) fn record(&self, key: &RecordKey) -> Option<Record> {
         match key {
             RecordKey::Entry(org, number) => {
@@ -106,18 +140,43 @@ impl World {
         }
     }
 
+    /// A record as the image of its partition has it; entries as of now.
+    pub(super) fn in_image(&self, key: &RecordKey) -> Option<Record> {
+        match key {
+            RecordKey::Entry(..) => self.record(key),
+            _ => self.imaged.get(key).filter(|record| !record.is_nothing()).cloned(),
+        }
+    }
+
     /// The keys of everything there is.
     pub(super) fn keys(&self) -> Vec<RecordKey> {
         let entries = self.entries.keys().map(|(org, number)| RecordKey::Entry(org.clone(), *number));
         self.records.keys().cloned().chain(entries).collect()
     }
 
+    /// What is remembered of a caller's key.
+    pub(super) fn find(&self, id: &KeyId) -> Option<KeyRecord> {
+        self.keys.get(id).cloned()
+    }
+
+    /// All callers' keys.
+    pub(super) fn key_ids(&self) -> Vec<KeyId> {
+        self.keys.keys().cloned().collect()
+    }
+
+    /// All partitions that have entries.
+    pub(super) fn partitions(&self) -> Vec<Partition> {
+        self.versions.keys().cloned().collect()
+    }
+
+    /// The number of the latest entry of a partition.
+    pub(super) fn version(&self, of: &Partition) -> u64 {
+        self.versions.get(of).copied().unwrap_or(0)
+    }
+
     /// The number of an org's latest entry.
-    pub(super) fn version(&self, of: &OrgId) -> u64 {
-        match self.records.get(&RecordKey::Org(of.clone())) {
-            Some(Record::Org(org)) => org.version,
-            _ => 0,
-        }
+    pub(super) fn org_version(&self, of: &OrgId) -> u64 {
+        self.version(&Partition::Org(of.clone()))
     }
 
     /// One entry of an org.
@@ -131,182 +190,101 @@ impl World {
         self.entries.range(range).map(|(_, entry)| Entry::clone(entry)).collect()
     }
 
-    /// Every scan that gives something.
-    pub(super) fn scans(&self) -> Vec<Scan> {
-        let mut scans =
-            vec![Scan::Orgs, Scan::Unsent { org: None }, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
-        let orgs: BTreeSet<&OrgId> = self.entries.keys().map(|(org, _)| org).collect();
-        for org in orgs {
-            scans.push(Scan::Entries { org: org.clone(), order: Order::Oldest });
-            scans.push(Scan::Entries { org: org.clone(), order: Order::Newest });
-            scans.push(Scan::Unsent { org: Some(org.clone()) });
-        }
-        let (mut of_orgs, mut of_users) = (BTreeSet::new(), BTreeSet::new());
-        for key in self.records.keys() {
-            match key {
-                RecordKey::Counter(id) if id.scope == Scope::Org => {
-                    of_orgs.insert((&id.org, &id.meter, id.period.window));
-                }
-                RecordKey::Tally(org, meter, _) => {
-                    of_users.insert((org, meter));
-                }
-                _ => {}
+    /// The version of the image of a partition.
+    pub(super) fn image_version(&self, of: &Partition) -> u64 {
+        self.images.get(of).copied().unwrap_or(0)
+    }
+
+    /// As what a partition should be found.
+    pub(super) fn opened(&self, of: &Partition) -> Opened {
+        let image = self.image_version(of);
+        let (head, entries) = match of {
+            Partition::Org(org) => {
+                let since = (org.clone(), image + 1)..=(org.clone(), u64::MAX);
+                let since = self.entries.range(since).map(|(_, entry)| EntryChange::Org(Entry::clone(entry)));
+                (RecordKey::Org(org.clone()), since.collect())
+            }
+            Partition::System => {
+                let since = self.system.iter().filter(|entry| entry.number > image);
+                (RecordKey::System, since.cloned().map(EntryChange::System).collect())
+            }
+        };
+        Opened { head: self.imaged.get(&head).cloned(), entries }
+    }
+
+    /// The partitions whose images lack entries.
+    pub(super) fn lacking(&self) -> BTreeSet<Partition> {
+        let lacks = |(of, version): &(&Partition, &u64)| self.image_version(of) < **version;
+        self.versions.iter().filter(lacks).map(|(of, _)| of.clone()).collect()
+    }
+
+    /// The image of a partition as it is now, if the one that was kept lacks entries.
+    pub(super) fn image(&self, of: &Partition) -> Option<Image> {
+        self.images_of([of.clone()]).pop()
+    }
+
+    /// The images as they are now of those partitions whose images lack entries.
+    pub(super) fn images_of(&self, partitions: impl IntoIterator<Item = Partition>) -> Vec<Image> {
+        let image = |partition: Partition| {
+            let version = self.version(&partition);
+            (partition.clone(), Image { partition, version, records: Vec::new() })
+        };
+        let mut images: BTreeMap<Partition, Image> = partitions.into_iter().map(image).collect();
+        images.retain(|partition, image| self.image_version(partition) < image.version);
+        let oldest = images.keys().map(|partition| self.image_version(partition)).min().unwrap_or(u64::MAX);
+        for (key, changed_at) in self.changed_at.iter().filter(|(_, at)| **at > oldest) {
+            let partition = key.partition();
+            if let Some(image) = images.get_mut(&partition)
+                && *changed_at > self.image_version(&partition)
+            {
+                image.records.push((key.clone(), self.records[key].clone()));
             }
         }
-        scans.extend(of_orgs.into_iter().map(|(org, meter, window)| {
-            let (org, meter) = (org.clone(), meter.clone());
-            Scan::OrgCounters { org, meter, window, from: i32::MIN, until: i32::MAX }
-        }));
-        scans.extend(of_users.into_iter().map(|(org, meter)| {
-            let (org, meter) = (org.clone(), meter.clone());
-            Scan::Tallies { org, meter }
-        }));
-        scans
+        images.into_values().collect()
     }
 
-    /// What a scan should give.
-    pub(super) fn rows(&self, scan: &Scan) -> Vec<Row> {
-        match scan {
-            Scan::Orgs => self.sorted(
-                |_, record| {
-                    if let Record::Org(org) = record { Some(Row::Org(org.as_ref().clone())) } else { None }
-                },
-                |row| if let Row::Org(org) = row { org.id.as_str().as_bytes().to_vec() } else { Vec::new() },
-            ),
-            Scan::Entries { org, order } => {
-                let mut entries = self.entries(org);
-                match order {
-                    Order::Oldest => entries.sort_by_key(|entry| entry.number),
-                    Order::Newest => entries.sort_by_key(|entry| Reverse(entry.number)),
-                }
-                entries.into_iter().map(Row::Entry).collect()
-            }
-            Scan::OrgCounters { org, meter, window, from, until } => self.counters(org, meter, |id| {
-                let period = id.period;
-                id.scope == Scope::Org
-                    && period.window == *window
-                    && *from <= period.number
-                    && period.number < *until
-            }),
-            Scan::Tallies { org, meter } => self.tallies(org, meter),
-            Scan::Unsent { org } => self.unsent(org.as_ref()),
-            Scan::Notices => self.notices.iter().cloned().map(Row::Notice).collect(),
-            Scan::ApiKeys => self.sorted(
-                |_, record| match record {
-                    Record::ApiKey(api_key) => Some(Row::ApiKey(api_key.as_ref().clone())),
-                    _ => None,
-                },
-                |row| {
-                    if let Row::ApiKey(api_key) = row { api_key.id.0.as_bytes().to_vec() } else { Vec::new() }
-                },
-            ),
-            Scan::Catalogs => self.sorted(
-                |_, record| match record {
-                    Record::Catalog(catalog) => Some(Row::Catalog(catalog.as_ref().clone())),
-                    _ => None,
-                },
-                |row| if let Row::Catalog(catalog) = row { catalog.version } else { 0 },
-            ),
-        }
-    }
-
-    fn sorted<K: Ord>(
-        &self,
-        row: impl Fn(&RecordKey, &Record) -> Option<Row>,
-        order: impl Fn(&Row) -> K,
-    ) -> Vec<Row> {
-        let mut rows: Vec<Row> = self.records.iter().filter_map(|(key, record)| row(key, record)).collect();
-        rows.sort_by_key(order);
-        rows
-    }
-
-    fn tallies(&self, org: &OrgId, meter: &MeterId) -> Vec<Row> {
-        let mut rows: Vec<TallyRow> = self
-            .records
-            .iter()
-            .filter_map(|(key, record)| match (key, record) {
-                (RecordKey::Tally(of, on, user), Record::Tally(tally)) if of == org && on == meter => {
-                    Some(TallyRow { user: user.clone(), tally: Arc::clone(tally) })
-                }
-                _ => None,
-            })
-            .collect();
-        rows.sort_by_key(|row| row.user.as_str().as_bytes().to_vec());
-        rows.into_iter().map(Row::Tally).collect()
-    }
-
-    /// By org and day.
-    fn unsent(&self, org: Option<&OrgId>) -> Vec<Row> {
-        let mut rows: Vec<UnsentRow> = self
-            .records
-            .iter()
-            .filter_map(|(key, record)| match (key, record) {
-                (RecordKey::Unsent(of, day), Record::Unsent(unsent))
-                    if !unsent.is_empty() && org.is_none_or(|org| org == of) =>
-                {
-                    Some(UnsentRow { org: of.clone(), day: *day, unsent: Arc::clone(unsent) })
-                }
-                _ => None,
-            })
-            .collect();
-        rows.sort_by_key(|row| (row.org.as_str().as_bytes().to_vec(), row.day));
-        rows.into_iter().map(Row::Unsent).collect()
-    }
-
-    /// By period.
-    fn counters(&self, org: &OrgId, meter: &MeterId, wanted: impl Fn(&CounterId) -> bool) -> Vec<Row> {
-        let period = Period { window: Window::Minute, number: i32::MIN };
-        let first = CounterId { org: org.clone(), meter: meter.clone(), scope: Scope::Org, period };
-        let mut rows = Vec::new();
-        for (key, record) in self.records.range(RecordKey::Counter(first)..) {
-            match (key, record) {
-                (RecordKey::Counter(id), Record::Counter(counter))
-                    if id.org == *org && id.meter == *meter =>
-                {
-                    if wanted(id) {
-                        rows.push(CounterRow { id: id.clone(), counter: counter.as_ref().clone() });
-                    }
-                }
-                _ => break,
+    /// Remembers images as kept, those that are newer.
+    pub(super) fn keep(&mut self, images: &[Image]) {
+        for image in images {
+            if image.version > self.image_version(&image.partition) {
+                self.images.insert(image.partition.clone(), image.version);
+                self.imaged.extend(image.records.iter().cloned());
             }
         }
-        rows.sort_by_key(|row| row.id.period.number);
-        rows.into_iter().map(Row::Counter).collect()
     }
 }
 
-/// A change of an org decided on the records that `find` finds.
-pub(super) fn change_of(
+/// An append to an org decided on a version.
+pub(super) fn append_of(
     org: &OrgId,
     at: Timestamp,
+    expected_version: u64,
     lines: impl IntoIterator<Item = Line>,
-    find: impl Fn(&RecordKey) -> Option<Record>,
-) -> Change {
-    let mut state = OrgState::of(org.clone(), find(&RecordKey::Org(org.clone())));
-    let expected_version = state.version();
-    let mut entries = Vec::new();
-    for (number, line) in (expected_version + 1..).zip(lines) {
-        let entry = Entry {
-            number,
-            at,
-            actor: Actor::Key(ApiKeyId(format!("{number:016x}"))),
-            catalog: 1,
-            kind: line.kind,
-            settled: Vec::new(),
-            notices: line.notices,
-        };
-        let found: Result<(), Infallible> = load_and_apply(&mut state, &entry, |key| Ok(find(key)));
-        let Ok(()) = found;
-        entries.push(EntryChange::Org(entry));
-    }
-    let changed: BTreeMap<RecordKey, Record> = state.take_changed().into_iter().collect();
-    let records = changed.into_iter().collect();
-    Change { partition: Partition::Org(org.clone()), expected_version, entries, records }
+) -> Append {
+    let entry = |(number, line): (u64, Line)| Entry {
+        number,
+        at,
+        actor: Actor::Key(ApiKeyId(format!("{number:016x}"))),
+        catalog: 1,
+        kind: line.kind,
+        settled: Vec::new(),
+        notices: line.notices,
+    };
+    let entries = (expected_version + 1..).zip(lines).map(entry).map(EntryChange::Org).collect();
+    Append { partition: Partition::Org(org.clone()), expected_version, entries }
 }
 
-/// In a fixed order: that of a hash map would not repeat.
-fn changed(records: &SystemRecords) -> Vec<(RecordKey, Record)> {
-    let changed: BTreeMap<_, _> =
-        records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
-    changed.into_iter().collect()
+/// The callers' keys that the entries of an append name.
+pub(super) fn key_ids_of(append: &Append) -> Vec<KeyId> {
+    let Partition::Org(org) = &append.partition else { return Vec::new() };
+    let made = append.entries.iter().filter_map(of_org).filter_map(Entry::made_key);
+    made.map(|(space, key, _)| KeyId { org: org.clone(), space, key: key.clone() }).collect()
+}
+
+fn of_org(change: &EntryChange) -> Option<&Entry> {
+    if let EntryChange::Org(entry) = change { Some(entry) } else { None }
+}
+
+fn of_system(change: &EntryChange) -> Option<&SystemEntry> {
+    if let EntryChange::System(entry) = change { Some(entry) } else { None }
 }

@@ -1,87 +1,130 @@
-//! A store that outlives its process only in play, sound or with one fault: so that the durable cases run here too, and
-//! every case is seen to catch what it is there for.
+//! A store that outlives its process only in play, and that several processes have only in play, sound or with one fault: so
+//! that the durable and shared cases run here too, and every case is seen to catch what it is there for.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use tollgate_domain::{KeySpace, OrgId, Partition, Record, RecordKey, Timestamp};
+use tollgate_domain::{Entry, KeyId, KeyRecord, KeySpace, OrgId, Partition, Record, RecordKey};
 use tollgate_storage::conformance::Subject;
 use tollgate_storage::{
-    Batch, Capabilities, Committed, Cursor, MemoryStore, Page, Row, Scan, Store, StoreError, StoreErrorKind,
+    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, MemoryStore, Opened, Page, Scan,
+    Store, StoreError,
 };
 
-/// What is wrong with a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Nothing.
-    Sound,
-    /// Answers in the order of the keys.
-    SortsAnswers,
-    /// Takes the keys of top-ups for those of usages.
-    SharesKeySpaces,
-    /// Takes ids that end in a space for those that do not.
-    TrimsIds,
-    /// Keeps microseconds.
-    CutsTime,
-    /// Loads key by key.
-    TearsLoads,
-    /// Gives a row more than asked.
-    OverfillsPages,
-    /// Gives a cursor at the end too.
-    GoesOnAtTheEnd,
-    /// Takes the cursor of any scan.
-    TakesAnyCursor,
-    /// Forgets its cursors with its process.
-    ForgetsCursors,
-    /// Reads ranges to their last number, too.
-    ReadsPastRanges,
-    /// Sorts by UTF-16.
-    SortsByUtf16,
-    /// Orders the notices of a page by their time.
-    OrdersNoticesByClock,
-    /// Makes nothing of what comes after a conflict.
-    StopsAtConflicts,
-    /// Answers a conflict as made.
-    HidesConflicts,
-    /// Takes more than it declares.
-    TakesTooMuch,
-    /// Loses its last commit in a crash.
-    LosesLastCommit,
-    /// Loses what was not of an org when it is closed.
-    LosesTheSystem,
-}
+use crate::fault::Fault;
 
 /// Stores with a fault.
-pub(crate) struct Kept(pub(crate) Fault);
-
-/// A store that remembers its commits: opening it commits them again.
-pub(crate) struct KeptStore {
-    inner: MemoryStore,
+pub(crate) struct Kept {
     fault: Fault,
-    opened: u8,
+    shared: bool,
+}
+
+impl Kept {
+    /// Stores that one process has.
+    pub(crate) fn durable(fault: Fault) -> Self {
+        Self { fault, shared: false }
+    }
+
+    /// Stores that several processes have.
+    pub(crate) fn shared(fault: Fault) -> Self {
+        Self { fault, shared: true }
+    }
+
+    /// Stores with a fault, such as may have another one.
+    pub(crate) fn of(fault: Fault, like: Fault) -> Self {
+        Self { fault, shared: like.is_of_shared() }
+    }
+}
+
+/// What was asked of a store that it must keep.
+#[derive(Clone)]
+pub(crate) enum Call {
+    Append(Vec<Append>),
+    Checkpoint(Vec<Image>, u64),
+    /// A process opened it.
+    Open,
+}
+
+/// What is kept: opening it makes the same calls again.
+pub(crate) struct Shelf {
+    inner: Arc<MemoryStore>,
+    pub(crate) log: Vec<Call>,
+    /// The appends that conflicted.
+    pub(crate) conflicts: Vec<Append>,
+}
+
+impl Shelf {
+    /// With these calls, and no others, made.
+    fn of(log: Vec<Call>, conflicts: Vec<Append>) -> Self {
+        let inner = Arc::new(MemoryStore::new());
+        log.iter().for_each(|call| make(&inner, call));
+        Self { inner, log, conflicts }
+    }
+
+    /// Makes all calls again, those that some function leaves of them.
+    pub(crate) fn redo(&mut self, spoil: impl FnMut(&mut Call)) {
+        let Self { mut log, conflicts, .. } = std::mem::replace(self, Self::of(Vec::new(), Vec::new()));
+        log.iter_mut().for_each(spoil);
+        *self = Self::of(log, conflicts);
+    }
+}
+
+/// A store that remembers its calls.
+pub(crate) struct KeptStore {
+    shelf: Arc<Mutex<Shelf>>,
+    /// Held while something is changed: what is read may come in between.
+    order: Arc<Mutex<()>>,
+    pub(crate) fault: Fault,
+    shared: bool,
+    pub(crate) opened: u8,
     closed: Mutex<bool>,
-    log: Arc<Mutex<Vec<Batch>>>,
+    /// What this object has opened since it last changed something.
+    pub(crate) cache: Mutex<BTreeMap<Partition, Opened>>,
+    /// To which partitions this object has appended.
+    pub(crate) own: Mutex<BTreeSet<Partition>>,
 }
 
 impl Subject for Kept {
     type Store = KeptStore;
 
     fn fresh(&self) -> KeptStore {
-        open(self.0, 0, Vec::new())
+        self.open(0, Vec::new())
     }
 
     fn reopen(&self, store: KeptStore) -> Result<KeptStore, StoreError> {
         let closed = *store.closed.lock().expect("no panic");
-        let mut log = store.log.lock().expect("no panic").clone();
-        if self.0 == Fault::LosesLastCommit && !closed {
-            log.pop();
+        let mut log = store.shelf().log.clone();
+        match self.fault {
+            Fault::LosesTheLastAppend if !closed => {
+                let last = log.iter().rposition(|call| matches!(call, Call::Append(_)));
+                last.map(|last| log.remove(last));
+            }
+            Fault::LosesWhatImagesLack if !closed => {
+                let inner = store.inner();
+                log.iter_mut().for_each(|call| {
+                    if let Call::Append(appends) = call {
+                        appends
+                            .retain(|append| append.expected_version < image_in(&inner, &append.partition));
+                    }
+                });
+            }
+            Fault::LosesImages if !closed => log.retain(|call| !matches!(call, Call::Checkpoint(..))),
+            Fault::LosesTheSystem if closed => log.iter_mut().for_each(|call| match call {
+                Call::Append(appends) => appends.retain(|append| append.partition != Partition::System),
+                Call::Checkpoint(images, _) => images.retain(|image| image.partition != Partition::System),
+                Call::Open => {}
+            }),
+            _ => {}
         }
-        if self.0 == Fault::LosesTheSystem && closed {
-            let is_of_org = |partition: &Partition| matches!(partition, Partition::Org(_));
-            log.iter_mut().for_each(|batch| batch.changes.retain(|change| is_of_org(&change.partition)));
-        }
-        Ok(open(self.0, store.opened + 1, log))
+        log.push(Call::Open);
+        Ok(self.open(store.opened + 1, log))
+    }
+
+    fn beside(&self, store: &KeptStore) -> Result<KeptStore, StoreError> {
+        let (shelf, order) = (Arc::clone(&store.shelf), Arc::clone(&store.order));
+        Ok(KeptStore { shelf, order, ..self.open(store.opened, Vec::new()) })
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -89,136 +132,200 @@ impl Subject for Kept {
     }
 }
 
-fn open(fault: Fault, opened: u8, log: Vec<Batch>) -> KeptStore {
-    let inner = MemoryStore::new();
-    for batch in &log {
-        pollster::block_on(inner.commit(batch.clone())).expect("was committed before");
+impl Kept {
+    fn open(&self, opened: u8, log: Vec<Call>) -> KeptStore {
+        KeptStore {
+            shelf: Arc::new(Mutex::new(Shelf::of(log, Vec::new()))),
+            order: Arc::default(),
+            fault: self.fault,
+            shared: self.shared,
+            opened,
+            closed: Mutex::new(false),
+            cache: Mutex::default(),
+            own: Mutex::default(),
+        }
     }
-    KeptStore { inner, fault, opened, closed: Mutex::new(false), log: Arc::new(Mutex::new(log)) }
+}
+
+fn make(inner: &MemoryStore, call: &Call) {
+    match call {
+        Call::Append(appends) => {
+            pollster::block_on(inner.append(appends.clone())).expect("was appended before");
+        }
+        Call::Checkpoint(images, _) => {
+            pollster::block_on(inner.checkpoint(images.clone().into(), 0)).expect("was kept before");
+        }
+        Call::Open => {}
+    }
+}
+
+pub(crate) fn open_in(inner: &MemoryStore, partitions: &[Partition]) -> Vec<Opened> {
+    pollster::block_on(inner.open(partitions)).expect("it opens")
+}
+
+/// The version of the image of a partition.
+pub(crate) fn image_in(inner: &MemoryStore, partition: &Partition) -> u64 {
+    open_in(inner, std::slice::from_ref(partition))[0].image()
+}
+
+pub(crate) fn org_entries(append: &Append) -> impl Iterator<Item = (&OrgId, &Entry)> {
+    append.entries.iter().filter_map(|entry| match (entry, &append.partition) {
+        (EntryChange::Org(entry), Partition::Org(org)) => Some((org, entry)),
+        _ => None,
+    })
 }
 
 impl KeptStore {
-    fn key(&self, key: &RecordKey) -> RecordKey {
-        match (self.fault, key.clone()) {
-            (Fault::SharesKeySpaces, RecordKey::Key(mut id)) => {
-                id.space = KeySpace::Use;
-                RecordKey::Key(id)
+    pub(crate) fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().expect("no panic")
+    }
+
+    fn inner(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.shelf().inner)
+    }
+
+    /// Appends one after another, or entry by entry, where a fault says so.
+    fn append_to(&self, inner: &MemoryStore, appends: &[Append]) -> Result<Appends, StoreError> {
+        let append_all = |appends: Vec<Append>| pollster::block_on(inner.append(appends));
+        if !matches!(self.fault, Fault::StopsAtConflicts | Fault::TearsAppends) {
+            return append_all(appends.to_vec());
+        }
+        let mut answers: Vec<Appended> = Vec::new();
+        let mut position = 0;
+        for append in appends {
+            let mut answer = Appended::Conflict;
+            if self.fault == Fault::TearsAppends {
+                for (expected_version, entry) in (append.expected_version..).zip(&append.entries) {
+                    let (partition, entries) = (append.partition.clone(), vec![entry.clone()]);
+                    let done = append_all(vec![Append { partition, expected_version, entries }])?;
+                    (answer, position) = (done.answers[0], done.position);
+                    thread::yield_now();
+                }
+            } else if !answers.contains(&Appended::Conflict) {
+                let done = append_all(vec![append.clone()])?;
+                (answer, position) = (done.answers[0], done.position);
             }
-            (Fault::TrimsIds, RecordKey::Org(id)) => {
-                RecordKey::Org(OrgId::new(id.as_str().trim_end()).unwrap_or(id))
-            }
-            (_, key) => key,
+            answers.push(answer);
         }
-    }
-
-    fn given(&self, scan: &Scan, cursor: Cursor) -> Cursor {
-        match self.fault {
-            Fault::TakesAnyCursor => Cursor(cursor.0[format!("{scan:?}").len()..].to_vec()),
-            Fault::ForgetsCursors => Cursor([&[self.opened], &cursor.0[..]].concat()),
-            _ => cursor,
-        }
-    }
-
-    fn taken(&self, scan: &Scan, cursor: &Cursor) -> Result<Cursor, StoreError> {
-        match self.fault {
-            Fault::TakesAnyCursor => Ok(Cursor([format!("{scan:?}").as_bytes(), &cursor.0[..]].concat())),
-            Fault::ForgetsCursors => match cursor.0.split_first() {
-                Some((opened, rest)) if *opened == self.opened => Ok(Cursor(rest.to_vec())),
-                _ => Err(StoreError::new(StoreErrorKind::BadCursor, "a cursor of another process")),
-            },
-            _ => Ok(cursor.clone()),
-        }
-    }
-
-    /// Cuts the time of a notice to microseconds.
-    fn cut(mut row: Row) -> Row {
-        if let Row::Notice(notice) = &mut row {
-            notice.at = Timestamp::from_microsecond(notice.at.as_microsecond()).expect("a time");
-        }
-        row
-    }
-
-    fn notice_time(row: &Row) -> Option<Timestamp> {
-        if let Row::Notice(notice) = row { Some(notice.at) } else { None }
-    }
-
-    fn utf16(row: &Row) -> Vec<u16> {
-        match row {
-            Row::Org(org) => org.id.as_str().encode_utf16().collect(),
-            Row::Tally(tally) => tally.user.as_str().encode_utf16().collect(),
-            _ => Vec::new(),
-        }
+        Ok(Appends { answers, position })
     }
 }
 
 impl Store for KeptStore {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
-        let mut keys: Vec<RecordKey> = keys.iter().map(|key| self.key(key)).collect();
-        if self.fault == Fault::TearsLoads {
-            let mut answers = Vec::new();
-            for key in keys {
-                answers.extend(self.inner.load(&[key]).await?);
-                thread::yield_now();
-            }
-            return Ok(answers);
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        // The log is in the order of the calls.
+        let order = self.order.lock().expect("no panic");
+        let mut done = self.append_to(&self.inner(), &appends)?;
+        let lost = appends.iter().zip(&done.answers).filter(|(_, answer)| **answer == Appended::Conflict);
+        let mut shelf = self.shelf();
+        shelf.conflicts.extend(lost.map(|(append, _)| append.clone()));
+        self.own.lock().expect("no panic").extend(appends.iter().map(|append| append.partition.clone()));
+        shelf.log.push(Call::Append(appends));
+        drop((shelf, order));
+        if done.answers.contains(&Appended::Done) {
+            self.cache.lock().expect("no panic").clear();
         }
+        match self.fault {
+            Fault::HidesConflicts => done.answers.fill(Appended::Done),
+            Fault::StandsStill => done.position = 1,
+            _ => {}
+        }
+        Ok(done)
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        let inner = self.inner();
+        let mut partitions: Vec<Partition> = partitions.iter().map(|of| self.trimmed(of)).collect();
+        if self.fault == Fault::SortsAnswers {
+            partitions.sort();
+        }
+        let mut all = self.open_torn(&inner, &partitions);
+        for (partition, opened) in partitions.iter().zip(&mut all) {
+            self.spoil(&inner, partition, opened);
+        }
+        Ok(all)
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        let inner = self.inner();
+        let mut keys = keys.to_vec();
+        let there = image_in(&inner, partition);
+        let image = if self.fault == Fault::LoadsFromAnyImage { there } else { image };
         if self.fault == Fault::SortsAnswers {
             keys.sort();
         }
-        self.inner.load(&keys).await
+        if self.fault == Fault::LoadsEntriesOfImages {
+            keys.iter_mut().for_each(|key| {
+                if let RecordKey::Entry(_, number) = key
+                    && *number > there
+                {
+                    *number = u64::MAX;
+                }
+            });
+        }
+        inner.load(partition, image, &keys).await
+    }
+
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        let inner = self.inner();
+        let mut keys = keys.to_vec();
+        match self.fault {
+            Fault::SortsAnswers => keys.sort(),
+            Fault::SharesKeySpaces => keys.iter_mut().for_each(|key| key.space = KeySpace::Use),
+            _ => {}
+        }
+        let mut found = inner.find(&keys).await?;
+        for (key, known) in keys.iter().zip(&mut found) {
+            self.spoil_key(&inner, key, known);
+        }
+        Ok(found)
+    }
+
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
+        let order = self.order.lock().expect("no panic");
+        let mut images = images.to_vec();
+        self.spoil_images(&mut self.shelf(), &mut images);
+        let call = Call::Checkpoint(images, whole_until);
+        make(&self.inner(), &call);
+        self.shelf().log.push(call);
+        drop(order);
+        self.cache.lock().expect("no panic").clear();
+        Ok(())
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        let mut behind = self.inner().behind().await?;
+        self.spoil_behind(&mut behind);
+        Ok(behind)
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let inner = self.inner();
         let from = from.map(|cursor| self.taken(scan, cursor)).transpose()?;
         let limit = if self.fault == Fault::OverfillsPages { limit.saturating_add(1) } else { limit };
         let mut asked = scan.clone();
         if let (Fault::ReadsPastRanges, Scan::OrgCounters { until, .. }) = (self.fault, &mut asked) {
             *until = until.saturating_add(1);
         }
-        let mut page = self.inner.scan(&asked, from.as_ref(), limit).await?;
+        let mut page = inner.scan(&asked, from.as_ref(), limit).await?;
         if self.fault == Fault::GoesOnAtTheEnd && page.next.is_none() && !page.rows.is_empty() {
-            let more = self.inner.scan(&asked, None, 1).await?;
+            let more = inner.scan(&asked, None, 1).await?;
             page.next = more.next;
         }
-        match self.fault {
-            Fault::CutsTime => page.rows = page.rows.into_iter().map(Self::cut).collect(),
-            Fault::SortsByUtf16 => page.rows.sort_by_key(Self::utf16),
-            Fault::OrdersNoticesByClock => page.rows.sort_by_key(Self::notice_time),
-            _ => {}
-        }
+        self.spoil_rows(&inner, scan, &mut page.rows);
         page.next = page.next.map(|cursor| self.given(scan, cursor));
         Ok(page)
     }
 
-    async fn commit(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        // The log is in the order of the commits.
-        let mut log = self.log.lock().expect("no panic");
-        let mut answers = Vec::new();
-        if self.fault == Fault::StopsAtConflicts {
-            for change in &batch.changes {
-                let stopped = answers.contains(&Committed::Conflict);
-                let one = Batch { changes: vec![change.clone()] };
-                let answer = if stopped {
-                    Committed::Conflict
-                } else {
-                    pollster::block_on(self.inner.commit(one))?[0]
-                };
-                answers.push(answer);
-            }
-        } else {
-            answers = pollster::block_on(self.inner.commit(batch.clone()))?;
-        }
-        log.push(batch);
-        if self.fault == Fault::HidesConflicts {
-            answers.fill(Committed::Done);
-        }
-        Ok(answers)
-    }
-
     fn capabilities(&self) -> Capabilities {
-        let inner = self.inner.capabilities();
-        let changes_max = if self.fault == Fault::TakesTooMuch { 100 } else { inner.changes_max };
-        Capabilities { durable: true, changes_max, ..inner }
+        let inner = MemoryStore::new().capabilities();
+        let appends_max = if self.fault == Fault::TakesTooMuch { 100 } else { inner.appends_max };
+        Capabilities { durable: true, shared: self.shared, appends_max, ..inner }
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -2,16 +2,21 @@
 #![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 mod damage;
+mod fault;
 mod golden;
 mod kept;
 mod samples;
+mod spoil;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::catch_unwind;
 
-use kept::{Fault, Kept};
-use tollgate_storage::conformance::{self, Subject};
-use tollgate_storage::{MemoryStore, StoreError};
+use fault::Fault;
+use kept::Kept;
+use tollgate_domain::{OrgId, Partition, Record};
+use tollgate_storage::conformance::{self, Subject, append_using, image_after};
+use tollgate_storage::{MemoryStore, StoreError, check};
 
 struct Memory;
 
@@ -39,34 +44,35 @@ fn the_memory_store_keeps_the_contract() {
 #[test]
 fn a_durable_store_keeps_the_contract() {
     let durable = ["durability::", "random::"];
-    conformance::run_where(&Kept(Fault::Sound), |name| durable.iter().any(|module| name.starts_with(module)));
+    let wanted = |name: &str| durable.iter().any(|module| name.starts_with(module));
+    conformance::run_where(&Kept::durable(Fault::Sound), wanted);
+}
+
+#[test]
+fn a_shared_store_keeps_the_contract() {
+    conformance::run(&Kept::shared(Fault::Sound));
 }
 
 #[test]
 fn a_fault_is_noticed() {
-    for (fault, case) in [
-        (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
-        (Fault::SharesKeySpaces, "basics::every_kind_of_record_comes_back"),
-        (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
-        (Fault::CutsTime, "scans::notices_come_as_they_were_committed"),
-        (Fault::OrdersNoticesByClock, "scans::notices_come_as_they_were_committed"),
-        (Fault::TearsLoads, "concurrency::loads_never_see_half_a_change"),
-        (Fault::OverfillsPages, "scans::entries_come_from_either_end"),
-        (Fault::GoesOnAtTheEnd, "scans::orgs_come_by_id"),
-        (Fault::TakesAnyCursor, "scans::foreign_cursors_are_refused"),
-        (Fault::ForgetsCursors, "durability::cursors_outlive_the_process"),
-        (Fault::ReadsPastRanges, "scans::org_counters_come_by_period"),
-        (Fault::SortsByUtf16, "scans::orgs_come_by_id"),
-        (Fault::SortsByUtf16, "scans::tallies_come_by_user"),
-        (Fault::StopsAtConflicts, "guards::conflicts_do_not_hold_up_the_others"),
-        (Fault::HidesConflicts, "guards::a_wrong_version_leaves_nothing"),
-        (Fault::HidesConflicts, "concurrency::one_of_many_writers_wins_each_version"),
-        (Fault::TakesTooMuch, "guards::full_batches_fit_and_larger_ones_are_refused_whole"),
-        (Fault::LosesLastCommit, "durability::a_crash_keeps_everything"),
-        (Fault::LosesTheSystem, "durability::closing_and_reopening_keeps_everything"),
-    ] {
-        conformance::run_where(&Kept(Fault::Sound), |name| name == case);
-        let outcome = catch_unwind(|| conformance::run_where(&Kept(fault), |name| name == case));
+    let mut passed = BTreeSet::new();
+    for (fault, case) in fault::NOTICED {
+        if passed.insert((case, fault.is_of_shared())) {
+            conformance::run_where(&Kept::of(Fault::Sound, fault), |name| name == case);
+        }
+        let outcome = catch_unwind(|| conformance::run_where(&Kept::of(fault, fault), |name| name == case));
         assert!(outcome.is_err(), "{case} does not notice a store that {fault:?}");
     }
+}
+
+#[test]
+fn appends_and_images_can_be_made_for_other_tests() {
+    let acme = OrgId::new("acme").expect("an id");
+    let appends = [append_using(&acme, 1, 0, ["a", "b"]), append_using(&acme, 2, 2, ["c"])];
+    check::check_appends(&appends[1..], 1, 1).expect("a sound append");
+    let image = image_after(&appends);
+    check::check_image(&image);
+    assert_eq!((&image.partition, image.version), (&Partition::Org(acme), 3));
+    let kinds: Vec<bool> = image.records.iter().map(|(_, record)| matches!(record, Record::Org(_))).collect();
+    assert_eq!(kinds, [true, false, false], "the org, its account, the tally of its user");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tollgate_testing::sim::{COMMANDS, StoreKind, Totals, run, smallest_failing};
 
 const HELP: &str = "\
-usage: tollgate-sim [--seed S] [--seeds N] [--minutes M] [--store shared|embedded] [--commands C]
+usage: tollgate-sim [--seed S] [--seeds N] [--minutes M] [--store shared|alone|embedded] [--commands C]
 
   --seed S      the first seed; alone, this one seed twice, with its trace
   --seeds N     how many seeds (1000)
@@ -34,6 +34,7 @@ fn options() -> Option<Options> {
             "--minutes" => options.minutes = Some(value.parse().ok()?),
             "--commands" => options.commands = value.parse().ok()?,
             "--store" if value == "shared" => options.store = Some(StoreKind::Shared),
+            "--store" if value == "alone" => options.store = Some(StoreKind::Alone),
             "--store" if value == "embedded" => options.store = Some(StoreKind::Embedded),
             _ => return None,
         }
@@ -94,7 +95,11 @@ fn many(options: &Options) -> ExitCode {
             let (commands, wrong) = smallest_failing(seed, kind, options.commands, wrong);
             println!(
                 "again with `--seed {seed} --commands {commands} --store {}`: {wrong}",
-                if kind == StoreKind::Shared { "shared" } else { "embedded" }
+                match kind {
+                    StoreKind::Shared => "shared",
+                    StoreKind::Alone => "alone",
+                    StoreKind::Embedded => "embedded",
+                }
             );
             return ExitCode::FAILURE;
         }

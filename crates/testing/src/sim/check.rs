@@ -3,17 +3,18 @@
 //! The ledger of an org fixes the order of everything that made an entry: the oracle follows it, entry by entry, at the
 //! entry's own time and under its own catalog. A reply that made an entry must be the oracle's answer there. A reply
 //! that made none must be the oracle's answer at some moment between request and reply: at one of the org's versions,
-//! one of the times the engine's clock showed, and one of the catalogs it had in force.
+//! one of the times the engine's clock showed, and one of the catalogs it had in force. What is unsent must be what the
+//! ledger says at one of those versions, and the list of all orgs must have all that is not usage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId, PlanTime,
-    Quantity, SetPlan, Settle, Timestamp, Zone,
+    Amount, Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId,
+    PlanTime, Quantity, SetPlan, Settle, Timestamp, Zone,
 };
 
-use super::log::{Ask, Attempt, Happened, Reply};
+use super::log::{Ask, Attempt, Happened, Reply, UnsentOf};
 use super::state::Found;
 use crate::hold;
 use crate::oracle::Oracle;
@@ -39,6 +40,7 @@ pub(super) fn check(found: &Found, happened: &Happened, key_keep_secs: i64) -> R
         for (index, entry) in entries.iter().enumerate() {
             story.replies_at(&oracle, index)?;
             story.entry(&mut oracle, entry, commits[index])?;
+            count_unsent(&mut story.unsent, entry);
         }
         story.replies_at(&oracle, entries.len())?;
     }
@@ -56,6 +58,8 @@ struct Story<'a> {
     others: Vec<Other<'a>>,
     /// Requests of which nobody knows what became.
     open: Vec<(usize, &'a Attempt)>,
+    /// What is unsent so far.
+    unsent: UnsentOf,
 }
 
 /// A reply that made no entry.
@@ -93,14 +97,14 @@ impl<'a> Story<'a> {
                         continue;
                     }
                 }
-                Reply::Balance(_) => {}
+                Reply::Balance(_) | Reply::Unsent(_) | Reply::Listed(_) => {}
             }
             let replied = attempt.replied.unwrap_or(u64::MAX);
             let from = commits.partition_point(|commit| *commit <= attempt.sent);
             let until = commits.partition_point(|commit| *commit <= replied);
             others.push(Other { number: *number, attempt, from, until, explained: false });
         }
-        Ok(Self { org, happened, found, claims, others, open })
+        Ok(Self { org, happened, found, claims, others, open, unsent: UnsentOf::new() })
     }
 
     /// Which replies are the oracle's at a version, and whether any would have had to be by now.
@@ -126,6 +130,8 @@ impl<'a> Story<'a> {
     fn explains(&self, oracle: &Oracle, version: usize, other: &Other<'_>) -> bool {
         match (&other.attempt.ask, &other.attempt.reply) {
             (Ask::Balance, Reply::Balance(reply)) => self.balance(oracle, version, reply.as_deref()),
+            (Ask::Unsent, Reply::Unsent(unsent)) => self.unsent == *unsent,
+            (Ask::Listed, Reply::Listed(listed)) => self.lists(version, *listed),
             (Ask::Command(command), Reply::Decision(decision)) => {
                 let reply = without_steps(decision);
                 self.moments(other.attempt).into_iter().any(|(at, catalog)| {
@@ -158,6 +164,21 @@ impl<'a> Story<'a> {
         let with_catalogs =
             |at: Timestamp| catalogs.iter().map(move |catalog| (at, Arc::clone(catalog))).collect::<Vec<_>>();
         times.into_iter().rev().flat_map(with_catalogs).collect()
+    }
+
+    /// A list may lack usage, and nothing else.
+    fn lists(&self, version: usize, listed: u64) -> bool {
+        let entries = self.found.ledgers.get(self.org).map_or(&[][..], Vec::as_slice);
+        let lacks = usize::try_from(listed).ok().and_then(|listed| entries.get(listed..version));
+        lacks.is_some_and(|lacks| {
+            let is_usage = |entry: &Entry| {
+                matches!(
+                    entry.kind,
+                    EntryKind::Used(_) | EntryKind::Reversed { .. } | EntryKind::Refused { .. }
+                )
+            };
+            lacks.iter().all(is_usage)
+        })
     }
 
     /// A balance says of which version it is.
@@ -198,7 +219,7 @@ impl<'a> Story<'a> {
             None => self.take_open(oracle, &catalog, entry, committed)?,
         };
         let Ask::Command(command) = &attempt.ask else {
-            return Err(format!("{org}: a balance made entry {number}"));
+            return Err(format!("{org}: a question made entry {number}"));
         };
         let fits = could_make(entry, command) && starts_as_asked(oracle, org, entry, command);
         hold!(fits, "{org}: entry {entry:?} is claimed for {attempt:?}");
@@ -298,6 +319,27 @@ impl<'a> Story<'a> {
             }
         }
     }
+}
+
+/// What an entry makes of what is unsent.
+fn count_unsent(unsent: &mut UnsentOf, entry: &Entry) {
+    let (counted, sign) = match &entry.kind {
+        EntryKind::Used(counted) => (counted, 1),
+        EntryKind::Reversed { used, .. } => (used, -1),
+        EntryKind::Shipped { day, lines, .. } => {
+            for (sku, amount) in lines {
+                *unsent.entry((*day, sku.clone())).or_default() -= *amount;
+            }
+            unsent.retain(|_, amount| !amount.is_zero());
+            return;
+        }
+        _ => return,
+    };
+    if let (Some(sku), Some(day)) = (&counted.sink, counted.day()) {
+        let amount = Amount::from_billionths(counted.quantity.amount().billionths() * sign);
+        *unsent.entry((day, sku.clone())).or_default() += amount;
+    }
+    unsent.retain(|_, amount| !amount.is_zero());
 }
 
 /// The entry that a decision says it made.

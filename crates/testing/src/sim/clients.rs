@@ -9,11 +9,13 @@ use tollgate_domain::{
     Actor, ApiKey, ApiKeyId, ApplyCatalog, MeterId, NewMeter, OrgCommand, OrgId, PutOrg, Quantity,
     RevokeApiKey, Role, SystemCommand, SystemDenial, Timestamp, UsageKey, Use,
 };
-use tollgate_engine::EngineError;
+use tollgate_engine::{Engine, EngineError};
+use tollgate_storage::{Row, Scan, UnsentRow};
 
 use super::World;
 use super::faults::Fault;
 use super::log::{Ask, Reply};
+use super::store::SimStore;
 
 /// Most often a request is sent again.
 const RETRIES_MAX: u32 = 4;
@@ -27,9 +29,10 @@ impl World {
             match self.sim.below(100) {
                 0..3 => self.ask_system().await,
                 3..6 => self.ship().await,
-                6..11 => {
+                6..12 => {
                     let org = self.any_org();
-                    self.attempt(self.any_slot(), org, Ask::Balance, self.patience(), false).await;
+                    let ask = [Ask::Balance, Ask::Unsent, Ask::Listed][self.sim.place(3)].clone();
+                    self.attempt(self.any_slot(), org, ask, self.patience(), false).await;
                 }
                 _ => {
                     let org = self.any_org();
@@ -95,9 +98,9 @@ impl World {
             }
             let sent = self.attempt(self.any_slot(), org.clone(), ask, self.patience(), false).await;
             let unknown = match sent {
-                Some(Reply::Decision(_) | Reply::Balance(_)) => return,
                 Some(Reply::Unknown) => true,
                 Some(Reply::NotDone) | None => false,
+                Some(_) => return,
             };
             if round == RETRIES_MAX || self.sim.chance(1_500) || !self.take_one() {
                 return;
@@ -125,17 +128,7 @@ impl World {
         self.sim.sleep(way).await;
         let engine = self.slots.get(slot)?.engine()?;
         let number = self.log.sent(&org, &ask, slot, engine.catalog().version);
-        let answer = async {
-            match &ask {
-                Ask::Command(command) => engine
-                    .submit(&Actor::Local, org, OrgCommand::clone(command))
-                    .await
-                    .map(|decision| Reply::Decision(Box::new(decision))),
-                Ask::Balance => engine.balance(&org).await.map(|found| {
-                    Reply::Balance(found.map(|(org, balance)| Box::new((org.version, balance))))
-                }),
-            }
-        };
+        let answer = answer(&engine, org, &ask);
         let answered = match patience {
             Some(patience) => self.sim.within(patience, answer).await,
             None => Some(answer.await),
@@ -241,22 +234,54 @@ impl World {
                 Ask::Command(Arc::new(OrgCommand::Use(usage))),
                 Ask::Command(Arc::new(OrgCommand::Put(put))),
                 Ask::Balance,
+                Ask::Unsent,
+                Ask::Listed,
             ];
             for ask in asks {
                 // Requests that lost races too often, or found the queue full, are sent again.
                 loop {
                     let reply = self.attempt(slot, org.clone(), ask.clone(), None, true).await;
                     match reply {
-                        Some(Reply::Decision(_) | Reply::Balance(_)) => break,
                         Some(Reply::NotDone) => self.sim.sleep(Duration::from_millis(50)).await,
                         Some(Reply::Unknown) | None => {
                             self.log.wrong(format!("no answer without faults: {ask:?}: {reply:?}"));
                             return;
                         }
+                        Some(_) => break,
                     }
                 }
             }
         }
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What an engine answers.
+async fn answer(engine: &Engine<SimStore>, org: OrgId, ask: &Ask) -> Result<Reply, EngineError> {
+    Ok(match ask {
+        Ask::Command(command) => {
+            let decision = engine.submit(&Actor::Local, org, OrgCommand::clone(command)).await?;
+            Reply::Decision(Box::new(decision))
+        }
+        Ask::Balance => {
+            let found = engine.balance(&org).await?;
+            Reply::Balance(found.map(|(org, balance)| Box::new((org.version, balance))))
+        }
+        Ask::Unsent => {
+            let (days, _) = engine.unsent(Some(&org), &(i32::MIN..=i32::MAX), None).await?;
+            let of_day = |row: UnsentRow| {
+                let amounts: Vec<_> = row.unsent.iter().map(|(sku, amount)| (sku.clone(), amount)).collect();
+                amounts.into_iter().map(move |(sku, amount)| ((row.day, sku), amount))
+            };
+            Reply::Unsent(days.into_iter().flat_map(of_day).collect())
+        }
+        Ask::Listed => {
+            let page = engine.scan(&Scan::Orgs, None, 100).await?;
+            let version = page.rows.into_iter().find_map(|row| match row {
+                Row::Org(listed) if listed.id == org => Some(listed.version),
+                _ => None,
+            });
+            Reply::Listed(version.unwrap_or(0))
+        }
+    })
 }

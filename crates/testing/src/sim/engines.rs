@@ -8,7 +8,7 @@ use std::time::Duration;
 use tollgate_backends::embedded::io::Disk;
 use tollgate_backends::embedded::io::fault::{self, FaultDisk, Operation};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
-use tollgate_domain::{OrgId, Timestamp};
+use tollgate_domain::{OrgId, Partition, Timestamp};
 use tollgate_engine::{Clock, Engine, EngineOptions};
 use tollgate_storage::{MemoryStore, Row, Scan, Store};
 
@@ -51,8 +51,13 @@ impl Slot {
 /// Where the stores of a run keep what they keep.
 #[derive(Clone, Debug)]
 pub(super) enum Medium {
-    /// One store in memory, for all engines.
-    Shared(Arc<MemoryStore>),
+    /// A store in memory: it outlives the engines.
+    Memory {
+        /// The store.
+        store: Arc<MemoryStore>,
+        /// Whether several engines use it at a time.
+        shared: bool,
+    },
     /// A folder and a disk, for one engine.
     Embedded {
         /// Holds the tables.
@@ -65,14 +70,12 @@ pub(super) enum Medium {
 }
 
 impl Medium {
-    /// A disk at its worst, and a store that folds and begins new segments often.
+    /// A disk at its worst, and a store that begins new segments often.
     pub(super) fn embedded(sim: &Sim, folder: PathBuf) -> Self {
         let disk = FaultDisk::new(sim.below(u64::MAX));
         let options = EmbeddedOptions {
             segment_bytes: 16_384 << sim.below(3),
-            cache_bytes: 1_024 << sim.below(10),
             table_cache_bytes: 1_024 * 1_024,
-            overlay_records_max: 4 + sim.place(200),
             // Longer than any clock goes back: which rows are swept when depends on threads of the tables.
             key_keep_secs: 4_000 * 86_400,
             counter_keep_secs: 4_000 * 86_400,
@@ -158,7 +161,7 @@ impl Host {
     /// Opens the store; `None` when a fault did not let it.
     fn open(&self) -> Option<Inner> {
         let (folder, disk, options) = match &self.medium {
-            Medium::Shared(store) => return Some(Inner::Memory(Arc::clone(store))),
+            Medium::Memory { store, shared } => return Some(Inner::Memory(Arc::clone(store), *shared)),
             Medium::Embedded { folder, disk, options } => (folder, disk, options),
         };
         if self.faults.fires(Fault::TablesLost) {
@@ -295,20 +298,27 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The orgs of a store and their versions.
+/// The orgs of a store, and the number of the latest entry of each.
 fn versions(store: &EmbeddedStore) -> Result<BTreeMap<OrgId, u64>, String> {
+    let failed = |error| format!("the orgs cannot be read after opening: {error}");
     let (mut found, mut cursor) = (BTreeMap::new(), None);
     loop {
-        let page = at_once(store.scan(&Scan::Orgs, cursor.as_ref(), PAGE))
-            .map_err(|error| format!("the orgs cannot be read after opening: {error}"))?;
-        for row in page.rows {
-            if let Row::Org(org) = row {
-                found.insert(org.id.clone(), org.version);
-            }
-        }
+        let page = at_once(store.scan(&Scan::Orgs, cursor.as_ref(), PAGE)).map_err(failed)?;
+        found.extend(page.rows.into_iter().filter_map(|row| match row {
+            Row::Org(org) => Some((org.id, org.version)),
+            _ => None,
+        }));
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(found);
+            break;
         }
     }
+    // Their images lack entries.
+    let behind = at_once(store.behind()).map_err(failed)?;
+    let opened = at_once(store.open(&behind)).map_err(failed)?;
+    found.extend(behind.into_iter().zip(opened).filter_map(|(partition, opened)| match partition {
+        Partition::Org(org) => Some((org, opened.version())),
+        Partition::System => None,
+    }));
+    Ok(found)
 }

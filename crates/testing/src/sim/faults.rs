@@ -39,8 +39,10 @@ macro_rules! faults {
 /// Where a fault can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On both stores.
-    Both,
+    /// On every store.
+    All,
+    /// On the stores in memory.
+    Memory,
     /// On the shared store.
     Shared,
     /// On the embedded store.
@@ -48,32 +50,50 @@ pub enum Place {
 }
 
 faults! {
-    /// A load takes seconds.
-    SlowLoad "slow load" 60 Both,
-    /// A commit takes seconds.
-    SlowCommit "slow commit" 100 Both,
-    /// A load fails.
-    LoadFailed "failed load" 60 Shared,
-    /// A commit is refused for want of room.
-    Full "commit refused, no room" 120 Shared,
-    /// A commit of several changes is refused as too large.
-    TooLarge "commit refused, too large" 1_000 Shared,
-    /// A commit fails, nothing was written.
-    FailedBefore "commit failed, not written" 60 Shared,
-    /// A commit fails, all was written.
-    AnswerLost "commit failed, written" 60 Shared,
-    /// A commit fails, and is written later unless somebody else was faster.
-    LateWrite "commit failed, written later" 60 Shared,
-    /// Another engine committed first: this one decides again.
-    RaceLost "commit lost a race" 0 Shared,
-    /// The process ends before a write.
-    CrashBefore "crash before a commit" 50 Both,
-    /// The process ends after a write, before the answers.
-    CrashAfter "crash after a commit" 70 Both,
+    /// A read takes seconds.
+    SlowRead "slow read" 60 All,
+    /// An append takes seconds.
+    SlowAppend "slow append" 100 All,
+    /// Images take seconds to be written.
+    SlowCheckpoint "slow checkpoint" 400 All,
+    /// Orgs cannot be opened.
+    OpenFailed "failed open" 80 All,
+    /// Parts of an org cannot be loaded.
+    LoadFailed "failed load" 80 All,
+    /// Keys cannot be looked up.
+    FindFailed "failed look-up of keys" 80 All,
+    /// Rows cannot be read.
+    ScanFailed "failed scan" 80 All,
+    /// An org is opened whose image lacks entries.
+    OpenedBehind "org opened behind its ledger" 0 All,
+    /// The image of an org was replaced while parts of it were loaded.
+    ImageMoved "image moved while loading" 0 All,
+    /// An append is refused for want of room.
+    Full "append refused, no room" 120 Memory,
+    /// An append of several orgs is refused as too large.
+    TooLarge "append refused, too large" 1_000 Memory,
+    /// An append fails, nothing was written.
+    FailedBefore "append failed, not written" 60 Memory,
+    /// An append fails, all was written.
+    AnswerLost "append failed, written" 60 Memory,
+    /// An append fails, and is written later unless somebody else was faster.
+    LateWrite "append failed, written later" 60 Shared,
+    /// Another engine appended first: this one decides again.
+    RaceLost "append lost a race" 0 Shared,
+    /// Images cannot be written.
+    CheckpointFailed "checkpoint failed" 500 All,
+    /// The process ends before an append.
+    CrashBefore "crash before an append" 50 All,
+    /// The process ends after an append, before the answers.
+    CrashAfter "crash after an append" 70 All,
+    /// The process ends before images are written.
+    CrashBeforeCheckpoint "crash before a checkpoint" 60 All,
+    /// The process ends after images were written, before it knows.
+    CrashAfterCheckpoint "crash after a checkpoint" 60 All,
     /// The process ends at any step of the writer.
-    CrashAnywhere "crash at any step" 15 Both,
+    CrashAnywhere "crash at any step" 15 All,
     /// The process ends while it starts.
-    CrashInStart "crash while starting" 800 Both,
+    CrashInStart "crash while starting" 800 All,
     /// The power goes before or after a disk operation.
     PowerCut "power cut at a disk operation" 0 Embedded,
     /// The power goes while the store is recovering.
@@ -91,35 +111,35 @@ faults! {
     /// A disk operation does only half of what it is asked.
     ShortOperation "short read or write" 0 Embedded,
     /// The disk is full for a while.
-    DiskFull "commit refused, disk full" 0 Embedded,
+    DiskFull "append refused, disk full" 0 Embedded,
     /// The tables are gone at start.
     TablesLost "tables lost" 1_200 Embedded,
     /// The tables are as they were some time before.
     TablesBack "tables went back" 2_500 Embedded,
     /// The clock goes back.
-    ClockBack "clock stepped back" 0 Both,
+    ClockBack "clock stepped back" 0 All,
     /// The clock jumps a day or more ahead.
-    ClockAhead "clock jumped ahead" 0 Both,
+    ClockAhead "clock jumped ahead" 0 All,
     /// A month ends somewhere.
-    MonthEnd "month ended" 0 Both,
+    MonthEnd "month ended" 0 All,
     /// The clocks of two engines differ.
     ClockSkew "clocks of engines differ" 5_000 Shared,
     /// A request is sent twice at once.
-    Duplicate "request sent twice at once" 700 Both,
+    Duplicate "request sent twice at once" 700 All,
     /// A request is held up on its way, and passed by later ones.
-    Delayed "request held up on its way" 400 Both,
+    Delayed "request held up on its way" 400 All,
     /// A client gives up waiting.
-    TimedOut "client gave up waiting" 0 Both,
+    TimedOut "client gave up waiting" 0 All,
     /// A client sends a request again without knowing what became of it.
-    Retried "request sent again" 0 Both,
+    Retried "request sent again" 0 All,
     /// A shipment does not reach the processor.
-    ShipmentLost "shipment lost" 2_000 Both,
+    ShipmentLost "shipment lost" 2_000 All,
     /// The processor takes a shipment, and nobody hears of it.
-    ShipmentAnswerLost "answer of the processor lost" 2_000 Both,
+    ShipmentAnswerLost "answer of the processor lost" 2_000 All,
     /// A shipment comes that the processor has already.
-    ShipmentAgain "shipment sent again" 0 Both,
+    ShipmentAgain "shipment sent again" 0 All,
     /// Too many requests wait.
-    Overload "request refused, queue full" 0 Both,
+    Overload "request refused, queue full" 0 All,
 }
 
 /// How often each fault happened.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tollgate_domain::{Balance, OrgCommand, OrgDecision, OrgId, SystemCommand, SystemDenial, Timestamp};
+use tollgate_domain::{
+    Amount, Balance, OrgCommand, OrgDecision, OrgId, Sku, SystemCommand, SystemDenial, Timestamp,
+};
 
 use super::executor::Sim;
 
@@ -14,7 +16,14 @@ pub(super) enum Ask {
     Command(Arc<OrgCommand>),
     /// Its balance.
     Balance,
+    /// What is unsent of it.
+    Unsent,
+    /// Where it is in the list of all orgs.
+    Listed,
 }
+
+/// What is unsent of an org, by day.
+pub(super) type UnsentOf = BTreeMap<(i32, Sku), Amount>;
 
 /// What came back.
 #[derive(Clone, Debug)]
@@ -27,6 +36,10 @@ pub(super) enum Reply {
     Decision(Box<OrgDecision>),
     /// The version of the org and its balance; `None` where nobody has heard of it.
     Balance(Option<Box<(u64, Balance)>>),
+    /// What is unsent.
+    Unsent(UnsentOf),
+    /// The version of the org as the list has it; zero: it is not in the list.
+    Listed(u64),
 }
 
 /// One request sent to one engine.

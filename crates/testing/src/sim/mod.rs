@@ -35,8 +35,8 @@ use jiff::SignedDuration;
 use jiff::tz::Offset;
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_domain::{ApplyCatalog, Catalog, OrgId, SystemCommand, Timestamp};
-use tollgate_engine::{Clock, EngineOptions};
-use tollgate_storage::MemoryStore;
+use tollgate_engine::{Clock, EngineOptions, Pace};
+use tollgate_storage::Store;
 
 pub use executor::{Executor, Sim};
 pub use faults::{Counts, Fault, Faults, Place};
@@ -44,7 +44,7 @@ pub use report::{Totals, smallest_failing};
 
 use crate::generate::Generator;
 use engines::{Host, Medium, Slot};
-use log::{Ask, Log};
+use log::{Ask, Happened, Log};
 use shipping::Processor;
 
 /// Requests of the clients in one run, unless said otherwise.
@@ -58,15 +58,21 @@ const LIVELY_SECS: u64 = 60;
 pub enum StoreKind {
     /// A store in memory that one to three engines share.
     Shared,
+    /// A store in memory that one engine at a time has for itself.
+    Alone,
     /// The embedded store on a disk at its worst, with one engine at a time.
     Embedded,
 }
 
 impl StoreKind {
-    /// The store of a seed: every eighth is the embedded one.
+    /// The store of a seed: every eighth is the embedded one, every second a shared one.
     #[must_use]
     pub const fn of(seed: u64) -> Self {
-        if seed.is_multiple_of(8) { Self::Embedded } else { Self::Shared }
+        match seed % 8 {
+            0 => Self::Embedded,
+            1 | 3 | 5 | 7 => Self::Shared,
+            _ => Self::Alone,
+        }
     }
 }
 
@@ -100,6 +106,7 @@ struct World {
     /// How long a client thinks between two requests at most, in milliseconds.
     think_millis: u64,
     begun: AtomicBool,
+    ended: AtomicBool,
 }
 
 /// Runs one seed with so many requests of clients.
@@ -168,7 +175,8 @@ impl Prepared {
         let mut generator = Generator::new(seed);
         let catalog = generator.catalog();
         let (engines, medium) = match kind {
-            StoreKind::Shared => (1 + sim.place(3), Medium::Shared(Arc::new(MemoryStore::new()))),
+            StoreKind::Shared => (1 + sim.place(3), Medium::Memory { store: Arc::default(), shared: true }),
+            StoreKind::Alone => (1, Medium::Memory { store: Arc::default(), shared: false }),
             StoreKind::Embedded => (1, Medium::embedded(sim, folder)),
         };
         let log = Log::new(sim, engines);
@@ -184,6 +192,7 @@ impl Prepared {
             clock: Clock::manual(generator.at()),
             key_keep_secs: 86_400 * i64::try_from(1 + sim.below(40)).expect("days"),
             queue_requests_max: if few { 1 + sim.place(2) } else { 64 },
+            pace: draw_pace(sim),
         };
         let world = World {
             sim: sim.clone(),
@@ -198,6 +207,7 @@ impl Prepared {
             processor: Processor::default(),
             think_millis: [10, 100, 400][sim.place(3)],
             begun: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         };
         let all_hard = world.generator().all_hard();
         let host = Host { sim: sim.clone(), faults: faults.clone(), log, medium, options };
@@ -223,27 +233,36 @@ impl Prepared {
         if let Some(wrong) = happened.wrong.first() {
             return Err(wrong.clone());
         }
-        let key_keep_secs = host.options.key_keep_secs;
         match &host.medium {
-            Medium::Shared(store) => {
-                let found = state::read(store.as_ref(), &happened)?;
-                check::check(&found, &happened, key_keep_secs)?;
-                state::check(&found, store.as_ref(), &happened, key_keep_secs, self.all_hard)?;
-                world.processor.check(&found)
-            }
+            Medium::Memory { store, .. } => self.judge(store.as_ref(), &happened),
             Medium::Embedded { folder, options, .. } => {
                 let store = EmbeddedStore::open(folder, (**options).clone())
                     .map_err(|error| format!("the store does not open in the end: {error}"))?;
-                let found = state::read(&store, &happened)?;
-                check::check(&found, &happened, key_keep_secs)?;
-                state::check(&found, &store, &happened, key_keep_secs, self.all_hard)?;
-                world.processor.check(&found)?;
+                self.judge(&store, &happened)?;
                 drop(store);
                 let report = EmbeddedStore::verify(folder, options)
                     .map_err(|error| format!("the store cannot be verified: {error}"))?;
                 if report.is_clean() { Ok(()) } else { Err(format!("verified: {:#?}", report.differences)) }
             }
         }
+    }
+
+    /// Whether what a store holds in the end, and every reply on the way, is right.
+    fn judge<S: Store>(&self, store: &S, happened: &Happened) -> Result<(), String> {
+        let key_keep_secs = self.host.options.key_keep_secs;
+        let found = state::read(store, happened)?;
+        check::check(&found, happened, key_keep_secs)?;
+        state::check(&found, store, happened, key_keep_secs, self.all_hard)?;
+        self.world.processor.check(&found)
+    }
+}
+
+/// Little memory, and images that are soon due: orgs are saved, let go of and opened again all the time; or never.
+fn draw_pace(sim: &Sim) -> Pace {
+    Pace {
+        due_entries: [0, 2, 10, 1_000][sim.place(4)],
+        unsaved_orgs_max: [0, 1, 2, 100][sim.place(4)],
+        resident_parts_max: [0, 8, 40, 1_000][sim.place(4)],
     }
 }
 
@@ -274,7 +293,9 @@ impl World {
         // What was under way when the faults stopped may still come.
         self.sim.sleep(Duration::from_secs(10)).await;
         self.sim.trace("no more faults");
+        self.sim.spawn(Arc::clone(&self).let_time_pass());
         self.end(clients).await;
+        self.ended.store(true, Ordering::Relaxed);
     }
 
     /// The first engine brings the catalog into force, and the orgs are there.
@@ -339,6 +360,18 @@ impl World {
                 let ahead = if skewed { self.sim.below(7_200_000) } else { 0 };
                 let ahead = SignedDuration::from_millis(i64::try_from(ahead).unwrap_or(0));
                 slot.clock.set(at + ahead);
+                self.log.clock_set(number, slot.clock.now());
+            }
+        }
+    }
+
+    /// In the end clocks go as time does: what is tried again after a while is.
+    async fn let_time_pass(self: Arc<Self>) {
+        let second = SignedDuration::from_secs(1);
+        while !self.ended.load(Ordering::Relaxed) && !self.log.is_wrong() {
+            self.sim.sleep(Duration::from_secs(1)).await;
+            for (number, slot) in self.slots.iter().enumerate() {
+                slot.clock.set(slot.clock.now() + second);
                 self.log.clock_set(number, slot.clock.now());
             }
         }

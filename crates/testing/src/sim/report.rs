@@ -13,6 +13,7 @@ const SEEDS_FOR_EVERY_FAULT: u64 = 1_000;
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     shared: Sum,
+    alone: Sum,
     embedded: Sum,
 }
 
@@ -30,6 +31,7 @@ impl Totals {
     pub fn add(&mut self, kind: StoreKind, run: &Run, took: Duration) {
         let sum = match kind {
             StoreKind::Shared => &mut self.shared,
+            StoreKind::Alone => &mut self.alone,
             StoreKind::Embedded => &mut self.embedded,
         };
         sum.seeds += 1;
@@ -39,16 +41,20 @@ impl Totals {
         sum.counts += &run.counts;
     }
 
+    const fn all(&self) -> [&Sum; 3] {
+        [&self.shared, &self.alone, &self.embedded]
+    }
+
     /// Runs so far.
     #[must_use]
-    pub const fn seeds(&self) -> u64 {
-        self.shared.seeds + self.embedded.seeds
+    pub fn seeds(&self) -> u64 {
+        self.all().iter().map(|sum| sum.seeds).sum()
     }
 
     /// How often a fault happened.
     #[must_use]
     pub fn count(&self, fault: Fault) -> u64 {
-        self.shared.counts.of(fault) + self.embedded.counts.of(fault)
+        self.all().iter().map(|sum| sum.counts.of(fault)).sum()
     }
 
     /// Faults that never happened although enough seeds were run.
@@ -58,7 +64,8 @@ impl Totals {
         let due = |fault: &Fault| match fault.place() {
             Place::Shared => enough(&self.shared),
             Place::Embedded => enough(&self.embedded),
-            Place::Both => enough(&self.shared) || enough(&self.embedded),
+            Place::Memory => enough(&self.shared) || enough(&self.alone),
+            Place::All => self.all().into_iter().any(enough),
         };
         Fault::ALL.iter().copied().filter(|fault| due(fault) && self.count(*fault) == 0).collect()
     }
@@ -66,11 +73,12 @@ impl Totals {
     /// The table.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = String::from("| | shared store | embedded store |\n| --- | ---: | ---: |\n");
-        let both = [&self.shared, &self.embedded];
+        let mut text = String::from(
+            "| | shared store | store of one process | embedded store |\n| --- | ---: | ---: | ---: |\n",
+        );
         let mut line = |name: &str, cell: &dyn Fn(&Sum) -> String| {
-            let cells = both.map(cell);
-            let _ = writeln!(text, "| {name} | {} | {} |", cells[0], cells[1]);
+            let [shared, alone, embedded] = self.all().map(cell);
+            let _ = writeln!(text, "| {name} | {shared} | {alone} | {embedded} |");
         };
         line("seeds", &|sum| sum.seeds.to_string());
         line("commands", &|sum| sum.commands.to_string());

@@ -1,11 +1,12 @@
-//! The final state: records against a replay of the ledger, notices against the ledger, the system against its requests.
+//! The final state: images and keys against a replay of the ledger, notices against the ledger, the system against its
+//! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tollgate_domain::{
-    ApiKey, Catalog, CreatedMeter, Entry, OrgId, OrgState, Record, RecordKey, RevokeApiKey, Scope,
-    SystemCommand, Timestamp, Window, load_and_apply,
+    ApiKey, Catalog, CreatedMeter, Entry, KeyId, KeyRecord, KeySpace, OrgId, OrgState, PartKey, Partition,
+    Record, RecordKey, RevokeApiKey, Scope, SystemCommand, Timestamp, Window, load_and_apply,
 };
 use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
 
@@ -55,6 +56,20 @@ fn rows<S: Store>(store: &S, scan: &Scan) -> Result<Vec<Row>, String> {
             return Ok(rows);
         }
     }
+}
+
+/// The head of the image of a partition, which lacks nothing: all engines were shut down in order.
+fn head<S: Store>(store: &S, partition: &Partition) -> Result<Option<Record>, String> {
+    let opened = at_once(store.open(std::slice::from_ref(partition)))
+        .map_err(|error| format!("{partition:?} cannot be opened in the end: {error}"))?;
+    let opened = opened.into_iter().next().unwrap_or_default();
+    hold!(
+        opened.entries.is_empty(),
+        "the image of {partition:?} is of version {} after the shutdown, its ledger of {}",
+        opened.image(),
+        opened.version()
+    );
+    Ok(opened.head)
 }
 
 /// Reads everything there is.
@@ -107,9 +122,8 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) | Row::Unsent(_) => {}
         }
     }
-    let system = at_once(store.load(&[RecordKey::System])).map_err(|error| format!("the system: {error}"))?;
-    let created_meters = match system.first() {
-        Some(Some(Record::System(system))) => system.created_meters.clone(),
+    let created_meters = match head(store, &Partition::System)? {
+        Some(Record::System(system)) => system.created_meters.clone(),
         _ => Vec::new(),
     };
     Ok(Found { ledgers, catalogs, since, texts, created_meters, api_keys, notices })
@@ -123,6 +137,8 @@ pub(super) fn check<S: Store>(
     key_keep_secs: i64,
     all_hard: bool,
 ) -> Result<(), String> {
+    let behind = at_once(store.behind()).map_err(|error| format!("what is behind: {error}"))?;
+    hold!(behind.is_empty(), "images lag behind after the shutdown: {behind:?}");
     let records = records(found, store)?;
     let books = Books {
         ledgers: &found.ledgers,
@@ -134,7 +150,9 @@ pub(super) fn check<S: Store>(
     };
     ledger::check(&books)?;
     whatif::check(&books)?;
-    scans_agree(found, store, &records)?;
+    keys_agree(found, store)?;
+    scans_agree(store, &records)?;
+    lists_agree(store, &records)?;
     let mut due = Vec::new();
     for (org, entries) in &found.ledgers {
         notices::check_ledger(org, entries)?;
@@ -167,7 +185,7 @@ fn records<S: Store>(found: &Found, store: &S) -> Result<Stored, String> {
     let mut all = Stored::default();
     for (org, entries) in &found.ledgers {
         let mut replayed = OrgState::new(org.clone(), None);
-        let mut keys = vec![RecordKey::Org(org.clone())];
+        let mut keys = Vec::new();
         for entry in entries {
             let note = |key: &RecordKey| {
                 keys.push(key.clone());
@@ -176,17 +194,49 @@ fn records<S: Store>(found: &Found, store: &S) -> Result<Stored, String> {
             load_and_apply(&mut replayed, entry, note)?;
         }
         keys.extend(replayed.take_changed().into_iter().map(|(key, _)| key));
+        keys.retain(|key| PartKey::in_org(key).is_some_and(|(_, part)| !part.is_fact()));
         keys.sort_unstable();
         keys.dedup();
-        let loaded =
-            at_once(store.load(&keys)).map_err(|error| format!("{org} cannot be loaded: {error}"))?;
+        let partition = Partition::Org(org.clone());
+        let head = head(store, &partition)?.ok_or_else(|| format!("{org} has a ledger and no image"))?;
+        let loaded = at_once(store.load(&partition, head.version(), &keys))
+            .map_err(|error| format!("{org} cannot be loaded: {error}"))?
+            .ok_or_else(|| format!("the image of {org} is not of the version of its head"))?;
+        all.insert(RecordKey::Org(org.clone()), head);
         all.extend(keys.into_iter().zip(loaded).filter_map(|(key, record)| Some((key, record?))));
     }
     Ok(all)
 }
 
+/// What is remembered of every key is what the latest entry that was made for it says, and whether it was taken back.
+fn keys_agree<S: Store>(found: &Found, store: &S) -> Result<(), String> {
+    for (org, entries) in &found.ledgers {
+        let id = |space, key: &tollgate_domain::UsageKey| KeyId { org: org.clone(), space, key: key.clone() };
+        let mut told: BTreeMap<KeyId, KeyRecord> = BTreeMap::new();
+        for entry in entries {
+            if let Some((space, key, record)) = entry.made_key() {
+                told.insert(id(space, key), record);
+            }
+            let took_back = entry.took_back_key().and_then(|key| told.get_mut(&id(KeySpace::Use, key)));
+            if let Some(record) = took_back {
+                record.reversed_by = Some(entry.number);
+            }
+        }
+        let keys: Vec<KeyId> = told.keys().cloned().collect();
+        let remembered =
+            at_once(store.find(&keys)).map_err(|error| format!("keys of {org} cannot be found: {error}"))?;
+        for ((key, told), remembered) in told.iter().zip(&remembered) {
+            hold!(
+                remembered.as_ref() == Some(told),
+                "of {key:?} is remembered {remembered:?}\nthe ledger says {told:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The counters that scans give are those that loads give, and no others.
-fn scans_agree<S: Store>(found: &Found, store: &S, records: &Stored) -> Result<(), String> {
+fn scans_agree<S: Store>(store: &S, records: &Stored) -> Result<(), String> {
     let mut accounts = BTreeSet::new();
     for key in records.keys() {
         if let RecordKey::Account(org, meter) = key {
@@ -242,10 +292,28 @@ fn scans_agree<S: Store>(found: &Found, store: &S, records: &Stored) -> Result<(
             .collect();
         hold!(scanned == loaded, "{scan:?} gives {scanned:#?}\nloads and the ledger {loaded:#?}");
     }
-    hold!(
-        found.ledgers.keys().all(|org| records.contains_key(&RecordKey::Org(org.clone()))),
-        "an org with a ledger has no record"
-    );
+    Ok(())
+}
+
+/// The lists of all orgs and of all that is unsent are of the same records.
+fn lists_agree<S: Store>(store: &S, records: &Stored) -> Result<(), String> {
+    let mut listed = BTreeMap::new();
+    for row in rows(store, &Scan::Orgs)?.into_iter().chain(rows(store, &Scan::Unsent { org: None })?) {
+        match row {
+            Row::Org(org) => listed.insert(RecordKey::Org(org.id.clone()), Record::Org(Arc::new(org))),
+            Row::Unsent(row) => {
+                listed.insert(RecordKey::Unsent(row.org, row.day), Record::Unsent(row.unsent))
+            }
+            _ => None,
+        };
+    }
+    let loaded: BTreeMap<_, _> = records
+        .iter()
+        .filter(|(key, _)| matches!(key, RecordKey::Org(_) | RecordKey::Unsent(..)))
+        .filter(|(_, record)| !record.is_nothing())
+        .map(|(key, record)| (key.clone(), record.clone()))
+        .collect();
+    hold!(listed == loaded, "the lists give {listed:#?}\nloads and the ledger {loaded:#?}");
     Ok(())
 }
 

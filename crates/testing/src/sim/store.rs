@@ -7,10 +7,10 @@ use std::task::{Poll, Waker};
 
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_backends::embedded::io::fault::FaultDisk;
-use tollgate_domain::{Partition, Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::{
-    Batch, Capabilities, Committed, Cursor, EntryChange, MemoryStore, Page, Scan, Store, StoreError,
-    StoreErrorKind,
+    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, MemoryStore, Opened, Page, Scan,
+    Store, StoreError, StoreErrorKind,
 };
 
 use super::executor::Sim;
@@ -58,11 +58,11 @@ impl Crash {
     }
 }
 
-/// Where the records really are.
+/// Where everything really is.
 #[derive(Debug)]
 pub(super) enum Inner {
-    /// In memory, for all engines.
-    Memory(Arc<MemoryStore>),
+    /// In memory; and whether other engines use it, too.
+    Memory(Arc<MemoryStore>, bool),
     /// In the embedded store on a disk at its worst.
     Embedded(EmbeddedStore, FaultDisk),
 }
@@ -75,6 +75,16 @@ pub(super) struct SimStore {
     pub(super) log: Log,
     pub(super) crash: Crash,
     pub(super) inner: Inner,
+}
+
+/// Calls the store where everything really is.
+macro_rules! of_inner {
+    ($of:expr, $store:ident => $call:expr) => {
+        match &$of.inner {
+            Inner::Memory($store, _) => $call,
+            Inner::Embedded($store, _) => $call,
+        }
+    };
 }
 
 fn failed() -> StoreError {
@@ -102,42 +112,52 @@ impl SimStore {
         }
     }
 
-    async fn write(&self, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        match &self.inner {
-            Inner::Memory(store) => write(store.as_ref(), &self.log, batch).await,
-            Inner::Embedded(store, _) => {
-                let result = write(store, &self.log, batch).await;
-                if matches!(&result, Err(error) if error.kind() == StoreErrorKind::Full) {
-                    self.faults.count(Fault::DiskFull, 1);
-                }
-                self.unless_off(result).await
-            }
-        }
+    /// What may go wrong before a read.
+    async fn before_read(&self, fails: Fault) -> Result<(), StoreError> {
+        self.wait(Fault::SlowRead).await;
+        if self.faults.fires(fails) { Err(failed()) } else { Ok(()) }
     }
 
-    /// A fault in place of the commit, if one is due.
-    async fn instead(&self, batch: &Batch) -> Option<StoreError> {
-        let Inner::Memory(store) = &self.inner else { return None };
+    /// What was read may be old when it arrives.
+    async fn after_read<T>(&self, read: T) -> T {
+        let read = self.unless_off(read).await;
+        self.wait(Fault::SlowRead).await;
+        read
+    }
+
+    async fn write(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        let result = match &self.inner {
+            Inner::Memory(store, _) => write(store.as_ref(), &self.log, appends).await,
+            Inner::Embedded(store, _) => write(store, &self.log, appends).await,
+        };
+        let is_full = matches!(&result, Err(error) if error.kind() == StoreErrorKind::Full);
+        self.faults.count(Fault::DiskFull, u64::from(is_full));
+        self.unless_off(result).await
+    }
+
+    /// A fault in place of the append, if one is due.
+    async fn instead(&self, appends: &[Append]) -> Option<StoreError> {
+        let Inner::Memory(store, shared) = &self.inner else { return None };
         if self.faults.fires(Fault::Full) {
             return Some(StoreError::new(StoreErrorKind::Full, "no room"));
         }
-        if batch.changes.len() > 1 && self.faults.fires(Fault::TooLarge) {
+        if appends.len() > 1 && self.faults.fires(Fault::TooLarge) {
             return Some(StoreError::new(StoreErrorKind::TooLarge, "too much at once"));
         }
         if self.faults.fires(Fault::FailedBefore) {
             return Some(failed());
         }
         if self.faults.fires(Fault::AnswerLost) {
-            drop(write(store.as_ref(), &self.log, batch.clone()).await);
+            drop(write(store.as_ref(), &self.log, appends.to_vec()).await);
             return Some(failed());
         }
-        if self.faults.fires(Fault::LateWrite) {
-            let (sim, store, log, batch) =
-                (self.sim.clone(), Arc::clone(store), self.log.clone(), batch.clone());
+        if *shared && self.faults.fires(Fault::LateWrite) {
+            let (sim, store, log, appends) =
+                (self.sim.clone(), Arc::clone(store), self.log.clone(), appends.to_vec());
             self.sim.spawn(async move {
                 let length = sim.millis(1, 3_000);
                 sim.sleep(length).await;
-                drop(write(store.as_ref(), &log, batch).await);
+                drop(write(store.as_ref(), &log, appends).await);
             });
             return Some(failed());
         }
@@ -145,92 +165,126 @@ impl SimStore {
     }
 }
 
-/// Commits, and writes down what is durable.
-async fn write<S: Store>(store: &S, log: &Log, batch: Batch) -> Result<Vec<Committed>, StoreError> {
-    let entries: Vec<_> = batch
-        .changes
+/// Appends, and writes down what is durable.
+async fn write<S: Store>(store: &S, log: &Log, appends: Vec<Append>) -> Result<Appends, StoreError> {
+    let entries: Vec<(Partition, Vec<u64>)> = appends
         .iter()
-        .map(|change| {
-            let numbers = change.entries.iter().filter_map(|entry| match entry {
-                EntryChange::Org(entry) => Some(entry.number),
-                EntryChange::System(_) => None,
-            });
-            (change.partition.clone(), numbers.collect::<Vec<_>>())
-        })
+        .map(|append| (append.partition.clone(), append.entries.iter().map(EntryChange::number).collect()))
         .collect();
-    let answers = store.commit(batch).await?;
-    for ((partition, numbers), answer) in entries.into_iter().zip(&answers) {
-        if let (Partition::Org(org), Committed::Done) = (partition, answer) {
+    let appended = store.append(appends).await?;
+    for ((partition, numbers), answer) in entries.into_iter().zip(&appended.answers) {
+        if let (Partition::Org(org), Appended::Done) = (partition, answer) {
             numbers.into_iter().for_each(|number| log.committed(&org, number));
         }
     }
-    Ok(answers)
+    Ok(appended)
 }
 
 impl Store for SimStore {
-    async fn load(&self, keys: &[RecordKey]) -> Result<Vec<Option<Record>>, StoreError> {
-        self.wait(Fault::SlowLoad).await;
-        let loaded = match &self.inner {
-            Inner::Memory(_) if self.faults.fires(Fault::LoadFailed) => return Err(failed()),
-            Inner::Memory(store) => store.load(keys).await,
-            Inner::Embedded(store, _) => store.load(keys).await,
-        };
-        let loaded = self.unless_off(loaded).await;
-        self.wait(Fault::SlowLoad).await;
-        loaded
-    }
-
-    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.wait(Fault::SlowLoad).await;
-        let page = match &self.inner {
-            Inner::Memory(store) => store.scan(scan, from, limit).await,
-            Inner::Embedded(store, _) => store.scan(scan, from, limit).await,
-        };
-        self.unless_off(page).await
-    }
-
-    async fn commit(&self, mut batch: Batch) -> Result<Vec<Committed>, StoreError> {
-        // The order in a batch means nothing; it comes from hash maps that differ from process to process.
-        let mut order: Vec<usize> = (0..batch.changes.len()).collect();
-        order.sort_by(|a, b| {
-            let partition = |place: &usize| batch.changes.get(*place).map(|change| &change.partition);
-            partition(a).cmp(&partition(b))
-        });
-        batch.changes.sort_by(|a, b| a.partition.cmp(&b.partition));
-        for change in &mut batch.changes {
-            change.records.sort_by(|(a, _), (b, _)| a.cmp(b));
-        }
-        self.wait(Fault::SlowCommit).await;
+    async fn append(&self, mut appends: Vec<Append>) -> Result<Appends, StoreError> {
+        // The order of appends means nothing, and may differ from process to process.
+        let mut order: Vec<usize> = (0..appends.len()).collect();
+        order.sort_by_key(|place| appends.get(*place).map(|append| append.partition.clone()));
+        appends.sort_by(|a, b| a.partition.cmp(&b.partition));
+        self.wait(Fault::SlowAppend).await;
         if self.faults.fires(Fault::CrashBefore) {
             return self.end().await;
         }
-        if let Some(error) = self.instead(&batch).await {
-            self.wait(Fault::SlowCommit).await;
+        if let Some(error) = self.instead(&appends).await {
+            self.wait(Fault::SlowAppend).await;
             return Err(error);
         }
-        let answers = self.write(batch).await?;
+        let Appends { answers, position } = self.write(appends).await?;
         if self.faults.fires(Fault::CrashAfter) {
             return self.end().await;
         }
-        self.wait(Fault::SlowCommit).await;
-        let mut in_order: Vec<(usize, Committed)> = order.into_iter().zip(answers).collect();
+        self.wait(Fault::SlowAppend).await;
+        let mut in_order: Vec<(usize, Appended)> = order.into_iter().zip(answers).collect();
         in_order.sort_by_key(|(place, _)| *place);
-        let answers: Vec<Committed> = in_order.into_iter().map(|(_, answer)| answer).collect();
-        let lost = answers.iter().filter(|answer| **answer == Committed::Conflict).count();
+        let answers: Vec<Appended> = in_order.into_iter().map(|(_, answer)| answer).collect();
+        let lost = answers.iter().filter(|answer| **answer == Appended::Conflict).count();
         self.faults.count(Fault::RaceLost, u64::try_from(lost).unwrap_or(0));
-        Ok(answers)
+        Ok(Appends { answers, position })
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        self.before_read(Fault::OpenFailed).await?;
+        let opened = of_inner!(self, store => store.open(partitions).await);
+        let opened = self.after_read(opened).await?;
+        let behind = opened.iter().filter(|opened| !opened.entries.is_empty()).count();
+        self.faults.count(Fault::OpenedBehind, u64::try_from(behind).unwrap_or(0));
+        Ok(opened)
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        self.before_read(Fault::LoadFailed).await?;
+        let loaded = of_inner!(self, store => store.load(partition, image, keys).await);
+        let loaded = self.after_read(loaded).await?;
+        self.faults.count(Fault::ImageMoved, u64::from(loaded.is_none()));
+        Ok(loaded)
+    }
+
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        self.before_read(Fault::FindFailed).await?;
+        let found = of_inner!(self, store => store.find(keys).await);
+        self.after_read(found).await
+    }
+
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
+        // So do their order and that of the records of each.
+        let mut images = images.to_vec();
+        images.sort_by(|a, b| a.partition.cmp(&b.partition));
+        for image in &mut images {
+            image.records.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        self.wait(Fault::SlowCheckpoint).await;
+        if self.faults.fires(Fault::CrashBeforeCheckpoint) {
+            return self.end().await;
+        }
+        if self.faults.fires(Fault::CheckpointFailed) {
+            return Err(failed());
+        }
+        images.iter().for_each(|image| {
+            self.sim.trace(&format!("{:?} saved at {}", image.partition, image.version));
+        });
+        let kept = of_inner!(self, store => store.checkpoint(images.into(), whole_until).await);
+        self.unless_off(kept).await?;
+        if self.faults.fires(Fault::CrashAfterCheckpoint) {
+            return self.end().await;
+        }
+        self.wait(Fault::SlowCheckpoint).await;
+        Ok(())
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        self.before_read(Fault::OpenFailed).await?;
+        let behind = of_inner!(self, store => store.behind().await);
+        let mut behind = self.after_read(behind).await?;
+        behind.sort();
+        Ok(behind)
+    }
+
+    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.before_read(Fault::ScanFailed).await?;
+        let page = of_inner!(self, store => store.scan(scan, from, limit).await);
+        self.after_read(page).await
     }
 
     fn capabilities(&self) -> Capabilities {
         match &self.inner {
-            Inner::Memory(store) => Capabilities { shared: true, ..store.capabilities() },
+            Inner::Memory(store, shared) => Capabilities { shared: *shared, ..store.capabilities() },
             Inner::Embedded(store, _) => store.capabilities(),
         }
     }
 
     async fn close(&self) -> Result<(), StoreError> {
         match &self.inner {
-            Inner::Memory(_) => Ok(()),
+            Inner::Memory(..) => Ok(()),
             Inner::Embedded(store, _) => store.close().await,
         }
     }

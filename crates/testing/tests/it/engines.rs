@@ -1,4 +1,4 @@
-//! Engines on one store: meters that usage creates, and months that close by themselves.
+//! Engines on one store: batches, meters that usage creates, and months that close by themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use tokio::runtime::Runtime;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
     Actor, ApplyCatalog, Bill, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity,
-    RecordDenial, SetPlan, SignedDuration, SystemCommand, Timestamp, UsageKey, Use, Welcome, Zone, catalog,
+    RecordDenial, Reverse, SetPlan, SignedDuration, SystemCommand, Timestamp, UsageKey, Use, Welcome, Zone,
+    catalog,
 };
 use tollgate_engine::{Clock, Closing, Engine, EngineOptions};
 use tollgate_storage::MemoryStore;
@@ -126,6 +127,35 @@ impl Replicas {
     fn bill(&self, org: &OrgId, month: i32) -> Arc<Bill> {
         let bill = self.runtime.block_on(self.engines[0].bill(org, Some(month))).expect("a look");
         bill.expect("the org is known").1.expect("a bill")
+    }
+}
+
+#[test]
+fn a_usage_is_taken_back_in_the_batch_that_counts_it() {
+    let replicas = Replicas::start(1, "2026-11-02T10:00:00Z");
+    let acme = replicas.customer("acme", "UTC");
+    let key = UsageKey::new("once").expect("a key");
+    let usage = OrgCommand::Record(Use {
+        user: None,
+        meter: MeterId::new("api_call").expect("an id"),
+        quantity: Quantity::ONE,
+        key: key.clone(),
+        occurred_at: Some(time("2026-11-02T09:00:00Z")),
+        properties: BTreeMap::new(),
+    });
+    let reverse = || OrgCommand::Reverse(Reverse { key: key.clone() });
+    let batch = [usage, reverse(), reverse()].map(|command| (acme.clone(), command)).to_vec();
+    let batch = replicas.engines[0].submit_batch(&Actor::Local, batch);
+    match replicas.runtime.block_on(batch).expect("decisions").as_slice() {
+        [
+            OrgDecision::Record(Ok(counted)),
+            OrgDecision::Reverse(Ok(reversed)),
+            OrgDecision::Reverse(Ok(again)),
+        ] => {
+            assert_eq!((reversed.reversed_entry, reversed.replayed), (counted.entry, false));
+            assert_eq!((again.entry, again.replayed), (reversed.entry, true));
+        }
+        other => panic!("{other:?}"),
     }
 }
 

@@ -8,9 +8,10 @@ use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
     Actor, Allowed, ApplyCatalog, Balance, Catalog, Check, Context, Denial, Denied, Entry, EntryKind,
-    MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, OrgState, Outcome, PartKey, Period,
-    Quantity, Record, RecordKey, Source, SystemCommand, SystemEntry, SystemRecords, Use, Wants, Window, Zone,
-    apply, apply_system, balance, bill, decide, decide_system, missing_of_system, touched, touched_by_system,
+    KeySpace, MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, OrgState, Outcome, PartKey,
+    Period, Quantity, Record, RecordKey, Source, SystemCommand, SystemEntry, SystemRecords, Use, Wants,
+    Window, Zone, apply, apply_system, balance, bill, decide, decide_system, missing_of_system, touched,
+    touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
 use tollgate_testing::hold;
@@ -71,6 +72,8 @@ pub(crate) struct World {
     states: BTreeMap<OrgId, OrgState>,
     system_records: SystemRecords,
     stored: Stored,
+    /// What is remembered of callers' keys: it follows from the entries.
+    keys: Stored,
     pub(crate) ledgers: BTreeMap<OrgId, Vec<Entry>>,
     pub(crate) system: Vec<SystemEntry>,
     pub(crate) catalog: Arc<Catalog>,
@@ -115,6 +118,7 @@ impl World {
             states: BTreeMap::new(),
             system_records: SystemRecords::default(),
             stored: Stored::default(),
+            keys: Stored::default(),
             ledgers: BTreeMap::new(),
             system: Vec::new(),
             catalogs: Vec::new(),
@@ -199,7 +203,7 @@ impl World {
             // The order of what is stored is another in each run, so the lot goes by the keys.
             let (lot, number) = (FixedState::with_seed(seed), self.tally.commands);
             let drawn = |key: &RecordKey| lot.hash_one((number, key)) % 2 == 0;
-            for (key, record) in self.stored.iter().filter(|(key, _)| drawn(key)) {
+            for (key, record) in self.stored.iter().chain(&self.keys).filter(|(key, _)| drawn(key)) {
                 if let Some((_, part)) = PartKey::in_org(key).filter(|(of, _)| *of == org) {
                     state.put(part, Some(record.clone()));
                 }
@@ -230,6 +234,7 @@ impl World {
                     let entry = self.ledgers.get(org).and_then(|entries| entries.get(place)).cloned();
                     entry.map(Arc::new).map(Record::Entry)
                 }
+                PartKey::Key(..) => self.keys.get(&key.clone().of(org)).cloned(),
                 key => self.stored.get(&key.clone().of(org)).cloned(),
             };
             let state = self.states.get_mut(org).ok_or("the org is in memory")?;
@@ -297,8 +302,21 @@ impl World {
             hold!(absent.is_ok(), "applying needs what deciding did not load: {absent:?}");
             apply(state, entry);
             self.stored.extend(state.take_changed());
+            self.remember(org, entry);
         }
         Ok(outcome)
+    }
+
+    /// Remembers the key that an entry was made for, and that the usage of one was taken back.
+    fn remember(&mut self, org: &OrgId, entry: &Entry) {
+        if let Some((space, key, record)) = entry.made_key() {
+            let key = PartKey::Key(space, key.clone()).of(org);
+            self.keys.insert(key, Record::Key(Arc::new(record)));
+        }
+        let took_back = entry.took_back_key().map(|key| PartKey::Key(KeySpace::Use, key.clone()).of(org));
+        if let Some(Record::Key(known)) = took_back.and_then(|key| self.keys.get_mut(&key)) {
+            Arc::make_mut(known).reversed_by = Some(entry.number);
+        }
     }
 
     fn context<'a>(&self, catalog: &'a Catalog, moments: &'a Moments) -> Context<'a> {

@@ -55,7 +55,7 @@ fn metrics_count_what_happened() {
         ("tollgate_queue_depth", 0.0),
         ("tollgate_overloads_total", 0.0),
         ("tollgate_conflicts_total", 0.0),
-        ("tollgate_store_fold_failures_total", 0.0),
+        ("tollgate_store_checkpoint_failures_total", 0.0),
     ] {
         let found = metric(&text, name);
         assert!((found - wanted).abs() < f64::EPSILON, "{name}: {found} instead of {wanted}");

@@ -1,0 +1,397 @@
+//! An append's way: check the versions, write one frame, make it durable, note its facts. And how what was appended is found:
+//! the image of a partition in the tables, and its entries since by the facts.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
+use tollgate_storage::check::check_appends;
+use tollgate_storage::codec::{DecodeError, Line, LineRef, decode_line, encode_line};
+use tollgate_storage::{Append, Appended, Appends, EntryChange, Opened, StoreError, StoreErrorKind};
+
+use super::checkpoint::Checkpoints;
+use super::codec::{decode_record, row_key};
+use super::error::{bad_entry, bad_row, corrupt, stopped};
+use super::facts::{Facts, Place};
+use super::fingerprints::{facts_of, of_key, of_partition, of_reversal};
+use super::frame::EntrySpot;
+use super::ledger::Ledger;
+use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP};
+use super::metrics::Metrics;
+use super::options::EmbeddedOptions;
+use super::segment::{Location, Segments};
+use super::sync::{Mutex, MutexGuard};
+use super::tables::{Folded, Keep, TablesSlot, TablesView};
+use super::walk::Position;
+
+/// Everything of an open store but its threads.
+pub(crate) struct Core {
+    pub(crate) path: PathBuf,
+    pub(crate) options: EmbeddedOptions,
+    ledger: Mutex<Ledger>,
+    /// Why the ledger takes no more appends; an append holds the ledger itself through its sync.
+    stopped: Arc<OnceLock<String>>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) facts: Facts,
+    pub(crate) tables: TablesSlot,
+    pub(crate) keep: Arc<Keep>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) checkpoints: Checkpoints,
+    /// How far the tables are.
+    folded: Mutex<Folded>,
+    /// Some of the frames behind that, in order: up to one of them images become whole.
+    frames: Mutex<VecDeque<Position>>,
+    behind: Mutex<Behind>,
+    /// Held as long as the store is open; another process cannot lock the file meanwhile.
+    _lock: std::fs::File,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Core").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The partitions whose images lack entries that were there when the store was opened, and the latest of these.
+pub(crate) type Behind = BTreeMap<Partition, u64>;
+
+/// What opening found, from which a [`Core`] is made.
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) options: EmbeddedOptions,
+    pub(crate) ledger: Ledger,
+    pub(crate) facts: Facts,
+    pub(crate) tables: TablesSlot,
+    pub(crate) keep: Arc<Keep>,
+    pub(crate) folded: Folded,
+    pub(crate) behind: Behind,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lock: std::fs::File,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub(crate) fn new(found: Found) -> Self {
+        Self {
+            path: found.path,
+            options: found.options,
+            stopped: found.ledger.stopped(),
+            segments: Arc::clone(found.ledger.segments()),
+            ledger: Mutex::new(found.ledger),
+            facts: found.facts,
+            tables: found.tables,
+            keep: found.keep,
+            metrics: found.metrics,
+            checkpoints: Checkpoints::default(),
+            folded: Mutex::new(found.folded),
+            frames: Mutex::default(),
+            behind: Mutex::new(found.behind),
+            _lock: found.lock,
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        locked(&self.ledger)
+    }
+
+    /// Appends entries; see [`tollgate_storage::Store::append`].
+    pub(crate) fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        let started = Instant::now();
+        check_appends(&appends, APPENDS_MAX, ENTRIES_MAX)?;
+        let mut ledger = self.ledger();
+        if let Some(why) = ledger.stopped().get() {
+            return Err(stopped(why));
+        }
+        let appended = self.append_to(&mut ledger, appends);
+        if let Err(error) = &appended
+            && !error.kind().is_refusal()
+        {
+            ledger.stop(&error.to_string());
+        }
+        let (appended, entries) = appended?;
+        drop(ledger);
+        if entries > 0 {
+            self.metrics.commits.add(1);
+            self.metrics.entries.add(entries);
+            self.metrics.commit_seconds.record(started.elapsed());
+        }
+        Ok(appended)
+    }
+
+    /// Appends to a ledger that takes appends; says how many entries that were.
+    fn append_to(&self, ledger: &mut Ledger, appends: Vec<Append>) -> Result<(Appends, u64), StoreError> {
+        let mut answers = Vec::with_capacity(appends.len());
+        let mut made = Vec::with_capacity(appends.len());
+        for append in appends {
+            let current = self.version(&append.partition)? == append.expected_version;
+            answers.push(if current { Appended::Done } else { Appended::Conflict });
+            made.extend(current.then_some(append));
+        }
+        if made.is_empty() {
+            return Ok((Appends { answers, position: ledger.last().sequence }, 0));
+        }
+        let spots = write(ledger, &made)?;
+        let position = ledger.append()?;
+        let mut latest = i64::MIN;
+        let facts = made.iter().flat_map(lines).zip(&spots).map(|(line, spot)| {
+            let (segment, offset, len) = (position.segment, position.offset + spot.offset, spot.len);
+            let facts = facts_of(line, Location { segment, offset, len });
+            latest = latest.max(facts.at_secs);
+            facts
+        });
+        let facts: Vec<_> = facts.collect();
+        self.facts.add(&position, &facts)?;
+        self.keep.see(latest);
+        self.note_frame(position);
+        Ok((Appends { answers, position: position.sequence }, super::io::to_u64(spots.len())))
+    }
+
+    /// The number of a partition's latest entry.
+    fn version(&self, partition: &Partition) -> Result<u64, StoreError> {
+        Ok(self.facts.newest(of_partition(partition))?.unwrap_or(0))
+    }
+
+    fn note_frame(&self, position: Position) {
+        if position.sequence.is_multiple_of(FRAMES_KNOWN_STEP) {
+            locked(&self.frames).push_back(position);
+        }
+    }
+
+    /// The latest known frame up to a sequence.
+    pub(crate) fn frame_up_to(&self, sequence: u64) -> Option<Position> {
+        let frames = locked(&self.frames);
+        let known = frames.partition_point(|frame| frame.sequence <= sequence);
+        known.checked_sub(1).and_then(|place| frames.get(place)).copied()
+    }
+
+    /// How far the tables are.
+    pub(crate) fn folded(&self) -> Folded {
+        *locked(&self.folded)
+    }
+
+    pub(crate) fn set_folded(&self, folded: Folded) {
+        *locked(&self.folded) = folded;
+        let mut frames = locked(&self.frames);
+        let whole = frames.partition_point(|frame| frame.sequence <= folded.position.sequence);
+        frames.drain(..whole);
+    }
+
+    /// Opens partitions; see [`tollgate_storage::Store::open`].
+    pub(crate) fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        let tables = self.tables.read();
+        let view = tables.get()?.view();
+        let newest = self.newest_of(partitions)?;
+        let opened = partitions.iter().zip(newest);
+        opened.map(|(partition, newest)| self.open_up_to(&view, partition, newest)).collect()
+    }
+
+    /// The numbers of the latest entries of partitions, all of one moment: they only grow, so what was read twice was so in
+    /// between. Where appends go on too fast for that, they wait.
+    fn newest_of(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        let read =
+            || partitions.iter().map(|partition| self.version(partition)).collect::<Result<Vec<_>, _>>();
+        let newest = read()?;
+        if partitions.len() <= 1 || read()? == newest {
+            return Ok(newest);
+        }
+        let _between_appends = self.ledger();
+        read()
+    }
+
+    /// A partition with its entries up to one.
+    fn open_up_to(
+        &self,
+        view: &TablesView<'_>,
+        partition: &Partition,
+        newest: u64,
+    ) -> Result<Opened, StoreError> {
+        let head = self.head_in(view, partition)?;
+        let image = head.as_ref().map_or(0, Record::version);
+        if newest < image {
+            let text =
+                format!("the image of {partition:?} is of entry {image}, its ledger ends with {newest}");
+            return Err(StoreError::new(StoreErrorKind::Corrupt, text));
+        }
+        let mut entries = Vec::new();
+        if newest > image {
+            for (number, place) in self.facts.locate(of_partition(partition), image + 1..=newest, 1)? {
+                entries.push(self.entry_at(partition, number, place)?);
+            }
+        }
+        Ok(Opened { head, entries })
+    }
+
+    fn head_in(&self, view: &TablesView<'_>, partition: &Partition) -> Result<Option<Record>, StoreError> {
+        match partition {
+            Partition::Org(org) => stored_record(view, &RecordKey::Org(org.clone())),
+            Partition::System => stored_record(view, &RecordKey::System),
+        }
+    }
+
+    /// The version of the image of a partition.
+    pub(crate) fn image_in(&self, view: &TablesView<'_>, partition: &Partition) -> Result<u64, StoreError> {
+        Ok(self.head_in(view, partition)?.as_ref().map_or(0, Record::version))
+    }
+
+    /// Loads records of an image; see [`tollgate_storage::Store::load`].
+    pub(crate) fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        let tables = self.tables.read();
+        let view = tables.get()?.view();
+        if self.image_in(&view, partition)? != image {
+            return Ok(None);
+        }
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(match key {
+                RecordKey::Entry(org, number) => {
+                    self.entry(org, *number)?.map(|entry| Record::Entry(Arc::new(entry)))
+                }
+                key => stored_record(&view, key)?.filter(|record| !record.is_nothing()),
+            });
+        }
+        Ok(Some(found))
+    }
+
+    /// An entry of an org.
+    fn entry(&self, org: &OrgId, number: u64) -> Result<Option<Entry>, StoreError> {
+        let partition = Partition::Org(org.clone());
+        let newest = self.version(&partition)?;
+        if !(1..=newest).contains(&number) {
+            return Ok(None);
+        }
+        let located = self.facts.locate(of_partition(&partition), number..=number, 1)?;
+        let Some((number, place)) = located.into_iter().next() else { return Ok(None) };
+        match self.entry_at(&partition, number, place)? {
+            EntryChange::Org(entry) => Ok(Some(entry)),
+            EntryChange::System(_) => Ok(None),
+        }
+    }
+
+    /// Reads the entry of a partition that should be at a place.
+    pub(crate) fn entry_at(
+        &self,
+        partition: &Partition,
+        number: u64,
+        place: Place,
+    ) -> Result<EntryChange, StoreError> {
+        let found = match (self.line_at(place)?, partition) {
+            (Line::Org(org, entry), Partition::Org(of)) if org == *of => Some(EntryChange::Org(*entry)),
+            (Line::System(entry), Partition::System) => Some(EntryChange::System(entry)),
+            _ => None,
+        };
+        found.filter(|entry| entry.number() == number).ok_or_else(|| {
+            let what = format!("entry {number} of {partition:?} should be here, and another is");
+            corrupt(&self.segments.path(place.segment), u64::from(place.offset), what)
+        })
+    }
+
+    /// Reads the line at a place.
+    pub(crate) fn line_at(&self, place: Place) -> Result<Line, StoreError> {
+        let (_, bytes) = self.facts.read_entry(place)?;
+        let failed = |error| bad_entry(&self.segments.path(place.segment), u64::from(place.offset), error);
+        decode_line(&bytes).map_err(failed)
+    }
+
+    /// What is remembered of a caller's key; see [`tollgate_storage::Store::find`].
+    pub(crate) fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        for place in self.facts.find_key(of_key(id)) {
+            let Line::Org(org, entry) = self.line_at(place?)? else { continue };
+            // Another key with the same fingerprint is another key.
+            let made = entry
+                .made_key()
+                .filter(|(space, key, _)| org == id.org && *space == id.space && **key == id.key);
+            if let Some((_, _, record)) = made {
+                let reversed_by = self.reversal_of(id, record.entry)?;
+                return Ok(Some(KeyRecord { reversed_by, ..record }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The number of the entry that took back the usage of a key, which an entry counted.
+    fn reversal_of(&self, id: &KeyId, counted_by: u64) -> Result<Option<u64>, StoreError> {
+        for place in self.facts.find_key(of_reversal(&id.org, &id.key)) {
+            if let Line::Org(org, entry) = self.line_at(place?)?
+                && org == id.org
+                && entry.took_back() == Some(counted_by)
+            {
+                return Ok(Some(entry.number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The partitions whose images lack entries from before the store was opened.
+    pub(crate) fn behind(&self) -> MutexGuard<'_, Behind> {
+        locked(&self.behind)
+    }
+
+    /// Takes no appends any more.
+    pub(crate) fn stop(&self, why: &str) {
+        self.ledger().stop(why);
+    }
+
+    /// Why appends are refused for good, if they are. Never waits for an append.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        self.stopped.get().cloned()
+    }
+}
+
+/// A record that is not a fact, from the tables.
+pub(crate) fn stored_record(view: &TablesView<'_>, key: &RecordKey) -> Result<Option<Record>, StoreError> {
+    let Some((table, row_key)) = row_key(key) else { return Ok(None) };
+    let Some(row) = view.get(table, &row_key)? else { return Ok(None) };
+    let damaged = |error: DecodeError| bad_row(table.name(), &row_key, error);
+    decode_record(key, &row).map(Some).map_err(damaged)
+}
+
+/// The lines of an append.
+fn lines(append: &Append) -> impl Iterator<Item = LineRef<'_>> {
+    append.entries.iter().filter_map(|entry| match (entry, &append.partition) {
+        (EntryChange::Org(entry), Partition::Org(org)) => Some(LineRef::Org(org, entry)),
+        (EntryChange::System(entry), Partition::System) => Some(LineRef::System(entry)),
+        _ => None,
+    })
+}
+
+/// Fills the next frame.
+fn write(ledger: &mut Ledger, made: &[Append]) -> Result<Vec<EntrySpot>, StoreError> {
+    let builder = ledger.begin()?;
+    Ok(made.iter().flat_map(lines).map(|line| builder.push(|buffer| encode_line(line, buffer))).collect())
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::EmbeddedStore;
+    use super::*;
+
+    #[test]
+    fn whether_it_stopped_is_answered_while_an_append_holds_the_ledger() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).expect("opens");
+        let (answer, answered) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let ledger = store.core.ledger();
+            scope.spawn(|| answer.send(store.core.stopped()));
+            let early = answered.recv_timeout(Duration::from_secs(10));
+            drop(ledger);
+            assert_eq!(early, Ok(None), "the answer waits for the append");
+        });
+        store.core.stop("for the test");
+        assert_eq!(store.core.stopped().as_deref(), Some("for the test"));
+    }
+}

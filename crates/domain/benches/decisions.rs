@@ -1,0 +1,146 @@
+//! Decisions in process, on one core: what a usage costs when its org is in memory, without any queue, disk or network.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "a benchmark, run by hand"
+)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tollgate_domain::{
+    Actor, Catalog, Context, MeterId, Moments, OrgCommand, OrgId, OrgState, PartKey, PlanId, PutOrg,
+    Quantity, Record, SetPlan, Timestamp, UsageKey, Use, UserId, apply, decide,
+};
+
+const CATALOG: &str = r#"
+currency = "USD"
+
+[[meters]]
+id = "reports"
+name = "Reports"
+unit = "report"
+
+[[plans]]
+id = "team"
+name = "Team"
+
+[[plans.allowances]]
+meter = "reports"
+amount = 1000000000
+
+[[plans.limits]]
+meter = "reports"
+scope = "user"
+window = "month"
+amount = 100000000
+"#;
+
+/// Usages of one round, so that keys are new.
+const ROUND: u64 = 1_000;
+
+/// Orgs in memory, each with a plan, a limit on users, and ten users that used something.
+struct Orgs {
+    catalog: Catalog,
+    orgs: HashMap<OrgId, OrgState, foldhash::fast::RandomState>,
+    names: Vec<OrgId>,
+    users: Vec<UserId>,
+    meter: MeterId,
+    moments: Moments,
+    made: u64,
+}
+
+impl Orgs {
+    fn new(count: usize) -> Self {
+        let at: Timestamp = "2026-11-28T12:00:00Z".parse().expect("a time");
+        let mut orgs = Self {
+            catalog: Catalog::from_toml(CATALOG).expect("a catalog"),
+            orgs: HashMap::default(),
+            names: Vec::new(),
+            users: (0..10).map(|user| UserId::new(&format!("user-{user}")).expect("an id")).collect(),
+            meter: MeterId::new("reports").expect("an id"),
+            moments: Moments::new(at),
+            made: 0,
+        };
+        for org in 0..count {
+            let id = OrgId::new(&format!("org-{org:07}")).expect("an id");
+            orgs.orgs.insert(id.clone(), OrgState::new(id.clone(), None));
+            orgs.names.push(id.clone());
+            let plan = PlanId::new("team").expect("an id");
+            orgs.tell(&id, &OrgCommand::Put(PutOrg { name: None, zone: None, metadata: None }));
+            orgs.tell(&id, &OrgCommand::SetPlan(SetPlan::now(plan)));
+        }
+        orgs
+    }
+
+    fn tell(&mut self, org: &OrgId, command: &OrgCommand) {
+        let context = Context {
+            catalog: &self.catalog,
+            catalog_version: 1,
+            catalog_since: Timestamp::UNIX_EPOCH,
+            moments: &self.moments,
+            key_keep_secs: 35 * 86_400,
+            actor: &Actor::Local,
+        };
+        let state = self.orgs.get_mut(org).expect("an org");
+        if let Some(key) = command.named_key() {
+            state.put(key, None);
+        }
+        let outcome = loop {
+            match decide(state, &context, command) {
+                Ok(outcome) => break outcome,
+                Err(wants) => wants.0.into_iter().for_each(|key: PartKey| state.put(key, None::<Record>)),
+            }
+        };
+        if let Some(entry) = &outcome.entry {
+            apply(state, entry);
+            state.forget_facts();
+        }
+        black_box(outcome);
+    }
+
+    /// Usages of orgs and users in no order, each under a key of its own.
+    fn usages(&mut self) -> Vec<(OrgId, OrgCommand)> {
+        let usage = |made: u64| {
+            // Every org and user comes, in an order that caches cannot follow.
+            let lot = made.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+            let place = |among: usize, lot: u64| usize::try_from(lot % among as u64).expect("a place");
+            let usage = Use {
+                user: Some(self.users[place(self.users.len(), lot >> 24)].clone()),
+                meter: self.meter.clone(),
+                quantity: Quantity::ONE,
+                key: UsageKey::new(&format!("{made:016x}")).expect("an id"),
+                occurred_at: None,
+                properties: BTreeMap::new(),
+            };
+            (self.names[place(self.names.len(), lot)].clone(), OrgCommand::Use(usage))
+        };
+        let usages = (self.made..self.made + ROUND).map(usage).collect();
+        self.made += ROUND;
+        usages
+    }
+}
+
+fn decisions(criterion: &mut Criterion) {
+    for count in [10_000, 1_000_000] {
+        let orgs = std::cell::RefCell::new(Orgs::new(count));
+        let mut group = criterion.benchmark_group(format!("{count} orgs"));
+        group.throughput(Throughput::Elements(ROUND));
+        group.bench_function("use", |bencher| {
+            bencher.iter_batched(
+                || orgs.borrow_mut().usages(),
+                |usages| {
+                    let mut orgs = orgs.borrow_mut();
+                    usages.iter().for_each(|(org, command)| orgs.tell(org, command));
+                },
+                BatchSize::LargeInput,
+            );
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, decisions);
+criterion_main!(benches);

@@ -1,0 +1,266 @@
+//! The orgs in memory: found by one look-up, saved in the order in which they changed, and let go of, those first that were
+//! not used for a while, when there are too many.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use tollgate_domain::{EntryKind, OrgId, OrgState, Partition};
+use tollgate_storage::Image;
+
+use crate::Pace;
+use crate::limits::{RING_SLACK, TRIM_LOOKS_MAX};
+
+/// An org in memory.
+#[derive(Debug)]
+pub(crate) struct Resident {
+    pub(crate) state: OrgState,
+    /// The version of the image that its parts are loaded from.
+    pub(crate) image: u64,
+    /// Whether it was asked for since it was last passed over.
+    used: bool,
+    /// How many parts of it are counted.
+    counted: usize,
+}
+
+/// The orgs in memory.
+#[derive(Debug)]
+pub(crate) struct Residents {
+    pace: Pace,
+    orgs: HashMap<OrgId, Resident, RandomState>,
+    /// The same orgs in the order in which they are looked at when there are too many; and some that were forgotten.
+    ring: VecDeque<OrgId>,
+    /// How many parts are in memory.
+    parts: usize,
+    unsaved: Unsaved,
+    /// The orgs whose images are on their way to the store, and the versions of those.
+    saving: HashMap<OrgId, u64, RandomState>,
+}
+
+/// Which orgs have images that lack entries.
+#[derive(Debug, Default)]
+struct Unsaved {
+    orgs: HashSet<OrgId, RandomState>,
+    /// In the order of the entries that their images lack first, with the positions of those and how many entries had been
+    /// appended before. One that was saved out of turn is passed over.
+    queue: VecDeque<(u64, u64, OrgId)>,
+    /// Those of which more changed than usage, which lists of orgs show: in the order in which that was noted, with the
+    /// number of the note. One that was saved out of turn is passed over.
+    urgent: VecDeque<(u64, OrgId)>,
+    /// The same, each once.
+    noted: HashSet<OrgId, RandomState>,
+    /// Notes so far.
+    notes: u64,
+    /// Entries appended so far.
+    entries: u64,
+}
+
+/// Images to keep, and up to where images are whole then.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoint {
+    pub(crate) images: Arc<[Image]>,
+    pub(crate) whole_until: u64,
+}
+
+impl Residents {
+    /// None yet.
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            orgs: HashMap::default(),
+            ring: VecDeque::new(),
+            parts: 0,
+            unsaved: Unsaved::default(),
+            saving: HashMap::default(),
+        }
+    }
+
+    /// An org, if it is in memory.
+    pub(crate) fn get(&mut self, org: &OrgId) -> Option<&mut Resident> {
+        let resident = self.orgs.get_mut(org)?;
+        resident.used = true;
+        Some(resident)
+    }
+
+    /// Whether an org is in memory.
+    pub(crate) fn holds(&self, org: &OrgId) -> bool {
+        self.orgs.contains_key(org)
+    }
+
+    /// Takes an org that was opened, with the version of its image.
+    pub(crate) fn insert(&mut self, state: OrgState, image: u64) {
+        let id = state.id().clone();
+        if state.is_changed() && self.unsaved.orgs.insert(id.clone()) {
+            // Its image lacks entries of nobody knows when.
+            self.unsaved.queue.push_front((0, 0, id.clone()));
+        }
+        if self.ring.len() > 2 * self.orgs.len() + RING_SLACK {
+            self.ring = self.orgs.keys().cloned().collect();
+        }
+        self.ring.push_back(id.clone());
+        self.orgs.insert(id.clone(), Resident { state, image, used: true, counted: 0 });
+        self.count(&id);
+    }
+
+    /// Counts the parts of an org anew.
+    pub(crate) fn count(&mut self, org: &OrgId) {
+        if let Some(resident) = self.orgs.get_mut(org) {
+            let parts = resident.state.parts_loaded() + 1;
+            self.parts = self.parts - resident.counted + parts;
+            resident.counted = parts;
+        }
+    }
+
+    /// Forgets an org: what is in memory of it is not, or no more, what is in the store.
+    pub(crate) fn forget(&mut self, org: &OrgId) {
+        if let Some(resident) = self.orgs.remove(org) {
+            self.parts -= resident.counted;
+        }
+    }
+
+    /// Notes that entries of an org were appended at a position.
+    pub(crate) fn appended(&mut self, org: &OrgId, entries: usize, position: u64) {
+        if self.unsaved.orgs.insert(org.clone()) {
+            self.unsaved.queue.push_back((position, self.unsaved.entries, org.clone()));
+        }
+        self.unsaved.entries += u64::try_from(entries).unwrap_or_default();
+    }
+
+    /// Notes what an entry of an org changed.
+    pub(crate) fn note(&mut self, org: &OrgId, kind: &EntryKind) {
+        if !matches!(kind, EntryKind::Used(_) | EntryKind::Refused { .. } | EntryKind::Reversed { .. }) {
+            self.note_urgent(org);
+        }
+    }
+
+    fn note_urgent(&mut self, org: &OrgId) {
+        let Unsaved { urgent, noted, notes, .. } = &mut self.unsaved;
+        if noted.insert(org.clone()) {
+            *notes += 1;
+            urgent.push_back((*notes, org.clone()));
+        }
+    }
+
+    /// How many notes of more than usage there were.
+    pub(crate) const fn notes(&self) -> u64 {
+        self.unsaved.notes
+    }
+
+    /// Notes that the image of an org lacks entries.
+    pub(crate) fn note_behind(&mut self, org: &OrgId) {
+        if self.unsaved.orgs.insert(org.clone()) {
+            self.unsaved.queue.push_front((0, 0, org.clone()));
+            self.note_urgent(org);
+        }
+    }
+
+    /// Takes back an org that was to be saved and could not be opened.
+    pub(crate) fn put_back(&mut self, org: &OrgId) {
+        self.unsaved.queue.push_front((0, 0, org.clone()));
+        self.note_urgent(org);
+    }
+
+    /// How many orgs have images that lack entries.
+    pub(crate) fn unsaved(&self) -> usize {
+        self.unsaved.orgs.len()
+    }
+
+    /// How many orgs are to be saved now, after a turn of some entries: none while the oldest change is young and they are
+    /// few; then so many that saving goes on evenly and keeps up.
+    pub(crate) fn due(&self, entries: usize) -> usize {
+        let unsaved = &self.unsaved;
+        if self.unsaved() > self.pace.unsaved_orgs_max {
+            return entries + 1;
+        }
+        let age = unsaved.queue.front().map_or(0, |(_, since, _)| unsaved.entries - since);
+        if age > self.pace.due_entries { entries / 8 + 1 } else { 0 }
+    }
+
+    /// The next org to save of those whose images lack entries up to a position.
+    pub(crate) fn next_unsaved(&mut self, until: u64) -> Option<OrgId> {
+        let Unsaved { orgs, queue, .. } = &mut self.unsaved;
+        while let Some((_, _, org)) = queue.pop_front_if(|(position, _, _)| *position <= until) {
+            if orgs.contains(&org) {
+                return Some(org);
+            }
+        }
+        None
+    }
+
+    /// The next org to save of those of which more changed than usage, up to a note.
+    pub(crate) fn next_urgent(&mut self, until: u64) -> Option<OrgId> {
+        let Unsaved { orgs, urgent, noted, .. } = &mut self.unsaved;
+        while let Some((_, org)) = urgent.pop_front_if(|(note, _)| *note <= until) {
+            if noted.remove(&org) && orgs.contains(&org) {
+                return Some(org);
+            }
+        }
+        None
+    }
+
+    /// Whether the image of an org lacks entries, or is on its way.
+    pub(crate) fn is_unsaved(&self, org: &OrgId) -> bool {
+        self.unsaved.orgs.contains(org) || self.saving.contains_key(org)
+    }
+
+    /// The version of the image of an org that is on its way to the store.
+    pub(crate) fn saving(&self, org: &OrgId) -> Option<u64> {
+        self.saving.get(org).copied()
+    }
+
+    /// The image of an org that is in memory.
+    pub(crate) fn image_of(&mut self, org: &OrgId) -> Option<Image> {
+        self.unsaved.orgs.remove(org);
+        self.unsaved.noted.remove(org);
+        let state = &mut self.orgs.get_mut(org)?.state;
+        let (version, records) = (state.version(), state.take_changed());
+        if records.is_empty() {
+            return None;
+        }
+        self.saving.insert(org.clone(), version);
+        Some(Image { partition: Partition::Org(org.clone()), version, records })
+    }
+
+    /// Up to where all images are whole once those that were taken are kept; `latest` is the position of the latest append.
+    pub(crate) fn whole_until(&mut self, latest: u64) -> u64 {
+        let Unsaved { orgs, queue, .. } = &mut self.unsaved;
+        while queue.front().is_some_and(|(_, _, org)| !orgs.contains(org)) {
+            queue.pop_front();
+        }
+        queue.front().map_or(latest, |(position, _, _)| position.saturating_sub(1))
+    }
+
+    /// Notes that images were kept.
+    pub(crate) fn saved(&mut self, images: &[Image]) {
+        self.saving.clear();
+        for image in images {
+            if let Partition::Org(org) = &image.partition
+                && let Some(resident) = self.orgs.get_mut(org)
+            {
+                resident.image = image.version;
+                resident.state.saved(&image.records);
+                self.count(org);
+            }
+        }
+    }
+
+    /// Lets go of orgs until there are not too many; those whose images lack entries stay.
+    pub(crate) fn trim(&mut self) {
+        let mut looks = self.ring.len().min(TRIM_LOOKS_MAX);
+        while self.parts > self.pace.resident_parts_max && looks > 0 {
+            looks -= 1;
+            let Some(org) = self.ring.pop_front() else { return };
+            let Some(resident) = self.orgs.get_mut(&org) else { continue };
+            if std::mem::take(&mut resident.used) || self.is_unsaved(&org) {
+                self.ring.push_back(org);
+            } else {
+                self.forget(&org);
+            }
+        }
+    }
+
+    /// Forgets everything: of a shared store, for another process may change it.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.pace);
+    }
+}

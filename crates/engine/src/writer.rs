@@ -1,0 +1,553 @@
+//! The one writer of an engine: takes what waits, has it decided and appended, answers, and saves in between.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use tollgate_domain::{
+    Actor, Catalog, OrgDecision, OrgId, OrgState, PartKey, System, SystemCommand, SystemDenial,
+    SystemRecords, Timestamp,
+};
+use tollgate_storage::{Store, StoreError, StoreErrorKind};
+
+use crate::catalog::{CatalogInForce, declared};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, OPEN_ROUNDS_MAX, SAVE_AGAIN_AFTER,
+    SAVE_AGAIN_TURNS,
+};
+use crate::plans::{PlansGiven, PlansGuard};
+use crate::queue::{Alone, Job, Reply};
+use crate::resident::Checkpoint;
+use crate::shard::{Settled, Shard, Terms, TurnError, Which};
+use crate::sync::{RwLock, mpsc, watch};
+use crate::{EngineError, EngineMetrics, EngineOptions, OutcomeLabel};
+
+/// The one writer of an [`Engine`](crate::Engine).
+pub struct Writer<S> {
+    pub(crate) shard: Shard<S>,
+    pub(crate) options: EngineOptions,
+    pub(crate) catalog: Arc<RwLock<CatalogInForce>>,
+    pub(crate) plans_given: Arc<PlansGiven>,
+    pub(crate) metrics: EngineMetrics,
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) shutdown: watch::Receiver<bool>,
+    pub(crate) stop: watch::Sender<Option<Arc<StoreError>>>,
+    pub(crate) saving: Saving,
+    /// Who waits for images.
+    pub(crate) waiting: VecDeque<Waiting>,
+}
+
+/// Somebody who waits for images.
+pub(crate) struct Waiting {
+    which: Which,
+    /// What comes later is not waited for.
+    until: u64,
+    answer: Reply<()>,
+}
+
+impl<S> std::fmt::Debug for Writer<S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+/// Images on their way to the store.
+#[derive(Default)]
+pub(crate) enum Saving {
+    /// None.
+    #[default]
+    Idle,
+    /// They are being written.
+    Running(Checkpoint, Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>),
+    /// They could not be written; it is tried again after a while, and where a scan reads them.
+    Failed(Failed),
+}
+
+/// Images that could not be written.
+pub(crate) struct Failed {
+    checkpoint: Checkpoint,
+    error: Arc<StoreError>,
+    at: Timestamp,
+    /// Turns since.
+    turns: u32,
+}
+
+impl Saving {
+    /// Waits for those that are being written; never ends when there are none.
+    async fn wait(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Running(_, writing) => writing.await,
+            Self::Idle | Self::Failed(..) => std::future::pending().await,
+        }
+    }
+}
+
+impl<S: Store> Writer<S> {
+    /// Takes what waits, decides, appends and answers, until [`Engine::shutdown`](crate::Engine::shutdown) or a failed
+    /// write; needs no runtime beyond what the store needs.
+    ///
+    /// Dropping the future is like the end of the process: pending callers get
+    /// [`EngineError::ShuttingDown`], and what was being written may or may not be.
+    pub async fn run(mut self) {
+        while let Some((of_orgs, others)) = self.next_batch().await {
+            let requests: usize = of_orgs.iter().map(Job::requests).sum();
+            if requests > 0 {
+                self.metrics.batch_requests.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
+            }
+            let mut settled = self.settle(of_orgs).await;
+            for other in others {
+                match &settled {
+                    Ok(()) => settled = self.settle_other(other).await,
+                    Err(reason) => other.fail(EngineError::Stopped(Arc::clone(reason))),
+                }
+            }
+            if let Err(reason) = settled {
+                self.fail_stop(reason).await;
+                return;
+            }
+            self.save_due(requests).await;
+        }
+        let (organizations, began) = (self.shard.unsaved_orgs(), Instant::now());
+        let saved = self.save(&Which::All).await;
+        self.answer_waiting(saved.as_ref().err());
+        match saved {
+            Ok(()) => tracing::info!(
+                organizations,
+                seconds = began.elapsed().as_secs_f64(),
+                "the last images are in the tables"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "images lag behind the ledger; the next start reads more of it");
+            }
+        }
+    }
+
+    /// Takes what waits: commands of orgs, which are decided together, and what comes after them. `None` at the end.
+    async fn next_batch(&mut self) -> Option<(Vec<Job>, Vec<Alone>)> {
+        let (mut of_orgs, mut others) = (Vec::new(), Vec::new());
+        let mut next = Some(self.next_job().await?);
+        let (mut requests, mut bytes) = (0, 0);
+        while let Some(job) = next {
+            requests += job.requests();
+            bytes += job.weight();
+            match job {
+                Job::Alone(other) => others.push(other),
+                job => of_orgs.push(job),
+            }
+            let room = requests < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX;
+            next = if room { self.jobs.try_recv().ok() } else { None };
+        }
+        Some((of_orgs, others))
+    }
+
+    async fn next_job(&mut self) -> Option<Job> {
+        loop {
+            let written = tokio::select! {
+                biased;
+                () = stopping(&mut self.shutdown), if !self.jobs.is_closed() => {
+                    self.jobs.close();
+                    continue;
+                }
+                job = self.jobs.recv() => return job,
+                written = self.saving.wait() => written,
+            };
+            self.saved(written);
+            self.save_due(0).await;
+        }
+    }
+
+    /// Decides, appends and answers; again for those that lost a race. An error is a reason to stop.
+    async fn settle(&mut self, mut jobs: Vec<Job>) -> Result<(), Arc<StoreError>> {
+        if let Some(error) = self.is_behind() {
+            jobs.into_iter().for_each(|job| job.fail(EngineError::Full(Arc::clone(&error))));
+            return Ok(());
+        }
+        for _ in 0..CONFLICT_ROUNDS_MAX {
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            let started = Instant::now();
+            match self.turn(&jobs).await {
+                Ok(settled) => {
+                    self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                    jobs = self.answer(jobs, settled);
+                    let again = jobs.iter().map(Job::requests).sum::<usize>();
+                    self.metrics.conflicts.inc_by(u64::try_from(again).unwrap_or_default());
+                }
+                Err(TurnError::Load(error)) if error.kind() == StoreErrorKind::Moved => {}
+                Err(TurnError::Load(error)) => return self.settle_alone(jobs, error).await,
+                Err(TurnError::Append(error)) if error.kind().is_refusal() => {
+                    return self.refuse(jobs, error).await;
+                }
+                Err(TurnError::Append(error)) => {
+                    let reason = Arc::new(error);
+                    for job in jobs {
+                        job.fail(EngineError::Stopped(Arc::clone(&reason)));
+                    }
+                    return Err(reason);
+                }
+            }
+        }
+        for job in jobs {
+            job.fail(EngineError::Contended);
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self, jobs: &[Job]) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
+        let catalog = self.catalog_in_force();
+        let key_keep_secs = self.options.key_keep_secs;
+        let terms = Terms { catalog: &catalog, key_keep_secs, at: self.options.clock.now() };
+        let mut asked = Vec::with_capacity(jobs.len());
+        jobs.iter().for_each(|job| job.ask(&mut asked));
+        let settled = self.shard.run_orgs(terms, &asked).await;
+        self.plans_given.add(asked.iter().filter_map(|asked| asked.command.plan_given()));
+        settled
+    }
+
+    /// One damaged record must not refuse the requests that only happened to share its batch.
+    async fn settle_alone(&mut self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+        if jobs.len() > 1 {
+            for job in jobs {
+                Box::pin(self.settle(vec![job])).await?;
+            }
+            return Ok(());
+        }
+        tracing::error!(%error, "a record cannot be loaded");
+        let error = Arc::new(error);
+        for job in jobs {
+            job.fail(EngineError::Store(Arc::clone(&error)));
+        }
+        Ok(())
+    }
+
+    /// The store took nothing: no room, or one request too large for it.
+    async fn refuse(&mut self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+        if error.kind() == StoreErrorKind::TooLarge && jobs.len() > 1 {
+            return self.settle_alone(jobs, error).await;
+        }
+        tracing::warn!(%error, requests = jobs.len(), "a commit was refused");
+        let error = Arc::new(error);
+        for job in jobs {
+            job.fail(refused(&error));
+        }
+        Ok(())
+    }
+
+    /// Does what is not a command of an org. An error is a reason to stop.
+    async fn settle_other(&mut self, alone: Alone) -> Result<(), Arc<StoreError>> {
+        match alone {
+            Alone::System { actor, command, guard, answer } => {
+                match self.system(&actor, &command, guard.as_ref()).await {
+                    Ok(decision) => drop(answer.send(decision)),
+                    Err(reason) => {
+                        drop(answer.send(Err(EngineError::Stopped(Arc::clone(&reason)))));
+                        return Err(reason);
+                    }
+                }
+            }
+            Alone::View { org, parts, answer } => {
+                let viewed = self.view(&org, &parts).await;
+                let failed = |error| EngineError::Store(Arc::new(error));
+                drop(answer.send(viewed.map(Box::new).map_err(failed)));
+            }
+            Alone::Save { which, answer } => {
+                if self.shard.is_shared() {
+                    let saved = self.save(&which).await;
+                    drop(answer.send(saved.map_err(|error| refused(&error))));
+                } else {
+                    // Some at a time, between turns: nobody else waits for it.
+                    let until = self.shard.up_to_now(&which);
+                    self.waiting.push_back(Waiting { which, until, answer });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of an org with some of its parts; of an org that is opened again when its image moved meanwhile.
+    async fn view(&mut self, org: &OrgId, parts: &[PartKey]) -> Result<OrgState, StoreError> {
+        let mut viewed = self.shard.view(org, parts).await;
+        for _ in 1..OPEN_ROUNDS_MAX {
+            if !viewed.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Moved) {
+                break;
+            }
+            self.shard.forget(org);
+            viewed = self.shard.view(org, parts).await;
+        }
+        viewed
+    }
+
+    /// Decides a command of the system; again if a race was lost. An error is a reason to stop.
+    async fn system(
+        &mut self,
+        actor: &Actor,
+        command: &SystemCommand,
+        guard: Option<&PlansGuard>,
+    ) -> Result<Result<Result<u32, SystemDenial>, EngineError>, Arc<StoreError>> {
+        if guard.is_some_and(|guard| self.plans_given.any_since(guard)) {
+            return Ok(Ok(Err(SystemDenial::CatalogMoved)));
+        }
+        for _ in 0..CONFLICT_ROUNDS_MAX {
+            let (before, at) = (self.catalog_in_force(), self.options.clock.now());
+            match self.shard.run_system(at, actor, command).await {
+                Ok((Settled::Answered(decision), records)) => {
+                    self.follow(&before, &records).await;
+                    return Ok(Ok(decision));
+                }
+                Ok((Settled::Again, _)) => drop(self.metrics.conflicts.inc()),
+                Err(TurnError::Load(error)) if error.kind() == StoreErrorKind::Moved => {}
+                Err(TurnError::Load(error)) => return Ok(Err(EngineError::Store(Arc::new(error)))),
+                Err(TurnError::Append(error)) if error.kind().is_refusal() => {
+                    return Ok(Err(refused(&Arc::new(error))));
+                }
+                Err(TurnError::Append(error)) => return Err(Arc::new(error)),
+            }
+        }
+        Ok(Err(EngineError::Contended))
+    }
+
+    /// Brings into force what the system says, also what another process on the same store made it say.
+    async fn follow(&self, before: &CatalogInForce, records: &SystemRecords) {
+        let system = records.system();
+        let is_known = system.catalog == before.version;
+        if is_known && system.created_meters.len() == before.created_meters.len() {
+            return;
+        }
+        let declared = match records.catalog(system.catalog) {
+            _ if is_known => Ok(Arc::clone(&before.declared)),
+            Some(version) => {
+                Catalog::from_toml(&version.text).map(Arc::new).map_err(|error| error.to_string())
+            }
+            None => declared(self.shard.store.as_ref(), system.catalog)
+                .await
+                .map(Arc::new)
+                .map_err(|error| error.to_string()),
+        };
+        match declared {
+            Ok(declared) => {
+                let System { catalog, catalog_since, created_meters, .. } = system;
+                let in_force = CatalogInForce::new(catalog, catalog_since, declared, created_meters.into());
+                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+            }
+            Err(error) => {
+                tracing::warn!(%error, version = system.catalog, "the catalog in force cannot be followed");
+            }
+        }
+    }
+
+    fn catalog_in_force(&self) -> CatalogInForce {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers what is settled and gives back what must be decided again.
+    fn answer(&self, jobs: Vec<Job>, settled: Vec<Settled<OrgDecision>>) -> Vec<Job> {
+        let mut settled = settled.into_iter().inspect(|settled| {
+            if let Settled::Answered(decision) = settled {
+                self.count(decision);
+            }
+        });
+        jobs.into_iter().filter_map(|job| job.settle(&mut settled)).collect()
+    }
+
+    fn count(&self, decision: &OrgDecision) {
+        let outcome = match decision {
+            OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
+            OrgDecision::Use(Ok(_)) => "allowed",
+            OrgDecision::Use(Err(denied)) => denied.denial.code(),
+            OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
+            OrgDecision::Record(Ok(_)) => "recorded",
+            OrgDecision::Record(Err(denial)) => denial.code(),
+            _ => return,
+        };
+        self.metrics.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Why nothing is decided for now: too many images lag behind, and cannot be written.
+    fn is_behind(&self) -> Option<Arc<StoreError>> {
+        match &self.saving {
+            Saving::Failed(failed) if self.shard.unsaved_orgs() > self.options.pace.unsaved_orgs_max => {
+                Some(Arc::clone(&failed.error))
+            }
+            _ => None,
+        }
+    }
+
+    /// Goes on with saving after a turn of some entries, so that it keeps up and nobody notices.
+    async fn save_due(&mut self, entries: usize) {
+        loop {
+            if let Some(written) = self.poll_saving().await {
+                self.saved(written);
+            }
+            if !self.save_next(entries).await {
+                break;
+            }
+        }
+        if self.shard.is_shared() {
+            self.wait_saved().await;
+            self.shard.forget_shared();
+        }
+    }
+
+    /// Begins to write what is to be written next, unless something is being written; whether it did.
+    async fn save_next(&mut self, entries: usize) -> bool {
+        match std::mem::take(&mut self.saving) {
+            Saving::Failed(mut failed) => {
+                failed.turns += 1;
+                let age = self.options.clock.now().duration_since(failed.at).unsigned_abs();
+                let is_long_ago = age >= SAVE_AGAIN_AFTER || failed.turns >= SAVE_AGAIN_TURNS;
+                let again = is_long_ago || !self.waiting.is_empty();
+                if again {
+                    self.write(failed.checkpoint);
+                } else {
+                    self.saving = Saving::Failed(failed);
+                }
+                again
+            }
+            saving @ Saving::Running(..) => {
+                self.saving = saving;
+                // Far too many: the disk sets the pace.
+                if self.shard.unsaved_orgs() > 2 * self.options.pace.unsaved_orgs_max {
+                    self.wait_saved().await;
+                }
+                matches!(self.saving, Saving::Idle) && !self.waiting.is_empty()
+            }
+            Saving::Idle => self.save_wanted().await || self.save_old(entries).await,
+        }
+    }
+
+    /// Begins to write what nobody waits for and should not wait longer; whether there is any.
+    async fn save_old(&mut self, entries: usize) -> bool {
+        match self.shard.due(entries).await {
+            Ok(Some(checkpoint)) => {
+                self.write(checkpoint);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(%error, "an organization cannot be opened to be saved");
+                false
+            }
+        }
+    }
+
+    /// Begins to write what somebody waits for, and answers those who need not wait any more; whether there is any.
+    async fn save_wanted(&mut self) -> bool {
+        while let Some(Waiting { which, until, answer }) = self.waiting.pop_front() {
+            match self.shard.unsaved(&which, until).await {
+                Ok(Some(checkpoint)) => {
+                    self.waiting.push_front(Waiting { which, until, answer });
+                    self.write(checkpoint);
+                    return true;
+                }
+                // A caller that went away does not care.
+                Ok(None) => drop(answer.send(Ok(()))),
+                Err(error) => drop(answer.send(Err(refused(&Arc::new(error))))),
+            }
+        }
+        false
+    }
+
+    /// Answers those who wait for images: they are there, or cannot be written.
+    fn answer_waiting(&mut self, error: Option<&Arc<StoreError>>) {
+        for waiting in self.waiting.drain(..) {
+            // A caller that went away does not care.
+            drop(waiting.answer.send(error.map_or(Ok(()), |error| Err(refused(error)))));
+        }
+    }
+
+    /// Brings images up to date.
+    async fn save(&mut self, which: &Which) -> Result<(), Arc<StoreError>> {
+        if self.shard.is_shared() {
+            self.shard.note_behind().await.map_err(Arc::new)?;
+        }
+        let mut moved = 0;
+        loop {
+            self.wait_saved().await;
+            if let Saving::Failed(failed) = std::mem::take(&mut self.saving) {
+                self.write(failed.checkpoint);
+                self.wait_saved().await;
+                if let Saving::Failed(failed) = &self.saving {
+                    return Err(Arc::clone(&failed.error));
+                }
+            }
+            match self.shard.unsaved(which, u64::MAX).await {
+                Ok(Some(checkpoint)) => self.write(checkpoint),
+                Ok(None) => {
+                    self.shard.forget_shared();
+                    return Ok(());
+                }
+                // Another process saved one that was being opened.
+                Err(error) if error.kind() == StoreErrorKind::Moved && moved < OPEN_ROUNDS_MAX => moved += 1,
+                Err(error) => return Err(Arc::new(error)),
+            }
+        }
+    }
+
+    fn write(&mut self, checkpoint: Checkpoint) {
+        let store = Arc::clone(&self.shard.store);
+        let Checkpoint { images, whole_until } = checkpoint.clone();
+        let writing = Box::pin(async move { store.checkpoint(images, whole_until).await });
+        self.saving = Saving::Running(checkpoint, writing);
+    }
+
+    /// What became of the images that are being written, if that is known by now.
+    async fn poll_saving(&mut self) -> Option<Result<(), StoreError>> {
+        let Saving::Running(_, writing) = &mut self.saving else { return None };
+        std::future::poll_fn(|context| match writing.as_mut().poll(context) {
+            Poll::Ready(written) => Poll::Ready(Some(written)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    async fn wait_saved(&mut self) {
+        if let Saving::Running(..) = self.saving {
+            let written = self.saving.wait().await;
+            self.saved(written);
+        }
+    }
+
+    fn saved(&mut self, written: Result<(), StoreError>) {
+        let Saving::Running(checkpoint, _) = std::mem::take(&mut self.saving) else { return };
+        match written {
+            Ok(()) => self.shard.saved(&checkpoint.images),
+            Err(error) => {
+                tracing::error!(%error, "images cannot be written; it will be tried again");
+                let error = Arc::new(error);
+                self.answer_waiting(Some(&error));
+                let at = self.options.clock.now();
+                self.saving = Saving::Failed(Failed { checkpoint, error, at, turns: 0 });
+            }
+        }
+    }
+
+    /// After a write of unknown outcome nothing is decided any more: every pending caller is answered so.
+    async fn fail_stop(mut self, reason: Arc<StoreError>) {
+        tracing::error!(%reason, "the engine stopped after a failed write");
+        self.stop.send_replace(Some(Arc::clone(&reason)));
+        self.jobs.close();
+        for waiting in self.waiting.drain(..) {
+            drop(waiting.answer.send(Err(EngineError::Stopped(Arc::clone(&reason)))));
+        }
+        while let Some(job) = self.jobs.recv().await {
+            job.fail(EngineError::Stopped(Arc::clone(&reason)));
+        }
+    }
+}
+
+/// Waits for a shutdown. What a watch shows is locked as long as it is held, so it is let go of here: a second caller of
+/// the shutdown would block its thread.
+async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    drop(shutdown.wait_for(|shutdown| *shutdown).await);
+}
+
+fn refused(error: &Arc<StoreError>) -> EngineError {
+    match error.kind() {
+        StoreErrorKind::Full => EngineError::Full(Arc::clone(error)),
+        _ => EngineError::Store(Arc::clone(error)),
+    }
+}
