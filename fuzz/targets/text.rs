@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use libfuzzer_sys::fuzz_target;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
 use tollgate_domain::{
-    Actor, Amount, Entry, EntryKind, MeterId, OrgId, OrgState, Partition, Period, PlanId, Quantity, Timestamp, UsageKey, UserId, Window, Zone, apply,
+    Actor, Amount, Entry, EntryKind, MeterId, OrgId, Partition, Period, PlanId, Quantity, Timestamp, UsageKey, UserId, Window, Zone,
 };
-use tollgate_storage::{Batch, Change, Cursor, EntryChange, Order, Scan, Store, StoreErrorKind};
+use tollgate_storage::{Append, Cursor, EntryChange, Order, Scan, Store, StoreErrorKind};
 
 /// Runs a future of the embedded store: its calls never wait.
 fn run<F: Future>(future: F) -> F::Output {
@@ -31,20 +31,17 @@ fn store() -> &'static EmbeddedStore {
         let options =
             EmbeddedOptions { work: Work::Inline, segment_bytes: 64 * 1024, ..EmbeddedOptions::default() };
         let store = EmbeddedStore::open(folder.path(), options).expect("opens");
-        let mut state = OrgState::new(acme(), None);
         for number in 1..=5 {
             let kind = EntryKind::Put { name: Some(format!("name {number}")), zone: Zone::UTC, metadata: std::collections::BTreeMap::new() };
             let entry = Entry { number, at: Timestamp::UNIX_EPOCH, actor: Actor::Local, catalog: 1, kind, settled: Vec::new(), notices: Vec::new() };
-            apply(&mut state, &entry);
-            let change = Change {
+            let append = Append {
                 partition: Partition::Org(acme()),
                 expected_version: number - 1,
                 entries: vec![EntryChange::Org(entry)],
-                records: state.take_changed(),
             };
-            run(store.commit(Batch { changes: vec![change] })).expect("commits");
+            run(store.append(vec![append])).expect("appends");
         }
-        store.fold().expect("folds");
+        store.catch_up().expect("saves the images");
         (folder, store)
     });
     store
