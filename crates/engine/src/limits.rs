@@ -19,6 +19,9 @@ pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// first that were not used for a while.
 pub const RESIDENT_PARTS_MAX: usize = 1_000_000;
 
+/// What an org weighs in memory beside its parts, in parts: some two kilobytes with its places in maps and queues.
+pub const ORG_WEIGHT_PARTS: usize = 5;
+
 /// Orgs looked at after a turn to make room: a fraction of a millisecond, and more than a turn brings in.
 pub const TRIM_LOOKS_MAX: usize = 2 * BATCH_REQUESTS_MAX;
 

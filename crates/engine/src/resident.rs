@@ -9,7 +9,7 @@ use tollgate_domain::{EntryKind, OrgId, OrgState, Partition};
 use tollgate_storage::Image;
 
 use crate::Pace;
-use crate::limits::{RING_SLACK, TRIM_LOOKS_MAX};
+use crate::limits::{ORG_WEIGHT_PARTS, RING_SLACK, TRIM_LOOKS_MAX};
 
 /// An org in memory.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Residents {
     /// Counts the parts of an org anew.
     pub(crate) fn count(&mut self, org: &OrgId) {
         if let Some(resident) = self.orgs.get_mut(org) {
-            let parts = resident.state.parts_loaded() + 1;
+            let parts = resident.state.parts_loaded() + ORG_WEIGHT_PARTS;
             self.parts = self.parts - resident.counted + parts;
             resident.counted = parts;
         }
