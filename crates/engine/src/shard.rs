@@ -359,11 +359,9 @@ impl<S: Store> Shard<S> {
     /// A copy of the state of an org with some of its parts, all of one version.
     pub(crate) async fn view(&mut self, org: &OrgId, parts: &[PartKey]) -> Result<OrgState, StoreError> {
         self.open_all(std::iter::once(org)).await?;
-        let lacking = |resident: &crate::resident::Resident| {
-            parts.iter().filter(|part| !resident.state.holds(part)).cloned().collect::<Vec<_>>()
-        };
         let Some(resident) = self.residents.get(org) else { return Err(moved()) };
-        let lacking = lacking(resident);
+        let lacking: Vec<PartKey> =
+            parts.iter().filter(|part| !resident.state.holds(part)).cloned().collect();
         if !lacking.is_empty() {
             self.load_parts(org, lacking).await?;
         }

@@ -19,7 +19,7 @@ const REVERSAL: u8 = 3;
 pub(crate) fn of_partition(partition: &Partition) -> u128 {
     match partition {
         Partition::Org(org) => of_org(org),
-        Partition::System => xxh3_128(SYSTEM),
+        Partition::System => of_system(),
     }
 }
 
@@ -27,35 +27,30 @@ fn of_org(org: &OrgId) -> u128 {
     xxh3_128(org.as_str().as_bytes())
 }
 
+fn of_system() -> u128 {
+    xxh3_128(SYSTEM)
+}
+
 /// The fingerprint of a caller's key.
 pub(crate) fn of_key(id: &KeyId) -> u128 {
-    let space = match id.space {
+    of_key_in(id.space, &id.org, &id.key)
+}
+
+fn of_key_in(space: KeySpace, org: &OrgId, key: &UsageKey) -> u128 {
+    let space = match space {
         KeySpace::Use => USE,
         KeySpace::TopUp => TOP_UP,
     };
-    in_space(space, &id.org, &id.key)
+    tagged(space, org, key)
 }
 
 /// The fingerprint of the reversal of the usage with a key.
 pub(crate) fn of_reversal(org: &OrgId, key: &UsageKey) -> u128 {
-    in_space(REVERSAL, org, key)
+    tagged(REVERSAL, org, key)
 }
 
-fn in_space(space: u8, org: &OrgId, key: &UsageKey) -> u128 {
-    let (org, key) = (org.as_str().as_bytes(), key.as_str().as_bytes());
-    let mut bytes = [0; 256];
-    let len = org.len() + key.len() + 2;
-    if let Some(room) = bytes.get_mut(..len) {
-        let mut at = 0;
-        for part in [&[space], org, &[0], key] {
-            if let Some(place) = room.get_mut(at..at + part.len()) {
-                place.copy_from_slice(part);
-            }
-            at += part.len();
-        }
-        return xxh3_128(room);
-    }
-    xxh3_128(&[&[space], org, &[0], key].concat())
+fn tagged(tag: u8, org: &OrgId, key: &UsageKey) -> u128 {
+    xxh3_128(&[&[tag], org.as_str().as_bytes(), &[0], key.as_str().as_bytes()].concat())
 }
 
 /// What follows from a line of the ledger.
@@ -63,7 +58,7 @@ pub(crate) fn facts_of(line: LineRef<'_>, location: Location) -> EntryFacts {
     match line {
         LineRef::Org(org, entry) => facts_of_entry(org, entry, location),
         LineRef::System(entry) => EntryFacts {
-            org: xxh3_128(SYSTEM),
+            org: of_system(),
             number: entry.number,
             location,
             key: None,
@@ -75,15 +70,11 @@ pub(crate) fn facts_of(line: LineRef<'_>, location: Location) -> EntryFacts {
 }
 
 fn facts_of_entry(org: &OrgId, entry: &Entry, location: Location) -> EntryFacts {
-    let key = |(space, key): (KeySpace, &UsageKey)| {
-        let space = if space == KeySpace::Use { USE } else { TOP_UP };
-        in_space(space, org, key)
-    };
     EntryFacts {
         org: of_org(org),
         number: entry.number,
         location,
-        key: entry.named_key().map(key),
+        key: entry.named_key().map(|(space, key)| of_key_in(space, org, key)),
         reverses: entry.took_back_key().map(|key| of_reversal(org, key)),
         notices: u32::try_from(entry.notices.len()).unwrap_or(u32::MAX),
         at_secs: entry.at.as_second(),
