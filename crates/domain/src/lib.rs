@@ -64,7 +64,7 @@ pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
     OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
     SystemDenial, SystemOutcome, ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits,
-    missing_of_system,
+    read_by_system,
 };
 pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};

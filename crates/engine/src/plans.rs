@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::{
-    Actor, ApplyCatalog, Catalog, MeterId, OrgId, PlanId, SystemCommand, SystemDenial, SystemRecords,
-    decide_system, missing_of_system,
+    Actor, ApplyCatalog, Catalog, MeterId, OrgId, PlanId, SystemCommand, SystemDenial, decide_system,
+    read_by_system,
 };
 use tollgate_storage::{Row, Scan, Store};
 
@@ -84,9 +84,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<Result<u32, SystemDenial>, EngineError> {
         let (informed, _) = self.informed(check).await?;
         let command = SystemCommand::CheckCatalog(informed);
-        let mut keys = Vec::new();
-        missing_of_system(&SystemRecords::default(), &command, &mut keys);
-        let records = self.system(&keys).await?;
+        let records = self.system(&read_by_system(&command)).await?;
         Ok(decide_system(&records, self.clock().now(), actor, &command).decision)
     }
 

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use tollgate_domain::{
     Actor, Context, Entry, KeyId, Moments, OrgDecision, OrgId, OrgState, PartKey, Partition, Record,
     RecordKey, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system,
-    decide, decide_system, missing_of_system, touched, touched_by_system,
+    decide, decide_system, read_by_system, touched, touched_by_system,
 };
 use tollgate_storage::{Append, Appended, EntryChange, Image, Opened, Store, StoreError, StoreErrorKind};
 
@@ -318,8 +318,7 @@ impl<S: Store> Shard<S> {
         command: &SystemCommand,
     ) -> Result<(Settled<Result<u32, SystemDenial>>, SystemRecords), TurnError> {
         let store = self.store.as_ref();
-        let mut keys = Vec::new();
-        missing_of_system(&SystemRecords::default(), command, &mut keys);
+        let keys = read_by_system(command);
         let mut records = system_records(store, &keys).await.map_err(TurnError::Load)?;
         let SystemOutcome { decision, entry } = decide_system(&records, at, actor, command);
         let Some(entry) = entry else { return Ok((Settled::Answered(decision), records)) };

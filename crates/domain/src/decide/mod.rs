@@ -27,7 +27,7 @@ pub use outcome::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
     Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, Voided,
 };
-pub use system::{SystemDenial, SystemOutcome, decide_system, missing_of_system};
+pub use system::{SystemDenial, SystemOutcome, decide_system, read_by_system};
 
 use std::collections::BTreeMap;
 

@@ -111,17 +111,18 @@ fn new_meters(system: &System, meters: &[NewMeter]) -> Vec<NewMeter> {
     meters.iter().filter(|meter| known.insert(&meter.id)).take(room).cloned().collect()
 }
 
-/// Adds the keys of the records that a decision of the system needs and that are not at hand yet.
-pub fn missing_of_system(records: &SystemRecords, command: &SystemCommand, keys: &mut Vec<RecordKey>) {
-    let mut need = vec![RecordKey::System];
+/// The keys of the records that a decision of the system reads.
+#[must_use]
+pub fn read_by_system(command: &SystemCommand) -> Vec<RecordKey> {
+    let mut keys = vec![RecordKey::System];
     match command {
         SystemCommand::ApplyCatalog(_)
         | SystemCommand::CheckCatalog(_)
         | SystemCommand::CreateMeters(_)
         | SystemCommand::MakeShipment(_)
         | SystemCommand::ShipmentSent(_) => {}
-        SystemCommand::MakeApiKey(api_key) => need.push(RecordKey::ApiKey(api_key.id.clone())),
-        SystemCommand::RevokeApiKey(RevokeApiKey { id, .. }) => need.push(RecordKey::ApiKey(id.clone())),
+        SystemCommand::MakeApiKey(api_key) => keys.push(RecordKey::ApiKey(api_key.id.clone())),
+        SystemCommand::RevokeApiKey(RevokeApiKey { id, .. }) => keys.push(RecordKey::ApiKey(id.clone())),
     }
-    keys.extend(need.into_iter().filter(|key| !records.holds(key)));
+    keys
 }

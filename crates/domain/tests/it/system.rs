@@ -5,7 +5,7 @@ use tollgate_domain::{
     Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, NewMeter, OrgCommand,
     OrgDecision, OrgId, PlanId, Record, RecordKey, Reverse, RevokeApiKey, Role, Settle, ShipmentId,
     ShipmentLine, Sku, SystemCommand, SystemDenial, SystemRecords, Timestamp, apply_system, decide_system,
-    missing_of_system, touched_by_system,
+    read_by_system, touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -23,9 +23,7 @@ impl TheSystem {
 
     /// Decides a command and applies what is decided; the version of the catalog, and whether there was an entry.
     fn tell(&mut self, at: &str, command: &SystemCommand) -> Result<(u32, bool), SystemDenial> {
-        let mut keys = Vec::new();
-        missing_of_system(&self.records, command, &mut keys);
-        for key in keys {
+        for key in read_by_system(command) {
             self.records.put(key, None);
         }
         let at: Timestamp = at.parse().expect("a time");

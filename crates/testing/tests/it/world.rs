@@ -10,7 +10,7 @@ use tollgate_domain::{
     Actor, Allowed, ApplyCatalog, Balance, Catalog, Check, Context, Denial, Denied, Entry, EntryKind,
     KeySpace, MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, OrgState, Outcome, PartKey,
     Period, Quantity, Record, RecordKey, Source, SystemCommand, SystemEntry, SystemRecords, Use, Wants,
-    Window, Zone, apply, apply_system, balance, bill, decide, decide_system, missing_of_system, touched,
+    Window, Zone, apply, apply_system, balance, bill, decide, decide_system, read_by_system, touched,
     touched_by_system,
 };
 use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
@@ -168,9 +168,7 @@ impl World {
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) -> Result<(), String> {
         let command = SystemCommand::ApplyCatalog(ApplyCatalog::new(text.to_owned()));
-        let mut keys = Vec::new();
-        missing_of_system(&self.system_records, &command, &mut keys);
-        for key in keys {
+        for key in read_by_system(&command) {
             let record = self.stored.get(&key).cloned();
             self.system_records.put(key, record);
         }
