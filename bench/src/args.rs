@@ -4,19 +4,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Result;
+use crate::load::{ORGS_MAX, PARTS};
 use crate::servers::Kind;
 
 /// What `--help` prints.
 const HELP: &str = "\
-usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--connections N] [--orgs N]
+usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--open-seconds S] [--connections N] [--orgs N]
                             [--systems tollgate,redis,postgres]
-       tollgate-bench ingest [--rounds N] [--connections N] [--orgs N] [--usages N] [--batch N]
+       tollgate-bench ingest [--rounds N] [--connections N] [--orgs N] [--usages N] [--variant-usages N] [--batch N]
                             [--systems tollgate,postgres]
        tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
+       tollgate-bench keys  [--orgs N] [--usages N] [--connections N] [--batch N]
 all:   [--server FILE] [--folder DIR] [--seed N]
 
-  --server FILE   the tollgate binary (default: target/release/tollgate)
-  --folder DIR    where the temporary folder is made; must be on a real disk (default: target)";
+  --seconds S          how long each closed loop is measured, and the peers' open loop (default: 6)
+  --open-seconds S     how long Tollgate's open loop at half of its rate is (default: 60)
+  --variant-usages N   usages by a property, and of one org with many users (default: 1000000)
+  --server FILE        the tollgate binary (default: target/release/tollgate)
+  --folder DIR         where the temporary folder is made; must be on a real disk (default: target)";
 
 /// Which tables to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(crate) enum Mode {
     Ingest,
     /// Many orgs, a full month, restarts.
     Scale,
+    /// Many keys, all of them remembered.
+    Keys,
 }
 
 /// What was asked for on the command line.
@@ -36,9 +43,13 @@ pub(crate) struct Options {
     pub(crate) rounds: u32,
     pub(crate) measure: Duration,
     pub(crate) warmup: Duration,
+    /// How long Tollgate's open loop lasts.
+    pub(crate) open: Duration,
     pub(crate) connections: usize,
     pub(crate) orgs: u32,
     pub(crate) usages: u64,
+    /// Usages of each variant of ingest.
+    pub(crate) variant_usages: u64,
     /// Usages in one request of a batch.
     pub(crate) batch: usize,
     /// Requests in flight on each connection.
@@ -55,19 +66,22 @@ impl Options {
             Mode::Gate => (64, 10_000),
             Mode::Ingest => (8, 10_000),
             Mode::Scale => (128, 1_000_000),
+            Mode::Keys => (8, 10_000),
         };
         let systems = match mode {
             Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
-            Mode::Gate | Mode::Scale => vec![Kind::Tollgate, Kind::Redis, Kind::Postgres],
+            Mode::Gate | Mode::Scale | Mode::Keys => vec![Kind::Tollgate, Kind::Redis, Kind::Postgres],
         };
         Self {
             mode,
             rounds: 3,
             measure: Duration::from_secs(6),
             warmup: Duration::from_secs(2),
+            open: Duration::from_secs(60),
             connections,
             orgs,
-            usages: 10_000_000,
+            usages: if mode == Mode::Keys { 100_000_000 } else { 10_000_000 },
+            variant_usages: 1_000_000,
             batch: 1_000,
             depth: 1,
             systems,
@@ -83,6 +97,7 @@ impl Options {
             Some("gate") => Mode::Gate,
             Some("ingest") => Mode::Ingest,
             Some("scale") => Mode::Scale,
+            Some("keys") => Mode::Keys,
             _ => return Err(HELP.into()),
         };
         let mut options = Self::defaults(mode);
@@ -93,23 +108,27 @@ impl Options {
             let value = args.next().ok_or_else(|| format!("{flag} needs a value\n{HELP}"))?;
             options.set(&flag, &value).map_err(|error| format!("{flag} {value}: {error}"))?;
         }
-        if options.connections == 0 || options.depth == 0 || options.orgs == 0 || options.rounds == 0 {
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.connections == 0 || self.depth == 0 || self.orgs == 0 || self.rounds == 0 {
             return Err("connections, depth, orgs and rounds must be at least 1".into());
         }
-        if options.mode == Mode::Ingest {
-            let whole = u64::try_from(options.batch)? * u64::from(crate::ingest::PARTS);
-            if whole == 0 || options.usages == 0 || !options.usages.is_multiple_of(whole) {
-                return Err(format!(
-                    "usages must be a multiple of {whole}, {} batches",
-                    crate::ingest::PARTS
-                )
-                .into());
-            }
+        let in_parts: &[u64] = match self.mode {
+            Mode::Ingest => &[self.usages, self.variant_usages],
+            Mode::Keys => &[self.usages],
+            Mode::Gate | Mode::Scale => &[],
+        };
+        let whole = u64::try_from(self.batch)? * u64::from(PARTS);
+        if in_parts.iter().any(|usages| whole == 0 || *usages == 0 || !usages.is_multiple_of(whole)) {
+            return Err(format!("usages must be a multiple of {whole}, {PARTS} batches").into());
         }
-        if options.orgs >= crate::load::ORGS_MAX {
-            return Err(format!("at most {} orgs", crate::load::ORGS_MAX - 1).into());
+        if self.orgs >= ORGS_MAX {
+            return Err(format!("at most {} orgs", ORGS_MAX - 1).into());
         }
-        Ok(options)
+        Ok(())
     }
 
     fn set(&mut self, flag: &str, value: &str) -> Result<()> {
@@ -117,9 +136,11 @@ impl Options {
             "--rounds" => self.rounds = value.parse()?,
             "--seconds" => self.measure = Duration::try_from_secs_f64(value.parse()?)?,
             "--warmup" => self.warmup = Duration::try_from_secs_f64(value.parse()?)?,
+            "--open-seconds" => self.open = Duration::try_from_secs_f64(value.parse()?)?,
             "--connections" => self.connections = value.parse()?,
             "--orgs" => self.orgs = value.parse()?,
             "--usages" => self.usages = value.parse()?,
+            "--variant-usages" => self.variant_usages = value.parse()?,
             "--batch" => self.batch = value.parse()?,
             "--depth" => self.depth = value.parse()?,
             "--systems" => self.systems = value.split(',').map(Kind::parse).collect::<Result<_>>()?,
@@ -149,11 +170,17 @@ mod tests {
         let options = parse("ingest --usages 100000 --batch 500").unwrap();
         assert_eq!((options.usages, options.batch), (100_000, 500));
         assert_eq!(options.systems, [Kind::Tollgate, Kind::Postgres]);
+        assert_eq!(options.variant_usages, 1_000_000);
+        let options = parse("keys --usages 20000000").unwrap();
+        assert_eq!((options.mode, options.usages), (Mode::Keys, 20_000_000));
+        assert_eq!(parse("gate --open-seconds 5").unwrap().open, Duration::from_secs(5));
         for bad in [
             "",
             "race",
             "ingest --usages 1001",
             "ingest --batch 0",
+            "ingest --variant-usages 1001",
+            "keys --usages 1001",
             "gate --rounds",
             "gate --rounds x",
             "gate --orgs 0",

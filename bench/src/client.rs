@@ -1,4 +1,4 @@
-//! One closed loop for every system: a few connections, prebuilt bytes out, whole answers in, latencies recorded.
+//! One event loop for every system: a few connections, prebuilt bytes out, whole answers in, latencies recorded.
 //!
 //! It shares the cores with the server it measures, so it is lean: one event loop a thread, no runtime, one `read` and one
 //! `write` for each request and answer. It is the same code for HTTP, Redis and PostgreSQL, so what it costs is the same
@@ -7,52 +7,31 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 
 use crate::Result;
 use crate::load::{Keys, Spread, Template};
+use crate::pace::{Pace, Schedule};
 use crate::stats::Tally;
+use crate::timeline::Timeline;
 use crate::wire::{Parsed, Verdict, Wire};
 
 /// A server that answers nothing for so long has failed the run.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// Requests of a paced run leave in steps of this length.
-const TICK: Duration = Duration::from_micros(100);
 /// Read buffer of a connection; it grows if one answer is longer.
 const INBOX_BYTES: usize = 4096;
-const TIMER: Token = Token(usize::MAX - 1);
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
 
 /// Appends the next request; false when there is none.
 pub(crate) type Next<'a> = Box<dyn FnMut(&mut Vec<u8>) -> bool + Send + 'a>;
-
-/// How long and how fast a run goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// No request starts later; without it the run ends with its requests.
-    pub(crate) lasts: Option<Duration>,
-    /// Requests a second over all connections; without it each connection sends as soon as it has its answer.
-    pub(crate) rate: Option<u64>,
-    /// Requests in flight on each connection.
-    pub(crate) depth: usize,
-}
-
-impl Pace {
-    /// As fast as the answers come, for a time.
-    pub(crate) fn closed(lasts: Duration) -> Self {
-        Self { lasts: Some(lasts), rate: None, depth: 1 }
-    }
-
-    /// As fast as the answers come, until the requests run out.
-    pub(crate) fn all(depth: usize) -> Self {
-        Self { lasts: None, rate: None, depth }
-    }
-}
 
 /// Connections spread over as many threads as the machine can spare for load.
 #[derive(Debug)]
@@ -102,7 +81,7 @@ impl Crew {
     /// Runs one stream of requests on each thread.
     pub(crate) fn run<'a>(&mut self, streams: Vec<Next<'a>>, pace: Pace) -> Result<Tally> {
         let threads = u64::try_from(self.0.len())?.max(1);
-        let pace = Pace { rate: pace.rate.map(|rate| rate / threads), ..pace };
+        let pace = pace.share(threads);
         let tallies: Vec<Result<Tally>> = thread::scope(|scope| {
             let running: Vec<_> = (self.0.iter_mut().zip(streams))
                 .map(|(fleet, stream)| scope.spawn(move || fleet.run(stream, pace)))
@@ -122,20 +101,20 @@ impl Crew {
 
 #[derive(Debug)]
 struct Connection {
-    stream: mio::net::TcpStream,
+    stream: TcpStream,
     inbox: Vec<u8>,
     filled: usize,
     outbox: Vec<u8>,
     written: usize,
-    /// When each unanswered request began, oldest first.
-    started: VecDeque<Instant>,
+    /// When each unanswered request began, since the run did; oldest first.
+    started: VecDeque<Duration>,
     open: bool,
 }
 
 /// The connections of one thread.
 #[derive(Debug)]
 struct Fleet {
-    poll: Poll,
+    epoll: OwnedFd,
     connections: Vec<Connection>,
     wire: Wire,
 }
@@ -147,20 +126,17 @@ impl Fleet {
         connections: usize,
         greet: &impl Fn(&mut TcpStream) -> Result<()>,
     ) -> Result<Self> {
-        let poll = Poll::new()?;
-        let mut fleet = Self { poll, connections: Vec::with_capacity(connections), wire };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut fleet = Self { epoll, connections: Vec::with_capacity(connections), wire };
         for index in 0..connections {
             let mut stream = TcpStream::connect(address)
                 .map_err(|error| format!("connection {index} to {address}: {error}"))?;
             stream.set_nodelay(true)?;
             greet(&mut stream)?;
             stream.set_nonblocking(true)?;
-            let mut stream = mio::net::TcpStream::from_std(stream);
-            fleet.poll.registry().register(
-                &mut stream,
-                Token(index),
-                Interest::READABLE | Interest::WRITABLE,
-            )?;
+            let data = epoll::EventData::new_u64(u64::try_from(index)?);
+            let edges = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+            epoll::add(&fleet.epoll, &stream, data, edges | epoll::EventFlags::RDHUP)?;
             fleet.connections.push(Connection {
                 stream,
                 inbox: vec![0; INBOX_BYTES],
@@ -175,40 +151,46 @@ impl Fleet {
     }
 
     fn run(&mut self, next: Next<'_>, pace: Pace) -> Result<Tally> {
-        let mut run = Run::start(next, pace, self.wire)?;
-        let timer = pace.rate.map(|_| ticking(&self.poll)).transpose()?;
+        // What falls due in a moment is not to wait for the 50 µs by which the kernel lets a sleeper oversleep.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
+        let mut run = Run::start(next, pace, self)?;
         for index in 0..self.connections.len() {
-            for _ in 0..pace.depth {
+            for _ in 0..pace.depth() {
                 self.offer(index, &mut run);
             }
             self.flush(index, &mut run);
         }
-        let mut events = Events::with_capacity(1024);
-        while run.in_flight > 0 || run.paced_on() {
-            if let Err(error) = self.poll.poll(&mut events, Some(SILENCE_MAX)) {
-                if error.kind() == ErrorKind::Interrupted {
-                    continue;
+        let mut events = Vec::with_capacity(EVENTS);
+        while run.goes_on() {
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&run.patience()?)) {
+                Ok(0) if run.is_silent() => {
+                    return Err(format!("no answer within {} s", SILENCE_MAX.as_secs()).into());
                 }
-                return Err(error.into());
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
-            if events.is_empty() {
-                return Err(format!("no answer within {} s", SILENCE_MAX.as_secs()).into());
+            for event in events.drain(..) {
+                self.react(event, &mut run);
             }
-            for event in &events {
-                if event.token() == TIMER {
-                    self.tick(timer.as_ref(), &mut run)?;
-                } else if event.is_readable() || event.is_read_closed() {
-                    self.receive(event.token().0, &mut run);
-                } else if event.is_writable() {
-                    self.flush(event.token().0, &mut run);
-                }
-            }
+            self.send_due(&mut run);
         }
-        run.tally.elapsed = run.last_answer.duration_since(run.began);
-        if let Some(timer) = &timer {
-            self.poll.registry().deregister(&mut SourceFd(&timer.as_raw_fd()))?;
-        }
+        run.tally.elapsed = run.last_answer;
         Ok(run.tally)
+    }
+
+    fn react(&mut self, event: epoll::Event, run: &mut Run<'_>) {
+        let readable = epoll::EventFlags::IN
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::HUP
+            | epoll::EventFlags::ERR;
+        let (flags, data) = (event.flags, event.data);
+        let Ok(index) = usize::try_from(data.u64()) else { return };
+        if flags.intersects(readable) {
+            self.receive(index, run);
+        }
+        if flags.contains(epoll::EventFlags::OUT) {
+            self.flush(index, run);
+        }
     }
 
     /// Lets a connection that has room take a request, or wait for one.
@@ -230,22 +212,13 @@ impl Fleet {
         }
     }
 
-    /// Sends what fell due since the last tick of a paced run.
-    fn tick(&mut self, timer: Option<&OwnedFd>, run: &mut Run<'_>) -> Result<()> {
-        if let Some(timer) = timer {
-            // Reading starts the next tick; that there is nothing to read yet is no fault.
-            match rustix::io::read(timer, &mut [0_u8; 8]) {
-                Ok(_) | Err(rustix::io::Errno::AGAIN) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        run.fall_due();
-        while !run.due.is_empty() {
-            let Some(index) = run.idle.pop_front() else { break };
+    /// Sends what has fallen due in an open loop, as far as there are connections with nothing to do.
+    fn send_due(&mut self, run: &mut Run<'_>) {
+        while run.has_due() {
+            let Some(index) = run.idle.pop_front() else { return };
             self.offer(index, run);
             self.flush(index, run);
         }
-        Ok(())
     }
 
     fn flush(&mut self, index: usize, run: &mut Run<'_>) {
@@ -296,95 +269,110 @@ impl Fleet {
     }
 }
 
-/// A timer that raises an event each [`TICK`]; unlike the poll's own time-out it is finer than a millisecond.
-fn ticking(poll: &Poll) -> Result<OwnedFd> {
-    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
-    let spec = Itimerspec { it_interval: tick, it_value: tick };
-    rustix::time::timerfd_settime(&timer, TimerfdTimerFlags::empty(), &spec)?;
-    poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-    Ok(timer)
-}
-
 /// What a connection with room may do.
 enum Grant {
     /// Send a request whose latency counts from then.
-    Send(Instant),
+    Send(Duration),
     /// Wait for a request to fall due.
     Wait,
     Stop,
 }
 
-/// The state of one run on one thread.
+/// The state of one run on one thread. Times are those since it began.
 struct Run<'a> {
     next: Next<'a>,
     pace: Pace,
     wire: Wire,
     tally: Tally,
     began: Instant,
-    last_answer: Instant,
+    last_answer: Duration,
     in_flight: u64,
     exhausted: bool,
-    /// Paced runs: requests fallen due that no connection has taken yet, and connections with nothing to do.
-    due: VecDeque<Instant>,
-    fallen_due: u64,
+    /// Connections that are not lost.
+    open: usize,
+    /// Of an open loop, with the connections that have nothing to do.
+    schedule: Option<Schedule>,
     idle: VecDeque<usize>,
 }
 
 impl<'a> Run<'a> {
-    fn start(next: Next<'a>, pace: Pace, wire: Wire) -> Result<Self> {
-        let now = Instant::now();
+    fn start(next: Next<'a>, pace: Pace, fleet: &Fleet) -> Result<Self> {
+        let mut tally = Tally::new()?;
+        let mut schedule = None;
+        if let Pace::Open { rate, lasts } = pace {
+            schedule = Some(Schedule::new(rate, lasts));
+            tally.timeline = Timeline::new(lasts)?;
+        }
         Ok(Self {
             next,
             pace,
-            wire,
-            tally: Tally::new()?,
-            began: now,
-            last_answer: now,
+            wire: fleet.wire,
+            tally,
+            began: Instant::now(),
+            last_answer: Duration::ZERO,
             in_flight: 0,
             exhausted: false,
-            due: VecDeque::new(),
-            fallen_due: 0,
+            open: fleet.connections.iter().filter(|connection| connection.open).count(),
+            schedule,
             idle: VecDeque::new(),
         })
     }
 
-    fn over(&self, now: Instant) -> bool {
-        self.exhausted || self.pace.lasts.is_some_and(|lasts| now.duration_since(self.began) >= lasts)
+    fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
-    fn paced_on(&self) -> bool {
-        self.pace.rate.is_some() && !self.over(Instant::now())
+    fn goes_on(&self) -> bool {
+        let more = self.schedule.as_ref().is_some_and(|schedule| !schedule.is_over());
+        self.in_flight > 0 || (more && !self.exhausted && self.open > 0)
+    }
+
+    /// How long to wait for an event: in an open loop until something falls due.
+    fn patience(&self) -> Result<Timespec> {
+        let next = self.schedule.as_ref().and_then(Schedule::next);
+        let wait = next.map_or(SILENCE_MAX, |next| next.saturating_sub(self.now()));
+        Ok(Timespec::try_from(wait)?)
+    }
+
+    fn is_silent(&self) -> bool {
+        self.in_flight > 0 && self.now().saturating_sub(self.last_answer) >= SILENCE_MAX
     }
 
     fn grant(&mut self) -> Grant {
-        let now = Instant::now();
-        if self.over(now) {
+        if self.exhausted {
             return Grant::Stop;
         }
-        if self.pace.rate.is_none() {
-            return Grant::Send(now);
-        }
-        // A request that fell due in this tick counts from its sending; one that found every connection busy counts
-        // from when it fell due: a slow server may not hide its queue behind a patient client.
-        match self.due.pop_front() {
-            Some(due) if now.duration_since(due) > TICK => Grant::Send(due),
-            Some(_) => Grant::Send(now),
-            None => Grant::Wait,
+        let now = self.now();
+        self.fall_due(now);
+        match (&mut self.schedule, self.pace) {
+            (Some(schedule), _) => match schedule.take() {
+                Some(due) => Grant::Send(due),
+                None if schedule.is_over() => Grant::Stop,
+                None => Grant::Wait,
+            },
+            (None, Pace::For(lasts)) if now >= lasts => Grant::Stop,
+            (None, _) => Grant::Send(now),
         }
     }
 
-    fn fall_due(&mut self) {
-        let now = Instant::now();
-        if self.over(now) {
-            return;
+    /// Whether a request of an open loop waits for a connection.
+    fn has_due(&mut self) -> bool {
+        if self.schedule.is_none() {
+            return false;
         }
-        let nanos = now.duration_since(self.began).as_nanos();
-        let by_now = nanos * u128::from(self.pace.rate.unwrap_or(0)) / 1_000_000_000;
-        while u128::from(self.fallen_due) < by_now {
-            self.fallen_due += 1;
-            self.due.push_back(now);
-        }
+        self.fall_due(self.now());
+        self.schedule.as_ref().is_some_and(Schedule::has_waiting)
+    }
+
+    /// Lets fall due what is, and keeps how late this looked: so much of a latency is the load generator's own.
+    fn fall_due(&mut self, now: Duration) {
+        let Some(schedule) = &mut self.schedule else { return };
+        let tally = &mut self.tally;
+        schedule.fall_due(now, |due| {
+            let late = now.saturating_sub(due);
+            tally.late.record(late);
+            tally.timeline.late(due, late);
+        });
     }
 
     /// Takes every whole answer out of the inbox; says how many there were.
@@ -404,12 +392,14 @@ impl<'a> Run<'a> {
                 self.lose(connection, "an answer that nothing asked for");
                 return answers;
             };
-            self.last_answer = Instant::now();
+            self.last_answer = self.now();
             self.in_flight -= 1;
             match verdict {
                 Verdict::Yes => {
+                    let latency = self.last_answer.saturating_sub(started);
                     self.tally.yes += 1;
-                    self.tally.latencies.record(self.last_answer.duration_since(started));
+                    self.tally.latencies.record(latency);
+                    self.tally.timeline.answer(self.last_answer, latency);
                 }
                 Verdict::No(text) => self.tally.error(&text),
             }
@@ -423,6 +413,7 @@ impl<'a> Run<'a> {
 
     /// Gives a connection up: each request on it is an error, and so is the loss itself.
     fn lose(&mut self, connection: &mut Connection, reason: &str) {
+        self.open -= usize::from(connection.open);
         connection.open = false;
         connection.outbox.clear();
         connection.written = 0;

@@ -1,6 +1,7 @@
-//! The requests: bytes built once, in which only the orgs, the users and the keys are overwritten for each request.
+//! The requests: bytes built once, in which only the orgs, the users, the groups and the keys are overwritten for each
+//! request.
 //!
-//! Every system gets the same stream: an org drawn evenly, one of ten users of it, a key never sent before; one usage a
+//! Every system gets the same stream: an org drawn evenly, a user of it likewise, a key never sent before; one usage a
 //! request at the gate, many in a batch.
 //! Keys look random (they are a counter scrambled one-to-one), as ids that callers make do: ascending keys would
 //! flatter a B-tree.
@@ -9,14 +10,19 @@ use crate::Result;
 
 /// Orgs are numbered with seven digits.
 pub(crate) const ORGS_MAX: u32 = 10_000_000;
-/// Users of each org.
-const USERS: u8 = 10;
+/// Users of each org, unless said otherwise; they are numbered with six digits.
+const USERS: u32 = 10;
+/// Values of the property that a meter is counted by; they are numbered with two digits.
+pub(crate) const GROUPS: u32 = 100;
+/// Batches of usages are sent in so many parts; memory is looked at after each.
+pub(crate) const PARTS: u16 = 10;
 /// More requests than one run can send: each run has this many keys to itself.
 const KEYS_A_RUN: u64 = 1 << 40;
 
-/// Stand for the org's number, the user's and the key in a template.
+/// Stand for the org's number, the user's, the group's and the key in a template.
 pub(crate) const ORG: &str = "@@@@@@@";
-pub(crate) const USER: &str = "~";
+pub(crate) const USER: &str = "~~~~~~";
+pub(crate) const GROUP: &str = "%%";
 pub(crate) const KEY: &str = "^^^^^^^^^^^^^^^^";
 
 /// The id of an org, as every system knows it.
@@ -36,47 +42,60 @@ pub(crate) struct Template {
 struct Holes {
     orgs: Vec<usize>,
     users: Vec<usize>,
+    groups: Vec<usize>,
     keys: Vec<usize>,
 }
 
 impl Template {
-    /// A request with one usage: finds its holes, marked by [`ORG`], [`USER`] and [`KEY`].
+    /// A request with one usage: finds its holes, marked by [`ORG`], [`USER`], [`GROUP`] and [`KEY`]; there need be none
+    /// for a group.
     pub(crate) fn new(bytes: Vec<u8>) -> Result<Self> {
-        let [orgs, users, keys] = holes(&bytes);
+        let [orgs, users, groups, keys] = holes(&bytes);
         if orgs.is_empty() || users.is_empty() || keys.is_empty() {
             return Err("a request template lacks a hole".into());
         }
-        Ok(Self { bytes, usages: vec![Holes { orgs, users, keys }] })
+        Ok(Self { bytes, usages: vec![Holes { orgs, users, groups, keys }] })
     }
 
     /// A request with so many usages: the first hole of each kind is the first usage's, and so on.
     pub(crate) fn of_many(bytes: Vec<u8>, usages: usize) -> Result<Self> {
-        let [orgs, users, keys] = holes(&bytes);
-        if [&orgs, &users, &keys].iter().any(|holes| holes.len() != usages) {
+        let [orgs, users, groups, keys] = holes(&bytes);
+        let each_has_one = [&orgs, &users, &keys].iter().all(|holes| holes.len() == usages);
+        if !each_has_one || !(groups.is_empty() || groups.len() == usages) {
             return Err("a request template has not one hole of each kind for each usage".into());
         }
+        let mut groups = groups.into_iter();
         let each = orgs.into_iter().zip(users).zip(keys);
-        let usages =
-            each.map(|((org, user), key)| Holes { orgs: vec![org], users: vec![user], keys: vec![key] });
+        let usages = each.map(|((org, user), key)| Holes {
+            orgs: vec![org],
+            users: vec![user],
+            groups: groups.next().into_iter().collect(),
+            keys: vec![key],
+        });
         Ok(Self { bytes, usages: usages.collect() })
     }
 }
 
-/// The places of the three markers.
-fn holes(bytes: &[u8]) -> [Vec<usize>; 3] {
-    [ORG, USER, KEY].map(|marker| {
+/// The places of the four markers.
+fn holes(bytes: &[u8]) -> [Vec<usize>; 4] {
+    [ORG, USER, GROUP, KEY].map(|marker| {
         let found = bytes.windows(marker.len()).enumerate();
         found.filter(|(_, window)| *window == marker.as_bytes()).map(|(at, _)| at).collect()
     })
 }
 
 impl Holes {
-    fn fill(&self, bytes: &mut [u8], org: u32, user: u8, key: u64) {
+    fn fill(&self, bytes: &mut [u8], spread: Spread, random: &mut fastrand::Rng, key: u64) {
+        let org = decimal::<7>(spread.first + random.u32(0..spread.orgs));
+        let user = decimal::<6>(random.u32(0..spread.users));
         for at in &self.orgs {
-            overwrite(bytes, *at, &decimal::<7>(org));
+            overwrite(bytes, *at, &org);
         }
         for at in &self.users {
-            overwrite(bytes, *at, &[b'0' + user]);
+            overwrite(bytes, *at, &user);
+        }
+        for at in &self.groups {
+            overwrite(bytes, *at, &decimal::<2>(random.u32(0..GROUPS)));
         }
         for at in &self.keys {
             overwrite(bytes, *at, &hexadecimal(key));
@@ -108,13 +127,29 @@ fn hexadecimal(number: u64) -> [u8; 16] {
     digits
 }
 
-/// Which orgs a run asks for.
+/// Which orgs and users a run asks for, each as often as any other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Spread {
-    /// Orgs `0..n`, evenly.
-    Even(u32),
+pub(crate) struct Spread {
+    first: u32,
+    orgs: u32,
+    users: u32,
+}
+
+impl Spread {
+    /// Orgs `0..orgs`.
+    pub(crate) const fn even(orgs: u32) -> Self {
+        Self { first: 0, orgs, users: USERS }
+    }
+
     /// One org only.
-    Hot(u32),
+    pub(crate) const fn hot(org: u32) -> Self {
+        Self::users(org, USERS)
+    }
+
+    /// One org with so many users.
+    pub(crate) const fn users(org: u32, users: u32) -> Self {
+        Self { first: org, orgs: 1, users }
+    }
 }
 
 /// Hands out runs of keys, so that no key is ever sent twice within one benchmark.
@@ -157,14 +192,10 @@ impl Stream {
         self.left -= 1;
         let Template { bytes, usages } = &mut self.template;
         for holes in usages {
-            let org = match self.spread {
-                Spread::Even(orgs) => self.random.u32(0..orgs),
-                Spread::Hot(org) => org,
-            };
             // An odd factor makes the product a permutation of all 64-bit numbers.
             let key = self.key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             self.key += 1;
-            holes.fill(bytes, org, self.random.u8(0..USERS), key);
+            holes.fill(bytes, self.spread, &mut self.random, key);
         }
         out.extend_from_slice(bytes);
         true
@@ -179,24 +210,41 @@ mod tests {
 
     #[test]
     fn holes_are_filled_and_keys_never_repeat() {
-        let template = Template::new(format!("{ORG} u{USER} {KEY} {ORG}").into_bytes()).unwrap();
+        let template = Template::new(format!("{ORG} u{USER} {KEY} {ORG} g{GROUP}").into_bytes()).unwrap();
         let mut keys = Keys::new(7);
         let mut seen = HashSet::new();
-        for spread in [Spread::Even(5), Spread::Hot(12_345)] {
+        let cases = [
+            (Spread::even(5), 0..5, 10),
+            (Spread::hot(12), 12..13, 10),
+            (Spread::users(12, 20_000), 12..13, 20_000),
+        ];
+        for (spread, orgs, users) in cases {
             let mut stream = keys.stream(&template, spread, Some(100));
             let mut out = Vec::new();
             while stream.next_into(&mut out) {
                 let line = String::from_utf8(std::mem::take(&mut out)).unwrap();
                 let parts: Vec<&str> = line.split(' ').collect();
                 assert_eq!(parts[0], parts[3]);
-                let org: u32 = parts[0].parse().unwrap();
-                assert!(matches!(spread, Spread::Even(_)) && org < 5 || org == 12_345, "{line}");
-                assert!(parts[1].len() == 2 && parts[2].len() == 16, "{line}");
-                assert!(seen.insert(parts[2].to_owned()), "{line} repeats a key");
+                assert!(orgs.contains(&parts[0].parse::<u32>().unwrap()), "{line}");
+                assert!(parts[1][1..].parse::<u32>().unwrap() < users && parts[1].len() == 7, "{line}");
+                assert!(parts[4][1..].parse::<u32>().unwrap() < GROUPS && parts[4].len() == 3, "{line}");
+                assert!(parts[2].len() == 16 && seen.insert(parts[2].to_owned()), "{line} repeats a key");
             }
         }
-        assert_eq!(seen.len(), 200);
+        assert_eq!(seen.len(), 300);
         assert!(Template::new(b"nothing".to_vec()).is_err());
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_requests() {
+        let template = Template::new(format!("{ORG} {USER} {KEY}").into_bytes()).unwrap();
+        let lines = |requests| {
+            let (mut out, mut stream) =
+                (Vec::new(), Keys::new(7).stream(&template, Spread::even(9), Some(requests)));
+            while stream.next_into(&mut out) {}
+            out
+        };
+        assert!(lines(50).starts_with(&lines(20)));
     }
 
     #[test]
@@ -205,7 +253,7 @@ mod tests {
         let bytes = format!("{ORG},{ORG},{ORG} {USER},{USER},{USER} {KEY},{KEY},{KEY}").into_bytes();
         assert!(Template::of_many(bytes.clone(), 2).is_err());
         let template = Template::of_many(bytes, 3).unwrap();
-        let mut stream = Keys::new(7).stream(&template, Spread::Even(1_000), Some(2));
+        let mut stream = Keys::new(7).stream(&template, Spread::even(1_000), Some(2));
         let mut keys = HashSet::new();
         let mut out = Vec::new();
         while stream.next_into(&mut out) {

@@ -12,6 +12,8 @@ use rustix::process::{Resource, Rlimit};
 use crate::Result;
 use crate::stats::{Latencies, float};
 
+/// Bytes in one MiB.
+pub(crate) const MIB: f64 = 1_048_576.0;
 /// What `statfs` says of a tmpfs.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
@@ -150,8 +152,12 @@ pub(crate) fn resident_mib(pid: u32) -> Result<(f64, f64)> {
     Ok((mib("VmRSS:")?, mib("VmHWM:")?))
 }
 
-/// What a folder takes on disk, in bytes.
-pub(crate) fn folder_bytes(folder: &Path) -> Result<u64> {
+/// What a folder takes on disk, in MiB.
+pub(crate) fn folder_mib(folder: &Path) -> Result<f64> {
+    Ok(float(folder_bytes(folder)?) / MIB)
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64> {
     let mut sum = 0;
     let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     for entry in entries {

@@ -2,24 +2,28 @@
 //!
 //! It writes no file that stays: its answer is Markdown on standard output, its progress goes to standard error, and all
 //! it needs lives in a temporary folder beside the build's output, on the same disk for every system.
-//! What is deliberately absent: any code that knows which system it is loading. `client.rs` is one closed loop that
-//! writes prebuilt bytes and reads whole answers; only `wire.rs` knows where an answer ends and whether it is a yes.
+//! What is deliberately absent: any code that knows which system it is loading. `client.rs` is one event loop that writes
+//! prebuilt bytes and reads whole answers, as fast as they come or at times fixed beforehand (`pace.rs`); only `wire.rs`
+//! knows where an answer ends and whether it is a yes.
 //! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
-//! Start reading at `gate.rs` and `ingest.rs` (the comparisons) or `scale.rs` (a month of ten million usages), then
-//! `client.rs`.
+//! Start reading at `gate.rs` and `ingest.rs` (the comparisons), `scale.rs` (a month of ten million usages) or `keys.rs` (a
+//! hundred million keys), then `client.rs`.
 
 mod args;
 mod client;
 mod gate;
 mod ingest;
+mod keys;
 mod load;
 mod machine;
+mod pace;
 mod report;
 mod rounds;
 mod scale;
 mod servers;
 mod stats;
 mod targets;
+mod timeline;
 mod wire;
 
 use std::error::Error;
@@ -46,6 +50,7 @@ fn run() -> Result<()> {
         args::Mode::Gate => gate::run(&options)?,
         args::Mode::Ingest => ingest::run(&options)?,
         args::Mode::Scale => scale::run(&options)?,
+        args::Mode::Keys => keys::run(&options)?,
     };
     let mut out = std::io::stdout().lock();
     out.write_all(tables.as_bytes())?;

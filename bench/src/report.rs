@@ -13,16 +13,21 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// A table of [`figures`], which are of `unit`s: requests, or usages.
-pub(crate) fn figures_table(unit: &str, rows: &[Vec<String>]) -> String {
+/// A table of figures, which are of `unit`s: requests, or usages. Where there was an open loop, it says how late the load
+/// generator was.
+pub(crate) fn figures_table(unit: &str, rows: &[(String, Figures)]) -> String {
     let (rate, server, load) =
         (format!("{unit}s/s"), format!("server CPU µs/{unit}"), format!("load CPU µs/{unit}"));
-    table(&["", &rate, "p50 ms", "p99 ms", "p99.9 ms", &server, &load, "errors"], rows)
+    let open = rows.iter().any(|(_, figures)| figures.late_p99_ms.is_some());
+    let mut head = vec!["", &rate, "p50 ms", "p99 ms", "p99.9 ms", &server, &load];
+    head.extend(open.then_some("generator late, p99 ms"));
+    head.push("errors");
+    let rows: Vec<_> = rows.iter().map(|(what, figures)| row(what, figures, open)).collect();
+    table(&head, &rows)
 }
 
-/// One row of figures.
-pub(crate) fn figures(what: &str, figures: &Figures) -> Vec<String> {
-    vec![
+fn row(what: &str, figures: &Figures, open: bool) -> Vec<String> {
+    let mut cells = vec![
         what.to_owned(),
         thousands(figures.rate),
         format!("{:.2}", figures.p50_ms),
@@ -30,11 +35,15 @@ pub(crate) fn figures(what: &str, figures: &Figures) -> Vec<String> {
         format!("{:.2}", figures.p999_ms),
         format!("{:.1}", figures.server_cpu_us),
         format!("{:.1}", figures.client_cpu_us),
-        match figures.errors {
-            0 => "0".to_owned(),
-            errors => format!("**{errors}**"),
-        },
-    ]
+    ];
+    cells.extend(
+        open.then(|| figures.late_p99_ms.map_or_else(|| "–".to_owned(), |late| format!("{late:.2}"))),
+    );
+    cells.push(match figures.errors {
+        0 => "0".to_owned(),
+        errors => format!("**{errors}**"),
+    });
+    cells
 }
 
 /// How much other work there was on the machine meanwhile: with more than a little, the figures say little.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::args::Options;
 use crate::machine::{self, Disk};
-use crate::report::{Goal, Target};
+use crate::report::{self, Goal, Target};
 use crate::stats::{Figures, median, ratio};
 
 /// The figures of every round, by what was measured.
@@ -71,10 +71,10 @@ impl<C: Ord> Rounds<C> {
         self.figures.get(what).map_or(&[], Vec::as_slice)
     }
 
-    /// The median over the rounds of one rate by another.
-    pub(crate) fn ratio(&self, ours: &C, theirs: &C) -> f64 {
+    /// The median over the rounds of one figure by another.
+    fn ratio(&self, ours: &C, theirs: &C, figure: fn(&Figures) -> f64) -> f64 {
         let pairs = self.of(ours).iter().zip(self.of(theirs));
-        median(pairs.map(|(ours, theirs)| ratio(ours.rate, theirs.rate)))
+        median(pairs.map(|(ours, theirs)| ratio(figure(ours), figure(theirs))))
     }
 
     /// That one rate is at least so many times another.
@@ -82,10 +82,23 @@ impl<C: Ord> Rounds<C> {
         Target {
             what: what.to_owned(),
             goal: Goal::AtLeast(least),
-            measured: self.ratio(ours, theirs),
+            measured: self.ratio(ours, theirs, |figures| figures.rate),
             unit: "×",
             errors: errors(self.of(ours)) + errors(self.of(theirs)),
         }
+    }
+
+    /// That a figure of one is at most so many times that of another.
+    pub(crate) fn at_most(
+        &self,
+        what: &str,
+        ours: &C,
+        theirs: &C,
+        most: f64,
+        figure: fn(&Figures) -> f64,
+    ) -> Target {
+        let errors = errors(self.of(ours)) + errors(self.of(theirs));
+        report::at_most(what, most, self.ratio(ours, theirs, figure), "×", errors)
     }
 
     /// The machine with its disk, as the rounds found it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::Result;
+use crate::timeline::Timeline;
 
 /// The longest latency told apart from longer ones.
 const LATENCY_MAX_NANOS: u64 = 60_000_000_000;
@@ -30,6 +31,10 @@ impl Latencies {
         self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) -> Result<()> {
         self.0.add(&other.0)?;
         Ok(())
@@ -48,14 +53,23 @@ pub(crate) struct Tally {
     /// Every other answer and every lost connection, by what it said.
     pub(crate) errors: BTreeMap<String, u64>,
     pub(crate) latencies: Latencies,
+    /// Of an open loop: how late the load generator itself noticed each request that was due, and what each second saw.
+    pub(crate) late: Latencies,
+    pub(crate) timeline: Timeline,
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
 }
 
 impl Tally {
     pub(crate) fn new() -> Result<Self> {
-        let latencies = Latencies::new()?;
-        Ok(Self { yes: 0, errors: BTreeMap::new(), latencies, elapsed: Duration::ZERO })
+        Ok(Self {
+            yes: 0,
+            errors: BTreeMap::new(),
+            latencies: Latencies::new()?,
+            late: Latencies::new()?,
+            timeline: Timeline::default(),
+            elapsed: Duration::ZERO,
+        })
     }
 
     pub(crate) fn error(&mut self, text: &str) {
@@ -80,6 +94,8 @@ impl Tally {
             *self.errors.entry(text.clone()).or_default() += count;
         }
         self.elapsed = self.elapsed.max(other.elapsed);
+        self.late.merge(&other.late)?;
+        self.timeline.merge(&other.timeline)?;
         self.latencies.merge(&other.latencies)
     }
 
@@ -126,6 +142,8 @@ pub(crate) struct Figures {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) p999_ms: f64,
+    /// How late the load generator was; only in an open loop.
+    pub(crate) late_p99_ms: Option<f64>,
     /// CPU of all the server's processes per yes, in microseconds.
     pub(crate) server_cpu_us: f64,
     /// CPU of the load generator per yes, in microseconds.
@@ -143,6 +161,7 @@ impl Figures {
             p50_ms: tally.latencies.millis(0.5),
             p99_ms: tally.latencies.millis(0.99),
             p999_ms: tally.latencies.millis(0.999),
+            late_p99_ms: (!tally.late.is_empty()).then(|| tally.late.millis(0.99)),
             server_cpu_us: each(cpu.server),
             client_cpu_us: each(cpu.client),
             others_cores: ratio(cpu.others.as_secs_f64(), tally.elapsed.as_secs_f64()),
@@ -163,11 +182,13 @@ impl Figures {
     /// The median of each figure over the rounds; errors are summed, for none may be hidden.
     pub(crate) fn median(rounds: &[Self]) -> Self {
         let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
+        let late = rounds.iter().any(|round| round.late_p99_ms.is_some());
         Self {
             rate: of(|round| round.rate),
             p50_ms: of(|round| round.p50_ms),
             p99_ms: of(|round| round.p99_ms),
             p999_ms: of(|round| round.p999_ms),
+            late_p99_ms: late.then(|| median(rounds.iter().filter_map(|round| round.late_p99_ms))),
             server_cpu_us: of(|round| round.server_cpu_us),
             client_cpu_us: of(|round| round.client_cpu_us),
             others_cores: of(|round| round.others_cores),

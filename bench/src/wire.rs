@@ -7,6 +7,8 @@ pub(crate) enum Wire {
     HttpGate,
     /// HTTP/1.1; yes is 200 that says so many records were counted.
     HttpBatch(usize),
+    /// HTTP/1.1; yes is 200 that says so many records were counted before.
+    HttpDuplicates(usize),
     /// HTTP/1.1; yes is any 2xx.
     HttpSetup,
     /// Redis' RESP2; yes is an array whose first element is `:1`.
@@ -46,6 +48,10 @@ impl Wire {
             Self::HttpBatch(records) => {
                 let counted = format!("\"counted\":{records},");
                 http(bytes, |status, body| status == 200 && contains(body, counted.as_bytes()))
+            }
+            Self::HttpDuplicates(records) => {
+                let duplicates = format!("\"duplicates\":{records},");
+                http(bytes, |status, body| status == 200 && contains(body, duplicates.as_bytes()))
             }
             Self::HttpSetup => http(bytes, |status, _| (200..300).contains(&status)),
             Self::RedisGate => redis(bytes),
@@ -210,6 +216,11 @@ mod tests {
             Wire::HttpBatch(7),
             b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"counted\":70,",
             &no("200 {\"counted\":70,"),
+        );
+        check(
+            Wire::HttpDuplicates(7),
+            b"HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\n{\"counted\":0,\"duplicates\":7,}",
+            &Verdict::Yes,
         );
         check(Wire::PostgresGate, b"E\0\0\0\x0cSERROR\0\0Z\0\0\0\x05I", &no("SERROR\0\0"));
     }

@@ -11,21 +11,21 @@ const PAGE: &str = "docs/benchmarks.md";
 const PAGE_HEAD: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench gate --write`, and `ingest` and `scale` likewise. The load generator shares the cores with
+Written by `cargo xtask bench gate --write`, and `ingest`, `scale` and `keys` likewise. The load generator shares the cores with
 the servers it measures: use the ratios, not the absolute figures.
 ";
 
-/// Runs `gate`, `ingest` or `scale` with the remaining arguments.
+/// Runs `gate`, `ingest`, `scale` or `keys` with the remaining arguments.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let (mode, rest) = match args {
-        [mode @ ("gate" | "ingest" | "scale"), rest @ ..] => (*mode, rest),
-        _ => return Err("say `bench gate`, `bench ingest` or `bench scale`".into()),
+        [mode @ ("gate" | "ingest" | "scale" | "keys"), rest @ ..] => (*mode, rest),
+        _ => return Err("say `bench gate`, `bench ingest`, `bench scale` or `bench keys`".into()),
     };
     let writes = rest.contains(&"--write");
     if mode == "gate" {
         ensure("redis-server", &["redis-server"])?;
     }
-    if mode != "scale" {
+    if matches!(mode, "gate" | "ingest") {
         ensure("initdb", &["postgresql-15"])?;
     }
     run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate", "-p", "tollgate-bench"])?)?;

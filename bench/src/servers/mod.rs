@@ -20,9 +20,10 @@ use rustix::process::{Pid, Signal};
 
 use crate::Result;
 use crate::args::Options;
-use crate::client::{Crew, Next, Pace};
+use crate::client::{Crew, Next};
 use crate::load::{Keys, Spread, Template};
 use crate::machine;
+use crate::pace::Pace;
 use crate::stats::{Cpu, Tally};
 use crate::wire::Wire;
 
@@ -68,6 +69,8 @@ pub(crate) enum Ask {
     Keep(usize),
     /// The same, and count them for org and user; Tollgate does so in any case.
     Count(usize),
+    /// The same, and by a property besides.
+    CountGroups(usize),
 }
 
 impl Ask {
@@ -78,16 +81,18 @@ impl Ask {
             (Kind::Redis, _) => "Redis, Lua, `appendfsync always`",
             (Kind::Postgres, Self::Gate) => "PostgreSQL, function, `synchronous_commit on`",
             (Kind::Postgres, Self::Keep(_)) => "PostgreSQL, rows",
-            (Kind::Postgres, Self::Count(_)) => "PostgreSQL, rows and counters",
+            (Kind::Postgres, Self::Count(_) | Self::CountGroups(_)) => "PostgreSQL, rows and counters",
         }
     }
 
     const fn wire(self, kind: Kind) -> Wire {
         match (kind, self) {
             (Kind::Tollgate, Self::Gate) => Wire::HttpGate,
-            (Kind::Tollgate, Self::Keep(usages) | Self::Count(usages)) => Wire::HttpBatch(usages),
+            (Kind::Tollgate, Self::Keep(usages) | Self::Count(usages) | Self::CountGroups(usages)) => {
+                Wire::HttpBatch(usages)
+            }
             (Kind::Redis, _) => Wire::RedisGate,
-            (Kind::Postgres, Self::Gate | Self::Count(_)) => Wire::PostgresGate,
+            (Kind::Postgres, Self::Gate | Self::Count(_) | Self::CountGroups(_)) => Wire::PostgresGate,
             (Kind::Postgres, Self::Keep(usages)) => Wire::PostgresInsert(usages),
         }
     }
@@ -100,6 +105,7 @@ pub(crate) struct System {
     ask: Ask,
     daemon: Daemon,
     template: Template,
+    folder: PathBuf,
 }
 
 impl System {
@@ -108,13 +114,13 @@ impl System {
         fs::create_dir(folder)?;
         let (daemon, template) = match kind {
             Kind::Tollgate => {
-                let daemon = tollgate::start(&options.server, folder)?;
+                let catalog = matches!(ask, Ask::CountGroups(_)).then_some(tollgate::CATALOG_OF_GROUPS);
+                let daemon = tollgate::start(&options.server, folder, catalog)?;
                 tollgate::make_orgs(daemon.address, orgs, true)?;
-                let template = match ask {
-                    Ask::Gate => tollgate::template(tollgate::METER)?,
-                    Ask::Keep(usages) | Ask::Count(usages) => tollgate::batch_template(usages)?,
-                };
-                (daemon, template)
+                (daemon, tollgate::template(ask)?)
+            }
+            Kind::Postgres if matches!(ask, Ask::CountGroups(_)) => {
+                return Err("PostgreSQL keeps no properties here".into());
             }
             Kind::Redis if ask == Ask::Gate => {
                 let daemon = redis::start(folder)?;
@@ -130,7 +136,11 @@ impl System {
                 (daemon, postgres::template(ask)?)
             }
         };
-        Ok(Self { kind, ask, daemon, template })
+        Ok(Self { kind, ask, daemon, template, folder: folder.to_owned() })
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Opens connections that a run can use.
@@ -158,6 +168,14 @@ impl System {
     /// Resident memory of the system's own process now and at its highest, in MiB.
     pub(crate) fn resident_mib(&self) -> Result<(f64, f64)> {
         machine::resident_mib(self.daemon.pid())
+    }
+
+    /// What Tollgate has done in the background so far; nothing is known of the others.
+    pub(crate) fn background(&self) -> Result<Background> {
+        match self.kind {
+            Kind::Tollgate => tollgate::background(self.daemon.address, &self.folder),
+            Kind::Redis | Kind::Postgres => Ok(Background::default()),
+        }
     }
 
     /// What the system itself says an org has used.
@@ -191,7 +209,8 @@ pub(crate) fn measured(
 }
 
 pub(crate) use tollgate::{
-    METER, make_orgs, start as start_tollgate, template as tollgate_template, used as tollgate_used,
+    Background, Work, make_orgs, start as start_tollgate, template as tollgate_template,
+    used as tollgate_used,
 };
 
 /// A server process that ends with this value, whatever happens.
@@ -291,13 +310,14 @@ fn breathe() {
     std::thread::park_timeout(Duration::from_millis(1));
 }
 
-/// Times of usage that has happened: so many, all of the last ten minutes, the latest last.
-fn recent_times(usages: usize) -> Result<Vec<Timestamp>> {
+/// Times of usage: so many, of the second that begins now. They are after all that was set up, so that each usage has its
+/// org's plan and top-up in force.
+fn times_from_now(usages: usize) -> Result<Vec<Timestamp>> {
     #[expect(clippy::disallowed_methods, reason = "the server's clock is the system's here")]
-    let now = Timestamp::now().round(Unit::Millisecond)?;
-    let step = Duration::from_secs(600) / u32::try_from(usages)?.max(1);
-    let ago = (0..usages).rev().map(|index| Ok(now - step * u32::try_from(index)?));
-    ago.collect()
+    let now = Timestamp::now();
+    let step = Duration::from_secs(1) / u32::try_from(usages)?.max(1);
+    let times = (1..=usages).map(|index| Ok((now + step * u32::try_from(index)?).round(Unit::Millisecond)?));
+    times.collect()
 }
 
 /// An address nobody listens on at the moment.

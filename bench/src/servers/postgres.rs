@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Ask, Daemon, free_address, open, recent_times};
+use super::{Ask, Daemon, free_address, open, times_from_now};
 use crate::Result;
 use crate::load::{KEY, ORG, Template, USER, org_id};
 use crate::wire::{error_text, first_column, postgres_message};
@@ -126,7 +126,9 @@ fn statement(ask: Ask) -> String {
     match ask {
         Ask::Gate => CALL.to_owned(),
         Ask::Keep(_) => KEEP.to_owned(),
-        Ask::Count(usages) => format!("WITH kept AS ({KEEP} RETURNING *) {COUNT} {usages} FROM kept"),
+        Ask::Count(usages) | Ask::CountGroups(usages) => {
+            format!("WITH kept AS ({KEEP} RETURNING *) {COUNT} {usages} FROM kept")
+        }
     }
 }
 
@@ -135,9 +137,10 @@ pub(crate) fn template(ask: Ask) -> Result<Template> {
     let one = |text: &str| text.to_owned();
     match ask {
         Ask::Gate => Template::new(call(&[format!("o{ORG}"), format!("u{USER}"), one("1"), one(KEY)])?),
-        Ask::Keep(usages) | Ask::Count(usages) => {
+        Ask::Keep(usages) | Ask::Count(usages) | Ask::CountGroups(usages) => {
             let array = |element: &str| format!("{{{}}}", vec![element; usages].join(","));
-            let times: Vec<String> = recent_times(usages)?.iter().map(|time| format!("\"{time}\"")).collect();
+            let times: Vec<String> =
+                times_from_now(usages)?.iter().map(|time| format!("\"{time}\"")).collect();
             let columns = [
                 array(&format!("o{ORG}")),
                 array(&format!("u{USER}")),
