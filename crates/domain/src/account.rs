@@ -160,6 +160,19 @@ impl Grant {
 }
 
 impl Account {
+    /// Nothing was ever counted, burned or granted.
+    pub const NOTHING: &'static Self = &Self {
+        allowances: Vec::new(),
+        trial_burned: Amount::ZERO,
+        grants: Vec::new(),
+        overdrafts: Vec::new(),
+        debt_since: None,
+        first_day: None,
+        days: Vec::new(),
+        marks: Vec::new(),
+        tally: Tally::from_open(Vec::new()),
+    };
+
     /// What was burned of a month's allowance, under whichever plan.
     #[must_use]
     pub fn allowance_burned(&self, month: i32) -> Amount {

@@ -101,6 +101,19 @@ impl Amount {
         Self(self.0.saturating_mul(i128::from(numerator)).div_euclid(i128::from(denominator)))
     }
 
+    /// Whether this is at least `numerator` ÷ `denominator` of a whole, rounded down to a billionth as by
+    /// [`Self::scale_floor`].
+    #[must_use]
+    pub fn is_share_of(self, whole: Self, numerator: i64, denominator: i64) -> bool {
+        // Without a division, where the products fit: floor(w × n ÷ d) ≤ s means w × n < (s + 1) × d.
+        let share = whole.0.checked_mul(i128::from(numerator));
+        let beyond = self.0.checked_add(1).and_then(|more| more.checked_mul(i128::from(denominator)));
+        match (share, beyond) {
+            (Some(share), Some(beyond)) if denominator > 0 => share < beyond,
+            _ => self >= whole.scale_floor(numerator, denominator),
+        }
+    }
+
     /// Reads a decimal: digits, an optional point with digits, an optional exponent, an optional sign.
     ///
     /// # Errors
@@ -278,6 +291,21 @@ impl Quantity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_told_without_dividing() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let ends = [i128::MIN, -1, 0, 1, i128::MAX / 100, i128::MAX];
+        for _ in 0..20_000 {
+            let whole =
+                Amount(if random.u8(..4) == 0 { ends[random.usize(..6)] } else { random.i128(-500..500) });
+            let (numerator, denominator) = (random.i64(-3..120), random.i64(0..120));
+            let near = whole.scale_floor(numerator, denominator);
+            let used = Amount(near.0.saturating_add(random.i128(-2..=2)));
+            let wanted = used >= near;
+            assert_eq!(used.is_share_of(whole, numerator, denominator), wanted, "{used:?} {whole:?}");
+        }
+    }
 
     #[test]
     fn reads_and_writes_decimals_exactly() {

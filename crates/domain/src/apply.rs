@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move, ONE};
 use crate::shipment::unsent_day;
 use crate::{
     Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, Limit,
-    MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Place, Record, RecordKey, Scope, Sku,
-    System, SystemEntry, SystemEntryKind, SystemRecords, Timestamp, UsedEntry, Wants, Window,
+    MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Record, RecordKey, Seen, Sku, System,
+    SystemEntry, SystemEntryKind, SystemRecords, Timestamp, UsedEntry, Wants, Window,
 };
 
 /// Changes the state of an org as an entry says.
@@ -130,13 +131,13 @@ fn count_day(account: &mut Account, used: &UsedEntry, motion: Motion) {
 /// Moves the counters of the org, of the user if one was given, and of the group if there is one.
 fn count(state: &mut OrgState, used: &UsedEntry, by: &Move<'_>) {
     let overage = by.motion.signed(used.overage());
-    let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
-    for scope in scopes {
-        let among = || scope.user().map_or(Among::Org, |user| Among::User(user.clone()));
-        let seen = see(state, used, by, among, used.periods_of(&scope));
-        state.change_counters(&used.meter, &scope, used.periods_of(&scope), |period, counter| {
+    for user in std::iter::once(None).chain(used.user.as_ref().map(Some)) {
+        let among = || user.cloned().map_or(Among::Org, Among::User);
+        let seen = see(state, used, by, among, used.periods_of(user));
+        let (scope, periods) = (ScopeRef::of(user), used.periods_of(user));
+        state.change_counters(&used.meter, scope, periods, |period, counter| {
             by.make(counter, seen_in(&seen, period));
-            if scope == Scope::Org {
+            if user.is_none() {
                 add_overage(counter, period, overage);
             }
         });
@@ -169,11 +170,11 @@ fn see(
     periods: impl Iterator<Item = Period> + Clone,
 ) -> Vec<(Period, Amount)> {
     let Some(value) = used.counting.value() else { return Vec::new() };
-    let scope = Scope::seen(among(), value);
-    let held = |period: Period| (period, state.counter(&used.meter, &scope, period).value);
-    let before = periods.clone().map(held).collect();
+    let seen = Seen::new(among(), value);
+    let counters = state.counters(&used.meter, ScopeRef::Seen(&seen));
+    let before = periods.clone().map(|period| (period, counters.of(period).value)).collect();
     let one = by.motion.signed(ONE);
-    state.change_counters(&used.meter, &scope, periods, |_, counter| counter.value += one);
+    state.change_counters(&used.meter, ScopeRef::Seen(&seen), periods, |_, counter| counter.value += one);
     before
 }
 
@@ -219,7 +220,7 @@ fn mark(state: &mut OrgState, entry: &Entry, notice: &Notice) {
         NoticeKind::FirstDenial { .. } => mark_credit(&|marks| marks.denied = true),
         NoticeKind::LimitReached { limit, credit: false, .. } => {
             if let (Some((meter, scope, period)), limit) = (limit_counter(notice), *limit) {
-                state.change_counters(meter, &scope, std::iter::once(period), |_, counter| {
+                state.change_counters(meter, scope, std::iter::once(period), |_, counter| {
                     counter.marks.reached_of = limit;
                 });
             }
@@ -241,9 +242,8 @@ fn mark_trial(state: &mut OrgState, entry: &Entry, change: impl FnOnce(&mut crat
 }
 
 /// The counter whose limit a notice reports as reached.
-fn limit_counter(notice: &Notice) -> Option<(&MeterId, Scope, Period)> {
-    let scope = notice.user.clone().map_or(Scope::Org, Scope::User);
-    Some((notice.meter.as_ref()?, scope, notice.period?))
+fn limit_counter(notice: &Notice) -> Option<(&MeterId, ScopeRef<'_>, Period)> {
+    Some((notice.meter.as_ref()?, ScopeRef::of(notice.user.as_ref()), notice.period?))
 }
 
 /// Applies an entry after loading what it changes; `find` finds records.
@@ -298,40 +298,29 @@ pub(crate) fn touch(state: &OrgState, entry: &Entry) {
         if let NoticeKind::LimitReached { credit: false, .. } = notice.kind
             && let Some((meter, scope, period)) = limit_counter(notice)
         {
-            touch_counter(state, meter, &scope, period);
+            state.counters(meter, scope).touch(std::iter::once(period));
         }
     }
 }
 
 fn touch_used(state: &OrgState, used: &UsedEntry) {
-    let touch_seen = |among: Among, periods: &mut dyn Iterator<Item = Period>| {
+    let touch_seen = |among: &dyn Fn() -> Among, periods: &mut dyn Iterator<Item = Period>| {
         if let Some(value) = used.counting.value() {
-            let scope = Scope::seen(among, value);
-            let _ = state.tally(&used.meter, &scope);
-            periods.for_each(|period| touch_counter(state, &used.meter, &scope, period));
+            let seen = Seen::new(among(), value);
+            state.counters(&used.meter, ScopeRef::Seen(&seen)).touch(periods);
         }
     };
     for user in std::iter::once(None).chain(used.user.as_ref().map(Some)) {
-        let scope = user.map_or(Scope::Org, |user| Scope::User(user.clone()));
-        // Looked at also where no counter of it moves.
-        let _ = state.tally(&used.meter, &scope);
-        used.periods_of(&scope).for_each(|period| touch_counter(state, &used.meter, &scope, period));
-        let among = user.map_or(Among::Org, |user| Among::User(user.clone()));
-        touch_seen(among, &mut used.periods_of(&scope));
+        state.counters(&used.meter, ScopeRef::of(user)).touch(used.periods_of(user));
+        let among = || user.cloned().map_or(Among::Org, Among::User);
+        touch_seen(&among, &mut used.periods_of(user));
     }
     for (group, period) in used.grouped() {
         state.want(PartKey::Groups(used.meter.clone(), period));
-        touch_seen(Among::Group(group.clone()), &mut std::iter::once(period));
+        touch_seen(&|| Among::Group(group.clone()), &mut std::iter::once(period));
     }
     if let Some(day) = unsent_day(used) {
         state.want(PartKey::Unsent(day));
-    }
-}
-
-/// A counter that is open changes with its tally; one that is closed is a part of its own.
-fn touch_counter(state: &OrgState, meter: &MeterId, scope: &Scope, period: Period) {
-    if state.place(meter, scope, period) == Place::Closed {
-        state.want(PartKey::Counter(meter.clone(), scope.clone(), period));
     }
 }
 

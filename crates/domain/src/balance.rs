@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::catalog::MeterRules;
+use crate::counter::ScopeRef;
 use crate::decide::settle::settled;
 use crate::decide::{Context, Credit, InForce, limits_in_force};
 use crate::{
@@ -112,7 +114,8 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
     let (account, _) = settled(context, org, meter, account);
     let value = |window| state.counter(meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
-    let credit = plan.map(|plan| Credit::new(org, Some(plan), &account, meter, &moment, month.clone()));
+    let rules = MeterRules::of(plan, meter);
+    let credit = plan.map(|_| Credit::new(org, rules, &account, &moment, month));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
     let credits: Vec<_> = credit
         .iter()
@@ -168,14 +171,14 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
         pace,
         credits,
         future,
-        limits: limit_lines(state, org, plan, meter, &moment),
+        limits: limit_lines(state, org, rules, meter, &moment),
     }
 }
 
 fn limit_lines(
     state: &OrgState,
     org: &Org,
-    plan: Option<&crate::catalog::Plan>,
+    plan: &MeterRules,
     meter: &MeterId,
     moment: &crate::Moment,
 ) -> Vec<LimitLine> {
@@ -184,14 +187,14 @@ fn limit_lines(
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
             let limit = InForce::load(state, None, moment, limit, None);
-            let used = (!each_user).then_some(limit.counter.value);
-            line(org, moment, limit.limit.scope, limit.limit.window, limit.limit.amount, used)
+            let used = (!each_user).then_some(limit.used);
+            line(org, moment, limit.limit.scope.clone(), limit.limit.window, limit.limit.amount, used)
         })
         .collect();
     for limit in org.limits.iter().filter(|limit| limit.meter == *meter) {
         if let Some(user) = limited_user(limit) {
             let period = moment.period(limit.window);
-            let used = state.counter(meter, &Scope::User(user.clone()), period).value;
+            let used = state.counters(meter, ScopeRef::User(user)).of(period).value;
             lines.push(line(org, moment, limit.scope.clone(), limit.window, limit.amount, Some(used)));
         }
     }

@@ -86,7 +86,7 @@ fn usage(state: &OrgState, org: &Org, period: Period) -> Vec<MeterUsage> {
             return None;
         }
         let whole = state.counter(meter, &Scope::Org, period);
-        let groups = parts(*adds_up, &whole, state.groups(meter, period)).into_iter();
+        let groups = parts(*adds_up, whole, state.groups(meter, period)).into_iter();
         let groups = groups.map(|(group, counter)| UsageGroup {
             properties: group.values().clone(),
             quantity: counter.value,

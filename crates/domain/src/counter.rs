@@ -32,6 +32,39 @@ pub enum Scope {
     Seen(Arc<Seen>),
 }
 
+/// A scope that is looked up: named by what is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScopeRef<'a> {
+    Org,
+    User(&'a UserId),
+    Seen(&'a Arc<Seen>),
+}
+
+impl<'a> ScopeRef<'a> {
+    /// That of a user if there is one, or else the org's.
+    pub(crate) fn of(user: Option<&'a UserId>) -> Self {
+        user.map_or(Self::Org, Self::User)
+    }
+
+    pub(crate) fn to_scope(self) -> Scope {
+        match self {
+            Self::Org => Scope::Org,
+            Self::User(user) => Scope::User(user.clone()),
+            Self::Seen(seen) => Scope::Seen(Arc::clone(seen)),
+        }
+    }
+}
+
+impl<'a> From<&'a Scope> for ScopeRef<'a> {
+    fn from(scope: &'a Scope) -> Self {
+        match scope {
+            Scope::Org => Self::Org,
+            Scope::User(user) => Self::User(user),
+            Scope::Seen(seen) => Self::Seen(seen),
+        }
+    }
+}
+
 /// The open counters of a scope on a meter: of each window that of the latest period in which something was counted.
 ///
 /// The org's own is in its [`crate::Account`], that of a user, or of a value that is counted once, is a record.
@@ -113,6 +146,16 @@ pub struct Counter {
     pub marks: CounterMarks,
     /// What the largest or last quantity is found by.
     pub ranks: Option<Arc<Ranks>>,
+}
+
+impl Counter {
+    /// Nothing was counted.
+    pub const NOTHING: &'static Self = &Self {
+        value: Amount::ZERO,
+        overage: Amount::ZERO,
+        marks: CounterMarks { reached_of: Amount::ZERO },
+        ranks: None,
+    };
 }
 
 /// Which notices on limits of a counter have gone out; a raised limit re-arms them.

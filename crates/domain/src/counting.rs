@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::counter::ScopeRef;
 use crate::ranks::Rank;
-use crate::{Amount, Counter, Group, MeterId, OrgState, Period, Scope, UserId};
+use crate::{Amount, Counter, Group, MeterId, OrgState, Period, UserId};
 
 /// How a usage counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,31 +133,23 @@ impl Move<'_> {
         user: Option<&UserId>,
         period: Period,
         counter: &Counter,
-    ) -> Counter {
+    ) -> Amount {
         let seen = self.counting.value().map_or(Amount::ZERO, |value| {
-            let among = user.cloned().map_or(Among::Org, Among::User);
-            state.counter(meter, &Scope::seen(among, value), period).value
+            let seen = Seen::new(user.cloned().map_or(Among::Org, Among::User), value);
+            state.counters(meter, ScopeRef::Seen(&seen)).of(period).value
         });
         let mut after = counter.clone();
         self.make(&mut after, seen);
-        after
+        after.value
     }
 }
 
 /// One usage.
 pub(crate) const ONE: Amount = Amount::from_billionths(1_000_000_000);
 
-impl Scope {
+impl Seen {
     /// Whose counters hold how often a value was seen.
-    pub(crate) fn seen(among: Among, value: &Arc<str>) -> Self {
-        Self::Seen(Arc::new(Seen { among, value: Arc::clone(value) }))
-    }
-
-    /// The user whose usage it is.
-    pub(crate) fn user(&self) -> Option<&UserId> {
-        match self {
-            Self::User(user) => Some(user),
-            Self::Org | Self::Seen(_) => None,
-        }
+    pub(crate) fn new(among: Among, value: &Arc<str>) -> Arc<Self> {
+        Arc::new(Self { among, value: Arc::clone(value) })
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::counting::{Motion, Move};
 use crate::{
     Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, NewMeter,
-    Notice, Period, PlanId, Quantity, Scope, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
+    Notice, Period, PlanId, Quantity, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
     records::{KeyRecord, KeySpace, Standing},
 };
 
@@ -248,10 +249,10 @@ pub struct UsedEntry {
     /// What the caller told about it.
     pub properties: BTreeMap<String, String>,
     /// Which credit it burned.
-    pub burns: Vec<Burn>,
+    pub burns: Burns,
     /// Which counters it moved: those of the org, and of the user if one was given, in each of these periods; in the
     /// segment of the month those of the org alone.
-    pub periods: Vec<Period>,
+    pub periods: Periods,
     /// The values of the properties that its meter was counted by, and under which it counts in its day and month;
     /// `None` if the meter was counted by none.
     pub group: Option<Group>,
@@ -268,9 +269,12 @@ impl UsedEntry {
         self.group.iter().flat_map(move |group| periods.clone().map(move |period| (group, *period)))
     }
 
-    /// The periods in which the counters of a scope are moved: segments are those of the org alone.
-    pub fn periods_of<'a>(&'a self, scope: &Scope) -> impl Iterator<Item = Period> + Clone + use<'a> {
-        let of_user = matches!(scope, Scope::User(_));
+    /// The periods in which the counters of the org, or of a user of it, are moved: segments are those of the org alone.
+    pub(crate) fn periods_of<'a>(
+        &'a self,
+        user: Option<&UserId>,
+    ) -> impl Iterator<Item = Period> + Clone + use<'a> {
+        let of_user = user.is_some();
         self.periods.iter().copied().filter(move |period| !of_user || period.window != Window::Segment)
     }
 
@@ -297,6 +301,12 @@ impl UsedEntry {
         self.burns.iter().filter(|burn| burn.source == Source::Overage).map(|burn| burn.amount).sum()
     }
 }
+
+/// Credit taken from some sources, most often from one.
+pub type Burns = SmallVec<[Burn; 1]>;
+
+/// Periods that a usage counts in: a few.
+pub type Periods = SmallVec<[Period; 6]>;
 
 /// Credit taken from one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::catalog::MeterRules;
 use crate::counting::{Motion, Move};
 use crate::decide::settle::settled;
 use crate::decide::{Ask, Context, Credit, InForce, gate, limits_in_force};
@@ -54,7 +55,8 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     let account = state.account(meter).map_or_else(Cow::default, Cow::Borrowed);
     let (account, _) = settled(context, known, meter, account);
     let month = state.counter(meter, &Scope::Org, moment.month);
-    let credit = Credit::new(known, Some(plan), &account, meter, &moment, month);
+    let rules = MeterRules::of(Some(plan), meter);
+    let credit = Credit::new(known, rules, &account, &moment, month);
     let gate = gate(state, context, &Ask::from(check));
     let code = gate.as_ref().err().map(|denied| denied.denial.code());
     if plan.trial_days.is_some() {
@@ -76,12 +78,12 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     let usage = Move { counting: &counting, quantity, entry: known.next_entry(), motion: Motion::Count };
     let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));
     step("credit", credit.covers(quantity), available);
-    for limit in limits_in_force(known, Some(plan), meter, check.user.as_ref()) {
+    for limit in limits_in_force(known, rules, meter, check.user.as_ref()) {
         let limit = InForce::load(state, check.user.as_ref(), &moment, limit, Some(&usage));
         let passed = limit.passes();
         let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
         let (used, amount, window): (Amount, Amount, _) =
-            (limit.counter.value, limit.limit.amount, limit.limit.window);
+            (limit.used, limit.limit.amount, limit.limit.window);
         step("limit", passed, format!("{whose} a {window}: {used} of {amount} used, {quantity} asked"));
     }
     steps

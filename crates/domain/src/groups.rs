@@ -123,7 +123,7 @@ pub fn usage_by(
 ) -> BTreeMap<BTreeMap<String, Option<String>>, Amount> {
     let whole = state.counter(&meter.id, &Scope::Org, period);
     let mut usage = BTreeMap::new();
-    for (group, counter) in parts(meter.aggregation.adds_up(), &whole, state.groups(&meter.id, period)) {
+    for (group, counter) in parts(meter.aggregation.adds_up(), whole, state.groups(&meter.id, period)) {
         let values = group.values();
         if by.only.iter().all(|(name, value)| values.get(name) == Some(value)) {
             let told = by.names.iter().map(|name| (name.clone(), values.get(name).cloned())).collect();

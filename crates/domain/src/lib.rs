@@ -62,11 +62,11 @@ pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, T
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
-    OrgDecision, Outcome, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
+    OrgDecision, Outcome, Policies, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
     SystemDenial, SystemOutcome, ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits,
     read_by_system,
 };
-pub use entry::{Burn, Entry, EntryKind, SystemEntry, SystemEntryKind, UsedEntry};
+pub use entry::{Burn, Burns, Entry, EntryKind, Periods, SystemEntry, SystemEntryKind, UsedEntry};
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};

@@ -1,5 +1,6 @@
 //! The org: who it is, what it bought, which limits it set.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -83,6 +84,18 @@ pub enum LimitScope {
     EachUser,
     /// That of one user, in place of the number for each user of the same meter and window.
     User(UserId),
+}
+
+impl Limit {
+    /// Whether it caps the usage of users.
+    pub(crate) const fn is_on_users(&self) -> bool {
+        !matches!(self.scope, LimitScope::Org)
+    }
+
+    /// The order in which limits are checked: those of the org before those of users, the widest first.
+    pub(crate) fn checked_before(&self, other: &Self) -> Ordering {
+        (self.is_on_users(), other.window).cmp(&(other.is_on_users(), self.window))
+    }
 }
 
 impl Org {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
-use crate::counter::Place;
+use crate::counter::{Place, ScopeRef};
 use crate::{
     Account, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org, OrgId, PartKey,
     Period, Record, RecordKey, Scope, Tally, Unsent, UsageKey, UserId, Wants,
@@ -257,41 +257,38 @@ impl OrgState {
     }
 
     /// The open counters of a scope.
-    #[must_use]
-    pub fn tally(&self, meter: &MeterId, scope: &Scope) -> Option<&Tally> {
+    fn tally(&self, meter: &MeterId, scope: ScopeRef<'_>) -> Option<&Tally> {
         match scope {
-            Scope::Org => self.account(meter).map(|account| &account.tally),
-            Scope::User(user) => match self.meter(meter).and_then(|known| known.users.get(user)) {
+            ScopeRef::Org => self.account(meter).map(|account| &account.tally),
+            ScopeRef::User(user) => match self.meter(meter).and_then(|known| known.users.get(user)) {
                 Some(slot) => slot.value.as_ref(),
                 None => {
                     self.lacks(PartKey::Tally(meter.clone(), user.clone()));
                     None
                 }
             },
-            Scope::Seen(seen) => match self.part(PartKey::Seen(meter.clone(), Arc::clone(seen))) {
+            ScopeRef::Seen(seen) => match self.part(PartKey::Seen(meter.clone(), Arc::clone(seen))) {
                 Some(Record::Tally(tally)) => Some(tally),
                 _ => None,
             },
         }
     }
 
+    /// The counters of a scope on a meter.
+    pub(crate) fn counters<'a>(&self, meter: &'a MeterId, scope: ScopeRef<'a>) -> Counters<'_, 'a> {
+        Counters { state: self, meter, scope, tally: self.tally(meter, scope) }
+    }
+
     /// Where a counter is.
     #[must_use]
     pub fn place(&self, meter: &MeterId, scope: &Scope, period: Period) -> Place<'_> {
-        self.tally(meter, scope).map_or(Place::NotYet, |tally| tally.place(period))
+        self.tally(meter, scope.into()).map_or(Place::NotYet, |tally| tally.place(period))
     }
 
     /// A counter, open or closed; zero where nothing was counted.
     #[must_use]
-    pub fn counter(&self, meter: &MeterId, scope: &Scope, period: Period) -> Counter {
-        match self.place(meter, scope, period) {
-            Place::Open(counter) => counter.clone(),
-            Place::NotYet => Counter::default(),
-            Place::Closed => match self.part(PartKey::Counter(meter.clone(), scope.clone(), period)) {
-                Some(Record::Counter(counter)) => Counter::clone(counter),
-                _ => Counter::default(),
-            },
-        }
+    pub fn counter(&self, meter: &MeterId, scope: &Scope, period: Period) -> &Counter {
+        self.counters(meter, scope.into()).of(period)
     }
 
     /// What was used of a meter in a period, by properties.
@@ -509,24 +506,31 @@ impl OrgState {
     }
 
     /// Changes the open counters of a scope, making them if need be.
-    fn change_tally<T>(&mut self, meter: &MeterId, scope: &Scope, change: impl FnOnce(&mut Tally) -> T) -> T {
+    fn change_tally<T>(
+        &mut self,
+        meter: &MeterId,
+        scope: ScopeRef<'_>,
+        change: impl FnOnce(&mut Tally) -> T,
+    ) -> T {
         match scope {
-            Scope::Org => self.change_account(meter, |account| change(&mut account.tally)),
-            Scope::User(user) => {
+            ScopeRef::Org => self.change_account(meter, |account| change(&mut account.tally)),
+            ScopeRef::User(user) => {
                 let complete = self.complete;
-                let known = self.meter_mut(meter);
-                assert!(
-                    complete || known.users.contains_key(user),
-                    "the counters of {user} of {meter} {NOT_LOADED}"
-                );
-                let slot = known.users.entry(user.clone()).or_insert(Slot::loaded(None));
+                let users = &mut self.meter_mut(meter).users;
+                let slot = match users.get_mut(user) {
+                    Some(slot) => slot,
+                    None => {
+                        assert!(complete, "the counters of {user} of {meter} {NOT_LOADED}");
+                        users.entry(user.clone()).or_insert(Slot::loaded(None))
+                    }
+                };
                 let made = change(slot.value.get_or_insert_default());
                 if !std::mem::replace(&mut slot.changed, true) {
                     self.changed.push(PartKey::Tally(meter.clone(), user.clone()));
                 }
                 made
             }
-            Scope::Seen(seen) => {
+            ScopeRef::Seen(seen) => {
                 let key = PartKey::Seen(meter.clone(), Arc::clone(seen));
                 self.change_part(key, |record| match record {
                     Some(Record::Tally(tally)) => change(Arc::make_mut(tally)),
@@ -555,7 +559,7 @@ impl OrgState {
     pub(crate) fn change_counters(
         &mut self,
         meter: &MeterId,
-        scope: &Scope,
+        scope: ScopeRef<'_>,
         periods: impl Iterator<Item = Period>,
         mut change: impl FnMut(Period, &mut Counter),
     ) {
@@ -563,7 +567,7 @@ impl OrgState {
         let mut closed = Vec::new();
         self.change_tally(meter, scope, |tally| {
             for period in periods {
-                if tally.place(period) == Place::Closed {
+                if matches!(tally.place(period), Place::Closed) {
                     late.push(period);
                 } else {
                     let (counter, before) = tally.open_mut(period);
@@ -573,11 +577,11 @@ impl OrgState {
             }
         });
         for open in closed {
-            let key = PartKey::Counter(meter.clone(), scope.clone(), open.period);
+            let key = PartKey::Counter(meter.clone(), scope.to_scope(), open.period);
             self.set(key, Record::Counter(Arc::new(open.counter)));
         }
         for period in late {
-            let key = PartKey::Counter(meter.clone(), scope.clone(), period);
+            let key = PartKey::Counter(meter.clone(), scope.to_scope(), period);
             self.change_part(key, |record| {
                 let mut counter = match record.take() {
                     Some(Record::Counter(counter)) => counter,
@@ -616,6 +620,42 @@ impl OrgState {
             change(Arc::make_mut(&mut unsent));
             *record = Some(Record::Unsent(unsent));
         });
+    }
+}
+
+/// The counters of a scope on a meter: found once, for all periods.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counters<'s, 'a> {
+    state: &'s OrgState,
+    meter: &'a MeterId,
+    scope: ScopeRef<'a>,
+    tally: Option<&'s Tally>,
+}
+
+impl<'s> Counters<'s, '_> {
+    /// The counter of a period, open or closed; zero where nothing was counted.
+    pub(crate) fn of(&self, period: Period) -> &'s Counter {
+        match self.tally.map_or(Place::NotYet, |tally| tally.place(period)) {
+            Place::Open(counter) => counter,
+            Place::NotYet => Counter::NOTHING,
+            Place::Closed => match self.state.part(self.closed(period)) {
+                Some(Record::Counter(counter)) => counter,
+                _ => Counter::NOTHING,
+            },
+        }
+    }
+
+    /// Looks at the counters of periods as they are changed: one that is open changes with its tally, one that is closed is
+    /// a part of its own.
+    pub(crate) fn touch(&self, periods: impl Iterator<Item = Period>) {
+        let Some(tally) = self.tally else { return };
+        for period in periods.filter(|period| matches!(tally.place(*period), Place::Closed)) {
+            self.state.want(self.closed(period));
+        }
+    }
+
+    fn closed(&self, period: Period) -> PartKey {
+        PartKey::Counter(self.meter.clone(), self.scope.to_scope(), period)
     }
 }
 

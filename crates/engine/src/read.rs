@@ -137,8 +137,10 @@ impl<S: Store> Engine<S> {
                 let Some((_, (users, next))) = listed.iter().find(|(known, _)| known == meter) else {
                     return UserPart::default();
                 };
-                let counted =
-                    |user: &UserId| (user.clone(), state.counter(meter, &Scope::User(user.clone()), month));
+                let counted = |user: &UserId| {
+                    let scope = Scope::User(user.clone());
+                    (user.clone(), state.counter(meter, &scope, month).clone())
+                };
                 UserPart { users: users.iter().map(counted).collect(), next: next.clone() }
             });
             let parts = parts.collect();
@@ -339,9 +341,9 @@ impl<S: Store> Engine<S> {
                     // What was taken back is used no more, but its user did use the meter.
                     Place::Open(_) => true,
                     // A later one is open: the user may have used nothing in this one.
-                    Place::Closed => counter != Counter::default(),
+                    Place::Closed => counter != Counter::NOTHING,
                 };
-                counted.then(|| (user.clone(), counter))
+                counted.then(|| (user.clone(), counter.clone()))
             });
             Some(counters.collect::<Vec<_>>())
         };

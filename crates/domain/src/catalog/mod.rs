@@ -15,8 +15,9 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
@@ -95,7 +96,7 @@ pub struct NewcomerSettings {
 
 /// What an org can buy.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "WrittenPlan")]
 pub struct Plan {
     /// Its id.
     pub id: PlanId,
@@ -104,25 +105,95 @@ pub struct Plan {
     /// Days after which the plan, and the allowance given once for all of it, is over: the plan is a trial.
     pub trial_days: Option<u16>,
     /// Whether it is on its way out; still offered, and marked in replies.
-    #[serde(default)]
     pub deprecated: bool,
     /// Whether it is refused to orgs that do not have it already.
-    #[serde(default)]
     pub retired: bool,
     /// How much of which meter it gives.
-    #[serde(default)]
     pub allowances: Vec<Allowance>,
     /// The limits that come with it; an org's own limit on the same meter, scope and window takes the place of one.
-    #[serde(default)]
     pub limits: Vec<PlanLimit>,
     /// What its prices are in, in place of the catalog's currency.
     pub currency: Option<Currency>,
     /// What is owed of its fees, minimums and maximums for a part of a month.
-    #[serde(default)]
     pub proration: Proration,
     /// What is owed for it and for usage under it.
-    #[serde(default)]
     pub prices: Vec<Price>,
+    /// What it says of each meter that it names, and of every other.
+    rules: HashMap<MeterId, MeterRules, RandomState>,
+    other_rules: MeterRules,
+}
+
+/// What a plan says of a meter: put together once, when the catalog is read, for every usage asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MeterRules {
+    /// Whether the plan is a trial.
+    pub(crate) trial: bool,
+    pub(crate) allowance: Option<Allowance>,
+    /// The limits as an org would set them, in the order they are checked in.
+    pub(crate) limits: Vec<Limit>,
+}
+
+impl MeterRules {
+    const NONE: &'static Self = &Self { trial: false, allowance: None, limits: Vec::new() };
+
+    /// What a plan says of a meter; nothing, without a plan.
+    pub(crate) fn of<'a>(plan: Option<&'a Plan>, meter: &MeterId) -> &'a Self {
+        plan.map_or(Self::NONE, |plan| plan.rules.get(meter).unwrap_or(&plan.other_rules))
+    }
+}
+
+/// A plan as it is written.
+#[derive(Deserialize)]
+#[serde(rename = "Plan", deny_unknown_fields)]
+struct WrittenPlan {
+    id: PlanId,
+    name: String,
+    trial_days: Option<u16>,
+    #[serde(default)]
+    deprecated: bool,
+    #[serde(default)]
+    retired: bool,
+    #[serde(default)]
+    allowances: Vec<Allowance>,
+    #[serde(default)]
+    limits: Vec<PlanLimit>,
+    currency: Option<Currency>,
+    #[serde(default)]
+    proration: Proration,
+    #[serde(default)]
+    prices: Vec<Price>,
+}
+
+impl From<WrittenPlan> for Plan {
+    fn from(written: WrittenPlan) -> Self {
+        let WrittenPlan { id, name, trial_days, deprecated, retired, allowances, limits, .. } = written;
+        let WrittenPlan { currency, proration, prices, .. } = written;
+        let other_rules = MeterRules { trial: trial_days.is_some(), ..MeterRules::default() };
+        let mut rules: HashMap<MeterId, MeterRules, RandomState> = HashMap::default();
+        for allowance in &allowances {
+            let rules = rules.entry(allowance.meter.clone()).or_insert_with(|| other_rules.clone());
+            rules.allowance.get_or_insert_with(|| allowance.clone());
+        }
+        for limit in &limits {
+            let rules = rules.entry(limit.meter.clone()).or_insert_with(|| other_rules.clone());
+            rules.limits.push(limit.as_of_org());
+            rules.limits.sort_by(Limit::checked_before);
+        }
+        Self {
+            id,
+            name,
+            trial_days,
+            deprecated,
+            retired,
+            allowances,
+            limits,
+            currency,
+            proration,
+            prices,
+            rules,
+            other_rules,
+        }
+    }
 }
 
 /// What is owed of a plan's fees, minimums and maximums for a part of a month.
@@ -399,20 +470,18 @@ impl Plan {
     /// What it gives of a meter.
     #[must_use]
     pub fn allowance(&self, meter: &MeterId) -> Option<&Allowance> {
-        self.allowances.iter().find(|allowance| allowance.meter == *meter)
+        MeterRules::of(Some(self), meter).allowance.as_ref()
     }
+}
 
-    /// Its limits as an org would set them.
-    pub fn limits(&self) -> impl Iterator<Item = Limit> + '_ {
-        self.limits.iter().map(|limit| Limit {
-            meter: limit.meter.clone(),
-            scope: match limit.scope {
-                PlanLimitScope::Org => LimitScope::Org,
-                PlanLimitScope::User => LimitScope::EachUser,
-            },
-            window: limit.window,
-            amount: limit.amount,
-        })
+impl PlanLimit {
+    /// The same as an org would set it.
+    pub(crate) fn as_of_org(&self) -> Limit {
+        let scope = match self.scope {
+            PlanLimitScope::Org => LimitScope::Org,
+            PlanLimitScope::User => LimitScope::EachUser,
+        };
+        Limit { meter: self.meter.clone(), scope, window: self.window, amount: self.amount }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Credit: the pots an org can burn on a meter, and in which order they burn.
 
-use crate::catalog::{Enforcement, Plan};
+use smallvec::SmallVec;
+
+use crate::catalog::{Enforcement, MeterRules};
 use crate::decide::settle::add_burn;
 use crate::moment::Moment;
 use crate::records::Standing;
-use crate::{Account, Amount, Burn, Counter, MeterId, Org, Source, Timestamp, Window};
+use crate::{Account, Amount, Burn, Burns, Counter, Org, Source, Timestamp, Window};
 
 /// One source of credit in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,30 +34,31 @@ impl Pot {
 /// All credit of an org on a meter at a moment, in the order it burns.
 #[derive(Clone, Debug)]
 pub(crate) struct Credit {
-    pub(crate) pots: Vec<Pot>,
+    /// Most often the allowance alone.
+    pub(crate) pots: SmallVec<[Pot; 1]>,
     pub(crate) debt: Amount,
     pub(crate) enforcement: Enforcement,
     /// Whether the org is on a trial that runs.
     pub(crate) trial: bool,
-    /// The org's counter of the month.
-    pub(crate) month: Counter,
+    /// What was counted of the org in the month …
+    pub(crate) month: Amount,
+    /// … and the part of it that no credit covered.
+    pub(crate) overage: Amount,
 }
 
 impl Credit {
     pub(crate) fn new(
         org: &Org,
-        plan: Option<&Plan>,
+        plan: &MeterRules,
         account: &Account,
-        meter: &MeterId,
         moment: &Moment,
-        month: Counter,
+        month: &Counter,
     ) -> Self {
-        let allowance = plan.and_then(|plan| plan.allowance(meter));
-        let mut pots = Vec::with_capacity(account.grants.len() + 1);
-        let trial = plan.is_some_and(|plan| plan.trial_days.is_some());
+        let MeterRules { trial, allowance, .. } = plan;
+        let mut pots: SmallVec<[Pot; 1]> = SmallVec::new();
         if let Some(allowance) = allowance {
             let (source, burned, from, until) = match &org.trial {
-                Some(given) if trial => {
+                Some(given) if *trial => {
                     (Source::Trial, account.trial_burned, given.started_at, given.ends_at)
                 }
                 _ => {
@@ -65,7 +68,7 @@ impl Credit {
                 }
             };
             // A plan that is a trial gives nothing to an org that has none, or whose trial is over.
-            if !trial || (source == Source::Trial && moment.at < until) {
+            if !*trial || (source == Source::Trial && moment.at < until) {
                 pots.push(Pot {
                     source,
                     granted: allowance.amount,
@@ -90,8 +93,9 @@ impl Credit {
         pots.sort_by_key(|pot| {
             (pot.priority, pot.expires_at.unwrap_or(Timestamp::MAX), pot.effective_at, pot.source)
         });
-        let enforcement = allowance.map(|allowance| allowance.enforcement).unwrap_or_default();
-        Self { pots, debt: account.debt(), enforcement, trial, month }
+        let enforcement = allowance.as_ref().map(|allowance| allowance.enforcement).unwrap_or_default();
+        let (month, overage) = (month.value, month.overage);
+        Self { pots, debt: account.debt(), enforcement, trial: *trial, month, overage }
     }
 
     /// Looks at the allowance as it is at the end of its segment of the month, whatever was burned later.
@@ -123,12 +127,12 @@ impl Credit {
     }
 
     /// Burns a quantity by priority, nearest expiry, oldest.
-    pub(crate) fn burn(&mut self, quantity: Amount) -> Vec<Burn> {
+    pub(crate) fn burn(&mut self, quantity: Amount) -> Burns {
         self.burn_and_spill(quantity, self.enforcement)
     }
 
     /// Burns a quantity that has been used already: what no credit covers is overage and makes no debt.
-    pub(crate) fn burn_afterwards(&mut self, quantity: Amount) -> Vec<Burn> {
+    pub(crate) fn burn_afterwards(&mut self, quantity: Amount) -> Burns {
         let spill = match self.enforcement {
             Enforcement::None => Enforcement::None,
             Enforcement::Hard | Enforcement::Overdraft | Enforcement::Soft => Enforcement::Soft,
@@ -136,9 +140,9 @@ impl Credit {
         self.burn_and_spill(quantity, spill)
     }
 
-    fn burn_and_spill(&mut self, quantity: Amount, spill: Enforcement) -> Vec<Burn> {
+    fn burn_and_spill(&mut self, quantity: Amount, spill: Enforcement) -> Burns {
         let (mut burns, beyond) = self.draw(quantity);
-        self.month.value += quantity;
+        self.month += quantity;
         if beyond.is_positive() {
             let trial = self.pots.iter_mut().find(|pot| pot.source == Source::Trial);
             match (spill, trial) {
@@ -148,7 +152,7 @@ impl Credit {
                     add_burn(&mut burns, Source::Trial, beyond);
                 }
                 (Enforcement::Soft, None) => {
-                    self.month.overage += beyond;
+                    self.overage += beyond;
                     add_burn(&mut burns, Source::Overage, beyond);
                 }
                 (Enforcement::None, None) => {}
@@ -162,7 +166,7 @@ impl Credit {
     }
 
     /// Settles the debt as far as the credit goes.
-    pub(crate) fn settle(&mut self) -> Vec<Burn> {
+    pub(crate) fn settle(&mut self) -> Burns {
         let (mut burns, left) = self.draw(self.debt);
         add_burn(&mut burns, Source::Overdraft, left - self.debt);
         self.debt = left;
@@ -170,8 +174,8 @@ impl Credit {
     }
 
     /// Takes an amount from the pots in their order; what was taken from which, and what they could not give.
-    fn draw(&mut self, amount: Amount) -> (Vec<Burn>, Amount) {
-        let mut burns = Vec::with_capacity(2);
+    fn draw(&mut self, amount: Amount) -> (Burns, Amount) {
+        let mut burns = Burns::new();
         let mut left = amount;
         for pot in &mut self.pots {
             let taken = left.min(pot.remaining());
@@ -190,7 +194,7 @@ impl Credit {
         let burned: Amount = self.pots.iter().map(Pot::used).sum();
         let asked = self.enforcement != Enforcement::None;
         // What was billed as overage was used of no credit, so used and remaining add up to what is granted.
-        let used = if asked { burned + self.debt } else { self.month.value };
+        let used = if asked { burned + self.debt } else { self.month };
         Standing { granted, used, remaining: asked.then(|| self.available()), user_used }
     }
 
@@ -229,8 +233,9 @@ mod tests {
     }
 
     fn credit(enforcement: Enforcement, debt: i64) -> Credit {
-        let pots = vec![pot(1, 10), pot(2, 5)];
-        Credit { pots, debt: whole(debt), enforcement, trial: false, month: Counter::default() }
+        let pots = SmallVec::from_vec(vec![pot(1, 10), pot(2, 5)]);
+        let (month, overage) = (Amount::ZERO, Amount::ZERO);
+        Credit { pots, debt: whole(debt), enforcement, trial: false, month, overage }
     }
 
     #[test]

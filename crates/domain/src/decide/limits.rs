@@ -1,40 +1,33 @@
 //! Limits: which apply, and whether each leaves room.
 
-use crate::catalog::{Meter, Plan};
+use smallvec::SmallVec;
+
+use crate::catalog::{Meter, MeterRules, Plan, PlanLimit};
+use crate::counter::ScopeRef;
 use crate::counting::Move;
 use crate::moment::Moment;
-use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, OrgState, Scope, UserId, Window};
+use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, OrgState, UserId, Window};
 
-/// The limits on a meter that apply to a user, the org's own and those of its plan.
+/// The limits on a meter that apply to a user, the org's own and those of its plan, in the order they are checked in.
 ///
 /// An org's own limit takes the place of its plan's on the same scope and window; a limit named for one user takes the
 /// place of the limit for each user on the same window. Everything else applies together.
-pub(crate) fn limits_in_force(
-    org: &Org,
-    plan: Option<&Plan>,
+pub(crate) fn limits_in_force<'a>(
+    org: &'a Org,
+    plan: &'a MeterRules,
     meter: &MeterId,
     user: Option<&UserId>,
-) -> Vec<Limit> {
-    let mut found: Vec<Limit> = org.limits.iter().filter(|limit| limit.meter == *meter).cloned().collect();
-    if let Some(plan) = plan {
-        for limit in plan.limits().filter(|limit| limit.meter == *meter) {
-            let replaced = found.iter().any(|own| takes_the_place_of(own, &limit));
-            if !replaced {
-                found.push(limit);
-            }
-        }
-    }
-    let named: Vec<Window> = found
-        .iter()
-        .filter(|limit| matches!(&limit.scope, LimitScope::User(named) if Some(named) == user))
-        .map(|limit| limit.window)
-        .collect();
-    found.retain(|limit| match &limit.scope {
+) -> SmallVec<[&'a Limit; 4]> {
+    let is_named = |limit: &Limit| matches!(&limit.scope, LimitScope::User(named) if Some(named) == user);
+    let own = || org.limits.iter().filter(|limit| limit.meter == *meter);
+    let of_plan = plan.limits.iter().filter(|limit| !own().any(|own| takes_the_place_of(own, limit)));
+    let applies = |limit: &&Limit| match &limit.scope {
         LimitScope::Org => true,
-        LimitScope::EachUser => !named.contains(&limit.window),
-        LimitScope::User(name) => Some(name) == user,
-    });
-    found.sort_by(|a, b| (is_user(&a.scope), b.window).cmp(&(is_user(&b.scope), a.window)));
+        LimitScope::EachUser => !own().any(|own| is_named(own) && own.window == limit.window),
+        LimitScope::User(_) => is_named(limit),
+    };
+    let mut found: SmallVec<[&Limit; 4]> = own().chain(of_plan).filter(applies).collect();
+    found.sort_by(|limit, other| limit.checked_before(other));
     found
 }
 
@@ -53,7 +46,7 @@ pub struct GivenLimit {
 #[must_use]
 pub fn given_limits(org: &Org, plan: Option<&Plan>) -> Vec<GivenLimit> {
     let own = org.limits.iter().cloned().map(|limit| GivenLimit { limit, by_plan: false, in_force: true });
-    let of_plan = plan.into_iter().flat_map(Plan::limits).map(|limit| {
+    let of_plan = plan.into_iter().flat_map(|plan| &plan.limits).map(PlanLimit::as_of_org).map(|limit| {
         let in_force = !org.limits.iter().any(|own| takes_the_place_of(own, &limit));
         GivenLimit { limit, by_plan: true, in_force }
     });
@@ -66,9 +59,9 @@ fn takes_the_place_of(own: &Limit, of_plan: &Limit) -> bool {
 }
 
 /// Whether a limit on users is in force on a meter, so that a usage must name its user.
-pub(crate) fn needs_user(org: &Org, plan: Option<&Plan>, meter: &MeterId) -> bool {
-    let own = org.limits.iter().any(|limit| limit.meter == *meter && is_user(&limit.scope));
-    own || plan.is_some_and(|plan| plan.limits().any(|limit| limit.meter == *meter && is_user(&limit.scope)))
+pub(crate) fn needs_user(org: &Org, plan: &MeterRules, meter: &MeterId) -> bool {
+    let own = org.limits.iter().any(|limit| limit.meter == *meter && limit.is_on_users());
+    own || plan.limits.iter().any(Limit::is_on_users)
 }
 
 /// Windows whose counters every usage moves; minutes and hours are counted only where a limit or the meter asks.
@@ -79,65 +72,55 @@ pub(crate) const ALWAYS_COUNTED: [Window; 4] =
 /// the meter or a limit on it asks for.
 pub(crate) fn windows_counted<'a>(
     org: &'a Org,
-    plan: Option<&'a Plan>,
-    meter: &'a MeterId,
-    counted: Option<&'a Meter>,
+    plan: &'a MeterRules,
+    meter: &'a Meter,
 ) -> impl Iterator<Item = Window> + 'a {
     let asked = move |window: &Window| {
-        let window = *window;
-        if counted.is_some_and(|meter| meter.windows.contains(&window)) {
-            return true;
-        }
-        let own = org.limits.iter().any(|limit| limit.meter == *meter && limit.window == window);
-        own || plan.is_some_and(|plan| {
-            plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
-        })
+        let caps = |limit: &Limit| limit.window == *window;
+        meter.windows.contains(window)
+            || plan.limits.iter().any(caps)
+            || org.limits.iter().any(|limit| limit.meter == meter.id && caps(limit))
     };
     ALWAYS_COUNTED.into_iter().chain([Window::Minute, Window::Hour].into_iter().filter(asked))
 }
 
 /// A limit in force with the counter it goes by.
 #[derive(Debug)]
-pub(crate) struct InForce {
-    pub(crate) limit: Limit,
+pub(crate) struct InForce<'a> {
+    pub(crate) limit: &'a Limit,
     /// The user whose counter it is, for a limit on users.
-    pub(crate) user: Option<UserId>,
-    pub(crate) counter: Counter,
-    /// What a usage would make of it; the same where there is none.
-    pub(crate) after: Counter,
+    pub(crate) user: Option<&'a UserId>,
+    /// The counter as it is stored.
+    pub(crate) counter: &'a Counter,
+    /// What was used of it.
+    pub(crate) used: Amount,
+    /// What a usage would make of that; the same where there is none.
+    pub(crate) after: Amount,
 }
 
-impl InForce {
+impl<'a> InForce<'a> {
     /// A limit on an org, or on a user of it, as a usage finds it.
     pub(crate) fn load(
-        state: &OrgState,
-        user: Option<&UserId>,
+        state: &'a OrgState,
+        user: Option<&'a UserId>,
         moment: &Moment,
-        limit: Limit,
+        limit: &'a Limit,
         usage: Option<&Move<'_>>,
     ) -> Self {
-        let user = if is_user(&limit.scope) { user.cloned() } else { None };
-        let scope = user.clone().map_or(Scope::Org, Scope::User);
+        let user = user.filter(|_| limit.is_on_users());
         let period = moment.period(limit.window);
-        let counter = state.counter(&limit.meter, &scope, period);
-        let after = usage.map_or_else(
-            || counter.clone(),
-            |usage| usage.after(state, &limit.meter, user.as_ref(), period, &counter),
-        );
-        Self { limit, user, counter, after }
+        let counter = state.counters(&limit.meter, ScopeRef::of(user)).of(period);
+        let after = |usage: &Move<'_>| usage.after(state, &limit.meter, user, period, counter);
+        Self { limit, user, counter, used: counter.value, after: usage.map_or(counter.value, after) }
     }
 
     /// Whether a usage may pass: it raises the counter not at all, or not above the limit.
     pub(crate) fn passes(&self) -> bool {
-        self.after.value <= self.counter.value || self.after.value <= self.limit.amount
+        self.after <= self.used || self.after <= self.limit.amount
     }
 
     /// What may still be used.
     pub(crate) fn remaining(&self) -> Amount {
-        (self.limit.amount - self.counter.value).at_least_zero()
+        (self.limit.amount - self.used).at_least_zero()
     }
-}
-
-fn is_user(scope: &LimitScope) -> bool {
-    !matches!(scope, LimitScope::Org)
 }

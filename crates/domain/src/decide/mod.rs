@@ -25,7 +25,7 @@ pub use closing::first_to_bill;
 pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
-    Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, Voided,
+    Policies, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, Voided,
 };
 pub use system::{SystemDenial, SystemOutcome, decide_system, read_by_system};
 

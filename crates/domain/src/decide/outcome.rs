@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::records::Standing;
 use crate::{Amount, Bill, BillError, Currency, Entry, Period, PlanId, Timestamp, UserId, Window};
 
@@ -45,8 +47,11 @@ pub struct Allowed {
     /// How the org stood after it.
     pub standing: Standing,
     /// The credit and limits it went by; empty in a replay.
-    pub policies: Vec<Policy>,
+    pub policies: Policies,
 }
+
+/// Credit and limits: a few.
+pub type Policies = SmallVec<[Policy; 2]>;
 
 /// The answer to a check, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]

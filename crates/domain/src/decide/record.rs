@@ -1,6 +1,7 @@
 //! Usage that has happened already: counted whatever credit and limits say, in the periods of its own time.
 
-use crate::decide::usage::{Gate, count_afterwards, fingerprint, known_key};
+use crate::catalog::MeterRules;
+use crate::decide::usage::{Gate, Tense, count_afterwards, fingerprint, known_key};
 use crate::decide::{Ask, Context, OrgDecision, Outcome, RecordDenial, Recorded};
 use crate::{Entry, OrgState, Use};
 
@@ -33,8 +34,8 @@ fn record(
     }
     let org = state.org().ok_or(RecordDenial::UnknownOrg)?;
     let moment = context.moment_of(org, usage);
-    let plan = context.plan_in(org, &moment);
-    let gate = Gate::load_for_record(state, context, org, plan, moment, &Ask::from(usage), meter);
+    let plan = MeterRules::of(context.plan_in(org, &moment), &usage.meter);
+    let gate = Gate::load(Tense::Happened, state, context, &Ask::from(usage), (org, meter, plan), moment);
     let entry = count_afterwards(state, context, gate, usage, fingerprint);
     Ok((Recorded { entry: entry.number, at: entry.at, duplicate: false }, Some(entry)))
 }

@@ -1,8 +1,9 @@
 //! Taking a usage back by its key: its grants and counters are put right.
 
+use crate::counter::ScopeRef;
 use crate::decide::settle::settled_by;
 use crate::decide::{Context, OrgDecision, Outcome, ReversalDenial, Reversed};
-use crate::{Counter, Entry, EntryKind, KeySpace, OrgState, Reverse, Scope, UsedEntry};
+use crate::{Counter, Entry, EntryKind, KeySpace, OrgState, Reverse, UsedEntry};
 
 pub(super) fn decide_reverse(state: &OrgState, context: &Context<'_>, reverse: &Reverse) -> Outcome {
     let (result, entry) = match take_back(state, context, reverse) {
@@ -26,7 +27,7 @@ fn take_back(
     let Some(EntryKind::Used(used)) = state.entry(known.entry).map(|entry| &entry.kind) else {
         return Err(ReversalDenial::UnknownKey);
     };
-    if !counters_of(state, used).all(|counter| leaves_the_next(&counter, known.entry)) {
+    if !counters_of(state, used).all(|counter| leaves_the_next(counter, known.entry)) {
         return Err(ReversalDenial::NotReversible);
     }
     let kind = EntryKind::Reversed { entry: known.entry, used: used.clone() };
@@ -37,14 +38,14 @@ fn take_back(
 }
 
 /// The counters that a usage moved.
-fn counters_of<'a>(state: &'a OrgState, used: &'a UsedEntry) -> impl Iterator<Item = Counter> + 'a {
-    let scopes = std::iter::once(Scope::Org).chain(used.user.clone().map(Scope::User));
-    let own = scopes.flat_map(move |scope| {
-        used.periods.iter().map(move |period| state.counter(&used.meter, &scope, *period))
+fn counters_of<'a>(state: &'a OrgState, used: &'a UsedEntry) -> impl Iterator<Item = &'a Counter> + 'a {
+    let users = std::iter::once(None).chain(used.user.as_ref().map(Some));
+    let own = users.flat_map(move |user| {
+        let counters = state.counters(&used.meter, ScopeRef::of(user));
+        used.periods.iter().map(move |period| counters.of(*period))
     });
-    let grouped = used
-        .grouped()
-        .filter_map(move |(group, period)| state.groups(&used.meter, period)?.counter(group).cloned());
+    let grouped =
+        used.grouped().filter_map(move |(group, period)| state.groups(&used.meter, period)?.counter(group));
     own.chain(grouped)
 }
 

@@ -5,12 +5,15 @@
 //! expired since. A balance does the same without an entry.
 
 use std::borrow::Cow;
+use std::ops::DerefMut;
 
+use crate::catalog::MeterRules;
 use crate::decide::{Context, Credit};
 use crate::limits::SETTLED_MONTHS_MAX;
 use crate::moment::Moment;
 use crate::{
-    Account, Amount, Burn, Counter, EntryKind, MeterId, Org, Period, Source, Timestamp, UsedEntry, Window,
+    Account, Amount, Burn, Burns, Counter, EntryKind, MeterId, Org, Period, Source, Timestamp, UsedEntry,
+    Window,
 };
 
 /// An account with its debt settled by all credit in force until now, and the burns that settle it.
@@ -43,9 +46,9 @@ fn settle_at(
     meter: &MeterId,
     account: &mut Account,
     moment: &Moment,
-) -> Vec<Burn> {
-    let plan = context.plan_in(org, moment);
-    let burns = Credit::new(org, plan, account, meter, moment, Counter::default()).settle();
+) -> Burns {
+    let plan = MeterRules::of(context.plan_in(org, moment), meter);
+    let burns = Credit::new(org, plan, account, moment, Counter::NOTHING).settle();
     account.settle(&burns);
     burns
 }
@@ -99,10 +102,13 @@ fn credit_moments(context: &Context<'_>, org: &Org, account: &Account) -> Vec<Mo
 }
 
 /// Adds a burn to those of the same source.
-pub(crate) fn add_burn(burns: &mut Vec<Burn>, source: Source, amount: Amount) {
+pub(crate) fn add_burn<B>(burns: &mut B, source: Source, amount: Amount)
+where
+    B: DerefMut<Target = [Burn]> + Extend<Burn>,
+{
     match burns.iter_mut().find(|burn| burn.source == source) {
         Some(burn) => burn.amount += amount,
         None if amount.is_zero() => {}
-        None => burns.push(Burn { source, amount }),
+        None => burns.extend([Burn { source, amount }]),
     }
 }

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::catalog::Plan;
+use crate::catalog::{MeterRules, Plan};
 use crate::decide::settle::settled;
 use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, ToppedUp};
 use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX};
@@ -56,7 +56,8 @@ fn add_credit(
     account.grants.push(grant.clone());
     let (account, settled) = settled(context, org, &top_up.meter, Cow::Owned(account));
     let month = state.counter(&top_up.meter, &Scope::Org, moment.month);
-    let standing = Credit::new(org, Some(plan), &account, &top_up.meter, &moment, month).standing(None);
+    let rules = MeterRules::of(Some(plan), &top_up.meter);
+    let standing = Credit::new(org, rules, &account, &moment, month).standing(None);
     let expires_at = grant.expires_at;
     let kind = NoticeKind::TopUpGranted { amount: grant.amount, expires_at, plan: Some(plan.id.clone()) };
     let notice = Notice { meter: Some(top_up.meter.clone()), user: None, period: Some(moment.month), kind };

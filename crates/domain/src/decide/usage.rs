@@ -1,43 +1,58 @@
 //! The gate: may this be used, and what does it burn, move and cause?
 
 use std::borrow::Cow;
-use std::hash::Hasher;
 
-use xxhash_rust::xxh3::Xxh3Default;
+use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::catalog::{Meter, Plan};
+use crate::catalog::{Meter, MeterRules};
+use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move};
 use crate::decide::limits::{ALWAYS_COUNTED, InForce, limits_in_force, needs_user, windows_counted};
 use crate::decide::settle::settled;
 use crate::decide::{
-    Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policy, ReachedLimit,
+    Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policies, Policy,
+    ReachedLimit,
 };
 use crate::limits::TRIAL_ENDING_SECS;
 use crate::moment::Moment;
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Burn, Check, Counter, Counting, Entry, EntryKind, Group, KeyRecord, KeySpace,
-    LimitScope, MeterId, Notice, NoticeKind, Org, OrgState, Pace, Period, Quantity, Scope, Source, Use,
-    UsedEntry, UserId, Window, forecast::project_with,
+    Account, Amount, Burn, Burns, Check, Counting, Entry, EntryKind, Group, KeyRecord, KeySpace, MeterId,
+    Notice, NoticeKind, Org, OrgState, Pace, Period, Periods, Quantity, Source, Use, UsedEntry, UserId,
+    Window, forecast::project_with,
 };
+
+/// Whether a usage is asked for, or has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tense {
+    /// Credit and limits may refuse it.
+    Asked,
+    /// It is counted whatever they say, and looks at credit as it was at its own time: what was burned of the allowance later,
+    /// under other plans, does not matter to it.
+    Happened,
+}
 
 /// Everything a usage that passed the checks is made of.
 pub(crate) struct Gate<'a> {
+    tense: Tense,
     org: &'a Org,
-    account: Cow<'a, Account>,
+    meter: &'a Meter,
+    plan: &'a MeterRules,
+    moment: Moment,
+    account: &'a Account,
     /// How credit that came into force settles the debt of an overdraft.
     settled: Vec<Burn>,
-    plan: Option<&'a Plan>,
-    moment: Moment,
     credit: Credit,
-    limits: Vec<InForce>,
-    user_month: Option<Counter>,
+    limits: SmallVec<[InForce<'a>; 2]>,
     /// How much the usage counts.
     quantity: Quantity,
     counting: Counting,
-    /// What the usage would make of the org's month, and of the user's.
-    after: Counter,
-    user_after: Option<Counter>,
+    /// What the usage would make of the org's month.
+    after: Amount,
+    /// What was counted of the user in the month, and what the usage would make of it.
+    user_month: Option<Amount>,
+    user_after: Option<Amount>,
 }
 
 pub(super) fn decide_use(state: &OrgState, context: &Context<'_>, usage: &Use) -> Outcome {
@@ -48,7 +63,8 @@ pub(super) fn decide_use(state: &OrgState, context: &Context<'_>, usage: &Use) -
         } else if known.reversed_by.is_some() {
             Err(Denied { denial: Denial::KeyReversed, standing: None })
         } else {
-            Ok(Allowed { entry: known.entry, replayed: true, standing: known.standing, policies: Vec::new() })
+            let policies = Policies::new();
+            Ok(Allowed { entry: known.entry, replayed: true, standing: known.standing, policies })
         };
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
@@ -72,7 +88,8 @@ pub(super) fn decide_check(state: &OrgState, context: &Context<'_>, check: &Chec
     let steps = crate::explain(state, context, check);
     let result = gate.map(|mut gate| {
         gate.take();
-        Allowed { entry: 0, replayed: false, standing: gate.standing(), policies: gate.policies() }
+        let standing = gate.standing();
+        Allowed { entry: 0, replayed: false, standing, policies: gate.policies(&standing) }
     });
     Outcome { decision: OrgDecision::Check(Checked { result, steps }), entry: None }
 }
@@ -81,7 +98,7 @@ pub(super) fn decide_check(state: &OrgState, context: &Context<'_>, check: &Chec
 pub(crate) fn gate<'a>(
     state: &'a OrgState,
     context: &Context<'a>,
-    ask: &Ask<'_>,
+    ask: &Ask<'a>,
 ) -> Result<Gate<'a>, Denied> {
     let refuse = |denial| Err(Denied { denial, standing: None });
     let Some(meter) = context.catalog.meter(ask.meter) else {
@@ -94,8 +111,8 @@ pub(crate) fn gate<'a>(
     let Some(plan) = context.plan_of(org) else {
         return refuse(Denial::NoPlan);
     };
-    let moment = context.now_of(org);
-    let gate = Gate::load(state, context, org, Some(plan), moment, ask, meter);
+    let plan = MeterRules::of(Some(plan), ask.meter);
+    let gate = Gate::load(Tense::Asked, state, context, ask, (org, meter, plan), context.now_of(org));
     match gate.refusal(ask) {
         Some(denial) => Err(Denied { denial, standing: Some(gate.standing()) }),
         None => Ok(gate),
@@ -105,64 +122,52 @@ pub(crate) fn gate<'a>(
 impl<'a> Gate<'a> {
     /// How an org and a user of it stand on a meter at a moment, and what a usage would make of it.
     pub(super) fn load(
+        tense: Tense,
         state: &'a OrgState,
         context: &Context<'_>,
-        org: &'a Org,
-        plan: Option<&'a Plan>,
+        ask: &Ask<'a>,
+        (org, meter, plan): (&'a Org, &'a Meter, &'a MeterRules),
         moment: Moment,
-        ask: &Ask<'_>,
-        meter: &Meter,
     ) -> Self {
         let (user, id) = (ask.user, ask.meter);
         let quantity = meter.counts(ask.quantity);
         let counting = meter.counting(user, ask.properties, moment.at);
         let (entry, motion) = (org.next_entry(), Motion::Count);
         let usage = Move { counting: &counting, quantity: quantity.amount(), entry, motion };
-        let account = state.account(id).map_or_else(Cow::default, Cow::Borrowed);
-        let (account, settled) = settled(context, org, id, account);
-        let month = state.counter(id, &Scope::Org, moment.month);
-        let after = usage.after(state, id, None, moment.month, &month);
-        let credit = Credit::new(org, plan, &account, id, &moment, month);
-        let user_month = user.map(|user| state.counter(id, &Scope::User(user.clone()), moment.month));
-        let user_after = user_month.as_ref().map(|month| usage.after(state, id, user, moment.month, month));
+        let month = |user| {
+            let month = state.counters(id, ScopeRef::of(user)).of(moment.month);
+            (month, usage.after(state, id, user, moment.month, month))
+        };
+        let (org_month, after) = month(None);
+        let user_month = user.map(|user| month(Some(user)));
+        let account = state.account(id).unwrap_or(Account::NOTHING);
+        let (standing, settled) = settled(context, org, id, Cow::Borrowed(account));
+        let mut credit = Credit::new(org, plan, &standing, &moment, org_month);
+        if tense == Tense::Happened {
+            credit.as_of_segment(&standing);
+        }
         // Usage of nobody in particular moves no user's counter.
         let limits = limits_in_force(org, plan, id, user)
             .into_iter()
-            .filter(|limit| user.is_some() || limit.scope == LimitScope::Org)
+            .filter(|limit| user.is_some() || !limit.is_on_users())
             .map(|limit| InForce::load(state, user, &moment, limit, Some(&usage)))
             .collect();
         Self {
+            tense,
             org,
-            account,
-            settled,
+            meter,
             plan,
             moment,
+            account,
+            settled,
             credit,
             limits,
-            user_month,
             quantity,
-            counting,
             after,
-            user_after,
+            user_month: user_month.map(|(month, _)| month.value),
+            user_after: user_month.map(|(_, after)| after),
+            counting,
         }
-    }
-}
-
-impl<'a> Gate<'a> {
-    /// The same for usage that has happened, at its own time: what was burned of the allowance later, under other plans,
-    /// does not matter to it.
-    pub(super) fn load_for_record(
-        state: &'a OrgState,
-        context: &Context<'_>,
-        org: &'a Org,
-        plan: Option<&'a Plan>,
-        moment: Moment,
-        ask: &Ask<'_>,
-        meter: &Meter,
-    ) -> Self {
-        let mut gate = Self::load(state, context, org, plan, moment, ask, meter);
-        gate.credit.as_of_segment(&gate.account);
-        gate
     }
 }
 
@@ -186,59 +191,46 @@ impl Gate<'_> {
         }
         let reached = self.limits.iter().find(|limit| !limit.passes())?;
         let limit = ReachedLimit {
-            user: reached.user.clone(),
+            user: reached.user.cloned(),
             window: Some(reached.limit.window),
             amount: reached.limit.amount,
-            used: reached.counter.value,
+            used: reached.used,
             resets_at: self.moment.end(reached.limit.window),
         };
-        Some(if reached.limit.scope == LimitScope::Org {
-            Denial::OrgLimitReached(limit)
-        } else {
+        Some(if reached.limit.is_on_users() {
             Denial::UserLimitReached(limit)
+        } else {
+            Denial::OrgLimitReached(limit)
         })
     }
 
     /// A trial ends by time, or when its last credit is used.
     fn trial_over(&self) -> bool {
-        self.plan.is_some_and(|plan| trial_over(self.org, plan, &self.credit, &self.moment))
+        self.plan.trial && trial_over(self.org, &self.credit, &self.moment)
     }
 
     /// Burns and counts in the view of this decision.
-    fn take(&mut self) -> Vec<Burn> {
-        self.count();
-        if self.counting.adds_up() { self.credit.burn(self.quantity.amount()) } else { self.burn_nothing() }
-    }
-
-    /// Like [`Self::take`], of what has been used already.
-    fn take_afterwards(&mut self) -> Vec<Burn> {
-        self.count();
-        if self.counting.adds_up() {
-            self.credit.burn_afterwards(self.quantity.amount())
-        } else {
-            self.burn_nothing()
-        }
-    }
-
-    /// What does not add up burns no credit.
-    fn burn_nothing(&mut self) -> Vec<Burn> {
-        self.credit.month = self.after.clone();
-        Vec::new()
-    }
-
-    fn count(&mut self) {
+    fn take(&mut self) -> Burns {
         for limit in &mut self.limits {
-            limit.counter = limit.after.clone();
+            limit.used = limit.after;
         }
-        self.user_month.clone_from(&self.user_after);
+        self.user_month = self.user_after;
+        if !self.counting.adds_up() {
+            // What does not add up burns no credit.
+            self.credit.month = self.after;
+            return Burns::new();
+        }
+        match self.tense {
+            Tense::Asked => self.credit.burn(self.quantity.amount()),
+            Tense::Happened => self.credit.burn_afterwards(self.quantity.amount()),
+        }
     }
 
     fn standing(&self) -> Standing {
-        self.credit.standing(self.user_month.as_ref().map(|month| month.value))
+        self.credit.standing(self.user_month)
     }
 
-    fn policies(&self) -> Vec<Policy> {
-        let standing = self.credit.standing(None);
+    fn policies(&self, standing: &Standing) -> Policies {
         let credit = standing.remaining.map(|remaining| Policy {
             user: false,
             period: None,
@@ -260,9 +252,8 @@ impl Gate<'_> {
     }
 
     /// What people should know after the usage was taken.
-    fn notices(&self, context: &Context<'_>, usage: &Use) -> Vec<Notice> {
+    fn notices(&self, context: &Context<'_>, usage: &Use, standing: &Standing) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let standing = self.standing();
         let month = self.credit.notice_month(&self.moment);
         let period = month.map(|_| self.moment.month);
         let about = |kind| Notice { meter: Some(usage.meter.clone()), user: None, period, kind };
@@ -272,7 +263,7 @@ impl Gate<'_> {
             let crossed_before = if marks.percent_of >= limit { marks.percent } else { 0 };
             // The catalog has them in order.
             let crossed = context.catalog.notices.thresholds.iter().copied().filter(|percent| {
-                *percent > crossed_before && used >= limit.scale_floor((*percent).into(), 100)
+                *percent > crossed_before && used.is_share_of(limit, (*percent).into(), 100)
             });
             notices
                 .extend(crossed.map(|percent| about(NoticeKind::ThresholdCrossed { percent, used, limit })));
@@ -280,29 +271,30 @@ impl Gate<'_> {
                 notices.push(about(NoticeKind::LimitReached { used, limit, credit: true }));
             }
             // A fifth of the credit must be used before a forecast is worth a person's time.
-            let now = context.now_of(self.org);
-            if !self.credit.trial
-                && self.moment.month == now.month
-                && used < limit
-                && marks.on_track_of < limit
-                && used >= limit.scale_floor(1, 5)
-            {
-                let today = self.moment.day == now.day;
-                let more_today = if today { self.quantity.amount() } else { Amount::ZERO };
-                let used_and_billed = used + self.credit.month.overage;
-                let Pace { projected, runs_out_on } =
-                    project_with(&self.account, &now, more_today, used_and_billed, limit);
-                if let Some(day) = runs_out_on {
-                    notices.push(about(NoticeKind::OnTrackToRunOut { used, projected, limit, day }));
-                }
+            let worth_telling = used < limit && marks.on_track_of < limit && used.is_share_of(limit, 1, 5);
+            if worth_telling && !self.credit.trial {
+                notices.extend(self.forecast(context, used, limit).map(about));
             }
         }
         // Of late usage it is not known whether the trial is over now: the next usage tells.
         if self.moment.at == context.at() {
-            notices.extend(self.trial_notices(&standing).map(about));
+            notices.extend(self.trial_notices(standing).map(about));
         }
         notices.extend(self.limit_notices(&usage.meter));
         notices
+    }
+
+    /// That the credit runs out before the month does, if it does; of usage of an earlier month nobody can tell.
+    fn forecast(&self, context: &Context<'_>, used: Amount, limit: Amount) -> Option<NoticeKind> {
+        let now = context.now_of(self.org);
+        if self.moment.month != now.month {
+            return None;
+        }
+        let more_today = if self.moment.day == now.day { self.quantity.amount() } else { Amount::ZERO };
+        let used_and_billed = used + self.credit.overage;
+        let Pace { projected, runs_out_on } =
+            project_with(self.account, &now, more_today, used_and_billed, limit);
+        runs_out_on.map(|day| NoticeKind::OnTrackToRunOut { used, projected, limit, day })
     }
 
     fn trial_notices(&self, standing: &Standing) -> impl Iterator<Item = NoticeKind> {
@@ -325,26 +317,19 @@ impl Gate<'_> {
 
     fn limit_notices<'b>(&'b self, meter: &'b MeterId) -> impl Iterator<Item = Notice> + 'b {
         let reached = self.limits.iter().filter(|limit| {
-            limit.counter.value >= limit.limit.amount && limit.counter.marks.reached_of < limit.limit.amount
+            limit.used >= limit.limit.amount && limit.counter.marks.reached_of < limit.limit.amount
         });
         reached.map(|limit| Notice {
             meter: Some(meter.clone()),
-            user: limit.user.clone(),
+            user: limit.user.cloned(),
             period: Some(self.moment.period(limit.limit.window)),
-            kind: NoticeKind::LimitReached {
-                used: limit.counter.value,
-                limit: limit.limit.amount,
-                credit: false,
-            },
+            kind: NoticeKind::LimitReached { used: limit.used, limit: limit.limit.amount, credit: false },
         })
     }
 }
 
-/// Whether an org is on a trial that is over: by time, or because nothing is left of it and nothing was topped up.
-pub(super) fn trial_over(org: &Org, plan: &Plan, credit: &Credit, moment: &Moment) -> bool {
-    if plan.trial_days.is_none() {
-        return false;
-    }
+/// Whether the trial of an org is over: by time, or because nothing is left of it and nothing was topped up.
+fn trial_over(org: &Org, credit: &Credit, moment: &Moment) -> bool {
     let in_time = org.trial.as_ref().is_some_and(|trial| moment.at < trial.ends_at);
     let given = credit.pots.iter().any(|pot| pot.source == Source::Trial && pot.granted.is_positive());
     !in_time || (given && !credit.covers(Amount::from_billionths(1)))
@@ -358,9 +343,10 @@ fn allow(
     fingerprint: u64,
 ) -> Outcome {
     let burns = gate.take();
-    let entry = used_entry(state, context, &gate, usage, fingerprint, burns, false);
     let standing = gate.standing();
-    let allowed = Allowed { entry: entry.number, replayed: false, standing, policies: gate.policies() };
+    let policies = gate.policies(&standing);
+    let entry = used_entry(state, context, gate, usage, fingerprint, (burns, standing));
+    let allowed = Allowed { entry: entry.number, replayed: false, standing, policies };
     Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
 }
 
@@ -372,25 +358,22 @@ pub(super) fn count_afterwards(
     usage: &Use,
     fingerprint: u64,
 ) -> Entry {
-    let burns = gate.take_afterwards();
-    used_entry(state, context, &gate, usage, fingerprint, burns, true)
+    let taken = (gate.take(), gate.standing());
+    used_entry(state, context, gate, usage, fingerprint, taken)
 }
 
-/// The entry of a usage that was taken.
+/// The entry of a usage that was taken, by what it burned and how the org stands after it.
 fn used_entry(
     state: &OrgState,
     context: &Context<'_>,
-    gate: &Gate<'_>,
+    gate: Gate<'_>,
     usage: &Use,
     fingerprint: u64,
-    burns: Vec<Burn>,
-    recorded: bool,
+    (burns, standing): (Burns, Standing),
 ) -> Entry {
-    let standing = gate.standing();
-    let mut periods = Vec::with_capacity(ALWAYS_COUNTED.len());
-    let meter = context.catalog.meter(&usage.meter);
-    let windows = windows_counted(gate.org, gate.plan, &usage.meter, meter);
-    periods.extend(windows.map(|window| gate.moment.period(window)));
+    let notices = gate.notices(context, usage, &standing);
+    let windows = windows_counted(gate.org, gate.plan, gate.meter);
+    let periods: Periods = windows.map(|window| gate.moment.period(window)).collect();
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month, segment and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
@@ -399,23 +382,24 @@ fn used_entry(
         key: usage.key.clone(),
         fingerprint,
         occurred_at: usage.occurred_at,
-        recorded,
-        counting: gate.counting.clone(),
+        recorded: gate.tense == Tense::Happened,
+        counting: gate.counting,
         properties: usage.properties.clone(),
         burns,
         periods,
-        group: group_of(state, context, usage, gate.moment.month),
-        sink: meter.and_then(|meter| meter.sink.clone()),
+        group: group_of(state, gate.meter, usage, gate.moment.month),
+        sink: gate.meter.sink.clone(),
         standing,
     };
-    let notices = gate.notices(context, usage);
     let entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
-    Entry { settled: gate.settled.clone(), ..entry }
+    Entry { settled: gate.settled, ..entry }
 }
 
 /// The group that a usage of a meter is counted in, in a month; `None` if the meter is counted by no properties.
-fn group_of(state: &OrgState, context: &Context<'_>, usage: &Use, month: Period) -> Option<Group> {
-    let meter = context.catalog.meter(&usage.meter).filter(|meter| !meter.properties.is_empty())?;
+fn group_of(state: &OrgState, meter: &Meter, usage: &Use, month: Period) -> Option<Group> {
+    if meter.properties.is_empty() {
+        return None;
+    }
     let group = Group::of(meter, &usage.properties);
     Some(match state.groups(&usage.meter, month) {
         Some(groups) => groups.place(group),
@@ -484,10 +468,10 @@ fn denial_notices(
 
 /// Which content a key stands for. The time the caller gives is no part of it: a retry may carry a later one.
 pub(super) fn fingerprint(usage: &Use) -> u64 {
-    let mut hash = Xxh3Default::new();
+    let mut content: SmallVec<[u8; 256]> = SmallVec::new();
     let mut text = |text: &str| {
-        hash.write_usize(text.len());
-        hash.write(text.as_bytes());
+        content.extend_from_slice(&text.len().to_ne_bytes());
+        content.extend_from_slice(text.as_bytes());
     };
     text(usage.user.as_ref().map_or("", UserId::as_str));
     text(usage.meter.as_str());
@@ -495,6 +479,6 @@ pub(super) fn fingerprint(usage: &Use) -> u64 {
         text(name);
         text(value);
     }
-    hash.write_i128(usage.quantity.amount().billionths());
-    hash.digest()
+    content.extend_from_slice(&usage.quantity.amount().billionths().to_ne_bytes());
+    xxh3_64(&content)
 }

@@ -5,12 +5,14 @@ use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::catalog::MeterRules;
 use crate::decide::settle::settled;
 use crate::decide::top_up::{grant_of, known_key};
 use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, Voided};
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Entry, EntryKind, Grant, MeterId, Org, OrgState, Scope, Source, Void, VoidTarget,
+    Account, Amount, Counter, Entry, EntryKind, Grant, MeterId, Org, OrgState, Scope, Source, Void,
+    VoidTarget,
 };
 
 pub(super) fn decide_void(state: &OrgState, context: &Context<'_>, void: &Void) -> Outcome {
@@ -87,8 +89,13 @@ fn parts(
         }
         None => {
             let moment = context.now_of(org);
-            let credit =
-                Credit::new(org, context.plan_of(org), account, meter, &moment, crate::Counter::default());
+            let credit = Credit::new(
+                org,
+                MeterRules::of(context.plan_of(org), meter),
+                account,
+                &moment,
+                Counter::NOTHING,
+            );
             let of_pot = credit.pots.iter().rev().filter_map(|pot| match pot.source {
                 Source::Grant(entry) => Some((entry, pot.remaining())),
                 _ => None,
@@ -116,10 +123,10 @@ fn standing(
     meter: &MeterId,
     account: &Account,
 ) -> Standing {
-    let plan = context.plan_of(org);
+    let plan = MeterRules::of(context.plan_of(org), meter);
     let moment = context.now_of(org);
     let month = state.counter(meter, &Scope::Org, moment.month);
-    Credit::new(org, plan, account, meter, &moment, month).standing(None)
+    Credit::new(org, plan, account, &moment, month).standing(None)
 }
 
 /// Which content a key stands for; never that of a top-up.

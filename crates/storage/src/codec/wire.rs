@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use postcard::{Deserializer, Error, Result, de_flavors};
 use serde::Deserialize;
+use smallvec::{Array, SmallVec};
 
 /// Where values are decoded from.
 pub(super) type In<'a> = Deserializer<'a, de_flavors::Slice<'a>>;
@@ -155,14 +156,29 @@ impl<T: Wire> Wire for Vec<T> {
     }
 
     fn take(from: &mut In<'_>) -> Result<Self> {
-        let len = usize::deserialize(&mut *from)?;
-        let most = LIST_RESERVED_BYTES_MAX / size_of::<T>().max(1);
-        let mut items = Self::with_capacity(len.min(most));
-        for _ in 0..len {
-            items.push(T::take(from)?);
-        }
-        Ok(items)
+        take_items(from, Self::with_capacity)
     }
+}
+
+impl<A: Array<Item: Wire>> Wire for SmallVec<A> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_items(self, out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        take_items(from, Self::with_capacity)
+    }
+}
+
+/// Decodes a list into one that is made with some room.
+fn take_items<T: Wire, L: Extend<T>>(from: &mut In<'_>, made_with: impl FnOnce(usize) -> L) -> Result<L> {
+    let len = usize::deserialize(&mut *from)?;
+    let most = LIST_RESERVED_BYTES_MAX / size_of::<T>().max(1);
+    let mut items = made_with(len.min(most));
+    for _ in 0..len {
+        items.extend([T::take(from)?]);
+    }
+    Ok(items)
 }
 
 impl<T: Wire> Wire for Arc<[T]> {

@@ -195,7 +195,7 @@ impl History {
                     _ => Counting::Sum,
                 };
                 let once = UsedEntry { group, counting, ..used_once(of, by, &with) };
-                used(UsedEntry { periods: periods[..count].to_vec(), ..once })
+                used(UsedEntry { periods: periods[..count].into(), ..once })
             }
         }
     }

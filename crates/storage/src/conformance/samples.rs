@@ -7,9 +7,9 @@ use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
     Group, KeyId, KeySpace, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period,
-    PlanId, Quantity, Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku, Source,
-    Standing, SystemEntryKind, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId, Window,
-    Zone, rate,
+    Periods, PlanId, Quantity, Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku,
+    Source, Standing, SystemEntryKind, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId,
+    Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -108,14 +108,15 @@ pub(super) const DAY: i32 = 20_756;
 /// A month's number.
 pub(super) const MONTH: i32 = 2026 * 12 + 9;
 
-pub(super) fn periods() -> Vec<Period> {
-    vec![
+pub(super) fn periods() -> Periods {
+    let periods = [
         period(Window::Minute, 29_890_079),
         period(Window::Hour, 498_167),
         period(Window::Day, DAY),
         period(Window::Month, MONTH),
         period(Window::Lifetime, 0),
-    ]
+    ];
+    periods.into_iter().collect()
 }
 
 fn amount(text: &str) -> Amount {
@@ -148,8 +149,8 @@ pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
         recorded: false,
         counting: Counting::Sum,
         properties: BTreeMap::new(),
-        burns: vec![Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }],
-        periods: vec![period(Window::Month, MONTH)],
+        burns: [Burn { source: Source::Allowance(MONTH), amount: Amount::from_whole(1) }].into(),
+        periods: [period(Window::Month, MONTH)].into_iter().collect(),
         group: None,
         sink: None,
         standing: standing(1),
@@ -279,13 +280,15 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
             (text(""), text("")),
             (text("région"), text("Zürich 😀\t\\")),
         ]),
-        burns: vec![
+        burns: [
             Burn { source: Source::Allowance(MONTH), amount: amount("0.000000001") },
             Burn { source: Source::Trial, amount: amount("1.5") },
             Burn { source: Source::Grant(1), amount: huge() },
             Burn { source: Source::Overdraft, amount: amount("-12.25") },
             Burn { source: Source::Overage, amount: amount("3") },
-        ],
+        ]
+        .into_iter()
+        .collect(),
         periods: periods(),
         group: Some(group(&[("model", "gpt \"4\"\n'; drop table orgs; --"), ("région", "Zürich 😀\t\\")])),
         sink: None,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
-    Allowed, Amount, Check, Checked, Denial, Denied, MeterId, OrgCommand, OrgDecision, Policy, Quantity,
-    ReachedLimit, RecordDenial, Recorded, UsageKey, Use, UserId, Window,
+    Allowed, Amount, Check, Checked, Denial, Denied, MeterId, OrgCommand, OrgDecision, Policies, Policy,
+    Quantity, ReachedLimit, RecordDenial, Recorded, UsageKey, Use, UserId, Window,
 };
 
 use super::totals::{quantity, refused_property};
@@ -85,7 +85,7 @@ impl Now<'_> {
             _ => Look::Gate,
         };
         let standing = then.standing_on_any_plan(&known.catalog, at, &usage.meter, usage.user.as_ref(), look);
-        Some(Ok(Allowed { entry: known.entry, replayed: true, standing, policies: Vec::new() }))
+        Some(Ok(Allowed { entry: known.entry, replayed: true, standing, policies: Policies::new() }))
     }
 
     fn try_use(&self, usage: &Use, entry: u64) -> Result<Allowed, Denied> {
@@ -187,8 +187,8 @@ impl Now<'_> {
     }
 
     /// The credit, then the limits that a usage went by, as they stand after it.
-    fn policies(&self, history: &History<'_>, ask: &Ask<'_>) -> Vec<Policy> {
-        let mut policies = Vec::new();
+    fn policies(&self, history: &History<'_>, ask: &Ask<'_>) -> Policies {
+        let mut policies = Policies::new();
         let standing = history.standing(self.catalog, self.at, ask.meter, None);
         if let Some((amount, remaining)) =
             standing.and_then(|standing| Some((standing.granted, standing.remaining?)))

@@ -519,7 +519,7 @@ impl World {
         let on_trial = plan.is_some_and(|plan| plan.trial_days.is_some());
         let month = self.oracle.calendar().label(&org.zone, Window::Month, own).period();
         hold!(used.periods.contains(&month), "not counted in {month:?}: {used:?}");
-        let (standing, policies) = (used.standing, Vec::new());
+        let (standing, policies) = (used.standing, Default::default());
         let allowed = Allowed { entry: 0, replayed: false, standing, policies };
         notices::credit_is_told(entries, &self.catalog, usage, (!on_trial).then_some(month), &allowed)
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use tollgate_domain::catalog::{Model, Months, Plan, Portion, Price, Tier};
+use tollgate_domain::catalog::{Model, Months, Portion, Price, Tier};
 use tollgate_domain::{Currency, Exact, Share, Unbilled};
 
 const BILLION: i128 = 1_000_000_000;
@@ -209,7 +209,8 @@ fn catalog(currency: Currency, prices: Vec<Price>) -> Catalog {
         static READ: Catalog = Catalog::from_toml(TEXT).expect("a catalog");
     }
     let catalog = READ.with(Clone::clone);
-    let plan = Plan { currency: Some(currency), prices, ..catalog.plans[0].clone() };
+    let mut plan = catalog.plans[0].clone();
+    (plan.currency, plan.prices) = (Some(currency), prices);
     Catalog { plans: vec![plan].into(), ..catalog }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Counting, Entry, EntryKind, Grant, Group, LimitScope,
-    MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, PlanId, Quantity, Shipment, Sku, Source,
-    Standing, SystemEntry, SystemEntryKind, Timestamp, Trial, UsageKey, UsedEntry, UserId, Window, Zone,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Counting, Entry, EntryKind, Grant, Group, LimitScope,
+    MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PlanId, Quantity, Shipment, Sku,
+    Source, Standing, SystemEntry, SystemEntryKind, Timestamp, Trial, UsageKey, UsedEntry, UserId, Window,
+    Zone,
 };
 
 use crate::codec::StoredNotice;
@@ -32,8 +33,8 @@ fields! {
         recorded: bool,
         counting: Counting,
         properties: BTreeMap<String, String>,
-        burns: Vec<Burn>,
-        periods: Vec<Period>,
+        burns: Burns,
+        periods: Periods,
         group: Option<Group>,
         sink: Option<Sku>,
         standing: Standing,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, ApiKeyId, Counting, Entry, EntryKind, LimitScope, NewMeter, Notice, NoticeKind, Period, Quantity,
-    SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window, Zone,
+    Actor, ApiKeyId, Burns, Counting, Entry, EntryKind, LimitScope, NewMeter, Notice, NoticeKind, Period,
+    Periods, Quantity, SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window, Zone,
 };
 use tollgate_storage::codec::{Line, StoredNotice};
 
@@ -284,8 +284,8 @@ fn used(counting: Counting) -> UsedEntry {
         recorded: true,
         counting,
         properties: texts(&[("model", "large"), ("größe", "XL")]),
-        burns: burns(),
-        periods: periods(),
+        burns: burns().into(),
+        periods: periods().into(),
         group: Some(group(&[("model", "large")])),
         sink: Some(sku("vm", "hour")),
         standing: standing(),
@@ -303,8 +303,8 @@ fn least_used() -> UsedEntry {
         recorded: false,
         counting: Counting::Sum,
         properties: BTreeMap::new(),
-        burns: Vec::new(),
-        periods: Vec::new(),
+        burns: Burns::new(),
+        periods: Periods::new(),
         group: None,
         sink: None,
         standing: NO_STANDING,
