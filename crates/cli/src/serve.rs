@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZero;
 
 use tollgate_server::{RunningServer, Settings, StoreUrl};
 
@@ -30,10 +31,14 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
             tell_warning(warning);
         }
     }
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = settings.threads {
-        runtime.worker_threads(threads);
-    }
+    let mut runtime = match settings.threads.unwrap_or_else(threads_by_cores) {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        threads => {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(threads);
+            runtime
+        }
+    };
     let runtime = runtime
         .enable_all()
         .build()
@@ -46,6 +51,15 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
         runtime.block_on(tollgate_server::serve(settings, on_ready))
     };
     served.map_err(|error| Failure::Other(error.to_string()))
+}
+
+/// As many threads as there are cores to serve connections and decide. Up to two, one does both: it takes less of the machine
+/// than two threads that wake each other, and the other core is left to the kernel, to readers and to images.
+fn threads_by_cores() -> usize {
+    match std::thread::available_parallelism().map_or(1, NonZero::get) {
+        1 | 2 => 1,
+        cores => cores,
+    }
 }
 
 /// Says on standard error what should be known of the settings.

@@ -18,7 +18,9 @@ use crate::limits::{
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Many, Reply, weight};
 use crate::shard::Shard;
-use crate::sync::{JoinHandle, RwLock, join, mpsc, oneshot, spawn, watch};
+#[cfg(not(feature = "shuttle"))]
+use crate::sync::spawn_here;
+use crate::sync::{Running, RwLock, join, mpsc, oneshot, spawn, watch};
 use crate::writer::{Saving, Writer};
 use crate::{Clock, EngineError, EngineMetrics};
 
@@ -84,8 +86,8 @@ pub struct Engine<S> {
 /// Who drives the writer.
 #[derive(Debug)]
 enum Driver {
-    /// A thread of the engine.
-    Thread(JoinHandle<()>),
+    /// The engine itself.
+    Engine(Running),
     /// Whoever prepared it.
     Caller,
 }
@@ -97,10 +99,24 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read it, or it no longer parses; when the system gives no thread.
     pub async fn start(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
         let (mut engine, writer) = Self::prepare(store, options).await?;
-        let thread = spawn("tollgate-writer", move || writer.run()).map_err(|error| {
+        let running = spawn("tollgate-writer", move || writer.run()).map_err(|error| {
             StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
         })?;
-        engine.writer = Mutex::new(Some(Driver::Thread(thread)));
+        engine.writer = Mutex::new(Some(Driver::Engine(running)));
+        Ok(engine)
+    }
+
+    /// Reads the catalog in force and starts the writer as a task of the caller's runtime.
+    ///
+    /// Meant for a runtime of one thread that also hears the callers: no request changes threads, and those that were
+    /// heard at once are committed at once. An append holds up the thread until it is durable.
+    ///
+    /// # Errors
+    /// When the store cannot read the catalog, or it no longer parses.
+    #[cfg(not(feature = "shuttle"))]
+    pub async fn start_here(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
+        let (mut engine, writer) = Self::prepare(store, options).await?;
+        engine.writer = Mutex::new(Some(Driver::Engine(spawn_here(writer.run()))));
         Ok(engine)
     }
 
@@ -317,7 +333,7 @@ impl<S: Store> Engine<S> {
         let mut driver = self.writer.lock().await;
         match driver.take() {
             None => return Ok(()),
-            Some(Driver::Thread(writer)) => {
+            Some(Driver::Engine(writer)) => {
                 if !join(writer).await {
                     return Err(StoreError::new(StoreErrorKind::Stopped, "the writer ended by a panic"));
                 }

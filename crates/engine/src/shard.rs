@@ -182,10 +182,10 @@ impl<S: Store> Shard<S> {
         self.open_all(requests.iter().map(|asked| asked.org)).await.map_err(TurnError::Load)?;
         self.find_keys(requests).await.map_err(TurnError::Load)?;
         for Asked { actor, org, command } in requests {
-            let context = terms.context(&moments, actor);
             let outcome = loop {
                 let Some(resident) = self.residents.get(org) else { return Err(TurnError::Load(moved())) };
-                match decide(&resident.state, &context, command) {
+                let decided = decide(&resident.state, &terms.context(&moments, actor), command);
+                match decided {
                     Ok(outcome) => break outcome,
                     Err(mut wants) => {
                         staged.give(&mut resident.state, &mut wants.0);

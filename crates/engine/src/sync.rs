@@ -2,9 +2,9 @@
 //! schedule. What uses them is the same code.
 
 #[cfg(feature = "shuttle")]
-pub(crate) use checked::{JoinHandle, RwLock, join, mpsc, oneshot, spawn, watch};
+pub(crate) use checked::{Running, RwLock, join, mpsc, oneshot, spawn, watch};
 #[cfg(not(feature = "shuttle"))]
-pub(crate) use real::{JoinHandle, RwLock, join, mpsc, oneshot, spawn, watch};
+pub(crate) use real::{Running, RwLock, join, mpsc, oneshot, spawn, spawn_here, watch};
 
 #[cfg(not(feature = "shuttle"))]
 mod real {
@@ -12,22 +12,41 @@ mod real {
     use std::io;
     pub(crate) use std::sync::RwLock;
     use std::thread;
-    pub(crate) use std::thread::JoinHandle;
 
     pub(crate) use tokio::sync::{mpsc, oneshot, watch};
+
+    /// A future that runs by itself.
+    #[derive(Debug)]
+    pub(crate) enum Running {
+        /// On a thread of its own.
+        Thread(thread::JoinHandle<()>),
+        /// As a task of a runtime.
+        Task(tokio::task::JoinHandle<()>),
+    }
 
     /// Runs a future to its end on a thread and a runtime of its own.
     pub(crate) fn spawn<F: Future<Output = ()>>(
         name: &str,
         run: impl FnOnce() -> F + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
+    ) -> io::Result<Running> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(run()))
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(run()))?;
+        Ok(Running::Thread(thread))
     }
 
-    /// Waits for a thread without holding up others; whether it ended well.
-    pub(crate) async fn join(thread: JoinHandle<()>) -> bool {
-        matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(())))
+    /// Runs a future to its end on the runtime of the caller.
+    pub(crate) fn spawn_here(future: impl Future<Output = ()> + Send + 'static) -> Running {
+        Running::Task(tokio::spawn(future))
+    }
+
+    /// Waits for the end without holding up others; whether it ended well.
+    pub(crate) async fn join(running: Running) -> bool {
+        match running {
+            Running::Thread(thread) => {
+                matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(())))
+            }
+            Running::Task(task) => task.await.is_ok(),
+        }
     }
 }
 
@@ -42,18 +61,20 @@ mod checked {
     use tollgate_schedules::shuttle::{future, thread};
 
     pub(crate) use tollgate_schedules::shuttle::sync::RwLock;
-    pub(crate) use tollgate_schedules::shuttle::thread::JoinHandle;
+
+    /// A thread.
+    pub(crate) type Running = thread::JoinHandle<()>;
 
     /// Runs a future to its end on a thread of its own.
     pub(crate) fn spawn<F: Future<Output = ()>>(
         name: &str,
         run: impl FnOnce() -> F + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
+    ) -> io::Result<Running> {
         thread::Builder::new().name(name.to_owned()).spawn(move || future::block_on(run()))
     }
 
     /// Waits for a thread; whether it ended well.
-    pub(crate) async fn join(thread: JoinHandle<()>) -> bool {
+    pub(crate) async fn join(thread: Running) -> bool {
         thread.join().is_ok()
     }
 

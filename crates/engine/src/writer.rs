@@ -311,7 +311,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// Brings into force what the system says, also what another process on the same store made it say.
-    async fn follow(&self, before: &CatalogInForce, records: &SystemRecords) {
+    async fn follow(&mut self, before: &CatalogInForce, records: &SystemRecords) {
         let system = records.system();
         let is_known = system.catalog == before.version;
         if is_known && system.created_meters.len() == before.created_meters.len() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -202,7 +203,11 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         queue_requests_max: settings.queue_requests_max,
         ..EngineOptions::default()
     };
-    let engine = Engine::start(Arc::clone(&store), options).await?;
+    // Where one thread does everything, a decision is made where its request is heard.
+    let engine = match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => Engine::start_here(Arc::clone(&store), options).await?,
+        _ => Engine::start(Arc::clone(&store), options).await?,
+    };
     let catalog = match &settings.catalog {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
             ServeError::Catalog(format!("the catalog {} cannot be read: {error}", path.display()))

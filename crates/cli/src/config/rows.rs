@@ -333,7 +333,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "threads",
         value: "N",
-        help: "Threads that serve connections; 'auto' is one per core",
+        help: "Threads that serve connections; 1 also decides; 'auto' is 1 on up to two cores, else one per core",
         seeds: &[],
         secret: false,
         take: |chosen, text| unless(text, "auto", 1..=1_024).map(|number| chosen.server.threads = number),
