@@ -1,12 +1,11 @@
 //! Keeping images: their records become rows of the tables, in one write with how far the tables are then, on a thread of
 //! its own.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
-use tokio::sync::oneshot;
 use tollgate_storage::check::check_image;
 use tollgate_storage::{Image, StoreError};
 
@@ -15,31 +14,21 @@ use super::error::{full, stopped, tables_error};
 use super::limits::{CHECKPOINT_FREE_BYTES_MIN, SWEEP_SECS};
 use super::open::TABLES_DIR;
 use super::options::Work;
+use super::orders::Orders;
 use super::store::Core;
-use super::sync::{Condvar, Mutex, MutexGuard, thread};
+use super::sync::{Mutex, MutexGuard, thread};
 use super::tables::{Folded, Tables, free_bytes, yield_to_answers};
 use super::walk::Position;
+
+/// Images to keep, and up to where images are whole then.
+type Order = (Arc<[Image]>, u64);
 
 /// Images on their way to the tables.
 #[derive(Debug, Default)]
 pub(crate) struct Checkpoints {
-    queue: Mutex<Queue>,
-    wanted: Condvar,
+    orders: Orders<Order, Result<(), StoreError>>,
     /// Whether the tables take no more writes until they are reopened. Held while writing.
     broken: Mutex<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Order>,
-    closing: bool,
-}
-
-#[derive(Debug)]
-struct Order {
-    images: Arc<[Image]>,
-    whole_until: u64,
-    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Core {
@@ -48,38 +37,19 @@ impl Core {
         if self.options.work == Work::Inline {
             return self.keep(&images, whole_until);
         }
-        let (done, kept) = oneshot::channel();
-        {
-            let mut queue = self.checkpoints.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.closing {
-                return Err(stopped("it was closed"));
-            }
-            queue.waiting.push_back(Order { images, whole_until, done });
-        }
-        self.checkpoints.wanted.notify_all();
-        kept.await.unwrap_or_else(|_| Err(stopped("it was closed")))
+        let kept = self.checkpoints.orders.place((images, whole_until)).await;
+        kept.unwrap_or_else(|| Err(stopped("it was closed")))
     }
 
     /// The thread that writes rows; ends when the store is closed and nothing waits.
     pub(crate) fn keep_until_closed(&self) {
         yield_to_answers();
-        loop {
-            let mut queue = self.checkpoints.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            while queue.waiting.is_empty() && !queue.closing {
-                queue = self.checkpoints.wanted.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            let order = queue.waiting.pop_front();
-            drop(queue);
-            let Some(Order { images, whole_until, done }) = order else { return };
-            // Whoever went away does not care.
-            let _ = done.send(self.keep(&images, whole_until));
-        }
+        self.checkpoints.orders.serve(|(images, whole_until)| self.keep(&images, whole_until));
     }
 
     /// Lets the thread end once nothing waits.
     pub(crate) fn stop_keeping(&self) {
-        self.checkpoints.queue.lock().unwrap_or_else(PoisonError::into_inner).closing = true;
-        self.checkpoints.wanted.notify_all();
+        self.checkpoints.orders.close();
     }
 
     /// Writes images into the tables.

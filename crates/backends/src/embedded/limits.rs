@@ -4,6 +4,10 @@
 /// would hold up everybody behind it.
 pub(crate) const FRAME_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// From how many microseconds an append on, on average, a thread of the store waits for the disk: two switches between
+/// threads are a tenth of that.
+pub(crate) const SLOW_APPEND_MICROS: u64 = 1_000;
+
 /// Default size of a segment file in bytes: half a million usages, zeroed in the background in well under a second.
 pub(crate) const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 

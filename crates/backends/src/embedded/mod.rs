@@ -23,6 +23,7 @@ mod maintain;
 mod metrics;
 mod open;
 mod options;
+mod orders;
 mod prepare;
 mod replay;
 mod scan;
@@ -61,7 +62,7 @@ use self::sync::thread::{self, JoinHandle};
 #[derive(Debug)]
 pub struct EmbeddedStore {
     core: Arc<Core>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl EmbeddedStore {
@@ -76,19 +77,21 @@ impl EmbeddedStore {
 
     /// Starts the work in the background, if that is how it is done.
     fn start(core: Core) -> Result<Self, StoreError> {
-        let core = Arc::new(core);
-        let keeper = match core.options.work {
-            Work::Inline => None,
-            Work::Background => {
-                let keeps = Arc::clone(&core);
-                let spawned = thread::Builder::new()
-                    .name("tollgate-rows".into())
-                    .spawn(move || keeps.keep_until_closed());
-                let failed = |source| error::io_error("start a thread for", &core.path, source);
-                Some(spawned.map_err(failed)?)
-            }
-        };
-        Ok(Self { core, keeper: Mutex::new(keeper) })
+        let store = Self { core: Arc::new(core), threads: Mutex::default() };
+        if store.core.options.work == Work::Background {
+            store.spawn("tollgate-rows", Core::keep_until_closed)?;
+            store.spawn("tollgate-commit", Core::append_until_closed)?;
+        }
+        Ok(store)
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce(&Core) + Send + 'static) -> Result<(), StoreError> {
+        let core = Arc::clone(&self.core);
+        let spawned = thread::Builder::new().name(name.into()).spawn(move || work(&core));
+        let thread =
+            spawned.map_err(|source| error::io_error("start a thread for", &self.core.path, source))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// What the store knows of itself.
@@ -162,10 +165,9 @@ impl EmbeddedStore {
     fn stop_working(&self) {
         self.core.stop("it was closed");
         self.core.stop_keeping();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(keeper) = keeper {
-            drop(keeper.join());
-        }
+        self.core.stop_appending();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     }
 }
 
@@ -177,7 +179,7 @@ impl Drop for EmbeddedStore {
 
 impl Store for EmbeddedStore {
     async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
-        self.core.append(appends)
+        self.core.append_in_time(appends).await
     }
 
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {

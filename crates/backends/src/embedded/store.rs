@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -18,9 +19,10 @@ use super::facts::{Facts, Place};
 use super::fingerprints::{facts_of, of_key, of_partition, of_reversal};
 use super::frame::EntrySpot;
 use super::ledger::Ledger;
-use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP};
+use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, SLOW_APPEND_MICROS};
 use super::metrics::Metrics;
-use super::options::EmbeddedOptions;
+use super::options::{EmbeddedOptions, Work};
+use super::orders::Orders;
 use super::segment::{Location, Segments};
 use super::sync::{Mutex, MutexGuard};
 use super::tables::{Folded, Keep, TablesSlot, TablesView};
@@ -39,6 +41,10 @@ pub(crate) struct Core {
     pub(crate) keep: Arc<Keep>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) checkpoints: Checkpoints,
+    /// Appends on their way to a disk that is slow.
+    appends: Orders<Vec<Append>, Result<Appends, StoreError>>,
+    /// How long appends take, in microseconds: each counts as much as all before it.
+    append_micros: AtomicU64,
     /// How far the tables are.
     folded: Mutex<Folded>,
     /// Some of the frames behind that, in order: up to one of them images become whole.
@@ -88,6 +94,8 @@ impl Core {
             keep: found.keep,
             metrics: found.metrics,
             checkpoints: Checkpoints::default(),
+            appends: Orders::default(),
+            append_micros: AtomicU64::default(),
             folded: Mutex::new(found.folded),
             frames: Mutex::default(),
             behind: Mutex::new(found.behind),
@@ -99,7 +107,27 @@ impl Core {
         locked(&self.ledger)
     }
 
-    /// Appends entries; see [`tollgate_storage::Store::append`].
+    /// Appends entries; see [`tollgate_storage::Store::append`]. While the disk is fast, the caller waits for it: that takes
+    /// less than to wake another thread and be woken by it. While it is slow, a thread of the store waits.
+    pub(crate) async fn append_in_time(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        let slow = self.append_micros.load(Ordering::Relaxed) > SLOW_APPEND_MICROS;
+        if !slow || self.options.work == Work::Inline {
+            return self.append(appends);
+        }
+        self.appends.place(appends).await.unwrap_or_else(|| Err(stopped("it was closed")))
+    }
+
+    /// The thread that waits for a slow disk; ends when the store is closed and nothing waits.
+    pub(crate) fn append_until_closed(&self) {
+        self.appends.serve(|appends| self.append(appends));
+    }
+
+    /// Lets the thread end once nothing waits.
+    pub(crate) fn stop_appending(&self) {
+        self.appends.close();
+    }
+
+    /// Appends entries on the thread of the caller.
     pub(crate) fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
         let started = Instant::now();
         check_appends(&appends, APPENDS_MAX, ENTRIES_MAX)?;
@@ -118,7 +146,11 @@ impl Core {
         if entries > 0 {
             self.metrics.commits.add(1);
             self.metrics.entries.add(entries);
-            self.metrics.commit_seconds.record(started.elapsed());
+            let took = started.elapsed();
+            self.metrics.commit_seconds.record(took);
+            let before = self.append_micros.load(Ordering::Relaxed);
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.append_micros.store(before / 2 + micros / 2, Ordering::Relaxed);
         }
         Ok(appended)
     }
@@ -373,8 +405,12 @@ fn write(ledger: &mut Ledger, made: &[Append]) -> Result<Vec<EntrySpot>, StoreEr
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))]
 mod tests {
+    use std::pin::{Pin, pin};
     use std::sync::mpsc;
+    use std::task::{Context, Waker};
     use std::time::Duration;
+
+    use tollgate_storage::conformance::append_using;
 
     use super::super::EmbeddedStore;
     use super::*;
@@ -393,5 +429,33 @@ mod tests {
         });
         store.core.stop("for the test");
         assert_eq!(store.core.stopped().as_deref(), Some("for the test"));
+    }
+
+    #[test]
+    fn while_the_disk_is_slow_a_thread_of_the_store_waits_for_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).expect("opens");
+        let org = OrgId::new("acme").expect("an id");
+        let append = |version| vec![append_using(&org, 1, version, [version.to_string().as_str()])];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let poll =
+            |future: Pin<&mut dyn Future<Output = _>>| future.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(poll(pin!(store.core.append_in_time(append(0)))).is_ready(), "the call itself does it");
+        store.core.append_micros.store(100 * SLOW_APPEND_MICROS, Ordering::Relaxed);
+        let ledger = store.core.ledger();
+        let mut slow = Box::pin(store.core.append_in_time(append(1)));
+        assert!(poll(slow.as_mut()).is_pending(), "the call does not wait for the ledger");
+        drop(ledger);
+        let appended = runtime.block_on(slow).expect("appends");
+        assert_eq!(appended.answers, [Appended::Done]);
+        // It is measured on the way: with the disk fast again, calls do it themselves again.
+        for version in 2..12 {
+            runtime.block_on(store.core.append_in_time(append(version))).expect("appends");
+        }
+        assert!(store.core.append_micros.load(Ordering::Relaxed) < 100 * SLOW_APPEND_MICROS);
+        store.core.stop_appending();
+        store.core.append_micros.store(100 * SLOW_APPEND_MICROS, Ordering::Relaxed);
+        let closed = runtime.block_on(store.core.append_in_time(append(12)));
+        assert_eq!(closed.expect_err("nobody does it").kind(), StoreErrorKind::Stopped);
     }
 }
