@@ -153,7 +153,12 @@ impl Entry {
     /// The caller's key that it stands for.
     #[must_use]
     pub fn named_key(&self) -> Option<(KeySpace, &UsageKey)> {
-        self.made_key().map(|(space, key, _)| (space, key))
+        match &self.kind {
+            EntryKind::Used(used) => Some((KeySpace::Use, &used.key)),
+            EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, .. }
+            | EntryKind::Voided { key: Some(key), .. } => Some((KeySpace::TopUp, key)),
+            _ => None,
+        }
     }
 
     /// The number of the entry whose usage it takes back.

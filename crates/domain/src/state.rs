@@ -441,9 +441,9 @@ impl OrgState {
 
     /// Forgets the facts: a store knows them.
     pub fn forget_facts(&mut self) {
-        self.facts.clear();
-        self.keys.uses.clear();
-        self.keys.top_ups.clear();
+        // Their room, too: it would be held for each org that is in memory.
+        self.facts = HashMap::default();
+        self.keys = Keys::default();
     }
 
     /// How many parts are loaded.

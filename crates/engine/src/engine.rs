@@ -206,11 +206,12 @@ impl<S: Store> Engine<S> {
         actor: &Actor,
         commands: Vec<(OrgId, OrgCommand)>,
     ) -> Result<Vec<OrgDecision>, EngineError> {
-        let mut decisions = Vec::with_capacity(commands.len());
+        let mut decisions = Vec::new();
         let mut commands = commands.into_iter().peekable();
         let mut first = true;
         while commands.peek().is_some() {
-            let (mut piece, mut bytes) = (Vec::new(), 0);
+            let mut piece = Vec::with_capacity(commands.len().min(BATCH_REQUESTS_MAX));
+            let mut bytes = 0;
             while piece.len() < BATCH_REQUESTS_MAX
                 && bytes < BATCH_BYTES_MAX
                 && let Some((org, command)) = commands.next()
@@ -226,7 +227,12 @@ impl<S: Store> Engine<S> {
                 return Err(self.closed());
             }
             first = false;
-            decisions.extend(answered.await.unwrap_or_else(|_| Err(self.closed()))?);
+            let answered = answered.await.unwrap_or_else(|_| Err(self.closed()))?;
+            if decisions.is_empty() {
+                decisions = answered;
+            } else {
+                decisions.extend(answered);
+            }
         }
         Ok(decisions)
     }

@@ -25,9 +25,6 @@ pub const ORG_WEIGHT_PARTS: usize = 5;
 /// Orgs looked at after a turn to make room: a fraction of a millisecond, and more than a turn brings in.
 pub const TRIM_LOOKS_MAX: usize = 2 * BATCH_REQUESTS_MAX;
 
-/// Orgs that may be listed twice before the list is made anew.
-pub const RING_SLACK: usize = 1_024;
-
 /// Entries after which the image of an org that changed is due. The more, the more usages share one write of a row; a
 /// restart after a crash reads that many entries again, in well under a second.
 pub const DUE_ENTRIES: u64 = 500_000;

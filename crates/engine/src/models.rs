@@ -147,6 +147,10 @@ impl Store for Watched {
         self.inner.scan(scan, from, limit).await
     }
 
+    fn position(&self) -> u64 {
+        self.inner.position()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }

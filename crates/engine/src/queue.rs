@@ -53,7 +53,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Many {
     actor: Actor,
     commands: Vec<(OrgId, OrgCommand)>,
-    /// What is decided of them; `None` is still to be decided.
+    /// What is decided of them, where not all was at once; `None` is still to be decided.
     decisions: Vec<Option<OrgDecision>>,
     answer: Reply<Vec<OrgDecision>>,
 }
@@ -64,13 +64,43 @@ impl Many {
         commands: Vec<(OrgId, OrgCommand)>,
         answer: Reply<Vec<OrgDecision>>,
     ) -> Self {
-        let decisions = vec![None; commands.len()];
-        Self { actor, commands, decisions, answer }
+        Self { actor, commands, decisions: Vec::new(), answer }
     }
 
+    /// The commands that are to be decided.
     fn open(&self) -> impl Iterator<Item = Asked<'_>> {
-        let open = self.commands.iter().zip(&self.decisions).filter(|(_, decision)| decision.is_none());
-        open.map(|((org, command), _)| Asked { actor: &self.actor, org, command })
+        let is_open = |place: &usize| !matches!(self.decisions.get(*place), Some(Some(_)));
+        let open = self.commands.iter().enumerate().filter(move |(place, _)| is_open(place));
+        open.map(|(_, (org, command))| Asked { actor: &self.actor, org, command })
+    }
+
+    /// As [`Job::settle`].
+    fn settle(mut self, settled: &mut impl Iterator<Item = Settled<OrgDecision>>) -> Option<Self> {
+        let mut decided = Vec::with_capacity(self.commands.len());
+        if self.decisions.is_empty() {
+            let mut again = false;
+            for settled in settled.take(self.commands.len()) {
+                match settled {
+                    Settled::Answered(decision) if !again => decided.push(decision),
+                    settled => {
+                        if !std::mem::replace(&mut again, true) {
+                            self.decisions = decided.drain(..).map(Some).collect();
+                        }
+                        self.decisions.push(settled.answered());
+                    }
+                }
+            }
+        } else {
+            let open = self.decisions.iter_mut().filter(|decision| decision.is_none());
+            open.for_each(|decision| *decision = settled.next().and_then(Settled::answered));
+        }
+        if self.decisions.iter().any(Option::is_none) {
+            return Some(self);
+        }
+        decided.extend(self.decisions.into_iter().flatten());
+        // A caller that went away does not care.
+        let _ = self.answer.send(Ok(decided));
+        None
     }
 }
 
@@ -113,18 +143,7 @@ impl Job {
                 }
                 _ => Some(Self::Org { answer, actor, org, command }),
             },
-            Self::Many(mut many) => {
-                for decision in many.decisions.iter_mut().filter(|decision| decision.is_none()) {
-                    if let Some(Settled::Answered(decided)) = settled.next() {
-                        *decision = Some(decided);
-                    }
-                }
-                if many.decisions.iter().any(Option::is_none) {
-                    return Some(Self::Many(many));
-                }
-                let _ = many.answer.send(Ok(many.decisions.into_iter().flatten().collect()));
-                None
-            }
+            Self::Many(many) => many.settle(settled).map(Self::Many),
             Self::Alone(_) => Some(self),
         }
     }

@@ -1,15 +1,15 @@
-//! The orgs in memory: found by one look-up, saved in the order in which they changed, and let go of, those first that were
-//! not used for a while, when there are too many.
+//! The orgs in memory: found by one look-up a turn, saved in the order in which they changed, and let go of, those first that
+//! were not used for a while, when there are too many.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tollgate_domain::{EntryKind, OrgId, OrgState, Partition};
+use tollgate_domain::{OrgId, OrgState, Partition};
 use tollgate_storage::Image;
 
 use crate::Pace;
-use crate::limits::{ORG_WEIGHT_PARTS, RING_SLACK, TRIM_LOOKS_MAX};
+use crate::limits::{ORG_WEIGHT_PARTS, TRIM_LOOKS_MAX};
 
 /// An org in memory.
 #[derive(Debug)]
@@ -17,19 +17,31 @@ pub(crate) struct Resident {
     pub(crate) state: OrgState,
     /// The version of the image that its parts are loaded from.
     pub(crate) image: u64,
+    /// Which of the appends of this turn is its, if there is one.
+    pub(crate) append: Option<usize>,
+    /// Whether it is known that its image lacks entries.
+    unsaved: bool,
     /// Whether it was asked for since it was last passed over.
     used: bool,
     /// How many parts of it are counted.
     counted: usize,
 }
 
+/// Where an org is in memory, until it is forgotten: for the length of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(usize);
+
 /// The orgs in memory.
 #[derive(Debug)]
 pub(crate) struct Residents {
     pace: Pace,
-    orgs: HashMap<OrgId, Resident, RandomState>,
-    /// The same orgs in the order in which they are looked at when there are too many; and some that were forgotten.
-    ring: VecDeque<OrgId>,
+    places: HashMap<OrgId, Place, RandomState>,
+    /// By place. Boxed, so that little is moved when there is one more.
+    orgs: Vec<Option<Box<Resident>>>,
+    /// Places without an org.
+    free: Vec<Place>,
+    /// The place that is looked at next when there are too many.
+    hand: usize,
     /// How many parts are in memory.
     parts: usize,
     unsaved: Unsaved,
@@ -44,6 +56,9 @@ struct Unsaved {
     /// In the order of the entries that their images lack first, with the positions of those and how many entries had been
     /// appended before. One that was saved out of turn is passed over.
     queue: VecDeque<(u64, u64, OrgId)>,
+    /// Those that could not be opened to be saved, and how many entries had been appended when that was last tried.
+    stuck: Vec<OrgId>,
+    stuck_since: u64,
     /// Those of which more changed than usage, which lists of orgs show: in the order in which that was noted, with the
     /// number of the note. One that was saved out of turn is passed over.
     urgent: VecDeque<(u64, OrgId)>,
@@ -67,44 +82,51 @@ impl Residents {
     pub(crate) fn new(pace: Pace) -> Self {
         Self {
             pace,
-            orgs: HashMap::default(),
-            ring: VecDeque::new(),
+            places: HashMap::default(),
+            orgs: Vec::new(),
+            free: Vec::new(),
+            hand: 0,
             parts: 0,
             unsaved: Unsaved::default(),
             saving: HashMap::default(),
         }
     }
 
-    /// An org, if it is in memory.
-    pub(crate) fn get(&mut self, org: &OrgId) -> Option<&mut Resident> {
-        let resident = self.orgs.get_mut(org)?;
+    /// Where an org is, if it is in memory.
+    pub(crate) fn place(&self, org: &OrgId) -> Option<Place> {
+        self.places.get(org).copied()
+    }
+
+    /// The org at a place, unless it was forgotten.
+    pub(crate) fn at(&mut self, place: Place) -> Option<&mut Resident> {
+        let resident = self.orgs.get_mut(place.0)?.as_deref_mut()?;
         resident.used = true;
         Some(resident)
     }
 
-    /// Whether an org is in memory.
-    pub(crate) fn holds(&self, org: &OrgId) -> bool {
-        self.orgs.contains_key(org)
-    }
-
-    /// Takes an org that was opened, with the version of its image.
-    pub(crate) fn insert(&mut self, state: OrgState, image: u64) {
+    /// Takes an org that was opened and is not in memory, with the version of its image.
+    pub(crate) fn insert(&mut self, state: OrgState, image: u64) -> Place {
         let id = state.id().clone();
         if state.is_changed() && self.unsaved.orgs.insert(id.clone()) {
             // Its image lacks entries of nobody knows when.
             self.unsaved.queue.push_front((0, 0, id.clone()));
         }
-        if self.ring.len() > 2 * self.orgs.len() + RING_SLACK {
-            self.ring = self.orgs.keys().cloned().collect();
+        let unsaved = self.unsaved.orgs.contains(&id);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.orgs.push(None);
+            Place(self.orgs.len() - 1)
+        });
+        if let Some(free) = self.orgs.get_mut(place.0) {
+            *free = Some(Box::new(Resident { state, image, append: None, unsaved, used: true, counted: 0 }));
         }
-        self.ring.push_back(id.clone());
-        self.orgs.insert(id.clone(), Resident { state, image, used: true, counted: 0 });
-        self.count(&id);
+        self.places.insert(id, place);
+        self.count(place);
+        place
     }
 
     /// Counts the parts of an org anew.
-    pub(crate) fn count(&mut self, org: &OrgId) {
-        if let Some(resident) = self.orgs.get_mut(org) {
+    pub(crate) fn count(&mut self, place: Place) {
+        if let Some(Some(resident)) = self.orgs.get_mut(place.0) {
             let parts = resident.state.parts_loaded() + ORG_WEIGHT_PARTS;
             self.parts = self.parts - resident.counted + parts;
             resident.counted = parts;
@@ -113,27 +135,38 @@ impl Residents {
 
     /// Forgets an org: what is in memory of it is not, or no more, what is in the store.
     pub(crate) fn forget(&mut self, org: &OrgId) {
-        if let Some(resident) = self.orgs.remove(org) {
+        if let Some(place) = self.place(org) {
+            self.forget_at(place);
+        }
+    }
+
+    /// Forgets the org at a place, if there is one.
+    pub(crate) fn forget_at(&mut self, place: Place) {
+        if let Some(resident) = self.orgs.get_mut(place.0).and_then(Option::take) {
+            self.places.remove(resident.state.id());
             self.parts -= resident.counted;
+            self.free.push(place);
         }
     }
 
     /// Notes that entries of an org were appended at a position.
-    pub(crate) fn appended(&mut self, org: &OrgId, entries: usize, position: u64) {
-        if self.unsaved.orgs.insert(org.clone()) {
-            self.unsaved.queue.push_back((position, self.unsaved.entries, org.clone()));
+    pub(crate) fn appended(&mut self, place: Place, position: u64) {
+        let Some(Some(resident)) = self.orgs.get_mut(place.0) else { return };
+        if !std::mem::replace(&mut resident.unsaved, true) {
+            let org = resident.state.id();
+            if self.unsaved.orgs.insert(org.clone()) {
+                self.unsaved.queue.push_back((position, self.unsaved.entries, org.clone()));
+            }
         }
+    }
+
+    /// Counts the entries of a turn.
+    pub(crate) fn count_entries(&mut self, entries: usize) {
         self.unsaved.entries += u64::try_from(entries).unwrap_or_default();
     }
 
-    /// Notes what an entry of an org changed.
-    pub(crate) fn note(&mut self, org: &OrgId, kind: &EntryKind) {
-        if !matches!(kind, EntryKind::Used(_) | EntryKind::Refused { .. } | EntryKind::Reversed { .. }) {
-            self.note_urgent(org);
-        }
-    }
-
-    fn note_urgent(&mut self, org: &OrgId) {
+    /// Notes that more changed of an org than usage.
+    pub(crate) fn note_urgent(&mut self, org: &OrgId) {
         let Unsaved { urgent, noted, notes, .. } = &mut self.unsaved;
         if noted.insert(org.clone()) {
             *notes += 1;
@@ -154,10 +187,10 @@ impl Residents {
         }
     }
 
-    /// Takes back an org that was to be saved and could not be opened.
-    pub(crate) fn put_back(&mut self, org: &OrgId) {
-        self.unsaved.queue.push_front((0, 0, org.clone()));
-        self.note_urgent(org);
+    /// Puts an org aside that was to be saved and could not be opened: it is tried again later, and holds up no other.
+    pub(crate) fn put_aside(&mut self, org: OrgId) {
+        self.unsaved.stuck.push(org);
+        self.unsaved.stuck_since = self.unsaved.entries;
     }
 
     /// How many orgs have images that lack entries.
@@ -167,13 +200,22 @@ impl Residents {
 
     /// How many orgs are to be saved now, after a turn of some entries: none while the oldest change is young and they are
     /// few; then so many that saving goes on evenly and keeps up.
-    pub(crate) fn due(&self, entries: usize) -> usize {
+    pub(crate) fn due(&mut self, entries: usize) -> usize {
+        if self.unsaved.entries - self.unsaved.stuck_since > self.pace.due_entries {
+            self.try_stuck();
+        }
         let unsaved = &self.unsaved;
         if self.unsaved() > self.pace.unsaved_orgs_max {
             return entries + 1;
         }
         let age = unsaved.queue.front().map_or(0, |(_, since, _)| unsaved.entries - since);
         if age > self.pace.due_entries { entries / 8 + 1 } else { 0 }
+    }
+
+    /// Has those that could not be opened come next.
+    pub(crate) fn try_stuck(&mut self) {
+        let Unsaved { queue, stuck, .. } = &mut self.unsaved;
+        stuck.drain(..).for_each(|org| queue.push_front((0, 0, org)));
     }
 
     /// The next org to save of those whose images lack entries up to a position.
@@ -212,8 +254,10 @@ impl Residents {
     pub(crate) fn image_of(&mut self, org: &OrgId) -> Option<Image> {
         self.unsaved.orgs.remove(org);
         self.unsaved.noted.remove(org);
-        let state = &mut self.orgs.get_mut(org)?.state;
-        let (version, records) = (state.version(), state.take_changed());
+        let place = self.place(org)?;
+        let resident = self.at(place)?;
+        resident.unsaved = false;
+        let (version, records) = (resident.state.version(), resident.state.take_changed());
         if records.is_empty() {
             return None;
         }
@@ -223,7 +267,11 @@ impl Residents {
 
     /// Up to where all images are whole once those that were taken are kept; `latest` is the position of the latest append.
     pub(crate) fn whole_until(&mut self, latest: u64) -> u64 {
-        let Unsaved { orgs, queue, .. } = &mut self.unsaved;
+        let Unsaved { orgs, queue, stuck, .. } = &mut self.unsaved;
+        stuck.retain(|org| orgs.contains(org));
+        if !stuck.is_empty() {
+            return 0;
+        }
         while queue.front().is_some_and(|(_, _, org)| !orgs.contains(org)) {
             queue.pop_front();
         }
@@ -235,26 +283,29 @@ impl Residents {
         self.saving.clear();
         for image in images {
             if let Partition::Org(org) = &image.partition
-                && let Some(resident) = self.orgs.get_mut(org)
+                && let Some(place) = self.place(org)
+                && let Some(Some(resident)) = self.orgs.get_mut(place.0)
             {
                 resident.image = image.version;
                 resident.state.saved(&image.records);
-                self.count(org);
+                self.count(place);
             }
         }
     }
 
     /// Lets go of orgs until there are not too many; those whose images lack entries stay.
     pub(crate) fn trim(&mut self) {
-        let mut looks = self.ring.len().min(TRIM_LOOKS_MAX);
+        let mut looks = self.orgs.len().min(TRIM_LOOKS_MAX);
         while self.parts > self.pace.resident_parts_max && looks > 0 {
             looks -= 1;
-            let Some(org) = self.ring.pop_front() else { return };
-            let Some(resident) = self.orgs.get_mut(&org) else { continue };
-            if std::mem::take(&mut resident.used) || self.is_unsaved(&org) {
-                self.ring.push_back(org);
-            } else {
-                self.forget(&org);
+            self.hand = if self.hand + 1 < self.orgs.len() { self.hand + 1 } else { 0 };
+            let Some(Some(resident)) = self.orgs.get_mut(self.hand) else { continue };
+            if std::mem::take(&mut resident.used) || resident.unsaved {
+                continue;
+            }
+            let org = resident.state.id().clone();
+            if !self.is_unsaved(&org) {
+                self.forget_at(Place(self.hand));
             }
         }
     }

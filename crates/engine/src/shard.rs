@@ -5,14 +5,12 @@
 //!
 //! No threads, no queues, no clock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use tollgate_domain::{
-    Actor, Context, Entry, KeyId, Moments, OrgDecision, OrgId, OrgState, PartKey, Partition, Record,
-    RecordKey, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system,
-    decide, decide_system, read_by_system, touched, touched_by_system,
+    Actor, Context, Entry, EntryKind, KeyId, Moments, OrgDecision, OrgId, OrgState, PartKey, Partition,
+    Record, RecordKey, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply,
+    apply_system, decide, decide_system, read_by_system, touched, touched_by_system,
 };
 use tollgate_storage::{Append, Appended, EntryChange, Image, Opened, Store, StoreError, StoreErrorKind};
 
@@ -20,7 +18,7 @@ use crate::Pace;
 use crate::catalog::CatalogInForce;
 use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, URGENT_AT_ONCE_MAX};
 use crate::queue::Asked;
-use crate::resident::{Checkpoint, Residents};
+use crate::resident::{Checkpoint, Place, Resident, Residents};
 
 /// What one turn goes by.
 #[derive(Clone, Copy)]
@@ -44,11 +42,22 @@ impl<'a> Terms<'a> {
 }
 
 /// What became of one request of a turn.
+#[derive(Debug)]
 pub(crate) enum Settled<T> {
     /// Durable and true: to be answered.
     Answered(T),
     /// Another process was faster: to be decided again.
     Again,
+}
+
+impl<T> Settled<T> {
+    /// The answer, if there is one.
+    pub(crate) fn answered(self) -> Option<T> {
+        match self {
+            Self::Answered(answer) => Some(answer),
+            Self::Again => None,
+        }
+    }
 }
 
 /// Where a turn failed.
@@ -70,31 +79,35 @@ pub(crate) struct Shard<S> {
     system_unsaved: Option<u64>,
 }
 
-/// The entries of a turn: one append per org.
+/// The entries of a turn: one append per org, and where each org is.
 #[derive(Default)]
 struct Staged {
     appends: Vec<Append>,
-    places: HashMap<OrgId, usize, RandomState>,
+    places: Vec<Place>,
+    entries: usize,
 }
 
 impl Staged {
-    fn add(&mut self, org: &OrgId, entry: Entry) {
-        let appends = &mut self.appends;
-        let place = *self.places.entry(org.clone()).or_insert_with(|| {
-            appends.push(Append {
-                partition: Partition::Org(org.clone()),
-                expected_version: entry.number - 1,
-                entries: Vec::with_capacity(1),
-            });
-            appends.len() - 1
-        });
-        #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
-        appends[place].entries.push(EntryChange::Org(entry));
+    /// Adds an entry of an org that is at a place.
+    fn add(&mut self, resident: &mut Resident, place: Place, entry: Entry) {
+        self.entries += 1;
+        match resident.append.and_then(|append| self.appends.get_mut(append)) {
+            Some(append) => append.entries.push(EntryChange::Org(entry)),
+            None => {
+                resident.append = Some(self.appends.len());
+                self.places.push(place);
+                self.appends.push(Append {
+                    partition: Partition::Org(resident.state.id().clone()),
+                    expected_version: entry.number - 1,
+                    entries: vec![EntryChange::Org(entry)],
+                });
+            }
+        }
     }
 
     /// An entry of the turn: no store has it yet.
-    fn entry(&self, org: &OrgId, number: u64) -> Option<Record> {
-        let append = self.appends.get(*self.places.get(org)?)?;
+    fn entry(&self, append: Option<usize>, number: u64) -> Option<Record> {
+        let append = self.appends.get(append?)?;
         let place = usize::try_from(number.checked_sub(append.expected_version + 1)?).ok()?;
         match append.entries.get(place)? {
             EntryChange::Org(entry) => Some(Record::Entry(Arc::new(entry.clone()))),
@@ -103,13 +116,13 @@ impl Staged {
     }
 
     /// Gives an org those of the parts it wants that are of the turn; the others are left.
-    fn give(&self, state: &mut OrgState, wants: &mut Vec<PartKey>) {
+    fn give(&self, resident: &mut Resident, wants: &mut Vec<PartKey>) {
         wants.retain(|key| {
             let PartKey::Entry(number) = key else { return true };
-            let entry = self.entry(state.id(), *number);
+            let entry = self.entry(resident.append, *number);
             let is_left = entry.is_none();
             if !is_left {
-                state.put(key.clone(), entry);
+                resident.state.put(key.clone(), entry);
             }
             is_left
         });
@@ -118,7 +131,8 @@ impl Staged {
 
 impl<S: Store> Shard<S> {
     pub(crate) fn new(store: Arc<S>, pace: Pace) -> Self {
-        Self { store, residents: Residents::new(pace), latest: 0, system_unsaved: None }
+        let latest = store.position();
+        Self { store, residents: Residents::new(pace), latest, system_unsaved: None }
     }
 
     /// Whether other processes may change the store.
@@ -156,18 +170,24 @@ impl<S: Store> Shard<S> {
         terms: Terms<'_>,
         requests: &[Asked<'_>],
     ) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
-        let (decisions, staged) = self.decide_all(terms, requests).await?;
-        let stale = self.append(staged, requests).await?;
-        // Also those that a denial asked for: each of its keys may be new.
-        for asked in requests {
-            if let Some(resident) = self.residents.get(asked.org) {
+        let places = self.open_all(requests.iter().map(|asked| asked.org)).await.map_err(TurnError::Load)?;
+        self.find_keys(requests, &places).await.map_err(TurnError::Load)?;
+        let (mut settled, staged) = self.decide_all(terms, requests, &places).await?;
+        let stale = self.append(staged, requests, &places).await?;
+        for (place, settled) in places.into_iter().zip(&mut settled) {
+            if stale.contains(&place) {
+                *settled = Settled::Again;
+            }
+            if let Some(resident) = self.residents.at(place) {
+                // Also those that a denial asked for: each of its keys may be new.
                 resident.state.forget_facts();
+                resident.append = None;
             }
         }
-        let settled = requests.iter().zip(decisions).map(|(asked, decision)| {
-            if stale.contains(asked.org) { Settled::Again } else { Settled::Answered(decision) }
-        });
-        Ok(settled.collect())
+        for place in stale {
+            self.residents.forget_at(place);
+        }
+        Ok(settled)
     }
 
     /// Decides requests in order, each on what the one before made of its org.
@@ -175,42 +195,48 @@ impl<S: Store> Shard<S> {
         &mut self,
         terms: Terms<'_>,
         requests: &[Asked<'_>],
-    ) -> Result<(Vec<OrgDecision>, Staged), TurnError> {
+        places: &[Place],
+    ) -> Result<(Vec<Settled<OrgDecision>>, Staged), TurnError> {
         let moments = Moments::new(terms.at);
         let mut decisions = Vec::with_capacity(requests.len());
         let mut staged = Staged::default();
-        self.open_all(requests.iter().map(|asked| asked.org)).await.map_err(TurnError::Load)?;
-        self.find_keys(requests).await.map_err(TurnError::Load)?;
-        for Asked { actor, org, command } in requests {
-            let outcome = loop {
-                let Some(resident) = self.residents.get(org) else { return Err(TurnError::Load(moved())) };
+        for (Asked { actor, org, command }, place) in requests.iter().zip(places) {
+            let (resident, outcome) = loop {
+                let Some(resident) = self.residents.at(*place) else { return Err(TurnError::Load(moved())) };
                 let decided = decide(&resident.state, &terms.context(&moments, actor), command);
                 match decided {
-                    Ok(outcome) => break outcome,
+                    Ok(outcome) => break (resident, outcome),
                     Err(mut wants) => {
-                        staged.give(&mut resident.state, &mut wants.0);
-                        self.load_parts(org, wants.0).await.map_err(TurnError::Load)?;
+                        staged.give(resident, &mut wants.0);
+                        self.load_parts(*place, wants.0).await.map_err(TurnError::Load)?;
                     }
                 }
             };
             if let Some(entry) = outcome.entry {
-                if let Some(resident) = self.residents.get(org) {
-                    apply(&mut resident.state, &entry);
+                apply(&mut resident.state, &entry);
+                let urgent = is_more_than_usage(&entry.kind);
+                staged.add(resident, *place, entry);
+                if urgent {
+                    self.residents.note_urgent(org);
                 }
-                self.residents.note(org, &entry.kind);
-                staged.add(org, entry);
             }
-            decisions.push(outcome.decision);
+            decisions.push(Settled::Answered(outcome.decision));
         }
         Ok((decisions, staged))
     }
 
-    /// Opens the orgs that are not in memory.
-    async fn open_all<'a>(&mut self, orgs: impl Iterator<Item = &'a OrgId>) -> Result<(), StoreError> {
-        let mut lacking: Vec<&OrgId> = orgs.filter(|org| !self.residents.holds(org)).collect();
-        if lacking.is_empty() {
-            return Ok(());
+    /// Opens the orgs that are not in memory; says where each is, in the order asked.
+    async fn open_all<'a>(
+        &mut self,
+        orgs: impl ExactSizeIterator<Item = &'a OrgId> + Clone,
+    ) -> Result<Vec<Place>, StoreError> {
+        let mut places = Vec::with_capacity(orgs.len());
+        places.extend(orgs.clone().map_while(|org| self.residents.place(org)));
+        if places.len() == orgs.len() {
+            return Ok(places);
         }
+        let mut lacking: Vec<&OrgId> =
+            orgs.clone().filter(|org| self.residents.place(org).is_none()).collect();
         lacking.sort_unstable();
         lacking.dedup();
         let partitions: Vec<Partition> = lacking.into_iter().cloned().map(Partition::Org).collect();
@@ -221,18 +247,17 @@ impl<S: Store> Shard<S> {
             let (state, image) = replayed(self.store.as_ref(), org, opened).await?;
             self.residents.insert(state, image);
         }
-        Ok(())
+        orgs.map(|org| self.residents.place(org).ok_or_else(moved)).collect()
     }
 
     /// Looks up the keys that commands name.
-    async fn find_keys(&mut self, requests: &[Asked<'_>]) -> Result<(), StoreError> {
-        let mut keys: Vec<KeyId> = Vec::with_capacity(requests.len());
-        for Asked { org, command, .. } in requests {
-            if let (Some(name), Some(resident)) = (command.named_key(), self.residents.get(org))
-                && !resident.state.holds(&name)
-                && let PartKey::Key(space, key) = name
-            {
+    async fn find_keys(&mut self, requests: &[Asked<'_>], places: &[Place]) -> Result<(), StoreError> {
+        let mut keys = Vec::with_capacity(requests.len());
+        let mut of = Vec::with_capacity(requests.len());
+        for (Asked { org, command, .. }, place) in requests.iter().zip(places) {
+            if let Some(PartKey::Key(space, key)) = command.named_key() {
                 keys.push(KeyId { org: (*org).clone(), space, key });
+                of.push(*place);
             }
         }
         if keys.is_empty() {
@@ -240,8 +265,8 @@ impl<S: Store> Shard<S> {
         }
         let found = self.store.find(&keys).await?;
         assert_eq!(found.len(), keys.len(), "a store answers every key");
-        for (KeyId { org, space, key }, found) in keys.into_iter().zip(found) {
-            if let Some(resident) = self.residents.get(&org) {
+        for ((KeyId { space, key, .. }, found), place) in keys.into_iter().zip(found).zip(of) {
+            if let Some(resident) = self.residents.at(place) {
                 resident.state.put_key(space, key, found);
             }
         }
@@ -249,63 +274,67 @@ impl<S: Store> Shard<S> {
     }
 
     /// Loads parts of an org that is in memory.
-    async fn load_parts(&mut self, org: &OrgId, keys: Vec<PartKey>) -> Result<(), StoreError> {
-        let saving = self.residents.saving(org);
-        let Some(resident) = self.residents.get(org) else { return Err(moved()) };
+    async fn load_parts(&mut self, place: Place, keys: Vec<PartKey>) -> Result<(), StoreError> {
         let store = self.store.as_ref();
+        let Some(resident) = self.residents.at(place) else { return Err(moved()) };
         let mut loaded = load(store, &mut resident.state, resident.image, keys.clone()).await;
-        if let (Err(error), Some(saving)) = (&loaded, saving)
-            && error.kind() == StoreErrorKind::Moved
-        {
-            // The image that was on its way is there by now. What it changed is in memory.
-            loaded = load(store, &mut resident.state, saving, keys).await;
+        if loaded.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Moved) {
+            let org = resident.state.id().clone();
+            if let Some(saving) = self.residents.saving(&org)
+                && let Some(resident) = self.residents.at(place)
+            {
+                // The image that was on its way is there by now. What it changed is in memory.
+                loaded = load(store, &mut resident.state, saving, keys).await;
+            }
         }
-        self.residents.count(org);
+        self.residents.count(place);
         loaded
     }
 
     /// Appends what was decided, and says of which orgs another process was faster.
-    async fn append(&mut self, staged: Staged, requests: &[Asked<'_>]) -> Result<Vec<OrgId>, TurnError> {
-        let Staged { appends, places } = staged;
+    async fn append(
+        &mut self,
+        staged: Staged,
+        requests: &[Asked<'_>],
+        places: &[Place],
+    ) -> Result<Vec<Place>, TurnError> {
         let mut stale = Vec::new();
-        if !appends.is_empty() {
-            let orgs: Vec<(Partition, usize)> =
-                appends.iter().map(|append| (append.partition.clone(), append.entries.len())).collect();
-            let appended = self.store.append(appends).await.map_err(TurnError::Append)?;
-            assert_eq!(appended.answers.len(), orgs.len(), "a store answers every append");
+        if !staged.appends.is_empty() {
+            let appended = self.store.append(staged.appends).await.map_err(TurnError::Append)?;
+            assert_eq!(appended.answers.len(), staged.places.len(), "a store answers every append");
             self.latest = appended.position;
-            for ((partition, entries), answer) in orgs.into_iter().zip(appended.answers) {
-                let Partition::Org(org) = partition else { continue };
+            for (place, answer) in staged.places.into_iter().zip(appended.answers) {
                 match answer {
-                    Appended::Done => self.residents.appended(&org, entries, appended.position),
-                    Appended::Conflict => stale.push(org),
+                    Appended::Done => self.residents.appended(place, appended.position),
+                    Appended::Conflict => stale.push(place),
                 }
             }
+            self.residents.count_entries(staged.entries);
         }
         if self.is_shared() {
-            let unguarded = requests.iter().map(|asked| asked.org).filter(|org| !places.contains_key(*org));
-            let unguarded: Vec<OrgId> = unguarded.cloned().collect();
-            self.check_unguarded(unguarded, &mut stale).await;
+            let asked = requests.iter().zip(places);
+            let unguarded = asked.filter(|(_, place)| {
+                self.residents.at(**place).is_some_and(|resident| resident.append.is_none())
+            });
+            let unguarded: Vec<(OrgId, Place)> =
+                unguarded.map(|(asked, place)| (asked.org.clone(), *place)).collect();
+            self.check_unguarded(&unguarded, &mut stale).await;
         }
-        stale.iter().for_each(|org| self.residents.forget(org));
         Ok(stale)
     }
 
     /// A denial counts only if it was decided on the current version.
-    async fn check_unguarded(&mut self, orgs: Vec<OrgId>, stale: &mut Vec<OrgId>) {
-        let partitions: Vec<Partition> = orgs.iter().cloned().map(Partition::Org).collect();
+    async fn check_unguarded(&mut self, orgs: &[(OrgId, Place)], stale: &mut Vec<Place>) {
+        let partitions: Vec<Partition> = orgs.iter().map(|(org, _)| Partition::Org(org.clone())).collect();
         if partitions.is_empty() {
             return;
         }
         // What was appended is to be answered, whatever becomes of the others: those are decided again.
-        let Ok(opened) = self.store.open(&partitions).await else {
-            stale.extend(orgs);
-            return;
-        };
-        for (org, opened) in orgs.into_iter().zip(opened) {
-            let decided_on = self.residents.get(&org).map_or(0, |resident| resident.state.version());
-            if decided_on != opened.version() {
-                stale.push(org);
+        let opened = self.store.open(&partitions).await.ok();
+        for (at, (_, place)) in orgs.iter().enumerate() {
+            let current = opened.as_ref().and_then(|opened| opened.get(at)).map(Opened::version);
+            if current.is_none() || self.residents.at(*place).map(|known| known.state.version()) != current {
+                stale.push(*place);
             }
         }
     }
@@ -357,14 +386,14 @@ impl<S: Store> Shard<S> {
 
     /// A copy of the state of an org with some of its parts, all of one version.
     pub(crate) async fn view(&mut self, org: &OrgId, parts: &[PartKey]) -> Result<OrgState, StoreError> {
-        self.open_all(std::iter::once(org)).await?;
-        let Some(resident) = self.residents.get(org) else { return Err(moved()) };
+        let Some(place) = self.open_all(std::iter::once(org)).await?.pop() else { return Err(moved()) };
+        let Some(resident) = self.residents.at(place) else { return Err(moved()) };
         let lacking: Vec<PartKey> =
             parts.iter().filter(|part| !resident.state.holds(part)).cloned().collect();
         if !lacking.is_empty() {
-            self.load_parts(org, lacking).await?;
+            self.load_parts(place, lacking).await?;
         }
-        let Some(resident) = self.residents.get(org) else { return Err(moved()) };
+        let Some(resident) = self.residents.at(place) else { return Err(moved()) };
         let copy = resident.state.copy(parts);
         resident.state.forget_facts();
         Ok(copy)
@@ -427,12 +456,12 @@ impl<S: Store> Shard<S> {
                 break;
             }
             // Before anything is taken out of any: what is taken and not kept would be lost.
-            if let Err(error) = self.open_all(orgs.iter()).await {
-                orgs.iter().rev().for_each(|org| self.residents.put_back(org));
-                return Err(error);
-            }
+            let failed = self.open_each(&orgs).await;
             // Another process may have saved some meanwhile.
             images.extend(orgs.iter().filter_map(|org| self.residents.image_of(org)));
+            if let (Some(error), true) = (failed, images.is_empty()) {
+                return Err(error);
+            }
         }
         let mut whole_until = self.residents.whole_until(self.latest);
         if let Err(error) = self.save_system().await {
@@ -442,6 +471,23 @@ impl<S: Store> Shard<S> {
             whole_until = whole_until.min(unsaved.saturating_sub(1));
         }
         Ok((!images.is_empty()).then(|| Checkpoint { images: images.into(), whole_until }))
+    }
+
+    /// Opens orgs that are to be saved. Those that cannot be opened are put aside and hold up no other; says why the last
+    /// of them could not.
+    async fn open_each(&mut self, orgs: &[OrgId]) -> Option<StoreError> {
+        if self.open_all(orgs.iter()).await.is_ok() {
+            return None;
+        }
+        let mut failed = None;
+        for org in orgs {
+            if let Err(error) = self.open_all(std::iter::once(org)).await {
+                tracing::warn!(%error, org = org.as_str(), "an organization cannot be opened to be saved");
+                self.residents.put_aside(org.clone());
+                failed = Some(error);
+            }
+        }
+        failed
     }
 
     /// Notes that images were kept.
@@ -460,6 +506,11 @@ impl<S: Store> Shard<S> {
     pub(crate) fn unsaved_orgs(&self) -> usize {
         self.residents.unsaved()
     }
+}
+
+/// Whether lists of orgs show what an entry changed.
+const fn is_more_than_usage(kind: &EntryKind) -> bool {
+    !matches!(kind, EntryKind::Used(_) | EntryKind::Refused { .. } | EntryKind::Reversed { .. })
 }
 
 /// Which images are to be brought up to date.

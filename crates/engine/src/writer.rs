@@ -345,25 +345,21 @@ impl<S: Store> Writer<S> {
 
     /// Answers what is settled and gives back what must be decided again.
     fn answer(&self, jobs: Vec<Job>, settled: Vec<Settled<OrgDecision>>) -> Vec<Job> {
-        let mut settled = settled.into_iter().inspect(|settled| {
-            if let Settled::Answered(decision) = settled {
-                self.count(decision);
-            }
+        let outcomes = settled.iter().filter_map(|settled| match settled {
+            Settled::Answered(decision) => outcome(decision),
+            Settled::Again => None,
         });
+        // Counted in runs: of a batch nearly all come out the same.
+        let (mut last, mut count) = ("", 0);
+        for outcome in outcomes.chain([""]) {
+            if outcome != last && count > 0 {
+                self.metrics.decisions.get_or_create(&OutcomeLabel { outcome: last }).inc_by(count);
+                count = 0;
+            }
+            (last, count) = (outcome, count + 1);
+        }
+        let mut settled = settled.into_iter();
         jobs.into_iter().filter_map(|job| job.settle(&mut settled)).collect()
-    }
-
-    fn count(&self, decision: &OrgDecision) {
-        let outcome = match decision {
-            OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
-            OrgDecision::Use(Ok(_)) => "allowed",
-            OrgDecision::Use(Err(denied)) => denied.denial.code(),
-            OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
-            OrgDecision::Record(Ok(_)) => "recorded",
-            OrgDecision::Record(Err(denial)) => denial.code(),
-            _ => return,
-        };
-        self.metrics.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Why nothing is decided for now: too many images lag behind, and cannot be written.
@@ -537,6 +533,19 @@ impl<S: Store> Writer<S> {
             job.fail(EngineError::Stopped(Arc::clone(&reason)));
         }
     }
+}
+
+/// The label that a decision on usage is counted under.
+fn outcome(decision: &OrgDecision) -> Option<&'static str> {
+    Some(match decision {
+        OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
+        OrgDecision::Use(Ok(_)) => "allowed",
+        OrgDecision::Use(Err(denied)) => denied.denial.code(),
+        OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
+        OrgDecision::Record(Ok(_)) => "recorded",
+        OrgDecision::Record(Err(denial)) => denial.code(),
+        _ => return None,
+    })
 }
 
 /// Waits for a shutdown. What a watch shows is locked as long as it is held, so it is let go of here: a second caller of

@@ -119,6 +119,13 @@ impl Store for AnyStore {
         }
     }
 
+    fn position(&self) -> u64 {
+        match self {
+            Self::Embedded(store) => store.position(),
+            Self::Memory(store) => store.position(),
+        }
+    }
+
     fn capabilities(&self) -> Capabilities {
         match self {
             Self::Embedded(store) => store.capabilities(),

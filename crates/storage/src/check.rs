@@ -1,7 +1,8 @@
 //! What must be true of what a store is given, whoever gives it.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
+use foldhash::fast::RandomState;
 use tollgate_domain::{Partition, Record, RecordKey};
 
 use crate::{Append, EntryChange, Image, StoreError, StoreErrorKind};
@@ -23,7 +24,8 @@ pub fn check_appends(appends: &[Append], appends_max: usize, entries_max: usize)
         return Err(StoreError::new(StoreErrorKind::TooLarge, text));
     }
     if appends.len() > 1 {
-        let partitions: BTreeSet<&Partition> = appends.iter().map(|append| &append.partition).collect();
+        let partitions: HashSet<&Partition, RandomState> =
+            appends.iter().map(|append| &append.partition).collect();
         assert_eq!(partitions.len(), appends.len(), "a call has at most one append to a partition");
     }
     appends.iter().for_each(check_append);
@@ -64,7 +66,7 @@ pub fn check_image(image: &Image) {
         }
     }
     assert!(headed, "an image of {partition:?} has its head");
-    let keys: BTreeSet<&RecordKey> = image.records.iter().map(|(key, _)| key).collect();
+    let keys: HashSet<&RecordKey, RandomState> = image.records.iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), image.records.len(), "an image of {partition:?} holds a record once");
 }
 

@@ -90,6 +90,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
+    /// The [position](Appends::position) of the latest append; before the first of this store object, of what it found.
+    fn position(&self) -> u64;
+
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
 

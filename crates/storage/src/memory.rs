@@ -131,6 +131,10 @@ impl Store for MemoryStore {
         Ok(Page { rows: page, next })
     }
 
+    fn position(&self) -> u64 {
+        self.state().position
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { durable: false, shared: false, appends_max: APPENDS_MAX, entries_max: ENTRIES_MAX }
     }

@@ -205,7 +205,7 @@ mod tests {
         let version = u64::try_from(appends.len()).expect("a count");
         let org = OrgId::new("acme").expect("an id");
         let append = append_using(&org, 1, version, [version.to_string().as_str()]);
-        let appended = store.core.append(vec![append.clone()]).expect("appends");
+        let appended = store.core.append(std::slice::from_ref(&append)).expect("appends");
         appends.push(append);
         store.core.keep(&[image_after(appends.iter())], appended.position)
     }

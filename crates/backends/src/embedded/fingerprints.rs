@@ -1,19 +1,19 @@
 //! Which facts follow from a line of the ledger, and the fingerprints that name orgs and keys among them: 128 bits, so that
 //! two share one never in practice; who finds an entry by one compares the entry itself.
 
-use tollgate_domain::{Entry, KeyId, KeySpace, OrgId, Partition, UsageKey};
+use tollgate_domain::{KeyId, KeySpace, OrgId, Partition, UsageKey};
 use tollgate_storage::codec::LineRef;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
 
-use super::facts::EntryFacts;
-use super::segment::Location;
+use super::facts::{EntryFacts, Place};
 
 /// Ids hold no control characters, so nothing else starts with one.
 const SYSTEM: &[u8] = &[0];
 
-const USE: u8 = 1;
-const TOP_UP: u8 = 2;
-const REVERSAL: u8 = 3;
+/// What a key stands for: each has fingerprints of its own.
+const USE: u64 = 1;
+const TOP_UP: u64 = 2;
+const REVERSAL: u64 = 3;
 
 /// The fingerprint of a partition.
 pub(crate) fn of_partition(partition: &Partition) -> u128 {
@@ -33,50 +33,51 @@ fn of_system() -> u128 {
 
 /// The fingerprint of a caller's key.
 pub(crate) fn of_key(id: &KeyId) -> u128 {
-    of_key_in(id.space, &id.org, &id.key)
+    of_key_in(of_org(&id.org), id.space, &id.key)
 }
 
-fn of_key_in(space: KeySpace, org: &OrgId, key: &UsageKey) -> u128 {
+fn of_key_in(org: u128, space: KeySpace, key: &UsageKey) -> u128 {
     let space = match space {
         KeySpace::Use => USE,
         KeySpace::TopUp => TOP_UP,
     };
-    tagged(space, org, key)
+    tagged(org, space, key)
 }
 
 /// The fingerprint of the reversal of the usage with a key.
 pub(crate) fn of_reversal(org: &OrgId, key: &UsageKey) -> u128 {
-    tagged(REVERSAL, org, key)
+    tagged(of_org(org), REVERSAL, key)
 }
 
-fn tagged(tag: u8, org: &OrgId, key: &UsageKey) -> u128 {
-    xxh3_128(&[&[tag], org.as_str().as_bytes(), &[0], key.as_str().as_bytes()].concat())
+/// The org's fingerprint and the tag are the seed of the key's.
+fn tagged(org: u128, tag: u64, key: &UsageKey) -> u128 {
+    let seed = u64::try_from(org >> 64).unwrap_or_default();
+    xxh3_128_with_seed(key.as_str().as_bytes(), seed.wrapping_add(tag))
 }
 
-/// What follows from a line of the ledger.
-pub(crate) fn facts_of(line: LineRef<'_>, location: Location) -> EntryFacts {
+/// What follows from a line of the ledger at a place.
+pub(crate) fn facts_of(line: LineRef<'_>, place: Place) -> EntryFacts {
     match line {
-        LineRef::Org(org, entry) => facts_of_entry(org, entry, location),
+        LineRef::Org(org, entry) => {
+            let org = of_org(org);
+            EntryFacts {
+                org,
+                number: entry.number,
+                place,
+                key: entry.named_key().map(|(space, key)| of_key_in(org, space, key)),
+                reverses: entry.took_back_key().map(|key| tagged(org, REVERSAL, key)),
+                notices: u32::try_from(entry.notices.len()).unwrap_or(u32::MAX),
+                at_secs: entry.at.as_second(),
+            }
+        }
         LineRef::System(entry) => EntryFacts {
             org: of_system(),
             number: entry.number,
-            location,
+            place,
             key: None,
             reverses: None,
             notices: 0,
             at_secs: entry.at.as_second(),
         },
-    }
-}
-
-fn facts_of_entry(org: &OrgId, entry: &Entry, location: Location) -> EntryFacts {
-    EntryFacts {
-        org: of_org(org),
-        number: entry.number,
-        location,
-        key: entry.named_key().map(|(space, key)| of_key_in(space, org, key)),
-        reverses: entry.took_back_key().map(|key| of_reversal(org, key)),
-        notices: u32::try_from(entry.notices.len()).unwrap_or(u32::MAX),
-        at_secs: entry.at.as_second(),
     }
 }

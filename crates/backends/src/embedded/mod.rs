@@ -196,7 +196,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
-        keys.iter().map(|key| self.core.find(key)).collect()
+        self.core.find(keys)
     }
 
     async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
@@ -209,6 +209,10 @@ impl Store for EmbeddedStore {
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.core.scan(scan, from, limit)
+    }
+
+    fn position(&self) -> u64 {
+        self.core.position()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -12,14 +12,13 @@ use tollgate_storage::codec::{Line, decode_line};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::error::{bad_entry, corrupt, io_error};
-use super::facts::{Facts, FactsOptions};
+use super::facts::{Facts, FactsOptions, Place};
 use super::fingerprints::facts_of;
 use super::io::{FILE_MODE, create_folder};
 use super::ledger::{Ledger, LedgerEnd, LedgerFiles};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::metrics::Metrics;
 use super::options::EmbeddedOptions;
-use super::segment::Location;
 use super::store::{Behind, Core, Found, stored_record};
 use super::tables::{Keep, Tables, TablesSlot};
 use super::walk::Position;
@@ -98,9 +97,10 @@ fn walk(
         frames += 1;
         for entry in frame.entries() {
             let (spot, blob) = entry.map_err(|error| corrupt(&path(), u64::from(position.offset), error))?;
-            let (segment, offset, len) = (position.segment, position.offset + spot.offset, spot.len);
-            let line = decode_line(blob).map_err(|error| bad_entry(&path(), u64::from(offset), error))?;
-            let facts = facts_of(line.lent(), Location { segment, offset, len });
+            let place = Place { segment: position.segment, offset: position.offset + spot.offset };
+            let line =
+                decode_line(blob).map_err(|error| bad_entry(&path(), u64::from(place.offset), error))?;
+            let facts = facts_of(line.lent(), place);
             keep.see(facts.at_secs);
             let number = facts.number;
             found.push(facts);
@@ -111,7 +111,7 @@ fn walk(
             newest.insert(partition, number);
         }
         if facts.last_frame(position.segment).is_none() {
-            facts.add(position, &found)?;
+            facts.add(position, found)?;
         }
         Ok(())
     })?;

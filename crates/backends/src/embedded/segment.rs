@@ -26,17 +26,6 @@ const MAGIC: [u8; 8] = *b"TollgSeg";
 const SUFFIX: &str = ".seg";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Where one entry lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Location {
-    /// Which segment.
-    pub(crate) segment: u32,
-    /// Offset of the entry's prefix in it.
-    pub(crate) offset: u32,
-    /// Bytes of the entry without its prefix.
-    pub(crate) len: u32,
-}
-
 /// One open segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {

@@ -1,12 +1,14 @@
 //! An append's way: check the versions, write one frame, make it durable, note its facts. And how what was appended is found:
 //! the image of a partition in the tables, and its entries since by the facts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
 use tollgate_storage::codec::{DecodeError, Line, LineRef, decode_line, encode_line};
@@ -15,15 +17,16 @@ use tollgate_storage::{Append, Appended, Appends, EntryChange, Opened, StoreErro
 use super::checkpoint::Checkpoints;
 use super::codec::{decode_record, row_key};
 use super::error::{bad_entry, bad_row, corrupt, stopped};
-use super::facts::{Facts, Place};
+use super::facts::{Facts, KeyPlaces, Place};
 use super::fingerprints::{facts_of, of_key, of_partition, of_reversal};
 use super::frame::EntrySpot;
+use super::io::to_u64;
 use super::ledger::Ledger;
-use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, SLOW_APPEND_MICROS};
+use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, SLOW_APPEND_MICROS, VERSIONS_MAX};
 use super::metrics::Metrics;
 use super::options::{EmbeddedOptions, Work};
 use super::orders::Orders;
-use super::segment::{Location, Segments};
+use super::segment::Segments;
 use super::sync::{Mutex, MutexGuard};
 use super::tables::{Folded, Keep, TablesSlot, TablesView};
 use super::walk::Position;
@@ -37,6 +40,8 @@ pub(crate) struct Core {
     stopped: Arc<OnceLock<String>>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) facts: Facts,
+    /// Versions of partitions that were appended to, by fingerprint. Locked while the ledger is.
+    versions: Mutex<Versions>,
     pub(crate) tables: TablesSlot,
     pub(crate) keep: Arc<Keep>,
     pub(crate) metrics: Arc<Metrics>,
@@ -59,6 +64,8 @@ impl std::fmt::Debug for Core {
         formatter.debug_struct("Core").field("path", &self.path).finish_non_exhaustive()
     }
 }
+
+type Versions = HashMap<u128, u64, RandomState>;
 
 /// The partitions whose images lack entries that were there when the store was opened, and the latest of these.
 pub(crate) type Behind = BTreeMap<Partition, u64>;
@@ -90,6 +97,7 @@ impl Core {
             segments: Arc::clone(found.ledger.segments()),
             ledger: Mutex::new(found.ledger),
             facts: found.facts,
+            versions: Mutex::default(),
             tables: found.tables,
             keep: found.keep,
             metrics: found.metrics,
@@ -112,14 +120,14 @@ impl Core {
     pub(crate) async fn append_in_time(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
         let slow = self.append_micros.load(Ordering::Relaxed) > SLOW_APPEND_MICROS;
         if !slow || self.options.work == Work::Inline {
-            return self.append(appends);
+            return self.append(&appends);
         }
         self.appends.place(appends).await.unwrap_or_else(|| Err(stopped("it was closed")))
     }
 
     /// The thread that waits for a slow disk; ends when the store is closed and nothing waits.
     pub(crate) fn append_until_closed(&self) {
-        self.appends.serve(|appends| self.append(appends));
+        self.appends.serve(|appends| self.append(&appends));
     }
 
     /// Lets the thread end once nothing waits.
@@ -128,19 +136,23 @@ impl Core {
     }
 
     /// Appends entries on the thread of the caller.
-    pub(crate) fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+    pub(crate) fn append(&self, appends: &[Append]) -> Result<Appends, StoreError> {
         let started = Instant::now();
-        check_appends(&appends, APPENDS_MAX, ENTRIES_MAX)?;
+        check_appends(appends, APPENDS_MAX, ENTRIES_MAX)?;
         let mut ledger = self.ledger();
         if let Some(why) = ledger.stopped().get() {
             return Err(stopped(why));
         }
-        let appended = self.append_to(&mut ledger, appends);
-        if let Err(error) = &appended
-            && !error.kind().is_refusal()
-        {
-            ledger.stop(&error.to_string());
+        let mut versions = locked(&self.versions);
+        let appended = self.append_to(&mut ledger, &mut versions, appends);
+        if let Err(error) = &appended {
+            // They may have been counted on.
+            versions.clear();
+            if !error.kind().is_refusal() {
+                ledger.stop(&error.to_string());
+            }
         }
+        drop(versions);
         let (appended, entries) = appended?;
         drop(ledger);
         if entries > 0 {
@@ -156,31 +168,52 @@ impl Core {
     }
 
     /// Appends to a ledger that takes appends; says how many entries that were.
-    fn append_to(&self, ledger: &mut Ledger, appends: Vec<Append>) -> Result<(Appends, u64), StoreError> {
-        let mut answers = Vec::with_capacity(appends.len());
-        let mut made = Vec::with_capacity(appends.len());
-        for append in appends {
-            let current = self.version(&append.partition)? == append.expected_version;
-            answers.push(if current { Appended::Done } else { Appended::Conflict });
-            made.extend(current.then_some(append));
+    fn append_to(
+        &self,
+        ledger: &mut Ledger,
+        versions: &mut Versions,
+        appends: &[Append],
+    ) -> Result<(Appends, u64), StoreError> {
+        if versions.len() > VERSIONS_MAX {
+            versions.clear();
         }
-        if made.is_empty() {
+        let mut answers = Vec::with_capacity(appends.len());
+        for append in appends {
+            let version = match versions.entry(of_partition(&append.partition)) {
+                Slot::Occupied(known) => known.into_mut(),
+                Slot::Vacant(unknown) => unknown.insert(self.version(&append.partition)?),
+            };
+            let is_current = *version == append.expected_version;
+            if is_current {
+                *version += to_u64(append.entries.len());
+            }
+            answers.push(if is_current { Appended::Done } else { Appended::Conflict });
+        }
+        let made = appends.iter().zip(&answers).filter(|(_, answer)| **answer == Appended::Done);
+        let lines = made.flat_map(|(append, _)| lines(append));
+        let builder = ledger.begin()?;
+        let spots: Vec<EntrySpot> =
+            lines.clone().map(|line| builder.push(|buffer| encode_line(line, buffer))).collect();
+        if spots.is_empty() {
             return Ok((Appends { answers, position: ledger.last().sequence }, 0));
         }
-        let spots = write(ledger, &made)?;
         let position = ledger.append()?;
         let mut latest = i64::MIN;
-        let facts = made.iter().flat_map(lines).zip(&spots).map(|(line, spot)| {
-            let (segment, offset, len) = (position.segment, position.offset + spot.offset, spot.len);
-            let facts = facts_of(line, Location { segment, offset, len });
+        let facts = lines.zip(&spots).map(|(line, spot)| {
+            let place = Place { segment: position.segment, offset: position.offset + spot.offset };
+            let facts = facts_of(line, place);
             latest = latest.max(facts.at_secs);
             facts
         });
-        let facts: Vec<_> = facts.collect();
-        self.facts.add(&position, &facts)?;
+        self.facts.add(&position, facts)?;
         self.keep.see(latest);
         self.note_frame(position);
-        Ok((Appends { answers, position: position.sequence }, super::io::to_u64(spots.len())))
+        Ok((Appends { answers, position: position.sequence }, to_u64(spots.len())))
+    }
+
+    /// The position of the latest append.
+    pub(crate) fn position(&self) -> u64 {
+        self.ledger().last().sequence
     }
 
     /// The number of a partition's latest entry.
@@ -329,14 +362,19 @@ impl Core {
 
     /// Reads the line at a place.
     pub(crate) fn line_at(&self, place: Place) -> Result<Line, StoreError> {
-        let (_, bytes) = self.facts.read_entry(place)?;
+        let bytes = self.facts.read_entry(place)?;
         let failed = |error| bad_entry(&self.segments.path(place.segment), u64::from(place.offset), error);
         decode_line(&bytes).map_err(failed)
     }
 
-    /// What is remembered of a caller's key; see [`tollgate_storage::Store::find`].
-    pub(crate) fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        for place in self.facts.find_key(of_key(id)) {
+    /// What is remembered of callers' keys; see [`tollgate_storage::Store::find`].
+    pub(crate) fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        let places_of = self.facts.find_keys();
+        keys.iter().map(|id| self.find_at(id, places_of(of_key(id)))).collect()
+    }
+
+    fn find_at(&self, id: &KeyId, places: KeyPlaces<'_>) -> Result<Option<KeyRecord>, StoreError> {
+        for place in places {
             let Line::Org(org, entry) = self.line_at(place?)? else { continue };
             // Another key with the same fingerprint is another key.
             let made = entry
@@ -388,18 +426,12 @@ pub(crate) fn stored_record(view: &TablesView<'_>, key: &RecordKey) -> Result<Op
 }
 
 /// The lines of an append.
-fn lines(append: &Append) -> impl Iterator<Item = LineRef<'_>> {
+fn lines(append: &Append) -> impl Iterator<Item = LineRef<'_>> + Clone {
     append.entries.iter().filter_map(|entry| match (entry, &append.partition) {
         (EntryChange::Org(entry), Partition::Org(org)) => Some(LineRef::Org(org, entry)),
         (EntryChange::System(entry), Partition::System) => Some(LineRef::System(entry)),
         _ => None,
     })
-}
-
-/// Fills the next frame.
-fn write(ledger: &mut Ledger, made: &[Append]) -> Result<Vec<EntrySpot>, StoreError> {
-    let builder = ledger.begin()?;
-    Ok(made.iter().flat_map(lines).map(|line| builder.push(|buffer| encode_line(line, buffer))).collect())
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ impl Store for InFolder {
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.store.scan(scan, from, limit).await
     }
+    fn position(&self) -> u64 {
+        self.store.position()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
     }

@@ -29,12 +29,25 @@ pub(super) const fn invalid() -> Error {
 }
 
 /// Appends a number in groups of seven bits, lowest first; the top bit of a byte says that more follow.
-fn put_varint(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
+fn put_varint(number: u64, out: &mut Vec<u8>) {
+    const MORE: u64 = 0x8080_8080_8080_8080;
+    if number < 0x80 {
+        return out.push(number.to_le_bytes()[0]);
     }
-    out.push(number.to_le_bytes()[0]);
+    // Eight groups become the eight bytes of a word in three steps, not byte by byte: most of an entry are such numbers.
+    let mut word = number & 0x00ff_ffff_ffff_ffff;
+    word = (word & 0x0000_0000_0fff_ffff) | ((word & 0x00ff_ffff_f000_0000) << 4);
+    word = (word & 0x0000_3fff_0000_3fff) | ((word & 0x0fff_c000_0fff_c000) << 2);
+    word = (word & 0x007f_007f_007f_007f) | ((word & 0x3f80_3f80_3f80_3f80) << 1);
+    let rest = number >> 56;
+    if rest > 0 {
+        out.extend_from_slice(&(word | MORE).to_le_bytes());
+        return put_varint(rest, out);
+    }
+    let groups = number.ilog2() / 7 + 1;
+    out.extend_from_slice(&(word | (MORE >> (72 - 8 * groups))).to_le_bytes());
+    let unused = usize::try_from(8 - groups).unwrap_or_default();
+    out.truncate(out.len() - unused);
 }
 
 /// The same for a number that rarely needs more than 64 bits.

@@ -220,6 +220,7 @@ impl<'a, S: Subject> Harness<'a, S> {
     pub(super) fn append(&self, appends: &[Append]) -> Vec<Appended> {
         let done = self.try_append(appends.to_vec()).unwrap_or_else(|error| panic!("appends: {error}"));
         assert_eq!(done.answers.len(), appends.len(), "one answer for each append");
+        assert!(self.store().position() >= done.position, "an append is not behind the latest");
         let mut own = self.object.own();
         for (append, _) in appends.iter().zip(&done.answers).filter(|(_, answer)| **answer == Appended::Done)
         {

@@ -322,6 +322,10 @@ impl Store for KeptStore {
         Ok(page)
     }
 
+    fn position(&self) -> u64 {
+        self.inner().position()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let inner = MemoryStore::new().capabilities();
         let appends_max = if self.fault == Fault::TakesTooMuch { 100 } else { inner.appends_max };

@@ -275,6 +275,13 @@ impl Store for SimStore {
         self.after_read(page).await
     }
 
+    fn position(&self) -> u64 {
+        match &self.inner {
+            Inner::Memory(store, _) => store.position(),
+            Inner::Embedded(store, _) => store.position(),
+        }
+    }
+
     fn capabilities(&self) -> Capabilities {
         match &self.inner {
             Inner::Memory(store, shared) => Capabilities { shared: *shared, ..store.capabilities() },

@@ -10,6 +10,8 @@
 mod clocks;
 #[cfg(feature = "simulator")]
 mod engines;
+#[cfg(feature = "simulator")]
+mod images;
 mod months;
 mod random;
 mod series;

@@ -7,7 +7,6 @@ use tollgate_storage::StoreError;
 
 use super::super::error::{corrupt, io_error};
 use super::super::frame::{ENTRY_PREFIX_BYTES, decode_entry};
-use super::super::segment::Location;
 use super::file::{FactsFile, Files, Run};
 use super::group::Group;
 use super::keep::Keeping;
@@ -112,7 +111,17 @@ impl Facts {
     /// Where the entries may be that a key made, newest first: of keys with this fingerprint, which is another key's
     /// once in 2^128.
     pub(crate) fn find_key(&self, fingerprint: u128) -> KeyPlaces<'_> {
-        let (view, fingerprint) = (self.keeping.view(), fingerprint.to_be_bytes());
+        self.find_key_in(&self.keeping.view(), fingerprint)
+    }
+
+    /// The same for many keys, one after the other; what is added meanwhile is not found.
+    pub(crate) fn find_keys<'a>(&'a self) -> impl Fn(u128) -> KeyPlaces<'a> {
+        let view = self.keeping.view();
+        move |fingerprint| self.find_key_in(&view, fingerprint)
+    }
+
+    fn find_key_in(&self, view: &View, fingerprint: u128) -> KeyPlaces<'_> {
+        let fingerprint = fingerprint.to_be_bytes();
         let mut left = Vec::new();
         for group in Group::that_may_hold_key(&view.groups, fingerprint) {
             let files = group.files.values().filter(|file| file.has_live_keys());
@@ -178,11 +187,11 @@ impl Facts {
 }
 
 impl Facts {
-    /// Reads the entry at a place and checks it; also says how long it is.
+    /// Reads the entry at a place and checks it.
     ///
     /// # Errors
     /// When it is damaged or cannot be read.
-    pub(crate) fn read_entry(&self, place: Place) -> Result<(Location, Vec<u8>), StoreError> {
+    pub(crate) fn read_entry(&self, place: Place) -> Result<Vec<u8>, StoreError> {
         let segment = self.keeping.segments.get(place.segment)?;
         let offset = u64::from(place.offset);
         let room = usize::try_from(segment.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -202,8 +211,7 @@ impl Facts {
         let damaged = |error| corrupt(&segment.path, offset, error);
         let blob_len = decode_entry(&bytes).map_err(damaged)?.len();
         bytes.truncate(ENTRY_PREFIX_BYTES + blob_len);
-        let blob = bytes.split_off(ENTRY_PREFIX_BYTES);
-        Ok((Location { segment: place.segment, offset: place.offset, len }, blob))
+        Ok(bytes.split_off(ENTRY_PREFIX_BYTES))
     }
 }
 

@@ -31,13 +31,14 @@ use std::sync::{Arc, LockResult, PoisonError};
 
 use tollgate_storage::StoreError;
 
+pub(crate) use self::find::KeyPlaces;
 use self::group::Group;
 use self::keep::Keeping;
 use self::table::Table;
 use super::error::{corrupt, io_error};
 use super::limits::FACTS_GROUP_FILES_MAX;
 use super::options::Work;
-use super::segment::{Location, Segments};
+use super::segment::Segments;
 use super::sync::thread::{self, JoinHandle};
 use super::walk::Position;
 
@@ -51,8 +52,8 @@ pub(crate) struct EntryFacts {
     pub(crate) org: u128,
     /// Its number in the org; each org's numbers are consecutive.
     pub(crate) number: u64,
-    /// Where it is, in the segment of its frame.
-    pub(crate) location: Location,
+    /// Where it is.
+    pub(crate) place: Place,
     /// Fingerprint of the key that made it.
     pub(crate) key: Option<u128>,
     /// Fingerprint, among reversals, of the key of the usage that it takes back.
@@ -158,7 +159,11 @@ impl Facts {
     /// # Errors
     /// Corrupt when the segment was left, or an entry does not follow its org's one before it in the segment: the
     /// ledger is not the one that it was.
-    pub(crate) fn add(&self, frame: &Position, facts: &[EntryFacts]) -> Result<(), StoreError> {
+    pub(crate) fn add(
+        &self,
+        frame: &Position,
+        facts: impl IntoIterator<Item = EntryFacts>,
+    ) -> Result<(), StoreError> {
         let path = self.keeping.segments.path(frame.segment);
         let open = self.keeping.view().tables.last().map(Arc::clone);
         if let Some(table) = open.as_ref().filter(|table| table.ordinal == frame.segment) {

@@ -122,10 +122,15 @@ impl Table {
     }
 
     /// Takes the facts of a frame; `path` is that of the segment.
-    pub(super) fn add(&self, path: &Path, frame: &Position, facts: &[EntryFacts]) -> Result<(), StoreError> {
+    pub(super) fn add(
+        &self,
+        path: &Path,
+        frame: &Position,
+        facts: impl IntoIterator<Item = EntryFacts>,
+    ) -> Result<(), StoreError> {
         let mut inner = unpoisoned(self.inner.write());
         for fact in facts {
-            inner.add(path, fact)?;
+            inner.add(path, &fact)?;
         }
         inner.last = *frame;
         Ok(())
@@ -193,7 +198,7 @@ impl Inner {
     }
 
     fn add(&mut self, path: &Path, fact: &EntryFacts) -> Result<(), StoreError> {
-        let (org, offset) = (fact.org.to_be_bytes(), fact.location.offset);
+        let (org, offset) = (fact.org.to_be_bytes(), fact.place.offset);
         let Some(runs) = shard_mut(&mut self.orgs, org) else { return Ok(()) };
         match runs.find_mut(hash_of(org), |run| run.org == org) {
             Some(run) => {

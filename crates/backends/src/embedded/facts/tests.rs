@@ -16,7 +16,7 @@ use super::super::io::Disk;
 use super::super::io::fault::{Fault, FaultDisk};
 use super::super::ledger::{Ledger, LedgerFiles};
 use super::super::options::Work;
-use super::super::segment::{Location, Segments};
+use super::super::segment::Segments;
 use super::super::walk::{Position, Walker};
 use super::{EntryFacts, Facts, FactsOptions, Notices, Place};
 
@@ -49,7 +49,7 @@ pub(super) struct Model {
 }
 
 fn put_in(model: &mut Model, facts: &EntryFacts) {
-    let place = Place { segment: facts.location.segment, offset: facts.location.offset };
+    let place = facts.place;
     let org = model.orgs.entry(facts.org).or_default();
     org.push(place);
     assert_eq!(u64::try_from(org.len()).unwrap(), facts.number);
@@ -76,13 +76,13 @@ fn encode(facts: &EntryFacts, padding: usize) -> Vec<u8> {
     bytes
 }
 
-fn decode(location: Location, bytes: &[u8]) -> EntryFacts {
+fn decode(place: Place, bytes: &[u8]) -> EntryFacts {
     let u128_at = |at: usize| u128::from_le_bytes(bytes[at..at + 16].try_into().unwrap());
     let key_at = |at: usize| Some(u128_at(at)).filter(|key| *key != 0);
     EntryFacts {
         org: u128_at(0),
         number: u64::from_le_bytes(bytes[16..24].try_into().unwrap()),
-        location,
+        place,
         key: key_at(24),
         reverses: key_at(40),
         notices: u32::from_le_bytes(bytes[56..60].try_into().unwrap()),
@@ -94,7 +94,7 @@ fn facts_of(position: &Position, frame: &Frame<'_>) -> Vec<EntryFacts> {
     let entries = frame.entries().map(|entry| entry.expect("an entry of a whole frame"));
     let located = entries.map(|(spot, blob)| {
         let offset = position.offset + spot.offset;
-        decode(Location { segment: position.segment, offset, len: spot.len }, blob)
+        decode(Place { segment: position.segment, offset }, blob)
     });
     located.collect()
 }
@@ -145,11 +145,11 @@ impl Stage {
             };
             let mut walker = Walker::new(&files.segments, ordinal, &after)?;
             while let Some((position, frame)) = walker.next()? {
-                facts.add(&position, &facts_of(&position, &frame))?;
+                facts.add(&position, facts_of(&position, &frame))?;
             }
         }
         let after = facts.last_frame(newest).unwrap_or_default();
-        let end = files.recover(&after, |position, frame| facts.add(position, &facts_of(position, frame)))?;
+        let end = files.recover(&after, |position, frame| facts.add(position, facts_of(position, frame)))?;
         self.walked = missing;
         self.ledger = Some(Ledger::new(files, end, SEGMENT_BYTES, Work::Inline, Arc::default())?);
         self.facts = Some(facts);
@@ -181,7 +181,7 @@ impl Stage {
             let facts = EntryFacts {
                 org,
                 number,
-                location: Location { segment: 0, offset: 0, len: 0 },
+                place: Place::default(),
                 key: (rng.u8(..4) > 0).then(|| key(rng.u64(..KEYS))),
                 reverses: (rng.u8(..9) == 0).then(|| key(rng.u64(KEYS..KEYS + REVERSALS))),
                 notices: rng.u32(..30).saturating_sub(26),
@@ -195,11 +195,11 @@ impl Stage {
             .into_iter()
             .map(|(spot, facts)| {
                 let offset = frame.offset + spot.offset;
-                EntryFacts { location: Location { segment: frame.segment, offset, len: spot.len }, ..facts }
+                EntryFacts { place: Place { segment: frame.segment, offset }, ..facts }
             })
             .collect();
         located.iter().for_each(|facts| put_in(&mut self.model, facts));
-        self.facts().add(&frame, &located)
+        self.facts().add(&frame, located)
     }
 
     /// Compares what is found with the model: all, or what is near some random numbers.
@@ -260,8 +260,7 @@ impl Stage {
             }
         }
         for place in found {
-            let (location, blob) = self.facts().read_entry(place)?;
-            let facts = decode(location, &blob);
+            let facts = decode(place, &self.facts().read_entry(place)?);
             assert!([facts.key, facts.reverses].contains(&Some(key)), "{place:?} is another key's");
         }
         Ok(())
@@ -380,21 +379,20 @@ fn readers_find_what_was_added_at_every_moment_of_a_seal() {
             let builder = ledger.begin().expect("goes on");
             let spot = builder.push(|buffer| buffer.extend_from_slice(&[7; 500]));
             let frame = ledger.append().expect("appends");
-            let location =
-                Location { segment: frame.segment, offset: frame.offset + spot.offset, len: spot.len };
+            let place = Place { segment: frame.segment, offset: frame.offset + spot.offset };
             let key = key(1_000 + number);
             let entry = EntryFacts {
                 org: org(99),
                 number: number + 1,
-                location,
+                place,
                 key: Some(key),
                 reverses: None,
                 notices: 0,
                 at_secs: model.latest_secs,
             };
-            facts.add(&frame, &[entry]).expect("follows");
+            facts.add(&frame, [entry]).expect("follows");
             let found = facts.find_key(key).next().expect("is found").expect("is read");
-            assert_eq!((found.segment, found.offset), (location.segment, location.offset));
+            assert_eq!(found, place);
         }
         facts.settle().expect("settles");
         done.store(true, Ordering::Relaxed);
@@ -409,7 +407,7 @@ fn what_does_not_follow_is_refused() {
     while stage.facts().keeping.view().groups.len() < 2 {
         stage.append(&mut rng).expect("appends");
     }
-    let location = |segment| Location { segment, offset: 3_000, len: 9 };
+    let place = |segment| Place { segment, offset: 3_000 };
     let frame = |segment| Position { segment, ..Position::default() };
     let open = stage.facts().keeping.view().tables[0].ordinal;
     let (org, places) = stage.model.orgs.iter().next().expect("some");
@@ -417,13 +415,13 @@ fn what_does_not_follow_is_refused() {
     let facts = |segment, number| EntryFacts {
         org: *org,
         number,
-        location: location(segment),
+        place: place(segment),
         key: None,
         reverses: None,
         notices: 0,
         at_secs: 0,
     };
-    let add = |segment, number| stage.facts().add(&frame(segment), &[facts(segment, number)]);
+    let add = |segment, number| stage.facts().add(&frame(segment), [facts(segment, number)]);
     add(open, number + 1).expect("follows");
     for (segment, number) in [(1, number + 2), (open - 1, number + 2), (open, number + 1), (open, number + 3)]
     {

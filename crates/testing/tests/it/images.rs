@@ -1,0 +1,135 @@
+//! Images as an engine keeps them on the embedded store, after crashes and beside damage.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
+use tollgate_domain::{
+    Actor, MeterId, OrgCommand, OrgDecision, OrgId, Partition, PlanId, Quantity, SetPlan, UsageKey, Use,
+};
+use tollgate_engine::{Engine, EngineOptions};
+use tollgate_storage::Store;
+
+/// More than are saved together.
+const ORGS: usize = 100;
+
+fn org(number: usize) -> OrgId {
+    OrgId::new(&format!("org-{number:03}")).expect("an id")
+}
+
+fn plan() -> OrgCommand {
+    OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id")))
+}
+
+fn usage() -> OrgCommand {
+    OrgCommand::Use(Use {
+        user: None,
+        meter: MeterId::new("reports").expect("an id"),
+        quantity: Quantity::ONE,
+        key: UsageKey::new("key").expect("an id"),
+        occurred_at: None,
+        properties: BTreeMap::new(),
+    })
+}
+
+/// Of small segments: what is in the last one is read again at every start.
+fn open(folder: &Path) -> Arc<EmbeddedStore> {
+    let options = EmbeddedOptions { segment_bytes: 4 * 1024, ..EmbeddedOptions::default() };
+    Arc::new(EmbeddedStore::open(folder, options).expect("opens"))
+}
+
+/// Appends entries for each org; then the process ends. That an org got a plan is in its image soon, what it used is not.
+fn append_and_crash(runtime: &Runtime, folder: &Path) {
+    let (engine, writer) =
+        runtime.block_on(Engine::prepare(open(folder), EngineOptions::default())).expect("starts");
+    let append = async {
+        for number in 0..2 * ORGS {
+            let command = if number < ORGS { plan() } else { usage() };
+            let decided = engine.submit(&Actor::Local, org(number % ORGS), command).await;
+            assert!(
+                matches!(decided, Ok(OrgDecision::Change(Ok(_)) | OrgDecision::Use(Ok(_)))),
+                "{decided:?}"
+            );
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = append => {}
+            () = writer.run() => panic!("the writer goes on"),
+        }
+    });
+}
+
+/// An engine that starts and is shut down, and so saves all that lags behind.
+fn start_and_shut_down(runtime: &Runtime, store: &Arc<EmbeddedStore>) {
+    let engine = Engine::start(Arc::clone(store), EngineOptions::default());
+    let engine = runtime.block_on(engine).expect("starts");
+    runtime.block_on(engine.shutdown()).expect("shuts down");
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+}
+
+#[test]
+fn after_a_crash_images_become_whole_without_a_further_append() {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
+    append_and_crash(&runtime, folder.path());
+    let store = open(folder.path());
+    let after_the_crash = store.metrics().opening_frames.get();
+    start_and_shut_down(&runtime, &store);
+    drop(store);
+    let after_the_end = open(folder.path()).metrics().opening_frames.get();
+    assert!(
+        after_the_end < after_the_crash / 2,
+        "{after_the_end} frames are read again, {after_the_crash} were"
+    );
+}
+
+/// The segment, and where the last id of an org stands in it.
+fn place_of(folder: &Path, org: &OrgId) -> (PathBuf, usize) {
+    let ledger = fs::read_dir(folder.join("ledger")).expect("the ledger").flatten();
+    let mut segments: Vec<PathBuf> = ledger.map(|file| file.path()).collect();
+    segments.sort();
+    let found = segments.into_iter().rev().find_map(|path| {
+        let bytes = fs::read(&path).expect("a segment");
+        let at = bytes.windows(org.as_str().len()).rposition(|window| window == org.as_str().as_bytes());
+        Some((path, at?))
+    });
+    found.expect("an entry of the org")
+}
+
+fn flip(path: &Path, at: usize) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::options().read(true).write(true).open(path).expect("a segment");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, u64::try_from(at).expect("an offset")).expect("a byte");
+    file.write_all_at(&[byte[0] ^ 1], u64::try_from(at).expect("an offset")).expect("writes");
+}
+
+#[test]
+fn an_org_that_cannot_be_opened_holds_up_no_other() {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
+    append_and_crash(&runtime, folder.path());
+    // Damaged when the ledger has been checked, so that nobody knows before it is read.
+    let store = open(folder.path());
+    let (path, at) = place_of(folder.path(), &org(77));
+    flip(&path, at);
+    start_and_shut_down(&runtime, &store);
+    let lacking = runtime.block_on(store.behind()).expect("it is known");
+    assert_eq!(lacking, [Partition::Org(org(77))]);
+    drop(store);
+    flip(&path, at);
+    let store = open(folder.path());
+    assert_eq!(
+        runtime.block_on(store.behind()).expect("it is known"),
+        lacking,
+        "it is behind, and not forgotten"
+    );
+    start_and_shut_down(&runtime, &store);
+    assert_eq!(runtime.block_on(store.behind()).expect("it is known"), []);
+}
