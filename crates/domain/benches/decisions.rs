@@ -39,6 +39,10 @@ window = "month"
 amount = 100000000
 "#;
 
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Usages of one round, so that keys are new.
 const ROUND: u64 = 1_000;
 
@@ -103,8 +107,8 @@ impl Orgs {
             actor: &Actor::Local,
         };
         let state = self.orgs.get_mut(org).expect("an org");
-        if let Some(key) = command.named_key() {
-            state.put(key, None);
+        if let Some(PartKey::Key(space, key)) = command.named_key() {
+            state.put_key(space, key, None);
         }
         let outcome = loop {
             match decide(state, &context, command) {

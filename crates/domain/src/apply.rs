@@ -310,8 +310,9 @@ fn touch_used(state: &OrgState, used: &UsedEntry) {
             state.counters(&used.meter, ScopeRef::Seen(&seen)).touch(periods);
         }
     };
+    let on = state.on(&used.meter);
     for user in std::iter::once(None).chain(used.user.as_ref().map(Some)) {
-        state.counters(&used.meter, ScopeRef::of(user)).touch(used.periods_of(user));
+        on.counters(ScopeRef::of(user)).touch(used.periods_of(user));
         let among = || user.cloned().map_or(Among::Org, Among::User);
         touch_seen(&among, &mut used.periods_of(user));
     }

@@ -186,7 +186,7 @@ fn limit_lines(
         .into_iter()
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
-            let limit = InForce::load(state, None, moment, limit, None);
+            let limit = InForce::load(&state.counters(meter, ScopeRef::Org), moment, limit, None);
             let used = (!each_user).then_some(limit.used);
             line(org, moment, limit.limit.scope.clone(), limit.limit.window, limit.limit.amount, used)
         })

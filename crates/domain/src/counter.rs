@@ -117,8 +117,8 @@ impl Tally {
         &self.open
     }
 
-    /// The counter of a period that is not closed, opened if need be, and what that closed.
-    pub(crate) fn open_mut(&mut self, period: Period) -> (&mut Counter, Option<OpenCounter>) {
+    /// The counter of a period, opened if need be; adds what that closed. `None`: it is closed itself.
+    pub(crate) fn open_mut(&mut self, period: Period, closed: &mut Vec<OpenCounter>) -> Option<&mut Counter> {
         let fresh = || OpenCounter { period, counter: Counter::default() };
         let known = self.open.iter().position(|open| open.period.window == period.window);
         let place = known.unwrap_or_else(|| {
@@ -127,11 +127,14 @@ impl Tally {
             self.open.push(fresh());
             self.open.len() - 1
         });
-        #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
-        let open = &mut self.open[place];
-        assert!(open.period.number <= period.number, "a period that is closed is not opened again");
-        let closed = (open.period.number < period.number).then(|| std::mem::replace(open, fresh()));
-        (&mut open.counter, closed)
+        let open = self.open.get_mut(place)?;
+        if open.period.number > period.number {
+            return None;
+        }
+        if open.period.number < period.number {
+            closed.push(std::mem::replace(open, fresh()));
+        }
+        Some(&mut open.counter)
     }
 }
 

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::counter::ScopeRef;
 use crate::ranks::Rank;
-use crate::{Amount, Counter, Group, MeterId, OrgState, Period, UserId};
+use crate::{Amount, Counter, Group, UserId};
 
 /// How a usage counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +85,12 @@ impl Motion {
     }
 }
 
+/// What a usage does to one counter.
+enum Effect {
+    Adds(Amount),
+    RankedBy(i128),
+}
+
 /// One usage as it moves counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Move<'a> {
@@ -97,23 +102,31 @@ pub(crate) struct Move<'a> {
 }
 
 impl Move<'_> {
-    /// Moves a counter; `seen` is how many usages counted there have its value, before it is moved.
-    pub(crate) fn make(&self, counter: &mut Counter, seen: Amount) {
-        let Self { quantity, entry, motion, .. } = *self;
-        let by = match self.counting {
-            Counting::Sum => {
-                counter.value += motion.signed(quantity);
-                return;
-            }
+    /// What it adds to a counter, or by what it is ranked in it; `seen` is how many usages counted there have its value,
+    /// before the counter is moved.
+    fn effect(&self, seen: Amount) -> Effect {
+        let Self { quantity, motion, .. } = *self;
+        match self.counting {
+            Counting::Sum => Effect::Adds(motion.signed(quantity)),
             Counting::Unique { value } => {
                 let lone = if motion == Motion::Count { Amount::ZERO } else { ONE };
-                if value.is_some() && seen == lone {
-                    counter.value += motion.signed(ONE);
-                }
+                let counts = value.is_some() && seen == lone;
+                Effect::Adds(if counts { motion.signed(ONE) } else { Amount::ZERO })
+            }
+            Counting::Max => Effect::RankedBy(quantity.billionths()),
+            Counting::Last { at } => Effect::RankedBy(at.as_nanosecond()),
+        }
+    }
+
+    /// Moves a counter; for `seen` see [`Self::effect`].
+    pub(crate) fn make(&self, counter: &mut Counter, seen: Amount) {
+        let Self { quantity, entry, motion, .. } = *self;
+        let by = match self.effect(seen) {
+            Effect::Adds(amount) => {
+                counter.value += amount;
                 return;
             }
-            Counting::Max => quantity.billionths(),
-            Counting::Last { at } => at.as_nanosecond(),
+            Effect::RankedBy(by) => by,
         };
         let ranks = Arc::make_mut(counter.ranks.get_or_insert_default());
         match motion {
@@ -125,19 +138,12 @@ impl Move<'_> {
 }
 
 impl Move<'_> {
-    /// What a usage would make of the counter of a period of an org, or of a user of it.
-    pub(crate) fn after(
-        &self,
-        state: &OrgState,
-        meter: &MeterId,
-        user: Option<&UserId>,
-        period: Period,
-        counter: &Counter,
-    ) -> Amount {
-        let seen = self.counting.value().map_or(Amount::ZERO, |value| {
-            let seen = Seen::new(user.cloned().map_or(Among::Org, Among::User), value);
-            state.counters(meter, ScopeRef::Seen(&seen)).of(period).value
-        });
+    /// What a usage would make of a counter; `seen` tells how many usages counted there have a value.
+    pub(crate) fn after(&self, counter: &Counter, seen: impl FnOnce(&Arc<str>) -> Amount) -> Amount {
+        let seen = self.counting.value().map_or(Amount::ZERO, seen);
+        if let Effect::Adds(amount) = self.effect(seen) {
+            return counter.value + amount;
+        }
         let mut after = counter.clone();
         self.make(&mut after, seen);
         after.value

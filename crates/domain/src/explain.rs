@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::catalog::MeterRules;
+use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move};
 use crate::decide::settle::settled;
 use crate::decide::{Ask, Context, Credit, InForce, gate, limits_in_force};
@@ -79,7 +80,9 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));
     step("credit", credit.covers(quantity), available);
     for limit in limits_in_force(known, rules, meter, check.user.as_ref()) {
-        let limit = InForce::load(state, check.user.as_ref(), &moment, limit, Some(&usage));
+        let user = check.user.as_ref().filter(|_| limit.is_on_users());
+        let counters = state.counters(meter, ScopeRef::of(user));
+        let limit = InForce::load(&counters, &moment, limit, Some(&usage));
         let passed = limit.passes();
         let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
         let (used, amount, window): (Amount, Amount, _) =

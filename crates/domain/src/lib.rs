@@ -27,6 +27,7 @@ mod explain;
 mod forecast;
 mod groups;
 mod ids;
+mod keys;
 pub mod limits;
 mod moment;
 mod money;

@@ -13,9 +13,11 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use crate::counter::{Place, ScopeRef};
+use crate::counting::Move;
+use crate::keys::Keys;
 use crate::{
-    Account, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org, OrgId, PartKey,
-    Period, Record, RecordKey, Scope, Tally, Unsent, UsageKey, UserId, Wants,
+    Account, Among, Amount, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org,
+    OrgId, PartKey, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId, Wants,
 };
 
 /// A loaded part; `None`: it is known to be absent.
@@ -37,29 +39,6 @@ struct MeterState {
     id: MeterId,
     account: Option<Slot<Account>>,
     users: HashMap<UserId, Slot<Tally>, RandomState>,
-}
-
-/// What is remembered of callers' keys, as far as it was looked up.
-#[derive(Clone, Debug, Default)]
-struct Keys {
-    uses: HashMap<UsageKey, Option<KeyRecord>, RandomState>,
-    top_ups: HashMap<UsageKey, Option<KeyRecord>, RandomState>,
-}
-
-impl Keys {
-    const fn of(&self, space: KeySpace) -> &HashMap<UsageKey, Option<KeyRecord>, RandomState> {
-        match space {
-            KeySpace::Use => &self.uses,
-            KeySpace::TopUp => &self.top_ups,
-        }
-    }
-
-    const fn of_mut(&mut self, space: KeySpace) -> &mut HashMap<UsageKey, Option<KeyRecord>, RandomState> {
-        match space {
-            KeySpace::Use => &mut self.uses,
-            KeySpace::TopUp => &mut self.top_ups,
-        }
-    }
 }
 
 /// An org, and the parts of it that are loaded.
@@ -171,7 +150,7 @@ impl OrgState {
             PartKey::Tally(meter, user) => {
                 self.meter(meter).is_some_and(|known| known.users.contains_key(user))
             }
-            PartKey::Key(space, key) => self.keys.of(*space).contains_key(key),
+            PartKey::Key(space, key) => self.keys.get(*space, key).is_some(),
             key if key.is_fact() => self.facts.contains_key(key),
             key => self.parts.contains_key(key),
         }
@@ -247,42 +226,23 @@ impl OrgState {
     /// How the org stands on a meter.
     #[must_use]
     pub fn account(&self, meter: &MeterId) -> Option<&Account> {
-        match self.meter(meter).and_then(|known| known.account.as_ref()) {
-            Some(slot) => slot.value.as_ref(),
-            None => {
-                self.lacks(PartKey::Account(meter.clone()));
-                None
-            }
-        }
+        self.on(meter).account()
     }
 
-    /// The open counters of a scope.
-    fn tally(&self, meter: &MeterId, scope: ScopeRef<'_>) -> Option<&Tally> {
-        match scope {
-            ScopeRef::Org => self.account(meter).map(|account| &account.tally),
-            ScopeRef::User(user) => match self.meter(meter).and_then(|known| known.users.get(user)) {
-                Some(slot) => slot.value.as_ref(),
-                None => {
-                    self.lacks(PartKey::Tally(meter.clone(), user.clone()));
-                    None
-                }
-            },
-            ScopeRef::Seen(seen) => match self.part(PartKey::Seen(meter.clone(), Arc::clone(seen))) {
-                Some(Record::Tally(tally)) => Some(tally),
-                _ => None,
-            },
-        }
+    /// What is known of a meter: found once, for all that is asked of it.
+    pub(crate) fn on<'a>(&self, meter: &'a MeterId) -> OnMeter<'_, 'a> {
+        OnMeter { state: self, meter, known: self.meter(meter) }
     }
 
     /// The counters of a scope on a meter.
     pub(crate) fn counters<'a>(&self, meter: &'a MeterId, scope: ScopeRef<'a>) -> Counters<'_, 'a> {
-        Counters { state: self, meter, scope, tally: self.tally(meter, scope) }
+        self.on(meter).counters(scope)
     }
 
     /// Where a counter is.
     #[must_use]
     pub fn place(&self, meter: &MeterId, scope: &Scope, period: Period) -> Place<'_> {
-        self.tally(meter, scope.into()).map_or(Place::NotYet, |tally| tally.place(period))
+        self.on(meter).tally(scope.into()).map_or(Place::NotYet, |tally| tally.place(period))
     }
 
     /// A counter, open or closed; zero where nothing was counted.
@@ -330,7 +290,7 @@ impl OrgState {
     /// A key that was seen.
     #[must_use]
     pub fn key(&self, space: KeySpace, key: &UsageKey) -> Option<&KeyRecord> {
-        match self.keys.of(space).get(key) {
+        match self.keys.get(space, key) {
             Some(known) => known.as_ref(),
             None => {
                 self.lacks(PartKey::Key(space, key.clone()));
@@ -341,7 +301,9 @@ impl OrgState {
 
     /// Takes what a store remembers of a key. What is here already stays.
     pub fn put_key(&mut self, space: KeySpace, key: UsageKey, record: Option<KeyRecord>) {
-        self.keys.of_mut(space).entry(key).or_insert(record);
+        if self.keys.get(space, &key).is_none() {
+            self.keys.insert(space, key, record);
+        }
     }
 
     /// An entry.
@@ -376,7 +338,7 @@ impl OrgState {
                 Some(Record::Tally(Arc::new(tally)))
             }
             PartKey::Key(space, key) => {
-                let record = self.keys.of(*space).get(key)?.clone()?;
+                let record = self.keys.get(*space, key)?.clone()?;
                 Some(Record::Key(Arc::new(record)))
             }
             key if key.is_fact() => self.facts.get(key)?.clone(),
@@ -442,8 +404,10 @@ impl OrgState {
     /// Forgets the facts: a store knows them.
     pub fn forget_facts(&mut self) {
         // Their room, too: it would be held for each org that is in memory.
-        self.facts = HashMap::default();
-        self.keys = Keys::default();
+        if self.facts.capacity() > 0 {
+            self.facts = HashMap::default();
+        }
+        self.keys.clear();
     }
 
     /// How many parts are loaded.
@@ -455,7 +419,7 @@ impl OrgState {
     /// Forgets a part: it is looked up again when it is asked for.
     pub(crate) fn forget(&mut self, key: &PartKey) {
         if let PartKey::Key(space, key) = key {
-            self.keys.of_mut(*space).remove(key);
+            self.keys.remove(*space, key);
         }
         self.parts.remove(key);
         self.facts.remove(key);
@@ -463,15 +427,15 @@ impl OrgState {
 
     /// Notes what is remembered of a key.
     pub(crate) fn remember_key(&mut self, space: KeySpace, key: &UsageKey, record: KeyRecord) {
-        match self.keys.of_mut(space).get_mut(key) {
+        match self.keys.get_mut(space, key) {
             Some(known) => *known = Some(record),
-            None => drop(self.keys.of_mut(space).insert(key.clone(), Some(record))),
+            None => self.keys.insert(space, key.clone(), Some(record)),
         }
     }
 
     /// Notes that the usage of a key was taken back, if the key is loaded.
     pub(crate) fn take_back_key(&mut self, key: &UsageKey, entry: u64) {
-        if let Some(Some(known)) = self.keys.uses.get_mut(key) {
+        if let Some(Some(known)) = self.keys.get_mut(KeySpace::Use, key) {
             known.reversed_by = Some(entry);
         }
     }
@@ -567,12 +531,9 @@ impl OrgState {
         let mut closed = Vec::new();
         self.change_tally(meter, scope, |tally| {
             for period in periods {
-                if matches!(tally.place(period), Place::Closed) {
-                    late.push(period);
-                } else {
-                    let (counter, before) = tally.open_mut(period);
-                    change(period, counter);
-                    closed.extend(before);
+                match tally.open_mut(period, &mut closed) {
+                    Some(counter) => change(period, counter),
+                    None => late.push(period),
                 }
             }
         });
@@ -623,6 +584,52 @@ impl OrgState {
     }
 }
 
+/// What is known of a meter of an org.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnMeter<'s, 'a> {
+    state: &'s OrgState,
+    meter: &'a MeterId,
+    known: Option<&'s MeterState>,
+}
+
+impl<'s, 'a> OnMeter<'s, 'a> {
+    /// How the org stands on it.
+    pub(crate) fn account(&self) -> Option<&'s Account> {
+        match self.known.and_then(|known| known.account.as_ref()) {
+            Some(slot) => slot.value.as_ref(),
+            None => {
+                self.state.lacks(PartKey::Account(self.meter.clone()));
+                None
+            }
+        }
+    }
+
+    /// The open counters of a scope.
+    fn tally(&self, scope: ScopeRef<'_>) -> Option<&'s Tally> {
+        match scope {
+            ScopeRef::Org => self.account().map(|account| &account.tally),
+            ScopeRef::User(user) => match self.known.and_then(|known| known.users.get(user)) {
+                Some(slot) => slot.value.as_ref(),
+                None => {
+                    self.state.lacks(PartKey::Tally(self.meter.clone(), user.clone()));
+                    None
+                }
+            },
+            ScopeRef::Seen(seen) => {
+                match self.state.part(PartKey::Seen(self.meter.clone(), Arc::clone(seen))) {
+                    Some(Record::Tally(tally)) => Some(tally),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// The counters of a scope.
+    pub(crate) fn counters(&self, scope: ScopeRef<'a>) -> Counters<'s, 'a> {
+        Counters { state: self.state, meter: self.meter, scope, tally: self.tally(scope) }
+    }
+}
+
 /// The counters of a scope on a meter: found once, for all periods.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counters<'s, 'a> {
@@ -632,7 +639,7 @@ pub(crate) struct Counters<'s, 'a> {
     tally: Option<&'s Tally>,
 }
 
-impl<'s> Counters<'s, '_> {
+impl<'s, 'a> Counters<'s, 'a> {
     /// The counter of a period, open or closed; zero where nothing was counted.
     pub(crate) fn of(&self, period: Period) -> &'s Counter {
         match self.tally.map_or(Place::NotYet, |tally| tally.place(period)) {
@@ -652,6 +659,23 @@ impl<'s> Counters<'s, '_> {
         for period in periods.filter(|period| matches!(tally.place(*period), Place::Closed)) {
             self.state.want(self.closed(period));
         }
+    }
+
+    /// The user whose they are.
+    pub(crate) fn user(&self) -> Option<&'a UserId> {
+        match self.scope {
+            ScopeRef::User(user) => Some(user),
+            ScopeRef::Org | ScopeRef::Seen(_) => None,
+        }
+    }
+
+    /// What a usage would make of the counter of a period.
+    pub(crate) fn after(&self, usage: &Move<'_>, period: Period, counter: &Counter) -> Amount {
+        usage.after(counter, |value| {
+            let among = self.user().cloned().map_or(Among::Org, Among::User);
+            let seen = Seen::new(among, value);
+            self.state.counters(self.meter, ScopeRef::Seen(&seen)).of(period).value
+        })
     }
 
     fn closed(&self, period: Period) -> PartKey {

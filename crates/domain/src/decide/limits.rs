@@ -3,10 +3,10 @@
 use smallvec::SmallVec;
 
 use crate::catalog::{Meter, MeterRules, Plan, PlanLimit};
-use crate::counter::ScopeRef;
 use crate::counting::Move;
 use crate::moment::Moment;
-use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, OrgState, UserId, Window};
+use crate::state::Counters;
+use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, UserId, Window};
 
 /// The limits on a meter that apply to a user, the org's own and those of its plan, in the order they are checked in.
 ///
@@ -74,14 +74,16 @@ pub(crate) fn windows_counted<'a>(
     org: &'a Org,
     plan: &'a MeterRules,
     meter: &'a Meter,
-) -> impl Iterator<Item = Window> + 'a {
+) -> SmallVec<[Window; 6]> {
     let asked = move |window: &Window| {
         let caps = |limit: &Limit| limit.window == *window;
         meter.windows.contains(window)
             || plan.limits.iter().any(caps)
             || org.limits.iter().any(|limit| limit.meter == meter.id && caps(limit))
     };
-    ALWAYS_COUNTED.into_iter().chain([Window::Minute, Window::Hour].into_iter().filter(asked))
+    let mut windows = SmallVec::from_slice(&ALWAYS_COUNTED);
+    windows.extend([Window::Minute, Window::Hour].into_iter().filter(asked));
+    windows
 }
 
 /// A limit in force with the counter it goes by.
@@ -99,19 +101,17 @@ pub(crate) struct InForce<'a> {
 }
 
 impl<'a> InForce<'a> {
-    /// A limit on an org, or on a user of it, as a usage finds it.
+    /// A limit on an org, or on a user of it, by the counters of either, as a usage finds it.
     pub(crate) fn load(
-        state: &'a OrgState,
-        user: Option<&'a UserId>,
+        counters: &Counters<'a, 'a>,
         moment: &Moment,
         limit: &'a Limit,
         usage: Option<&Move<'_>>,
     ) -> Self {
-        let user = user.filter(|_| limit.is_on_users());
         let period = moment.period(limit.window);
-        let counter = state.counters(&limit.meter, ScopeRef::of(user)).of(period);
-        let after = |usage: &Move<'_>| usage.after(state, &limit.meter, user, period, counter);
-        Self { limit, user, counter, used: counter.value, after: usage.map_or(counter.value, after) }
+        let counter = counters.of(period);
+        let after = usage.map_or(counter.value, |usage| counters.after(usage, period, counter));
+        Self { limit, user: counters.user(), counter, used: counter.value, after }
     }
 
     /// Whether a usage may pass: it raises the counter not at all, or not above the limit.

@@ -1,9 +1,10 @@
 //! The gate: may this be used, and what does it burn, move and cause?
 
 use std::borrow::Cow;
+use std::hash::Hasher;
 
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::catalog::{Meter, MeterRules};
 use crate::counter::ScopeRef;
@@ -17,6 +18,7 @@ use crate::decide::{
 use crate::limits::TRIAL_ENDING_SECS;
 use crate::moment::Moment;
 use crate::records::Standing;
+use crate::state::Counters;
 use crate::{
     Account, Amount, Burn, Burns, Check, Counting, Entry, EntryKind, Group, KeyRecord, KeySpace, MeterId,
     Notice, NoticeKind, Org, OrgState, Pace, Period, Periods, Quantity, Source, Use, UsedEntry, UserId,
@@ -69,7 +71,7 @@ pub(super) fn decide_use(state: &OrgState, context: &Context<'_>, usage: &Use) -
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
     match gate(state, context, &Ask::from(usage)) {
-        Ok(gate) => allow(state, context, gate, usage, fingerprint),
+        Ok(mut gate) => allow(state, context, &mut gate, usage, fingerprint),
         Err(denied) => deny(state, context, usage, denied),
     }
 }
@@ -134,24 +136,27 @@ impl<'a> Gate<'a> {
         let counting = meter.counting(user, ask.properties, moment.at);
         let (entry, motion) = (org.next_entry(), Motion::Count);
         let usage = Move { counting: &counting, quantity: quantity.amount(), entry, motion };
-        let month = |user| {
-            let month = state.counters(id, ScopeRef::of(user)).of(moment.month);
-            (month, usage.after(state, id, user, moment.month, month))
+        let on = state.on(id);
+        let of_org = on.counters(ScopeRef::Org);
+        let of_user = user.map(|user| on.counters(ScopeRef::User(user)));
+        let month = |counters: &Counters<'a, 'a>| {
+            let month = counters.of(moment.month);
+            (month, counters.after(&usage, moment.month, month))
         };
-        let (org_month, after) = month(None);
-        let user_month = user.map(|user| month(Some(user)));
-        let account = state.account(id).unwrap_or(Account::NOTHING);
+        let (org_month, after) = month(&of_org);
+        let user_month = of_user.as_ref().map(month);
+        let account = on.account().unwrap_or(Account::NOTHING);
         let (standing, settled) = settled(context, org, id, Cow::Borrowed(account));
         let mut credit = Credit::new(org, plan, &standing, &moment, org_month);
         if tense == Tense::Happened {
             credit.as_of_segment(&standing);
         }
         // Usage of nobody in particular moves no user's counter.
-        let limits = limits_in_force(org, plan, id, user)
-            .into_iter()
-            .filter(|limit| user.is_some() || !limit.is_on_users())
-            .map(|limit| InForce::load(state, user, &moment, limit, Some(&usage)))
-            .collect();
+        let in_force = limits_in_force(org, plan, id, user).into_iter().filter_map(|limit| {
+            let counters = if limit.is_on_users() { of_user.as_ref()? } else { &of_org };
+            Some(InForce::load(counters, &moment, limit, Some(&usage)))
+        });
+        let limits = in_force.collect();
         Self {
             tense,
             org,
@@ -231,24 +236,26 @@ impl Gate<'_> {
     }
 
     fn policies(&self, standing: &Standing) -> Policies {
-        let credit = standing.remaining.map(|remaining| Policy {
-            user: false,
-            period: None,
-            amount: standing.granted,
-            remaining: remaining.at_least_zero(),
-            resets_at: self.credit.resets_at(&self.moment),
-        });
-        let limits = self.limits.iter().map(|limit| {
-            let period = self.moment.period(limit.limit.window);
-            Policy {
+        let mut policies = Policies::new();
+        if let Some(remaining) = standing.remaining {
+            policies.push(Policy {
+                user: false,
+                period: None,
+                amount: standing.granted,
+                remaining: remaining.at_least_zero(),
+                resets_at: self.credit.resets_at(&self.moment),
+            });
+        }
+        for limit in &self.limits {
+            policies.push(Policy {
                 user: limit.user.is_some(),
-                period: Some(period),
+                period: Some(self.moment.period(limit.limit.window)),
                 amount: limit.limit.amount,
                 remaining: limit.remaining(),
                 resets_at: self.moment.end(limit.limit.window),
-            }
-        });
-        credit.into_iter().chain(limits).collect()
+            });
+        }
+        policies
     }
 
     /// What people should know after the usage was taken.
@@ -338,7 +345,7 @@ fn trial_over(org: &Org, credit: &Credit, moment: &Moment) -> bool {
 fn allow(
     state: &OrgState,
     context: &Context<'_>,
-    mut gate: Gate<'_>,
+    gate: &mut Gate<'_>,
     usage: &Use,
     fingerprint: u64,
 ) -> Outcome {
@@ -359,21 +366,21 @@ pub(super) fn count_afterwards(
     fingerprint: u64,
 ) -> Entry {
     let taken = (gate.take(), gate.standing());
-    used_entry(state, context, gate, usage, fingerprint, taken)
+    used_entry(state, context, &mut gate, usage, fingerprint, taken)
 }
 
 /// The entry of a usage that was taken, by what it burned and how the org stands after it.
 fn used_entry(
     state: &OrgState,
     context: &Context<'_>,
-    gate: Gate<'_>,
+    gate: &mut Gate<'_>,
     usage: &Use,
     fingerprint: u64,
     (burns, standing): (Burns, Standing),
 ) -> Entry {
     let notices = gate.notices(context, usage, &standing);
     let windows = windows_counted(gate.org, gate.plan, gate.meter);
-    let periods: Periods = windows.map(|window| gate.moment.period(window)).collect();
+    let periods: Periods = windows.iter().map(|window| gate.moment.period(*window)).collect();
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month, segment and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
@@ -383,7 +390,7 @@ fn used_entry(
         fingerprint,
         occurred_at: usage.occurred_at,
         recorded: gate.tense == Tense::Happened,
-        counting: gate.counting,
+        counting: gate.counting.clone(),
         properties: usage.properties.clone(),
         burns,
         periods,
@@ -391,8 +398,9 @@ fn used_entry(
         sink: gate.meter.sink.clone(),
         standing,
     };
-    let entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
-    Entry { settled: gate.settled, ..entry }
+    let mut entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
+    entry.settled = std::mem::take(&mut gate.settled);
+    entry
 }
 
 /// The group that a usage of a meter is counted in, in a month; `None` if the meter is counted by no properties.
@@ -468,10 +476,10 @@ fn denial_notices(
 
 /// Which content a key stands for. The time the caller gives is no part of it: a retry may carry a later one.
 pub(super) fn fingerprint(usage: &Use) -> u64 {
-    let mut content: SmallVec<[u8; 256]> = SmallVec::new();
+    let mut hash = Xxh3Default::new();
     let mut text = |text: &str| {
-        content.extend_from_slice(&text.len().to_ne_bytes());
-        content.extend_from_slice(text.as_bytes());
+        hash.write_usize(text.len());
+        hash.write(text.as_bytes());
     };
     text(usage.user.as_ref().map_or("", UserId::as_str));
     text(usage.meter.as_str());
@@ -479,6 +487,6 @@ pub(super) fn fingerprint(usage: &Use) -> u64 {
         text(name);
         text(value);
     }
-    content.extend_from_slice(&usage.quantity.amount().billionths().to_ne_bytes());
-    xxh3_64(&content)
+    hash.write_i128(usage.quantity.amount().billionths());
+    hash.digest()
 }
