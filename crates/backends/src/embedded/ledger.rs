@@ -45,8 +45,8 @@ impl LedgerFiles {
         segments.remove_temporary()?;
         let mut ordinals = segments.ordinals()?;
         if ordinals.is_empty() {
-            let first =
-                Segment::create(&segments.disk, &segments.dir, 1, segment_bytes).map_err(cannot_create)?;
+            let first = Segment::create(&segments.disk, &segments.dir, 1, segment_bytes, Work::Inline)
+                .map_err(cannot_create)?;
             segments.add(Arc::new(first));
             ordinals.push(1);
         }

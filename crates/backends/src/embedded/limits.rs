@@ -1,5 +1,7 @@
 //! Every stated limit of the embedded store, each with its reason.
 
+use std::time::Duration;
+
 /// Largest frame in bytes: what one append may write. Ten thousand usages of a batch need about 2 MiB; a larger one
 /// would hold up everybody behind it.
 pub(crate) const FRAME_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -19,6 +21,12 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Bytes read ahead when a segment is walked.
 pub(crate) const WALK_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a large file that are written, and made durable, at once: half a millisecond of a disk.
+pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+
+/// How long the disk is left to others between two pieces: a segment of the default size takes half a second.
+pub(crate) const PIECE_REST: Duration = Duration::from_millis(2);
 
 /// How long an append waits for the next segment before it is refused, in seconds.
 pub(crate) const WAIT_SECS: u64 = 10;

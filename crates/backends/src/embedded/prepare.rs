@@ -33,6 +33,7 @@ struct Shared {
     disk: Disk,
     dir: std::path::PathBuf,
     bytes: u64,
+    work: Work,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,7 +56,8 @@ impl Preparer {
         work: Work,
     ) -> Result<Self, StoreError> {
         let state = Mutex::new(ready.map_or(State::Wanted(next), State::Ready));
-        let shared = Arc::new(Shared { disk, dir: dir.to_owned(), bytes, state, changed: Condvar::new() });
+        let (dir_of, changed) = (dir.to_owned(), Condvar::new());
+        let shared = Arc::new(Shared { disk, dir: dir_of, bytes, work, state, changed });
         let thread = match work {
             Work::Inline => None,
             Work::Background => {
@@ -135,7 +137,7 @@ impl Shared {
                     if waited.timed_out() && matches!(*state, State::Failed(..)) {
                         // The failure stays visible while it is tried again: commits are refused at once, not after a wait.
                         drop(state);
-                        let made = Segment::create(&self.disk, &self.dir, ordinal, self.bytes);
+                        let made = Segment::create(&self.disk, &self.dir, ordinal, self.bytes, self.work);
                         state = self.lock();
                         if matches!(*state, State::Failed(..) | State::Wanted(_)) {
                             *state = made.map_or_else(
@@ -157,7 +159,7 @@ impl Shared {
             return state;
         };
         drop(state);
-        let made = Segment::create(&self.disk, &self.dir, ordinal, self.bytes);
+        let made = Segment::create(&self.disk, &self.dir, ordinal, self.bytes, self.work);
         let mut state = self.lock();
         if !matches!(*state, State::Closed) {
             *state = made.map_or_else(|error| failed(ordinal, error), |made| State::Ready(Arc::new(made)));

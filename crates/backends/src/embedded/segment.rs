@@ -15,6 +15,7 @@ use super::error::{corrupt, io_error};
 use super::frame::FORMAT_VERSION;
 use super::io::{Disk, DiskFile};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_OPEN_MAX};
+use super::options::Work;
 use super::sync::RwLock;
 
 /// Bytes before the first frame.
@@ -56,12 +57,24 @@ fn field(header: &[u8], at: usize) -> u64 {
 }
 
 impl Segment {
-    /// Makes the segment `ordinal` of `bytes` bytes: durable, all zeros behind its header.
-    pub(crate) fn create(disk: &Disk, dir: &Path, ordinal: u32, bytes: u64) -> Result<Self, CreateError> {
+    /// Makes the segment `ordinal` of `bytes` bytes: durable, all zeros behind its header. In the background it is made
+    /// piece by piece, so that commits go on beside it.
+    pub(crate) fn create(
+        disk: &Disk,
+        dir: &Path,
+        ordinal: u32,
+        bytes: u64,
+        work: Work,
+    ) -> Result<Self, CreateError> {
         let temporary = dir.join(file_name(ordinal, TEMPORARY_SUFFIX));
         let made = (|| {
             let file = disk.create(&temporary)?;
-            file.zero(SEGMENT_HEADER_BYTES, bytes)?;
+            match work {
+                Work::Background => {
+                    file.zero_by_pieces(SEGMENT_HEADER_BYTES, bytes, DiskFile::sync_piece)?;
+                }
+                Work::Inline => file.zero(SEGMENT_HEADER_BYTES, bytes)?,
+            }
             file.write_all_at(&encode_header(ordinal, bytes), 0)?;
             file.sync_data()?;
             Ok(file)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::super::io::to_u64;
+use super::super::limits::PIECE_BYTES;
 use super::{Fingerprint, half_of, hash_of};
 
 /// Bits for each fingerprint: some two in a thousand absent ones may be there.
@@ -126,9 +127,6 @@ impl Filter {
         Ok(hasher.digest() == checksum)
     }
 }
-
-/// Bytes written or read at once.
-const PIECE_BYTES: usize = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,6 @@
 //! change, so neither does what a filter says of them; a file that is not whole is made again from those of the facts.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::error::{corrupt, io_error};
 use super::super::io::{Disk, to_u64};
+use super::super::limits::PIECE_BYTES;
 use super::super::limits::{
     FACTS_GROUP_KEYS_MAX, FACTS_GROUP_KEYS_MIN, FACTS_GROUP_ORGS_MAX, FACTS_GROUP_ORGS_MIN,
 };
@@ -151,7 +151,7 @@ pub(super) fn store(disk: &Disk, dir: &Path, group: &Group) -> Result<(), StoreE
         let mut write = |piece: &[u8]| {
             file.write_all_at(piece, at)?;
             at += to_u64(piece.len());
-            Ok::<_, io::Error>(())
+            if piece.len() < PIECE_BYTES { Ok(()) } else { file.sync_piece() }
         };
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);

@@ -6,13 +6,11 @@ use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::io::{Disk, DiskFile, to_u64};
+use super::super::limits::PIECE_BYTES;
 use super::file::FactsFile;
 use super::layout::{HEADER_BYTES, Header, Layout, Section};
 use super::table::{SHARDS, Table};
 use super::{facts_name, half_of};
-
-/// Bytes gathered before they are written.
-const WRITE_BYTES: usize = 256 * 1024;
 
 /// Writes the file of a table to which nothing is added any more; on return it is durable under its name.
 pub(super) fn write_facts(
@@ -150,7 +148,11 @@ impl<'a> SectionWriter<'a> {
         self.block_start = self.gathered.len();
         self.block += 1;
         self.block_records = 0;
-        if self.gathered.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+        if self.gathered.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        self.flush()?;
+        self.file.sync_piece()
     }
 
     fn flush(&mut self) -> io::Result<()> {

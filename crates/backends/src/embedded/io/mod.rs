@@ -10,10 +10,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Bytes written at once when a file is filled with zeros or zeroed again.
-const ZERO_CHUNK_BYTES: usize = 256 * 1024;
+use super::limits::{PIECE_BYTES, PIECE_REST};
 
-static ZEROS: [u8; ZERO_CHUNK_BYTES] = [0; ZERO_CHUNK_BYTES];
+static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// Who may read and write a file of the store: the user that the server runs as, whatever the umask.
 pub(crate) const FILE_MODE: u32 = 0o600;
@@ -175,6 +174,21 @@ impl DiskFile {
         }
     }
 
+    /// Makes a piece of a large file durable and rests for a moment: a commit that syncs meanwhile waits behind one piece
+    /// at most, where a whole segment at once would hold it up for tens of milliseconds.
+    pub(crate) fn sync_piece(&self) -> io::Result<()> {
+        match self {
+            Self::Real(file) => {
+                file.sync_data()?;
+                std::thread::park_timeout(PIECE_REST);
+                Ok(())
+            }
+            // Nobody waits for it, and what is lost or refused is so at the sync of the whole.
+            #[cfg(feature = "fault-injection")]
+            Self::Fault(_) => Ok(()),
+        }
+    }
+
     /// Size in bytes.
     pub(crate) fn len(&self) -> io::Result<u64> {
         match self {
@@ -185,12 +199,25 @@ impl DiskFile {
     }
 
     /// Writes zeros from `from` up to `to`.
-    pub(crate) fn zero(&self, mut from: u64, to: u64) -> io::Result<()> {
+    pub(crate) fn zero(&self, from: u64, to: u64) -> io::Result<()> {
+        self.zero_by_pieces(from, to, |_| Ok(()))
+    }
+
+    /// The same, piece by piece; `between` is called between two.
+    pub(crate) fn zero_by_pieces(
+        &self,
+        mut from: u64,
+        to: u64,
+        between: impl Fn(&Self) -> io::Result<()>,
+    ) -> io::Result<()> {
         while from < to {
-            let wanted = usize::try_from(to - from).unwrap_or(usize::MAX).min(ZERO_CHUNK_BYTES);
+            let wanted = usize::try_from(to - from).unwrap_or(usize::MAX).min(PIECE_BYTES);
             let Some(chunk) = ZEROS.get(..wanted) else { break };
             self.write_all_at(chunk, from)?;
             from += to_u64(wanted);
+            if from < to {
+                between(self)?;
+            }
         }
         Ok(())
     }
