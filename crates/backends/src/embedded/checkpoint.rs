@@ -9,7 +9,6 @@ use foldhash::fast::RandomState;
 use tollgate_storage::check::check_image;
 use tollgate_storage::{Image, StoreError};
 
-use super::codec::{Table, encode_record, row_key};
 use super::error::{full, stopped, tables_error};
 use super::limits::{CHECKPOINT_FREE_BYTES_MIN, SWEEP_SECS};
 use super::open::TABLES_DIR;
@@ -19,6 +18,7 @@ use super::store::Core;
 use super::sync::{Mutex, MutexGuard, thread};
 use super::tables::{Folded, Tables, free_bytes, yield_to_answers};
 use super::walk::Position;
+use crate::rows::{Table, encode_record, row_key};
 
 /// Images to keep, and up to where images are whole then.
 type Order = (Arc<[Image]>, u64);

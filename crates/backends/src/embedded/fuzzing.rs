@@ -11,7 +11,6 @@ use tollgate_domain::{
 use tollgate_storage::StoreError;
 use tollgate_storage::codec::{self, Stored, decode_line};
 
-use super::codec::{counter_end_secs, org_day_of, period_number_of, user_of};
 use super::frame::{Frame, FrameHeader, decode_entry};
 use super::io::Disk;
 use super::io::fault::FaultDisk;
@@ -19,6 +18,7 @@ use super::ledger::{Ledger, LedgerFiles};
 use super::options::Work;
 use super::tables::Stamp;
 use super::walk::Position;
+use crate::rows::{counter_end_secs, org_day_of, period_number_of, user_of};
 
 const SEGMENT_BYTES: u64 = 16 * 1024;
 
@@ -129,7 +129,7 @@ mod tests {
     use tollgate_domain::{Actor, EntryKind, OrgId, Timestamp, Zone};
     use tollgate_storage::codec::LineRef;
 
-    use crate::embedded::codec::row;
+    use crate::rows::row;
 
     fn line() -> Vec<u8> {
         let kind = EntryKind::Put {

@@ -5,13 +5,12 @@
 //! DIR/LOCK               one process per folder
 //! DIR/ledger/N.seg       the ledger, the only copy that counts      io, frame, segment, walk, prepare, ledger
 //! DIR/ledger/N.facts     where keys, entries and notices are         facts, fingerprints
-//! DIR/tables/            images, made anew at will                   codec, tables, table_files, checkpoint, replay
+//! DIR/tables/            images, made anew at will                   tables, table_files, checkpoint, replay
 //! ```
 //! Start reading at [`EmbeddedStore`], then `store.rs` for an append's way, `walk.rs` for how damage is told from a frame
 //! that was never finished.
 
 mod checkpoint;
-mod codec;
 mod error;
 mod facts;
 mod fingerprints;

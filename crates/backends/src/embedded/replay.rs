@@ -13,7 +13,6 @@ use tollgate_domain::{
 use tollgate_storage::StoreError;
 use tollgate_storage::codec::{Line, decode_line};
 
-use super::codec::{encode_record, row_key};
 use super::error::{bad_entry, corrupt, full, tables_error};
 use super::frame::Frame;
 use super::limits::REPLAY_ENTRIES_MAX;
@@ -21,6 +20,7 @@ use super::segment::Segments;
 use super::store::{Core, stored_record};
 use super::tables::{Folded, Tables, is_full};
 use super::walk::{Position, Walker};
+use crate::rows::{encode_record, row_key};
 
 /// Replays frames over tables.
 pub(crate) struct Replay<'a> {

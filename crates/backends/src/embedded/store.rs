@@ -15,7 +15,6 @@ use tollgate_storage::codec::{DecodeError, Line, LineRef, decode_line, encode_li
 use tollgate_storage::{Append, Appended, Appends, EntryChange, Opened, StoreError, StoreErrorKind};
 
 use super::checkpoint::Checkpoints;
-use super::codec::{decode_record, row_key};
 use super::error::{bad_entry, bad_row, corrupt, stopped};
 use super::facts::{Facts, KeyPlaces, Place};
 use super::fingerprints::{facts_of, of_key, of_partition, of_reversal};
@@ -30,6 +29,7 @@ use super::segment::Segments;
 use super::sync::{Mutex, MutexGuard};
 use super::tables::{Folded, Keep, TablesSlot, TablesView};
 use super::walk::Position;
+use crate::rows::{decode_record, row_key};
 
 /// Everything of an open store but its threads.
 pub(crate) struct Core {

@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::codec::{Table, counter_end_secs, decode_row, encode_row};
 use super::error::{bad_row, tables_error};
 use super::io::create_folder;
 use super::limits::{
@@ -33,6 +32,10 @@ use super::limits::{
 use super::options::EmbeddedOptions;
 use super::sync::{RwLock, RwLockReadGuard};
 use super::walk::Position;
+use crate::rows::{Table, counter_end_secs};
+
+/// Version of the row that says how far the tables are.
+const STAMP_VERSION: u8 = 1;
 
 const META: &str = "meta";
 const FOLDED_KEY: &[u8] = b"folded";
@@ -65,8 +68,18 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
+    fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_extend(self, vec![STAMP_VERSION])
+    }
+
     pub(crate) fn decode(row: &[u8]) -> Option<Self> {
-        decode_row(row)
+        match row.split_first() {
+            Some((&STAMP_VERSION, value)) => match postcard::take_from_bytes(value) {
+                Ok((value, [])) => Some(value),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 
@@ -385,7 +398,7 @@ impl TablesBatch<'_> {
     /// Writes all rows and how far the tables are with them, or nothing.
     pub(crate) fn commit(mut self, folded: &Folded) -> Result<(), fjall::Error> {
         let stamp = Stamp { folded: *folded, next_number: self.tables.db.seqno() };
-        let row = encode_row(&stamp).map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
+        let row = stamp.encode().map_err(|error| fjall::Error::Io(std::io::Error::other(error)))?;
         for table in Table::ALL {
             self.batch.insert(self.tables.keyspace(table), POSITION_KEY, row.clone());
         }

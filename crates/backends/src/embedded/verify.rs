@@ -6,11 +6,11 @@ use std::path::Path;
 
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::codec::Table;
 use super::maintain::{Replayed, replay_into};
 use super::open::{VERIFY_TABLES_DIR, check_options, lock, open_locked, remove_dir, remove_leftovers};
 use super::options::{EmbeddedOptions, Work};
 use super::tables::{Keep, RawRow, Tables};
+use crate::rows::Table;
 
 /// Differences kept with their text; all are counted.
 const DIFFERENCES_KEPT_MAX: usize = 1_000;

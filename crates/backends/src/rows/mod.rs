@@ -1,21 +1,18 @@
-//! Bytes of the tables: row keys, which sort as what they name, and rows. Records are encoded as in every store, by
-//! [`tollgate_storage::codec`]; only rows that say where things lie in this store have an encoding of their own.
+//! Images as rows of tables, as more than one store keeps them: row keys, which sort as what they name, and rows, which are
+//! records encoded by [`tollgate_storage::codec`]; and which rows a scan reads ([`scan`]).
 //!
 //! Ids end with a zero byte in row keys: they hold no control characters, so a shorter id sorts before a longer one
 //! that starts with it, as in the domain. Numbers are big-endian.
 
+pub(crate) mod scan;
+
 use std::str;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tollgate_domain::{
     Among, CounterId, MeterId, OrgId, Period, Record, RecordKey, Scope, Seen, UserId, Window,
 };
 use tollgate_storage::codec::{DecodeError, Stored, decode, encode};
-
-/// Version of the rows of this store alone.
-const ROW_VERSION: u8 = 1;
 
 /// Bytes reserved for a row: enough for a tally of three open counters.
 const ROW_BYTES: usize = 128;
@@ -53,22 +50,6 @@ impl Table {
             Self::Unsent => "unsent",
             Self::System => "system",
         }
-    }
-}
-
-/// A row of this store alone: the version byte and the value.
-pub(crate) fn encode_row<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
-    postcard::to_extend(value, vec![ROW_VERSION])
-}
-
-/// The value of a row of this store alone.
-pub(crate) fn decode_row<T: DeserializeOwned>(row: &[u8]) -> Option<T> {
-    match row.split_first() {
-        Some((&ROW_VERSION, value)) => match postcard::take_from_bytes(value) {
-            Ok((value, [])) => Some(value),
-            _ => None,
-        },
-        _ => None,
     }
 }
 
@@ -241,9 +222,9 @@ pub(crate) fn api_key_key(id: &str) -> Vec<u8> {
 }
 
 /// The start of the row keys of API keys.
-pub(crate) const API_KEY_PREFIX: &[u8] = b"k";
+const API_KEY_PREFIX: &[u8] = b"k";
 /// The start of the row keys of versions of the catalog.
-pub(crate) const CATALOG_PREFIX: &[u8] = b"c";
+const CATALOG_PREFIX: &[u8] = b"c";
 const SYSTEM_KEY: &[u8] = b"h";
 const SHIPMENT_KEY: &[u8] = b"s";
 
