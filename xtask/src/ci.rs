@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::Result;
 use crate::process::{cargo, run as run_command, say};
+use crate::test::FEATURES;
 use crate::{fuzz, openapi, test, tidy};
 
 /// Runs every step even if one fails, so that one run shows all there is to mend; the sum of the tests comes last.
@@ -24,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
     };
     step("fmt", &mut || run_command(cargo(&["fmt", "--all", "--check"])?))?;
     step("clippy", &mut || {
-        let of = ["--workspace", "--all-targets", "--features", "tollgate/nats", "--locked"];
+        let of = ["--workspace", "--all-targets", "--features", FEATURES, "--locked"];
         run_command(cargo(&[&["clippy"], of.as_slice(), &["--", "-D", "warnings"]].concat())?)
     })?;
     step("clippy of the fuzz targets", &mut fuzz::check)?;

@@ -8,6 +8,9 @@ use crate::models;
 use crate::process::{cargo, say, stream, target_folder};
 use crate::tools::{ensure, ensure_for_tests};
 
+/// What is built and tested beside what is always there.
+pub(crate) const FEATURES: &str = "tollgate/nats,tollgate/postgres,tollgate-testing/postgres";
+
 /// Tests that ran, over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
@@ -80,8 +83,10 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     ensure("chromium", &["chromium"])?;
     // Aggregates go to a stream of a real server.
     ensure("nats-server", &["nats-server"])?;
-    let mut command =
-        cargo(&["test", "--workspace", "--features", "tollgate/nats", "--locked", "--no-fail-fast"])?;
+    // Many engines work on one database.
+    ensure("initdb", &["postgresql-15"])?;
+    ensure("pgbouncer", &["pgbouncer"])?;
+    let mut command = cargo(&["test", "--workspace", "--features", FEATURES, "--locked", "--no-fail-fast"])?;
     // The crash tests start and kill the real server. Building the tests of its package builds it, too; a build of its own
     // would be one of other features of the dependencies, and take as long again.
     command.env("TOLLGATE_BIN", binary()?);

@@ -2,6 +2,7 @@
 //! [`tollgate_storage::Store`].
 //!
 //! - [`embedded`] (default): one machine, one process; a ledger of its own with tables folded from it.
+//! - `postgres`: many processes on one PostgreSQL.
 //!
 //! Deliberately absent: rules of metering (they are the domain's), choosing a store (the server's wiring does),
 //! HTTP, clocks.
@@ -10,5 +11,7 @@
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
-#[cfg(feature = "embedded")]
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "embedded", feature = "postgres"))]
 mod rows;

@@ -75,6 +75,8 @@ enum Command {
     Verify(StoreArgs),
     /// Rebuild the tables of a store from its ledger.
     Rebuild(StoreArgs),
+    /// Make the schema of a store in a database, or bring it up to date.
+    Migrate(StoreArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -190,6 +192,7 @@ impl Cli {
             Command::Backup(args) => offline::backup(&args.store, &args.dir),
             Command::Verify(args) => offline::verify(&args),
             Command::Rebuild(args) => offline::rebuild(&args),
+            Command::Migrate(args) => offline::migrate(&args),
             Command::Completions { shell } => completions(shell),
             Command::Openapi => Output::stdout(true).text(&tollgate_server::openapi_json()),
         }

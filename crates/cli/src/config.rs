@@ -212,6 +212,9 @@ fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
         .map(|name| format!("{name} is set, but there is no such setting; `tollgate config` lists them"));
     let stores = STORES_TO_COME.iter().filter(|(name, _)| is_set(name)).map(|(name, store)| {
         let data = &chosen.server.store;
+        if *store == "postgres" {
+            return format!("{name} is set, but only --store chooses a store: the data is in {data}");
+        }
         format!("{name} is set, but this build has no {store} store yet: the data is in {data}")
     });
     let flush = is_set(FLUSH_INTERVAL).then(|| {

@@ -1,10 +1,10 @@
-//! Commands that open a store's folder themselves: backup, verify, rebuild.
+//! Commands that open a store themselves: backup, verify and rebuild its folder, migrate its database.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, VerifyReport};
-use tollgate_server::{StoreUrl, embedded_options};
+use tollgate_server::{Settings, StoreUrl, embedded_options};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use crate::config::{self, Flags};
@@ -15,7 +15,7 @@ use crate::table::{pairs, parts};
 /// Which store.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// The store, as embedded:PATH; by default the one that 'tollgate config' shows.
+    /// The store, as `serve` takes it; by default the one that 'tollgate config' shows.
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
     /// A TOML file with the settings of serve.
@@ -30,10 +30,14 @@ struct Folder {
 }
 
 impl StoreArgs {
-    fn folder(&self) -> Result<Folder, Failure> {
+    fn settings(&self) -> Result<Settings, Failure> {
         let values = self.store.iter().map(|store| ("store", store.clone())).collect();
         let flags = Flags { file: self.config.clone(), values };
-        let settings = config::resolve(&flags, &config::environment())?.chosen.server;
+        Ok(config::resolve(&flags, &config::environment())?.chosen.server)
+    }
+
+    fn folder(&self) -> Result<Folder, Failure> {
+        let settings = self.settings()?;
         let StoreUrl::Embedded(path) = &settings.store else {
             return Err(Failure::Usage(
                 "store: only an embedded:PATH store has a folder to work on".to_owned(),
@@ -78,6 +82,15 @@ pub(crate) fn rebuild(store: &StoreArgs) -> Result<(), Failure> {
     EmbeddedStore::rebuild(&folder.path, &folder.options).map_err(|error| failed(&error))?;
     Output::stdout(false)
         .text(&format!("the tables of {} are made anew from its ledger", folder.path.display()))
+}
+
+/// Runs `tollgate migrate`.
+pub(crate) fn migrate(store: &StoreArgs) -> Result<(), Failure> {
+    let settings = store.settings()?;
+    match tollgate_server::migrate(&settings).map_err(|error| failed(&error))? {
+        Some(()) => Output::stdout(false).text(&format!("the schema of {} is up to date", settings.store)),
+        None => Err(Failure::Usage(format!("store: {} has no schema to migrate", settings.store))),
+    }
 }
 
 fn report_text(report: &VerifyReport) -> String {

@@ -182,6 +182,15 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// Brings into force what another process on the same store brought into force; gives the version of the system, which
+    /// every change of it moves. Without it, that is noticed by commands of the system alone.
+    ///
+    /// # Errors
+    /// [`EngineError`]: what was in force stays so.
+    pub async fn follow(&self) -> Result<u64, EngineError> {
+        self.ask(|answer| Job::Alone(Alone::Follow { answer })).await
+    }
+
     pub(crate) async fn ask_system(
         &self,
         actor: &Actor,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tollgate_storage::StoreError;
 
-/// Why a request got no decision. Nothing was counted, except where [`EngineError::Stopped`] says so,
-/// and what came before it in a batch.
+/// Why a request got no decision. Nothing was counted, except where [`EngineError::Unknown`] and [`EngineError::Stopped`] say
+/// so, and what came before it in a batch.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EngineError {
     /// Too many requests wait already.
@@ -23,6 +23,10 @@ pub enum EngineError {
     /// The store cannot read, or refuses what it is asked.
     #[error("the store failed: {0}")]
     Store(Arc<StoreError>),
+    /// A write to a store that others write to as well failed, and it is not known what was written. The engine goes on from
+    /// what it finds there. The request may or may not have been counted; sent again with the same key it counts once.
+    #[error("the store was lost in a write: {0}")]
+    Unknown(Arc<StoreError>),
     /// A write failed and it is not known what was written: the engine answers nothing more until it is restarted.
     /// The request may or may not have been counted; sent again with the same key it counts once.
     #[error("the store stopped after a failed write: {0}")]

@@ -36,6 +36,8 @@ pub(crate) enum Alone {
     },
     /// A copy of an org with some of its parts.
     View { org: OrgId, parts: Vec<PartKey>, answer: Reply<Box<OrgState>> },
+    /// What another process on the same store brought into force, and the version of the system.
+    Follow { answer: Reply<u64> },
     /// Images brought up to date.
     Save { which: Which, answer: Reply<()> },
 }
@@ -165,6 +167,7 @@ impl Alone {
         match self {
             Self::System { answer, .. } => drop(answer.send(Err(error))),
             Self::View { answer, .. } => drop(answer.send(Err(error))),
+            Self::Follow { answer } => drop(answer.send(Err(error))),
             Self::Save { answer, .. } => drop(answer.send(Err(error))),
         }
     }

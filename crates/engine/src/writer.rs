@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Reply};
 use crate::resident::Checkpoint;
-use crate::shard::{Settled, Shard, Terms, TurnError, Which};
+use crate::shard::{Settled, Shard, Terms, TurnError, Which, system_records};
 use crate::sync::{RwLock, mpsc, watch};
 use crate::{EngineError, EngineMetrics, EngineOptions, OutcomeLabel};
 
@@ -182,19 +182,29 @@ impl<S: Store> Writer<S> {
                 Err(TurnError::Append(error)) if error.kind().is_refusal() => {
                     return self.refuse(jobs, error).await;
                 }
-                Err(TurnError::Append(error)) => {
-                    let reason = Arc::new(error);
-                    for job in jobs {
-                        job.fail(EngineError::Stopped(Arc::clone(&reason)));
-                    }
-                    return Err(reason);
-                }
+                Err(TurnError::Append(error)) => return self.lose(jobs, error),
             }
         }
         for job in jobs {
             job.fail(EngineError::Contended);
         }
         Ok(())
+    }
+
+    /// It is not known what was appended. On a shared store the orgs are opened again, as it is, so deciding goes on; a store
+    /// of one process must be opened again itself.
+    fn lose(&self, jobs: Vec<Job>, error: StoreError) -> Result<(), Arc<StoreError>> {
+        let reason = Arc::new(error);
+        let shared = self.shard.is_shared();
+        let failure = if shared { EngineError::Unknown } else { EngineError::Stopped };
+        for job in jobs {
+            job.fail(failure(Arc::clone(&reason)));
+        }
+        if shared {
+            tracing::error!(error = %reason, "the store was lost in a write; what it did is read again");
+            return Ok(());
+        }
+        Err(reason)
     }
 
     async fn turn(&mut self, jobs: &[Job]) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
@@ -254,6 +264,7 @@ impl<S: Store> Writer<S> {
                 let failed = |error| EngineError::Store(Arc::new(error));
                 drop(answer.send(viewed.map(Box::new).map_err(failed)));
             }
+            Alone::Follow { answer } => drop(answer.send(self.follow_others().await)),
             Alone::Save { which, answer } => {
                 if self.shard.is_shared() {
                     let saved = self.save(&which).await;
@@ -304,10 +315,22 @@ impl<S: Store> Writer<S> {
                 Err(TurnError::Append(error)) if error.kind().is_refusal() => {
                     return Ok(Err(refused(&Arc::new(error))));
                 }
+                Err(TurnError::Append(error)) if self.shard.is_shared() => {
+                    return Ok(Err(EngineError::Unknown(Arc::new(error))));
+                }
                 Err(TurnError::Append(error)) => return Err(Arc::new(error)),
             }
         }
         Ok(Err(EngineError::Contended))
+    }
+
+    /// Brings into force what others made the system say; gives its version.
+    async fn follow_others(&mut self) -> Result<u64, EngineError> {
+        let before = self.catalog_in_force();
+        let records = system_records(self.shard.store.as_ref(), &[]).await;
+        let records = records.map_err(|error| EngineError::Store(Arc::new(error)))?;
+        self.follow(&before, &records).await;
+        Ok(records.system().version)
     }
 
     /// Brings into force what the system says, also what another process on the same store made it say.

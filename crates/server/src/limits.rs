@@ -57,6 +57,9 @@ pub const RATE_ADDRESSES_MAX: usize = 100_000;
 /// Most stored API keys that are read at start.
 pub const API_KEYS_MAX: usize = 100_000;
 
+/// How often a server looks what another one on the same store brought into force: a revoked key is good for that long.
+pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Bytes of randomness in the secret of an API key.
 pub const API_KEY_SECRET_BYTES: usize = 24;
 

@@ -51,9 +51,16 @@ impl From<EngineError> for Failure {
             }
             EngineError::Contended => (Code::Contended, "other writers were faster; nothing was counted"),
             EngineError::Full(_) => (Code::StoreFull, "the disk of the store is full; nothing was counted"),
+            EngineError::Store(store) if store.kind() == StoreErrorKind::Unavailable => {
+                (Code::StoreFailed, "the store cannot be reached; nothing was counted")
+            }
             EngineError::Store(_) => {
                 (Code::StoreFailed, "the store cannot read what this needs; nothing was counted")
             }
+            EngineError::Unknown(_) => (
+                Code::StoreFailed,
+                "the store was lost in a write, which may have been made; send it again with the same key",
+            ),
             EngineError::Stopped(_) => (
                 Code::StoreFailed,
                 "a write failed and the server stopped; send it again with the same key when it is back",
@@ -61,9 +68,10 @@ impl From<EngineError> for Failure {
         };
         let failure = Self::from(Problem::new(code, detail));
         match error {
-            EngineError::Full(store) | EngineError::Store(store) | EngineError::Stopped(store) => {
-                failure.caused_by(store.to_string())
-            }
+            EngineError::Full(store)
+            | EngineError::Store(store)
+            | EngineError::Unknown(store)
+            | EngineError::Stopped(store) => failure.caused_by(store.to_string()),
             _ => failure,
         }
     }

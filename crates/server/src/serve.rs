@@ -25,7 +25,7 @@ use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::routes::Routes;
 use crate::stores::AnyStore;
-use crate::{Settings, closing, demo, discard};
+use crate::{Settings, closing, demo, discard, following};
 
 /// Why the server does not run, or runs no more.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ pub struct RunningServer {
     edge: JoinHandle<()>,
     /// What closes months that are over.
     closing: Option<JoinHandle<()>>,
+    /// What follows other servers on the same store.
+    following: Option<JoinHandle<()>>,
     /// What commits aggregates, or discards old ones.
     shipping: JoinHandle<()>,
 }
@@ -108,6 +110,11 @@ impl RunningServer {
             && let Err(error) = closing.await
         {
             tracing::error!(%error, "closing of months ended by a panic");
+        }
+        if let Some(following) = self.following
+            && let Err(error) = following.await
+        {
+            tracing::error!(%error, "following of other servers ended by a panic");
         }
         self.app.readers.close().await;
         let queue = self.app.engine.queue_depth();
@@ -163,11 +170,13 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let edge = tokio::spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping.clone())));
+    let shared = app.engine.store().capabilities().shared;
+    let following = shared.then(|| work(&app, following::run(Arc::clone(&app), stopping.clone())));
     let shipping = match app.shipper.is_some() {
         true => work(&app, ship(Arc::clone(&app))),
         false => work(&app, discard::run(Arc::clone(&app), stopping)),
     };
-    Ok(RunningServer { address, open, app, tls, stop, edge, closing, shipping })
+    Ok(RunningServer { address, open, app, tls, stop, edge, closing, following, shipping })
 }
 
 /// Does something in the background, beside the gate.

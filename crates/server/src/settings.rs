@@ -106,11 +106,13 @@ impl Default for Settings {
     }
 }
 
-/// Where the data is: `embedded:PATH`, or `memory:` for nothing that should last.
+/// Where the data is: `embedded:PATH`, `postgres://…`, or `memory:` for nothing that should last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// In a folder of this machine.
     Embedded(PathBuf),
+    /// In a PostgreSQL, for any number of servers.
+    Postgres(DatabaseUrl),
     /// In memory: gone with the process.
     Memory,
 }
@@ -122,7 +124,12 @@ impl FromStr for StoreUrl {
         match text.split_once(':') {
             Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(PathBuf::from(path))),
             Some(("memory", "")) => Ok(Self::Memory),
-            _ => Err(format!("'{text}' is not a store; expected embedded:PATH or memory:")),
+            Some(("postgres" | "postgresql", _)) => text.parse().map(Self::Postgres),
+            // What looks like a URL may hold a password.
+            Some((scheme, rest)) if rest.starts_with("//") => {
+                Err(format!("{scheme}:// is not a store; {STORES}"))
+            }
+            _ => Err(format!("'{text}' is not a store; {STORES}")),
         }
     }
 }
@@ -131,8 +138,60 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
+            Self::Postgres(url) => url.fmt(formatter),
             Self::Memory => formatter.write_str("memory:"),
         }
+    }
+}
+
+/// What a store may be.
+const STORES: &str = "expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
+
+/// Where a database is, and who asks. Its password is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// All of it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        crate::stores::check_database(text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (place, query) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        let (scheme, place) = place.split_once("://").unwrap_or(("postgres", place));
+        // A password may hold an at sign; a host may not.
+        let (user, host) = place.rsplit_once('@').unwrap_or(("", place));
+        write!(formatter, "{scheme}://")?;
+        match user.split_once(':') {
+            Some((user, _)) => write!(formatter, "{user}:***@")?,
+            None if !user.is_empty() => write!(formatter, "{user}@")?,
+            None => {}
+        }
+        formatter.write_str(host)?;
+        for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+            let pair = if pair.starts_with("password") { "password=***" } else { pair };
+            write!(formatter, "{}{pair}", if place == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 
@@ -152,5 +211,45 @@ pub struct Secret(pub String);
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_of_a_database_is_shown_nowhere() {
+        for (url, shown) in [
+            ("postgres://ann:hush@h:1/d?schema=s&pool_max=9", "postgres://ann:***@h:1/d?schema=s&pool_max=9"),
+            ("postgresql://ann:hu@hush@h/d", "postgresql://ann:***@h/d"),
+            (
+                "postgres://ann@h/d?password=hush&sslmode=disable",
+                "postgres://ann@h/d?password=***&sslmode=disable",
+            ),
+            ("postgres://h/d?user=ann&password=hush", "postgres://h/d?user=ann&password=***"),
+            ("postgres://h", "postgres://h"),
+        ] {
+            let store = StoreUrl::Postgres(DatabaseUrl(url.to_owned()));
+            assert_eq!(store.to_string(), shown);
+            assert!(!format!("{store:?}").contains("hush"), "{store:?}");
+        }
+        let error = "mysql://ann:hush@h/d".parse::<StoreUrl>().expect_err("no store");
+        assert!(error.contains("mysql:// is not a store") && !error.contains("hush"), "{error}");
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    #[test]
+    fn a_build_without_postgres_says_how_to_get_one_with_it() {
+        let error = "postgres://ann:hush@127.0.0.1/d".parse::<StoreUrl>().expect_err("not in this build");
+        assert!(error.contains("--features postgres") && !error.contains("hush"), "{error}");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn what_is_wrong_with_a_database_is_said_without_its_password() {
+        let error = "postgres://ann:hush@127.0.0.1/d?sslmode=prefer".parse::<StoreUrl>().expect_err("unsafe");
+        assert!(error.contains("sslmode 'prefer'") && !error.contains("hush"), "{error}");
+        assert!("postgres://ann:hush@127.0.0.1/d".parse::<StoreUrl>().is_ok());
     }
 }

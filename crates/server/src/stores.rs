@@ -10,18 +10,40 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
+#[cfg(feature = "postgres")]
+use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::{
     Append, Appends, Capabilities, Cursor, Image, MemoryStore, Opened, Page, Scan, Store, StoreError,
+    StoreErrorKind,
 };
 
+#[cfg(feature = "postgres")]
+use crate::DatabaseUrl;
 use crate::{Settings, StoreUrl};
 
 /// A store of any kind this build knows.
 #[derive(Debug)]
 pub(crate) enum AnyStore {
     Embedded(Box<EmbeddedStore>),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresStore),
     Memory(MemoryStore),
+}
+
+/// Calls the store of whatever kind.
+macro_rules! of_any {
+    ($of:expr, $store:ident => $call:expr) => {
+        match $of {
+            AnyStore::Embedded($store) => {
+                let $store: &EmbeddedStore = $store;
+                $call
+            }
+            #[cfg(feature = "postgres")]
+            AnyStore::Postgres($store) => $call,
+            AnyStore::Memory($store) => $call,
+        }
+    };
 }
 
 impl AnyStore {
@@ -29,7 +51,7 @@ impl AnyStore {
     pub(crate) fn stopped(&self) -> Option<String> {
         match self {
             Self::Embedded(store) => store.stopped(),
-            Self::Memory(_) => None,
+            _ => None,
         }
     }
 
@@ -45,6 +67,10 @@ impl AnyStore {
             StoreUrl::Embedded(path) => {
                 Self::Embedded(Box::new(EmbeddedStore::open(path, embedded_options(settings))?))
             }
+            #[cfg(feature = "postgres")]
+            StoreUrl::Postgres(url) => Self::Postgres(PostgresStore::open(postgres_options(url, settings)?)?),
+            #[cfg(not(feature = "postgres"))]
+            StoreUrl::Postgres(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_POSTGRES)),
             StoreUrl::Memory => Self::Memory(MemoryStore::new()),
         };
         Ok(Arc::new(store))
@@ -64,19 +90,55 @@ pub fn embedded_options(settings: &Settings) -> EmbeddedOptions {
     }
 }
 
+/// What a build without the PostgreSQL store says.
+#[cfg(not(feature = "postgres"))]
+const NO_POSTGRES: &str =
+    "this build has no PostgreSQL store; get one with it by `cargo build --release --features postgres`";
+
+/// Refuses what names no database, without saying any secret.
+#[cfg(feature = "postgres")]
+pub(crate) fn check_database(url: &str) -> Result<(), String> {
+    PostgresOptions::from_url(url).map(drop).map_err(|error| format!("not a database: {error}"))
+}
+
+/// Refuses every database: this build has no store in one.
+#[cfg(not(feature = "postgres"))]
+pub(crate) fn check_database(_url: &str) -> Result<(), String> {
+    Err(NO_POSTGRES.to_owned())
+}
+
+#[cfg(feature = "postgres")]
+fn postgres_options(url: &DatabaseUrl, settings: &Settings) -> Result<PostgresOptions, StoreError> {
+    let options = PostgresOptions::from_url(url.reveal());
+    let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
+    let embedded = embedded_options(settings);
+    options.key_keep_secs = Some(embedded.key_keep_secs);
+    options.counter_keep_secs = Some(embedded.counter_keep_secs);
+    Ok(options)
+}
+
+/// Makes the schema of a store in a database, or brings it up to date; `None` for a store that has none.
+///
+/// # Errors
+/// When the database cannot be reached or used, or a newer version made the schema.
+pub fn migrate(settings: &Settings) -> Result<Option<()>, StoreError> {
+    match &settings.store {
+        #[cfg(feature = "postgres")]
+        StoreUrl::Postgres(url) => {
+            let options = postgres_options(url, settings)?.migrating();
+            PostgresStore::open(options).map(|_| Some(()))
+        }
+        _ => Ok(None),
+    }
+}
+
 impl Store for AnyStore {
     async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
-        match self {
-            Self::Embedded(store) => store.append(appends).await,
-            Self::Memory(store) => store.append(appends).await,
-        }
+        of_any!(self, store => store.append(appends).await)
     }
 
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
-        match self {
-            Self::Embedded(store) => Store::open(store.as_ref(), partitions).await,
-            Self::Memory(store) => store.open(partitions).await,
-        }
+        of_any!(self, store => Store::open(store, partitions).await)
     }
 
     async fn load(
@@ -85,38 +147,23 @@ impl Store for AnyStore {
         image: u64,
         keys: &[RecordKey],
     ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        match self {
-            Self::Embedded(store) => store.load(partition, image, keys).await,
-            Self::Memory(store) => store.load(partition, image, keys).await,
-        }
+        of_any!(self, store => store.load(partition, image, keys).await)
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
-        match self {
-            Self::Embedded(store) => store.find(keys).await,
-            Self::Memory(store) => store.find(keys).await,
-        }
+        of_any!(self, store => store.find(keys).await)
     }
 
     async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
-        match self {
-            Self::Embedded(store) => store.checkpoint(images, whole_until).await,
-            Self::Memory(store) => store.checkpoint(images, whole_until).await,
-        }
+        of_any!(self, store => store.checkpoint(images, whole_until).await)
     }
 
     async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
-        match self {
-            Self::Embedded(store) => store.behind().await,
-            Self::Memory(store) => store.behind().await,
-        }
+        of_any!(self, store => store.behind().await)
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        match self {
-            Self::Embedded(store) => store.scan(scan, from, limit).await,
-            Self::Memory(store) => store.scan(scan, from, limit).await,
-        }
+        of_any!(self, store => store.scan(scan, from, limit).await)
     }
 
     fn position(&self) -> u64 {
@@ -127,17 +174,11 @@ impl Store for AnyStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        match self {
-            Self::Embedded(store) => store.capabilities(),
-            Self::Memory(store) => store.capabilities(),
-        }
+        of_any!(self, store => store.capabilities())
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Embedded(store) => store.close().await,
-            Self::Memory(store) => store.close().await,
-        }
+        of_any!(self, store => store.close().await)
     }
 }
 

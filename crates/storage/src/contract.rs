@@ -25,8 +25,10 @@ pub trait Store: Send + Sync + 'static {
     /// [`Appended::Conflict`]; the others are made all the same.
     ///
     /// # Errors
-    /// [`crate::StoreErrorKind::Full`] and [`crate::StoreErrorKind::TooLarge`]: nothing was made. Any other error:
-    /// it is not known what was made; the caller must not decide on its view any more and must reopen the store.
+    /// [`crate::StoreErrorKind::Full`], [`crate::StoreErrorKind::TooLarge`] and [`crate::StoreErrorKind::Unavailable`]: nothing
+    /// was made. Any other error:
+    /// it is not known what was made; the caller must not decide on its view any more and must reopen the store, or, where
+    /// [`Capabilities::shared`] says that others append, too, open the partitions again. What was being made may be made yet.
     fn append(&self, appends: Vec<Append>) -> impl Future<Output = Result<Appends, StoreError>> + Send;
 
     /// Opens partitions: of each the head of its image and the entries since, in the order asked; all of one moment.

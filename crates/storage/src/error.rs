@@ -18,6 +18,9 @@ pub enum StoreErrorKind {
     Full,
     /// The batch or record is larger than the store takes; nothing was changed.
     TooLarge,
+    /// The store is somewhere else and cannot be reached, or does not take it now; nothing was changed, and later calls may
+    /// succeed.
+    Unavailable,
     /// What was read is damaged.
     Corrupt,
     /// An image changed while its parts were loaded: open the partition again.
@@ -38,7 +41,7 @@ impl StoreErrorKind {
     /// Whether it is known that nothing was changed and the same call may succeed later.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
-        matches!(self, Self::Full | Self::TooLarge)
+        matches!(self, Self::Full | Self::TooLarge | Self::Unavailable)
     }
 }
 

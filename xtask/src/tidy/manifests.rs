@@ -6,11 +6,13 @@ use super::Finding;
 use crate::Result;
 
 /// Which of our crates each may build on. Tests may use more: `[dev-dependencies]` are not looked at.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("tollgate-domain", &[]),
     ("tollgate-storage", &["tollgate-domain"]),
     // Under the feature that puts them under the model checker.
     ("tollgate-schedules", &[]),
+    // Private servers of others for tests.
+    ("tollgate-peers", &[]),
     ("tollgate-backends", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
     ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
     ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),

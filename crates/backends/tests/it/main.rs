@@ -1,4 +1,4 @@
-//! The embedded store against the contract, faults, damage and time.
+//! The stores against the contract, faults, damage and time.
 
 #![expect(
     clippy::expect_used,
@@ -14,4 +14,6 @@ mod damage;
 mod faults;
 mod images;
 mod life;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod support;

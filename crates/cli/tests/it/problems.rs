@@ -90,7 +90,8 @@ fn a_wrong_command_line_is_exit_code_2() {
         (&["use", "acme", "--property", "x"], "expected NAME=VALUE"),
         (&["serve", "--threads", "none"], "threads: 'none' is not allowed"),
         (&["serve", "--listen", "here"], "(from flag --listen)"),
-        (&["serve", "--store", "postgres://h"], "expected embedded:PATH"),
+        (&["serve", "--store", "mysql://h"], "expected embedded:PATH"),
+        (&["migrate", "--store", "memory:"], "has no schema"),
     ] {
         let ran = run(folder.path(), &[], args);
         assert_eq!(ran.code, 2, "{args:?}: {ran:?}");

@@ -27,6 +27,8 @@ mod plans;
 mod pulses;
 mod races;
 mod readers;
+#[cfg(feature = "postgres")]
+mod replicas;
 mod reports;
 mod series;
 mod server;

@@ -141,7 +141,10 @@ impl World {
             Some(Ok(reply)) => reply,
             Some(Err(error)) => {
                 self.faults.count(Fault::Overload, u64::from(matches!(error, EngineError::Overloaded)));
-                if matches!(error, EngineError::Stopped(_) | EngineError::ShuttingDown) {
+                if matches!(
+                    error,
+                    EngineError::Unknown(_) | EngineError::Stopped(_) | EngineError::ShuttingDown
+                ) {
                     return Some(Reply::Unknown);
                 }
                 Reply::NotDone
@@ -205,7 +208,7 @@ impl World {
                 self.log.system_replied(number, Ok(answer.clone()));
                 return Some(answer);
             }
-            Some(Err(EngineError::Stopped(_) | EngineError::ShuttingDown)) => {}
+            Some(Err(EngineError::Unknown(_) | EngineError::Stopped(_) | EngineError::ShuttingDown)) => {}
             Some(Err(error)) => {
                 self.faults.count(Fault::Overload, u64::from(matches!(error, EngineError::Overloaded)));
                 self.log.system_replied(number, Err(()));

@@ -201,6 +201,37 @@ fn engines_that_create_the_same_meters_at_once_create_each_once() {
 }
 
 #[test]
+fn what_another_engine_brought_into_force_is_followed() {
+    let replicas = Replicas::start(2, "2026-11-02T10:00:00Z");
+    let follow =
+        |engine: usize| replicas.runtime.block_on(replicas.engines[engine].follow()).expect("it is followed");
+    assert_eq!(follow(1), 0);
+    let text = format!("{}\n[[meters]]\nid = \"new\"\nname = \"N\"\nunit = \"n\"\n", catalog::DEFAULT);
+    replicas.apply(0, &text);
+    replicas.create(0, &["gpu"]);
+    assert_eq!(replicas.engines[1].catalog().version, 0, "nobody has told it");
+    let version = follow(1);
+    let [first, second] = [0, 1].map(|engine| replicas.engines[engine].catalog());
+    assert_eq!((second.version, second.since), (1, first.since));
+    assert_eq!(second.catalog, first.catalog);
+    assert_eq!(replicas.created(1), ["gpu"]);
+    assert_eq!(follow(1), version, "nothing moved");
+    let key = tollgate_domain::ApiKeyId("a".repeat(16));
+    let made = tollgate_domain::ApiKey {
+        id: key,
+        hash: [1; 32],
+        name: "key".to_owned(),
+        role: tollgate_domain::Role::Read,
+        org: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        revoked_at: None,
+    };
+    let make = replicas.engines[0].submit_system(&Actor::Local, SystemCommand::MakeApiKey(made));
+    replicas.runtime.block_on(make).expect("a decision").expect("a key");
+    assert_eq!(follow(1), version + 1, "every change of the system moves it");
+}
+
+#[test]
 fn there_is_room_for_so_many_and_a_catalog_makes_room() {
     let replicas = Replicas::start(1, "2026-11-02T10:00:00Z");
     let names: Vec<MeterId> =

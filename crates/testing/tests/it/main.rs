@@ -13,6 +13,8 @@ mod engines;
 #[cfg(feature = "simulator")]
 mod images;
 mod months;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod random;
 mod series;
 #[cfg(feature = "simulator")]

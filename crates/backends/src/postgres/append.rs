@@ -1,0 +1,334 @@
+//! Appending: one statement a call, whatever the number of ledgers. It has a number by which the server knows it again:
+//! asked a second time, because an answer was lost, it says what became of the first.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::Type;
+use tollgate_domain::{
+    Entry, EntryKind, KeyId, KeySpace, OrgId, Partition, SystemEntryKind, Timestamp, UsageKey,
+};
+use tollgate_storage::codec::{LineRef, StoredNotice, encode, encode_line};
+use tollgate_storage::{Append, Appended, EntryChange, StoreError, StoreErrorKind};
+use uuid::Uuid;
+
+use super::database::Database;
+use super::error::{bad_column, unavailable};
+use super::limits::ANSWER_TIMEOUT;
+
+/// The system's ledger is that of the org without a name: no org has this id.
+const SYSTEM: &str = "";
+
+/// The name of a ledger in the database.
+pub(crate) fn ledger_of(partition: &Partition) -> &str {
+    match partition {
+        Partition::Org(org) => org.as_str(),
+        Partition::System => SYSTEM,
+    }
+}
+
+/// A number as the database has it. A ledger's end is never near the largest.
+pub(crate) fn number(number: u64) -> Result<i64, StoreError> {
+    let too_large =
+        |error| StoreError::new(StoreErrorKind::TooLarge, format!("{number} is no number")).caused_by(error);
+    i64::try_from(number).map_err(too_large)
+}
+
+/// The hash that a caller's key is found by.
+pub(crate) fn hash_of(id: &KeyId) -> Uuid {
+    hash_in(id.space, &id.org, &id.key)
+}
+
+fn hash_in(space: KeySpace, org: &OrgId, key: &UsageKey) -> Uuid {
+    let space: u8 = match space {
+        KeySpace::Use => 1,
+        KeySpace::TopUp => 2,
+    };
+    let hash = Sha256::new().chain_update([space]).chain_update(org.as_str()).chain_update([0]);
+    let hash = hash.chain_update(key.as_str()).finalize();
+    Uuid::from_bytes(*hash.first_chunk().unwrap_or(&[0; 16]))
+}
+
+/// Columns of rows, a vector each.
+#[derive(Default)]
+struct Ledgers<'a> {
+    orgs: Vec<&'a str>,
+    expected: Vec<i64>,
+    versions: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Entries<'a> {
+    places: Vec<i32>,
+    orgs: Vec<&'a str>,
+    numbers: Vec<i64>,
+    ats: Vec<SystemTime>,
+    kinds: Vec<&'static str>,
+    meters: Vec<Option<&'a str>>,
+    users: Vec<Option<&'a str>>,
+    quantities: Vec<Option<String>>,
+    keys: Vec<Option<&'a str>>,
+    occurred: Vec<Option<SystemTime>>,
+    bodies: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    places: Vec<i32>,
+    hashes: Vec<Uuid>,
+    numbers: Vec<i64>,
+    reversals: Vec<Option<i64>>,
+    ats: Vec<SystemTime>,
+}
+
+#[derive(Default)]
+struct Reversals {
+    places: Vec<i32>,
+    hashes: Vec<Uuid>,
+    numbers: Vec<i64>,
+}
+
+#[derive(Default)]
+struct Notices<'a> {
+    places: Vec<i32>,
+    orgs: Vec<&'a str>,
+    entries: Vec<i64>,
+    indexes: Vec<i32>,
+    ats: Vec<SystemTime>,
+    kinds: Vec<&'static str>,
+    meters: Vec<Option<&'a str>>,
+    users: Vec<Option<&'a str>>,
+    bodies: Vec<Vec<u8>>,
+}
+
+/// What an append does to a key, all its entries together.
+enum KeyChange {
+    /// It is remembered anew.
+    Made { number: i64, at: Timestamp, reversed_by: Option<i64> },
+    /// What an earlier append remembers of it was taken back.
+    Reversed(i64),
+}
+
+/// Everything that a call appends, as the statement takes it.
+#[derive(Default)]
+struct Call<'a> {
+    ledgers: Ledgers<'a>,
+    entries: Entries<'a>,
+    keys: Keys,
+    reversals: Reversals,
+    notices: Notices<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// Puts appends into columns; gives the place of each in the order of ledgers, counted from one.
+    fn of(appends: &'a [Append]) -> Result<(Self, Vec<i32>), StoreError> {
+        let mut sorted: Vec<(&str, usize)> =
+            appends.iter().enumerate().map(|(index, append)| (ledger_of(&append.partition), index)).collect();
+        sorted.sort_unstable();
+        let mut call = Self::default();
+        let mut places = vec![0; appends.len()];
+        for (place, (org, index)) in (1..).zip(sorted) {
+            let Some(append) = appends.get(index) else { continue };
+            if let Some(its) = places.get_mut(index) {
+                *its = place;
+            }
+            call.ledgers.orgs.push(org);
+            call.ledgers.expected.push(number(append.expected_version)?);
+            let version = append.entries.last().map_or(append.expected_version, EntryChange::number);
+            call.ledgers.versions.push(number(version)?);
+            call.add_entries(place, org, &append.entries)?;
+        }
+        // In the order in which they were given: that is theirs.
+        for (append, place) in appends.iter().zip(&places) {
+            if let Partition::Org(org) = &append.partition {
+                append.entries.iter().try_for_each(|change| match change {
+                    EntryChange::Org(entry) => call.notices.add(*place, org, entry),
+                    EntryChange::System(_) => Ok(()),
+                })?;
+            }
+        }
+        Ok((call, places))
+    }
+
+    fn add_entries(
+        &mut self,
+        place: i32,
+        org: &'a str,
+        entries: &'a [EntryChange],
+    ) -> Result<(), StoreError> {
+        let mut changes = BTreeMap::new();
+        for change in entries {
+            self.entries.add(place, org, change)?;
+            if let EntryChange::Org(entry) = change
+                && let Ok(id) = OrgId::new(org)
+            {
+                note_keys(&mut changes, &id, entry)?;
+            }
+        }
+        for (hash, change) in changes {
+            match change {
+                KeyChange::Made { number, at, reversed_by } => {
+                    self.keys.places.push(place);
+                    self.keys.hashes.push(hash);
+                    self.keys.numbers.push(number);
+                    self.keys.reversals.push(reversed_by);
+                    self.keys.ats.push(at.into());
+                }
+                KeyChange::Reversed(number) => {
+                    self.reversals.places.push(place);
+                    self.reversals.hashes.push(hash);
+                    self.reversals.numbers.push(number);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn note_keys(changes: &mut BTreeMap<Uuid, KeyChange>, org: &OrgId, entry: &Entry) -> Result<(), StoreError> {
+    let number = number(entry.number)?;
+    if let Some((space, key)) = entry.named_key() {
+        let made = KeyChange::Made { number, at: entry.at, reversed_by: None };
+        changes.insert(hash_in(space, org, key), made);
+    }
+    if let Some(key) = entry.took_back_key() {
+        let change = changes.entry(hash_in(KeySpace::Use, org, key)).or_insert(KeyChange::Reversed(number));
+        match change {
+            KeyChange::Made { reversed_by, .. } => *reversed_by = Some(number),
+            KeyChange::Reversed(by) => *by = number,
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Entries<'a> {
+    fn add(&mut self, place: i32, org: &'a str, change: &'a EntryChange) -> Result<(), StoreError> {
+        self.places.push(place);
+        self.orgs.push(org);
+        self.numbers.push(number(change.number())?);
+        let mut body = Vec::new();
+        match change {
+            EntryChange::Org(entry) => {
+                self.ats.push(entry.at.into());
+                self.kinds.push(entry.kind.name());
+                self.meters.push(entry.kind.meter().map(tollgate_domain::MeterId::as_str));
+                self.add_usage(&entry.kind);
+                self.keys.push(entry.named_key().map(|(_, key)| key.as_str()));
+                encode(entry, &mut body);
+            }
+            EntryChange::System(entry) => {
+                self.ats.push(entry.at.into());
+                self.kinds.push(name_of(&entry.kind));
+                self.meters.push(None);
+                self.users.push(None);
+                self.quantities.push(None);
+                self.occurred.push(None);
+                self.keys.push(None);
+                encode_line(LineRef::System(entry), &mut body);
+            }
+        }
+        self.bodies.push(body);
+        Ok(())
+    }
+
+    fn add_usage(&mut self, kind: &'a EntryKind) {
+        let (user, quantity, occurred_at) = match kind {
+            EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
+                (used.user.as_ref(), Some(used.quantity), used.occurred_at)
+            }
+            EntryKind::Refused { user, quantity, .. } => (user.as_ref(), Some(*quantity), None),
+            _ => (None, None, None),
+        };
+        self.users.push(user.map(tollgate_domain::UserId::as_str));
+        self.quantities.push(quantity.map(|quantity| quantity.amount().to_string()));
+        self.occurred.push(occurred_at.map(SystemTime::from));
+    }
+}
+
+/// The stable name of a kind of entry of the system.
+const fn name_of(kind: &SystemEntryKind) -> &'static str {
+    match kind {
+        SystemEntryKind::CatalogApplied { .. } => "catalog_applied",
+        SystemEntryKind::MetersCreated(_) => "meters_created",
+        SystemEntryKind::ApiKeyMade(_) => "api_key_made",
+        SystemEntryKind::ApiKeyRevoked(_) => "api_key_revoked",
+        SystemEntryKind::ShipmentMade(_) => "shipment_made",
+        SystemEntryKind::ShipmentSent(_) => "shipment_sent",
+    }
+}
+
+impl<'a> Notices<'a> {
+    fn add(&mut self, place: i32, org: &'a OrgId, entry: &'a Entry) -> Result<(), StoreError> {
+        for (index, notice) in (0..).zip(&entry.notices) {
+            self.places.push(place);
+            self.orgs.push(org.as_str());
+            self.entries.push(number(entry.number)?);
+            self.indexes.push(index);
+            self.ats.push(entry.at.into());
+            self.kinds.push(notice.kind.name());
+            self.meters.push(notice.meter.as_ref().map(tollgate_domain::MeterId::as_str));
+            self.users.push(notice.user.as_ref().map(tollgate_domain::UserId::as_str));
+            let mut body = Vec::new();
+            let stored =
+                StoredNotice { org: org.clone(), entry: entry.number, at: entry.at, notice: notice.clone() };
+            encode(&stored, &mut body);
+            self.bodies.push(body);
+        }
+        Ok(())
+    }
+}
+
+/// Appends, and says of each what became of it.
+pub(crate) async fn append(database: &Database, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
+    let (call, places) = Call::of(appends)?;
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| unavailable("the system gives no randomness").caused_by(error))?;
+    let id = Uuid::from_bytes(bytes);
+    let Call { ledgers, entries, keys, reversals, notices } = &call;
+    let values: &super::database::Values<'_> = &[
+        (&id, Type::UUID),
+        (&ledgers.orgs, Type::TEXT_ARRAY),
+        (&ledgers.expected, Type::INT8_ARRAY),
+        (&ledgers.versions, Type::INT8_ARRAY),
+        (&entries.places, Type::INT4_ARRAY),
+        (&entries.orgs, Type::TEXT_ARRAY),
+        (&entries.numbers, Type::INT8_ARRAY),
+        (&entries.ats, Type::TIMESTAMPTZ_ARRAY),
+        (&entries.kinds, Type::TEXT_ARRAY),
+        (&entries.meters, Type::TEXT_ARRAY),
+        (&entries.users, Type::TEXT_ARRAY),
+        (&entries.quantities, Type::TEXT_ARRAY),
+        (&entries.keys, Type::TEXT_ARRAY),
+        (&entries.occurred, Type::TIMESTAMPTZ_ARRAY),
+        (&entries.bodies, Type::BYTEA_ARRAY),
+        (&keys.places, Type::INT4_ARRAY),
+        (&keys.hashes, Type::UUID_ARRAY),
+        (&keys.numbers, Type::INT8_ARRAY),
+        (&keys.reversals, Type::INT8_ARRAY),
+        (&keys.ats, Type::TIMESTAMPTZ_ARRAY),
+        (&reversals.places, Type::INT4_ARRAY),
+        (&reversals.hashes, Type::UUID_ARRAY),
+        (&reversals.numbers, Type::INT8_ARRAY),
+        (&notices.places, Type::INT4_ARRAY),
+        (&notices.orgs, Type::TEXT_ARRAY),
+        (&notices.entries, Type::INT8_ARRAY),
+        (&notices.indexes, Type::INT4_ARRAY),
+        (&notices.ats, Type::TIMESTAMPTZ_ARRAY),
+        (&notices.kinds, Type::TEXT_ARRAY),
+        (&notices.meters, Type::TEXT_ARRAY),
+        (&notices.users, Type::TEXT_ARRAY),
+        (&notices.bodies, Type::BYTEA_ARRAY),
+    ];
+    let statement = database.call("append", values.len());
+    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
+    let done: Vec<bool> = rows.first().map_or(Ok(Vec::new()), |row| row.try_get(0)).map_err(bad_column)?;
+    let answer = |place: &i32| {
+        let index = usize::try_from(*place - 1).ok();
+        let done = index.and_then(|index| done.get(index)).copied().unwrap_or(false);
+        if done { Appended::Done } else { Appended::Conflict }
+    };
+    assert_eq!(done.len(), appends.len(), "the database answers every append");
+    Ok(places.iter().map(answer).collect())
+}

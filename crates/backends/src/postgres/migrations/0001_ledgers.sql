@@ -1,0 +1,337 @@
+-- The ledgers, images and notices, and the functions by which Tollgate writes and reads them.
+--
+-- Ids are compared by their bytes. The system's ledger, of the catalog and of API keys, is the one of the org ''.
+
+-- How far each ledger and its image are. Narrow, with room to update rows in place: an append changes one row of it an org.
+CREATE TABLE ledgers (
+    org text COLLATE "C" PRIMARY KEY,
+    -- The number of the latest entry.
+    version bigint NOT NULL,
+    -- The version that the image is of; zero: there is none.
+    image bigint NOT NULL,
+    -- Whether the image lacks entries.
+    behind boolean NOT NULL
+) WITH (fillfactor = 60);
+CREATE INDEX ledgers_behind ON ledgers (org) WHERE behind;
+
+-- The truth: what happened, in order. The columns after `call` say for people what `body` says for Tollgate.
+CREATE TABLE entries (
+    org text COLLATE "C" NOT NULL,
+    number bigint NOT NULL,
+    -- Which call appended it; of the first entry of an append only.
+    call uuid,
+    at timestamptz NOT NULL,
+    kind text NOT NULL,
+    meter text,
+    user_id text,
+    quantity numeric,
+    key text,
+    occurred_at timestamptz,
+    body bytea NOT NULL,
+    PRIMARY KEY (org, number)
+);
+
+-- Callers' keys for as long as they are remembered, by a hash of org, space and key.
+CREATE TABLE keys (
+    hash uuid PRIMARY KEY,
+    -- The entry that the key made.
+    number bigint NOT NULL,
+    -- The entry that took it back.
+    reversed_by bigint,
+    at timestamptz NOT NULL
+);
+CREATE INDEX keys_at ON keys (at);
+
+-- Records as images have them: what the entries add up to.
+CREATE TABLE parts (
+    kind smallint NOT NULL,
+    key bytea NOT NULL,
+    -- When it may be forgotten, in seconds since 1970; null: never.
+    ends bigint,
+    body bytea NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+CREATE INDEX parts_ends ON parts (ends) WHERE ends IS NOT NULL;
+
+-- Notices. Who reads them numbers first those that came since: `position` is their order.
+CREATE TABLE notices (
+    call bigint NOT NULL,
+    place integer NOT NULL,
+    position bigint UNIQUE,
+    org text COLLATE "C" NOT NULL,
+    entry bigint NOT NULL,
+    index integer NOT NULL,
+    at timestamptz NOT NULL,
+    kind text NOT NULL,
+    meter text,
+    user_id text,
+    body bytea NOT NULL,
+    PRIMARY KEY (call, place)
+);
+CREATE INDEX notices_new ON notices (call, place) WHERE position IS NULL;
+CREATE SEQUENCE notice_calls;
+
+-- One row: who holds it numbers notices.
+CREATE TABLE notice_order (numbered bigint NOT NULL);
+INSERT INTO notice_order VALUES (0);
+
+-- Appends entries to ledgers, each of which must be at the version that is expected; answers of each whether it was made.
+--
+-- Asked again with the same call it answers the same, however often, and makes nothing twice: who lost the answer asks again.
+-- The ledgers come sorted, and no two calls wait for one another, for they lock rows in that order.
+CREATE FUNCTION append(
+    p_call uuid,
+    p_orgs text[], p_expected bigint[], p_versions bigint[],
+    p_places integer[], p_entry_orgs text[], p_numbers bigint[], p_ats timestamptz[], p_kinds text[], p_meters text[],
+    p_users text[], p_quantities text[], p_keys text[], p_occurred timestamptz[], p_bodies bytea[],
+    p_key_places integer[], p_key_hashes uuid[], p_key_numbers bigint[], p_key_reversals bigint[], p_key_ats timestamptz[],
+    p_reversal_places integer[], p_reversal_hashes uuid[], p_reversals bigint[],
+    p_notice_places integer[], p_notice_orgs text[], p_notice_entries bigint[], p_notice_indexes integer[],
+    p_notice_ats timestamptz[], p_notice_kinds text[], p_notice_meters text[], p_notice_users text[],
+    p_notice_bodies bytea[]
+) RETURNS boolean[]
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    -- What this call makes, and what is answered: that, and what the same call made before.
+    v_made boolean[] := array_fill(false, ARRAY[cardinality(p_orgs)]);
+    v_done boolean[];
+    v_count integer := 0;
+    v_place integer;
+BEGIN
+    -- What is answered is durable.
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    IF 0 = ANY (p_expected) THEN
+        INSERT INTO ledgers (org, version, image, behind)
+        SELECT a.org, 0, 0, false FROM unnest(p_orgs, p_expected) AS a (org, expected) WHERE a.expected = 0
+        ON CONFLICT (org) DO NOTHING;
+    END IF;
+    PERFORM 1 FROM ledgers WHERE org = ANY (p_orgs) ORDER BY org FOR NO KEY UPDATE;
+    FOR v_place IN
+        UPDATE ledgers AS l SET version = a.version, behind = true
+        FROM unnest(p_orgs, p_expected, p_versions) WITH ORDINALITY AS a (org, expected, version, place)
+        WHERE l.org = a.org AND l.version = a.expected
+        RETURNING a.place
+    LOOP
+        v_made[v_place] := true;
+        v_count := v_count + 1;
+    END LOOP;
+    v_done := v_made;
+    IF v_count < cardinality(p_orgs) THEN
+        FOR v_place IN
+            SELECT a.place FROM unnest(p_orgs, p_expected) WITH ORDINALITY AS a (org, expected, place)
+            JOIN entries AS e ON e.org = a.org AND e.number = a.expected + 1
+            WHERE e.call = p_call
+        LOOP
+            v_done[v_place] := true;
+        END LOOP;
+        IF v_count = 0 THEN
+            RETURN v_done;
+        END IF;
+    END IF;
+    INSERT INTO entries (org, number, call, at, kind, meter, user_id, quantity, key, occurred_at, body)
+    SELECT e.org, e.number, CASE WHEN e.number = p_expected[e.place] + 1 THEN p_call END, e.at, e.kind, e.meter, e.user_id,
+        e.quantity::numeric, e.key, e.occurred_at, e.body
+    FROM unnest(p_places, p_entry_orgs, p_numbers, p_ats, p_kinds, p_meters, p_users, p_quantities, p_keys, p_occurred,
+        p_bodies) AS e (place, org, number, at, kind, meter, user_id, quantity, key, occurred_at, body)
+    WHERE v_made[e.place];
+    IF cardinality(p_key_hashes) > 0 THEN
+        INSERT INTO keys AS k (hash, number, reversed_by, at)
+        SELECT n.hash, n.number, n.reversed_by, n.at
+        FROM unnest(p_key_places, p_key_hashes, p_key_numbers, p_key_reversals, p_key_ats)
+            AS n (place, hash, number, reversed_by, at)
+        WHERE v_made[n.place]
+        ON CONFLICT (hash) DO UPDATE SET number = excluded.number, reversed_by = excluded.reversed_by, at = excluded.at;
+    END IF;
+    IF cardinality(p_reversal_hashes) > 0 THEN
+        UPDATE keys AS k SET reversed_by = r.number
+        FROM unnest(p_reversal_places, p_reversal_hashes, p_reversals) AS r (place, hash, number)
+        WHERE k.hash = r.hash AND v_made[r.place];
+    END IF;
+    IF cardinality(p_notice_places) > 0 THEN
+        INSERT INTO notices (call, place, org, entry, index, at, kind, meter, user_id, body)
+        SELECT c.call, n.ordinal, n.org, n.entry, n.index, n.at, n.kind, n.meter, n.user_id, n.body
+        FROM (SELECT nextval('notice_calls') AS call) AS c,
+            unnest(p_notice_places, p_notice_orgs, p_notice_entries, p_notice_indexes, p_notice_ats, p_notice_kinds,
+                p_notice_meters, p_notice_users, p_notice_bodies)
+            WITH ORDINALITY AS n (place, org, entry, index, at, kind, meter, user_id, body, ordinal)
+        WHERE v_made[n.place];
+    END IF;
+    RETURN v_done;
+END
+$$;
+
+-- The images and the entries since of some ledgers, all of one moment: heads, then entries.
+CREATE FUNCTION open(p_orgs text[], p_kinds smallint[], p_keys bytea[])
+RETURNS TABLE (place bigint, head boolean, number bigint, body bytea)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.place, true, l.image, p.body
+    FROM unnest(p_orgs, p_kinds, p_keys) WITH ORDINALITY AS a (org, kind, key, place)
+    JOIN ledgers AS l ON l.org = a.org
+    JOIN parts AS p ON p.kind = a.kind AND p.key = a.key
+    WHERE l.image > 0
+    UNION ALL
+    SELECT a.place, false, e.number, e.body
+    FROM unnest(p_orgs) WITH ORDINALITY AS a (org, place)
+    JOIN ledgers AS l ON l.org = a.org
+    JOIN entries AS e ON e.org = l.org AND e.number > l.image
+    WHERE l.behind;
+END
+$$;
+
+-- Parts of an image, if it is of this version, and entries. The row of place zero says that it is.
+CREATE FUNCTION load(p_org text, p_image bigint, p_kinds smallint[], p_keys bytea[], p_numbers bigint[])
+RETURNS TABLE (place bigint, entry boolean, body bytea)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH image AS MATERIALIZED (
+        SELECT 1 WHERE p_image = coalesce((SELECT l.image FROM ledgers AS l WHERE l.org = p_org), 0)
+    )
+    SELECT 0::bigint, false, NULL::bytea FROM image
+    UNION ALL
+    SELECT a.place, false, p.body
+    FROM image, unnest(p_kinds, p_keys) WITH ORDINALITY AS a (kind, key, place)
+    JOIN parts AS p ON p.kind = a.kind AND p.key = a.key
+    UNION ALL
+    SELECT a.place, true, e.body
+    FROM image, unnest(p_numbers) WITH ORDINALITY AS a (number, place)
+    JOIN entries AS e ON e.org = p_org AND e.number = a.number;
+END
+$$;
+
+-- The entries that callers' keys made, and those that took them back.
+CREATE FUNCTION find(p_orgs text[], p_hashes uuid[])
+RETURNS TABLE (place bigint, reversed_by bigint, body bytea)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.place, k.reversed_by, e.body
+    FROM unnest(p_orgs, p_hashes) WITH ORDINALITY AS a (org, hash, place)
+    JOIN keys AS k ON k.hash = a.hash
+    JOIN entries AS e ON e.org = a.org AND e.number = k.number;
+END
+$$;
+
+-- Keeps images that are newer than those there are. The ledgers come sorted. A part without a body is removed.
+CREATE FUNCTION checkpoint(
+    p_orgs text[], p_versions bigint[],
+    p_places integer[], p_kinds smallint[], p_keys bytea[], p_ends bigint[], p_bodies bytea[]
+) RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    v_newer boolean[] := array_fill(false, ARRAY[cardinality(p_orgs)]);
+    v_place integer;
+BEGIN
+    PERFORM 1 FROM ledgers WHERE org = ANY (p_orgs) ORDER BY org FOR NO KEY UPDATE;
+    FOR v_place IN
+        UPDATE ledgers AS l SET image = a.version, behind = l.version > a.version
+        FROM unnest(p_orgs, p_versions) WITH ORDINALITY AS a (org, version, place)
+        WHERE l.org = a.org AND l.image < a.version AND l.version >= a.version
+        RETURNING a.place
+    LOOP
+        v_newer[v_place] := true;
+    END LOOP;
+    DELETE FROM parts AS p
+    USING unnest(p_places, p_kinds, p_keys, p_bodies) AS a (place, kind, key, body)
+    WHERE p.kind = a.kind AND p.key = a.key AND a.body IS NULL AND v_newer[a.place];
+    INSERT INTO parts AS p (kind, key, ends, body)
+    SELECT a.kind, a.key, a.ends, a.body
+    FROM unnest(p_places, p_kinds, p_keys, p_ends, p_bodies) AS a (place, kind, key, ends, body)
+    WHERE a.body IS NOT NULL AND v_newer[a.place]
+    ON CONFLICT (kind, key) DO UPDATE SET ends = excluded.ends, body = excluded.body;
+END
+$$;
+
+-- Gives the notices that came since their positions, behind all others; says how many those were.
+--
+-- Only what is committed is numbered, and one at a time numbers: whatever is committed later comes behind.
+CREATE FUNCTION number_notices() RETURNS bigint
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_numbered bigint;
+    v_count bigint;
+BEGIN
+    SELECT numbered INTO v_numbered FROM notice_order FOR UPDATE;
+    UPDATE notices AS n SET position = v_numbered + o.ordinal
+    FROM (
+        SELECT call, place, row_number() OVER (ORDER BY call, place) AS ordinal FROM notices WHERE position IS NULL
+    ) AS o
+    WHERE n.call = o.call AND n.place = o.place;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    UPDATE notice_order SET numbered = v_numbered + v_count;
+    RETURN v_count;
+END
+$$;
+
+-- Forgets some keys that were seen before a time, and some parts that ended; says how many those were.
+CREATE FUNCTION sweep(p_keys_before timestamptz, p_parts_before bigint, p_limit integer) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_keys bigint;
+    v_parts bigint;
+BEGIN
+    DELETE FROM keys WHERE hash = ANY (ARRAY(
+        SELECT hash FROM keys WHERE at < p_keys_before ORDER BY at LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ));
+    GET DIAGNOSTICS v_keys = ROW_COUNT;
+    DELETE FROM parts WHERE (kind, key) IN (
+        SELECT kind, key FROM parts WHERE ends < p_parts_before ORDER BY ends LIMIT p_limit FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS v_parts = ROW_COUNT;
+    RETURN greatest(v_keys, v_parts);
+END
+$$;
+
+-- Notices behind a position, in order; those that came since the last look are numbered first.
+CREATE FUNCTION notices_after(p_position bigint, p_limit bigint)
+RETURNS TABLE (n_position bigint, n_index integer, n_body bytea)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM notices WHERE position IS NULL) THEN
+        PERFORM number_notices();
+    END IF;
+    RETURN QUERY
+    SELECT n.position, n.index, n.body FROM notices AS n
+    WHERE n.position > p_position ORDER BY n.position LIMIT p_limit;
+END
+$$;

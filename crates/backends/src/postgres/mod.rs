@@ -1,0 +1,228 @@
+//! The store of many processes: everything is in one PostgreSQL, and its own conditional writes are the only judge.
+//!
+//! ```text
+//! ledgers   how far each ledger and its image are      the row that an append moves, if the version is the expected one
+//! entries   the truth, with columns for people         never changed
+//! keys      callers' keys, by a hash                   for as long as they are remembered
+//! parts     images, keyed as in every store            upserted by checkpoints
+//! notices   in the order in which readers number them
+//! ```
+//!
+//! **One round trip.** Every call is one statement that runs one function of the schema, in a transaction of its own: no
+//! transaction waits for a client, so a process that is paused or cut off holds no lock. Statements are unnamed and carry the
+//! types of their values, so nothing is kept in a session: every statement may go to another server process, as behind
+//! pgbouncer in transaction mode. Plans are kept all the same, by the functions. Sessions are used for nothing else: no
+//! `LISTEN`, no temporary tables, and no advisory lock but one of a transaction, while migrations run.
+//!
+//! **Guarded, in order.** An append locks the rows of its ledgers in the order of their ids and moves those that are at the
+//! expected version; the rest of the statement writes what belongs to these. Two calls never wait for one another in a circle,
+//! and readers wait for nobody: what they read is of one snapshot.
+//!
+//! **Lost answers.** A connection that breaks, or an answer that does not come, leaves open what was done. The call is asked
+//! again on another connection, with the number it had: the first entry of each append carries it, so the database says what
+//! became of the first attempt, or makes it now. The first attempt may arrive even later: then it finds the versions moved
+//! and changes nothing. Only what does not answer for long is answered with an error, and whoever gets one of unknown outcome
+//! opens the ledgers again.
+//!
+//! **The order of notices.** What commits later may have drawn a lower number from a sequence, so no order that is made when
+//! notices are written can be read safely while others write. Here the readers make it: whoever reads first numbers all
+//! notices that are committed and have no position, behind those that have one, one reader at a time, in a transaction that
+//! commits before it reads. What is not committed by then gets a higher position, so a cursor never passes it. Appends never
+//! wait for this.
+//!
+//! **Positions** of appends, which tell how far images are whole, are those of this object; what is behind is read from the
+//! ledgers.
+//!
+//! Start reading at [`PostgresStore`], then `migrations/`.
+
+mod append;
+mod database;
+mod error;
+mod images;
+mod limits;
+mod options;
+mod read;
+mod schema;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak, mpsc};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_storage::check::check_appends;
+use tollgate_storage::{
+    Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError, StoreErrorKind,
+};
+
+pub use options::PostgresOptions;
+
+use self::database::Database;
+use self::error::unavailable;
+
+/// The store in a PostgreSQL. Dropping it is like a crash: nothing appended is lost.
+#[derive(Debug)]
+pub struct PostgresStore {
+    core: Arc<Core>,
+    /// Drives the connections, whatever the caller's own runtime is or whether it has one.
+    runtime: Option<Runtime>,
+    /// Calls that appended.
+    position: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Core {
+    database: Database,
+    options: PostgresOptions,
+}
+
+impl PostgresStore {
+    /// Opens the store in a database, making its schema or bringing it up to date if need be.
+    ///
+    /// # Errors
+    /// Unavailable when the database cannot be reached; Format when it is of a kind that cannot be used, or a newer version
+    /// made the schema, or it is not up to date and is not to be.
+    pub fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let failed = |error| unavailable("there is no thread for the connections").caused_by(error);
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("tollgate-postgres").enable_all();
+        let runtime = builder.build().map_err(failed)?;
+        let (done, opened) = mpsc::sync_channel(1);
+        runtime.spawn(async move { drop(done.send(Core::open(options).await)) });
+        match opened.recv().unwrap_or_else(|_| Err(unavailable("the connections ended"))) {
+            Ok(core) => {
+                let core = Arc::new(core);
+                runtime.spawn(sweep_now_and_then(Arc::downgrade(&core)));
+                Ok(Self { core, runtime: Some(runtime), position: AtomicU64::new(0) })
+            }
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets what is past its time now; it happens by itself every few minutes, a piece at a time.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.run(|core| async move { core.sweep().await }).await
+    }
+
+    /// Runs something where the connections are; it begins at once, and goes on when the caller does not wait for it any more.
+    /// What is waited for is small.
+    fn run<T, W, F>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W, F>
+    where
+        T: Send + 'static,
+        W: FnOnce(Arc<Core>) -> F,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let work = self.runtime.as_ref().map(|runtime| runtime.spawn(work(Arc::clone(&self.core))));
+        wait_for(work)
+    }
+}
+
+async fn wait_for<T>(work: Option<JoinHandle<Result<T, StoreError>>>) -> Result<T, StoreError> {
+    let Some(work) = work else { return Err(unavailable("the store was closed")) };
+    work.await.unwrap_or_else(|error| Err(lost(error)))
+}
+
+/// A call of which nobody knows what it did.
+fn lost(error: tokio::task::JoinError) -> StoreError {
+    StoreError::new(StoreErrorKind::Io, "a call to the database ended early").caused_by(error)
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Core {
+    async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let database = Database::new(&options)?;
+        schema::check_server(&database).await?;
+        schema::bring_up(&database, options.migrate).await?;
+        Ok(Self { database, options })
+    }
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let PostgresOptions { key_keep_secs, counter_keep_secs, .. } = self.options;
+        while images::sweep(&self.database, key_keep_secs, counter_keep_secs).await? {}
+        Ok(())
+    }
+}
+
+/// Forgets what is past its time, for as long as the store is there.
+async fn sweep_now_and_then(core: Weak<Core>) {
+    loop {
+        tokio::time::sleep(limits::SWEEP_EVERY).await;
+        let Some(core) = core.upgrade() else { return };
+        if let Err(error) = core.sweep().await {
+            tracing::warn!(%error, "expired keys and counters cannot be forgotten; it will be tried again");
+        }
+    }
+}
+
+impl Store for PostgresStore {
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        check_appends(&appends, limits::APPENDS_MAX, limits::ENTRIES_MAX)?;
+        let answers = match appends.is_empty() {
+            true => Vec::new(),
+            false => self.run(|core| async move { append::append(&core.database, &appends).await }).await?,
+        };
+        let position = self.position.fetch_add(1, Ordering::SeqCst) + 1;
+        Ok(Appends { answers, position })
+    }
+
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        let partitions = partitions.to_vec();
+        self.run(|core| async move { read::open(&core.database, &partitions).await }).await
+    }
+
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        let (partition, keys) = (partition.clone(), keys.to_vec());
+        self.run(|core| async move { read::load(&core.database, &partition, image, &keys).await }).await
+    }
+
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        let keys = keys.to_vec();
+        self.run(|core| async move { read::find(&core.database, &keys).await }).await
+    }
+
+    async fn checkpoint(&self, images: Arc<[Image]>, _whole_until: u64) -> Result<(), StoreError> {
+        self.run(|core| async move { images::checkpoint(&core.database, &images).await }).await
+    }
+
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        self.run(|core| async move { read::behind(&core.database).await }).await
+    }
+
+    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let (scan, from) = (scan.clone(), from.cloned());
+        self.run(|core| async move { read::scan(&core.database, &scan, from.as_ref(), limit).await }).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durable: true,
+            shared: true,
+            appends_max: limits::APPENDS_MAX,
+            entries_max: limits::ENTRIES_MAX,
+        }
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.core.database.pool.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! Reading: ledgers and images, callers' keys, and scans.
+
+use std::ops::Bound;
+
+use tokio_postgres::Row as DbRow;
+use tokio_postgres::types::Type;
+use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
+use tollgate_storage::codec::{DecodeError, Line, StoredNotice, decode, decode_line};
+use tollgate_storage::{
+    Cursor, EntryChange, NoticeRow, Opened, Order, Page, Row, Scan, StoreError, StoreErrorKind,
+};
+
+use super::append::{hash_of, ledger_of};
+use super::database::Database;
+use super::error::{bad_column, bad_row};
+use super::limits::{ANSWER_TIMEOUT, LONG_ANSWER_TIMEOUT, PAGE_ROWS_MAX};
+use crate::rows::scan::{bad_cursor, cursor_at, key_in, span_of, stored_row};
+use crate::rows::{Table, decode_record, row_key};
+
+/// The number of a table in the database.
+pub(crate) const fn kind_of(table: Table) -> i16 {
+    match table {
+        Table::Orgs => 1,
+        Table::Accounts => 2,
+        Table::Tallies => 3,
+        Table::Counters => 4,
+        Table::Bills => 5,
+        Table::Unsent => 6,
+        Table::System => 7,
+    }
+}
+
+/// The key of a partition's head.
+fn head_of(partition: &Partition) -> RecordKey {
+    match partition {
+        Partition::Org(org) => RecordKey::Org(org.clone()),
+        Partition::System => RecordKey::System,
+    }
+}
+
+/// The place that a row answers, counted from one.
+fn place_of(row: &DbRow) -> Result<Option<usize>, StoreError> {
+    let place: i64 = row.try_get(0).map_err(bad_column)?;
+    Ok(usize::try_from(place).ok().and_then(|place| place.checked_sub(1)))
+}
+
+/// Opens partitions; see [`tollgate_storage::Store::open`].
+pub(crate) async fn open(database: &Database, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+    let heads: Vec<RecordKey> = partitions.iter().map(head_of).collect();
+    let ledgers: Vec<&str> = partitions.iter().map(ledger_of).collect();
+    let (kinds, keys): (Vec<i16>, Vec<Vec<u8>>) =
+        heads.iter().filter_map(row_key).map(|(table, key)| (kind_of(table), key)).unzip();
+    let values: &super::database::Values<'_> =
+        &[(&ledgers, Type::TEXT_ARRAY), (&kinds, Type::INT2_ARRAY), (&keys, Type::BYTEA_ARRAY)];
+    let statement = database.call("open", values.len());
+    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
+    let mut opened = vec![Opened::default(); partitions.len()];
+    for row in rows {
+        let Some(place) = place_of(&row)? else { continue };
+        let (Some(partition), Some(head), Some(opened)) =
+            (partitions.get(place), heads.get(place), opened.get_mut(place))
+        else {
+            continue;
+        };
+        let body: &[u8] = row.try_get(3).map_err(bad_column)?;
+        let damaged = |error| bad_row(format!("{partition:?}"), error);
+        if row.try_get(1).map_err(bad_column)? {
+            opened.head = Some(decode_record(head, body).map_err(damaged)?);
+        } else {
+            opened.entries.push(decode_entry(partition, body).map_err(damaged)?);
+        }
+    }
+    for opened in &mut opened {
+        opened.entries.sort_unstable_by_key(EntryChange::number);
+    }
+    Ok(opened)
+}
+
+fn decode_entry(partition: &Partition, body: &[u8]) -> Result<EntryChange, DecodeError> {
+    match partition {
+        Partition::Org(_) => decode(body).map(EntryChange::Org),
+        Partition::System => match decode_line(body)? {
+            Line::System(entry) => Ok(EntryChange::System(entry)),
+            Line::Org(..) => Err(DecodeError::Damaged),
+        },
+    }
+}
+
+/// Loads records; see [`tollgate_storage::Store::load`].
+pub(crate) async fn load(
+    database: &Database,
+    partition: &Partition,
+    image: u64,
+    keys: &[RecordKey],
+) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    let Ok(image) = i64::try_from(image) else { return Ok(None) };
+    let (mut kinds, mut row_keys, mut part_places) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut numbers, mut entry_places) = (Vec::new(), Vec::new());
+    for (place, key) in keys.iter().enumerate() {
+        if let Some((table, row_key)) = row_key(key) {
+            kinds.push(kind_of(table));
+            row_keys.push(row_key);
+            part_places.push(place);
+        } else if let RecordKey::Entry(_, number) = key
+            && let Ok(number) = i64::try_from(*number)
+        {
+            numbers.push(number);
+            entry_places.push(place);
+        }
+    }
+    let ledger = ledger_of(partition);
+    let values: &super::database::Values<'_> = &[
+        (&ledger, Type::TEXT),
+        (&image, Type::INT8),
+        (&kinds, Type::INT2_ARRAY),
+        (&row_keys, Type::BYTEA_ARRAY),
+        (&numbers, Type::INT8_ARRAY),
+    ];
+    let statement = database.call("load", values.len());
+    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut records = vec![None; keys.len()];
+    for row in rows {
+        let Some(place) = place_of(&row)? else { continue };
+        let places = if row.try_get(1).map_err(bad_column)? { &entry_places } else { &part_places };
+        let Some(place) = places.get(place) else { continue };
+        if let (Some(key), Some(record)) = (keys.get(*place), records.get_mut(*place)) {
+            let body: &[u8] = row.try_get(2).map_err(bad_column)?;
+            let damaged = |error| bad_row(format!("{key:?}"), error);
+            *record = Some(decode_record(key, body).map_err(damaged)?);
+        }
+    }
+    Ok(Some(records))
+}
+
+/// Finds callers' keys; see [`tollgate_storage::Store::find`].
+pub(crate) async fn find(database: &Database, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+    let orgs: Vec<&str> = keys.iter().map(|id| id.org.as_str()).collect();
+    let hashes: Vec<uuid::Uuid> = keys.iter().map(hash_of).collect();
+    let values: &super::database::Values<'_> = &[(&orgs, Type::TEXT_ARRAY), (&hashes, Type::UUID_ARRAY)];
+    let statement = database.call("find", values.len());
+    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
+    let mut found = vec![None; keys.len()];
+    for row in rows {
+        let Some(place) = place_of(&row)? else { continue };
+        let (Some(id), Some(found)) = (keys.get(place), found.get_mut(place)) else { continue };
+        let reversed_by: Option<i64> = row.try_get(1).map_err(bad_column)?;
+        let body: &[u8] = row.try_get(2).map_err(bad_column)?;
+        let damaged = |error| bad_row(format!("the entry of {id:?}"), error);
+        let entry: Entry = decode(body).map_err(damaged)?;
+        if let Some((space, key, mut record)) = entry.made_key()
+            && space == id.space
+            && *key == id.key
+        {
+            record.reversed_by = reversed_by.and_then(|number| u64::try_from(number).ok());
+            *found = Some(record);
+        }
+    }
+    Ok(found)
+}
+
+/// Finds what is behind; see [`tollgate_storage::Store::behind`].
+pub(crate) async fn behind(database: &Database) -> Result<Vec<Partition>, StoreError> {
+    let statement = format!("SELECT org FROM {}.ledgers WHERE behind", database.schema);
+    let rows = database.ask(&statement, &[], LONG_ANSWER_TIMEOUT).await?;
+    let partition = |row: &DbRow| {
+        let ledger: &str = row.try_get(0).map_err(bad_column)?;
+        if ledger.is_empty() {
+            return Ok(Partition::System);
+        }
+        let org = OrgId::new(ledger).map_err(|error| {
+            StoreError::new(StoreErrorKind::Corrupt, "a ledger of no org").caused_by(error)
+        })?;
+        Ok(Partition::Org(org))
+    };
+    rows.iter().map(partition).collect()
+}
+
+/// Reads a page of a scan; see [`tollgate_storage::Store::scan`].
+pub(crate) async fn scan(
+    database: &Database,
+    scan: &Scan,
+    from: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    assert!(limit > 0, "a page has room for a row");
+    let after = from.map(|cursor| key_in(scan, cursor)).transpose()?;
+    let limit = limit.min(PAGE_ROWS_MAX);
+    let rows = match scan {
+        Scan::Entries { org, order } => {
+            let after = after.map(|key| number_in(scan, key)).transpose()?;
+            scan_entries(database, org, *order, after, limit).await?
+        }
+        Scan::Notices => {
+            let after = after.map(|key| number_in(scan, key)).transpose()?;
+            scan_notices(database, after.unwrap_or(0), limit).await?
+        }
+        _ => scan_parts(database, scan, after, limit).await?,
+    };
+    let more = rows.len() > limit;
+    let mut page = Vec::with_capacity(rows.len().min(limit));
+    let mut last = None;
+    for (key, row) in rows.into_iter().take(limit) {
+        page.push(row);
+        last = Some(key);
+    }
+    let next = last.filter(|_| more).map(|key| cursor_at(scan, &key));
+    Ok(Page { rows: page, next })
+}
+
+/// The number in a cursor of entries or notices.
+fn number_in(scan: &Scan, key: &[u8]) -> Result<i64, StoreError> {
+    key.try_into().map(i64::from_be_bytes).map_err(|_| bad_cursor(scan))
+}
+
+/// One row more than fits says that there are more.
+fn and_one(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+/// Rows with what their cursors name them by.
+type Keyed = Vec<(Vec<u8>, Row)>;
+
+async fn scan_entries(
+    database: &Database,
+    org: &OrgId,
+    order: Order,
+    after: Option<i64>,
+    limit: usize,
+) -> Result<Keyed, StoreError> {
+    let schema = &database.schema;
+    let (statement, after) = match order {
+        Order::Oldest => ("number > $2 ORDER BY number LIMIT $3", after.unwrap_or(0)),
+        Order::Newest => ("number < $2 ORDER BY number DESC LIMIT $3", after.unwrap_or(i64::MAX)),
+    };
+    let statement = format!("SELECT number, body FROM {schema}.entries WHERE org = $1 AND {statement}");
+    let (org, limit) = (org.as_str(), and_one(limit));
+    let values: &super::database::Values<'_> =
+        &[(&org, Type::TEXT), (&after, Type::INT8), (&limit, Type::INT8)];
+    let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
+    let entry = |row: &DbRow| {
+        let number: i64 = row.try_get(0).map_err(bad_column)?;
+        let body: &[u8] = row.try_get(1).map_err(bad_column)?;
+        let entry = decode(body).map_err(|error| bad_row(format!("entry {number} of {org}"), error))?;
+        Ok((number.to_be_bytes().to_vec(), Row::Entry(entry)))
+    };
+    rows.iter().map(entry).collect()
+}
+
+async fn scan_notices(database: &Database, after: i64, limit: usize) -> Result<Keyed, StoreError> {
+    let limit = and_one(limit);
+    let values: &super::database::Values<'_> = &[(&after, Type::INT8), (&limit, Type::INT8)];
+    let statement = database.call("notices_after", values.len());
+    let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
+    let notice = |row: &DbRow| {
+        let position: i64 = row.try_get(0).map_err(bad_column)?;
+        let index: i32 = row.try_get(1).map_err(bad_column)?;
+        let body: &[u8] = row.try_get(2).map_err(bad_column)?;
+        let StoredNotice { org, entry, at, notice } =
+            decode(body).map_err(|error| bad_row(format!("notice {position}"), error))?;
+        let index = u32::try_from(index).unwrap_or_default();
+        Ok((position.to_be_bytes().to_vec(), Row::Notice(NoticeRow { org, entry, index, at, notice })))
+    };
+    rows.iter().map(notice).collect()
+}
+
+async fn scan_parts(
+    database: &Database,
+    scan: &Scan,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Keyed, StoreError> {
+    let Some(span) = span_of(scan, after)? else { return Ok(Vec::new()) };
+    let (kind, limit) = (kind_of(span.table), and_one(limit));
+    let (from, above) = match span.from {
+        Bound::Included(key) => (key, ">="),
+        Bound::Excluded(key) => (key, ">"),
+        Bound::Unbounded => (Vec::new(), ">="),
+    };
+    let (until, below) = match span.until {
+        Bound::Included(key) => (key, "AND key <= $4"),
+        Bound::Excluded(key) => (key, "AND key < $4"),
+        Bound::Unbounded => (Vec::new(), "AND $4::bytea IS NOT NULL"),
+    };
+    let statement = format!(
+        "SELECT key, body FROM {}.parts WHERE kind = $1 AND key {above} $2 {below} ORDER BY key LIMIT $3",
+        database.schema
+    );
+    let values: &super::database::Values<'_> =
+        &[(&kind, Type::INT2), (&from, Type::BYTEA), (&limit, Type::INT8), (&until, Type::BYTEA)];
+    let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
+    let part = |row: &DbRow| {
+        let (key, body): (&[u8], &[u8]) =
+            (row.try_get(0).map_err(bad_column)?, row.try_get(1).map_err(bad_column)?);
+        let damaged = |error| {
+            bad_row(format!("the row {:?} of {}", String::from_utf8_lossy(key), span.table.name()), error)
+        };
+        Ok((key.to_vec(), stored_row(scan, key, body).map_err(damaged)?))
+    };
+    rows.iter().map(part).collect()
+}

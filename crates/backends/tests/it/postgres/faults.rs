@@ -1,0 +1,162 @@
+//! What the store makes of lost answers, late requests, a database that is gone, and others in the same rows.
+
+use std::thread;
+
+use fastrand::Rng;
+use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
+use tollgate_domain::{KeySpace, OrgId, Partition, UsageKey};
+use tollgate_peers::Proxy;
+use tollgate_storage::conformance::{append_using, image_after};
+use tollgate_storage::{Append, Appended, Order, Row, Scan, Store, StoreErrorKind};
+
+use super::{next_schema, open, server};
+use crate::support::{org, run};
+
+/// A store of this schema by way of a proxy.
+fn open_by(proxy: &Proxy, schema: &str, settings: &str) -> PostgresStore {
+    let url = format!("{}?schema={schema}{settings}", server().url_by(proxy.port()));
+    PostgresStore::open(PostgresOptions::from_url(&url).expect("a URL")).expect("opens")
+}
+
+fn answers(store: &PostgresStore, append: &Append) -> Vec<Appended> {
+    run(store.append(vec![append.clone()])).expect("appends").answers
+}
+
+fn version(store: &PostgresStore, id: &OrgId) -> u64 {
+    run(Store::open(store, &[Partition::Org(id.clone())])).expect("opens").remove(0).version()
+}
+
+fn entry(store: &PostgresStore, id: &OrgId, key: &str) -> Option<u64> {
+    let key = UsageKey::new(key).expect("a key");
+    let id = tollgate_domain::KeyId { org: id.clone(), space: KeySpace::Use, key };
+    run(store.find(&[id])).expect("finds").remove(0).map(|record| record.entry)
+}
+
+#[test]
+fn an_append_whose_answer_is_lost_is_made_once() {
+    let (schema, acme) = (next_schema(), org("acme"));
+    let proxy = Proxy::start(server().port()).expect("a proxy");
+    let store = open_by(&proxy, &schema, "");
+    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
+    let before = proxy.cuts();
+    proxy.lose_next_answer();
+    assert_eq!(answers(&store, &append_using(&acme, 2, 1, ["b", "c"])), [Appended::Done]);
+    assert_eq!(proxy.cuts(), before + 1, "the answer was lost");
+    assert_eq!(version(&store, &acme), 3);
+    // A conflict stays one.
+    proxy.lose_next_answer();
+    assert_eq!(answers(&store, &append_using(&acme, 3, 1, ["d"])), [Appended::Conflict]);
+    assert_eq!((entry(&store, &acme, "c"), entry(&store, &acme, "d")), (Some(3), None));
+}
+
+#[test]
+fn what_arrives_late_changes_nothing_any_more() {
+    let (schema, acme) = (next_schema(), org("acme"));
+    let proxy = Proxy::start(server().port()).expect("a proxy");
+    let store = open_by(&proxy, &schema, "");
+    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
+    proxy.hold_next_request();
+    assert_eq!(answers(&store, &append_using(&acme, 2, 1, ["b"])), [Appended::Done]);
+    assert_eq!(answers(&store, &append_using(&acme, 3, 2, ["c"])), [Appended::Done]);
+    proxy.release();
+    // Whether it has arrived by now or not: the versions only grow.
+    assert_eq!(answers(&store, &append_using(&acme, 4, 3, ["d"])), [Appended::Done]);
+    let scan = Scan::Entries { org: acme.clone(), order: Order::Oldest };
+    let page = run(store.scan(&scan, None, 10)).expect("entries");
+    let numbers: Vec<u64> = page
+        .rows
+        .iter()
+        .filter_map(|row| if let Row::Entry(entry) = row { Some(entry.number) } else { None })
+        .collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    assert_eq!(["a", "b", "c", "d"].map(|key| entry(&store, &acme, key)), [1, 2, 3, 4].map(Some));
+}
+
+#[test]
+fn what_is_not_known_is_not_said_to_be_nothing() {
+    let (schema, acme) = (next_schema(), org("acme"));
+    let proxy = Proxy::start(server().port()).expect("a proxy");
+    let store = open_by(&proxy, &schema, "&patience=1");
+    let beside = open(&schema).expect("opens");
+    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
+    // It is made, the answer is lost, and then nobody answers any more.
+    proxy.lose_next_answer();
+    proxy.refuse(true);
+    let lost = run(store.append(vec![append_using(&acme, 2, 1, ["b"])])).expect_err("no answer");
+    assert!(!lost.kind().is_refusal(), "{lost}");
+    assert_eq!(lost.kind(), StoreErrorKind::Io, "{lost}");
+    // What is never sent is known not to be made.
+    let refused = run(store.append(vec![append_using(&acme, 3, 2, ["c"])])).expect_err("no connection");
+    assert_eq!(refused.kind(), StoreErrorKind::Unavailable, "{refused}");
+    let unread = run(Store::open(&store, &[Partition::Org(acme.clone())])).expect_err("no connection");
+    assert_eq!(unread.kind(), StoreErrorKind::Unavailable, "{unread}");
+    assert_eq!(version(&beside, &acme), 2);
+    proxy.refuse(false);
+    assert_eq!(version(&store, &acme), 2, "it goes on");
+    assert_eq!(answers(&store, &append_using(&acme, 3, 2, ["c"])), [Appended::Done]);
+}
+
+#[test]
+fn calls_on_the_same_ledgers_in_any_order_never_wait_in_a_circle() {
+    const ORGS: usize = 12;
+    const CALLS: u32 = 60;
+    let schema = next_schema();
+    let orgs: Vec<OrgId> = (0..ORGS).map(|number| org(&format!("org {number}"))).collect();
+    let made: usize = thread::scope(|scope| {
+        let writers: Vec<_> = (0..4_u64)
+            .map(|writer| {
+                let (schema, orgs) = (&schema, &orgs);
+                scope.spawn(move || write_in_any_order(schema, orgs, writer, CALLS))
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().expect("no writer failed")).sum()
+    });
+    let store = open(&schema).expect("opens");
+    let total: u64 = orgs.iter().map(|id| version(&store, id)).sum();
+    assert_eq!(usize::try_from(total).expect("few"), made, "every append that was made, once");
+    assert!(made > ORGS, "somebody came through");
+}
+
+/// Appends to some orgs at a time, new ones among them, and keeps images in between; gives how many appends were made.
+fn write_in_any_order(schema: &str, orgs: &[OrgId], writer: u64, calls: u32) -> usize {
+    let store = open(schema).expect("opens");
+    let mut rng = Rng::with_seed(writer);
+    let mut made = 0;
+    for call in 0..calls {
+        let mut some: Vec<&OrgId> = orgs.iter().filter(|_| rng.bool()).collect();
+        rng.shuffle(&mut some);
+        let partitions: Vec<Partition> = some.iter().map(|id| Partition::Org((*id).clone())).collect();
+        let opened = run(Store::open(&store, &partitions)).expect("opens");
+        let appends = some.iter().zip(opened).map(|(id, opened)| {
+            let key = format!("{writer} {call} {id}");
+            append_using(id, call, opened.version(), [key.as_str()])
+        });
+        let appended = run(store.append(appends.collect())).expect("appends");
+        made += appended.answers.iter().filter(|answer| **answer == Appended::Done).count();
+    }
+    made
+}
+
+#[test]
+fn keys_are_forgotten_after_their_time_in_pieces() {
+    let (schema, acme) = (next_schema(), org("acme"));
+    let url = format!("{}?schema={schema}", server().url());
+    let mut options = PostgresOptions::from_url(&url).expect("a URL");
+    options.key_keep_secs = Some(100 * 365 * 86_400);
+    options.counter_keep_secs = Some(100 * 365 * 86_400);
+    let store = PostgresStore::open(options.clone()).expect("opens");
+    let keys: Vec<String> = (0..6_000).map(|number| format!("key {number}")).collect();
+    let append = append_using(&acme, 1, 0, keys.iter().map(String::as_str));
+    assert_eq!(answers(&store, &append), [Appended::Done]);
+    run(store.checkpoint(vec![image_after([&append])].into(), 0)).expect("an image");
+    run(store.sweep()).expect("sweeps");
+    assert_eq!(entry(&store, &acme, "key 1"), Some(2), "it is kept");
+    // The entries are of 2026, and so is the clock, or later: less than nothing is kept.
+    options.key_keep_secs = Some(-100 * 365 * 86_400);
+    let store = PostgresStore::open(options).expect("opens");
+    run(store.sweep()).expect("sweeps");
+    let count = server().query(&format!("SELECT count(*) FROM {schema}.keys")).expect("a count");
+    assert_eq!(count, "0", "more than one piece of them");
+    assert_eq!(entry(&store, &acme, "key 1"), None);
+    assert_eq!(version(&store, &acme), 6_000, "the ledger stays");
+}

@@ -1,0 +1,66 @@
+//! Two servers on one PostgreSQL: what one does the other knows.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tollgate_domain::catalog::DEFAULT;
+use tollgate_peers::Postgres;
+
+use crate::client::{Ask, Client, given};
+use crate::server::TestServer;
+
+/// How long a server may take to follow another: it looks every second.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(15);
+
+fn replica(database: &Postgres) -> TestServer {
+    TestServer::with(|settings| settings.store = database.url().parse().expect("a store"))
+}
+
+/// Asks again and again until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < FOLLOWED_WITHIN, "{what}");
+    }
+}
+
+#[test]
+fn servers_on_one_database_are_one() {
+    let database = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+    let servers = [replica(&database), replica(&database)];
+    let [mut first, mut second] = [servers[0].client(), servers[1].client()];
+    first.put("/v1/orgs/acme", json!({"name": "Acme"})).ok();
+    second.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    // Of 20 reports each server gives ten away, in turn, and neither any more.
+    let usage = |key: &str| given(json!({"org": "acme", "meter": "reports", "key": key}));
+    for number in 0..20 {
+        let client: &mut Client = if number % 2 == 0 { &mut first } else { &mut second };
+        assert_eq!(client.post("/v1/usage", usage(&format!("use {number}"))).ok()["remaining"], 19 - number);
+    }
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.post("/v1/usage", usage("one more")).status, 402);
+        let again = client.post("/v1/usage", usage("use 7"));
+        assert_eq!(again.ok()["replayed"], true, "{}", again.text());
+        let meters = client.get("/v1/orgs/acme/balance").ok()["meters"]["reports"].clone();
+        assert_eq!(meters["remaining"], 0, "{meters}");
+        assert_eq!(client.get("/v1/orgs").ok()["orgs"].as_array().map(Vec::len), Some(1));
+    }
+
+    // A catalog, and then keys: the second server learns of them by itself.
+    let catalog = format!("{DEFAULT}\n[[meters]]\nid = \"gpu\"\nname = \"GPU\"\nunit = \"hour\"\n");
+    first.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
+    let hour = given(json!({"org": "acme", "meter": "gpu", "key": "an hour"}));
+    until("the catalog is followed", || second.post("/v1/usage", hour.clone()).status == 402);
+    let made = first.post("/v1/api-keys", json!({"name": "admin", "role": "admin"})).json();
+    let secret = made["secret"].as_str().expect("a secret").to_owned();
+    until("a key is asked for", || second.get("/v1/orgs").status == 401);
+    let [mut first, mut second] = [first.with_key(&secret), second.with_key(&secret)];
+    second.get("/v1/orgs").ok();
+    let read = second.post("/v1/api-keys", json!({"name": "reader", "role": "read"})).json();
+    let (id, secret) = (read["id"].clone(), read["secret"].as_str().expect("a secret").to_owned());
+    let mut reader = servers[0].client().with_key(&secret);
+    until("the key is known", || reader.get("/v1/orgs").status == 200);
+    second.delete(&format!("/v1/api-keys/{}", id.as_str().expect("an id"))).ok();
+    until("the key is revoked", || reader.get("/v1/orgs").status == 401);
+    first.get("/v1/orgs").ok();
+}
