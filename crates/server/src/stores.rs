@@ -167,10 +167,7 @@ impl Store for AnyStore {
     }
 
     fn position(&self) -> u64 {
-        match self {
-            Self::Embedded(store) => store.position(),
-            Self::Memory(store) => store.position(),
-        }
+        of_any!(self, store => store.position())
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -212,6 +212,10 @@ impl Store for PostgresStore {
         self.run(|core| async move { read::scan(&core.database, &scan, from.as_ref(), limit).await }).await
     }
 
+    fn position(&self) -> u64 {
+        self.position.load(Ordering::SeqCst)
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             durable: true,

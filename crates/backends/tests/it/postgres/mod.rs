@@ -96,6 +96,9 @@ impl Store for InSchema {
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.store.scan(scan, from, limit).await
     }
+    fn position(&self) -> u64 {
+        self.store.position()
+    }
     fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
     }
