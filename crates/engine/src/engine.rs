@@ -133,7 +133,9 @@ impl<S: Store> Engine<S> {
         let (stop, stopped) = watch::channel(None);
         let metrics = EngineMetrics::default();
         let mut shard = Shard::new(Arc::clone(&store), options.pace);
-        shard.note_behind().await?;
+        if !shard.is_shared() {
+            shard.note_behind().await?;
+        }
         let writer = Writer {
             shard,
             options: options.clone(),

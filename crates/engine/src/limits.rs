@@ -29,6 +29,10 @@ pub const TRIM_LOOKS_MAX: usize = 2 * BATCH_REQUESTS_MAX;
 /// restart after a crash reads that many entries again, in well under a second.
 pub const DUE_ENTRIES: u64 = 500_000;
 
+/// Entries that the image of an org may lack on a store that other processes use, too: who loses a race for the org reads them
+/// again.
+pub const SHARED_LAG_ENTRIES_MAX: u64 = 64;
+
 /// Orgs whose images may lag behind before saving keeps pace with what comes in; at twice as many the disk sets the pace.
 pub const UNSAVED_ORGS_MAX: usize = 100_000;
 

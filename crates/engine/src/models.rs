@@ -99,6 +99,11 @@ impl Store for Watched {
         opened
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        self.step();
+        self.inner.versions(partitions).await
+    }
+
     async fn load(
         &self,
         partition: &Partition,

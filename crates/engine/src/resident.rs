@@ -144,6 +144,8 @@ impl Residents {
     pub(crate) fn forget_at(&mut self, place: Place) {
         if let Some(resident) = self.orgs.get_mut(place.0).and_then(Option::take) {
             self.places.remove(resident.state.id());
+            // What is opened again is not what its image was taken of.
+            self.saving.remove(resident.state.id());
             self.parts -= resident.counted;
             self.free.push(place);
         }
@@ -165,6 +167,15 @@ impl Residents {
         self.unsaved.entries += u64::try_from(entries).unwrap_or_default();
     }
 
+    /// Notes that an org is to be saved soon if its image lacks many entries: another process that opens it reads them all.
+    pub(crate) fn note_lag(&mut self, place: Place, most: u64) {
+        let Some(Some(resident)) = self.orgs.get(place.0) else { return };
+        if resident.unsaved && resident.state.version().saturating_sub(resident.image) > most {
+            let org = resident.state.id().clone();
+            self.note_urgent(&org);
+        }
+    }
+
     /// Notes that more changed of an org than usage.
     pub(crate) fn note_urgent(&mut self, org: &OrgId) {
         let Unsaved { urgent, noted, notes, .. } = &mut self.unsaved;
@@ -179,12 +190,12 @@ impl Residents {
         self.unsaved.notes
     }
 
-    /// Notes that the image of an org lacks entries.
+    /// Notes that the image of an org lacks entries; nobody knows what they changed.
     pub(crate) fn note_behind(&mut self, org: &OrgId) {
         if self.unsaved.orgs.insert(org.clone()) {
             self.unsaved.queue.push_front((0, 0, org.clone()));
-            self.note_urgent(org);
         }
+        self.note_urgent(org);
     }
 
     /// Puts an org aside that was to be saved and could not be opened: it is tried again later, and holds up no other.
@@ -280,9 +291,10 @@ impl Residents {
 
     /// Notes that images were kept.
     pub(crate) fn saved(&mut self, images: &[Image]) {
-        self.saving.clear();
+        let saving = std::mem::take(&mut self.saving);
         for image in images {
             if let Partition::Org(org) = &image.partition
+                && saving.contains_key(org)
                 && let Some(place) = self.place(org)
                 && let Some(Some(resident)) = self.orgs.get_mut(place.0)
             {
@@ -308,10 +320,5 @@ impl Residents {
                 self.forget_at(Place(self.hand));
             }
         }
-    }
-
-    /// Forgets everything: of a shared store, for another process may change it.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.pace);
     }
 }

@@ -16,7 +16,7 @@ use tollgate_storage::{Append, Appended, EntryChange, Image, Opened, Store, Stor
 
 use crate::Pace;
 use crate::catalog::CatalogInForce;
-use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, URGENT_AT_ONCE_MAX};
+use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, URGENT_AT_ONCE_MAX};
 use crate::queue::Asked;
 use crate::resident::{Checkpoint, Place, Resident, Residents};
 
@@ -142,13 +142,43 @@ impl<S: Store> Shard<S> {
 
     /// Notes the orgs whose images lack entries that others appended.
     pub(crate) async fn note_behind(&mut self) -> Result<(), StoreError> {
+        let mut orgs = Vec::new();
         for partition in self.store.behind().await? {
             match partition {
-                Partition::Org(org) => self.residents.note_behind(&org),
+                Partition::Org(org) => orgs.push(org),
                 Partition::System => save_system(self.store.as_ref()).await?,
             }
         }
+        self.forget_stale(&orgs).await?;
+        orgs.iter().for_each(|org| self.residents.note_behind(org));
         Ok(())
+    }
+
+    /// Forgets those of some orgs that another process changed.
+    async fn forget_stale(&mut self, orgs: &[OrgId]) -> Result<(), StoreError> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let place = |org: &OrgId| Some((org.clone(), self.residents.place(org)?));
+        let held: Vec<(OrgId, Place)> = orgs.iter().filter_map(place).collect();
+        for place in self.stale(&held).await? {
+            self.residents.forget_at(place);
+        }
+        Ok(())
+    }
+
+    /// Which of some orgs are not in memory as they are in the store.
+    async fn stale(&mut self, orgs: &[(OrgId, Place)]) -> Result<Vec<Place>, StoreError> {
+        if orgs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partitions: Vec<Partition> = orgs.iter().map(|(org, _)| Partition::Org(org.clone())).collect();
+        let versions = self.store.versions(&partitions).await?;
+        assert_eq!(versions.len(), orgs.len(), "a store knows the version of every partition");
+        let stale = orgs.iter().zip(versions).filter(|((_, place), version)| {
+            self.residents.at(*place).is_none_or(|known| known.state.version() != *version)
+        });
+        Ok(stale.map(|((_, place), _)| *place).collect())
     }
 
     /// Decides requests of orgs in order, appends once, and says what became of each.
@@ -308,6 +338,9 @@ impl<S: Store> Shard<S> {
                     Appended::Done => self.residents.appended(place, appended.position),
                     Appended::Conflict => stale.push(place),
                 }
+                if self.is_shared() {
+                    self.residents.note_lag(place, SHARED_LAG_ENTRIES_MAX);
+                }
             }
             self.residents.count_entries(staged.entries);
         }
@@ -325,17 +358,10 @@ impl<S: Store> Shard<S> {
 
     /// A denial counts only if it was decided on the current version.
     async fn check_unguarded(&mut self, orgs: &[(OrgId, Place)], stale: &mut Vec<Place>) {
-        let partitions: Vec<Partition> = orgs.iter().map(|(org, _)| Partition::Org(org.clone())).collect();
-        if partitions.is_empty() {
-            return;
-        }
-        // What was appended is to be answered, whatever becomes of the others: those are decided again.
-        let opened = self.store.open(&partitions).await.ok();
-        for (at, (_, place)) in orgs.iter().enumerate() {
-            let current = opened.as_ref().and_then(|opened| opened.get(at)).map(Opened::version);
-            if current.is_none() || self.residents.at(*place).map(|known| known.state.version()) != current {
-                stale.push(*place);
-            }
+        match self.stale(orgs).await {
+            Ok(found) => stale.extend(found),
+            // What was appended is to be answered, whatever becomes of the others: those are decided again.
+            Err(_) => stale.extend(orgs.iter().map(|(_, place)| *place)),
         }
     }
 
@@ -386,6 +412,7 @@ impl<S: Store> Shard<S> {
 
     /// A copy of the state of an org with some of its parts, all of one version.
     pub(crate) async fn view(&mut self, org: &OrgId, parts: &[PartKey]) -> Result<OrgState, StoreError> {
+        self.forget_stale(std::slice::from_ref(org)).await?;
         let Some(place) = self.open_all(std::iter::once(org)).await?.pop() else { return Err(moved()) };
         let Some(resident) = self.residents.at(place) else { return Err(moved()) };
         let lacking: Vec<PartKey> =
@@ -401,9 +428,6 @@ impl<S: Store> Shard<S> {
 
     /// Images that are due after a turn of some entries.
     pub(crate) async fn due(&mut self, entries: usize) -> Result<Option<Checkpoint>, StoreError> {
-        if self.is_shared() {
-            return self.save_some(|residents| residents.next_unsaved(u64::MAX), usize::MAX).await;
-        }
         self.residents.trim();
         // Soon, so that lists show it also when no image can be written any more.
         let urgent = self.save_some(|residents| residents.next_urgent(u64::MAX), URGENT_AT_ONCE_MAX).await?;
@@ -493,13 +517,6 @@ impl<S: Store> Shard<S> {
     /// Notes that images were kept.
     pub(crate) fn saved(&mut self, images: &[Image]) {
         self.residents.saved(images);
-    }
-
-    /// After a turn on a shared store: another process may change any org.
-    pub(crate) fn forget_shared(&mut self) {
-        if self.is_shared() {
-            self.residents.clear();
-        }
     }
 
     /// How many orgs have images that lack entries.

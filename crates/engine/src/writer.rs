@@ -405,10 +405,6 @@ impl<S: Store> Writer<S> {
                 break;
             }
         }
-        if self.shard.is_shared() {
-            self.wait_saved().await;
-            self.shard.forget_shared();
-        }
     }
 
     /// Begins to write what is to be written next, unless something is being written; whether it did.
@@ -495,10 +491,7 @@ impl<S: Store> Writer<S> {
             }
             match self.shard.unsaved(which, u64::MAX).await {
                 Ok(Some(checkpoint)) => self.write(checkpoint),
-                Ok(None) => {
-                    self.shard.forget_shared();
-                    return Ok(());
-                }
+                Ok(None) => return Ok(()),
                 // Another process saved one that was being opened.
                 Err(error) if error.kind() == StoreErrorKind::Moved && moved < OPEN_ROUNDS_MAX => moved += 1,
                 Err(error) => return Err(Arc::new(error)),

@@ -141,6 +141,10 @@ impl Store for AnyStore {
         of_any!(self, store => Store::open(store, partitions).await)
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        of_any!(self, store => store.versions(partitions).await)
+    }
+
     async fn load(
         &self,
         partition: &Partition,

@@ -37,6 +37,14 @@ pub trait Store: Send + Sync + 'static {
     /// When the store cannot read, or finds what it reads to be damaged.
     fn open(&self, partitions: &[Partition]) -> impl Future<Output = Result<Vec<Opened>, StoreError>> + Send;
 
+    /// The versions of partitions, in the order asked: the numbers of their latest entries, zero before the first. Who has a
+    /// partition in memory learns by this whether it is still what the store has.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    fn versions(&self, partitions: &[Partition])
+    -> impl Future<Output = Result<Vec<u64>, StoreError>> + Send;
+
     /// Loads records of a partition as its image has them: one answer per key, in the order asked; `None` where there is
     /// no such record, or it [is nothing](Record::is_nothing). An entry of an org, which no image holds, is answered as the
     /// ledger has it; callers' keys are not asked for here but [found](Store::find).

@@ -77,6 +77,11 @@ impl Store for MemoryStore {
         Ok(partitions.iter().map(|partition| state.open(partition)).collect())
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        let state = self.state();
+        Ok(partitions.iter().map(|partition| state.version(partition)).collect())
+    }
+
     async fn load(
         &self,
         partition: &Partition,

@@ -185,6 +185,10 @@ impl Store for EmbeddedStore {
         self.core.open(partitions)
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        partitions.iter().map(|partition| self.core.version(partition)).collect()
+    }
+
     async fn load(
         &self,
         partition: &Partition,

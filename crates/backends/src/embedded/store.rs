@@ -217,7 +217,7 @@ impl Core {
     }
 
     /// The number of a partition's latest entry.
-    fn version(&self, partition: &Partition) -> Result<u64, StoreError> {
+    pub(crate) fn version(&self, partition: &Partition) -> Result<u64, StoreError> {
         Ok(self.facts.newest(of_partition(partition))?.unwrap_or(0))
     }
 

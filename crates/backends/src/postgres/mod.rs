@@ -184,6 +184,11 @@ impl Store for PostgresStore {
         self.run(|core| async move { read::open(&core.database, &partitions).await }).await
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        let partitions = partitions.to_vec();
+        self.run(|core| async move { read::versions(&core.database, &partitions).await }).await
+    }
+
     async fn load(
         &self,
         partition: &Partition,

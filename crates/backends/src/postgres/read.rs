@@ -76,6 +76,21 @@ pub(crate) async fn open(database: &Database, partitions: &[Partition]) -> Resul
     Ok(opened)
 }
 
+/// The versions of partitions; see [`tollgate_storage::Store::versions`].
+pub(crate) async fn versions(database: &Database, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+    let ledgers: Vec<&str> = partitions.iter().map(ledger_of).collect();
+    let values: &super::database::Values<'_> = &[(&ledgers, Type::TEXT_ARRAY)];
+    let statement = database.call("versions", values.len());
+    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
+    let mut versions = vec![0; partitions.len()];
+    for row in rows {
+        let Some(version) = place_of(&row)?.and_then(|place| versions.get_mut(place)) else { continue };
+        let found: i64 = row.try_get(1).map_err(bad_column)?;
+        *version = u64::try_from(found).unwrap_or_default();
+    }
+    Ok(versions)
+}
+
 fn decode_entry(partition: &Partition, body: &[u8]) -> Result<EntryChange, DecodeError> {
     match partition {
         Partition::Org(_) => decode(body).map(EntryChange::Org),

@@ -28,6 +28,9 @@ impl Store for InFolder {
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         self.store.open(partitions).await
     }
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        self.store.versions(partitions).await
+    }
     async fn load(
         &self,
         partition: &Partition,

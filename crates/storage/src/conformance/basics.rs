@@ -92,6 +92,7 @@ pub(super) fn an_empty_store_holds_nothing<S: Subject>(harness: Harness<'_, S>) 
     let keys = keys_of_every_kind("acme");
     for (partition, keys) in by_partition(&keys) {
         assert_eq!(harness.open_one(&partition), Opened::default(), "{partition:?}");
+        assert_eq!(harness.versions(std::slice::from_ref(&partition)), [0], "{partition:?}");
         let loaded = harness.load(&partition, 0, &keys).expect("no image is an image of version zero");
         assert!(loaded.iter().all(Option::is_none), "{partition:?}: {loaded:?}");
         assert_eq!(harness.load(&partition, 1, &keys), None, "{partition:?} has no image");

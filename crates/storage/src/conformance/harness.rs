@@ -127,6 +127,17 @@ impl<'a, S: Subject> Harness<'a, S> {
         opened
     }
 
+    /// The versions of partitions, few at a time.
+    pub(super) fn versions(&self, partitions: &[Partition]) -> Vec<u64> {
+        let mut versions = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(CALL_MAX) {
+            let found = self.subject.block_on(self.store().versions(some)).expect("says versions");
+            assert_eq!(found.len(), some.len(), "one answer for each partition");
+            versions.extend(found);
+        }
+        versions
+    }
+
     pub(super) fn open_one(&self, partition: &Partition) -> Opened {
         self.open(std::slice::from_ref(partition)).remove(0)
     }
@@ -286,6 +297,9 @@ impl<'a, S: Subject> Harness<'a, S> {
         let partitions = world.partitions();
         for (partition, opened) in partitions.iter().zip(self.open_all(&partitions)) {
             assert_eq!(opened, world.opened(partition), "{partition:?} (left: the store's, right: expected)");
+        }
+        for (partition, found) in partitions.iter().zip(self.versions(&partitions)) {
+            assert_eq!(found, world.version(partition), "the version of {partition:?} (left: the store's)");
         }
         let keys = world.keys();
         for (key, found) in keys.iter().zip(self.records(&keys)) {

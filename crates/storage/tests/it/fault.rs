@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     TakesTooMuch,
     /// Gives every append the same position.
     StandsStill,
+    /// Takes the versions of images for those of partitions.
+    GivesVersionsOfImages,
 
     /// Lets an older image overwrite a newer one.
     TakesOlderImages,
@@ -117,7 +119,7 @@ impl Fault {
 }
 
 /// Each fault, and a case that notices it.
-pub(crate) const NOTICED: [(Fault, &str); 60] = [
+pub(crate) const NOTICED: [(Fault, &str); 61] = [
     (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
     (Fault::SharesKeySpaces, "keys::keys_of_usages_and_of_top_ups_are_apart"),
     (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
@@ -145,6 +147,7 @@ pub(crate) const NOTICED: [(Fault, &str); 60] = [
     (Fault::ListsNoticesOfConflicts, "guards::a_wrong_version_leaves_nothing"),
     (Fault::TakesTooMuch, "guards::full_calls_fit_and_larger_ones_are_refused_whole"),
     (Fault::StandsStill, "guards::versions_are_per_partition"),
+    (Fault::GivesVersionsOfImages, "guards::versions_are_per_partition"),
     (Fault::TakesOlderImages, "images::an_image_that_is_not_newer_changes_nothing"),
     (Fault::TakesOlderImages, "concurrency::one_of_many_writers_wins_each_version"),
     (Fault::KeepsHeadsOnly, "images::what_an_image_lacks_is_answered_by_the_entries_since"),

@@ -246,6 +246,15 @@ impl Store for KeptStore {
         Ok(all)
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        let mut versions = self.inner().versions(partitions).await?;
+        if self.fault == Fault::GivesVersionsOfImages {
+            let inner = self.inner();
+            versions = partitions.iter().map(|partition| image_in(&inner, partition)).collect();
+        }
+        Ok(versions)
+    }
+
     async fn load(
         &self,
         partition: &Partition,

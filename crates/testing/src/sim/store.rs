@@ -216,6 +216,12 @@ impl Store for SimStore {
         Ok(opened)
     }
 
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        self.before_read(Fault::OpenFailed).await?;
+        let versions = of_inner!(self, store => store.versions(partitions).await);
+        self.after_read(versions).await
+    }
+
     async fn load(
         &self,
         partition: &Partition,

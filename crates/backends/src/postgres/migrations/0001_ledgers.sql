@@ -194,6 +194,23 @@ BEGIN
 END
 $$;
 
+-- The versions of ledgers.
+CREATE FUNCTION versions(p_orgs text[])
+RETURNS TABLE (place bigint, version bigint)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.place, l.version FROM unnest(p_orgs) WITH ORDINALITY AS a (org, place)
+    JOIN ledgers AS l ON l.org = a.org;
+END
+$$;
+
 -- Parts of an image, if it is of this version, and entries. The row of place zero says that it is.
 CREATE FUNCTION load(p_org text, p_image bigint, p_kinds smallint[], p_keys bytea[], p_numbers bigint[])
 RETURNS TABLE (place bigint, entry boolean, body bytea)

@@ -76,6 +76,9 @@ impl Store for InSchema {
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         Store::open(&self.store, partitions).await
     }
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        self.store.versions(partitions).await
+    }
     async fn load(
         &self,
         partition: &Partition,
