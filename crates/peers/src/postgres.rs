@@ -21,8 +21,8 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 const ADVICE: &str =
     "PostgreSQL is needed: `cargo xtask test` installs it, or on Debian `apt-get install postgresql`";
 
-/// What the keeper runs: it starts the server whenever it is told to, and stops it when nobody is there to tell it any more.
-/// After a kill the processes of the server before may be on their way out.
+/// What the keeper runs: it starts the server whenever it is told to, and when nobody is there to tell it any more it stops
+/// the server and removes its folder: a server of all tests of a program is dropped by nobody. After a kill the processes of the server before may be on their way out.
 const KEEPER: &str = r#"
 while read -r word; do
   tries=0
@@ -33,6 +33,8 @@ while read -r word; do
   echo ready
 done
 "$1/pg_ctl" -D "$2" -m immediate stop >/dev/null 2>&1
+cd /
+rm -rf "${2%/data}"
 "#;
 
 /// A running PostgreSQL.
