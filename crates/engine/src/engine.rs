@@ -115,7 +115,8 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read the catalog, or it no longer parses.
     #[cfg(not(feature = "shuttle"))]
     pub async fn start_here(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
-        let (mut engine, writer) = Self::prepare(store, options).await?;
+        let (mut engine, mut writer) = Self::prepare(store, options).await?;
+        writer.beside_callers = true;
         engine.writer = Mutex::new(Some(Driver::Engine(spawn_here(writer.run()))));
         Ok(engine)
     }
@@ -147,6 +148,7 @@ impl<S: Store> Engine<S> {
             stop,
             saving: Saving::default(),
             waiting: VecDeque::new(),
+            beside_callers: false,
         };
         let driver = Mutex::new(Some(Driver::Caller));
         let engine =

@@ -38,6 +38,8 @@ pub struct Writer<S> {
     pub(crate) saving: Saving,
     /// Who waits for images.
     pub(crate) waiting: VecDeque<Waiting>,
+    /// Whether callers run on the same thread.
+    pub(crate) beside_callers: bool,
 }
 
 /// Somebody who waits for images.
@@ -129,6 +131,10 @@ impl<S: Store> Writer<S> {
     async fn next_batch(&mut self) -> Option<(Vec<Job>, Vec<Alone>)> {
         let (mut of_orgs, mut others) = (Vec::new(), Vec::new());
         let mut next = Some(self.next_job().await?);
+        if self.beside_callers {
+            // Those that can go on put their requests first: one append for all of them.
+            tokio::task::yield_now().await;
+        }
         let (mut requests, mut bytes) = (0, 0);
         while let Some(job) = next {
             requests += job.requests();
