@@ -49,14 +49,14 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
                 });
             }
         }),
-        EntryKind::ToppedUp { meter, grant, .. } => {
-            state.change_account(meter, |account| {
+        EntryKind::ToppedUp(topped_up) => {
+            state.change_account(&topped_up.meter, |account| {
                 account.forget_expired(entry.at);
-                account.grants.push(grant.clone());
+                account.grants.push(topped_up.grant.clone());
             });
         }
-        EntryKind::Voided { meter, grants, closes, .. } => {
-            state.change_account(meter, |account| account.void(grants, *closes));
+        EntryKind::Voided(voided) => {
+            state.change_account(&voided.meter, |account| account.void(&voided.grants, voided.closes));
         }
         EntryKind::BillClosed(bill) => {
             state.set(PartKey::Bill(bill.rated.month.number), Record::Bill(Arc::clone(bill)));
@@ -280,10 +280,10 @@ pub(crate) fn touch(state: &OrgState, entry: &Entry) {
         EntryKind::Shipped { day, .. } => {
             state.want(PartKey::Unsent(*day));
         }
-        EntryKind::Refused { meter, .. }
-        | EntryKind::ToppedUp { meter, .. }
-        | EntryKind::Voided { meter, .. } => {
-            state.want(PartKey::Account(meter.clone()));
+        EntryKind::Refused { .. } | EntryKind::ToppedUp(_) | EntryKind::Voided(_) => {
+            if let Some(meter) = entry.kind.meter() {
+                state.want(PartKey::Account(meter.clone()));
+            }
         }
         EntryKind::Put { .. }
         | EntryKind::PlanSet { .. }

@@ -261,7 +261,7 @@ impl VoidTarget {
             return Some(meter);
         }
         match &state.entry(self.top_up(state)?)?.kind {
-            EntryKind::ToppedUp { meter, .. } => Some(meter),
+            EntryKind::ToppedUp(topped_up) => Some(&topped_up.meter),
             _ => None,
         }
     }

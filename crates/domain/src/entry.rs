@@ -92,35 +92,9 @@ pub enum EntryKind {
         amount: Option<Amount>,
     },
     /// Credit was added.
-    ToppedUp {
-        /// On what.
-        meter: MeterId,
-        /// Which content the key stands for.
-        fingerprint: u64,
-        /// The credit.
-        grant: Grant,
-        /// What the caller keeps with it for itself.
-        metadata: BTreeMap<String, String>,
-        /// How the org stood after it.
-        standing: Standing,
-    },
+    ToppedUp(Box<ToppedUpEntry>),
     /// Credit was taken back: a top-up voided, or a correction.
-    Voided {
-        /// On what.
-        meter: MeterId,
-        /// The caller's id of it.
-        key: Option<UsageKey>,
-        /// Which content the key stands for.
-        fingerprint: u64,
-        /// How much of which top-ups, by the number of their entries.
-        grants: Vec<(u64, Amount)>,
-        /// The top-up of which all that is unused was taken back, and all that comes back to it will be.
-        closes: Option<u64>,
-        /// Why, for people.
-        reason: Option<String>,
-        /// How the org stood after it.
-        standing: Standing,
-    },
+    Voided(Box<VoidedEntry>),
     /// The bill of a month was closed.
     BillClosed(Arc<Bill>),
     /// The processor has what a shipment brought of the org.
@@ -138,12 +112,11 @@ impl Entry {
     /// The caller's key that it stands for, and what is remembered of it.
     #[must_use]
     pub fn made_key(&self) -> Option<(KeySpace, &UsageKey, KeyRecord)> {
-        let (space, key, fingerprint, standing) = match &self.kind {
-            EntryKind::Used(used) => (KeySpace::Use, &used.key, used.fingerprint, used.standing),
-            EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, fingerprint, standing, .. }
-            | EntryKind::Voided { key: Some(key), fingerprint, standing, .. } => {
-                (KeySpace::TopUp, key, *fingerprint, *standing)
-            }
+        let (space, key) = self.named_key()?;
+        let (fingerprint, standing) = match &self.kind {
+            EntryKind::Used(used) => (used.fingerprint, used.standing),
+            EntryKind::ToppedUp(topped_up) => (topped_up.fingerprint, topped_up.standing),
+            EntryKind::Voided(voided) => (voided.fingerprint, voided.standing),
             _ => return None,
         };
         let (entry, at) = (self.number, self.at);
@@ -155,8 +128,8 @@ impl Entry {
     pub fn named_key(&self) -> Option<(KeySpace, &UsageKey)> {
         match &self.kind {
             EntryKind::Used(used) => Some((KeySpace::Use, &used.key)),
-            EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, .. }
-            | EntryKind::Voided { key: Some(key), .. } => Some((KeySpace::TopUp, key)),
+            EntryKind::ToppedUp(topped_up) => Some((KeySpace::TopUp, topped_up.grant.key.as_ref()?)),
+            EntryKind::Voided(voided) => Some((KeySpace::TopUp, voided.key.as_ref()?)),
             _ => None,
         }
     }
@@ -201,9 +174,9 @@ impl EntryKind {
     pub fn meter(&self) -> Option<&MeterId> {
         match self {
             Self::Used(used) | Self::Reversed { used, .. } => Some(&used.meter),
-            Self::Refused { meter, .. } | Self::ToppedUp { meter, .. } | Self::Voided { meter, .. } => {
-                Some(meter)
-            }
+            Self::Refused { meter, .. } => Some(meter),
+            Self::ToppedUp(topped_up) => Some(&topped_up.meter),
+            Self::Voided(voided) => Some(&voided.meter),
             Self::Put { .. }
             | Self::PlanSet { .. }
             | Self::PlanCalledOff
@@ -224,8 +197,8 @@ impl EntryKind {
             Self::PlanSet { .. } => "plan_set",
             Self::PlanCalledOff => "plan_called_off",
             Self::LimitSet { .. } => "limit_set",
-            Self::ToppedUp { .. } => "topped_up",
-            Self::Voided { .. } => "top_up_voided",
+            Self::ToppedUp(_) => "topped_up",
+            Self::Voided(_) => "top_up_voided",
             Self::BillClosed(_) => "bill_closed",
             Self::Shipped { .. } => "shipped",
         }
@@ -307,6 +280,48 @@ impl UsedEntry {
     }
 }
 
+/// Credit that was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToppedUpEntry {
+    /// On what.
+    pub meter: MeterId,
+    /// Which content the key stands for.
+    pub fingerprint: u64,
+    /// The credit.
+    pub grant: Grant,
+    /// What the caller keeps with it for itself.
+    pub metadata: BTreeMap<String, String>,
+    /// How the org stood after it.
+    pub standing: Standing,
+}
+
+/// Credit that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoidedEntry {
+    /// On what.
+    pub meter: MeterId,
+    /// The caller's id of it.
+    pub key: Option<UsageKey>,
+    /// Which content the key stands for.
+    pub fingerprint: u64,
+    /// How much of which top-ups, by the number of their entries.
+    pub grants: Vec<(u64, Amount)>,
+    /// The top-up of which all that is unused was taken back, and all that comes back to it will be.
+    pub closes: Option<u64>,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// How the org stood after it.
+    pub standing: Standing,
+}
+
+impl VoidedEntry {
+    /// How much of all of them.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        self.grants.iter().map(|(_, amount)| *amount).sum()
+    }
+}
+
 /// Credit taken from some sources, most often from one.
 pub type Burns = SmallVec<[Burn; 1]>;
 
@@ -355,4 +370,15 @@ pub enum SystemEntryKind {
     ShipmentMade(Arc<Shipment>),
     /// The shipment with this number was sent, and its orgs settled.
     ShipmentSent(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every decision moves its entry a few times: kinds that hold much are boxed.
+    #[test]
+    fn entries_are_small() {
+        assert!(size_of::<Entry>() <= 200, "{}", size_of::<Entry>());
+    }
 }

@@ -67,7 +67,10 @@ pub use decide::{
     SystemDenial, SystemOutcome, ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits,
     read_by_system,
 };
-pub use entry::{Burn, Burns, Entry, EntryKind, Periods, SystemEntry, SystemEntryKind, UsedEntry};
+pub use entry::{
+    Burn, Burns, Entry, EntryKind, Periods, SystemEntry, SystemEntryKind, ToppedUpEntry, UsedEntry,
+    VoidedEntry,
+};
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};

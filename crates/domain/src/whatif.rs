@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::decide::settle::settled_by;
 use crate::decide::{Context, outcome};
 use crate::{
-    Amount, Burn, Catalog, Entry, EntryKind, Grant, KeySpace, MeterId, Moments, OrgCommand, OrgDecision,
-    OrgId, OrgState, PartKey, Timestamp, Use, UsedEntry, Window, Zone, apply,
+    Amount, Burn, Catalog, Entry, EntryKind, KeySpace, MeterId, Moments, OrgCommand, OrgDecision, OrgId,
+    OrgState, PartKey, Timestamp, Use, UsedEntry, Window, Zone, apply,
 };
 
 /// Usage that would be denied, by meter and the code of the denial.
@@ -196,16 +196,15 @@ fn nothing(entry: &Entry) -> EntryKind {
 /// Applies an entry to a state that is complete, and forgets what no later decision of the rerun reads.
 fn apply_alone(state: &mut OrgState, entry: &Entry) {
     apply(state, entry);
+    let took_back = || Some((KeySpace::Use, entry.took_back_key()?));
+    if let Some((space, key)) = entry.named_key().or_else(took_back) {
+        state.forget(&PartKey::Key(space, key.clone()));
+    }
     match &entry.kind {
         EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
-            state.forget(&PartKey::Key(KeySpace::Use, used.key.clone()));
             for (_, period) in used.grouped() {
                 state.forget(&PartKey::Groups(used.meter.clone(), period));
             }
-        }
-        EntryKind::ToppedUp { grant: Grant { key: Some(key), .. }, .. }
-        | EntryKind::Voided { key: Some(key), .. } => {
-            state.forget(&PartKey::Key(KeySpace::TopUp, key.clone()));
         }
         EntryKind::BillClosed(bill) => state.forget(&PartKey::Bill(bill.rated.month.number)),
         _ => {}

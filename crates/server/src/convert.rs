@@ -9,9 +9,9 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
-    Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit,
-    Limit, LimitScope, MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, ReachedLimit,
-    ReversalDenial, Source, Timestamp, UsageKey, UsedEntry, Window,
+    Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit, Limit,
+    LimitScope, MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, ReachedLimit,
+    ReversalDenial, Source, Timestamp, ToppedUpEntry, UsageKey, UsedEntry, VoidedEntry, Window,
 };
 use tollgate_storage::NoticeRow;
 
@@ -362,7 +362,8 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let amount = amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
             item.summary = format!("{amount} {meter} a {window} for {whose}");
         }
-        EntryKind::ToppedUp { meter, grant, metadata, standing, .. } => {
+        EntryKind::ToppedUp(topped_up) => {
+            let ToppedUpEntry { meter, grant, metadata, standing, .. } = &**topped_up;
             item.metadata.clone_from(metadata);
             item.meter = Some(meter.to_string());
             item.quantity = Some(grant.amount.into());
@@ -372,8 +373,9 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let until = grant.expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
             item.summary = format!("topped up {} {meter} {until}", grant.amount);
         }
-        EntryKind::Voided { meter, key, grants, reason, standing, .. } => {
-            let amount: Amount = grants.iter().map(|(_, amount)| *amount).sum();
+        EntryKind::Voided(voided) => {
+            let VoidedEntry { meter, key, grants, reason, standing, .. } = &**voided;
+            let amount = voided.amount();
             item.meter = Some(meter.to_string());
             item.quantity = Some(amount.into());
             item.key = key.clone().map(Into::into);

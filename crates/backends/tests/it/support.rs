@@ -14,7 +14,7 @@ use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_domain::{
     Actor, Amount, Burn, Counting, Entry, EntryKind, Grant, KeyId, KeyRecord, KeySpace, MeterId, Notice,
     NoticeKind, OrgId, OrgState, Partition, Period, Quantity, Record, RecordKey, Source, Standing, Timestamp,
-    UsageKey, UsedEntry, UserId, Zone, load_and_apply,
+    ToppedUpEntry, UsageKey, UsedEntry, UserId, Zone, load_and_apply,
 };
 use tollgate_storage::{
     Append, Appended, EntryChange, Image, NoticeRow, Order, Row, Scan, Store, StoreError,
@@ -397,11 +397,11 @@ fn topped_up(key: &str, step: i64) -> EntryKind {
         expires_at: None,
         reason: None,
     };
-    EntryKind::ToppedUp {
+    EntryKind::ToppedUp(Box::new(ToppedUpEntry {
         meter: MeterId::new("reports").expect("an id"),
         fingerprint: 8,
         grant,
         metadata: BTreeMap::new(),
         standing: standing(),
-    }
+    }))
 }

@@ -57,8 +57,8 @@ fn settle_at(
 pub(crate) fn settled_by(context: &Context<'_>, org: &Org, account: &Account, kind: &EntryKind) -> Vec<Burn> {
     let Some(meter) = kind.meter() else { return Vec::new() };
     let mut account = Cow::Borrowed(account);
-    if let EntryKind::ToppedUp { grant, .. } = kind {
-        account.to_mut().grants.push(grant.clone());
+    if let EntryKind::ToppedUp(topped_up) = kind {
+        account.to_mut().grants.push(topped_up.grant.clone());
     }
     let (account, mut burns) = settled(context, org, meter, account);
     if let EntryKind::Reversed { entry, used } = kind {

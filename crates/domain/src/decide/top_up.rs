@@ -12,7 +12,7 @@ use crate::limits::{GRANTS_MAX, OPEN_GRANTS_MAX};
 use crate::moment::Moment;
 use crate::{
     Account, Amount, Entry, EntryKind, Grant, KeyRecord, KeySpace, Notice, NoticeKind, Org, OrgState, Period,
-    Scope, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Window,
+    Scope, Timestamp, TopUp, TopUpExpiry, TopUpStart, ToppedUpEntry, UsageKey, Window,
 };
 
 pub(super) fn decide_top_up(state: &OrgState, context: &Context<'_>, top_up: &TopUp) -> Outcome {
@@ -61,13 +61,13 @@ fn add_credit(
     let expires_at = grant.expires_at;
     let kind = NoticeKind::TopUpGranted { amount: grant.amount, expires_at, plan: Some(plan.id.clone()) };
     let notice = Notice { meter: Some(top_up.meter.clone()), user: None, period: Some(moment.month), kind };
-    let kind = EntryKind::ToppedUp {
+    let kind = EntryKind::ToppedUp(Box::new(ToppedUpEntry {
         meter: top_up.meter.clone(),
         fingerprint,
         grant,
         metadata: top_up.metadata.clone(),
         standing,
-    };
+    }));
     let entry = Entry { settled, ..context.entry(Some(org), kind, vec![notice]) };
     Ok((ToppedUp { entry: entry.number, replayed: false, standing, expires_at }, Some(entry)))
 }

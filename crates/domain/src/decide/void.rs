@@ -12,7 +12,7 @@ use crate::decide::{ConfigDenial, Context, Credit, OrgDecision, Outcome, Voided}
 use crate::records::Standing;
 use crate::{
     Account, Amount, Counter, Entry, EntryKind, Grant, MeterId, Org, OrgState, Scope, Source, Void,
-    VoidTarget,
+    VoidTarget, VoidedEntry,
 };
 
 pub(super) fn decide_void(state: &OrgState, context: &Context<'_>, void: &Void) -> Outcome {
@@ -32,9 +32,9 @@ fn take_back(
     if let Some(known) = known_key(state, context, void.key.as_ref()) {
         let before = state.entry(known.entry).map(|entry| &entry.kind);
         return match before {
-            Some(EntryKind::Voided { grants, standing, .. }) if known.fingerprint == fingerprint => {
-                let amount = grants.iter().map(|(_, amount)| *amount).sum();
-                Ok((Voided { entry: Some(known.entry), replayed: true, amount, standing: *standing }, None))
+            Some(EntryKind::Voided(voided)) if known.fingerprint == fingerprint => {
+                let (amount, standing) = (voided.amount(), voided.standing);
+                Ok((Voided { entry: Some(known.entry), replayed: true, amount, standing }, None))
             }
             _ => Err(ConfigDenial::KeyReused),
         };
@@ -59,8 +59,7 @@ fn take_back(
     let mut after = account.into_owned();
     after.void(&grants, open);
     let standing = standing(state, context, known, meter, &after);
-    let amount = grants.iter().map(|(_, amount)| *amount).sum();
-    let kind = EntryKind::Voided {
+    let voided = VoidedEntry {
         meter: meter.clone(),
         key: void.key.clone(),
         fingerprint,
@@ -69,6 +68,8 @@ fn take_back(
         reason: void.reason.clone(),
         standing,
     };
+    let amount = voided.amount();
+    let kind = EntryKind::Voided(Box::new(voided));
     let entry = Entry { settled, ..context.entry(Some(known), kind, Vec::new()) };
     Ok((Voided { entry: Some(entry.number), replayed: false, amount, standing }, Some(entry)))
 }

@@ -8,8 +8,8 @@ use tollgate_domain::{
     Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
     Group, KeyId, KeySpace, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period,
     Periods, PlanId, Quantity, Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku,
-    Source, Standing, SystemEntryKind, Terms, Timestamp, Trial, UsageGroup, UsageKey, UsedEntry, UserId,
-    Window, Zone, rate,
+    Source, Standing, SystemEntryKind, Terms, Timestamp, ToppedUpEntry, Trial, UsageGroup, UsageKey,
+    UsedEntry, UserId, VoidedEntry, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -324,7 +324,7 @@ pub(super) fn plan_set(plan: &str) -> EntryKind {
 }
 
 pub(super) fn topped_up(of: &str, with: Option<&str>, entry: u64) -> EntryKind {
-    EntryKind::ToppedUp {
+    EntryKind::ToppedUp(Box::new(ToppedUpEntry {
         meter: meter(of),
         fingerprint: 1 << 63,
         grant: Grant {
@@ -341,11 +341,11 @@ pub(super) fn topped_up(of: &str, with: Option<&str>, entry: u64) -> EntryKind {
         },
         metadata: BTreeMap::new(),
         standing: Standing { remaining: None, ..standing(0) },
-    }
+    }))
 }
 
 pub(super) fn voided(of: &str, with: Option<&str>, top_up: u64) -> EntryKind {
-    EntryKind::Voided {
+    EntryKind::Voided(Box::new(VoidedEntry {
         meter: meter(of),
         key: with.map(key),
         fingerprint: 1,
@@ -353,7 +353,7 @@ pub(super) fn voided(of: &str, with: Option<&str>, top_up: u64) -> EntryKind {
         closes: with.map(|_| top_up),
         reason: with.map(str::to_owned),
         standing: standing(2),
-    }
+    }))
 }
 
 pub(super) fn limit_set(of: &str, scope: LimitScope, whole: Option<i64>) -> EntryKind {

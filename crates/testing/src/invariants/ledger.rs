@@ -287,11 +287,11 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
                 plans.change(plan.clone(), *since, *at_once, entry.at);
             }
             EntryKind::PlanCalledOff => plans.call_off(entry.at),
-            EntryKind::ToppedUp { grant, .. } => {
-                granted.insert(entry.number, grant.amount);
+            EntryKind::ToppedUp(topped_up) => {
+                granted.insert(entry.number, topped_up.grant.amount);
             }
-            EntryKind::Voided { grants, .. } => {
-                for (grant, amount) in grants {
+            EntryKind::Voided(voided) => {
+                for (grant, amount) in &voided.grants {
                     let left = granted.entry(*grant).or_default();
                     *left -= *amount;
                     hold!(*left >= Amount::ZERO, "{at}: more is taken back of {grant} than it granted");

@@ -302,7 +302,7 @@ impl<'a> Story<'a> {
         });
         match place {
             // A change that makes anew what was so before cannot be told from the same change by somebody else.
-            Some(place) if matches!(entry.kind, EntryKind::Used(_) | EntryKind::ToppedUp { .. }) => {
+            Some(place) if matches!(entry.kind, EntryKind::Used(_) | EntryKind::ToppedUp(_)) => {
                 Ok(self.open.remove(place).1)
             }
             Some(place) => Ok(self.open[place].1),
@@ -408,15 +408,15 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
         (EntryKind::LimitSet { meter, scope, window, amount }, OrgCommand::SetLimit(set)) => {
             *meter == set.meter && *scope == set.scope && *window == set.window && *amount == set.amount
         }
-        (EntryKind::Voided { key, reason, .. }, OrgCommand::Void(void)) => {
-            *key == void.key && *reason == void.reason
+        (EntryKind::Voided(voided), OrgCommand::Void(void)) => {
+            voided.key == void.key && voided.reason == void.reason
         }
-        (EntryKind::ToppedUp { meter, grant, metadata, .. }, OrgCommand::TopUp(top_up)) => {
-            *meter == top_up.meter
-                && grant.key == top_up.key
-                && grant.amount == top_up.amount.amount()
-                && grant.reason == top_up.reason
-                && *metadata == top_up.metadata
+        (EntryKind::ToppedUp(made), OrgCommand::TopUp(top_up)) => {
+            made.meter == top_up.meter
+                && made.grant.key == top_up.key
+                && made.grant.amount == top_up.amount.amount()
+                && made.grant.reason == top_up.reason
+                && made.metadata == top_up.metadata
         }
         (EntryKind::BillClosed(bill), OrgCommand::CloseMonth(close)) => {
             bill.rated.month.number == close.month
@@ -440,12 +440,11 @@ fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
     let same = match (&entry.kind, answer) {
         (EntryKind::Used(used), OrgDecision::Use(Ok(allowed))) => used.standing == allowed.standing,
         (EntryKind::Used(used), OrgDecision::Record(Ok(_))) => used.recorded,
-        (EntryKind::ToppedUp { standing, grant, .. }, OrgDecision::TopUp(Ok(topped_up))) => {
-            *standing == topped_up.standing && grant.expires_at == topped_up.expires_at
+        (EntryKind::ToppedUp(made), OrgDecision::TopUp(Ok(topped_up))) => {
+            made.standing == topped_up.standing && made.grant.expires_at == topped_up.expires_at
         }
-        (EntryKind::Voided { grants, standing, .. }, OrgDecision::Void(Ok(voided))) => {
-            let amount: tollgate_domain::Amount = grants.iter().map(|(_, amount)| *amount).sum();
-            *standing == voided.standing && amount == voided.amount
+        (EntryKind::Voided(made), OrgDecision::Void(Ok(voided))) => {
+            made.standing == voided.standing && made.amount() == voided.amount
         }
         (EntryKind::Reversed { entry, .. }, OrgDecision::Reverse(Ok(reversed))) => {
             *entry == reversed.reversed_entry

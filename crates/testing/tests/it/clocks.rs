@@ -334,7 +334,7 @@ struct Books {
 impl Books {
     fn of(entries: &[Entry]) -> Self {
         let grants = entries.iter().filter_map(|entry| match &entry.kind {
-            EntryKind::ToppedUp { grant, .. } => Some((entry.number, (grant.clone(), Amount::ZERO))),
+            EntryKind::ToppedUp(made) => Some((entry.number, (made.grant.clone(), Amount::ZERO))),
             _ => None,
         });
         Self { months: BTreeMap::new(), grants: grants.collect(), keys: BTreeMap::new() }

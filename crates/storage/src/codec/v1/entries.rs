@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tollgate_domain::{
     Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Counting, Entry, EntryKind, Grant, Group, LimitScope,
     MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PlanId, Quantity, Shipment, Sku,
-    Source, Standing, SystemEntry, SystemEntryKind, Timestamp, Trial, UsageKey, UsedEntry, UserId, Window,
-    Zone,
+    Source, Standing, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry,
+    UserId, VoidedEntry, Window, Zone,
 };
 
 use crate::codec::StoredNotice;
@@ -37,6 +37,22 @@ fields! {
         periods: Periods,
         group: Option<Group>,
         sink: Option<Sku>,
+        standing: Standing,
+    }
+    ToppedUpEntry {
+        meter: MeterId,
+        fingerprint: u64,
+        grant: Grant,
+        metadata: BTreeMap<String, String>,
+        standing: Standing,
+    }
+    VoidedEntry {
+        meter: MeterId,
+        key: Option<UsageKey>,
+        fingerprint: u64,
+        grants: Vec<(u64, Amount)>,
+        closes: Option<u64>,
+        reason: Option<String>,
         standing: Standing,
     }
     Burn {
@@ -104,22 +120,8 @@ choices! {
             window: Window,
             amount: Option<Amount>,
         },
-        7 = ToppedUp {
-            meter: MeterId,
-            fingerprint: u64,
-            grant: Grant,
-            metadata: BTreeMap<String, String>,
-            standing: Standing,
-        },
-        8 = Voided {
-            meter: MeterId,
-            key: Option<UsageKey>,
-            fingerprint: u64,
-            grants: Vec<(u64, Amount)>,
-            closes: Option<u64>,
-            reason: Option<String>,
-            standing: Standing,
-        },
+        7 = ToppedUp(topped_up: Box<ToppedUpEntry>),
+        8 = Voided(voided: Box<VoidedEntry>),
         9 = BillClosed(bill: Arc<Bill>),
         10 = Shipped {
             shipment: u64,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, ApiKeyId, Burns, Counting, Entry, EntryKind, LimitScope, NewMeter, Notice, NoticeKind, Period,
-    Periods, Quantity, SystemEntry, SystemEntryKind, Timestamp, UsedEntry, Window, Zone,
+    Periods, Quantity, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry,
+    Window, Zone,
 };
 use tollgate_storage::codec::{Line, StoredNotice};
 
@@ -104,14 +105,14 @@ every! {
             window: Window::Lifetime,
             amount: Some(amount("5000")),
         },
-        EntryKind::ToppedUp { .. } => EntryKind::ToppedUp {
+        EntryKind::ToppedUp(_) => EntryKind::ToppedUp(Box::new(ToppedUpEntry {
             meter: id("reports"),
             fingerprint: u64::MAX,
             grant: state::grant(),
             metadata: texts(&[("invoice", "2026-17")]),
             standing: standing(),
-        },
-        EntryKind::Voided { .. } => EntryKind::Voided {
+        })),
+        EntryKind::Voided(_) => EntryKind::Voided(Box::new(VoidedEntry {
             meter: id("reports"),
             key: Some(id("void-1")),
             fingerprint: 1,
@@ -119,7 +120,7 @@ every! {
             closes: Some(300),
             reason: Some("paid back".to_owned()),
             standing: standing(),
-        },
+        })),
         EntryKind::BillClosed(_) => EntryKind::BillClosed(Arc::new(bills::full())),
         EntryKind::Shipped { .. } => EntryKind::Shipped {
             shipment: 9,
@@ -162,14 +163,14 @@ fn least_kinds() -> Vec<EntryKind> {
             window: Window::Minute,
             amount: None,
         },
-        EntryKind::ToppedUp {
+        EntryKind::ToppedUp(Box::new(ToppedUpEntry {
             meter: meter(),
             fingerprint: 0,
             grant,
             metadata: BTreeMap::new(),
             standing: NO_STANDING,
-        },
-        EntryKind::Voided {
+        })),
+        EntryKind::Voided(Box::new(VoidedEntry {
             meter: meter(),
             key: None,
             fingerprint: 0,
@@ -177,7 +178,7 @@ fn least_kinds() -> Vec<EntryKind> {
             closes: None,
             reason: None,
             standing: NO_STANDING,
-        },
+        })),
         EntryKind::BillClosed(Arc::new(bills::least())),
         EntryKind::Shipped { shipment: 0, day: -1, lines: Vec::new() },
     ]
