@@ -18,8 +18,6 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
     match &entry.kind {
         EntryKind::Used(used) => {
             apply_used(state, entry, used);
-            let adds_up = used.counting.adds_up();
-            state.change_org(entry.at, |org| org.note_used(&used.meter, adds_up));
         }
         EntryKind::Refused { .. } => {}
         EntryKind::Reversed { entry: counted_by, used } => {
@@ -97,13 +95,18 @@ fn settle(state: &mut OrgState, meter: &MeterId, entry: &Entry) {
 }
 
 fn apply_used(state: &mut OrgState, entry: &Entry, used: &UsedEntry) {
-    state.change_account(&used.meter, |account| {
+    let first = state.change_account(&used.meter, |account| {
         used.burns.iter().for_each(|burn| account.burn(*burn));
         if used.overdraft().is_positive() {
             account.overdraw(entry.number, used.overdraft());
         }
         count_day(account, used, Motion::Count);
+        account.tally.open().is_empty()
     });
+    // What was counted once has open counters ever after.
+    if first {
+        state.change_org(entry.at, |org| org.note_used(&used.meter, used.counting.adds_up()));
+    }
     count(state, used, &used.moves(entry.number, Motion::Count));
     queue_unsent(state, used, used.quantity.amount());
 }
