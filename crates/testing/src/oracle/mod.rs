@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tollgate_domain::{
-    Amount, Bill, BillError, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, PlanTime, ReversalDenial,
-    Reversed, Standing, UsageKey, Use, UserId,
+    Amount, Bill, BillError, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PlanTime,
+    ReversalDenial, Reversed, Standing, UsageKey, Use, UserId,
 };
 
 pub use bills::{without_versions, without_versions_of};
@@ -184,6 +184,12 @@ impl Oracle {
     #[must_use]
     pub fn takes_effect(&self, at: Timestamp, org: &OrgId, from: PlanTime) -> Option<Timestamp> {
         History::of(self.facts(org), &self.calendar).takes_effect(at, from)
+    }
+
+    /// The plan in force at a moment.
+    #[must_use]
+    pub fn plan_at(&self, at: Timestamp, org: &OrgId) -> Option<&PlanId> {
+        History::of(self.facts(org), &self.calendar).plan_at(at, Look::Gate)
     }
 
     /// What was accepted of an org, in order.

@@ -425,14 +425,18 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
     }
 }
 
-/// A plan that was set starts when the oracle says that it was asked for.
+/// A plan that was set starts when the oracle says that it was asked for; only setting the one in force calls off what was
+/// scheduled.
 fn starts_as_asked(oracle: &Oracle, org: &OrgId, entry: &Entry, command: &OrgCommand) -> bool {
-    let (EntryKind::PlanSet { since, at_once, .. }, OrgCommand::SetPlan(SetPlan { from, .. })) =
-        (&entry.kind, command)
-    else {
-        return true;
-    };
-    *at_once == (*from == PlanTime::Now) && oracle.takes_effect(entry.at, org, *from) == Some(*since)
+    match (&entry.kind, command) {
+        (EntryKind::PlanSet { since, at_once, .. }, OrgCommand::SetPlan(SetPlan { from, .. })) => {
+            *at_once == (*from == PlanTime::Now) && oracle.takes_effect(entry.at, org, *from) == Some(*since)
+        }
+        (EntryKind::PlanCalledOff, OrgCommand::SetPlan(set)) => {
+            oracle.plan_at(entry.at, org) == set.plan.as_ref()
+        }
+        _ => true,
+    }
 }
 
 /// What an entry remembers of its answer is the oracle's answer.
