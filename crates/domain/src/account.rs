@@ -1,6 +1,7 @@
 //! The account: how an org stands on one meter.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 
@@ -161,17 +162,11 @@ impl Grant {
 
 impl Account {
     /// Nothing was ever counted, burned or granted.
-    pub const NOTHING: &'static Self = &Self {
-        allowances: Vec::new(),
-        trial_burned: Amount::ZERO,
-        grants: Vec::new(),
-        overdrafts: Vec::new(),
-        debt_since: None,
-        first_day: None,
-        days: Vec::new(),
-        marks: Vec::new(),
-        tally: Tally::from_open(Vec::new()),
-    };
+    #[must_use]
+    pub fn nothing() -> &'static Self {
+        static NOTHING: LazyLock<Account> = LazyLock::new(Account::default);
+        &NOTHING
+    }
 
     /// What was burned of a month's allowance, under whichever plan.
     #[must_use]

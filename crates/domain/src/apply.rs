@@ -159,8 +159,8 @@ fn count(state: &mut OrgState, used: &UsedEntry, by: &Move<'_>) {
 
 /// Overage is kept on the org's months, their segments, and the groups of both.
 fn add_overage(counter: &mut Counter, period: Period, overage: Amount) {
-    if matches!(period.window, Window::Month | Window::Segment) {
-        counter.overage += overage;
+    if matches!(period.window, Window::Month | Window::Segment) && !overage.is_zero() {
+        counter.change_extras(|extras| extras.overage += overage);
     }
 }
 
@@ -224,7 +224,7 @@ fn mark(state: &mut OrgState, entry: &Entry, notice: &Notice) {
         NoticeKind::LimitReached { limit, credit: false, .. } => {
             if let (Some((meter, scope, period)), limit) = (limit_counter(notice), *limit) {
                 state.change_counters(meter, scope, std::iter::once(period), |_, counter| {
-                    counter.marks.reached_of = limit;
+                    counter.change_extras(|extras| extras.reached_of = limit);
                 });
             }
         }

@@ -114,6 +114,7 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
     let (account, _) = settled(context, org, meter, account);
     let value = |window| state.counter(meter, &Scope::Org, moment.period(window));
     let month = value(Window::Month);
+    let overage = month.extras().overage;
     let rules = MeterRules::of(plan, meter);
     let credit = plan.map(|_| Credit::new(org, rules, &account, &moment, month));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
@@ -138,9 +139,7 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
     let asked = credit.as_ref().is_some_and(Credit::is_asked);
     let pace = standing
         .filter(|_| !trial && adds_up)
-        .map(|standing| {
-            (standing, project(&account, &moment, standing.used + month.overage, standing.granted))
-        })
+        .map(|standing| (standing, project(&account, &moment, standing.used + overage, standing.granted)))
         // Who is out already, or is never asked, does not run out.
         .map(|(standing, pace)| Pace {
             runs_out_on: pace
@@ -164,7 +163,7 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
         topped_up: of(true),
         used: standing.map_or(month.value, |standing| standing.used),
         remaining: standing.map_or(Some(Amount::ZERO), |standing| standing.remaining),
-        overage: month.overage,
+        overage,
         month: month.value,
         lifetime: value(Window::Lifetime).value,
         resets_at: (!trial).then_some(moment.month_end),

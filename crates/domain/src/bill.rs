@@ -90,7 +90,7 @@ fn usage(state: &OrgState, org: &Org, period: Period) -> Vec<MeterUsage> {
         let groups = groups.map(|(group, counter)| UsageGroup {
             properties: group.values().clone(),
             quantity: counter.value,
-            overage: counter.overage,
+            overage: counter.extras().overage,
         });
         let groups: Vec<UsageGroup> = groups.collect();
         (!groups.is_empty()).then(|| MeterUsage { meter: meter.clone(), groups })

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::{Amount, MeterId, OrgId, Period, Ranks, Seen, UserId};
 
 /// Which counter.
@@ -71,8 +73,11 @@ impl<'a> From<&'a Scope> for ScopeRef<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// At most one counter of each window.
-    open: Vec<OpenCounter>,
+    open: OpenCounters,
 }
+
+/// Open counters, in place: those of day, month and lifetime are always counted, and the org's of the segment.
+type OpenCounters = SmallVec<[OpenCounter; 4]>;
 
 /// A counter with the period it is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +100,6 @@ pub enum Place<'a> {
 }
 
 impl Tally {
-    /// Builds a tally from its open counters, at most one per window.
-    #[must_use]
-    pub const fn from_open(open: Vec<OpenCounter>) -> Self {
-        Self { open }
-    }
-
     /// Where the counter of a period is.
     #[must_use]
     pub fn place(&self, period: Period) -> Place<'_> {
@@ -122,8 +121,6 @@ impl Tally {
         let fresh = || OpenCounter { period, counter: Counter::default() };
         let known = self.open.iter().position(|open| open.period.window == period.window);
         let place = known.unwrap_or_else(|| {
-            // Day, month and lifetime are always counted.
-            self.open.reserve_exact(if self.open.is_empty() { 3 } else { 1 });
             self.open.push(fresh());
             self.open.len() - 1
         });
@@ -138,32 +135,84 @@ impl Tally {
     }
 }
 
+/// At most one counter of each window.
+impl FromIterator<OpenCounter> for Tally {
+    fn from_iter<I: IntoIterator<Item = OpenCounter>>(open: I) -> Self {
+        Self { open: open.into_iter().collect() }
+    }
+}
+
 /// What a counter holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
     /// What usage comes to: the sum of the quantities, the largest or last of them, or the number of different values.
     pub value: Amount,
-    /// The part of it that no credit covered (soft enforcement; kept on the org's months).
+    /// `None` where there is nothing in them: counters are many, and those that hold more are few.
+    extras: Option<Box<CounterExtras>>,
+}
+
+/// What few counters hold besides their value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CounterExtras {
+    /// The part of the value that no credit covered (soft enforcement; kept on the org's months).
     pub overage: Amount,
-    /// Which notices on limits of this counter have gone out.
-    pub marks: CounterMarks,
+    /// The limit on this counter that was reported as reached; a raised one is reported anew.
+    pub reached_of: Amount,
     /// What the largest or last quantity is found by.
     pub ranks: Option<Arc<Ranks>>,
 }
 
 impl Counter {
     /// Nothing was counted.
-    pub const NOTHING: &'static Self = &Self {
-        value: Amount::ZERO,
-        overage: Amount::ZERO,
-        marks: CounterMarks { reached_of: Amount::ZERO },
-        ranks: None,
-    };
+    pub const NOTHING: &'static Self = &Self { value: Amount::ZERO, extras: None };
+
+    /// Builds a counter from its parts.
+    #[must_use]
+    pub fn from_parts(value: Amount, extras: CounterExtras) -> Self {
+        let extras = (extras != *CounterExtras::NOTHING).then(|| Box::new(extras));
+        Self { value, extras }
+    }
+
+    /// What it holds besides its value.
+    #[must_use]
+    pub fn extras(&self) -> &CounterExtras {
+        self.extras.as_deref().unwrap_or(CounterExtras::NOTHING)
+    }
+
+    /// Changes what it holds besides its value.
+    pub(crate) fn change_extras<T>(&mut self, change: impl FnOnce(&mut CounterExtras) -> T) -> T {
+        let mut extras = self.extras.take().unwrap_or_default();
+        let made = change(&mut extras);
+        self.extras = Some(extras).filter(|extras| **extras != *CounterExtras::NOTHING);
+        made
+    }
 }
 
-/// Which notices on limits of a counter have gone out; a raised limit re-arms them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CounterMarks {
-    /// The limit that was reported as reached.
-    pub reached_of: Amount,
+impl CounterExtras {
+    const NOTHING: &'static Self = &Self { overage: Amount::ZERO, reached_of: Amount::ZERO, ranks: None };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However it came about, what holds nothing more takes no room for it, and is equal to what never did.
+    #[test]
+    fn extras_that_come_and_go_leave_no_trace() {
+        let one = Amount::from_whole(1);
+        let mut counter = Counter { value: one, extras: None };
+        counter.change_extras(|extras| extras.overage += one);
+        assert_eq!(counter.extras().overage, one);
+        assert_eq!(counter, Counter::from_parts(one, counter.extras().clone()));
+        counter.change_extras(|extras| extras.overage -= one);
+        assert_eq!(counter, Counter::from_parts(one, CounterExtras::default()));
+        assert_eq!(counter.extras, None);
+    }
+
+    /// Every user of every org has some of them.
+    #[test]
+    fn counters_are_small() {
+        assert_eq!(size_of::<Counter>(), 24);
+        assert_eq!(size_of::<Tally>(), 4 * size_of::<OpenCounter>() + 16);
+    }
 }

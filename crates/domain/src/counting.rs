@@ -128,12 +128,14 @@ impl Move<'_> {
             }
             Effect::RankedBy(by) => by,
         };
-        let ranks = Arc::make_mut(counter.ranks.get_or_insert_default());
-        match motion {
-            Motion::Count => ranks.enter(Rank { by, entry, value: quantity }),
-            Motion::TakeBack => ranks.leave(entry),
-        }
-        counter.value = ranks.value();
+        counter.value = counter.change_extras(|extras| {
+            let ranks = Arc::make_mut(extras.ranks.get_or_insert_default());
+            match motion {
+                Motion::Count => ranks.enter(Rank { by, entry, value: quantity }),
+                Motion::TakeBack => ranks.leave(entry),
+            }
+            ranks.value()
+        });
     }
 }
 

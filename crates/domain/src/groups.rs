@@ -93,11 +93,11 @@ pub(crate) fn parts(adds_up: bool, whole: &Counter, groups: Option<&Groups>) -> 
     }
     let sum = |of: fn(&Counter) -> Amount| parts.values().map(of).sum::<Amount>();
     let value = whole.value - sum(|counter| counter.value);
-    let overage = whole.overage - sum(|counter| counter.overage);
+    let overage = whole.extras().overage - sum(|counter| counter.extras().overage);
     if value != Amount::ZERO || overage != Amount::ZERO {
         let rest = parts.entry(Group::default()).or_default();
         rest.value += value;
-        rest.overage += overage;
+        rest.change_extras(|extras| extras.overage += overage);
     }
     parts
 }

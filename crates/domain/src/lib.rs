@@ -43,6 +43,7 @@ mod shipment;
 mod sku;
 mod state;
 mod text;
+mod users;
 mod whatif;
 
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Overdraft, Source};
@@ -59,7 +60,7 @@ pub use command::{
     RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, TopUpStart, Use, Void,
     VoidTarget, Welcome,
 };
-pub use counter::{Counter, CounterId, CounterMarks, OpenCounter, Place, Scope, Tally};
+pub use counter::{Counter, CounterExtras, CounterId, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
     Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,

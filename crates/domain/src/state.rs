@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use crate::counter::{Place, ScopeRef};
 use crate::counting::Move;
 use crate::keys::Keys;
+use crate::users::Users;
 use crate::{
     Account, Among, Amount, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org,
     OrgId, PartKey, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId, Wants,
@@ -38,7 +39,7 @@ impl<T> Slot<T> {
 struct MeterState {
     id: MeterId,
     account: Option<Slot<Account>>,
-    users: HashMap<UserId, Slot<Tally>, RandomState>,
+    users: Users<Slot<Tally>>,
 }
 
 /// An org, and the parts of it that are loaded.
@@ -148,7 +149,7 @@ impl OrgState {
         match key {
             PartKey::Account(meter) => self.meter(meter).is_some_and(|known| known.account.is_some()),
             PartKey::Tally(meter, user) => {
-                self.meter(meter).is_some_and(|known| known.users.contains_key(user))
+                self.meter(meter).is_some_and(|known| known.users.get(user).is_some())
             }
             PartKey::Key(space, key) => self.keys.get(*space, key).is_some(),
             key if key.is_fact() => self.facts.contains_key(key),
@@ -171,7 +172,7 @@ impl OrgState {
                     Some(Record::Tally(tally)) => Some(Arc::unwrap_or_clone(tally)),
                     _ => None,
                 };
-                self.meter_mut(&meter).users.entry(user).or_insert(Slot::loaded(tally));
+                self.meter_mut(&meter).users.put(user, Slot::loaded(tally));
             }
             (PartKey::Key(space, key), record) => {
                 let record = match record {
@@ -196,7 +197,7 @@ impl OrgState {
     fn meter_mut(&mut self, id: &MeterId) -> &mut MeterState {
         let known = self.meters.iter().position(|meter| meter.id == *id);
         let place = known.unwrap_or_else(|| {
-            self.meters.push(MeterState { id: id.clone(), account: None, users: HashMap::default() });
+            self.meters.push(MeterState { id: id.clone(), account: None, users: Users::default() });
             self.meters.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
@@ -485,7 +486,7 @@ impl OrgState {
                     Some(slot) => slot,
                     None => {
                         assert!(complete, "the counters of {user} of {meter} {NOT_LOADED}");
-                        users.entry(user.clone()).or_insert(Slot::loaded(None))
+                        users.put(user.clone(), Slot::loaded(None))
                     }
                 };
                 let made = change(slot.value.get_or_insert_default());

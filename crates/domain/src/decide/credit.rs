@@ -94,7 +94,7 @@ impl Credit {
             (pot.priority, pot.expires_at.unwrap_or(Timestamp::MAX), pot.effective_at, pot.source)
         });
         let enforcement = allowance.as_ref().map(|allowance| allowance.enforcement).unwrap_or_default();
-        let (month, overage) = (month.value, month.overage);
+        let (month, overage) = (month.value, month.extras().overage);
         Self { pots, debt: account.debt(), enforcement, trial: *trial, month, overage }
     }
 

@@ -51,5 +51,5 @@ fn counters_of<'a>(state: &'a OrgState, used: &'a UsedEntry) -> impl Iterator<It
 
 /// Whether a counter is known once the usage of an entry is taken back.
 fn leaves_the_next(counter: &Counter, entry: u64) -> bool {
-    counter.ranks.as_ref().is_none_or(|ranks| ranks.can_leave(entry))
+    counter.extras().ranks.as_ref().is_none_or(|ranks| ranks.can_leave(entry))
 }

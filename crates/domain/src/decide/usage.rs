@@ -145,7 +145,7 @@ impl<'a> Gate<'a> {
         };
         let (org_month, after) = month(&of_org);
         let user_month = of_user.as_ref().map(month);
-        let account = on.account().unwrap_or(Account::NOTHING);
+        let account = on.account().unwrap_or_else(|| Account::nothing());
         let (standing, settled) = settled(context, org, id, Cow::Borrowed(account));
         let mut credit = Credit::new(org, plan, &standing, &moment, org_month);
         if tense == Tense::Happened {
@@ -324,7 +324,7 @@ impl Gate<'_> {
 
     fn limit_notices<'b>(&'b self, meter: &'b MeterId) -> impl Iterator<Item = Notice> + 'b {
         let reached = self.limits.iter().filter(|limit| {
-            limit.used >= limit.limit.amount && limit.counter.marks.reached_of < limit.limit.amount
+            limit.used >= limit.limit.amount && limit.counter.extras().reached_of < limit.limit.amount
         });
         reached.map(|limit| Notice {
             meter: Some(meter.clone()),

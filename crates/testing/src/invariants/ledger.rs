@@ -146,7 +146,7 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
             Scope::Org | Scope::User(_) => total(uses),
         };
         hold!(
-            counter.value == value && counter.overage == overage,
+            counter.value == value && counter.extras().overage == overage,
             "{id:?} holds {counter:?}, the ledger says {value} with overage {overage}"
         );
         hold!(value >= Amount::ZERO && overage >= Amount::ZERO, "{id:?} is below zero: {counter:?}");
@@ -230,7 +230,7 @@ fn groups(books: &Books<'_>, all: &Stored, counters: &BTreeMap<CounterId, Uses<'
             }
         }
     }
-    let held = |counter: &Counter| (counter.value, counter.overage);
+    let held = |counter: &Counter| (counter.value, counter.extras().overage);
     let found: BTreeMap<Key, BTreeMap<Group, (Amount, Amount)>> = all
         .iter()
         .filter_map(|(key, record)| match (key, record) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postcard::Result;
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, CatalogVersion, Counter, CounterMarks,
+    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, CatalogVersion, Counter, CounterExtras,
     CreatedMeter, CreditMarks, DayUse, Grant, Group, Groups, KeyRecord, Limit, LimitScope, MeterId,
     OpenCounter, Org, OrgId, Overdraft, Period, PlanChange, PlanId, Plans, Rank, Ranks, Role, Shipment,
     ShipmentId, ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter,
@@ -101,14 +101,10 @@ fields! {
         period: Period,
         counter: Counter,
     }
-    Counter {
-        value: Amount,
+    CounterExtras {
         overage: Amount,
-        marks: CounterMarks,
-        ranks: Option<Arc<Ranks>>,
-    }
-    CounterMarks {
         reached_of: Amount,
+        ranks: Option<Arc<Ranks>>,
     }
     Rank {
         by: i128,
@@ -191,7 +187,19 @@ impl Wire for Tally {
     }
 
     fn take(from: &mut In<'_>) -> Result<Self> {
-        Vec::take(from).map(Self::from_open)
+        Vec::take(from).map(Self::from_iter)
+    }
+}
+
+/// The value, and what few hold besides.
+impl Wire for Counter {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.value.put(out);
+        self.extras().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Ok(Self::from_parts(Amount::take(from)?, CounterExtras::take(from)?))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, CatalogVersion, Counter, CounterMarks, CreatedMeter,
+    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, CatalogVersion, Counter, CounterExtras, CreatedMeter,
     CreditMarks, DayUse, Grant, Groups, KeyRecord, Limit, LimitScope, OpenCounter, Org, Overdraft,
     PlanChange, Plans, Rank, Ranks, Role, Shipment, ShipmentLine, System, Tally, Timestamp, Trial, Unsent,
     UsedMeter, Window, Zone,
@@ -183,19 +183,15 @@ fn account() -> Account {
 }
 
 fn tally() -> Tally {
-    let open = periods().into_iter().map(|period| OpenCounter { period, counter: counter() });
-    Tally::from_open(open.collect())
+    periods().into_iter().map(|period| OpenCounter { period, counter: counter() }).collect()
 }
 
 fn counter() -> Counter {
     let rank = |by, entry| Rank { by, entry, value: amount("41.5") };
     let ranks = Ranks::from_parts(vec![rank(1_795_000_000_123_456_789, 12), rank(i128::MIN, 7)], 70_000);
-    Counter {
-        value: amount("41.5"),
-        overage: amount("-1"),
-        marks: CounterMarks { reached_of: amount("40") },
-        ranks: Some(Arc::new(ranks)),
-    }
+    let ranks = Some(Arc::new(ranks));
+    let extras = CounterExtras { overage: amount("-1"), reached_of: amount("40"), ranks };
+    Counter::from_parts(amount("41.5"), extras)
 }
 
 fn groups() -> Groups {
