@@ -236,7 +236,7 @@ fn main() {
     let usages = arguments.next().unwrap_or(1_000_000);
     let orgs = arguments.next().unwrap_or(10_000);
     let batch = arguments.next().unwrap_or(1_000);
-    let folder = tempfile::tempdir_in(".").expect("a temporary folder");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
     let mut driven = Driven::open(folder.path());
     let catalog = ApplyCatalog::new(CATALOG.to_owned());
     let applied = driven
