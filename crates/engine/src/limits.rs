@@ -39,9 +39,6 @@ pub const UNSAVED_ORGS_MAX: usize = 100_000;
 /// Images written together: what one write holds up is a millisecond or two of another thread.
 pub const SAVED_AT_ONCE_MAX: usize = 64;
 
-/// Images written together of those that are not to wait: a few after each turn.
-pub const URGENT_AT_ONCE_MAX: usize = 16;
-
 /// How long until images that could not be written are written again: soon after there is room, and no line in the log a
 /// turn.
 pub const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);

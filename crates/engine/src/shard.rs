@@ -16,7 +16,7 @@ use tollgate_storage::{Append, Appended, EntryChange, Image, Opened, Store, Stor
 
 use crate::Pace;
 use crate::catalog::CatalogInForce;
-use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, URGENT_AT_ONCE_MAX};
+use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX};
 use crate::queue::Asked;
 use crate::resident::{Checkpoint, Place, Resident, Residents};
 
@@ -430,7 +430,7 @@ impl<S: Store> Shard<S> {
     pub(crate) async fn due(&mut self, entries: usize) -> Result<Option<Checkpoint>, StoreError> {
         self.residents.trim();
         // Soon, so that lists show it also when no image can be written any more.
-        let urgent = self.save_some(|residents| residents.next_urgent(u64::MAX), URGENT_AT_ONCE_MAX).await?;
+        let urgent = self.save_some(|residents| residents.next_urgent(u64::MAX), SAVED_AT_ONCE_MAX).await?;
         if urgent.is_some() {
             return Ok(urgent);
         }
