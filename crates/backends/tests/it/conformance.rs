@@ -1,66 +1,19 @@
 //! The contract's own suite, with and without threads of the store.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use tempfile::TempDir;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_storage::StoreError;
 use tollgate_storage::conformance::Subject;
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
-use crate::support;
+use crate::support::{self, With};
 
-/// A store and the folder that goes with it.
-struct InFolder {
-    store: EmbeddedStore,
-    folder: TempDir,
-}
+/// A store and the folder that it is in.
+type InFolder = With<EmbeddedStore, TempDir>;
 
 struct Embedded {
     options: EmbeddedOptions,
-}
-
-impl Store for InFolder {
-    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
-        self.store.append(appends).await
-    }
-    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
-        self.store.open(partitions).await
-    }
-    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
-        self.store.versions(partitions).await
-    }
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        self.store.load(partition, image, keys).await
-    }
-    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
-        self.store.find(keys).await
-    }
-    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
-        self.store.checkpoint(images, whole_until).await
-    }
-    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
-        self.store.behind().await
-    }
-    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.store.scan(scan, from, limit).await
-    }
-    fn position(&self) -> u64 {
-        self.store.position()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-    async fn close(&self) -> Result<(), StoreError> {
-        self.store.close().await
-    }
 }
 
 impl Subject for Embedded {
@@ -69,14 +22,14 @@ impl Subject for Embedded {
     fn fresh(&self) -> InFolder {
         let folder = support::quick_folder();
         let store = EmbeddedStore::open(folder.path(), self.options.clone()).expect("opens");
-        InFolder { store, folder }
+        With { store, what: folder }
     }
 
     fn reopen(&self, store: InFolder) -> Result<InFolder, StoreError> {
-        let InFolder { store, folder } = store;
+        let With { store, what: folder } = store;
         drop(store);
         let store = EmbeddedStore::open(folder.path(), self.options.clone())?;
-        Ok(InFolder { store, folder })
+        Ok(With { store, what: folder })
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {

@@ -17,7 +17,8 @@ use tollgate_domain::{
     ToppedUpEntry, UsageKey, UsedEntry, UserId, Zone, load_and_apply,
 };
 use tollgate_storage::{
-    Append, Appended, EntryChange, Image, NoticeRow, Order, Row, Scan, Store, StoreError,
+    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, NoticeRow, Opened, Order, Page, Row,
+    Scan, Store, StoreError,
 };
 
 struct Unpark(Thread);
@@ -37,6 +38,53 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+/// A store, and what must live as long as it or is needed to open it again.
+pub(crate) struct With<S, T> {
+    pub(crate) store: S,
+    pub(crate) what: T,
+}
+
+impl<S: Store, T: Send + Sync + 'static> Store for With<S, T> {
+    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        self.store.append(appends).await
+    }
+    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
+        self.store.open(partitions).await
+    }
+    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
+        self.store.versions(partitions).await
+    }
+    async fn load(
+        &self,
+        partition: &Partition,
+        image: u64,
+        keys: &[RecordKey],
+    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+        self.store.load(partition, image, keys).await
+    }
+    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
+        self.store.find(keys).await
+    }
+    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
+        self.store.checkpoint(images, whole_until).await
+    }
+    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
+        self.store.behind().await
+    }
+    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
+        self.store.scan(scan, from, limit).await
+    }
+    fn position(&self) -> u64 {
+        self.store.position()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
     }
 }
 

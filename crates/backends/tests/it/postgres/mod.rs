@@ -8,12 +8,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_peers::{Bouncer, Postgres};
+use tollgate_storage::StoreError;
 use tollgate_storage::conformance::Subject;
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
-use crate::support;
+use crate::support::{self, With};
 
 /// The server of all tests of this program; each store in it has a schema of its own.
 fn server() -> &'static Postgres {
@@ -35,11 +34,8 @@ fn open_by(url: &str, schema: &str) -> Result<PostgresStore, StoreError> {
     PostgresStore::open(PostgresOptions::from_url(&format!("{url}?schema={schema}")).expect("a URL"))
 }
 
-/// A store, and where it keeps what it keeps.
-struct InSchema {
-    store: PostgresStore,
-    schema: String,
-}
+/// A store and the schema that it is in.
+type InSchema = With<PostgresStore, String>;
 
 /// Stores in PostgreSQL, by this way.
 struct InPostgres {
@@ -51,62 +47,21 @@ impl Subject for InPostgres {
 
     fn fresh(&self) -> InSchema {
         let schema = next_schema();
-        InSchema { store: open_by(&self.url, &schema).expect("opens"), schema }
+        With { store: open_by(&self.url, &schema).expect("opens"), what: schema }
     }
 
     fn reopen(&self, store: InSchema) -> Result<InSchema, StoreError> {
-        let InSchema { store, schema } = store;
+        let With { store, what: schema } = store;
         drop(store);
-        Ok(InSchema { store: open_by(&self.url, &schema)?, schema })
+        Ok(With { store: open_by(&self.url, &schema)?, what: schema })
     }
 
     fn beside(&self, store: &InSchema) -> Result<InSchema, StoreError> {
-        Ok(InSchema { store: open_by(&self.url, &store.schema)?, schema: store.schema.clone() })
+        Ok(With { store: open_by(&self.url, &store.what)?, what: store.what.clone() })
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         support::run(future)
-    }
-}
-
-impl Store for InSchema {
-    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
-        self.store.append(appends).await
-    }
-    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
-        Store::open(&self.store, partitions).await
-    }
-    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
-        self.store.versions(partitions).await
-    }
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        self.store.load(partition, image, keys).await
-    }
-    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
-        self.store.find(keys).await
-    }
-    async fn checkpoint(&self, images: std::sync::Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
-        self.store.checkpoint(images, whole_until).await
-    }
-    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
-        self.store.behind().await
-    }
-    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.store.scan(scan, from, limit).await
-    }
-    fn position(&self) -> u64 {
-        self.store.position()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-    async fn close(&self) -> Result<(), StoreError> {
-        self.store.close().await
     }
 }
 
