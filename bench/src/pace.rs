@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(fallen(&mut schedule, MILLI * 5), [MILLI * 3, MILLI * 4, MILLI * 5]);
         assert_eq!(schedule.take(), Some(MILLI));
         assert!(fallen(&mut schedule, MILLI * 5).is_empty());
-        // What waits when the time is over is still to be sent.
+        // Requests still queued when the time is over are still to be sent.
         assert_eq!(fallen(&mut schedule, MILLI * 50).len(), 5);
         assert_eq!(schedule.next(), None);
         let taken: Vec<Duration> = std::iter::from_fn(|| schedule.take()).collect();

@@ -67,7 +67,7 @@ impl Timeline {
         self.0.iter().map(|second| second.latencies.millis(1.0)).fold(f64::NAN, f64::max)
     }
 
-    /// One row a second, folded away.
+    /// One row a second, in a block that is closed until clicked.
     pub(crate) fn details(&self, summary: &str) -> String {
         let rows: Vec<_> = (1..).zip(&self.0).map(|(number, second)| second.row(number)).collect();
         let table =

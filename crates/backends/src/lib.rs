@@ -1,7 +1,7 @@
 //! The stores Tollgate keeps its ledgers in: a module and a cargo feature each, all behind one contract,
 //! [`tollgate_storage::Store`].
 //!
-//! - [`embedded`] (default): one machine, one process; a ledger of its own with tables folded from it.
+//! - [`embedded`] (default): one machine, one process; a ledger of its own with tables made from it by checkpoints.
 //! - `postgres`: many processes on one PostgreSQL.
 //!
 //! Deliberately absent: rules of metering (they are the domain's), choosing a store (the server's wiring does),

@@ -61,7 +61,7 @@ impl FromStr for LogLevel {
     }
 }
 
-/// The log of this process; what waits is written when it is dropped.
+/// The log of this process; queued lines are written when it is dropped.
 #[must_use = "the last lines are written when the log is dropped"]
 pub(crate) struct Log(#[expect(dead_code, reason = "it is there to be dropped")] WorkerGuard);
 

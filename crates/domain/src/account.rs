@@ -1,4 +1,4 @@
-//! The account: how an org stands on one meter.
+//! The account: an org's balance and history on one meter.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::{Amount, Burn, Period, Tally, UsageKey};
 
-/// How an org stands on one meter: what its credit has been burned by, and what the forecast and notices remember.
+/// An org's balance and history on one meter: what its credit has been burned by, and what the forecast and notices remember.
 ///
 /// The amounts of the month's allowance and of the trial are the plan's, in the catalog; the account holds only what
 /// was burned of them. So a change of plan or catalog takes effect at once and touches no account.

@@ -24,7 +24,7 @@ pub enum Partition {
 pub enum RecordKey {
     /// An org.
     Org(OrgId),
-    /// How an org stands on a meter.
+    /// An org's account on a meter.
     Account(OrgId, MeterId),
     /// The open counters of a user of an org on a meter.
     Tally(OrgId, MeterId, UserId),
@@ -118,7 +118,7 @@ pub struct KeyRecord {
     pub reversed_by: Option<u64>,
 }
 
-/// How an org stands on a meter at a moment.
+/// An org's balance on a meter at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// All credit in force: allowance, trial, top-ups.

@@ -177,7 +177,7 @@ impl Fleet {
         self.push(place, flood);
     }
 
-    /// Writes what waits.
+    /// Writes the queued bytes.
     fn push(&mut self, place: usize, flood: &mut Flood) {
         let Some(line) = self.lines.get_mut(place) else { return };
         while !line.outbox.is_empty() {

@@ -1,7 +1,7 @@
 //! One writer between many callers and one store: queue → prefetch → decide in order → one commit → answer.
 //!
 //! [`Engine::start`] starts the writer; callers hold the [`Engine`] and [`Engine::submit`] commands to it. A batch is
-//! whatever waits when the last commit is done, so batching comes by itself with load. An answer leaves only after the
+//! all queued requests when the last commit is done, so batching comes by itself with load. An answer leaves only after the
 //! commit is durable. [`Engine::balance`] and the like read beside the writer; [`Engine::ship`] sends what was counted
 //! to the processor.
 //!

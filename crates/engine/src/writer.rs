@@ -1,4 +1,4 @@
-//! The one writer of an engine: takes what waits, has it decided and appended, answers, and saves in between.
+//! The one writer of an engine: takes the queued requests, has them decided and appended, answers, and saves in between.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -88,7 +88,7 @@ impl Saving {
 }
 
 impl<S: Store> Writer<S> {
-    /// Takes what waits, decides, appends and answers, until [`Engine::shutdown`](crate::Engine::shutdown) or a failed
+    /// Takes the queued requests, decides, appends and answers, until [`Engine::shutdown`](crate::Engine::shutdown) or a failed
     /// write; needs no runtime beyond what the store needs.
     ///
     /// Dropping the future is like the end of the process: pending callers get
@@ -127,7 +127,7 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Takes what waits: commands of orgs, which are decided together, and what comes after them. `None` at the end.
+    /// Takes the queued requests: commands of orgs, which are decided together, and what comes after them. `None` at the end.
     async fn next_batch(&mut self) -> Option<(Vec<Job>, Vec<Alone>)> {
         let (mut of_orgs, mut others) = (Vec::new(), Vec::new());
         let mut next = Some(self.next_job().await?);

@@ -3,6 +3,7 @@
 mod docs;
 mod manifests;
 mod source;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,6 +44,7 @@ pub(crate) fn run() -> Result<()> {
     let mut functions = BTreeSet::new();
     for file in files(&root, "rs")? {
         findings.extend(source::check(&file.path, &file.text));
+        findings.extend(words::check_comments(&file.path, &file.text));
         functions.extend(docs::functions(&file.text));
     }
     let manifests: Vec<File> =
@@ -54,6 +56,7 @@ pub(crate) fn run() -> Result<()> {
         files(&root, "md")?.into_iter().filter(|file| docs::is_public(&file.path)).collect();
     findings.extend(docs::check_required(&pages));
     for page in &pages {
+        findings.extend(words::check_page(&page.path, &page.text));
         findings.extend(docs::check_links(&page.path, &page.text, |target| root.join(target).exists()));
         if page.path == "ARCHITECTURE.md" {
             findings.extend(docs::check_guards(&page.path, &page.text, &functions));

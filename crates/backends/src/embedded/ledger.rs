@@ -102,7 +102,7 @@ impl LedgerFiles {
         segment.file.sync_data().map_err(io)
     }
 
-    /// Checks that the frame which the tables say was folded last is there, and is that frame.
+    /// Checks that the frame which the tables say was the last one in a checkpoint is there, and is that frame.
     pub(crate) fn check_folded(&self, folded: &Position) -> Result<(), StoreError> {
         if folded.sequence == 0 {
             return Ok(());

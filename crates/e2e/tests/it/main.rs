@@ -12,8 +12,8 @@ mod idempotence;
 mod linear;
 mod month;
 mod overload;
+mod pages;
 mod pulses;
-mod readme;
 mod reads;
 mod shutdown;
 

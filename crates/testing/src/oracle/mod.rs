@@ -165,7 +165,7 @@ impl Oracle {
         Some(History::of(facts, &self.calendar))
     }
 
-    /// How an org stands on a meter at a moment; `None` without a plan.
+    /// An org's balance on a meter at a moment; `None` without a plan.
     #[must_use]
     pub fn standing(
         &self,
