@@ -1,7 +1,8 @@
 //! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
-//! `tidy` holds the rules that no compiler lint can, `openapi` keeps `openapi.json`, `proof` runs tests in their long
+//! `tidy` holds the rules that no compiler lint can, `docs` makes a site of
+//! the pages, `deploy` checks the files for containers and clouds, `openapi` keeps `openapi.json`, `proof` runs tests in their long
 //! form, `sim` runs the simulator, `models` holds the model checks, `bugs` builds both with deliberate bugs, `coverage` and
 //! `mutants` say what the tests miss, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
@@ -11,6 +12,8 @@ mod bench;
 mod bugs;
 mod ci;
 mod coverage;
+mod deploy;
+mod docs;
 mod fuzz;
 mod fuzz_http;
 mod models;
@@ -36,6 +39,8 @@ usage: cargo xtask COMMAND
   tools                  what tests run besides our own programs, into target/tools; `test` does it by itself
   ci                     format, lints, tidy, openapi, then the tests
   tidy                   the rules of this repository that no lint knows
+  docs                   the pages as a site in target/docs/site, by mdBook; its links are checked
+  deploy                 Dockerfile, compose file, chart, Terraform, alert rules and workflows, checked by the linters of each
   openapi [--check]      write openapi.json from the code, or compare it
   fuzz-http [--examples N] [--seed N]
                          schemathesis against the server's own OpenAPI document
@@ -61,6 +66,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tools"] => tools::ensure_for_tests(),
         ["tidy"] => tidy::run(),
+        ["docs"] => docs::run(),
+        ["deploy"] => deploy::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::from_source().and_then(openapi::check),
         ["fuzz-http", rest @ ..] => fuzz_http::run(rest),

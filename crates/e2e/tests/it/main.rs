@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the measured numbers are quoted in the documentation")]
 
 mod bills;
+mod clients;
 mod crash;
 mod damage;
 mod disk_full;
@@ -10,6 +11,7 @@ mod footprint;
 mod fsync;
 mod idempotence;
 mod linear;
+mod monitoring;
 mod month;
 mod overload;
 mod pages;
