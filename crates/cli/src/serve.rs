@@ -32,10 +32,15 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
         }
     }
     let mut runtime = match settings.threads.unwrap_or_else(threads_by_cores) {
-        1 => tokio::runtime::Builder::new_current_thread(),
+        1 => {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            // The threads of this runtime are those on which something blocks.
+            runtime.on_thread_start(tollgate_threads::work_beside);
+            runtime
+        }
         threads => {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            runtime.worker_threads(threads);
+            runtime.worker_threads(threads).on_thread_start(tollgate_threads::answer_first);
             runtime
         }
     };

@@ -108,6 +108,15 @@ impl Client {
         }
     }
 
+    /// The connection, made if need be, so that another thread can break it off.
+    ///
+    /// # Errors
+    /// When the server takes none.
+    pub fn line(&mut self) -> io::Result<TcpStream> {
+        let stream = self.stream.take().map_or_else(|| self.connect(), Ok)?;
+        self.stream.insert(stream).try_clone()
+    }
+
     /// Sends a request once and says what became of it.
     pub fn send(&mut self, method: &str, path: &str, body: Option<&Value>) -> Sent {
         self.send_bytes(&request(method, path, body))

@@ -99,7 +99,11 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read it, or it no longer parses; when the system gives no thread.
     pub async fn start(store: Arc<S>, options: EngineOptions) -> Result<Self, StoreError> {
         let (mut engine, writer) = Self::prepare(store, options).await?;
-        let running = spawn("tollgate-writer", move || writer.run()).map_err(|error| {
+        let running = spawn("tollgate-writer", move || {
+            tollgate_threads::answer_first();
+            writer.run()
+        });
+        let running = running.map_err(|error| {
             StoreError::new(StoreErrorKind::Io, "the writer cannot start").caused_by(error)
         })?;
         engine.writer = Mutex::new(Some(Driver::Engine(running)));

@@ -93,8 +93,5 @@ pub const REPORTS_WAITING_MAX: usize = 2;
 /// Threads for what the server does unasked: closing months and committing aggregates.
 pub const BACKGROUND_THREADS: usize = 2;
 
-/// By how much all of these yield to the gate, as `nice` counts: where cores are short they get about a tenth.
-pub const READER_NICENESS: i32 = 10;
-
 /// Most batches in hand at a time, so that they hold some hundred megabytes at most; further ones wait unread.
 pub const BATCHES_AT_ONCE_MAX: usize = 16;

@@ -17,8 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tollgate_engine::EngineError;
 
 use crate::limits::{
-    BACKGROUND_THREADS, READER_NICENESS, READER_THREADS, READS_WAITING_MAX, REPORT_THREADS,
-    REPORTS_WAITING_MAX,
+    BACKGROUND_THREADS, READER_THREADS, READS_WAITING_MAX, REPORT_THREADS, REPORTS_WAITING_MAX,
 };
 
 /// The threads on which the server does what the gate must not wait for.
@@ -102,7 +101,7 @@ impl Lane {
         let jobs = Arc::new(Mutex::new(jobs));
         let work = |jobs: Arc<Mutex<mpsc::Receiver<Job>>>| {
             move || {
-                yield_to_the_gate();
+                tollgate_threads::yield_to_callers();
                 while let Some(job) = next(&jobs) {
                     job();
                 }
@@ -172,14 +171,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn next(jobs: &Mutex<mpsc::Receiver<Job>>) -> Option<Job> {
     locked(jobs).blocking_recv()
-}
-
-/// Where the gate and a read both want a core, the gate has it.
-fn yield_to_the_gate() {
-    // Elsewhere it would be the whole process that yields. Without the right to do so the thread goes on as it is.
-    if cfg!(target_os = "linux") {
-        let _ = rustix::process::nice(READER_NICENESS);
-    }
 }
 
 #[cfg(test)]

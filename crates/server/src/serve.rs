@@ -1,11 +1,12 @@
 //! Wiring: store, engine, catalog, keys, listener; and the way down.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -81,6 +82,8 @@ pub struct RunningServer {
     tls: Option<Arc<Tls>>,
     stop: watch::Sender<bool>,
     edge: JoinHandle<()>,
+    /// Where the listener runs.
+    listening: Listening,
     /// What closes months that are over.
     closing: Option<JoinHandle<()>>,
     /// What follows other servers on the same store.
@@ -103,6 +106,7 @@ impl RunningServer {
         if let Err(error) = self.edge.await {
             tracing::error!(%error, "the listener ended by a panic");
         }
+        drop(self.listening);
         if let Err(error) = self.shipping.await {
             tracing::error!(%error, "committing of aggregates ended by a panic");
         }
@@ -148,6 +152,10 @@ impl RunningServer {
 pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, ServeError> {
     let tls = settings.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
     let app = assemble(settings, clock).await?;
+    if answers_on_one_thread() {
+        // Not before: the threads of the store do not answer callers.
+        tollgate_threads::answer_first();
+    }
     let address = app.settings.listen;
     let open = app.api_keys.is_empty();
     if open && !address.ip().is_loopback() {
@@ -157,17 +165,16 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
         }
         tracing::warn!(%address, "no API key is set and the network is trusted: everybody who reaches it may do everything");
     }
-    let listener = match TcpListener::bind(address).await {
-        Ok(listener) => listener,
+    let (listening, listener, address) = match Listening::start(address).await {
+        Ok(listening) => listening,
         Err(error) => {
             app.engine.shutdown().await?;
             return Err(ServeError::Listen(format!("cannot listen on {address}: {error}")));
         }
     };
-    let address = listener.local_addr().map_err(|error| ServeError::Listen(error.to_string()))?;
     let (stop, stopping) = watch::channel(false);
     let edge = Edge::new(Arc::clone(&app), Routes::new(&app.metrics), tls.clone());
-    let edge = tokio::spawn(edge.run(listener, stopping.clone()));
+    let edge = listening.handle.spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping.clone())));
     let shared = app.engine.store().capabilities().shared;
@@ -176,7 +183,35 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
         true => work(&app, ship(Arc::clone(&app))),
         false => work(&app, discard::run(Arc::clone(&app), stopping)),
     };
-    Ok(RunningServer { address, open, app, tls, stop, edge, closing, following, shipping })
+    Ok(RunningServer { address, open, app, tls, stop, edge, listening, closing, following, shipping })
+}
+
+/// A thread to listen on.
+#[derive(Debug)]
+struct Listening {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Listening {
+    /// Starts the thread, and a listener on it; where it listens.
+    async fn start(address: SocketAddr) -> io::Result<(Self, TcpListener, SocketAddr)> {
+        let mut thread = tokio::runtime::Builder::new_multi_thread();
+        let thread = thread.worker_threads(1).thread_name("tollgate-listen").enable_all();
+        let thread = thread.on_thread_start(tollgate_threads::answer_first).build()?;
+        let thread = Self { handle: thread.handle().clone(), runtime: Some(thread) };
+        let bound = thread.handle.spawn(TcpListener::bind(address));
+        let listener = bound.await.unwrap_or_else(|error| Err(io::Error::other(error)))?;
+        let address = listener.local_addr()?;
+        Ok((thread, listener, address))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // A runtime must not be dropped on a thread of another.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 /// Does something in the background, beside the gate.
@@ -200,6 +235,11 @@ fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
         .map(|sink| Shipper::new(sink, settings.commit_patience)))
 }
 
+/// Whether the thread that runs this answers every caller.
+fn answers_on_one_thread() -> bool {
+    Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread
+}
+
 /// Everything but the listener.
 pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
     let shipper = shipper(&settings)?;
@@ -213,9 +253,10 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         ..EngineOptions::default()
     };
     // Where one thread does everything, a decision is made where its request is heard.
-    let engine = match Handle::current().runtime_flavor() {
-        RuntimeFlavor::CurrentThread => Engine::start_here(Arc::clone(&store), options).await?,
-        _ => Engine::start(Arc::clone(&store), options).await?,
+    let engine = if answers_on_one_thread() {
+        Engine::start_here(Arc::clone(&store), options).await?
+    } else {
+        Engine::start(Arc::clone(&store), options).await?
     };
     let catalog = match &settings.catalog {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {

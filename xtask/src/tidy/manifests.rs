@@ -6,15 +6,17 @@ use super::Finding;
 use crate::Result;
 
 /// Which of our crates each may build on. Tests may use more: `[dev-dependencies]` are not looked at.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("tollgate-domain", &[]),
     ("tollgate-storage", &["tollgate-domain"]),
     // Under the feature that puts them under the model checker.
     ("tollgate-schedules", &[]),
+    // How threads share the cores.
+    ("tollgate-threads", &[]),
     // Private servers of others for tests.
     ("tollgate-peers", &[]),
     ("tollgate-backends", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
-    ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
+    ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules", "tollgate-threads"]),
     ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),
     ("tollgate-api", &["tollgate-domain"]),
     (
@@ -26,11 +28,19 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "tollgate-engine",
             "tollgate-notifier",
             "tollgate-api",
+            "tollgate-threads",
         ],
     ),
     (
         "tollgate",
-        &["tollgate-domain", "tollgate-storage", "tollgate-backends", "tollgate-api", "tollgate-server"],
+        &[
+            "tollgate-domain",
+            "tollgate-storage",
+            "tollgate-backends",
+            "tollgate-api",
+            "tollgate-server",
+            "tollgate-threads",
+        ],
     ),
     (
         "tollgate-testing",

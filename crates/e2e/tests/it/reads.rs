@@ -5,6 +5,9 @@
 //! The stated bounds are those of a release build with so many. A debug build shows that nobody at the gate waits for a
 //! whole read: without that, the longest wait is as long as the longest read.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,11 +30,26 @@ const READERS: usize = 2;
 /// The gate's p99 beside the readers is at most so many times what it is without them.
 const TIMES_MAX: f64 = 1.2;
 
+/// The readers yield the cores to the server.
+const CLIENT_NICENESS: i32 = 10;
+
 /// `/ready` answers within this.
 const READY_MAX: Duration = Duration::from_millis(5);
 
-/// How often each kind is tried: another process on the machine may have had the cores.
-const TRIES: u32 = 3;
+/// Measured times of each kind, with readers and without in turns. Medians count, those of all seconds and of all rounds:
+/// another process on the machine may have had the cores, and a disk has seconds in which one sync takes a hundred
+/// milliseconds, whoever reads.
+const ROUNDS_STATED: usize = 5;
+
+/// How often each kind is tried where no bound is stated.
+const TRIES: usize = 3;
+
+/// Before anything is measured the server is left with the gate alone, for times as long as this one, until two in turn
+/// come out alike: images of so many new organizations are still being written.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// At most so many of these.
+const SETTLINGS_MAX: usize = 6;
 
 /// What the readers ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +157,8 @@ impl Reader {
 
     /// Asks again and again; how many answers it got, and the longest it took.
     fn read_until(mut self, stop: &AtomicBool) -> Result<(u64, Duration)> {
+        // What a client does with its answers would be done on another machine.
+        rustix::process::nice(CLIENT_NICENESS)?;
         let (mut reads, mut longest) = (0, Duration::ZERO);
         while !stop.load(Ordering::Relaxed) {
             if let Some(took) = self.ask()? {
@@ -166,7 +186,10 @@ impl Reader {
             return Err(format!("{:?} was answered {}: {text}", self.kind, reply.status).into());
         }
         if matches!(self.kind, Kind::Lists | Kind::Notices) {
-            self.cursor = reply.json()?["next"].as_str().map(str::to_owned);
+            // Parsing all of it would take the cores from the server.
+            let text = String::from_utf8(reply.body)?;
+            let next = text.rsplit_once("\"next\":\"").and_then(|(_, next)| next.split_once('"'));
+            self.cursor = next.map(|(cursor, _)| cursor.to_owned());
         }
         Ok(Some(began.elapsed()))
     }
@@ -174,17 +197,73 @@ impl Reader {
 
 /// What a measured time came to.
 struct Measured {
-    p99: Duration,
+    /// The gate's p99 of each second.
+    p99s: Vec<Duration>,
     ready_max: Duration,
     reads: u64,
     longest_read: Duration,
 }
 
+/// The p99 of what was due in each second.
+fn p99s(shots: &[&Shot], first: u64, rate: u64) -> Vec<Duration> {
+    let mut seconds: BTreeMap<u64, Vec<&Shot>> = BTreeMap::new();
+    for shot in shots {
+        seconds.entry((shot.number - first) / rate).or_default().push(shot);
+    }
+    seconds.values().map(|shots| percentile(shots, 0.99)).collect()
+}
+
+fn median<T: Copy + PartialOrd>(values: impl IntoIterator<Item = T>) -> T {
+    let mut values: Vec<T> = values.into_iter().collect();
+    values.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+    values[values.len() / 2]
+}
+
+/// Measured without readers and beside them.
+struct Round {
+    calm: Measured,
+    busy: Measured,
+}
+
+impl Round {
+    fn waits_for_no_read(&self) -> bool {
+        self.busy.ready_max < (self.busy.longest_read / 2).max(Duration::from_millis(250))
+    }
+}
+
+impl std::fmt::Display for Round {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { calm, busy } = self;
+        write!(
+            formatter,
+            "the gate's p99 in the median second is {:.2} ms without and {:.2} ms beside {READERS} readers; /ready within \
+             {:.2} and {:.2} ms; {} reads, the longest {:.0} ms",
+            millis(median(calm.p99s.iter().copied())),
+            millis(median(busy.p99s.iter().copied())),
+            millis(calm.ready_max),
+            millis(busy.ready_max),
+            busy.reads,
+            millis(busy.longest_read),
+        )
+    }
+}
+
+/// Whether the medians of the rounds are within the stated bounds.
+fn holds(kind: Kind, rounds: &[Round]) -> bool {
+    let p99 = |of: fn(&Round) -> &Measured| {
+        median(rounds.iter().flat_map(|round| &of(round).p99s).map(Duration::as_secs_f64))
+    };
+    let times = p99(|round| &round.busy) / p99(|round| &round.calm);
+    let ready = median(rounds.iter().map(|round| millis(round.busy.ready_max)));
+    println!("{kind:?}: medians {times:.2} times, /ready within {ready:.2} ms");
+    times <= TIMES_MAX && ready <= millis(READY_MAX)
+}
+
 struct Bench<'a> {
     server: &'a Server,
-    fleet: Fleet,
     orgs: u64,
-    rate: f64,
+    /// Usages a second.
+    rate: u32,
     lasts: Duration,
     sent: u64,
     month: String,
@@ -192,21 +271,48 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Leaves the server with the gate alone until its latency is steady.
+    fn settle(&mut self) -> Result<()> {
+        let mut last = f64::INFINITY;
+        for _ in 0..SETTLINGS_MAX {
+            let (orgs, first) = (self.orgs, self.sent);
+            self.sent += 100_000_000;
+            let mut fleet = Fleet::connect(self.server.address(), CONNECTIONS)?;
+            let call = |number| gate_call(number, orgs);
+            let flood = fleet.run(Pace::Open(self.rate.into()), SETTLING, first, call)?;
+            let shots: Vec<&Shot> = flood.shots.iter().collect();
+            assert_all_ok(&shots);
+            let p99 = millis(median(p99s(&shots, first, self.rate.into())));
+            if (last / TIMES_MAX..last * TIMES_MAX).contains(&p99) {
+                break;
+            }
+            last = p99;
+        }
+        Ok(())
+    }
+
     /// The gate's latency, with or without readers.
     fn measure(&mut self, kind: Option<Kind>) -> Result<Measured> {
         let stop = &AtomicBool::new(false);
         let readers: Vec<_> = kind.into_iter().flat_map(|kind| (0..READERS).map(move |_| kind)).collect();
-        let readers: Vec<_> =
+        let mut readers: Vec<_> =
             (0_u64..).zip(readers).map(|(number, kind)| self.reader(kind, number)).collect();
+        let lines: Vec<_> =
+            readers.iter_mut().map(|reader| reader.client.line()).collect::<io::Result<_>>()?;
         let (orgs, first, probe) = (self.orgs, self.sent, self.server.client());
         self.sent += 100_000_000;
-        let (rate, lasts, fleet) = (self.rate, self.lasts, &mut self.fleet);
+        let (rate, lasts) = (self.rate, self.lasts);
+        let mut fleet = Fleet::connect(self.server.address(), CONNECTIONS)?;
         thread::scope(|scope| {
             let readers = readers.into_iter().map(|reader| scope.spawn(move || reader.read_until(stop)));
             let readers: Vec<_> = readers.collect();
             let prober = scope.spawn(move || probe_until(probe, stop));
-            let flood = fleet.run(Pace::Open(rate), lasts, first, |number| gate_call(number, orgs));
+            let flood = fleet.run(Pace::Open(rate.into()), lasts, first, |number| gate_call(number, orgs));
             stop.store(true, Ordering::Relaxed);
+            // Some reads last longer than this.
+            for line in &lines {
+                line.shutdown(Shutdown::Both)?;
+            }
             let (mut reads, mut longest_read) = (0, Duration::ZERO);
             for reader in readers {
                 let (count, longest) = reader.join().map_err(|_| "a reader panicked")??;
@@ -217,7 +323,7 @@ impl Bench<'_> {
             let flood = flood?;
             let shots: Vec<&Shot> = flood.shots.iter().collect();
             assert_all_ok(&shots);
-            Ok(Measured { p99: percentile(&shots, 0.99), ready_max, reads, longest_read })
+            Ok(Measured { p99s: p99s(&shots, first, rate.into()), ready_max, reads, longest_read })
         })
     }
 
@@ -268,11 +374,10 @@ fn the_gate_does_not_wait_for_readers() -> Result<()> {
     println!("{orgs} organizations in {:.0} s", began.elapsed().as_secs_f64());
     let is_stated = is_release_build()? && orgs >= ORGS_STATED;
     let (rate, lasts) =
-        if is_stated { (2_000.0, Duration::from_secs(10)) } else { (100.0, Duration::from_secs(2)) };
+        if is_stated { (2_000, Duration::from_secs(5)) } else { (100, Duration::from_secs(2)) };
     let mut client = server.client();
     let time = client.get("/health")?["time"].as_str().ok_or("a time")?.to_owned();
     let mut bench = Bench {
-        fleet: Fleet::connect(server.address(), CONNECTIONS)?,
         server: &server,
         orgs,
         rate,
@@ -281,30 +386,28 @@ fn the_gate_does_not_wait_for_readers() -> Result<()> {
         month: time.get(..7).ok_or("a month")?.to_owned(),
         catalog: other_catalog(&mut client)?,
     };
+    if is_stated {
+        bench.settle()?;
+    }
+    let mut held_up = Vec::new();
     for kind in KINDS {
-        for tries_left in (0..TRIES).rev() {
-            let (calm, busy) = (bench.measure(None)?, bench.measure(Some(kind))?);
-            let times = busy.p99.as_secs_f64() / calm.p99.as_secs_f64();
-            println!(
-                "{kind:?}: the gate's p99 is {:.2} ms without and {:.2} ms beside {READERS} readers, {times:.2} times; \
-                 /ready within {:.2} and {:.2} ms; {} reads, the longest {:.0} ms",
-                millis(calm.p99),
-                millis(busy.p99),
-                millis(calm.ready_max),
-                millis(busy.ready_max),
-                busy.reads,
-                millis(busy.longest_read),
-            );
-            let held = match is_stated {
-                true => times <= TIMES_MAX && busy.ready_max <= READY_MAX,
+        let mut rounds = Vec::new();
+        let held = loop {
+            let round = Round { calm: bench.measure(None)?, busy: bench.measure(Some(kind))? };
+            println!("{kind:?}: {round}");
+            rounds.push(round);
+            match is_stated {
                 // Reads that are as short as the gate's own latency show nothing.
-                false => busy.ready_max < (busy.longest_read / 2).max(Duration::from_millis(250)),
-            };
-            if held {
-                break;
+                false if rounds.iter().any(Round::waits_for_no_read) => break true,
+                false if rounds.len() == TRIES => break false,
+                true if rounds.len() == ROUNDS_STATED => break holds(kind, &rounds),
+                _ => {}
             }
-            assert!(tries_left > 0, "{kind:?} holds up the gate");
+        };
+        if !held {
+            held_up.push(kind);
         }
     }
+    assert!(held_up.is_empty(), "{held_up:?} hold up the gate");
     server.stop()
 }

@@ -1,4 +1,7 @@
 //! Accepts connections, each within its limits, until told to stop.
+//!
+//! This has a thread of its own. It keeps the connections of probes ([`probes`]) and gives all others to the threads that
+//! answer the gate: these may wait for the disk, and whoever asks whether the server is alive must not.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,9 +17,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tollgate_api::{Code, Problem};
 
@@ -28,7 +32,7 @@ use crate::edge::linger::Lingering;
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds};
 use crate::edge::tls::Tls;
-use crate::edge::{browser, cors, drain, gzip};
+use crate::edge::{browser, cors, drain, gzip, probes};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::metrics::RouteMetrics;
 use crate::reply::Failure;
@@ -45,9 +49,12 @@ pub(crate) struct Edge {
     rate: Option<RateLimiter>,
     tls: Option<Arc<Tls>>,
     http: auto::Builder<TokioExecutor>,
+    /// The threads that answer the gate.
+    gate: Handle,
 }
 
 impl Edge {
+    /// An edge whose connections are served by the runtime of the caller.
     pub(crate) fn new(app: App, routes: Routes, tls: Option<Arc<Tls>>) -> Self {
         let settings = &app.settings;
         let mut http = auto::Builder::new(TokioExecutor::new());
@@ -60,7 +67,7 @@ impl Edge {
             .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(settings.request_timeout));
         let rate = settings.rate_per_address.map(RateLimiter::new);
-        Self { app, routes, ids: RequestIds::new(), rate, tls, http }
+        Self { app, routes, ids: RequestIds::new(), rate, tls, http, gate: Handle::current() }
     }
 
     /// Serves until `stop` turns true, then finishes the requests that have begun.
@@ -76,13 +83,9 @@ impl Edge {
                 _ = stop.wait_for(|stop| *stop) => break,
                 accepted = accept(&listener, &permits) => accepted,
             };
-            if let Some((stream, address, permit)) = accepted {
-                let watcher = graceful.watcher();
-                let edge = Arc::clone(&edge);
-                tokio::spawn(async move {
-                    edge.connection(stream, address, watcher).await;
-                    drop(permit);
-                });
+            if let Some(accepted) = accepted {
+                let (edge, watcher, stop) = (Arc::clone(&edge), graceful.watcher(), stop.clone());
+                tokio::spawn(edge.welcome(accepted, watcher, stop));
             }
         }
         drop(listener);
@@ -101,14 +104,41 @@ impl Edge {
         }
     }
 
-    async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        address: SocketAddr,
-        watcher: hyper_util::server::graceful::Watcher,
-    ) {
+    /// Serves a probe here; leaves all others to the gate.
+    async fn welcome(self: Arc<Self>, accepted: Accepted, watcher: Watcher, mut stop: watch::Receiver<bool>) {
+        let Accepted { stream, address, permit } = accepted;
         // Answers are small and must leave at once.
         let _ = stream.set_nodelay(true);
+        if self.tls.is_none() {
+            let is_probe = tokio::select! {
+                is_probe = tokio::time::timeout(self.app.settings.request_timeout, probes::is_probe(&stream)) => is_probe,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match is_probe {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => {
+                    self.http(stream, address, watcher).await;
+                    return drop(permit);
+                }
+                Ok(Err(error)) => return tracing::debug!(%error, "a connection broke off"),
+                Err(_) => return tracing::debug!("a connection sent nothing in time"),
+            }
+        }
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "a connection cannot be served"),
+        };
+        let gate = self.gate.clone();
+        gate.spawn(async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => self.connection(stream, address, watcher).await,
+                Err(error) => tracing::warn!(%error, "a connection cannot be served"),
+            }
+            drop(permit);
+        });
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, watcher: Watcher) {
         match &self.tls {
             None => self.http(stream, address, watcher).await,
             Some(tls) => {
@@ -124,12 +154,8 @@ impl Edge {
         }
     }
 
-    async fn http<IO>(
-        self: &Arc<Self>,
-        stream: IO,
-        address: SocketAddr,
-        watcher: hyper_util::server::graceful::Watcher,
-    ) where
+    async fn http<IO>(self: &Arc<Self>, stream: IO, address: SocketAddr, watcher: Watcher)
+    where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (stream, unread) = Lingering::new(stream);
@@ -229,14 +255,18 @@ impl Connection {
     }
 }
 
+/// A connection, one of as many as there may be.
+struct Accepted {
+    stream: TcpStream,
+    address: SocketAddr,
+    permit: OwnedSemaphorePermit,
+}
+
 /// The next connection, once there is room for one more.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<Accepted> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, address)) => Some((stream, address, permit)),
+        Ok((stream, address)) => Some(Accepted { stream, address, permit }),
         Err(error) => {
             tracing::warn!(%error, "a connection cannot be accepted");
             tokio::time::sleep(ACCEPT_RETRY).await;

@@ -7,6 +7,7 @@ mod drain;
 pub(crate) mod gzip;
 mod linger;
 pub(crate) mod listener;
+mod probes;
 pub(crate) mod rate;
 pub(crate) mod service;
 pub(crate) mod tls;
