@@ -174,9 +174,9 @@ class AsyncTollgate(_Calls):
         super().__init__(patience_secs)
         limits = httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
         settings = _settings(url, api_key, timeout_secs)
-        # Waiting for a connection of one's own pool is no failure of the server.
-        settings["timeout"] = httpx.Timeout(timeout_secs, pool=None)
         self._http = httpx.AsyncClient(limits=limits, **settings)
+        # Thousands of calls wait here in order. In the queue of httpx's pool each that ends looks at all that wait.
+        self._turns = asyncio.Semaphore(connections_max)
 
     async def _run(self, call: Call) -> Json:
         step = next(call)
@@ -184,7 +184,8 @@ class AsyncTollgate(_Calls):
             outcome: protocol.Outcome = None
             if isinstance(step, Request):
                 try:
-                    outcome = await self._http.request(step.method, step.path, json=step.body, params=step.query)
+                    async with self._turns:
+                        outcome = await self._http.request(step.method, step.path, json=step.body, params=step.query)
                 except httpx.TransportError as error:
                     outcome = error
             else:
