@@ -17,7 +17,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 11] = [
+const PROOFS: [Proof; 12] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -48,6 +48,12 @@ const PROOFS: [Proof; 11] = [
         package: "tollgate-e2e",
         test: "over_many_kills",
         told: &[("TOLLGATE_KILLS", "1000")],
+    },
+    Proof {
+        name: "replicas",
+        package: "tollgate-e2e",
+        test: "replicas::",
+        told: &[("TOLLGATE_RACES", "100"), ("TOLLGATE_KILLS", "50"), ("TOLLGATE_PAUSE_SECS", "30")],
     },
     Proof {
         name: "overload",
@@ -98,7 +104,7 @@ pub(crate) fn run(names: &[&str]) -> Result<()> {
         prove_models()?;
     }
     if PROOFS.iter().any(|proof| wanted(proof.name)) {
-        run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate"])?)?;
+        run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate", "--features", "postgres"])?)?;
     }
     for proof in PROOFS.iter().filter(|proof| wanted(proof.name)) {
         let began = Instant::now();

@@ -1,7 +1,7 @@
 //! Tests of the real binary as a process, and what they share: a server that is started, killed and restarted, callers
 //! that remember what they were told, and the comparison of that with the server's ledger.
 //!
-//! Deliberately absent: any crate of ours. Everything here is seen from outside, through HTTP, signals, exit codes, files
+//! Deliberately absent: any crate of ours but the one that starts real databases. Everything here is seen from outside, through HTTP, signals, exit codes, files
 //! and `/proc`, as an operator sees it.
 //!
 //! Start reading at [`Server`], then [`books`] for what is compared; the tests themselves are in `tests/it/`.

@@ -47,8 +47,9 @@ pub type Draw = dyn Fn(&mut Rng) -> Ask + Send + Sync;
 
 #[derive(Debug, Default)]
 struct Shared {
-    port: Mutex<u16>,
-    /// Told when the port is another one, or the load ends.
+    /// Where each server is.
+    ports: Mutex<Vec<u16>>,
+    /// Told when a port is another one, or the load ends.
     moved: Condvar,
     stop: AtomicBool,
     answers: AtomicU64,
@@ -57,14 +58,20 @@ struct Shared {
 }
 
 impl Shared {
-    fn port(&self) -> MutexGuard<'_, u16> {
-        self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ports(&self) -> MutexGuard<'_, Vec<u16>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the server is on another port than this one.
-    fn wait_for_another(&self, port: u16) {
-        let stays = |now: &mut u16| *now == port && !self.stop.load(Ordering::Acquire);
-        drop(self.moved.wait_timeout_while(self.port(), RECONNECT_AFTER, stays));
+    /// The port of a server.
+    fn port(&self, server: usize) -> u16 {
+        self.ports().get(server).copied().unwrap_or_default()
+    }
+
+    /// Waits until a server is on another port than this one.
+    fn wait_for_another(&self, server: usize, port: u16) {
+        let stays =
+            |ports: &mut Vec<u16>| ports.get(server) == Some(&port) && !self.stop.load(Ordering::Acquire);
+        drop(self.moved.wait_timeout_while(self.ports(), RECONNECT_AFTER, stays));
     }
 }
 
@@ -76,9 +83,11 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts the threads. `draw` says what each asks next; `seed` makes the draws repeatable.
-    pub fn start(address: SocketAddr, threads: u64, seed: u64, draw: &Arc<Draw>) -> Self {
-        let shared = Arc::new(Shared { port: Mutex::new(address.port()), ..Shared::default() });
+    /// Starts the threads, each of which asks any of the servers. `draw` says what each asks next; `seed` makes the draws
+    /// repeatable.
+    pub fn start(servers: &[SocketAddr], threads: u64, seed: u64, draw: &Arc<Draw>) -> Self {
+        let ports = servers.iter().map(SocketAddr::port).collect();
+        let shared = Arc::new(Shared { ports: Mutex::new(ports), ..Shared::default() });
         let threads = (0..threads).map(|number| {
             let shared = Arc::clone(&shared);
             let draw = Arc::clone(draw);
@@ -88,9 +97,11 @@ impl Load {
         Self { threads: threads.collect(), shared }
     }
 
-    /// Tells the callers where the server is now.
-    pub fn move_to(&self, address: SocketAddr) {
-        *self.shared.port() = address.port();
+    /// Tells the callers where a server is now.
+    pub fn move_to(&self, server: usize, address: SocketAddr) {
+        if let Some(port) = self.shared.ports().get_mut(server) {
+            *port = address.port();
+        }
         self.shared.moved.notify_all();
     }
 
@@ -129,17 +140,23 @@ struct Caller {
     shared: Arc<Shared>,
     rng: Rng,
     client: Client,
+    servers: usize,
+    /// Which of them it asks.
+    server: usize,
 }
 
 impl Caller {
     fn new(number: u64, shared: Arc<Shared>, rng: Rng) -> Self {
-        let client = Client::new(local(*shared.port()));
-        Self { number, shared, rng, client }
+        let (client, servers) = (Client::new(local(shared.port(0))), shared.ports().len());
+        Self { number, shared, rng, client, servers, server: 0 }
     }
 
     fn run(mut self, draw: &Draw) -> Vec<Attempt> {
         let mut attempts = Vec::new();
         while !self.shared.stop.load(Ordering::Acquire) {
+            if self.servers > 1 {
+                self.server = self.rng.usize(..self.servers);
+            }
             let ask = draw(&mut self.rng);
             let key = format!("c{}-{}", self.number, attempts.len());
             let (path, body) = request_of(&ask, &key);
@@ -150,17 +167,22 @@ impl Caller {
         attempts
     }
 
-    /// Asks until there is an answer; or gives up after being cut off.
+    /// Asks one server after the other until there is an answer; or gives up after being cut off.
     fn ask(&mut self, path: &str, body: &Value) -> (Verdict, u32) {
         let (mut sends, mut seen) = (0, false);
         loop {
-            let port = *self.shared.port();
+            let port = self.shared.port(self.server);
             self.client.move_to(local(port));
+            let mut next = (self.server + 1) % self.servers;
             match self.client.send("POST", path, Some(body)) {
                 Sent::Answered(reply) => {
                     sends += 1;
                     match self.verdict(&reply) {
-                        Verdict::Unknown => seen = true,
+                        Verdict::Unknown => (seen, next) = (true, self.server),
+                        // Nothing was counted by this sending, and it is to be sent again.
+                        Verdict::No(code) if code == "contended" => next = self.server,
+                        // What a server was asked that was killed may be done yet, after another one refused the same.
+                        Verdict::No(_) if seen && self.servers > 1 => return (Verdict::Unknown, sends),
                         verdict => return (verdict, sends),
                     }
                 }
@@ -177,7 +199,10 @@ impl Caller {
                 let verdict = if seen { Verdict::Unknown } else { Verdict::No("not_sent".to_owned()) };
                 return (verdict, sends);
             }
-            self.shared.wait_for_another(port);
+            if next == self.server {
+                self.shared.wait_for_another(self.server, port);
+            }
+            self.server = next;
         }
     }
 

@@ -69,7 +69,13 @@ impl Tollgate {
     /// `serve` on a free port with the store in a folder; only warnings are logged.
     #[must_use]
     pub fn serve(store: &Path) -> Self {
-        Self::command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--store"]).arg(url(store))
+        Self::serve_on(url(store))
+    }
+
+    /// The same with a store of any kind, by its URL.
+    #[must_use]
+    pub fn serve_on(store: impl Into<OsString>) -> Self {
+        Self::command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--store"]).arg(store)
     }
 
     /// The same with ledger files of so many bytes, so that a short test fills several.
@@ -209,8 +215,28 @@ impl Server {
     /// # Errors
     /// When it is gone already.
     pub fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Stops it in the middle of anything, as a machine that is suspended.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn suspend(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on where it was stopped.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("not a process id")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Waits for its end.

@@ -40,7 +40,7 @@ fn tight(round: usize, number: usize) -> String {
 fn rules_of(org: &str) -> Option<Rules> {
     let number: usize = org.strip_prefix("tight-")?.rsplit('-').next()?.parse().ok()?;
     let (_, allowance) = TIGHT_PLANS[number % 2];
-    Some(Rules { allowance, each_user: (number % 3 != 2).then_some(EACH_USER) })
+    Some(Rules { allowance, each_user: (number % 3 != 2).then_some(EACH_USER), one_clock: true })
 }
 
 fn make_tight_orgs(client: &mut Client, round: usize) -> Result<Vec<String>> {
@@ -87,7 +87,7 @@ fn nothing_answered_is_lost_and_nothing_counts_twice_over_many_kills() -> Result
     let connections = rng.u64(16..=64);
     let drawn = Arc::clone(&tight_orgs);
     let draw: Arc<tollgate_e2e::load::Draw> = Arc::new(move |rng: &mut Rng| draw(&drawn, rng));
-    let load = Load::start(server.address(), connections, seed, &draw);
+    let load = Load::start(&[server.address()], connections, seed, &draw);
     let mut starts = Vec::new();
     for round in 0..kills {
         let orgs = make_tight_orgs(&mut server.client(), round)?;
@@ -96,7 +96,7 @@ fn nothing_answered_is_lost_and_nothing_counts_twice_over_many_kills() -> Result
         server.kill()?;
         server = serve.start()?;
         starts.push(server.ready_after);
-        load.move_to(server.address());
+        load.move_to(0, server.address());
     }
     let attempts = load.finish()?;
     let lasted = started.elapsed();
@@ -107,7 +107,7 @@ fn nothing_answered_is_lost_and_nothing_counts_twice_over_many_kills() -> Result
     for (org, ledger) in &books {
         let (plan, rules) = match rules_of(org) {
             Some(rules) => (rules.allowance, rules),
-            None => (1_000, Rules { allowance: 1_000, each_user: None }),
+            None => (1_000, Rules { allowance: 1_000, each_user: None, one_clock: true }),
         };
         super::assert_none(&overshoot(org, ledger, rules), "more was allowed than was granted");
         super::assert_none(&unbalanced(&mut client, org, ledger, plan)?, "a balance is not its ledger's sum");

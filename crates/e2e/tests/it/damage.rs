@@ -65,7 +65,7 @@ fn make_store(store: &Path) -> Result<Truth> {
         quantity: 1,
         properties: Value::Null,
     });
-    let load = Load::start(server.address(), 16, 7, &draw);
+    let load = Load::start(&[server.address()], 16, 7, &draw);
     until("the usages", Duration::from_secs(60), || Ok((load.answers() >= USAGES).then_some(())))?;
     load.finish()?;
     let truth = paths().into_iter().map(|path| Ok((path.clone(), timeless(client.get(&path)?))));

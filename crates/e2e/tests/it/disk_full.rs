@@ -47,7 +47,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() -> Result<()> {
         make_wide_org(&mut client, &format!("org-{number}"))?;
     }
     let draw: Arc<Draw> = Arc::new(draw);
-    let load = Load::start(server.address(), CALLERS, super::seed(), &draw);
+    let load = Load::start(&[server.address()], CALLERS, super::seed(), &draw);
     until("the first answers", Duration::from_secs(30), || Ok((load.answers() > 100).then_some(())))?;
     let ballast = disk.fill()?;
     until("refusals", Duration::from_secs(60), || Ok((load.full_answers() >= REFUSALS).then_some(())))?;

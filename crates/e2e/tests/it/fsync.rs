@@ -63,7 +63,7 @@ fn every_answer_leaves_after_the_sync_of_its_commit() -> Result<()> {
             quantity: 1,
             properties: Value::Null,
         });
-        let load = Load::start(server.address(), callers, 0, &draw);
+        let load = Load::start(&[server.address()], callers, 0, &draw);
         until("the usages", std::time::Duration::from_secs(60), || {
             Ok((load.answers() >= USAGES).then_some(()))
         })?;

@@ -17,6 +17,7 @@ mod overload;
 mod pages;
 mod pulses;
 mod reads;
+mod replicas;
 mod shutdown;
 
 use std::path::Path;
