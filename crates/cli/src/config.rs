@@ -27,8 +27,7 @@ pub(crate) const DEFAULT_FILE: &str = "tollgate.toml";
 pub(crate) const FILE_ENV: &str = "TOLLGATE_CONFIG";
 
 /// Environment names that chose a store of the systems that Tollgate replaces, and which; this build has none of them.
-const STORES_TO_COME: [(&str, &str); 6] = [
-    ("DATABASE_URL", "postgres"),
+const STORES_TO_COME: [(&str, &str); 5] = [
     ("REDIS_URL", "redis"),
     ("DYNAMODB_TABLE_NAME", "dynamodb"),
     ("AWS_REGION", "dynamodb"),
@@ -138,7 +137,8 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config
         (None, Some(_)) => return Err(half_tls("tls-key", "tls-cert")),
     };
     listen_everywhere(&mut chosen, &origins, &file);
-    let warnings = warnings(environment, &chosen);
+    let mut warnings = warnings(environment, &chosen);
+    warnings.extend(store_chosen(&origins, &chosen));
     Ok(Config { chosen, origins, warnings })
 }
 
@@ -202,6 +202,17 @@ fn sources<'a>(
     sources
 }
 
+/// Says that the environment name of a system that Tollgate replaces chose the store, if one did.
+fn store_chosen(origins: &[(&'static Setting, Origin)], chosen: &Chosen) -> Option<String> {
+    let (setting, origin) = origins.iter().find(|(setting, _)| setting.name == "store")?;
+    match origin {
+        Origin::Environment(name) if *name != setting.env() => {
+            Some(format!("{name} chose the store: the data is in {}", chosen.server.store))
+        }
+        _ => None,
+    }
+}
+
 /// What is set in the environment and changes nothing, by name; values may be secrets.
 fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
     let is_set = |name: &str| environment.get(name).is_some_and(|text| !text.is_empty());
@@ -212,9 +223,6 @@ fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
         .map(|name| format!("{name} is set, but there is no such setting; `tollgate config` lists them"));
     let stores = STORES_TO_COME.iter().filter(|(name, _)| is_set(name)).map(|(name, store)| {
         let data = &chosen.server.store;
-        if *store == "postgres" {
-            return format!("{name} is set, but only --store chooses a store: the data is in {data}");
-        }
         format!("{name} is set, but this build has no {store} store yet: the data is in {data}")
     });
     let flush = is_set(FLUSH_INTERVAL).then(|| {

@@ -92,8 +92,7 @@ pub fn embedded_options(settings: &Settings) -> EmbeddedOptions {
 
 /// What a build without the PostgreSQL store says.
 #[cfg(not(feature = "postgres"))]
-const NO_POSTGRES: &str =
-    "this build has no PostgreSQL store; get one with it by `cargo build --release --features postgres`";
+const NO_POSTGRES: &str = "this build has no PostgreSQL store; get one with it by `cargo build --release -p tollgate --features postgres`";
 
 /// Refuses what names no database, without saying any secret.
 #[cfg(feature = "postgres")]

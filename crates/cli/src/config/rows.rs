@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tollgate_server::Secret;
+use tollgate_server::{Secret, StoreUrl};
 
 use super::Chosen;
 
@@ -75,7 +75,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         value: "STORE",
         help: "Where data is stored: `embedded:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of servers; or \
                `memory:`, which keeps nothing after exit",
-        seeds: &[],
+        seeds: &[("DATABASE_URL", take_database)],
         secret: false,
         take: |chosen, text| text.parse().map(|store| chosen.server.store = store),
         show: |chosen| Some(chosen.server.store.to_string()),
@@ -346,6 +346,15 @@ fn take_port(chosen: &mut Chosen, text: &str) -> Result<(), String> {
     let port =
         text.parse().map_err(|_| format!("'{text}' is not a port; expected a number from 0 to 65535"))?;
     chosen.server.listen.set_port(port);
+    Ok(())
+}
+
+/// The database of a system that Tollgate replaces: a store of any other kind would not be what the name says.
+fn take_database(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    match text.parse()? {
+        store @ StoreUrl::Postgres(_) => chosen.server.store = store,
+        _ => return Err("not a database; expected postgres://USER:PASSWORD@HOST/DATABASE".to_owned()),
+    }
     Ok(())
 }
 

@@ -294,7 +294,6 @@ fn names_that_change_nothing_are_warned_of() {
     assert_eq!(warnings(known, &[]), Vec::<String>::new());
     let ignored = &[
         ("TOLLGATE_LISTN", "hush"),
-        ("DATABASE_URL", "postgres://u:hush@h/d"),
         ("AWS_REGION", "hush"),
         ("DYNAMODB_TABLE_NAME", "hush"),
         ("MONGO_URL", "hush"),
@@ -307,10 +306,39 @@ fn names_that_change_nothing_are_warned_of() {
         for (name, _) in ignored {
             assert!(warnings.iter().any(|line| line.starts_with(&format!("{name} is set, but "))), "{name}");
         }
-        let store = format!("DATABASE_URL is set, but only --store chooses a store: the data is in {data}");
+        let store = format!("REDIS_URL is set, but this build has no redis store yet: the data is in {data}");
         assert!(warnings.contains(&store), "{warnings:?}");
         assert!(!warnings.concat().contains("hush"), "values may be secrets: {warnings:?}");
     }
+}
+
+#[test]
+fn the_database_of_an_older_system_is_the_store_unless_another_is_chosen() {
+    let environment = &[("DATABASE_URL", "postgres://u:hush@127.0.0.1/d")];
+    for flags in [&[][..], &[("store", "memory:")]] {
+        let resolved = resolved(&Said { environment, flags, ..Said::default() });
+        if flags.is_empty() && !cfg!(feature = "postgres") {
+            let refused = resolved.expect_err("not in this build").to_string();
+            let advice = "cargo build --release -p tollgate --features postgres";
+            assert!(
+                refused.contains(advice) && refused.ends_with("(from environment DATABASE_URL)"),
+                "{refused}"
+            );
+            continue;
+        }
+        let config = resolved.expect("a store");
+        let (store, said) = match flags {
+            [] => ("postgres://u:***@127.0.0.1/d", 1),
+            _ => ("memory:", 0),
+        };
+        assert_eq!((config.chosen.server.store.to_string().as_str(), config.warnings.len()), (store, said));
+        let line = format!("DATABASE_URL chose the store: the data is in {store}");
+        assert!(config.warnings.iter().all(|warning| *warning == line), "{:?}", config.warnings);
+    }
+    let environment = &[("DATABASE_URL", "mysql://u:hush@h/d")];
+    let refused = resolved(&Said { environment, ..Said::default() }).expect_err("no store of ours");
+    let refused = refused.to_string();
+    assert!(refused.contains("mysql:// is not a store") && !refused.contains("hush"), "{refused}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn the_settings_in_force_are_shown_with_their_origin() {
         ("PORT", "9000"),
         ("TOLLGATE_API_KEY", "hush"),
         ("TOLLGATE_THREADS", "3"),
-        ("DATABASE_URL", "postgres://u:p@h/d"),
+        ("REDIS_URL", "redis://u:p@h"),
     ];
     let shown = run(folder.path(), &environment, &["config", "--queue", "7"]);
     assert_eq!(line(&shown.out, "listen"), "0.0.0.0:9000 environment PORT");
@@ -33,7 +33,7 @@ fn the_settings_in_force_are_shown_with_their_origin() {
     assert_eq!(line(&shown.out, "threads"), "3 environment TOLLGATE_THREADS");
     assert_eq!(line(&shown.out, "queue"), "7 flag --queue");
     assert_eq!(line(&shown.out, "api-key"), "*** environment TOLLGATE_API_KEY");
-    assert!(shown.err.contains("warning: DATABASE_URL is set") && !shown.err.contains("u:p"), "{shown:?}");
+    assert!(shown.err.contains("warning: REDIS_URL is set") && !shown.err.contains("u:p"), "{shown:?}");
 
     let json = run(folder.path(), &environment, &["config", "--json"]).json();
     let settings = json["settings"].as_array().expect("settings");
