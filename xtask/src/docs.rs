@@ -103,6 +103,11 @@ fn in_the_site(text: &str, page: &Path) -> String {
 }
 
 fn with_links(line: &str, page: &Path) -> String {
+    // `[name]: target` stands on a line of its own.
+    if let Some((name, target)) = line.split_once("]: ").filter(|(name, _)| name.starts_with('[')) {
+        let there = site_path(target, page).unwrap_or_else(|| target.to_owned());
+        return format!("{name}]: {there}");
+    }
     let mut out = String::new();
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("](") {
@@ -141,8 +146,9 @@ fn site_path(file: &str, page: &Path) -> Option<String> {
     let is_markdown = Path::new(&path).extension().is_some_and(|extension| extension == "md");
     let in_site = path.strip_prefix("docs/").unwrap_or(&path).to_owned();
     let up = page.strip_prefix("docs").map_or(0, |inner| inner.components().count() - 1);
-    // mdBook calls the README the index; the summary is the menu and no page.
-    let in_site = if in_site == "README.md" { "index.html".to_owned() } else { in_site };
+    // mdBook makes the index of the README, which the summary, the menu, calls by its name. The summary is no page.
+    let is_menu = page.ends_with("SUMMARY.md");
+    let in_site = if in_site == "README.md" && !is_menu { "index.html".to_owned() } else { in_site };
     let is_in_site = is_page && is_markdown && in_site != "SUMMARY.md";
     is_in_site.then(|| format!("{}{in_site}", "../".repeat(up)))
 }
@@ -188,6 +194,9 @@ mod tests {
             ("docs/start/a.md", "[a](../../CHANGELOG.md)", "[a](../CHANGELOG.md)"),
             ("README.md", "x [a](docs/start/a.md) y", "x [a](start/a.md) y"),
             ("docs/start/a.md", "[a](../../README.md)", "[a](../index.html)"),
+            ("CHANGELOG.md", "[a]: README.md", "[a]: index.html"),
+            ("CHANGELOG.md", "[a]: https://example.org", "[a]: https://example.org"),
+            ("docs/SUMMARY.md", "[a](../README.md)", "[a](README.md)"),
             ("README.md", "[a](#part) [b](https://example.org)", "[a](#part) [b](https://example.org)"),
             ("docs/a.md", "see [the source](../crates/a.rs).", "see the source."),
         ] {
