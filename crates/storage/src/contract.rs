@@ -31,7 +31,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`Capabilities::shared`] says that others append, too, open the partitions again. What was being made may be made yet.
     fn append(&self, appends: Vec<Append>) -> impl Future<Output = Result<Appends, StoreError>> + Send;
 
-    /// Opens partitions: of each the head of its image and the entries since, in the order asked; all of one moment.
+    /// Opens partitions: of each the head of its image and the entries since, in the order asked; each of one moment. They need not
+    /// be of the same one: nothing is decided on two orgs at once, and what is decided is guarded by the version of its own.
     ///
     /// # Errors
     /// When the store cannot read, or finds what it reads to be damaged.
@@ -74,7 +75,7 @@ pub trait Store: Send + Sync + 'static {
     /// store object appended.
     ///
     /// # Errors
-    /// When they cannot be kept: none is, and they may be given again.
+    /// When not all can be kept; they may be given again.
     fn checkpoint(
         &self,
         images: Arc<[Image]>,
@@ -228,8 +229,10 @@ pub enum Scan {
         /// Of what.
         meter: MeterId,
     },
-    /// The notices of all orgs in the order in which their entries were committed: one that is committed later is behind
-    /// all that could be read before, whatever the clocks say.
+    /// The notices of all orgs, in one order that stays: those of an org in the order of its ledger, and one that is committed
+    /// later behind all that were read before. That is what a reader with a cursor needs, to miss none and get none twice. Those that nobody
+    /// read before more came may be in any order among orgs: of commits to two orgs on two machines nobody can say, or need
+    /// know, which was first.
     Notices,
     /// What is unsent, of all orgs or of one, by org and day; days on which nothing is unsent have no row.
     Unsent {

@@ -14,8 +14,6 @@ pub(crate) enum Fault {
     TrimsIds,
     /// Keeps microseconds.
     CutsTime,
-    /// Opens partition by partition.
-    TearsOpens,
     /// Reads the image at one moment, the entries at another.
     TearsHeadsFromEntries,
     /// Appends entry by entry.
@@ -119,12 +117,11 @@ impl Fault {
 }
 
 /// Each fault, and a case that notices it.
-pub(crate) const NOTICED: [(Fault, &str); 61] = [
+pub(crate) const NOTICED: [(Fault, &str); 60] = [
     (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
     (Fault::SharesKeySpaces, "keys::keys_of_usages_and_of_top_ups_are_apart"),
     (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
     (Fault::CutsTime, "scans::notices_come_as_they_were_appended"),
-    (Fault::TearsOpens, "concurrency::readers_never_see_half_an_append_or_half_an_image"),
     (Fault::TearsHeadsFromEntries, "concurrency::readers_never_see_half_an_append_or_half_an_image"),
     (Fault::TearsAppends, "concurrency::readers_never_see_half_an_append_or_half_an_image"),
     (Fault::OverfillsPages, "scans::entries_come_from_either_end"),

@@ -25,12 +25,6 @@ impl KeptStore {
     pub(crate) fn open_torn(&self, inner: &MemoryStore, partitions: &[Partition]) -> Vec<Opened> {
         let one_by_one = || partitions.chunks(1);
         match self.fault {
-            Fault::TearsOpens => one_by_one()
-                .flat_map(|one| {
-                    thread::yield_now();
-                    open_in(inner, one)
-                })
-                .collect(),
             Fault::TearsHeadsFromEntries => one_by_one()
                 .map(|one| {
                     let head = open_in(inner, one).remove(0).head;
