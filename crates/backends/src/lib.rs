@@ -2,6 +2,7 @@
 //! [`tollgate_storage::Store`].
 //!
 //! - [`embedded`] (default): one machine, one process; a ledger of its own with tables made from it by checkpoints.
+//! - `dynamo` (feature `aws`): many processes on one DynamoDB table.
 //! - `postgres`: many processes on one PostgreSQL.
 //!
 //! Deliberately absent: rules of metering (they are the domain's), choosing a store (the server's wiring does),
@@ -9,9 +10,13 @@
 //!
 //! Start reading at [`embedded::EmbeddedStore`].
 
+#[cfg(feature = "aws")]
+pub mod dynamo;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "packs")]
+mod packs;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-#[cfg(any(feature = "embedded", feature = "postgres"))]
+#[cfg(any(feature = "embedded", feature = "packs", feature = "postgres"))]
 mod rows;

@@ -9,9 +9,11 @@
 //! Start reading at [`Postgres`] and [`Proxy`].
 
 mod bouncer;
+mod dynamo;
 mod postgres;
 mod proxy;
 
 pub use bouncer::Bouncer;
+pub use dynamo::Dynamo;
 pub use postgres::Postgres;
 pub use proxy::Proxy;

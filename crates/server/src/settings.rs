@@ -106,13 +106,15 @@ impl Default for Settings {
     }
 }
 
-/// Where the data is: `embedded:PATH`, `postgres://…`, or `memory:` for nothing that should last.
+/// Where the data is: `embedded:PATH`, `postgres://…`, `dynamodb://…`, or `memory:` for nothing that should last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// In a folder of this machine.
     Embedded(PathBuf),
     /// In a PostgreSQL, for any number of servers.
     Postgres(DatabaseUrl),
+    /// In a DynamoDB table, for any number of servers.
+    Dynamo(DatabaseUrl),
     /// In memory: gone with the process.
     Memory,
 }
@@ -125,6 +127,7 @@ impl FromStr for StoreUrl {
             Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(PathBuf::from(path))),
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("postgres" | "postgresql", _)) => text.parse().map(Self::Postgres),
+            Some(("dynamodb", _)) => text.parse().map(Self::Dynamo),
             // What looks like a URL may hold a password.
             Some((scheme, rest)) if rest.starts_with("//") => {
                 Err(format!("{scheme}:// is not a store; {STORES}"))
@@ -138,14 +141,15 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
-            Self::Postgres(url) => url.fmt(formatter),
+            Self::Postgres(url) | Self::Dynamo(url) => url.fmt(formatter),
             Self::Memory => formatter.write_str("memory:"),
         }
     }
 }
 
 /// What a store may be.
-const STORES: &str = "expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:";
+const STORES: &str =
+    "expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, dynamodb://TABLE or memory:";
 
 /// Where a database is, and who asks. Its password is shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -229,6 +233,8 @@ mod tests {
             ),
             ("postgres://h/d?user=ann&password=hush", "postgres://h/d?user=ann&password=***"),
             ("postgres://h", "postgres://h"),
+            ("dynamodb://table?region=eu-west-1", "dynamodb://table?region=eu-west-1"),
+            ("dynamodb://key:hush@table", "dynamodb://key:***@table"),
         ] {
             let store = StoreUrl::Postgres(DatabaseUrl(url.to_owned()));
             assert_eq!(store.to_string(), shown);
@@ -243,6 +249,13 @@ mod tests {
     fn a_build_without_postgres_says_how_to_get_one_with_it() {
         let error = "postgres://ann:hush@127.0.0.1/d".parse::<StoreUrl>().expect_err("not in this build");
         assert!(error.contains("--features postgres") && !error.contains("hush"), "{error}");
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn a_build_without_aws_says_how_to_get_one_with_it() {
+        let error = "dynamodb://key:hush@table".parse::<StoreUrl>().expect_err("not in this build");
+        assert!(error.contains("--features aws") && !error.contains("hush"), "{error}");
     }
 
     #[cfg(feature = "postgres")]

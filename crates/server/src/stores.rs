@@ -9,6 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+#[cfg(feature = "aws")]
+use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
 #[cfg(feature = "postgres")]
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
@@ -18,7 +20,7 @@ use tollgate_storage::{
     StoreErrorKind,
 };
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "aws", feature = "postgres"))]
 use crate::DatabaseUrl;
 use crate::{Settings, StoreUrl};
 
@@ -28,6 +30,8 @@ pub(crate) enum AnyStore {
     Embedded(Box<EmbeddedStore>),
     #[cfg(feature = "postgres")]
     Postgres(PostgresStore),
+    #[cfg(feature = "aws")]
+    Dynamo(DynamoStore),
     Memory(MemoryStore),
 }
 
@@ -41,6 +45,8 @@ macro_rules! of_any {
             }
             #[cfg(feature = "postgres")]
             AnyStore::Postgres($store) => $call,
+            #[cfg(feature = "aws")]
+            AnyStore::Dynamo($store) => $call,
             AnyStore::Memory($store) => $call,
         }
     };
@@ -71,6 +77,10 @@ impl AnyStore {
             StoreUrl::Postgres(url) => Self::Postgres(PostgresStore::open(postgres_options(url, settings)?)?),
             #[cfg(not(feature = "postgres"))]
             StoreUrl::Postgres(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_POSTGRES)),
+            #[cfg(feature = "aws")]
+            StoreUrl::Dynamo(url) => Self::Dynamo(DynamoStore::open(dynamo_options(url, settings)?)?),
+            #[cfg(not(feature = "aws"))]
+            StoreUrl::Dynamo(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_DYNAMO)),
             StoreUrl::Memory => Self::Memory(MemoryStore::new()),
         };
         Ok(Arc::new(store))
@@ -94,16 +104,44 @@ pub fn embedded_options(settings: &Settings) -> EmbeddedOptions {
 #[cfg(not(feature = "postgres"))]
 const NO_POSTGRES: &str = "this build has no PostgreSQL store; get one with it by `cargo build --release -p tollgate --features postgres`";
 
-/// Refuses what names no database, without saying any secret.
-#[cfg(feature = "postgres")]
+/// What a build without the DynamoDB store says.
+#[cfg(not(feature = "aws"))]
+const NO_DYNAMO: &str =
+    "this build has no DynamoDB store; get one with it by `cargo build --release --features aws`";
+
+/// Refuses what names no database, and every one whose store this build has not, without saying any secret.
 pub(crate) fn check_database(url: &str) -> Result<(), String> {
+    if url.starts_with("dynamodb:") { check_dynamo(url) } else { check_postgres(url) }
+}
+
+#[cfg(feature = "postgres")]
+fn check_postgres(url: &str) -> Result<(), String> {
     PostgresOptions::from_url(url).map(drop).map_err(|error| format!("not a database: {error}"))
 }
 
-/// Refuses every database: this build has no store in one.
 #[cfg(not(feature = "postgres"))]
-pub(crate) fn check_database(_url: &str) -> Result<(), String> {
+fn check_postgres(_url: &str) -> Result<(), String> {
     Err(NO_POSTGRES.to_owned())
+}
+
+#[cfg(feature = "aws")]
+fn check_dynamo(url: &str) -> Result<(), String> {
+    DynamoOptions::from_url(url).map(drop).map_err(|error| format!("not a table: {error}"))
+}
+
+#[cfg(not(feature = "aws"))]
+fn check_dynamo(_url: &str) -> Result<(), String> {
+    Err(NO_DYNAMO.to_owned())
+}
+
+#[cfg(feature = "aws")]
+fn dynamo_options(url: &DatabaseUrl, settings: &Settings) -> Result<DynamoOptions, StoreError> {
+    let options = DynamoOptions::from_url(url.reveal());
+    let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
+    let embedded = embedded_options(settings);
+    options.key_keep_secs = Some(embedded.key_keep_secs);
+    options.counter_keep_secs = Some(embedded.counter_keep_secs);
+    Ok(options)
 }
 
 #[cfg(feature = "postgres")]
@@ -116,7 +154,7 @@ fn postgres_options(url: &DatabaseUrl, settings: &Settings) -> Result<PostgresOp
     Ok(options)
 }
 
-/// Makes the schema of a store in a database, or brings it up to date; `None` for a store that has none.
+/// Makes the schema or the table of a store in a database, or brings it up to date; `None` for a store that has none.
 ///
 /// # Errors
 /// When the database cannot be reached or used, or a newer version made the schema.
@@ -126,6 +164,11 @@ pub fn migrate(settings: &Settings) -> Result<Option<()>, StoreError> {
         StoreUrl::Postgres(url) => {
             let options = postgres_options(url, settings)?.migrating();
             PostgresStore::open(options).map(|_| Some(()))
+        }
+        #[cfg(feature = "aws")]
+        StoreUrl::Dynamo(url) => {
+            let options = dynamo_options(url, settings)?.migrating();
+            DynamoStore::open(options).map(|_| Some(()))
         }
         _ => Ok(None),
     }

@@ -11,6 +11,8 @@
 mod conformance;
 mod corruption;
 mod damage;
+#[cfg(feature = "aws")]
+mod dynamo;
 mod faults;
 mod images;
 mod life;

@@ -73,8 +73,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "store",
         value: "STORE",
-        help: "Where data is stored: `embedded:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, for any number of servers; or \
-               `memory:`, which keeps nothing after exit",
+        help: "Where data is stored: `embedded:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE` or \
+               `dynamodb://TABLE`, for any number of servers; or `memory:`, which keeps nothing after exit",
         seeds: &[("DATABASE_URL", take_database)],
         secret: false,
         take: |chosen, text| text.parse().map(|store| chosen.server.store = store),

@@ -199,7 +199,8 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
         ),
         (
             file("store = 'mysql://u:hush@x'"),
-            "store: mysql:// is not a store; expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory: \
+            "store: mysql:// is not a store; expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, \
+             dynamodb://TABLE or memory: \
              (from file t.toml)",
         ),
         (

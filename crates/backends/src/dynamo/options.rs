@@ -1,0 +1,156 @@
+//! How a table is named, and what may be set.
+
+use std::time::Duration;
+
+use crate::packs::limits::{PATIENCE_DEFAULT, PATIENCE_SECS_MAX};
+
+/// What a URL looks like.
+const SHAPE: &str = "expected dynamodb://TABLE, with settings after `?`";
+
+/// A table, and how it is used.
+#[derive(Clone)]
+pub struct DynamoOptions {
+    pub(crate) table: String,
+    /// Who asks, where the URL says so; otherwise the usual chain of credentials is looked through.
+    pub(crate) credentials: Option<(String, String)>,
+    /// Where, if not where the environment or the profile says.
+    pub(crate) region: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    /// The units a second of reads and writes that a table is made with; `None`: it is made on demand.
+    pub(crate) capacity: Option<(u32, u32)>,
+    /// How long a call asks again before it gives up.
+    pub(crate) patience: Duration,
+    /// Whether the table is made when the store is opened and there is none.
+    pub(crate) migrate: bool,
+    /// How long keys are kept after their time, in seconds; `None`: for good.
+    pub key_keep_secs: Option<i64>,
+    /// How long counters are kept after their period, in seconds; `None`: for good.
+    pub counter_keep_secs: Option<i64>,
+}
+
+impl std::fmt::Debug for DynamoOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DynamoOptions").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+impl DynamoOptions {
+    /// Reads `dynamodb://table?setting=value&…`.
+    ///
+    /// Settings are `region`, `endpoint` (a URL), `capacity` (`READ/WRITE` units a second of a table that is made; on demand
+    /// without), `patience` (seconds) and `migrate` (`on` or `off`). Credentials come from the environment, the profile, a web identity or the machine,
+    /// or stand before the table as `KEY:SECRET@`.
+    ///
+    /// # Errors
+    /// What is wrong with it, without any secret that it holds.
+    pub fn from_url(url: &str) -> Result<Self, String> {
+        let place = url.strip_prefix("dynamodb://").ok_or(SHAPE)?;
+        let (place, query) = place.split_once('?').unwrap_or((place, ""));
+        let (credentials, table) = match place.rsplit_once('@') {
+            Some((credentials, table)) => (Some(credentials_in(credentials)?), table),
+            None => (None, place),
+        };
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+        if !(3..=255).contains(&table.len()) || !table.chars().all(fits) {
+            return Err("a table has 3 to 255 letters, digits, and `_`, `-` or `.`".to_owned());
+        }
+        let mut options = Self {
+            table: table.to_owned(),
+            credentials,
+            region: None,
+            endpoint: None,
+            capacity: None,
+            patience: PATIENCE_DEFAULT,
+            migrate: true,
+            key_keep_secs: None,
+            counter_keep_secs: None,
+        };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "region" => options.region = Some(value.into_owned()),
+                "endpoint" => options.endpoint = Some(endpoint(&value)?),
+                "capacity" => options.capacity = Some(capacity(&value)?),
+                "patience" => options.patience = seconds(&value)?,
+                "migrate" => options.migrate = switch(&value)?,
+                other => return Err(format!("{other} is no setting of a table")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The same with the table made, whatever the URL says: for the command that makes it.
+    #[must_use]
+    pub fn migrating(self) -> Self {
+        Self { migrate: true, ..self }
+    }
+}
+
+fn credentials_in(text: &str) -> Result<(String, String), String> {
+    let (key, secret) = text.split_once(':').ok_or("credentials are KEY:SECRET, each percent-encoded")?;
+    let decoded = |text: &str| {
+        let text = text.replace('+', "%2B");
+        form_urlencoded::parse(text.as_bytes()).next().map(|(text, _)| text.into_owned())
+    };
+    match (decoded(key), decoded(secret)) {
+        (Some(key), Some(secret)) => Ok((key, secret)),
+        _ => Err("credentials are KEY:SECRET, each percent-encoded".to_owned()),
+    }
+}
+
+fn endpoint(text: &str) -> Result<String, String> {
+    let fits = text.starts_with("http://") || text.starts_with("https://");
+    fits.then(|| text.to_owned()).ok_or_else(|| "endpoint is a URL of http or https".to_owned())
+}
+
+fn capacity(text: &str) -> Result<(u32, u32), String> {
+    let units =
+        text.split_once('/').and_then(|(read, write)| Some((read.parse().ok()?, write.parse().ok()?)));
+    units
+        .filter(|(read, write)| *read > 0 && *write > 0)
+        .ok_or_else(|| "capacity is READ/WRITE, in units a second".to_owned())
+}
+
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=PATIENCE_SECS_MAX).contains(seconds));
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("patience is 1 to {PATIENCE_SECS_MAX} seconds, and not {text}"))
+}
+
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("migrate is `on` or `off`, and not {text}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_wrong_ones_refused_without_secrets() {
+        let read = DynamoOptions::from_url(
+            "dynamodb://me:s%2Fe+c@metering?endpoint=http://h:1&region=eu-west-1&capacity=5/10&patience=3&migrate=off",
+        );
+        let read = read.expect("a URL");
+        assert_eq!(read.credentials, Some(("me".to_owned(), "s/e+c".to_owned())));
+        assert_eq!((read.table.as_str(), read.endpoint.as_deref()), ("metering", Some("http://h:1")));
+        assert_eq!((read.region.as_deref(), read.capacity), (Some("eu-west-1"), Some((5, 10))));
+        assert_eq!((read.patience, read.migrate), (Duration::from_secs(3), false));
+        assert!(!format!("{read:?}").contains("s/e+c"));
+        for (url, wrong) in [
+            ("dynamodb://", "3 to 255"),
+            ("dynamodb://a b", "3 to 255"),
+            ("dynamodb://hush@table", "KEY:SECRET"),
+            ("dynamodb://table?capacity=0/1", "READ/WRITE"),
+            ("dynamodb://table?endpoint=h", "http"),
+            ("dynamodb://table?patience=0", "patience"),
+            ("dynamodb://table?tabel=1", "tabel"),
+        ] {
+            let error = DynamoOptions::from_url(url).expect_err(url);
+            assert!(error.contains(wrong) && !error.contains("hush"), "{url}: {error}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Appending: one item a partition, made if nobody made one behind the same version.
+//!
+//! A pack lies at the version that it was decided on, so of two that were decided on the same one is refused. What is left to
+//! guard against is a version in the middle of a pack, or one that never was: behind it there is no item either. So the version must be known
+//! to have been the end of a ledger at some time; such an end remains one. It is what this object read or made, or it reads it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tollgate_domain::Partition;
+use tollgate_storage::{Append, Appended, EntryChange, StoreError, StoreErrorKind};
+
+use super::limits::{ENDS_KEPT, MARK_EVERY};
+use super::pack::{self, CALL};
+use super::places::{BEHIND, NOTED, in_list, name_of};
+use super::table::{Change, Item, Place, Table, Value, not_known};
+use super::{Core, each, now_nanos, now_secs};
+
+/// When a mark was made.
+pub(crate) const MARKED_AT: &str = "t";
+
+/// Of an append with notices: the name of its partition, and the version it was decided on.
+pub(crate) const OF: &str = "p";
+pub(crate) const AFTER: &str = "x";
+
+/// What this object knows of partitions that it works on.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    known: Mutex<HashMap<Partition, Known>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The number of the latest entry, as far as this object saw: the end of a pack.
+    end: u64,
+    /// When it was marked by this object as one whose image lacks entries.
+    marked: Option<Instant>,
+}
+
+impl Ends {
+    fn known(&self) -> MutexGuard<'_, HashMap<Partition, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, partition: &Partition) -> Known {
+        self.known().get(partition).copied().unwrap_or_default()
+    }
+
+    fn update(&self, partition: &Partition, update: impl FnOnce(&mut Known)) {
+        let mut known = self.known();
+        if known.len() >= ENDS_KEPT && !known.contains_key(partition) {
+            known.clear();
+        }
+        update(known.entry(partition.clone()).or_default());
+    }
+
+    /// Notes the number of a latest entry that was seen.
+    pub(crate) fn see(&self, partition: &Partition, end: u64) {
+        self.update(partition, |known| known.end = known.end.max(end));
+    }
+}
+
+/// A call, which its packs carry: who lost an answer finds out by it what became of what was asked.
+pub(crate) fn new_call() -> Result<[u8; 16], StoreError> {
+    let mut call = [0; 16];
+    let failed = |error| {
+        StoreError::new(StoreErrorKind::Unavailable, "the system gives no randomness").caused_by(error)
+    };
+    getrandom::fill(&mut call).map_err(failed)?;
+    Ok(call)
+}
+
+/// Appends, and says of each what became of it.
+pub(crate) async fn append<T: Table>(
+    core: &Core<T>,
+    appends: &[Append],
+) -> Result<Vec<Appended>, StoreError> {
+    let call = new_call()?;
+    // Nothing is made until here: a failure is known to have changed nothing that counts.
+    let nanos = now_nanos();
+    let ready = (0_u32..).zip(appends).map(|(index, append)| prepare(core, append, call, (nanos, index)));
+    let ready = each(ready).await.map_err(nothing_made)?;
+    let (mut places, mut items) = (Vec::new(), Vec::new());
+    for (index, item) in ready.into_iter().enumerate() {
+        if let Some(item) = item {
+            places.push(index);
+            items.push(item);
+        }
+    }
+    let beside: Vec<Vec<Place>> = items.iter().map(|(place, item)| pack::pieces_of(place, item)).collect();
+    let is_ours = move |item: &Item| item.bytes(CALL) == Some(&call);
+    let made = core.table.insert(items, is_ours).await;
+    let mut answers = vec![Appended::Conflict; appends.len()];
+    let (mut failed, mut any_made) = (None, false);
+    for ((index, made), beside) in places.into_iter().zip(made).zip(beside) {
+        let Some(append) = appends.get(index) else { continue };
+        match made {
+            Ok(true) => {
+                any_made = true;
+                note_made(core, append).await;
+                if let Some(answer) = answers.get_mut(index) {
+                    *answer = Appended::Done;
+                }
+            }
+            // What lay beside the pack says nothing to anybody.
+            Ok(false) => drop(each(beside.iter().map(|piece| core.table.remove(piece, None))).await),
+            // Of several failures one that leaves things open is told.
+            Err(error) if failed.as_ref().is_none_or(is_refusal) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    match failed {
+        Some(error) if any_made => Err(not_known(error)),
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
+}
+
+fn is_refusal(error: &StoreError) -> bool {
+    error.kind().is_refusal()
+}
+
+/// The error of a call that failed before any pack was made.
+fn nothing_made(error: StoreError) -> StoreError {
+    match error.kind() {
+        StoreErrorKind::Io => {
+            let text = "the database does not answer; nothing was appended";
+            StoreError::new(StoreErrorKind::Unavailable, text).caused_by(error)
+        }
+        _ => error,
+    }
+}
+
+/// Makes the pack of an append, and notes where it will be looked for; `None`: the partition is not at its version.
+async fn prepare<T: Table>(
+    core: &Core<T>,
+    append: &Append,
+    call: [u8; 16],
+    (nanos, index): (u64, u32),
+) -> Result<Option<(Place, Item)>, StoreError> {
+    let (partition, expected) = (&append.partition, append.expected_version);
+    let name = name_of(partition);
+    if core.ends.of(partition).end != expected {
+        let end = pack::version(&core.table, &name).await?;
+        core.ends.see(partition, end);
+        if end != expected {
+            return Ok(None);
+        }
+    }
+    let known = core.ends.of(partition);
+    if known.marked.is_none_or(|marked| marked.elapsed() >= MARK_EVERY) {
+        // Before the pack: whoever looks later for what images lack finds it by this.
+        let set = [(MARKED_AT.to_owned(), Value::Number(now_secs()))].into();
+        let began = Instant::now();
+        core.table.change(&in_list(BEHIND, name.as_bytes()), &Change { set, ..Change::default() }).await?;
+        core.ends.update(partition, |known| known.marked = Some(began));
+    }
+    if has_notices(append) {
+        // Before the pack, too: who reads notices looks whether it came to be.
+        let sort = [nanos.to_be_bytes().as_slice(), &index.to_be_bytes(), &call].concat();
+        let set = [
+            (OF.to_owned(), Value::Bytes(name.as_bytes().to_vec())),
+            (AFTER.to_owned(), Value::Number(expected)),
+        ];
+        core.table.change(&in_list(NOTED, sort), &Change { set: set.into(), ..Change::default() }).await?;
+    }
+    let place = pack::place_behind(partition, expected);
+    let item = pack::make(&core.table, &place, &call, &append.entries).await?;
+    Ok(Some((place, item)))
+}
+
+fn has_notices(append: &Append) -> bool {
+    append.entries.iter().any(|change| match change {
+        EntryChange::Org(entry) => !entry.notices.is_empty(),
+        EntryChange::System(_) => false,
+    })
+}
+
+async fn note_made<T: Table>(core: &Core<T>, append: &Append) {
+    let end = append.entries.last().map_or(append.expected_version, EntryChange::number);
+    core.ends.see(&append.partition, end);
+    if let Partition::Org(org) = &append.partition {
+        core.keys.note(org, append.expected_version, &append.entries).await;
+    }
+}

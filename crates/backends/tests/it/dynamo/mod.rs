@@ -1,0 +1,74 @@
+//! The DynamoDB store on a real server: the contract's own suite, what it costs, and what it makes of faults.
+
+mod faults;
+mod units;
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
+use tollgate_peers::Dynamo;
+use tollgate_storage::StoreError;
+use tollgate_storage::conformance::Subject;
+
+use crate::support::{self, With};
+
+/// The server of all tests of this program; each store in it has a table of its own.
+fn server() -> &'static Dynamo {
+    static SERVER: OnceLock<Dynamo> = OnceLock::new();
+    SERVER.get_or_init(|| Dynamo::start().expect("DynamoDB Local starts"))
+}
+
+fn next_table() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("store_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn open(table: &str) -> Result<DynamoStore, StoreError> {
+    open_by(&server().url(table))
+}
+
+fn open_by(url: &str) -> Result<DynamoStore, StoreError> {
+    DynamoStore::open(DynamoOptions::from_url(url).expect("a URL"))
+}
+
+/// A store and the table that it is in.
+type InTable = With<DynamoStore, String>;
+
+/// Stores in DynamoDB.
+struct InDynamo;
+
+impl Subject for InDynamo {
+    type Store = InTable;
+
+    fn fresh(&self) -> InTable {
+        let table = next_table();
+        With { store: open(&table).expect("opens"), what: table }
+    }
+
+    fn reopen(&self, store: InTable) -> Result<InTable, StoreError> {
+        let With { store, what: table } = store;
+        drop(store);
+        Ok(With { store: open(&table)?, what: table })
+    }
+
+    fn beside(&self, store: &InTable) -> Result<InTable, StoreError> {
+        Ok(With { store: open(&store.what)?, what: store.what.clone() })
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        support::run(future)
+    }
+}
+
+/// Asks for what a test run has no time for.
+const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
+
+/// The case of a full call is one of 10,000 orgs, and this server takes a minute for it: it runs where rounds are asked for, and
+/// a smaller one always, in `faults.rs`.
+#[test]
+fn the_contract_is_kept_by_dynamodb() {
+    let is_long = std::env::var_os(ROUNDS_VARIABLE).is_some();
+    tollgate_storage::conformance::run_where(&InDynamo, |case| is_long || !case.contains("full_calls"));
+}
