@@ -107,7 +107,7 @@ const NO_POSTGRES: &str = "this build has no PostgreSQL store; get one with it b
 /// What a build without the DynamoDB store says.
 #[cfg(not(feature = "aws"))]
 const NO_DYNAMO: &str =
-    "this build has no DynamoDB store; get one with it by `cargo build --release --features aws`";
+    "this build has no DynamoDB store; get one with it by `cargo build --release -p tollgate --features aws`";
 
 /// Refuses what names no database, and every one whose store this build has not, without saying any secret.
 pub(crate) fn check_database(url: &str) -> Result<(), String> {

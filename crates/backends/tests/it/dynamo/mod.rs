@@ -65,10 +65,11 @@ impl Subject for InDynamo {
 /// Asks for what a test run has no time for.
 const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 
-/// The case of a full call is one of 10,000 orgs, and this server takes a minute for it: it runs where rounds are asked for, and
-/// a smaller one always, in `faults.rs`.
+/// Cases that take this server minutes run where rounds are asked for: a full call, which is one of 10,000 orgs, and has a smaller
+/// one in `faults.rs`; and the random history of thousands of steps.
 #[test]
 fn the_contract_is_kept_by_dynamodb() {
     let is_long = std::env::var_os(ROUNDS_VARIABLE).is_some();
-    tollgate_storage::conformance::run_where(&InDynamo, |case| is_long || !case.contains("full_calls"));
+    let takes_minutes = |case: &str| case.contains("full_calls") || case.starts_with("random");
+    tollgate_storage::conformance::run_where(&InDynamo, |case| is_long || !takes_minutes(case));
 }
