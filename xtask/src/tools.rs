@@ -109,6 +109,10 @@ const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
 const DYNAMODB_LOCAL_SHA256: &str = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9";
 const DYNAMODB_LOCAL_FOLDER: &str = "package/emulator";
 
+/// The libraries of Standard Webhooks for JavaScript and Python.
+const WEBHOOKS_NODE: &str = "standardwebhooks@1.1.1";
+const WEBHOOKS_PYTHON: &str = "standardwebhooks==1.1.0";
+
 /// Makes sure that all is there that tests run besides our own programs.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
@@ -118,6 +122,8 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     promtool(&folder.join("promtool"))?;
     python_packages(&folder.join("go"), &[GO])?;
     node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;
+    node_packages(&folder.join("webhooks-node"), &[WEBHOOKS_NODE])?;
+    python_packages(&folder.join("webhooks-python"), &[WEBHOOKS_PYTHON])?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
     dynamodb_local(&folder.join("dynamodb-local"))

@@ -12,6 +12,7 @@ mod admin;
 mod batch;
 mod bill;
 mod body;
+mod channel;
 mod decimal;
 mod ledger;
 mod members;
@@ -34,6 +35,10 @@ pub use bill::{
     WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
+pub use channel::{
+    ChannelCreated, ChannelItem, ChannelKind, ChannelList, ChannelRequest, ChannelState, ChannelTested,
+    DeliveryItem, DeliveryList, DeliveryResult, ReplayRequest, RotateReply, RotateRequest, SentMessage,
+};
 pub use decimal::{Decimal, NonZeroDecimal, PositiveDecimal, RequestDecimal};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
 pub use members::{Members, repeated_member};

@@ -75,6 +75,10 @@ codes! {
     UnknownVersion = "unknown_version", 404, "There is no such version";
     /// There is no such API key.
     UnknownApiKey = "unknown_api_key", 404, "There is no such API key";
+    /// There is no such channel.
+    UnknownChannel = "unknown_channel", 404, "There is no such channel";
+    /// There is no such notice.
+    UnknownNotice = "unknown_notice", 404, "There is no such notice";
     /// The catalog has no such meter.
     UnknownMeter = "unknown_meter", 404, "The catalog has no such meter";
     /// The catalog has no such plan.

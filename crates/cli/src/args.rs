@@ -61,6 +61,8 @@ enum Command {
     Ledger(Call<commands::ledger::LedgerArgs>),
     /// List notices, such as thresholds crossed and limits reached.
     Notices(Call<commands::ledger::NoticesArgs>),
+    /// Create, list, test and remove channels, which deliver notices.
+    Channel(Group<commands::channel::ChannelCommand>),
     /// Show, check, compare and apply the catalog of meters and plans.
     Catalog(Group<commands::catalog::CatalogCommand>),
     /// Create, list and revoke API keys.
@@ -178,6 +180,9 @@ impl Cli {
             }
             Command::Notices(call) => {
                 online(&call.connection, |session| commands::ledger::notices(session, &call.args))
+            }
+            Command::Channel(group) => {
+                online(&group.connection, |session| commands::channel::run(session, &group.command))
             }
             Command::Catalog(group) => commands::catalog::run(&group.connection, &group.command),
             Command::Key(group) => {

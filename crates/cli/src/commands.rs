@@ -3,6 +3,7 @@
 pub(crate) mod balance;
 pub(crate) mod bill;
 pub(crate) mod catalog;
+pub(crate) mod channel;
 pub(crate) mod export;
 pub(crate) mod gate;
 pub(crate) mod health;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::channel::{change_channel, deliver};
 use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move, ONE};
 use crate::shipment::unsent_day;
@@ -361,6 +362,9 @@ pub fn apply_system(records: &mut SystemRecords, entry: &SystemEntry) {
             records.set(RecordKey::Shipment, Record::Shipment(Arc::clone(shipment)));
         }
         SystemEntryKind::ShipmentSent(number) => system.shipped = *number,
+        SystemEntryKind::ChannelChanged(change) => change_channel(records, &mut system, entry.at, change),
+        SystemEntryKind::Delivered { round, disabled } => deliver(records, entry.at, round, *disabled),
+        SystemEntryKind::DeliveryClaimed(claim) => system.delivery = Some(claim.clone()),
     }
     records.set(RecordKey::System, Record::System(Arc::new(system)));
 }
@@ -369,8 +373,11 @@ pub fn apply_system(records: &mut SystemRecords, entry: &SystemEntry) {
 #[must_use]
 pub fn touched_by_system(entry: &SystemEntry) -> Vec<RecordKey> {
     let mut keys = vec![RecordKey::System];
-    if let SystemEntryKind::ApiKeyRevoked(id) = &entry.kind {
-        keys.push(RecordKey::ApiKey(id.clone()));
+    match &entry.kind {
+        SystemEntryKind::ApiKeyRevoked(id) => keys.push(RecordKey::ApiKey(id.clone())),
+        SystemEntryKind::ChannelChanged(change) => keys.push(RecordKey::Channel(change.id.clone())),
+        SystemEntryKind::Delivered { round, .. } => keys.extend(round.channels()),
+        _ => {}
     }
     keys
 }

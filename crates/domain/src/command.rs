@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, EntryKind, KeySpace, LimitScope, MeterId, OrgId, OrgState, PartKey, PlanId,
-    Quantity, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window, Zone,
+    Amount, ApiKey, ApiKeyId, ChangeChannel, EntryKind, KeySpace, LimitScope, MeterId, OrgId, OrgState,
+    PartKey, PlanId, Quantity, Round, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window, Zone,
 };
 
 /// What a caller asks for.
@@ -297,6 +297,17 @@ pub enum SystemCommand {
     MakeShipment(MakeShipment),
     /// Remember that the shipment with this number was sent, and its orgs settled.
     ShipmentSent(u64),
+    /// Make, change or remove a channel.
+    ChangeChannel(Box<ChangeChannel>),
+    /// Remember what was read and tried of a channel.
+    Deliver(Box<Round>),
+    /// Be the one of several servers that delivers, until a moment.
+    ClaimDelivery {
+        /// Who.
+        holder: String,
+        /// Until when.
+        until: Timestamp,
+    },
 }
 
 impl OrgCommand {

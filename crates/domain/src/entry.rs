@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 
 use crate::counting::{Motion, Move};
 use crate::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Counting, GROUPED, Grant, Group, LimitScope, MeterId, NewMeter,
-    Notice, Period, PlanId, Quantity, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, ChangeChannel, Counting, DeliveryClaim, GROUPED, Grant, Group,
+    LimitScope, MeterId, NewMeter, Notice, Period, PlanId, Quantity, Round, Shipment, Sku, Source, Trial,
+    UsageKey, UserId, Window, Zone,
     records::{KeyRecord, KeySpace, Standing},
 };
 
@@ -370,6 +371,17 @@ pub enum SystemEntryKind {
     ShipmentMade(Arc<Shipment>),
     /// The shipment with this number was sent, and its orgs settled.
     ShipmentSent(u64),
+    /// A channel was made, changed or removed.
+    ChannelChanged(Box<ChangeChannel>),
+    /// What was read and tried of a channel.
+    Delivered {
+        /// What.
+        round: Box<Round>,
+        /// Whether the channel is disabled by it.
+        disabled: bool,
+    },
+    /// One of several servers delivers until a moment.
+    DeliveryClaimed(DeliveryClaim),
 }
 
 #[cfg(test)]

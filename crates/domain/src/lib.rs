@@ -18,6 +18,7 @@ mod balance;
 mod bill;
 mod calendar;
 pub mod catalog;
+mod channel;
 mod command;
 mod counter;
 mod counting;
@@ -55,6 +56,10 @@ pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balan
 pub use bill::{Adjustment, Bill, BillError, bill, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError};
+pub use channel::{
+    Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSecret, ChannelSetup,
+    Delivery, Filter, Progress, ReadTo, Replay, Round, Subject, Target, Waiting,
+};
 pub use command::{
     ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg, Reverse,
     RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, TopUpStart, Use, Void,
@@ -78,7 +83,7 @@ pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};
 pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
-pub use notice::{Notice, NoticeKind};
+pub use notice::{Notice, NoticeKind, NoticeRef};
 pub use org::{Limit, LimitScope, Org, Trial, UsedMeter};
 pub use part::{PartKey, Wants};
 pub use plans::{PlanChange, Plans, Stretch};
@@ -88,8 +93,8 @@ pub use rate::{
     Unbilled, UsageGroup, rate,
 };
 pub use records::{
-    CatalogVersion, CreatedMeter, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey, Standing, System,
-    SystemRecords,
+    CatalogVersion, CreatedMeter, DeliveryClaim, KeyId, KeyRecord, KeySpace, Partition, Record, RecordKey,
+    Standing, System, SystemRecords,
 };
 pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;

@@ -82,6 +82,22 @@ pub const PRICE_TIERS_MAX: usize = 100;
 /// Most lines of one shipment: it is one record, and one request to the processor.
 pub const SHIPMENT_LINES_MAX: usize = 1_000;
 
+/// Most channels at a time: each is looked at whenever notices are read.
+pub const CHANNELS_MAX: usize = 200;
+
+/// Secrets that a channel keeps: the latest, and those before it that still sign.
+pub const CHANNEL_SECRETS_MAX: usize = 3;
+
+/// Attempts that the log of a channel keeps; the oldest are written over.
+pub const CHANNEL_DELIVERIES_KEPT: u64 = 500;
+
+/// How long every attempt of a channel may fail before it is disabled, in seconds (five days).
+pub const CHANNEL_FAILING_SECS_MAX: i64 = 5 * 86_400;
+
+/// How long every attempt of a channel must have failed for the first success to have all that waits tried at once, in
+/// seconds (ten minutes): a message that fails alone is not tried with each success of others.
+pub const CHANNEL_OUTAGE_SECS: i64 = 600;
+
 /// Largest catalog text in bytes.
 pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{Amount, MeterId, Money, Period, PlanId, UserId};
+use crate::{Amount, MeterId, Money, OrgId, Period, PlanId, UserId};
 
 /// Something a person should know.
 ///
@@ -17,6 +17,38 @@ pub struct Notice {
     pub period: Option<Period>,
     /// What happened.
     pub kind: NoticeKind,
+}
+
+/// Names a notice; as a text `ORG/ENTRY/INDEX`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NoticeRef {
+    /// Whose.
+    pub org: OrgId,
+    /// The number of its entry.
+    pub entry: u64,
+    /// Which of the entry's notices: 0, 1 …
+    pub index: u32,
+}
+
+impl std::fmt::Display for NoticeRef {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}/{}", self.org, self.entry, self.index)
+    }
+}
+
+impl std::str::FromStr for NoticeRef {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // An org's id may hold a slash.
+        let mut parts = text.rsplitn(3, '/');
+        let (index, entry, org) = (parts.next(), parts.next(), parts.next());
+        let parse = || {
+            let org = OrgId::new(org?).ok()?;
+            Some(Self { org, entry: entry?.parse().ok()?, index: index?.parse().ok()? })
+        };
+        parse().ok_or("must be the id of a notice, such as acme/5/0")
+    }
 }
 
 /// What happened.

@@ -77,7 +77,9 @@ impl PartKey {
             | RecordKey::System
             | RecordKey::Catalog(_)
             | RecordKey::ApiKey(_)
-            | RecordKey::Shipment => return None,
+            | RecordKey::Shipment
+            | RecordKey::Channel(_)
+            | RecordKey::Delivery(..) => return None,
         };
         Some((key.org()?, part))
     }

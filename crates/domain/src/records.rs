@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 
 use crate::{
-    Account, Amount, ApiKey, ApiKeyId, Bill, Catalog, Counter, CounterId, Entry, Groups, MeterId, Org, OrgId,
-    Period, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
+    Account, Amount, ApiKey, ApiKeyId, Bill, Catalog, Channel, ChannelId, Counter, CounterId, Delivery,
+    Entry, Groups, MeterId, Org, OrgId, Period, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -50,6 +50,10 @@ pub enum RecordKey {
     ApiKey(ApiKeyId),
     /// The latest shipment.
     Shipment,
+    /// A channel.
+    Channel(ChannelId),
+    /// The latest line in a [slot](Delivery::slot) of a channel's log.
+    Delivery(ChannelId, u64),
 }
 
 /// One record.
@@ -81,6 +85,10 @@ pub enum Record {
     ApiKey(Arc<ApiKey>),
     /// See [`RecordKey::Shipment`].
     Shipment(Arc<Shipment>),
+    /// See [`RecordKey::Channel`].
+    Channel(Arc<Channel>),
+    /// See [`RecordKey::Delivery`].
+    Delivery(Arc<Delivery>),
 }
 
 /// A caller's key within an org; usages and top-ups do not share keys.
@@ -149,6 +157,19 @@ pub struct System {
     pub admin_keys: u32,
     /// The meters that usage created beside the catalog, in that order.
     pub created_meters: Vec<CreatedMeter>,
+    /// The channels, in the order they were made.
+    pub channels: Vec<ChannelId>,
+    /// Which of several servers delivers.
+    pub delivery: Option<DeliveryClaim>,
+}
+
+/// That one of several servers delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryClaim {
+    /// Which.
+    pub holder: String,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// A meter that usage created.
@@ -219,7 +240,12 @@ impl Record {
     /// Whether it says no more than its absence does: stores keep no such record.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self::Unsent(unsent) if unsent.is_empty())
+        match self {
+            Self::Unsent(unsent) => unsent.is_empty(),
+            Self::Channel(channel) => channel.removed_at.is_some(),
+            Self::Delivery(delivery) => delivery.number == 0,
+            _ => false,
+        }
     }
 }
 
@@ -238,7 +264,12 @@ impl RecordKey {
             | Self::Entry(org, _) => Some(org),
             Self::Counter(counter) => Some(&counter.org),
             Self::Key(key) => Some(&key.org),
-            Self::System | Self::Catalog(_) | Self::ApiKey(_) | Self::Shipment => None,
+            Self::System
+            | Self::Catalog(_)
+            | Self::ApiKey(_)
+            | Self::Shipment
+            | Self::Channel(_)
+            | Self::Delivery(..) => None,
         }
     }
 
@@ -321,6 +352,17 @@ impl SystemRecords {
     pub fn api_key(&self, id: &ApiKeyId) -> Option<&ApiKey> {
         match self.get(&RecordKey::ApiKey(id.clone())) {
             Some(Record::ApiKey(api_key)) => Some(api_key),
+            _ => None,
+        }
+    }
+
+    /// A channel; `None`: there is none, or none any more.
+    #[must_use]
+    pub fn channel(&self, id: &ChannelId) -> Option<&Channel> {
+        match self.get(&RecordKey::Channel(id.clone())) {
+            Some(Record::Channel(channel)) => {
+                Some(channel).filter(|channel| channel.removed_at.is_none()).map(AsRef::as_ref)
+            }
             _ => None,
         }
     }

@@ -10,6 +10,7 @@
 //! Start reading at [`Engine`], then the `turn` module: one turn of the loop, without threads or queues.
 
 mod catalog;
+mod channels;
 mod clock;
 mod closing;
 mod engine;

@@ -1,4 +1,7 @@
-//! The way out: what was counted, on its way to whoever processes it.
+//! The way out: what was counted, on its way to whoever processes it, and notices, on their way to whoever should know.
+//!
+//! The [`Courier`] delivers notices through channels: a reconciler that reads what is new, tries what is due, and writes
+//! down what came of it. An `outlet` sends one message by webhook, Slack or the log.
 //!
 //! The [`Shipper`] ships what is unsent when it is told to, and every interval. A [`Sink`] brings one shipment: to an HTTP
 //! endpoint, to a NATS stream, or into a folder. What is shipped, and that nothing is lost or shipped twice, is the
@@ -6,18 +9,30 @@
 //!
 //! Deliberately absent: rules, records, what an HTTP caller is told.
 //!
-//! Start reading at [`Shipper`], then the `sink` module.
+//! Start reading at [`Courier`], then the `outlet` module; or at [`Shipper`], then the `sink` module.
 
+mod address;
 mod body;
+mod courier;
 pub mod limits;
+mod message;
 mod metrics;
+mod outlet;
+mod post;
+mod read_ahead;
 mod retry;
 mod shipper;
 mod sign;
 mod sink;
+mod words;
 
+pub use address::Reach;
 pub use body::aggregate;
-pub use metrics::ShipperMetrics;
+pub use courier::{Courier, CourierError};
+pub use metrics::{CourierMetrics, ShipperMetrics};
+pub use outlet::Outcome;
+pub use read_ahead::{end_of_notices, notices_after};
 pub use shipper::Shipper;
 pub use sign::{SigningKey, SigningKeyError};
 pub use sink::{Sink, SinkError, SinkUrl, SinkUrlError};
+pub use words::{notice_item, notice_summary};

@@ -26,3 +26,27 @@ impl ShipperMetrics {
         registry.register("shipment_lines_sent", "Aggregates that the sink took", self.lines.clone());
     }
 }
+
+/// What the courier measures of itself.
+#[derive(Clone, Debug, Default)]
+pub struct CourierMetrics {
+    /// Messages that were delivered.
+    pub delivered: Counter,
+    /// Attempts to deliver a message that failed.
+    pub failed: Counter,
+    /// Messages that were given up.
+    pub lost: Counter,
+}
+
+impl CourierMetrics {
+    /// Makes the metrics visible under their names.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("messages_delivered", "Messages that channels delivered", self.delivered.clone());
+        registry.register(
+            "messages_failed",
+            "Attempts to deliver a message of a channel that failed",
+            self.failed.clone(),
+        );
+        registry.register("messages_lost", "Messages that channels gave up", self.lost.clone());
+    }
+}

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::limits::{SIGNING_KEY_BYTES_MAX, SIGNING_KEY_BYTES_MIN};
+use crate::limits::{SIGNING_KEY_BYTES, SIGNING_KEY_BYTES_MAX, SIGNING_KEY_BYTES_MIN};
 
 const PREFIX: &str = "whsec_";
 
@@ -41,6 +41,16 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
+    /// A new one, as text.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn draw() -> Result<String, getrandom::Error> {
+        let mut bytes = [0_u8; SIGNING_KEY_BYTES];
+        getrandom::fill(&mut bytes)?;
+        Ok(format!("{PREFIX}{}", BASE64_STANDARD.encode(bytes)))
+    }
+
     /// The value of the header `webhook-signature`, at a time in seconds since 1970.
     pub(crate) fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
         // A key of any length will do.
@@ -78,5 +88,7 @@ mod tests {
         }
         let key: SigningKey = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse().expect("a key");
         assert_eq!(format!("{key:?}"), "***");
+        let drawn = [SigningKey::draw(), SigningKey::draw()].map(|drawn| drawn.expect("randomness"));
+        assert!(drawn.iter().all(|drawn| drawn.parse::<SigningKey>().is_ok()) && drawn[0] != drawn[1]);
     }
 }

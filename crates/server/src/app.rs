@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tollgate_domain::ReadTo;
 use tollgate_engine::Engine;
-use tollgate_notifier::Shipper;
+use tollgate_notifier::{Courier, Shipper};
 
 use crate::Settings;
 use crate::auth::ApiKeys;
@@ -26,8 +27,16 @@ pub(crate) struct AppState {
     pub(crate) refusals: Refusals,
     /// What commits aggregates of pulses, where there is a sink.
     pub(crate) shipper: Option<Shipper>,
+    /// What delivers notices.
+    pub(crate) courier: Courier,
+    /// A place in the notices that was found to be their end, at some time.
+    pub(crate) notices_end: Mutex<ReadTo>,
     /// Where reads run.
     pub(crate) readers: Readers,
+    /// Event streams that may be open at a time.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Whether the server is on its way down.
+    pub(crate) closing: watch::Sender<bool>,
     /// Batches that may be in hand at a time.
     pub(crate) batches: Semaphore,
 }

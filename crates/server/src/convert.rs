@@ -4,16 +4,15 @@ use std::fmt::Write;
 
 use tollgate_api::{
     BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, GivenLimitItem, LimitDetail, LimitGiver,
-    LimitItem, MeterBalanceReply, NoticeItem, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem,
-    shortened,
+    LimitItem, MeterBalanceReply, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem, shortened,
 };
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
     Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit, Limit,
-    LimitScope, MeterBalance, MeterId, Notice, NoticeKind, Org, OrgId, Period, PlanId, ReachedLimit,
-    ReversalDenial, Source, Timestamp, ToppedUpEntry, UsageKey, UsedEntry, VoidedEntry, Window,
+    LimitScope, MeterBalance, MeterId, Org, OrgId, Period, PlanId, ReachedLimit, ReversalDenial, Source,
+    Timestamp, ToppedUpEntry, UsageKey, UsedEntry, VoidedEntry, Window,
 };
-use tollgate_storage::NoticeRow;
+use tollgate_notifier::notice_summary;
 
 use crate::reply::Failure;
 
@@ -425,55 +424,5 @@ fn burn_line(burn: Burn, negated: bool) -> BurnLine {
     BurnLine {
         source: burn.source.to_string(),
         amount: if negated { -burn.amount } else { burn.amount }.into(),
-    }
-}
-
-pub(crate) fn notice_item(row: &NoticeRow) -> NoticeItem {
-    NoticeItem {
-        id: format!("{}/{}/{}", row.org, row.entry, row.index),
-        org: row.org.to_string(),
-        kind: row.notice.kind.name().to_owned(),
-        at: row.at.to_string(),
-        entry: row.entry,
-        meter: row.notice.meter.clone().map(Into::into),
-        user: row.notice.user.clone().map(Into::into),
-        period: row.notice.period.map(Period::label),
-        summary: notice_summary(&row.notice),
-    }
-}
-
-fn notice_summary(notice: &Notice) -> String {
-    let meter = notice.meter.as_ref().map_or("", MeterId::as_str);
-    match &notice.kind {
-        NoticeKind::ThresholdCrossed { percent, used, limit } => {
-            format!("{percent} % of the {meter} are used: {used} of {limit}")
-        }
-        NoticeKind::OnTrackToRunOut { used, projected, limit, day } => {
-            let day = day_label(*day);
-            format!(
-                "on track to run out of {meter} on {day}: {used} of {limit} used, {projected} expected this month"
-            )
-        }
-        NoticeKind::LimitReached { used, limit, credit } => {
-            let whose = notice
-                .user
-                .as_ref()
-                .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
-            let what = if *credit { "credit" } else { "limit" };
-            format!("{whose} has reached the {what} of {limit} {meter} ({used} used)")
-        }
-        NoticeKind::TrialEnding { ends_at, remaining } => {
-            format!("the trial ends: {remaining} {meter} left, until {ends_at}")
-        }
-        NoticeKind::TrialEnded { used } => format!("the trial is over: {used} {meter} used"),
-        NoticeKind::FirstDenial { reason } => format!("the first denial of {meter} this period: {reason}"),
-        NoticeKind::TopUpGranted { amount, expires_at, .. } => {
-            let until = expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
-            format!("{amount} {meter} were added {until}")
-        }
-        NoticeKind::BillClosed { number, total } => {
-            let month = notice.period.map(Period::label).unwrap_or_default();
-            format!("bill {number} of {month} is closed: {total}")
-        }
     }
 }

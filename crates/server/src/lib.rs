@@ -10,6 +10,7 @@
 mod app;
 mod auth;
 mod bills;
+mod channel_items;
 mod closing;
 mod compat;
 mod compressed;
@@ -43,4 +44,4 @@ pub use origins::Origins;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
 pub use settings::{DatabaseUrl, Secret, Settings, StoreUrl, TlsFiles};
 pub use stores::{embedded_options, migrate};
-pub use tollgate_notifier::{SigningKey, SinkUrl};
+pub use tollgate_notifier::{Reach, SigningKey, SinkUrl};

@@ -90,8 +90,36 @@ pub const REPORT_THREADS: usize = 1;
 /// Most callers that wait for that: it may take minutes.
 pub const REPORTS_WAITING_MAX: usize = 2;
 
-/// Threads for what the server does unasked: closing months and committing aggregates.
-pub const BACKGROUND_THREADS: usize = 2;
+/// Threads for what the server does unasked: closing months, committing aggregates, following other servers and delivering
+/// notices.
+pub const BACKGROUND_THREADS: usize = 4;
+
+/// Most event streams that are open at a time.
+pub const STREAMS_MAX: usize = 256;
+
+/// How often an event stream looks whether something was appended.
+pub const STREAM_INTERVAL: Duration = Duration::from_millis(200);
+
+/// After how long an event stream says that it is still there: proxies close what is silent for a minute.
+pub const STREAM_SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// Most entries or notices that an event stream reads at a time: it reads on when its client has taken them.
+pub const STREAM_ROWS: usize = 50;
+
+/// Attempts of a channel in one answer unless asked otherwise.
+pub const DELIVERIES_DEFAULT: usize = 50;
+
+/// Hours for which a webhook is signed with the old secret, too, unless asked otherwise.
+pub const OVERLAP_HOURS_DEFAULT: u32 = 24;
+
+/// Most such hours: thirty days.
+pub const OVERLAP_HOURS_MAX: u32 = 720;
+
+/// Most characters of the URL of a channel.
+pub const URL_CHARS_MAX: usize = 2_000;
+
+/// Most names in a list of a channel's filter.
+pub const FILTER_NAMES_MAX: usize = 100;
 
 /// Most batches in hand at a time, so that they hold some hundred megabytes at most; further ones wait unread.
 pub const BATCHES_AT_ONCE_MAX: usize = 16;

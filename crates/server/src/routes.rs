@@ -56,6 +56,16 @@ fn table() -> Vec<Route> {
         native("/v1/orgs/{org}/ledger").get(native::ledger::list),
         native("/v1/orgs/{org}/ledger/{entry}").get(native::ledger::show),
         native("/v1/notices").get(native::ledger::notices),
+        native("/v1/stream").get(native::stream::stream),
+        native("/v1/channels").get(native::channels::list).post(native::channels::create),
+        native("/v1/channels/{id}")
+            .get(native::channels::show)
+            .put(native::channels::put)
+            .delete(native::channels::remove),
+        native("/v1/channels/{id}/test").post(native::channels::test),
+        native("/v1/channels/{id}/secret").post(native::channels::rotate),
+        native("/v1/channels/{id}/replay").post(native::channels::replay),
+        native("/v1/channels/{id}/deliveries").get(native::channels::deliveries),
         native("/v1/catalog").get(native::catalog::show).put(native::catalog::put),
         native("/v1/catalog/versions").get(native::catalog::versions),
         native("/v1/catalog/versions/{version}").get(native::catalog::version),

@@ -8,19 +8,19 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
 use tollgate_domain::{Actor, ApplyCatalog, SystemCommand};
 use tollgate_engine::{Clock, Engine, EngineOptions};
-use tollgate_notifier::{Shipper, Sink};
+use tollgate_notifier::{Courier, Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
 
 use crate::app::{App, AppState};
 use crate::auth::ApiKeys;
 use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
-use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX};
+use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, STREAMS_MAX};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
@@ -39,6 +39,8 @@ pub enum ServeError {
     Listen(String),
     /// Aggregates cannot be committed to this sink.
     Sink(String),
+    /// Notices cannot be delivered.
+    Channels(String),
     /// Certificate or key cannot be used.
     Tls(String),
     /// Anything but loopback needs an API key, or a network that is said to be trusted.
@@ -52,6 +54,7 @@ impl std::fmt::Display for ServeError {
             | Self::Catalog(text)
             | Self::Listen(text)
             | Self::Sink(text)
+            | Self::Channels(text)
             | Self::Tls(text) => formatter.write_str(text),
             Self::Unprotected(address) => write!(
                 formatter,
@@ -80,7 +83,6 @@ pub struct RunningServer {
     pub open: bool,
     app: App,
     tls: Option<Arc<Tls>>,
-    stop: watch::Sender<bool>,
     edge: JoinHandle<()>,
     /// Where the listener runs.
     listening: Listening,
@@ -90,6 +92,8 @@ pub struct RunningServer {
     following: Option<JoinHandle<()>>,
     /// What commits aggregates, or discards old ones.
     shipping: JoinHandle<()>,
+    /// What delivers notices.
+    delivering: JoinHandle<()>,
 }
 
 impl RunningServer {
@@ -99,16 +103,20 @@ impl RunningServer {
     /// When the store cannot finish its background work; what was answered is durable all the same.
     pub async fn shutdown(self) -> Result<(), ServeError> {
         let began = Instant::now();
-        self.stop.send_replace(true);
+        self.app.closing.send_replace(true);
         if let Some(shipper) = &self.app.shipper {
             shipper.close();
         }
+        self.app.courier.close();
         if let Err(error) = self.edge.await {
             tracing::error!(%error, "the listener ended by a panic");
         }
         drop(self.listening);
         if let Err(error) = self.shipping.await {
             tracing::error!(%error, "committing of aggregates ended by a panic");
+        }
+        if let Err(error) = self.delivering.await {
+            tracing::error!(%error, "delivering of notices ended by a panic");
         }
         if let Some(closing) = self.closing
             && let Err(error) = closing.await
@@ -172,7 +180,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
             return Err(ServeError::Listen(format!("cannot listen on {address}: {error}")));
         }
     };
-    let (stop, stopping) = watch::channel(false);
+    let stopping = app.closing.subscribe();
     let edge = Edge::new(Arc::clone(&app), Routes::new(&app.metrics), tls.clone());
     let edge = listening.handle.spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
@@ -183,7 +191,8 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
         true => work(&app, ship(Arc::clone(&app))),
         false => work(&app, discard::run(Arc::clone(&app), stopping)),
     };
-    Ok(RunningServer { address, open, app, tls, stop, edge, listening, closing, following, shipping })
+    let delivering = work(&app, deliver(Arc::clone(&app)));
+    Ok(RunningServer { address, open, app, tls, edge, listening, closing, following, shipping, delivering })
 }
 
 /// A thread to listen on.
@@ -227,6 +236,11 @@ async fn ship(app: App) {
     }
 }
 
+/// Delivers notices, until the courier is closed.
+async fn deliver(app: App) {
+    app.courier.run(&app.engine, app.settings.notice_interval).await;
+}
+
 /// Where aggregates are committed to, if anywhere.
 fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
     let sink = settings.sink.as_ref().map(|url| Sink::open(url, settings.sink_secret.clone())).transpose();
@@ -243,6 +257,8 @@ fn answers_on_one_thread() -> bool {
 /// Everything but the listener.
 pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
     let shipper = shipper(&settings)?;
+    let courier =
+        Courier::new(settings.webhook_reach).map_err(|error| ServeError::Channels(error.to_string()))?;
     let readers =
         Readers::start().map_err(|error| ServeError::Store(format!("no threads to read on: {error}")))?;
     let store = AnyStore::open(&settings)?;
@@ -275,6 +291,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         if let Some(shipper) = &shipper {
             shipper.metrics().register(registry);
         }
+        courier.metrics().register(registry);
     });
     Ok(Arc::new(AppState {
         engine,
@@ -282,8 +299,12 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         metrics,
         settings,
         shipper,
+        courier,
+        notices_end: Mutex::default(),
         readers,
         refusals: Refusals::default(),
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        closing: watch::Sender::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))
 }

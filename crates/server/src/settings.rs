@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tollgate_notifier::{SigningKey, SinkUrl};
+use tollgate_notifier::{Reach, SigningKey, SinkUrl};
 
 use crate::Origins;
 
@@ -65,6 +65,10 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// How long a commit that somebody asked for tries to send a batch.
     pub commit_patience: Duration,
+    /// Where the endpoints of channels may be.
+    pub webhook_reach: Reach,
+    /// How often is looked for notices to deliver.
+    pub notice_interval: Duration,
     /// Size of the ledger's segment files, in bytes; 4 KiB to 2 GiB. Two of them are taken ahead.
     pub segment_bytes: u64,
     /// Threads that serve connections; `None` is one per core.
@@ -100,6 +104,8 @@ impl Default for Settings {
             sink_secret: None,
             commit_interval: Duration::from_mins(1),
             commit_patience: Duration::from_secs(30),
+            webhook_reach: Reach::Public,
+            notice_interval: Duration::from_secs(1),
             segment_bytes: 64 * 1024 * 1024,
             threads: None,
         }

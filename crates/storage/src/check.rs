@@ -76,6 +76,8 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         (RecordKey::Org(id), Record::Org(org)) => *id == org.id,
         (RecordKey::Catalog(version), Record::Catalog(catalog)) => *version == catalog.version,
         (RecordKey::ApiKey(id), Record::ApiKey(api_key)) => *id == api_key.id,
+        (RecordKey::Channel(id), Record::Channel(channel)) => *id == channel.id,
+        (RecordKey::Delivery(..), Record::Delivery(_)) => true,
         (RecordKey::Bill(_, month), Record::Bill(bill)) => *month == bill.rated.month.number,
         (RecordKey::Account(..), Record::Account(_))
         | (RecordKey::Tally(..) | RecordKey::Seen(..), Record::Tally(_))

@@ -255,6 +255,9 @@ const fn name_of(kind: &SystemEntryKind) -> &'static str {
         SystemEntryKind::ApiKeyRevoked(_) => "api_key_revoked",
         SystemEntryKind::ShipmentMade(_) => "shipment_made",
         SystemEntryKind::ShipmentSent(_) => "shipment_sent",
+        SystemEntryKind::ChannelChanged(_) => "channel_changed",
+        SystemEntryKind::Delivered { .. } => "delivered",
+        SystemEntryKind::DeliveryClaimed(_) => "delivery_claimed",
     }
 }
 

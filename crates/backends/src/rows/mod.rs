@@ -227,6 +227,10 @@ const API_KEY_PREFIX: &[u8] = b"k";
 const CATALOG_PREFIX: &[u8] = b"c";
 const SYSTEM_KEY: &[u8] = b"h";
 const SHIPMENT_KEY: &[u8] = b"s";
+/// The start of the row keys of channels.
+const CHANNEL_PREFIX: &[u8] = b"n";
+/// The start of the row keys of the lines of their logs.
+const DELIVERY_PREFIX: &[u8] = b"d";
 
 /// In which table a record is, and under which row key; `None` for facts.
 pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
@@ -249,6 +253,10 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
         RecordKey::Catalog(version) => (Table::System, catalog_key(*version)),
         RecordKey::ApiKey(id) => (Table::System, api_key_key(&id.0)),
         RecordKey::Shipment => (Table::System, SHIPMENT_KEY.to_vec()),
+        RecordKey::Channel(id) => (Table::System, [CHANNEL_PREFIX, id.0.as_bytes()].concat()),
+        RecordKey::Delivery(id, slot) => {
+            (Table::System, [DELIVERY_PREFIX, &slot.to_be_bytes(), id.0.as_bytes()].concat())
+        }
     })
 }
 
@@ -268,6 +276,8 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
         Record::Catalog(catalog) => row(catalog.as_ref()),
         Record::ApiKey(api_key) => row(api_key.as_ref()),
         Record::Shipment(shipment) => row(shipment.as_ref()),
+        Record::Channel(channel) => row(channel.as_ref()),
+        Record::Delivery(delivery) => row(delivery.as_ref()),
     }
 }
 
@@ -294,6 +304,8 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Result<Record, Decod
         RecordKey::Catalog(_) => Record::Catalog(Arc::new(decode(row)?)),
         RecordKey::ApiKey(_) => Record::ApiKey(Arc::new(decode(row)?)),
         RecordKey::Shipment => Record::Shipment(Arc::new(decode(row)?)),
+        RecordKey::Channel(_) => Record::Channel(Arc::new(decode(row)?)),
+        RecordKey::Delivery(..) => Record::Delivery(Arc::new(decode(row)?)),
     })
 }
 

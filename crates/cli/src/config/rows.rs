@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tollgate_server::{Secret, StoreUrl};
+use tollgate_server::{Reach, Secret, StoreUrl};
 
 use super::Chosen;
 
@@ -330,6 +330,28 @@ pub(crate) static SETTINGS: &[Setting] = &[
         secret: false,
         take: |chosen, text| seconds(text).map(|time| chosen.server.shutdown_grace = time),
         show: |chosen| Some(chosen.server.shutdown_grace.as_secs().to_string()),
+    },
+    Setting {
+        name: "allow-private-webhooks",
+        value: "",
+        help: "Let channels reach this machine and its network, not only the public internet",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| {
+            truth(text).map(|all| {
+                chosen.server.webhook_reach = if all { Reach::Anywhere } else { Reach::Public };
+            })
+        },
+        show: |chosen| Some((chosen.server.webhook_reach == Reach::Anywhere).to_string()),
+    },
+    Setting {
+        name: "notice-interval",
+        value: "SECS",
+        help: "Seconds between two looks for notices to deliver",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.notice_interval = time),
+        show: |chosen| Some(chosen.server.notice_interval.as_secs().to_string()),
     },
     Setting {
         name: "threads",

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use tollgate_server::StoreUrl;
+use tollgate_server::{Reach, StoreUrl};
 
 use super::*;
 
@@ -144,6 +144,8 @@ fn values_reach_the_server() {
         ("sink-secret", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"),
         ("commit-interval", "12"),
         ("commit-patience", "13"),
+        ("allow-private-webhooks", "true"),
+        ("notice-interval", "16"),
     ];
     assert_eq!(flags.len(), SETTINGS.len(), "every setting stands in this test");
     let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
@@ -169,6 +171,7 @@ fn values_reach_the_server() {
     assert_eq!(server.sink.as_ref().map(ToString::to_string).as_deref(), Some("folder:/out"));
     assert!(server.sink_secret.is_some());
     assert_eq!((server.commit_interval.as_secs(), server.commit_patience.as_secs()), (12, 13));
+    assert_eq!((server.webhook_reach, server.notice_interval.as_secs()), (Reach::Anywhere, 16));
     assert!(chosen.demo && chosen.log_json);
     assert_eq!(chosen.log_level.text(), "debug");
 }

@@ -2,6 +2,7 @@
 //!
 //! The order of the checks of a usage is the order of the variants of [`Denial`].
 
+mod channel;
 mod closing;
 mod config;
 mod credit;

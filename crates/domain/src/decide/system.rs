@@ -1,12 +1,13 @@
-//! Decisions of the system: the catalog, meters beside it, and API keys.
+//! Decisions of the system: the catalog, meters beside it, API keys, shipments and channels.
 
 use std::collections::HashSet;
 
+use crate::decide::channel::{change_channel, claim_delivery, deliver};
 use crate::decide::shipment::{make_shipment, shipment_sent};
 use crate::limits::CREATED_METERS_MAX;
 use crate::{
-    Actor, ApplyCatalog, Catalog, CatalogError, MeterId, NewMeter, OrgId, PlanId, RecordKey, RevokeApiKey,
-    System, SystemCommand, SystemEntry, SystemEntryKind, SystemRecords, Timestamp,
+    Actor, ApplyCatalog, Catalog, CatalogError, DeliveryClaim, MeterId, NewMeter, OrgId, PlanId, RecordKey,
+    RevokeApiKey, System, SystemCommand, SystemEntry, SystemEntryKind, SystemRecords, Timestamp,
 };
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
@@ -35,6 +36,16 @@ pub enum SystemDenial {
     LastAdminKey,
     /// Another shipment was made since the amounts of this one were read.
     ShipmentsMoved,
+    /// There is no such channel.
+    UnknownChannel,
+    /// There is a channel with this id already.
+    ChannelExists,
+    /// There are as many channels as there may be.
+    TooManyChannels,
+    /// The channel was changed since this began.
+    ChannelMoved,
+    /// Another server delivers.
+    DeliveryClaimed,
 }
 
 /// Answers a command of the system.
@@ -76,6 +87,12 @@ pub fn decide_system(
         },
         SystemCommand::MakeShipment(make) => make_shipment(&system, at, make).map(|kind| Some(entry(kind))),
         SystemCommand::ShipmentSent(number) => Ok(shipment_sent(&system, *number).map(entry)),
+        SystemCommand::ChangeChannel(change) => change_channel(records, change).map(|kind| Some(entry(kind))),
+        SystemCommand::Deliver(round) => deliver(records, at, round).map(|kind| Some(entry(kind))),
+        SystemCommand::ClaimDelivery { holder, until } => {
+            let claim = DeliveryClaim { holder: holder.clone(), until: *until };
+            claim_delivery(records, at, claim).map(|kind| Some(entry(kind)))
+        }
     };
     match result {
         Ok(entry) => {
@@ -120,7 +137,10 @@ pub fn read_by_system(command: &SystemCommand) -> Vec<RecordKey> {
         | SystemCommand::CheckCatalog(_)
         | SystemCommand::CreateMeters(_)
         | SystemCommand::MakeShipment(_)
-        | SystemCommand::ShipmentSent(_) => {}
+        | SystemCommand::ShipmentSent(_)
+        | SystemCommand::ClaimDelivery { .. } => {}
+        SystemCommand::ChangeChannel(change) => keys.push(RecordKey::Channel(change.id.clone())),
+        SystemCommand::Deliver(round) => keys.extend(round.channels()),
         SystemCommand::MakeApiKey(api_key) => keys.push(RecordKey::ApiKey(api_key.id.clone())),
         SystemCommand::RevokeApiKey(RevokeApiKey { id, .. }) => keys.push(RecordKey::ApiKey(id.clone())),
     }

@@ -1,11 +1,12 @@
 //! The system: what its commands are answered, and what its entries make of its records.
 
-use tollgate_domain::limits::{CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
+use tollgate_domain::limits::{CHANNELS_MAX, CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
-    Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Catalog, MakeShipment, MeterId, NewMeter, OrgCommand,
-    OrgDecision, OrgId, PlanId, Record, RecordKey, Reverse, RevokeApiKey, Role, Settle, ShipmentId,
-    ShipmentLine, Sku, SystemCommand, SystemDenial, SystemRecords, Timestamp, apply_system, decide_system,
-    read_by_system, touched_by_system,
+    Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Attempt, AttemptResult, Catalog, ChangeChannel,
+    ChannelChange, ChannelId, ChannelSetup, Filter, MakeShipment, MeterId, NewMeter, NoticeRef, OrgCommand,
+    OrgDecision, OrgId, PlanId, ReadTo, Record, RecordKey, Replay, Reverse, RevokeApiKey, Role, Round,
+    Settle, ShipmentId, ShipmentLine, Sku, Subject, SystemCommand, SystemDenial, SystemRecords, Target,
+    Timestamp, apply_system, decide_system, read_by_system, touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -275,4 +276,87 @@ fn an_org_takes_a_shipment_off_what_is_unsent_once() {
     assert!(!settle(&mut world, 2, 4), "it has settled a later one");
     world.tell("2026-10-03T00:00:00Z", &OrgCommand::Reverse(Reverse { key: key("two") }));
     assert_eq!(unsent(&world), whole(-4), "the next shipment puts it right");
+}
+
+fn channel_change(id: &str, change: ChannelChange) -> SystemCommand {
+    SystemCommand::ChangeChannel(Box::new(ChangeChannel { id: ChannelId(id.to_owned()), change }))
+}
+
+fn make_channel(id: &str) -> SystemCommand {
+    let setup = ChannelSetup {
+        name: "ops".to_owned(),
+        target: Target::Log,
+        filter: Filter::default(),
+        enabled: true,
+    };
+    channel_change(id, ChannelChange::Make { setup, secret: None, read: ReadTo::default() })
+}
+
+#[test]
+fn a_channel_moves_on_by_rounds_that_nobody_overtook() {
+    let mut system = TheSystem::new();
+    let id = ChannelId("a".to_owned());
+    let notice = NoticeRef { org: OrgId::new("acme").expect("an id"), entry: 2, index: 0 };
+    let deliver = |round, result| {
+        let (subject, at) = (Subject::Notice(notice.clone()), FIRST.parse().expect("a time"));
+        let attempt = Attempt { subject, at, result, status: None, millis: 1, reply: String::new() };
+        let read = (round == 0).then(|| (ReadTo::default(), vec![notice.clone()]));
+        let told = vec![ChannelId("b".to_owned())];
+        SystemCommand::Deliver(Box::new(Round {
+            channel: id.clone(),
+            round,
+            read,
+            attempts: vec![attempt],
+            told,
+        }))
+    };
+    let failed = AttemptResult::Failed { next: SECOND.parse().expect("a time") };
+    let (done, moved) = (Ok((0, true)), Err(SystemDenial::ChannelMoved));
+    for (command, told) in [
+        (deliver(0, failed), Err(SystemDenial::UnknownChannel)),
+        (make_channel("a"), done.clone()),
+        (make_channel("a"), Err(SystemDenial::ChannelExists)),
+        (make_channel("b"), done.clone()),
+        (deliver(1, failed), moved.clone()),
+        (deliver(0, failed), done.clone()),
+        (deliver(0, failed), moved.clone()),
+        (channel_change("a", ChannelChange::Replay(Replay::One(notice.clone()))), done.clone()),
+        (deliver(1, failed), moved),
+        (deliver(2, AttemptResult::Gone), done.clone()),
+    ] {
+        assert_eq!(system.tell(FIRST, &command), told, "{command:?}");
+    }
+    let known = |system: &TheSystem, id: &str| system.records.channel(&ChannelId(id.to_owned())).cloned();
+    let gone = known(&system, "a").expect("it is there");
+    assert_eq!((gone.progress.attempts, gone.is_live()), (2, false));
+    let told = known(&system, "b").expect("it is there").progress.waiting;
+    let at = FIRST.parse().expect("a time");
+    assert_eq!(told[0].subject, Subject::ChannelDisabled { channel: id.clone(), at });
+    assert_eq!(system.tell(FIRST, &channel_change("a", ChannelChange::Remove)), done);
+    assert_eq!((known(&system, "a"), system.records.system().channels.len()), (None, 1));
+    let left = system.records.changed().filter(|(key, record)| {
+        matches!(key, RecordKey::Delivery(of, _) if *of == id) && !record.is_nothing()
+    });
+    assert_eq!(left.count(), 0, "its log goes with it");
+}
+
+#[test]
+fn there_are_so_many_channels_and_one_server_delivers() {
+    let mut system = TheSystem::new();
+    for number in 0..CHANNELS_MAX {
+        assert_eq!(system.tell(FIRST, &make_channel(&number.to_string())), Ok((0, true)));
+    }
+    assert_eq!(system.tell(FIRST, &make_channel("more")), Err(SystemDenial::TooManyChannels));
+    let claim = |holder: &str, until: &str| SystemCommand::ClaimDelivery {
+        holder: holder.to_owned(),
+        until: until.parse().expect("a time"),
+    };
+    for (at, command, told) in [
+        (FIRST, claim("a", SECOND), Ok((0, true))),
+        (FIRST, claim("b", SECOND), Err(SystemDenial::DeliveryClaimed)),
+        (FIRST, claim("a", SECOND), Ok((0, true))),
+        (SECOND, claim("b", SECOND), Ok((0, true))),
+    ] {
+        assert_eq!(system.tell(at, &command), told, "{at} {command:?}");
+    }
 }

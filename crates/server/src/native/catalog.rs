@@ -9,6 +9,7 @@ use http::request::Parts;
 use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, CreatedMeterItem, Problem};
 use tollgate_domain::catalog::changes;
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
+use tollgate_domain::limits::CHANNELS_MAX;
 use tollgate_domain::{ApplyCatalog, Catalog, CreatedMeter, RecordKey, Role, SystemCommand, SystemDenial};
 use tollgate_storage::{Row, Scan};
 
@@ -154,7 +155,17 @@ pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
         )
         .on_field("id")
         .into(),
-        SystemDenial::ShipmentsMoved | SystemDenial::CatalogMoved => conflict(),
+        SystemDenial::UnknownChannel => {
+            Problem::new(Code::UnknownChannel, "there is no such channel").on_field("id").into()
+        }
+        SystemDenial::TooManyChannels => {
+            Problem::new(Code::TooMany, format!("there are {CHANNELS_MAX} channels; remove one first")).into()
+        }
+        SystemDenial::ShipmentsMoved
+        | SystemDenial::CatalogMoved
+        | SystemDenial::ChannelExists
+        | SystemDenial::ChannelMoved
+        | SystemDenial::DeliveryClaimed => conflict(),
     }
 }
 

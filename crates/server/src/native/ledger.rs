@@ -5,11 +5,12 @@ use axum::response::Response;
 use http::request::Parts;
 use tollgate_api::{Code, EntryItem, Id, LedgerPage, NoticePage, OrderName, Problem};
 use tollgate_domain::Role;
+use tollgate_notifier::notice_item;
 use tollgate_storage::{Order, Row, Scan};
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{entry_item, notice_item};
+use crate::convert::entry_item;
 use crate::extract::{NoQuery, OrgPath, Query, path_param, whole_number};
 use crate::native::filters::{EntryFilter, NoticeFilter};
 use crate::native::orgs::unknown_org;

@@ -33,11 +33,13 @@ impl Modify for Samples {
             {
                 content.example = request;
             }
-            let mut responses = operation.responses.responses.iter_mut();
-            if let Some((_, RefOr::T(response))) = responses.find(|(status, _)| status.starts_with('2'))
-                && let Some(RefOr::T(content)) = response.content.values_mut().next()
-            {
-                content.example = reply;
+            let responses = operation.responses.responses.iter_mut();
+            for (_, response) in responses.filter(|(status, _)| status.starts_with('2')) {
+                if let RefOr::T(response) = response
+                    && let Some(RefOr::T(content)) = response.content.values_mut().next()
+                {
+                    content.example.clone_from(&reply);
+                }
             }
         }
     }

@@ -14,8 +14,8 @@ mod v1;
 mod wire;
 
 use tollgate_domain::{
-    Account, ApiKey, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, Notice, Org, OrgId, Shipment,
-    System, SystemEntry, Tally, Timestamp, Unsent,
+    Account, ApiKey, Bill, CatalogVersion, Channel, Counter, Delivery, Entry, Groups, KeyRecord, Notice, Org,
+    OrgId, Shipment, System, SystemEntry, Tally, Timestamp, Unsent,
 };
 
 pub use self::error::DecodeError;
@@ -36,7 +36,9 @@ stored!(
     ApiKey,
     Bill,
     CatalogVersion,
+    Channel,
     Counter,
+    Delivery,
     Entry,
     Groups,
     KeyRecord,

@@ -1,6 +1,6 @@
 //! The encoding under every version: postcard's integers, strings, lists and enums, and the macros that list fields.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use postcard::{Deserializer, Error, Result, de_flavors};
@@ -223,6 +223,17 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
     fn take(from: &mut In<'_>) -> Result<Self> {
         let len = usize::deserialize(&mut *from)?;
         (0..len).map(|_| Ok((K::take(from)?, V::take(from)?))).collect()
+    }
+}
+
+impl<T: Wire + Ord> Wire for BTreeSet<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_len(self.len(), out);
+        self.iter().for_each(|item| item.put(out));
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Vec::take(from).map(Self::from_iter)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tollgate_domain::{
-    Among, ApiKeyId, CounterId, EntryKind, KeySpace, OrgId, Partition, RecordKey, Role, Scope,
+    Among, ApiKeyId, ChannelId, CounterId, EntryKind, KeySpace, OrgId, Partition, RecordKey, Role, Scope,
     SystemEntryKind, UsedEntry, Window,
 };
 
@@ -57,6 +57,8 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::Catalog(u32::MAX),
         RecordKey::ApiKey(ApiKeyId("0123456789abcdef".to_owned())),
         RecordKey::Shipment,
+        RecordKey::Channel(ChannelId("0123456789abcdef".to_owned())),
+        RecordKey::Delivery(ChannelId("0123456789abcdef".to_owned()), 1),
     ];
     for period in samples::periods() {
         keys.push(counter(meter("tokens"), Scope::Org, period));
@@ -134,6 +136,8 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
             samples::shipment_made(1),
             SystemEntryKind::ShipmentSent(1),
             samples::shipment_made(2),
+            samples::channel_changed("0123456789abcdef", 0),
+            samples::delivered("0123456789abcdef", 2),
         ]);
         harness.make(world, &[append, system]);
         let keys = keys_of_every_kind("acme");

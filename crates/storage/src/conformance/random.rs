@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use tollgate_domain::{
-    Among, ApiKeyId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, NewMeter, OrgId, Partition,
-    Period, RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
+    Among, ApiKeyId, ChannelId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, NewMeter, OrgId,
+    Partition, Period, RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
 };
 
 use super::Subject;
@@ -216,7 +216,9 @@ impl History {
 
     fn system_kind(&mut self) -> SystemEntryKind {
         let id = format!("{:02x}", self.rng.u8(..API_KEYS));
-        match self.rng.u8(..4) {
+        match self.rng.u8(..6) {
+            4 => samples::channel_changed(&id, self.rng.u8(..4)),
+            5 => samples::delivered(&id, self.rng.usize(..4)),
             3 => SystemEntryKind::MetersCreated(vec![
                 NewMeter::from(&meter(&id)),
                 NewMeter::from(&meter("more")),
@@ -269,7 +271,7 @@ impl History {
     /// The key of a record that may be there.
     fn record_key(&mut self, id: &OrgId) -> RecordKey {
         let (id, of) = (id.clone(), meter(self.pick(&METERS)));
-        match self.rng.u8(..13) {
+        match self.rng.u8(..15) {
             0 => RecordKey::Org(id),
             1 => RecordKey::Account(id, of),
             2 => {
@@ -291,6 +293,10 @@ impl History {
             }
             10 => RecordKey::Unsent(id, self.rng.i32(-3..3)),
             11 => RecordKey::Shipment,
+            12 => RecordKey::Channel(ChannelId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
+            13 => {
+                RecordKey::Delivery(ChannelId(format!("{:02x}", self.rng.u8(..API_KEYS))), self.rng.u64(..4))
+            }
             _ => RecordKey::ApiKey(ApiKeyId(format!("{:02x}", self.rng.u8(..API_KEYS)))),
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
-    Adjustment, Among, Amount, ApiKey, ApiKeyId, Bill, Burn, Catalog, Counting, Currency, EntryKind, Grant,
-    Group, KeyId, KeySpace, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, OrgId, Period,
-    Periods, PlanId, Quantity, Rated, Role, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku,
-    Source, Standing, SystemEntryKind, Terms, Timestamp, ToppedUpEntry, Trial, UsageGroup, UsageKey,
-    UsedEntry, UserId, VoidedEntry, Window, Zone, rate,
+    Adjustment, Among, Amount, ApiKey, ApiKeyId, Attempt, AttemptResult, Bill, Burn, Catalog, ChangeChannel,
+    ChannelChange, ChannelId, ChannelSetup, Counting, Currency, EntryKind, Filter, Grant, Group, KeyId,
+    KeySpace, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, NoticeRef, OrgId, Period, Periods,
+    PlanId, Quantity, Rated, ReadTo, Role, Round, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine,
+    Sku, Source, Standing, Subject, SystemEntryKind, Target, Terms, Timestamp, ToppedUpEntry, Trial,
+    UsageGroup, UsageKey, UsedEntry, UserId, VoidedEntry, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -504,4 +505,42 @@ pub(super) fn api_key(id: &str, role: Role, bound: Option<&str>) -> ApiKey {
         created_at: moment(1),
         revoked_at: None,
     }
+}
+
+/// A channel is made, changed or removed.
+pub(super) fn channel_changed(id: &str, what: u8) -> SystemEntryKind {
+    let setup = |name: &str| ChannelSetup {
+        name: name.to_owned(),
+        target: Target::Webhook { url: format!("https://hooks.example/{id}") },
+        filter: Filter::default(),
+        enabled: true,
+    };
+    let change = match what {
+        0 | 1 => ChannelChange::Make {
+            setup: setup("made"),
+            secret: Some(format!("whsec_{id}")),
+            read: ReadTo::default(),
+        },
+        2 => ChannelChange::Set(setup("set")),
+        _ => ChannelChange::Remove,
+    };
+    SystemEntryKind::ChannelChanged(Box::new(ChangeChannel { id: ChannelId(id.to_owned()), change }))
+}
+
+/// Some notices are read of a channel, and delivered.
+pub(super) fn delivered(id: &str, count: usize) -> SystemEntryKind {
+    let notices: Vec<NoticeRef> =
+        (1..).take(count).map(|entry| NoticeRef { org: org("acmé"), entry, index: 0 }).collect();
+    let attempt = |notice: &NoticeRef| Attempt {
+        subject: Subject::Notice(notice.clone()),
+        at: moment(2),
+        result: AttemptResult::Delivered,
+        status: Some(204),
+        millis: 3,
+        reply: String::new(),
+    };
+    let attempts = notices.iter().map(attempt).collect();
+    let read = Some((ReadTo { cursor: Some(vec![7]), seen: 1, since: None }, notices));
+    let round = Round { channel: ChannelId(id.to_owned()), round: 0, read, attempts, told: Vec::new() };
+    SystemEntryKind::Delivered { round: Box::new(round), disabled: false }
 }

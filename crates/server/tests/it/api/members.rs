@@ -11,6 +11,10 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
         "org": "acme", "user": "ada", "meter": "reports", "quantity": 1, "key": "k-1", "time": "2026-11-02T09:00:00Z",
         "properties": {"model": "large"},
     });
+    let channel = json!({
+        "name": "team", "kind": "webhook", "url": "https://1.1.1.1/in", "notices": ["limit_reached"], "orgs": ["acme"],
+        "plans": ["basic"], "meters": ["reports"], "enabled": false,
+    });
     vec![
         ("POST", "/v1/usage", usage.clone()),
         ("POST", "/v1/usage/check", usage.clone()),
@@ -43,6 +47,10 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/v1/orgs/{org}/top-ups/{entry}/void", json!({"amount": 1, "reason": "entered twice"})),
         ("POST", "/v1/orgs/{org}/bill/close", json!({"month": "2026-10"})),
         ("POST", "/v1/whatif", json!({"catalog": tollgate_domain::catalog::DEFAULT, "month": "2026-11"})),
+        ("POST", "/v1/channels", channel.clone()),
+        ("PUT", "/v1/channels/{id}", channel),
+        ("POST", "/v1/channels/{id}/secret", json!({"overlap_hours": 24})),
+        ("POST", "/v1/channels/{id}/replay", json!({"notice": "acme/2/0", "since": "2026-11-02T09:00:00Z"})),
         ("POST", "/v1/api-keys", json!({"name": "first", "role": "ingest", "org": "acme"})),
     ]
 }
@@ -62,7 +70,7 @@ fn allows_null(schema: &Value) -> bool {
 
 /// What is wrong with a request: a code and a field, or nothing.
 fn wrong(client: &mut Client, (method, path, body): (&str, &str, &Value)) -> (String, String) {
-    let target = path.replace("{org}", "acme").replace("{entry}", "1");
+    let target = path.replace("{org}", "acme").replace("{entry}", "1").replace("{id}", "nobody");
     let batch = path.ends_with("/batch");
     let body = if batch { json!([body]) } else { body.clone() };
     let reply = client.ask(&Ask::new(method, &target).json(body)).json();

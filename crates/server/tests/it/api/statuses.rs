@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tollgate_domain::limits::CHANNELS_MAX;
 use tollgate_server::Secret;
 
 use crate::api::document::operations;
@@ -64,6 +65,8 @@ impl Operation<'_> {
     fn refused(&self, status: u16) -> Vec<Ask> {
         let (acme, whole) = (self.target("acme"), |body| self.ask(&self.target("acme"), body));
         match status {
+            // A stream that begins does not end.
+            400 | 404 if self.id == "stream" => vec![Ask::new("GET", "/v1/stream?limit=x")],
             400 => vec![
                 whole(Some("{")),
                 self.ask(&self.target("a%00b"), None),
@@ -120,6 +123,8 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
             409,
             Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(catalog),
         ),
+        ("stream", 404, Ask::new("GET", "/v1/stream?org=nobody")),
+        ("create_channel", 409, post("/v1/channels", json!({"name": "one more", "kind": "log"}))),
         ("reports_limit", 404, post("/limit", json!({"org_id": "nobody", "limit": 5}))),
         ("reports_use", 404, post("/use", report("nobody", "k"))),
         ("reports_use", 409, post("/use", report("acme", "back"))),
@@ -165,6 +170,10 @@ fn crowded(admin: &mut Client) {
         admin
             .post("/v1/usage/reversals", json!({"org": "acme", "key": format!("seat-{}", 20 - number)}))
             .ok();
+    }
+    for _ in 0..CHANNELS_MAX {
+        let made = admin.post("/v1/channels", json!({"name": "n", "kind": "log", "enabled": false}));
+        assert_eq!(made.status, 201, "{}", made.text());
     }
     for number in 0..MOST {
         let limit = json!({"meter": "reports", "scope": "user", "user": format!("u-{number}"), "amount": 1});

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Counting, Entry, EntryKind, Grant, Group, LimitScope,
-    MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PlanId, Quantity, Shipment, Sku,
-    Source, Standing, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry,
-    UserId, VoidedEntry, Window, Zone,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, ChangeChannel, Counting, DeliveryClaim, Entry,
+    EntryKind, Grant, Group, LimitScope, MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period,
+    Periods, PlanId, Quantity, Round, Shipment, Sku, Source, Standing, SystemEntry, SystemEntryKind,
+    Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry, UserId, VoidedEntry, Window, Zone,
 };
 
 use crate::codec::StoredNotice;
@@ -139,6 +139,12 @@ choices! {
         3 = ApiKeyRevoked(id: ApiKeyId),
         4 = ShipmentMade(shipment: Arc<Shipment>),
         5 = ShipmentSent(number: u64),
+        6 = ChannelChanged(change: Box<ChangeChannel>),
+        7 = Delivered {
+            round: Box<Round>,
+            disabled: bool,
+        },
+        8 = DeliveryClaimed(claim: DeliveryClaim),
     }
     Actor {
         0 = Local,

@@ -4,6 +4,7 @@
 //! of its own.
 
 mod bills;
+mod channels;
 mod entries;
 mod state;
 mod values;

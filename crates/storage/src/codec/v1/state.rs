@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use postcard::Result;
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, CatalogVersion, Counter, CounterExtras,
-    CreatedMeter, CreditMarks, DayUse, Grant, Group, Groups, KeyRecord, Limit, LimitScope, MeterId,
-    OpenCounter, Org, OrgId, Overdraft, Period, PlanChange, PlanId, Plans, Rank, Ranks, Role, Shipment,
-    ShipmentId, ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter,
-    UserId, Window, Zone,
+    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, CatalogVersion, ChannelId, Counter, CounterExtras,
+    CreatedMeter, CreditMarks, DayUse, DeliveryClaim, Grant, Group, Groups, KeyRecord, Limit, LimitScope,
+    MeterId, OpenCounter, Org, OrgId, Overdraft, Period, PlanChange, PlanId, Plans, Rank, Ranks, Role,
+    Shipment, ShipmentId, ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey,
+    UsedMeter, UserId, Window, Zone,
 };
 
 use crate::codec::wire::{In, Wire, choices, fields, put_items, put_len};
@@ -126,6 +126,8 @@ fields! {
         shipped: u64,
         admin_keys: u32,
         created_meters: Vec<CreatedMeter>,
+        channels: Vec<ChannelId>,
+        delivery: Option<DeliveryClaim>,
     }
     CreatedMeter {
         id: MeterId,

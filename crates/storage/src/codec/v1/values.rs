@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use postcard::Result;
 use tollgate_domain::{
-    Amount, ApiKeyId, Currency, Exact, Group, MeterId, Money, OrgId, Period, PlanId, Quantity, ShipmentId,
-    Sku, Source, Timestamp, UsageKey, UserId, Window, Zone,
+    Amount, ApiKeyId, ChannelId, Currency, Exact, Group, MeterId, Money, OrgId, Period, PlanId, Quantity,
+    ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, Zone,
 };
 
 use crate::codec::wire::{In, Wire, choices, fields, invalid, put_text, take_text};
@@ -36,15 +36,22 @@ texts! {
     Currency: code,
 }
 
-impl Wire for ApiKeyId {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
-    }
+/// Types that are any string.
+macro_rules! plain_texts {
+    ($($name:ident),+ $(,)?) => {$(
+        impl Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                self.0.put(out);
+            }
 
-    fn take(from: &mut In<'_>) -> Result<Self> {
-        String::take(from).map(Self)
-    }
+            fn take(from: &mut In<'_>) -> Result<Self> {
+                String::take(from).map(Self)
+            }
+        }
+    )+};
 }
+
+plain_texts! { ApiKeyId, ChannelId }
 
 /// A count of billionths.
 impl Wire for Amount {

@@ -13,7 +13,7 @@ use tollgate_storage::codec::{Line, StoredNotice};
 use super::values::{
     NO_STANDING, amount, at, burns, each_with, group, id, money, periods, quantity, sku, standing, texts,
 };
-use super::{Sample, bills, every, state};
+use super::{Sample, bills, channels, every, state};
 
 every! {
     actors: Actor {
@@ -145,6 +145,9 @@ every! {
         SystemEntryKind::ApiKeyRevoked(_) => SystemEntryKind::ApiKeyRevoked(ApiKeyId("1f2e3d4c".to_owned())),
         SystemEntryKind::ShipmentMade(_) => SystemEntryKind::ShipmentMade(Arc::new(state::shipment())),
         SystemEntryKind::ShipmentSent(_) => SystemEntryKind::ShipmentSent(9),
+        SystemEntryKind::ChannelChanged(_) => channels::changed(),
+        SystemEntryKind::Delivered { .. } => channels::delivered(),
+        SystemEntryKind::DeliveryClaimed(_) => SystemEntryKind::DeliveryClaimed(channels::claim()),
     }
 }
 
@@ -214,8 +217,12 @@ pub(super) fn samples() -> Vec<Sample> {
         "api_key_revoked",
         "shipment_made",
         "shipment_sent",
+        "channel_changed",
+        "delivered",
+        "delivery_claimed",
     ];
-    for (kind, name) in each_with(system_entry_kinds(), names) {
+    let named = each_with(system_entry_kinds(), names).map(|(kind, name)| (name.to_owned(), kind));
+    for (name, kind) in named.chain(channels::samples().1) {
         let entry = SystemEntry { number: 5, at: at(1_795_000_000, 1), actor: Actor::System, kind };
         samples.push(Sample::line(&format!("system-{name}"), Line::System(entry)));
     }

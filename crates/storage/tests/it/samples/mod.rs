@@ -2,6 +2,7 @@
 //! Samples are only added, never changed: each is the content of a golden file.
 
 mod bills;
+mod channels;
 mod entries;
 mod state;
 mod values;
@@ -60,6 +61,7 @@ fn difference<T: PartialEq + Debug>(read: &T, value: &T) -> Option<String> {
 pub(crate) fn samples() -> Vec<Sample> {
     let mut samples = entries::samples();
     samples.extend(state::samples());
+    samples.extend(channels::samples().0);
     samples
 }
 

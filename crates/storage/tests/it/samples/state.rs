@@ -10,7 +10,7 @@ use tollgate_domain::{
 };
 
 use super::values::{NO_STANDING, amount, at, burns, group, id, periods, sku, standing, texts};
-use super::{Sample, bills, every};
+use super::{Sample, bills, channels, every};
 
 every! {
     roles: Role {
@@ -236,6 +236,8 @@ fn system() -> System {
             CreatedMeter { id: id("vm:hour"), at: at(1_791_000_000, 0), sink: Some(sku("vm", "hour")) },
             CreatedMeter { id: id("calls"), at: at(1_791_000_001, 0), sink: None },
         ],
+        channels: vec![channels::channel_id("1f2e3d4c")],
+        delivery: Some(channels::claim()),
     }
 }
 

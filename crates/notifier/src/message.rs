@@ -1,0 +1,105 @@
+//! Messages: what a channel delivers, always the same for the same subject.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tollgate_api::NoticeItem;
+use tollgate_domain::{Channel, ChannelId, NoticeRef, OrgId, Subject, Timestamp};
+use tollgate_engine::{Engine, EngineError};
+use tollgate_storage::{NoticeRow, Store};
+
+use crate::words::notice_item;
+
+/// What a channel delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Its id: the same however often it is sent, and by whichever channel. Visible ASCII without dots, as signatures need it.
+    pub(crate) id: String,
+    /// What it is about, such as `notice.limit_reached`.
+    pub(crate) kind: String,
+    /// When that happened.
+    pub(crate) at: Timestamp,
+    /// Whose it is, if it is of an org.
+    pub(crate) org: Option<OrgId>,
+    /// For people: what happened.
+    pub(crate) text: String,
+    /// For programs: what happened.
+    pub(crate) data: Value,
+}
+
+impl Message {
+    /// The message about a subject; `None`: there is nothing of it any more.
+    pub(crate) async fn about<S: Store>(
+        engine: &Engine<S>,
+        subject: &Subject,
+    ) -> Result<Option<Self>, EngineError> {
+        match subject {
+            Subject::Notice(NoticeRef { org, entry: number, index }) => {
+                let Some(mut entry) = engine.entry(org, *number).await? else { return Ok(None) };
+                let place = usize::try_from(*index).unwrap_or(usize::MAX);
+                if place >= entry.notices.len() {
+                    return Ok(None);
+                }
+                let notice = entry.notices.swap_remove(place);
+                let row = NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice };
+                Ok(Some(Self::of_notice(&row)))
+            }
+            Subject::ChannelDisabled { channel, at } => {
+                let name = engine.channel(channel).await?.map(|known| known.setup.name);
+                Ok(Some(Self::of_disabled(channel, name.as_deref(), *at)))
+            }
+        }
+    }
+
+    fn of_notice(row: &NoticeRow) -> Self {
+        let item: NoticeItem = notice_item(row);
+        Self {
+            id: message_id(&item.id),
+            kind: format!("notice.{}", item.kind),
+            at: row.at,
+            org: Some(row.org.clone()),
+            text: format!("{}: {}", item.org, item.summary),
+            data: serde_json::to_value(item).unwrap_or_default(),
+        }
+    }
+
+    fn of_disabled(channel: &ChannelId, name: Option<&str>, at: Timestamp) -> Self {
+        let ChannelId(id) = channel;
+        let shown = name.unwrap_or(id);
+        Self {
+            id: message_id(&format!("channel {id} {}", at.as_nanosecond())),
+            kind: "channel.disabled".to_owned(),
+            at,
+            org: None,
+            text: format!(
+                "the channel '{shown}' is disabled: none of its messages could be delivered. Enable it when its receiver \
+                 is back; its queued messages are delivered then"
+            ),
+            data: json!({"channel": id, "name": name, "at": at.to_string()}),
+        }
+    }
+
+    /// A message that tries a channel.
+    pub(crate) fn test(channel: &Channel, at: Timestamp) -> Self {
+        let name = channel.setup.name.as_str();
+        Self {
+            id: message_id(&format!("test {} {}", channel.id.0, at.as_nanosecond())),
+            kind: "channel.test".to_owned(),
+            at,
+            org: None,
+            text: format!("a test of the channel '{name}': notices come here"),
+            data: json!({"channel": channel.id.0, "name": name}),
+        }
+    }
+
+    /// As JSON, in the form that Standard Webhooks advises.
+    pub(crate) fn document(&self) -> Value {
+        json!({"type": self.kind, "timestamp": self.at.to_string(), "data": self.data})
+    }
+}
+
+/// An id made of what names a message.
+fn message_id(name: &str) -> String {
+    let hash = Sha256::digest(name.as_bytes());
+    let digits: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("msg_{digits}")
+}

@@ -1,0 +1,107 @@
+//! Outlets: how one message leaves, by the kind of its channel.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use serde_json::json;
+use tollgate_domain::{Channel, OrgId, Target};
+
+use crate::SigningKey;
+use crate::message::Message;
+use crate::post::{Poster, Reply, line};
+
+/// What came of sending a message once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it was taken.
+    pub delivered: bool,
+    /// Whether the receiver wants no more.
+    pub gone: bool,
+    /// The status of the reply, if there was one.
+    pub status: Option<u16>,
+    /// The beginning of the reply, or why there was none.
+    pub reply: String,
+    /// For how long the receiver wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl Outcome {
+    fn taken() -> Self {
+        Self { delivered: true, ..Self::failed("") }
+    }
+
+    pub(crate) fn failed(why: &str) -> Self {
+        let reply = line(why);
+        Self { delivered: false, gone: false, status: None, reply, retry_after: None }
+    }
+
+    fn replied(reply: Reply) -> Self {
+        let Reply { status, text, retry_after } = reply;
+        Self {
+            delivered: (200..300).contains(&status),
+            gone: status == 410,
+            status: Some(status),
+            reply: text,
+            retry_after,
+        }
+    }
+}
+
+/// Sends messages.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    pub(crate) poster: Poster,
+}
+
+impl Outlets {
+    /// Sends a message to where a channel leads, signed with some secrets.
+    pub(crate) async fn send(&self, channel: &Channel, secrets: &[String], message: &Message) -> Outcome {
+        let posted = match &channel.setup.target {
+            Target::Webhook { url } => {
+                let body = message.document().to_string().into_bytes();
+                let headers = signed(secrets, &message.id, &body);
+                self.poster.post(url, &headers, body).await
+            }
+            Target::Slack { url } => self.poster.post(url, &[], slack(message)).await,
+            Target::Log => {
+                let org = message.org.as_ref().map(OrgId::as_str);
+                tracing::info!(id = message.id, kind = message.kind, org, "{}", message.text);
+                return Outcome::taken();
+            }
+        };
+        posted.map_or_else(|error| Outcome::failed(&error.to_string()), Outcome::replied)
+    }
+}
+
+/// The headers of Standard Webhooks, with a signature of each secret.
+fn signed(secrets: &[String], id: &str, body: &[u8]) -> Vec<(HeaderName, String)> {
+    let seconds = now_secs();
+    let keys = secrets.iter().filter_map(|secret| secret.parse::<SigningKey>().ok());
+    let signatures: Vec<String> = keys.map(|key| key.sign(id, seconds, body)).collect();
+    vec![
+        (HeaderName::from_static("webhook-id"), id.to_owned()),
+        (HeaderName::from_static("webhook-timestamp"), seconds.to_string()),
+        (HeaderName::from_static("webhook-signature"), signatures.join(" ")),
+    ]
+}
+
+/// The time of a signature is that of the attempt: receivers compare it with their clocks.
+#[expect(clippy::disallowed_methods, reason = "no decision goes by it")]
+fn now_secs() -> i64 {
+    tollgate_domain::Timestamp::now().as_second()
+}
+
+/// A message as an incoming webhook of Slack takes it. What Slack would read as markup is shown as it is.
+fn slack(message: &Message) -> Vec<u8> {
+    let plain = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = plain(&message.text);
+    let about = format!("{} · {}", message.kind, message.at);
+    let body = json!({
+        "text": text,
+        "blocks": [
+            {"type": "section", "text": {"type": "plain_text", "text": message.text, "emoji": false}},
+            {"type": "context", "elements": [{"type": "plain_text", "text": about, "emoji": false}]},
+        ],
+    });
+    body.to_string().into_bytes()
+}
