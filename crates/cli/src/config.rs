@@ -38,9 +38,6 @@ const STORES_TO_COME: [(&str, &str); 5] = [
 /// How the environment names of our own settings begin.
 const OWN_PREFIX: &str = "TOLLGATE_";
 
-/// The environment name by which the billing system that Tollgate replaces was told when to flush its counters.
-const FLUSH_INTERVAL: &str = "METERING_FLUSH_INTERVAL";
-
 /// What the settings say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chosen {
@@ -223,14 +220,12 @@ fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
         .map(|name| format!("{name} is set, but there is no such setting; `tollgate config` lists them"));
     let stores = STORES_TO_COME.iter().filter(|(name, _)| is_set(name)).map(|(name, store)| {
         let data = &chosen.server.store;
+        if *store == "redis" {
+            return format!("{name} is set, but only --store names a Redis: the data is in {data}");
+        }
         format!("{name} is set, but this build has no {store} store yet: the data is in {data}")
     });
-    let flush = is_set(FLUSH_INTERVAL).then(|| {
-        format!(
-            "{FLUSH_INTERVAL} is set, but nothing waits to be flushed: usage is on disk before it is answered"
-        )
-    });
-    unknown.chain(stores).chain(flush).collect()
+    unknown.chain(stores).collect()
 }
 
 /// The names in the environment that mean something to the server or to another command.

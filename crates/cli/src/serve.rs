@@ -113,7 +113,9 @@ impl Told {
         let data = match (&self.settings.store, self.demo) {
             (_, true) => "demo data in a temporary folder".to_owned(),
             (StoreUrl::Embedded(path), false) => format!("data in {}", path.display()),
-            (StoreUrl::Postgres(url) | StoreUrl::Dynamo(url), false) => format!("data in {url}"),
+            (StoreUrl::Postgres(url) | StoreUrl::Redis(url) | StoreUrl::Dynamo(url), false) => {
+                format!("data in {url}")
+            }
             (StoreUrl::Memory, false) => "data in memory only".to_owned(),
         };
         let key = match (open, address.ip().is_loopback()) {

@@ -35,6 +35,8 @@ struct Cuts {
     /// What becomes of the next piece that is answered, and of the next that is asked.
     loses_answer: AtomicBool,
     holds_request: AtomicBool,
+    /// After how many more answers nobody is let through any more; the largest number: never.
+    answers_left: AtomicU64,
     /// Whether nobody is let through.
     refuses: AtomicBool,
     /// Lets go of what is held.
@@ -43,6 +45,11 @@ struct Cuts {
 
 impl Cuts {
     fn loses_answer(&self) -> bool {
+        let one_less = |left: u64| (left < u64::MAX).then(|| left.saturating_sub(1));
+        if self.answers_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) == Ok(0) {
+            self.refuses.store(true, Ordering::SeqCst);
+            return true;
+        }
         self.loses_answer.swap(false, Ordering::SeqCst) || Self::is_due(&self.answers_every, &self.answers)
     }
 
@@ -65,7 +72,7 @@ impl Proxy {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let port = listener.local_addr()?.port();
-        let cuts = Arc::<Cuts>::default();
+        let cuts = Arc::new(Cuts { answers_left: AtomicU64::new(u64::MAX), ..Cuts::default() });
         let shared = Arc::clone(&cuts);
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -91,6 +98,11 @@ impl Proxy {
     /// Loses every so many requests on their way, with their connections; zero: none.
     pub fn lose_requests(&self, every: u64) {
         self.cuts.requests_every.store(every, Ordering::Relaxed);
+    }
+
+    /// Loses every answer behind so many more, after the server gave it, and then [refuses](Self::refuse); the largest number: none.
+    pub fn lose_after(&self, answers: u64) {
+        self.cuts.answers_left.store(answers, Ordering::SeqCst);
     }
 
     /// Loses the next answer after the server gave it, with its connection.

@@ -63,6 +63,8 @@ pub struct Settings {
     pub sink_secret: Option<SigningKey>,
     /// How often aggregates are committed by themselves, where there is a sink.
     pub commit_interval: Duration,
+    /// How often a Redis before a database gives it the newest entries.
+    pub flush_interval: Duration,
     /// How long a commit that somebody asked for tries to send a batch.
     pub commit_patience: Duration,
     /// Where the endpoints of channels may be.
@@ -103,6 +105,7 @@ impl Default for Settings {
             sink: None,
             sink_secret: None,
             commit_interval: Duration::from_mins(1),
+            flush_interval: Duration::from_mins(1),
             commit_patience: Duration::from_secs(30),
             webhook_reach: Reach::Public,
             notice_interval: Duration::from_secs(1),
@@ -112,13 +115,16 @@ impl Default for Settings {
     }
 }
 
-/// Where the data is: `embedded:PATH`, `postgres://…`, `dynamodb://…`, or `memory:` for nothing that should last.
+/// Where the data is: `embedded:PATH`, `postgres://…`, `redis+postgres://…`, `dynamodb://…`, or `memory:` for nothing that should
+/// last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// In a folder of this machine.
     Embedded(PathBuf),
     /// In a PostgreSQL, for any number of servers.
     Postgres(DatabaseUrl),
+    /// The same with the newest entries in a Redis before it.
+    Redis(DatabaseUrl),
     /// In a DynamoDB table, for any number of servers.
     Dynamo(DatabaseUrl),
     /// In memory: gone with the process.
@@ -133,6 +139,7 @@ impl FromStr for StoreUrl {
             Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(PathBuf::from(path))),
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("postgres" | "postgresql", _)) => text.parse().map(Self::Postgres),
+            Some(("redis+postgres" | "redis+postgresql", _)) => text.parse().map(Self::Redis),
             Some(("dynamodb", _)) => text.parse().map(Self::Dynamo),
             // What looks like a URL may hold a password.
             Some((scheme, rest)) if rest.starts_with("//") => {
@@ -147,17 +154,17 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
-            Self::Postgres(url) | Self::Dynamo(url) => url.fmt(formatter),
+            Self::Postgres(url) | Self::Redis(url) | Self::Dynamo(url) => url.fmt(formatter),
             Self::Memory => formatter.write_str("memory:"),
         }
     }
 }
 
 /// What a store may be.
-const STORES: &str =
-    "expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, dynamodb://TABLE or memory:";
+const STORES: &str = "expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, \
+     redis+postgres://USER:PASSWORD@HOST/DATABASE?redis=redis://HOST, dynamodb://TABLE or memory:";
 
-/// Where a database is, and who asks. Its password is shown nowhere.
+/// Where a database is, and who asks. Its password is shown nowhere, and that of a Redis before it neither.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
 
@@ -192,7 +199,11 @@ impl fmt::Display for DatabaseUrl {
         }
         formatter.write_str(host)?;
         for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
-            let pair = if pair.starts_with("password") { "password=***" } else { pair };
+            let pair = match pair.split_once('=') {
+                Some((name @ "redis", _)) => format!("{name}=***"),
+                _ if pair.starts_with("password") => "password=***".to_owned(),
+                _ => pair.to_owned(),
+            };
             write!(formatter, "{}{pair}", if place == 0 { '?' } else { '&' })?;
         }
         Ok(())
@@ -241,6 +252,10 @@ mod tests {
             ("postgres://h", "postgres://h"),
             ("dynamodb://table?region=eu-west-1", "dynamodb://table?region=eu-west-1"),
             ("dynamodb://key:hush@table", "dynamodb://key:***@table"),
+            (
+                "redis+postgres://ann:hush@h/d?redis=redis://:hush@r:1/2&durable=always",
+                "redis+postgres://ann:***@h/d?redis=***&durable=always",
+            ),
         ] {
             let store = StoreUrl::Postgres(DatabaseUrl(url.to_owned()));
             assert_eq!(store.to_string(), shown);
@@ -262,6 +277,23 @@ mod tests {
     fn a_build_without_aws_says_how_to_get_one_with_it() {
         let error = "dynamodb://key:hush@table".parse::<StoreUrl>().expect_err("not in this build");
         assert!(error.contains("--features aws") && !error.contains("hush"), "{error}");
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[test]
+    fn a_build_without_redis_says_how_to_get_one_with_it() {
+        let url = "redis+postgres://ann:hush@127.0.0.1/d?redis=redis://:hush@r";
+        let error = url.parse::<StoreUrl>().expect_err("not in this build");
+        assert!(error.contains("--features redis") && !error.contains("hush"), "{error}");
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn what_is_wrong_with_a_redis_is_said_without_its_password() {
+        let error = "redis+postgres://ann:hush@127.0.0.1/d".parse::<StoreUrl>().expect_err("no Redis");
+        assert!(error.contains("names no Redis") && !error.contains("hush"), "{error}");
+        let url = "redis+postgres://ann:hush@127.0.0.1/d?redis=redis://:hush@r";
+        assert!(matches!(url.parse(), Ok(StoreUrl::Redis(_))));
     }
 
     #[cfg(feature = "postgres")]

@@ -14,6 +14,8 @@ use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
 #[cfg(feature = "postgres")]
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
+#[cfg(feature = "redis")]
+use tollgate_backends::redis::{RedisOptions, RedisStore};
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::{
     Append, Appends, Capabilities, Cursor, Image, MemoryStore, Opened, Page, Scan, Store, StoreError,
@@ -32,6 +34,8 @@ pub(crate) enum AnyStore {
     Postgres(PostgresStore),
     #[cfg(feature = "aws")]
     Dynamo(DynamoStore),
+    #[cfg(feature = "redis")]
+    Redis(RedisStore),
     Memory(MemoryStore),
 }
 
@@ -47,6 +51,8 @@ macro_rules! of_any {
             AnyStore::Postgres($store) => $call,
             #[cfg(feature = "aws")]
             AnyStore::Dynamo($store) => $call,
+            #[cfg(feature = "redis")]
+            AnyStore::Redis($store) => $call,
             AnyStore::Memory($store) => $call,
         }
     };
@@ -81,6 +87,10 @@ impl AnyStore {
             StoreUrl::Dynamo(url) => Self::Dynamo(DynamoStore::open(dynamo_options(url, settings)?)?),
             #[cfg(not(feature = "aws"))]
             StoreUrl::Dynamo(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_DYNAMO)),
+            #[cfg(feature = "redis")]
+            StoreUrl::Redis(url) => Self::Redis(RedisStore::open(redis_options(url, settings)?)?),
+            #[cfg(not(feature = "redis"))]
+            StoreUrl::Redis(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_REDIS)),
             StoreUrl::Memory => Self::Memory(MemoryStore::new()),
         };
         Ok(Arc::new(store))
@@ -109,9 +119,17 @@ const NO_POSTGRES: &str = "this build has no PostgreSQL store; get one with it b
 const NO_DYNAMO: &str =
     "this build has no DynamoDB store; get one with it by `cargo build --release -p tollgate --features aws`";
 
+/// What a build without the Redis store says.
+#[cfg(not(feature = "redis"))]
+const NO_REDIS: &str = "this build has no store in Redis and PostgreSQL; get one with it by `cargo build --release --features redis`";
+
 /// Refuses what names no database, and every one whose store this build has not, without saying any secret.
 pub(crate) fn check_database(url: &str) -> Result<(), String> {
-    if url.starts_with("dynamodb:") { check_dynamo(url) } else { check_postgres(url) }
+    match url.split_once(':') {
+        Some(("dynamodb", _)) => check_dynamo(url),
+        Some((scheme, _)) if scheme.starts_with("redis+") => check_redis(url),
+        _ => check_postgres(url),
+    }
 }
 
 #[cfg(feature = "postgres")]
@@ -144,13 +162,38 @@ fn dynamo_options(url: &DatabaseUrl, settings: &Settings) -> Result<DynamoOption
     Ok(options)
 }
 
+#[cfg(feature = "redis")]
+fn check_redis(url: &str) -> Result<(), String> {
+    RedisOptions::from_url(url).map(drop).map_err(|error| format!("not a database: {error}"))
+}
+
+#[cfg(not(feature = "redis"))]
+fn check_redis(_url: &str) -> Result<(), String> {
+    Err(NO_REDIS.to_owned())
+}
+
 #[cfg(feature = "postgres")]
 fn postgres_options(url: &DatabaseUrl, settings: &Settings) -> Result<PostgresOptions, StoreError> {
     let options = PostgresOptions::from_url(url.reveal());
     let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
+    keep_as_set(&mut options, settings);
+    Ok(options)
+}
+
+/// How long keys and counters are kept.
+#[cfg(feature = "postgres")]
+fn keep_as_set(options: &mut PostgresOptions, settings: &Settings) {
     let embedded = embedded_options(settings);
     options.key_keep_secs = Some(embedded.key_keep_secs);
     options.counter_keep_secs = Some(embedded.counter_keep_secs);
+}
+
+#[cfg(feature = "redis")]
+fn redis_options(url: &DatabaseUrl, settings: &Settings) -> Result<RedisOptions, StoreError> {
+    let options = RedisOptions::from_url(url.reveal());
+    let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
+    keep_as_set(&mut options.postgres, settings);
+    options.flush = settings.flush_interval;
     Ok(options)
 }
 
@@ -170,6 +213,8 @@ pub fn migrate(settings: &Settings) -> Result<Option<()>, StoreError> {
             let options = dynamo_options(url, settings)?.migrating();
             DynamoStore::open(options).map(|_| Some(()))
         }
+        #[cfg(feature = "redis")]
+        StoreUrl::Redis(url) => RedisStore::migrate(redis_options(url, settings)?).map(Some),
         _ => Ok(None),
     }
 }

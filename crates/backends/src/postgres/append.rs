@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
-use tokio_postgres::types::Type;
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
 use tollgate_domain::{
     Entry, EntryKind, KeyId, KeySpace, OrgId, Partition, SystemEntryKind, Timestamp, UsageKey,
 };
@@ -15,7 +16,11 @@ use uuid::Uuid;
 
 use super::database::Database;
 use super::error::{bad_column, unavailable};
+#[cfg(feature = "redis")]
+use super::incarnations::Held;
 use super::limits::ANSWER_TIMEOUT;
+#[cfg(feature = "redis")]
+use super::limits::LONG_ANSWER_TIMEOUT;
 
 /// The system's ledger is that of the org without a name: no org has this id.
 const SYSTEM: &str = "";
@@ -50,6 +55,14 @@ fn hash_in(space: KeySpace, org: &OrgId, key: &UsageKey) -> Uuid {
     Uuid::from_bytes(*hash.first_chunk().unwrap_or(&[0; 16]))
 }
 
+/// Where an entry comes from that was appended elsewhere before: the call that made it, of the first entry of an append only,
+/// and a number that is in the order in which all were appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) call: Option<Uuid>,
+    pub(crate) order: i64,
+}
+
 /// Columns of rows, a vector each.
 #[derive(Default)]
 struct Ledgers<'a> {
@@ -63,6 +76,7 @@ struct Entries<'a> {
     places: Vec<i32>,
     orgs: Vec<&'a str>,
     numbers: Vec<i64>,
+    calls: Vec<Option<Uuid>>,
     ats: Vec<SystemTime>,
     kinds: Vec<&'static str>,
     meters: Vec<Option<&'a str>>,
@@ -92,6 +106,7 @@ struct Reversals {
 #[derive(Default)]
 struct Notices<'a> {
     places: Vec<i32>,
+    orders: Vec<Option<i64>>,
     orgs: Vec<&'a str>,
     entries: Vec<i64>,
     indexes: Vec<i32>,
@@ -103,11 +118,34 @@ struct Notices<'a> {
 }
 
 /// What an append does to a key, all its entries together.
-enum KeyChange {
-    /// It is remembered anew.
-    Made { number: i64, at: Timestamp, reversed_by: Option<i64> },
-    /// What an earlier append remembers of it was taken back.
-    Reversed(i64),
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyNote {
+    pub(crate) hash: Uuid,
+    /// The entry that makes it be remembered anew, and when; `None`: an earlier append made it.
+    pub(crate) made: Option<(i64, Timestamp)>,
+    /// The entry that took it back.
+    pub(crate) reversed_by: Option<i64>,
+}
+
+/// What entries of an org do to keys.
+pub(crate) fn key_notes<'a>(
+    org: &OrgId,
+    entries: impl IntoIterator<Item = &'a Entry>,
+) -> Result<Vec<KeyNote>, StoreError> {
+    let mut notes = BTreeMap::new();
+    for entry in entries {
+        let number = number(entry.number)?;
+        if let Some((space, key)) = entry.named_key() {
+            let hash = hash_in(space, org, key);
+            notes.insert(hash, KeyNote { hash, made: Some((number, entry.at)), reversed_by: None });
+        }
+        if let Some(key) = entry.took_back_key() {
+            let hash = hash_in(KeySpace::Use, org, key);
+            let note = notes.entry(hash).or_insert(KeyNote { hash, made: None, reversed_by: None });
+            note.reversed_by = Some(number);
+        }
+    }
+    Ok(notes.into_values().collect())
 }
 
 /// Everything that a call appends, as the statement takes it.
@@ -121,8 +159,13 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Puts appends into columns; gives the place of each in the order of ledgers, counted from one.
-    fn of(appends: &'a [Append]) -> Result<(Self, Vec<i32>), StoreError> {
+    /// Puts appends that a call makes into columns; gives the place of each in the order of ledgers, counted from one. Those
+    /// that were made elsewhere before say where each of their entries comes from.
+    fn of(
+        appends: &'a [Append],
+        id: Uuid,
+        origins: Option<&[Vec<Origin>]>,
+    ) -> Result<(Self, Vec<i32>), StoreError> {
         let mut sorted: Vec<(&str, usize)> =
             appends.iter().enumerate().map(|(index, append)| (ledger_of(&append.partition), index)).collect();
         sorted.sort_unstable();
@@ -137,15 +180,22 @@ impl<'a> Call<'a> {
             call.ledgers.expected.push(number(append.expected_version)?);
             let version = append.entries.last().map_or(append.expected_version, EntryChange::number);
             call.ledgers.versions.push(number(version)?);
+            match origins.and_then(|origins| origins.get(index)) {
+                Some(origins) => call.entries.calls.extend(origins.iter().map(|origin| origin.call)),
+                None => {
+                    call.entries.calls.extend((0..append.entries.len()).map(|at| (at == 0).then_some(id)));
+                }
+            }
             call.add_entries(place, org, &append.entries)?;
         }
         // In the order in which they were given: that is theirs.
-        for (append, place) in appends.iter().zip(&places) {
-            if let Partition::Org(org) = &append.partition {
-                append.entries.iter().try_for_each(|change| match change {
-                    EntryChange::Org(entry) => call.notices.add(*place, org, entry),
-                    EntryChange::System(_) => Ok(()),
-                })?;
+        for (index, (append, place)) in appends.iter().zip(&places).enumerate() {
+            let origins = origins.and_then(|origins| origins.get(index));
+            for (at, change) in append.entries.iter().enumerate() {
+                let order = origins.and_then(|origins| origins.get(at)).map(|origin| origin.order);
+                if let (Partition::Org(org), EntryChange::Org(entry)) = (&append.partition, change) {
+                    call.notices.add(*place, order, org, entry)?;
+                }
             }
         }
         Ok((call, places))
@@ -157,49 +207,31 @@ impl<'a> Call<'a> {
         org: &'a str,
         entries: &'a [EntryChange],
     ) -> Result<(), StoreError> {
-        let mut changes = BTreeMap::new();
-        for change in entries {
-            self.entries.add(place, org, change)?;
-            if let EntryChange::Org(entry) = change
-                && let Ok(id) = OrgId::new(org)
-            {
-                note_keys(&mut changes, &id, entry)?;
-            }
-        }
-        for (hash, change) in changes {
-            match change {
-                KeyChange::Made { number, at, reversed_by } => {
+        entries.iter().try_for_each(|change| self.entries.add(place, org, change))?;
+        let Ok(id) = OrgId::new(org) else { return Ok(()) };
+        let of_org = entries.iter().filter_map(|change| match change {
+            EntryChange::Org(entry) => Some(entry),
+            EntryChange::System(_) => None,
+        });
+        for KeyNote { hash, made, reversed_by } in key_notes(&id, of_org)? {
+            match (made, reversed_by) {
+                (Some((number, at)), _) => {
                     self.keys.places.push(place);
                     self.keys.hashes.push(hash);
                     self.keys.numbers.push(number);
                     self.keys.reversals.push(reversed_by);
                     self.keys.ats.push(at.into());
                 }
-                KeyChange::Reversed(number) => {
+                (None, Some(number)) => {
                     self.reversals.places.push(place);
                     self.reversals.hashes.push(hash);
                     self.reversals.numbers.push(number);
                 }
+                (None, None) => {}
             }
         }
         Ok(())
     }
-}
-
-fn note_keys(changes: &mut BTreeMap<Uuid, KeyChange>, org: &OrgId, entry: &Entry) -> Result<(), StoreError> {
-    let number = number(entry.number)?;
-    if let Some((space, key)) = entry.named_key() {
-        let made = KeyChange::Made { number, at: entry.at, reversed_by: None };
-        changes.insert(hash_in(space, org, key), made);
-    }
-    if let Some(key) = entry.took_back_key() {
-        let change = changes.entry(hash_in(KeySpace::Use, org, key)).or_insert(KeyChange::Reversed(number));
-        match change {
-            KeyChange::Made { reversed_by, .. } => *reversed_by = Some(number),
-            KeyChange::Reversed(by) => *by = number,
-        }
-    }
-    Ok(())
 }
 
 impl<'a> Entries<'a> {
@@ -262,9 +294,16 @@ const fn name_of(kind: &SystemEntryKind) -> &'static str {
 }
 
 impl<'a> Notices<'a> {
-    fn add(&mut self, place: i32, org: &'a OrgId, entry: &'a Entry) -> Result<(), StoreError> {
+    fn add(
+        &mut self,
+        place: i32,
+        order: Option<i64>,
+        org: &'a OrgId,
+        entry: &'a Entry,
+    ) -> Result<(), StoreError> {
         for (index, notice) in (0..).zip(&entry.notices) {
             self.places.push(place);
+            self.orders.push(order);
             self.orgs.push(org.as_str());
             self.entries.push(number(entry.number)?);
             self.indexes.push(index);
@@ -282,56 +321,107 @@ impl<'a> Notices<'a> {
     }
 }
 
-/// Appends, and says of each what became of it.
-pub(crate) async fn append(database: &Database, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
-    let (call, places) = Call::of(appends)?;
+/// A number that no other call has.
+pub(crate) fn new_call() -> Result<Uuid, StoreError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
         .map_err(|error| unavailable("the system gives no randomness").caused_by(error))?;
-    let id = Uuid::from_bytes(bytes);
-    let Call { ledgers, entries, keys, reversals, notices } = &call;
-    let values: &super::database::Values<'_> = &[
-        (&id, Type::UUID),
-        (&ledgers.orgs, Type::TEXT_ARRAY),
-        (&ledgers.expected, Type::INT8_ARRAY),
-        (&ledgers.versions, Type::INT8_ARRAY),
-        (&entries.places, Type::INT4_ARRAY),
-        (&entries.orgs, Type::TEXT_ARRAY),
-        (&entries.numbers, Type::INT8_ARRAY),
-        (&entries.ats, Type::TIMESTAMPTZ_ARRAY),
-        (&entries.kinds, Type::TEXT_ARRAY),
-        (&entries.meters, Type::TEXT_ARRAY),
-        (&entries.users, Type::TEXT_ARRAY),
-        (&entries.quantities, Type::TEXT_ARRAY),
-        (&entries.keys, Type::TEXT_ARRAY),
-        (&entries.occurred, Type::TIMESTAMPTZ_ARRAY),
-        (&entries.bodies, Type::BYTEA_ARRAY),
-        (&keys.places, Type::INT4_ARRAY),
-        (&keys.hashes, Type::UUID_ARRAY),
-        (&keys.numbers, Type::INT8_ARRAY),
-        (&keys.reversals, Type::INT8_ARRAY),
-        (&keys.ats, Type::TIMESTAMPTZ_ARRAY),
-        (&reversals.places, Type::INT4_ARRAY),
-        (&reversals.hashes, Type::UUID_ARRAY),
-        (&reversals.numbers, Type::INT8_ARRAY),
-        (&notices.places, Type::INT4_ARRAY),
-        (&notices.orgs, Type::TEXT_ARRAY),
-        (&notices.entries, Type::INT8_ARRAY),
-        (&notices.indexes, Type::INT4_ARRAY),
-        (&notices.ats, Type::TIMESTAMPTZ_ARRAY),
-        (&notices.kinds, Type::TEXT_ARRAY),
-        (&notices.meters, Type::TEXT_ARRAY),
-        (&notices.users, Type::TEXT_ARRAY),
-        (&notices.bodies, Type::BYTEA_ARRAY),
-    ];
+    Ok(Uuid::from_bytes(bytes))
+}
+
+/// Appends, and says of each what became of it.
+pub(crate) async fn append(database: &Database, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
+    let id = new_call()?;
+    let (call, places) = Call::of(appends, id, None)?;
+    let values = call.values(&id);
     let statement = database.call("append", values.len());
-    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
-    let done: Vec<bool> = rows.first().map_or(Ok(Vec::new()), |row| row.try_get(0)).map_err(bad_column)?;
+    let rows = database.ask(&statement, &values, ANSWER_TIMEOUT).await?;
+    answers(rows.first(), &places)
+}
+
+/// Appends what was appended elsewhere before, while some [incarnations](super::incarnations) hold; `None`: they do not any
+/// more, and nothing was done.
+#[cfg(feature = "redis")]
+pub(crate) async fn append_held(
+    database: &Database,
+    appends: &[Append],
+    origins: &[Vec<Origin>],
+    held: &Held,
+) -> Result<Option<Vec<Appended>>, StoreError> {
+    let id = new_call()?;
+    let (call, places) = Call::of(appends, id, Some(origins))?;
+    let mut values = call.values(&id);
+    let statement = held.call(database, "append", &mut values);
+    let rows = database.ask(&statement, &values, LONG_ANSWER_TIMEOUT).await?;
+    rows.first().map(|row| answers(Some(row), &places)).transpose()
+}
+
+fn answers(row: Option<&Row>, places: &[i32]) -> Result<Vec<Appended>, StoreError> {
+    let done: Vec<bool> = row.map_or(Ok(Vec::new()), |row| row.try_get(0)).map_err(bad_column)?;
     let answer = |place: &i32| {
         let index = usize::try_from(*place - 1).ok();
         let done = index.and_then(|index| done.get(index)).copied().unwrap_or(false);
         if done { Appended::Done } else { Appended::Conflict }
     };
-    assert_eq!(done.len(), appends.len(), "the database answers every append");
+    assert_eq!(done.len(), places.len(), "the database answers every append");
     Ok(places.iter().map(answer).collect())
+}
+
+/// Whether the entry of a number is the first of those that a call appended to a ledger.
+#[cfg(feature = "redis")]
+pub(crate) async fn made(
+    database: &Database,
+    org: &OrgId,
+    first: u64,
+    call: Uuid,
+) -> Result<bool, StoreError> {
+    let statement =
+        format!("SELECT 1 FROM {}.entries WHERE org = $1 AND number = $2 AND call = $3", database.schema);
+    let (org, first) = (org.as_str(), number(first)?);
+    let values: &super::database::Values<'_> =
+        &[(&org, Type::TEXT), (&first, Type::INT8), (&call, Type::UUID)];
+    Ok(!database.ask(&statement, values, ANSWER_TIMEOUT).await?.is_empty())
+}
+
+impl Call<'_> {
+    /// The values of the statement.
+    fn values<'v>(&'v self, id: &'v Uuid) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
+        let Self { ledgers, entries, keys, reversals, notices } = self;
+        vec![
+            (id, Type::UUID),
+            (&ledgers.orgs, Type::TEXT_ARRAY),
+            (&ledgers.expected, Type::INT8_ARRAY),
+            (&ledgers.versions, Type::INT8_ARRAY),
+            (&entries.places, Type::INT4_ARRAY),
+            (&entries.orgs, Type::TEXT_ARRAY),
+            (&entries.numbers, Type::INT8_ARRAY),
+            (&entries.calls, Type::UUID_ARRAY),
+            (&entries.ats, Type::TIMESTAMPTZ_ARRAY),
+            (&entries.kinds, Type::TEXT_ARRAY),
+            (&entries.meters, Type::TEXT_ARRAY),
+            (&entries.users, Type::TEXT_ARRAY),
+            (&entries.quantities, Type::TEXT_ARRAY),
+            (&entries.keys, Type::TEXT_ARRAY),
+            (&entries.occurred, Type::TIMESTAMPTZ_ARRAY),
+            (&entries.bodies, Type::BYTEA_ARRAY),
+            (&keys.places, Type::INT4_ARRAY),
+            (&keys.hashes, Type::UUID_ARRAY),
+            (&keys.numbers, Type::INT8_ARRAY),
+            (&keys.reversals, Type::INT8_ARRAY),
+            (&keys.ats, Type::TIMESTAMPTZ_ARRAY),
+            (&reversals.places, Type::INT4_ARRAY),
+            (&reversals.hashes, Type::UUID_ARRAY),
+            (&reversals.numbers, Type::INT8_ARRAY),
+            (&notices.places, Type::INT4_ARRAY),
+            (&notices.orders, Type::INT8_ARRAY),
+            (&notices.orgs, Type::TEXT_ARRAY),
+            (&notices.entries, Type::INT8_ARRAY),
+            (&notices.indexes, Type::INT4_ARRAY),
+            (&notices.ats, Type::TIMESTAMPTZ_ARRAY),
+            (&notices.kinds, Type::TEXT_ARRAY),
+            (&notices.meters, Type::TEXT_ARRAY),
+            (&notices.users, Type::TEXT_ARRAY),
+            (&notices.bodies, Type::BYTEA_ARRAY),
+        ]
+    }
 }

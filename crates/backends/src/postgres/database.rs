@@ -1,8 +1,8 @@
 //! The database: connections, and asking it until it answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use rustls::{ClientConfig, RootCertStore};
@@ -13,9 +13,10 @@ use tokio_postgres::{NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::error::{Failure, Outcome, unavailable};
-use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, PAUSE_FIRST, PAUSE_MAX};
+use super::error::{Failure, unavailable};
+use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 use super::options::{PostgresOptions, Trust};
+use crate::asking::Asking;
 
 /// Values of a statement, with the types that they have there.
 pub(crate) type Values<'a> = [(&'a (dyn ToSql + Sync), Type)];
@@ -56,45 +57,22 @@ impl Database {
         format!("SELECT * FROM {}.{function}({})", self.schema, places.join(", "))
     }
 
-    /// Asks until there is an answer, for as long as there is patience.
-    ///
-    /// What is asked may be done more than once without doing more than once: the answer to an attempt may be lost, and the
-    /// attempt itself may be made late. An error of a kind that says that nothing was changed is given only when that is known
-    /// of every attempt.
+    /// Asks until there is an answer, for as long as there is patience; see [`Asking`].
     pub(crate) async fn ask(
         &self,
         statement: &str,
         values: &Values<'_>,
         timeout: Duration,
     ) -> Result<Vec<Row>, StoreError> {
-        let began = Instant::now();
-        let (mut pause, mut unknown, mut attempts) = (PAUSE_FIRST, false, 0_u32);
+        let mut asking = Asking::new(self.patience, &self.answers);
         loop {
-            attempts += 1;
-            let Failure { outcome, error, .. } = match self.attempt(statement, values, timeout).await {
+            match self.attempt(statement, values, timeout).await {
                 Ok(rows) => {
-                    self.answers.store(true, Ordering::Relaxed);
+                    asking.answered();
                     return Ok(rows);
                 }
-                Err(failure) => failure,
-            };
-            let answered = self.answers.load(Ordering::Relaxed);
-            let again = match outcome {
-                Outcome::Refused => false,
-                Outcome::Passing => answered || unknown,
-                Outcome::Unknown => true,
-            };
-            unknown |= outcome == Outcome::Unknown;
-            // A process that was paused finds its patience at an end though it asked but once.
-            if !again || (attempts > 1 && began.elapsed() + pause >= self.patience) {
-                if outcome != Outcome::Refused {
-                    self.answers.store(false, Ordering::Relaxed);
-                }
-                return Err(if unknown { not_known(error) } else { error });
+                Err(Failure { outcome, error, .. }) => asking.failed(outcome, error).await?,
             }
-            tracing::debug!(%error, "the database is asked again");
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(PAUSE_MAX);
         }
     }
 
@@ -120,17 +98,8 @@ impl Database {
     }
 }
 
-/// The error of a call of which an attempt may have been made.
-fn not_known(error: StoreError) -> StoreError {
-    if error.kind() == StoreErrorKind::Io {
-        return error;
-    }
-    let text = "the database was lost while it was asked; it is not known what was done";
-    StoreError::new(StoreErrorKind::Io, text).caused_by(error)
-}
-
 /// Verifies who answers.
-fn tls_config(trust: &Trust) -> Result<ClientConfig, StoreError> {
+pub(crate) fn tls_config(trust: &Trust) -> Result<ClientConfig, StoreError> {
     let mut roots = RootCertStore::empty();
     match trust {
         Trust::System => {

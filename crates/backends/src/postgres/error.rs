@@ -5,6 +5,8 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use tollgate_storage::codec::DecodeError;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
+use crate::asking::Outcome;
+
 /// A failed attempt.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -12,17 +14,6 @@ pub(crate) struct Failure {
     pub(crate) error: StoreError,
     /// Whether the connection is of no use any more.
     pub(crate) breaks: bool,
-}
-
-/// What became of what was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing was changed, and the same would be answered again.
-    Refused,
-    /// Nothing was changed; another attempt may succeed.
-    Passing,
-    /// It may have been done, or may be done yet.
-    Unknown,
 }
 
 impl Failure {

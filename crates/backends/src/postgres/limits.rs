@@ -27,10 +27,6 @@ pub(crate) const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// and callers of the server wait for 15.
 pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(12);
 
-/// Pauses between attempts: the first, and the longest.
-pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(5);
-pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(500);
-
 /// How often expired keys and counters are looked for.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_mins(10);
 

@@ -35,45 +35,42 @@
 //!
 //! Start reading at [`PostgresStore`], then `migrations/`.
 
-mod append;
+pub(crate) mod append;
 mod database;
 mod error;
-mod images;
+pub(crate) mod images;
+#[cfg(feature = "redis")]
+pub(crate) mod incarnations;
 mod limits;
 mod options;
-mod read;
+pub(crate) mod read;
 mod schema;
 
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, Weak};
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
-use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError, StoreErrorKind,
-};
+use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
+#[cfg(feature = "redis")]
+pub(crate) use self::{database::tls_config, incarnations::SHARDS, options::Trust};
 pub use options::PostgresOptions;
 
 use self::database::Database;
-use self::error::unavailable;
+use crate::driven::Driven;
 
 /// The store in a PostgreSQL. Dropping it is like a crash: nothing appended is lost.
 #[derive(Debug)]
 pub struct PostgresStore {
-    core: Arc<Core>,
-    /// Drives the connections, whatever the caller's own runtime is or whether it has one.
-    runtime: Option<Runtime>,
+    driven: Driven<Core>,
     /// Calls that appended.
     position: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Core {
-    database: Database,
+pub(crate) struct Core {
+    pub(crate) database: Database,
     options: PostgresOptions,
 }
 
@@ -84,23 +81,13 @@ impl PostgresStore {
     /// Unavailable when the database cannot be reached; Format when it is of a kind that cannot be used, or a newer version
     /// made the schema, or it is not up to date and is not to be.
     pub fn open(options: PostgresOptions) -> Result<Self, StoreError> {
-        let failed = |error| unavailable("there is no thread for the connections").caused_by(error);
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name("tollgate-postgres").enable_all();
-        let runtime = builder.build().map_err(failed)?;
-        let (done, opened) = mpsc::sync_channel(1);
-        runtime.spawn(async move { drop(done.send(Core::open(options).await)) });
-        match opened.recv().unwrap_or_else(|_| Err(unavailable("the connections ended"))) {
-            Ok(core) => {
-                let core = Arc::new(core);
-                runtime.spawn(sweep_now_and_then(Arc::downgrade(&core)));
-                Ok(Self { core, runtime: Some(runtime), position: AtomicU64::new(0) })
-            }
-            Err(error) => {
-                runtime.shutdown_background();
-                Err(error)
-            }
-        }
+        let driven = Driven::start("tollgate-postgres", async {
+            let core = Core::open(options).await?;
+            schema::end_incarnations(&core.database).await?;
+            Ok(core)
+        })?;
+        driven.spawn(sweep_now_and_then(Arc::downgrade(driven.core())));
+        Ok(Self { driven, position: AtomicU64::new(0) })
     }
 
     /// Forgets what is past its time now; it happens by itself every few minutes, a piece at a time.
@@ -108,42 +95,12 @@ impl PostgresStore {
     /// # Errors
     /// When the database does not answer.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        self.run(|core| async move { core.sweep().await }).await
-    }
-
-    /// Runs something where the connections are; it begins at once, and goes on when the caller does not wait for it any more.
-    /// What is waited for is small.
-    fn run<T, W, F>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W, F>
-    where
-        T: Send + 'static,
-        W: FnOnce(Arc<Core>) -> F,
-        F: Future<Output = Result<T, StoreError>> + Send + 'static,
-    {
-        let work = self.runtime.as_ref().map(|runtime| runtime.spawn(work(Arc::clone(&self.core))));
-        wait_for(work)
-    }
-}
-
-async fn wait_for<T>(work: Option<JoinHandle<Result<T, StoreError>>>) -> Result<T, StoreError> {
-    let Some(work) = work else { return Err(unavailable("the store was closed")) };
-    work.await.unwrap_or_else(|error| Err(lost(error)))
-}
-
-/// A call of which nobody knows what it did.
-fn lost(error: tokio::task::JoinError) -> StoreError {
-    StoreError::new(StoreErrorKind::Io, "a call to the database ended early").caused_by(error)
-}
-
-impl Drop for PostgresStore {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.driven.run(|core| async move { core.sweep().await }).await
     }
 }
 
 impl Core {
-    async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+    pub(crate) async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let database = Database::new(&options)?;
         schema::check_server(&database).await?;
         schema::bring_up(&database, options.migrate).await?;
@@ -158,7 +115,7 @@ impl Core {
 }
 
 /// Forgets what is past its time, for as long as the store is there.
-async fn sweep_now_and_then(core: Weak<Core>) {
+pub(crate) async fn sweep_now_and_then(core: Weak<Core>) {
     loop {
         tokio::time::sleep(limits::SWEEP_EVERY).await;
         let Some(core) = core.upgrade() else { return };
@@ -173,7 +130,9 @@ impl Store for PostgresStore {
         check_appends(&appends, limits::APPENDS_MAX, limits::ENTRIES_MAX)?;
         let answers = match appends.is_empty() {
             true => Vec::new(),
-            false => self.run(|core| async move { append::append(&core.database, &appends).await }).await?,
+            false => {
+                self.driven.run(|core| async move { append::append(&core.database, &appends).await }).await?
+            }
         };
         let position = self.position.fetch_add(1, Ordering::SeqCst) + 1;
         Ok(Appends { answers, position })
@@ -181,12 +140,12 @@ impl Store for PostgresStore {
 
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         let partitions = partitions.to_vec();
-        self.run(|core| async move { read::open(&core.database, &partitions).await }).await
+        self.driven.run(|core| async move { read::open(&core.database, &partitions).await }).await
     }
 
     async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
         let partitions = partitions.to_vec();
-        self.run(|core| async move { read::versions(&core.database, &partitions).await }).await
+        self.driven.run(|core| async move { read::versions(&core.database, &partitions).await }).await
     }
 
     async fn load(
@@ -196,25 +155,29 @@ impl Store for PostgresStore {
         keys: &[RecordKey],
     ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
         let (partition, keys) = (partition.clone(), keys.to_vec());
-        self.run(|core| async move { read::load(&core.database, &partition, image, &keys).await }).await
+        self.driven
+            .run(|core| async move { read::load(&core.database, &partition, image, &keys).await })
+            .await
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
         let keys = keys.to_vec();
-        self.run(|core| async move { read::find(&core.database, &keys).await }).await
+        self.driven.run(|core| async move { read::find(&core.database, &keys).await }).await
     }
 
     async fn checkpoint(&self, images: Arc<[Image]>, _whole_until: u64) -> Result<(), StoreError> {
-        self.run(|core| async move { images::checkpoint(&core.database, &images).await }).await
+        self.driven.run(|core| async move { images::checkpoint(&core.database, &images).await }).await
     }
 
     async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
-        self.run(|core| async move { read::behind(&core.database).await }).await
+        self.driven.run(|core| async move { read::behind(&core.database).await }).await
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let (scan, from) = (scan.clone(), from.cloned());
-        self.run(|core| async move { read::scan(&core.database, &scan, from.as_ref(), limit).await }).await
+        self.driven
+            .run(|core| async move { read::scan(&core.database, &scan, from.as_ref(), limit).await })
+            .await
     }
 
     fn position(&self) -> u64 {
@@ -231,7 +194,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.core.database.pool.close();
+        self.driven.core().database.pool.close();
         Ok(())
     }
 }

@@ -201,28 +201,96 @@ pub(crate) async fn scan(
     limit: usize,
 ) -> Result<Page, StoreError> {
     assert!(limit > 0, "a page has room for a row");
+    if let Scan::Entries { org, order } = scan {
+        let entries = Entries::of(scan, org, *order, from, limit)?;
+        let rows = entries.read(database).await?;
+        return Ok(entries.page(rows));
+    }
     let after = from.map(|cursor| key_in(scan, cursor)).transpose()?;
     let limit = limit.min(PAGE_ROWS_MAX);
     let rows = match scan {
-        Scan::Entries { org, order } => {
-            let after = after.map(|key| number_in(scan, key)).transpose()?;
-            scan_entries(database, org, *order, after, limit).await?
-        }
         Scan::Notices => {
             let after = after.map(|key| number_in(scan, key)).transpose()?;
             scan_notices(database, after.unwrap_or(0), limit).await?
         }
         _ => scan_parts(database, scan, after, limit).await?,
     };
-    let more = rows.len() > limit;
-    let mut page = Vec::with_capacity(rows.len().min(limit));
-    let mut last = None;
-    for (key, row) in rows.into_iter().take(limit) {
-        page.push(row);
-        last = Some(key);
+    Ok(page_of(scan, limit, rows))
+}
+
+/// The page that rows make, of which there is one more than fits if there are more.
+fn page_of(scan: &Scan, limit: usize, rows: impl IntoIterator<Item = (Vec<u8>, Row)>) -> Page {
+    let mut rows = rows.into_iter();
+    let (keys, page): (Vec<Vec<u8>>, Vec<Row>) = rows.by_ref().take(limit).unzip();
+    let more = rows.next().is_some();
+    let next = keys.last().filter(|_| more).map(|key| cursor_at(scan, key));
+    Page { rows: page, next }
+}
+
+/// A page of the entries of an org, by their numbers.
+pub(crate) struct Entries<'a> {
+    scan: &'a Scan,
+    org: &'a OrgId,
+    order: Order,
+    after: Option<i64>,
+    limit: usize,
+}
+
+impl<'a> Entries<'a> {
+    pub(crate) fn of(
+        scan: &'a Scan,
+        org: &'a OrgId,
+        order: Order,
+        from: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Self, StoreError> {
+        let after = from.map(|cursor| number_in(scan, key_in(scan, cursor)?)).transpose()?;
+        Ok(Self { scan, org, order, after, limit: limit.min(PAGE_ROWS_MAX) })
     }
-    let next = last.filter(|_| more).map(|key| cursor_at(scan, &key));
-    Ok(Page { rows: page, next })
+
+    /// Reads its rows, and one more if there are more.
+    pub(crate) async fn read(&self, database: &Database) -> Result<Vec<Row>, StoreError> {
+        let (condition, after) = match self.order {
+            Order::Oldest => ("number > $2 ORDER BY number", self.after.unwrap_or(0)),
+            Order::Newest => ("number < $2 ORDER BY number DESC", self.after.unwrap_or(i64::MAX)),
+        };
+        let statement = format!(
+            "SELECT number, body FROM {}.entries WHERE org = $1 AND {condition} LIMIT $3",
+            database.schema
+        );
+        let (org, limit) = (self.org.as_str(), and_one(self.limit));
+        let values: &super::database::Values<'_> =
+            &[(&org, Type::TEXT), (&after, Type::INT8), (&limit, Type::INT8)];
+        let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
+        let entry = |row: &DbRow| {
+            let number: i64 = row.try_get(0).map_err(bad_column)?;
+            let body: &[u8] = row.try_get(1).map_err(bad_column)?;
+            decode(body).map(Row::Entry).map_err(|error| bad_row(format!("entry {number} of {org}"), error))
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    /// The page that rows make.
+    pub(crate) fn page(&self, rows: impl IntoIterator<Item = Row>) -> Page {
+        let keyed = |row: Row| {
+            let number = if let Row::Entry(entry) = &row { entry.number } else { 0 };
+            (number.to_be_bytes().to_vec(), row)
+        };
+        page_of(self.scan, self.limit, rows.into_iter().map(keyed))
+    }
+}
+
+#[cfg(feature = "redis")]
+impl Entries<'_> {
+    /// Behind which number it begins, in its order.
+    pub(crate) fn after(&self) -> Option<u64> {
+        self.after.map(i64::unsigned_abs)
+    }
+
+    /// Rows of it, and one more.
+    pub(crate) const fn most(&self) -> usize {
+        self.limit + 1
+    }
 }
 
 /// The number in a cursor of entries or notices.
@@ -237,32 +305,6 @@ fn and_one(limit: usize) -> i64 {
 
 /// Rows with what their cursors name them by.
 type Keyed = Vec<(Vec<u8>, Row)>;
-
-async fn scan_entries(
-    database: &Database,
-    org: &OrgId,
-    order: Order,
-    after: Option<i64>,
-    limit: usize,
-) -> Result<Keyed, StoreError> {
-    let schema = &database.schema;
-    let (statement, after) = match order {
-        Order::Oldest => ("number > $2 ORDER BY number LIMIT $3", after.unwrap_or(0)),
-        Order::Newest => ("number < $2 ORDER BY number DESC LIMIT $3", after.unwrap_or(i64::MAX)),
-    };
-    let statement = format!("SELECT number, body FROM {schema}.entries WHERE org = $1 AND {statement}");
-    let (org, limit) = (org.as_str(), and_one(limit));
-    let values: &super::database::Values<'_> =
-        &[(&org, Type::TEXT), (&after, Type::INT8), (&limit, Type::INT8)];
-    let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
-    let entry = |row: &DbRow| {
-        let number: i64 = row.try_get(0).map_err(bad_column)?;
-        let body: &[u8] = row.try_get(1).map_err(bad_column)?;
-        let entry = decode(body).map_err(|error| bad_row(format!("entry {number} of {org}"), error))?;
-        Ok((number.to_be_bytes().to_vec(), Row::Entry(entry)))
-    };
-    rows.iter().map(entry).collect()
-}
 
 async fn scan_notices(database: &Database, after: i64, limit: usize) -> Result<Keyed, StoreError> {
     let limit = and_one(limit);

@@ -62,6 +62,13 @@ pub(crate) async fn bring_up(database: &Database, migrate: bool) -> Result<(), S
     applied
 }
 
+/// Ends the lives of a Redis that was before this database: what it holds is settled anew with what is here when it comes back.
+pub(crate) async fn end_incarnations(database: &Database) -> Result<(), StoreError> {
+    let statement =
+        format!("UPDATE {}.incarnations SET number = number + 1 WHERE number > 0", database.schema);
+    database.ask(&statement, &[], ANSWER_TIMEOUT).await.map(drop)
+}
+
 /// How many migrations were applied.
 async fn version(database: &Database) -> Result<usize, StoreError> {
     let table = format!("{}.migrations", database.schema);

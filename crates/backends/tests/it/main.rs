@@ -18,4 +18,6 @@ mod images;
 mod life;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod support;

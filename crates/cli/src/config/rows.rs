@@ -73,8 +73,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "store",
         value: "STORE",
-        help: "Where data is stored: `embedded:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE` or \
-               `dynamodb://TABLE`, for any number of servers; or `memory:`, which keeps nothing after exit",
+        help: "Where data is stored: `embedded:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, the same as \
+               `redis+postgres://…?redis=redis://HOST` with the newest entries in a Redis, or `dynamodb://TABLE`, for any number \
+               of servers; or `memory:`, which keeps nothing after exit",
         seeds: &[("DATABASE_URL", take_database)],
         secret: false,
         take: |chosen, text| text.parse().map(|store| chosen.server.store = store),
@@ -254,6 +255,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(chosen.server.commit_interval.as_secs().to_string()),
     },
     Setting {
+        name: "flush-interval",
+        value: "SECS",
+        help: "Seconds after which entries in Redis are moved to PostgreSQL, where the store is in both",
+        seeds: &[("METERING_FLUSH_INTERVAL", take_flush_interval)],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.flush_interval = time),
+        show: |chosen| Some(chosen.server.flush_interval.as_secs().to_string()),
+    },
+    Setting {
         name: "commit-patience",
         value: "SECS",
         help: "Seconds that a requested delivery is retried before it fails",
@@ -387,6 +397,15 @@ fn take_api_key(chosen: &mut Chosen, text: &str) -> Result<(), String> {
     }
     chosen.server.api_key = Some(Secret(text.to_owned()));
     Ok(())
+}
+
+/// Seconds, or as Go writes a time: `60s`, `1m`.
+fn take_flush_interval(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    let text = match text.strip_suffix('m') {
+        Some(minutes) => whole(minutes, 1..=60).map(|minutes| (60 * minutes).to_string())?,
+        None => text.strip_suffix('s').unwrap_or(text).to_owned(),
+    };
+    seconds(&text).map(|time| chosen.server.flush_interval = time)
 }
 
 fn take_environment(chosen: &mut Chosen, text: &str) -> Result<(), String> {

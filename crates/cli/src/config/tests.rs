@@ -203,7 +203,7 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
         (
             file("store = 'mysql://u:hush@x'"),
             "store: mysql:// is not a store; expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, \
-             dynamodb://TABLE or memory: \
+             redis+postgres://USER:PASSWORD@HOST/DATABASE?redis=redis://HOST, dynamodb://TABLE or memory: \
              (from file t.toml)",
         ),
         (
@@ -302,7 +302,6 @@ fn names_that_change_nothing_are_warned_of() {
         ("DYNAMODB_TABLE_NAME", "hush"),
         ("MONGO_URL", "hush"),
         ("REDIS_URL", "hush"),
-        ("METERING_FLUSH_INTERVAL", "60s"),
     ];
     for (flags, data) in [(&[][..], "embedded:./tollgate-data"), (&[("store", "memory:")], "memory:")] {
         let warnings = warnings(ignored, flags);

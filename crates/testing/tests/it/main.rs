@@ -16,7 +16,11 @@ mod months;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod random;
+#[cfg(feature = "redis")]
+mod redis;
 mod series;
+#[cfg(feature = "postgres")]
+mod shared;
 #[cfg(feature = "simulator")]
 mod sim;
 mod trials;

@@ -53,7 +53,8 @@ CREATE TABLE parts (
 );
 CREATE INDEX parts_ends ON parts (ends) WHERE ends IS NOT NULL;
 
--- Notices. Who reads them numbers first those that came since: `position` is their order.
+-- Notices. Who reads them numbers first those that came since: `position` is their order. `call` and `place` are the order
+-- in which they were appended, as far as it is known.
 CREATE TABLE notices (
     call bigint NOT NULL,
     place integer NOT NULL,
@@ -66,7 +67,7 @@ CREATE TABLE notices (
     meter text,
     user_id text,
     body bytea NOT NULL,
-    PRIMARY KEY (call, place)
+    PRIMARY KEY (org, entry, index)
 );
 CREATE INDEX notices_new ON notices (call, place) WHERE position IS NULL;
 CREATE SEQUENCE notice_calls;
@@ -82,11 +83,11 @@ INSERT INTO notice_order VALUES (0);
 CREATE FUNCTION append(
     p_call uuid,
     p_orgs text[], p_expected bigint[], p_versions bigint[],
-    p_places integer[], p_entry_orgs text[], p_numbers bigint[], p_ats timestamptz[], p_kinds text[], p_meters text[],
+    p_places integer[], p_entry_orgs text[], p_numbers bigint[], p_calls uuid[], p_ats timestamptz[], p_kinds text[], p_meters text[],
     p_users text[], p_quantities text[], p_keys text[], p_occurred timestamptz[], p_bodies bytea[],
     p_key_places integer[], p_key_hashes uuid[], p_key_numbers bigint[], p_key_reversals bigint[], p_key_ats timestamptz[],
     p_reversal_places integer[], p_reversal_hashes uuid[], p_reversals bigint[],
-    p_notice_places integer[], p_notice_orgs text[], p_notice_entries bigint[], p_notice_indexes integer[],
+    p_notice_places integer[], p_notice_orders bigint[], p_notice_orgs text[], p_notice_entries bigint[], p_notice_indexes integer[],
     p_notice_ats timestamptz[], p_notice_kinds text[], p_notice_meters text[], p_notice_users text[],
     p_notice_bodies bytea[]
 ) RETURNS boolean[]
@@ -137,10 +138,9 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO entries (org, number, call, at, kind, meter, user_id, quantity, key, occurred_at, body)
-    SELECT e.org, e.number, CASE WHEN e.number = p_expected[e.place] + 1 THEN p_call END, e.at, e.kind, e.meter, e.user_id,
-        e.quantity::numeric, e.key, e.occurred_at, e.body
-    FROM unnest(p_places, p_entry_orgs, p_numbers, p_ats, p_kinds, p_meters, p_users, p_quantities, p_keys, p_occurred,
-        p_bodies) AS e (place, org, number, at, kind, meter, user_id, quantity, key, occurred_at, body)
+    SELECT e.org, e.number, e.call, e.at, e.kind, e.meter, e.user_id, e.quantity::numeric, e.key, e.occurred_at, e.body
+    FROM unnest(p_places, p_entry_orgs, p_numbers, p_calls, p_ats, p_kinds, p_meters, p_users, p_quantities, p_keys,
+        p_occurred, p_bodies) AS e (place, org, number, call, at, kind, meter, user_id, quantity, key, occurred_at, body)
     WHERE v_made[e.place];
     IF cardinality(p_key_hashes) > 0 THEN
         INSERT INTO keys AS k (hash, number, reversed_by, at)
@@ -157,11 +157,11 @@ BEGIN
     END IF;
     IF cardinality(p_notice_places) > 0 THEN
         INSERT INTO notices (call, place, org, entry, index, at, kind, meter, user_id, body)
-        SELECT c.call, n.ordinal, n.org, n.entry, n.index, n.at, n.kind, n.meter, n.user_id, n.body
+        SELECT coalesce(n.call, c.call), n.ordinal, n.org, n.entry, n.index, n.at, n.kind, n.meter, n.user_id, n.body
         FROM (SELECT nextval('notice_calls') AS call) AS c,
-            unnest(p_notice_places, p_notice_orgs, p_notice_entries, p_notice_indexes, p_notice_ats, p_notice_kinds,
+            unnest(p_notice_places, p_notice_orders, p_notice_orgs, p_notice_entries, p_notice_indexes, p_notice_ats, p_notice_kinds,
                 p_notice_meters, p_notice_users, p_notice_bodies)
-            WITH ORDINALITY AS n (place, org, entry, index, at, kind, meter, user_id, body, ordinal)
+            WITH ORDINALITY AS n (place, call, org, entry, index, at, kind, meter, user_id, body, ordinal)
         WHERE v_made[n.place];
     END IF;
     RETURN v_done;
@@ -307,9 +307,10 @@ BEGIN
     SELECT numbered INTO v_numbered FROM notice_order FOR UPDATE;
     UPDATE notices AS n SET position = v_numbered + o.ordinal
     FROM (
-        SELECT call, place, row_number() OVER (ORDER BY call, place) AS ordinal FROM notices WHERE position IS NULL
+        SELECT org, entry, index, row_number() OVER (ORDER BY call, place, org, entry, index) AS ordinal
+        FROM notices WHERE position IS NULL
     ) AS o
-    WHERE n.call = o.call AND n.place = o.place;
+    WHERE n.org = o.org AND n.entry = o.entry AND n.index = o.index;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE notice_order SET numbered = v_numbered + v_count;
     RETURN v_count;
@@ -350,5 +351,69 @@ BEGIN
     RETURN QUERY
     SELECT n.position, n.index, n.body FROM notices AS n
     WHERE n.position > p_position ORDER BY n.position LIMIT p_limit;
+END
+$$;
+
+-- Which life of the Redis before this database is the current one, for each part of the orgs; see the store `redis+postgres`.
+-- What was appended in a former life and did not come here is lost.
+CREATE TABLE incarnations (
+    shard smallint PRIMARY KEY,
+    number bigint NOT NULL,
+    -- Who began it.
+    maker uuid
+);
+INSERT INTO incarnations (shard, number) SELECT shard, 0 FROM generate_series(0, 127) AS shard;
+
+-- Whether these incarnations are the current ones; they stay so until the end of the transaction.
+CREATE FUNCTION hold(p_shards smallint[], p_numbers bigint[]) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_count bigint;
+BEGIN
+    SELECT count(*) INTO v_count FROM (
+        SELECT 1 FROM incarnations AS i
+        JOIN unnest(p_shards, p_numbers) AS a (shard, number) ON a.shard = i.shard AND a.number = i.number
+        ORDER BY i.shard FOR SHARE OF i
+    ) AS held;
+    RETURN v_count = cardinality(p_shards);
+END
+$$;
+
+-- Begins the next incarnations of some shards after these, and says which are the current ones, and which of them are this
+-- maker's. It waits for what holds the former ones; nothing that holds them comes after it.
+CREATE FUNCTION renew(p_shards smallint[], p_numbers bigint[], p_maker uuid)
+RETURNS TABLE (r_shard smallint, r_number bigint, r_mine boolean)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    PERFORM 1 FROM incarnations WHERE shard = ANY (p_shards) ORDER BY shard FOR UPDATE;
+    UPDATE incarnations AS i SET number = i.number + 1, maker = p_maker
+    FROM unnest(p_shards, p_numbers) AS a (shard, number)
+    WHERE i.shard = a.shard AND i.number = a.number;
+    RETURN QUERY
+    SELECT shard, number, coalesce(maker = p_maker, false) FROM incarnations WHERE shard = ANY (p_shards);
+END
+$$;
+
+-- The versions and latest entries of ledgers whose shards are of these incarnations, all of one moment; others have no row.
+CREATE FUNCTION versions_held(p_orgs text[], p_shards smallint[], p_numbers bigint[])
+RETURNS TABLE (place bigint, version bigint, body bytea)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.place, coalesce(l.version, 0), e.body
+    FROM unnest(p_orgs, p_shards, p_numbers) WITH ORDINALITY AS a (org, shard, number, place)
+    JOIN incarnations AS i ON i.shard = a.shard AND i.number = a.number
+    LEFT JOIN ledgers AS l ON l.org = a.org
+    LEFT JOIN entries AS e ON e.org = l.org AND e.number = l.version;
 END
 $$;

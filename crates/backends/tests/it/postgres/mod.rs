@@ -15,18 +15,18 @@ use tollgate_storage::conformance::Subject;
 use crate::support::{self, With};
 
 /// The server of all tests of this program; each store in it has a schema of its own.
-fn server() -> &'static Postgres {
+pub(crate) fn server() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
     // What outlives a crash of the server is tested elsewhere.
     SERVER.get_or_init(|| Postgres::start(&["fsync=off", "max_connections=300"]).expect("PostgreSQL starts"))
 }
 
-fn next_schema() -> String {
+pub(crate) fn next_schema() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("store_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn open(schema: &str) -> Result<PostgresStore, StoreError> {
+pub(crate) fn open(schema: &str) -> Result<PostgresStore, StoreError> {
     open_by(&server().url(), schema)
 }
 

