@@ -26,7 +26,7 @@ pub struct EntryItem {
     pub entry: u64,
     /// When it was decided, by the server's time.
     pub at: String,
-    /// `used`, `refused`, `reversed`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`,
+    /// `used`, `refused`, `reversed`, `held`, `hold_ended`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`,
     /// `shipped`.
     pub kind: String,
     /// Who caused it: the id of an API key, `configured` (the key of the settings), `local` (a caller without a key, from
@@ -69,6 +69,9 @@ pub struct EntryItem {
     /// What the organization could still use after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining: Option<Decimal>,
+    /// The number of the hold that was made, captured or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u64>,
     /// The entry that a reversal took back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverses: Option<u64>,

@@ -14,6 +14,7 @@ mod bill;
 mod body;
 mod channel;
 mod decimal;
+mod hold;
 mod ledger;
 mod members;
 mod metadata;
@@ -40,6 +41,10 @@ pub use channel::{
     DeliveryItem, DeliveryList, DeliveryResult, ReplayRequest, RotateReply, RotateRequest, SentMessage,
 };
 pub use decimal::{Decimal, NonZeroDecimal, PositiveDecimal, RequestDecimal};
+pub use hold::{
+    CaptureReply, CaptureRequest, HoldId, HoldIdError, HoldItem, HoldPage, HoldReply, HoldRequest,
+    OnExpiryName, ReleaseReply,
+};
 pub use ledger::{BurnLine, EntryItem, LedgerPage, NoticeItem, NoticePage, UsagePoint, UsageSeries};
 pub use members::{Members, repeated_member};
 pub use metadata::Metadata;

@@ -252,7 +252,10 @@ pub struct MeterBalanceReply {
     pub topped_up: Decimal,
     /// Used of allowance and top-ups, and beyond them where that is allowed.
     pub used: Decimal,
-    /// What may still be used; null where credit is not asked.
+    /// What holds reserve of it: neither used nor remaining.
+    pub held: Decimal,
+    /// What may still be used; null where credit is not asked. `used`, `held` and `remaining` add up to `allowance` and
+    /// `topped_up`.
     pub remaining: Option<Decimal>,
     /// Billed beyond the credit this month.
     pub overage: Decimal,
@@ -317,6 +320,9 @@ pub struct LimitItem {
     pub amount: Decimal,
     /// Used of it; null for a limit on each user.
     pub used: Option<Decimal>,
+    /// What holds reserve of it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Decimal>,
     /// When it starts afresh; null is never.
     pub resets_at: Option<String>,
 }

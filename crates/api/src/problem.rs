@@ -5,7 +5,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::Decimal;
+use crate::{Decimal, HoldItem};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
@@ -57,6 +57,8 @@ codes! {
     OrgLimitReached = "org_limit_reached", 402, "The organization's limit is reached";
     /// A limit on the user does not leave room.
     UserLimitReached = "user_limit_reached", 403, "The user's limit is reached";
+    /// The hold that another is to be carved out of does not leave room.
+    HoldLimitReached = "hold_limit_reached", 403, "The hold leaves no room";
     /// The API key may not do this.
     Forbidden = "forbidden", 403, "The API key may not do this";
     /// A web page of an origin that the server does not allow asks.
@@ -71,6 +73,8 @@ codes! {
     UnknownEntry = "unknown_entry", 404, "There is no such entry";
     /// The org has no such top-up.
     UnknownTopUp = "unknown_top_up", 404, "There is no such top-up";
+    /// The org has no such hold, or it ended so long ago that its key is forgotten.
+    UnknownHold = "unknown_hold", 404, "There is no such hold";
     /// There is no such version of the catalog.
     UnknownVersion = "unknown_version", 404, "There is no such version";
     /// There is no such API key.
@@ -91,6 +95,10 @@ codes! {
     RequestTimeout = "request_timeout", 408, "The request did not arrive in time";
     /// The usage was taken back.
     KeyReversed = "key_reversed", 409, "The usage under this key was taken back";
+    /// The hold was captured, released, or has expired.
+    HoldEnded = "hold_ended", 409, "The hold has ended";
+    /// More is to be captured than is held, and than it may overrun.
+    MoreThanHeld = "more_than_held", 409, "More is to be captured than is held";
     /// What a maximum or a last value would be without the usage is not known.
     NotReversible = "not_reversible", 409, "The usage cannot be taken back";
     /// The plan is not offered any more.
@@ -115,7 +123,7 @@ codes! {
     MoreThanUnused = "more_than_unused", 409, "More is to be taken back than is unused";
     /// It is the last API key that can make others.
     LastAdminKey = "last_admin_key", 409, "It is the last admin key";
-    /// There are as many as there may be: limits or grants of the org, or meters that usage created.
+    /// There are as many as there may be: limits, grants or open holds of the org, or meters that usage created.
     TooMany = "too_many", 409, "There are as many as there may be";
     /// The body is too large.
     BodyTooLarge = "body_too_large", 413, "The body is too large";
@@ -129,6 +137,8 @@ codes! {
     UserRequired = "user_required", 422, "A user is needed";
     /// The meter refuses a property that it does not declare.
     UnknownProperty = "unknown_property", 422, "The meter does not declare the property";
+    /// The meter is counted in another way than as a sum, so nothing of it can be held.
+    NotHeld = "not_held", 422, "Nothing of the meter can be held";
     /// A field is missing.
     MissingField = "missing_field", 422, "A field is missing";
     /// There is no such field.
@@ -211,6 +221,9 @@ pub struct Problem {
     /// The limit that refused a usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitDetail>,
+    /// The hold that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Box<HoldItem>>,
     /// What is in the way, such as the organizations that have a plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<String>,
@@ -219,7 +232,7 @@ pub struct Problem {
 /// The limit, or the credit, that refused a usage.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LimitDetail {
-    /// `org` or `user`.
+    /// `org`, `user` or `hold`.
     pub scope: String,
     /// The user, for a limit on users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -230,7 +243,10 @@ pub struct LimitDetail {
     pub amount: Decimal,
     /// Used of it.
     pub used: Decimal,
-    /// What is left of it.
+    /// What holds reserve of it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Decimal>,
+    /// What is left of it: neither used nor held.
     pub remaining: Decimal,
     /// When there is room again by itself; null is never.
     pub resets_at: Option<String>,
@@ -251,6 +267,7 @@ impl Problem {
             quantity: None,
             remaining: None,
             limit: None,
+            hold: None,
             conflicts: Vec::new(),
         }
     }

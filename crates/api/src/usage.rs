@@ -179,6 +179,9 @@ pub struct UsageReply {
     pub quantity: Decimal,
     /// What the org may still use; null where credit is not asked.
     pub remaining: Option<Decimal>,
+    /// What holds reserve of its credit, if anything: neither used nor remaining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Decimal>,
     /// What the org has used of its credit.
     pub used: Decimal,
     /// All credit in force: allowance and top-ups.

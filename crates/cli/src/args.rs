@@ -53,6 +53,8 @@ enum Command {
     Check(Call<commands::gate::CheckArgs>),
     /// Reverse a usage by its key.
     Reverse(Call<commands::gate::ReverseArgs>),
+    /// Reserve usage before it happens; capture, release, show and list holds.
+    Hold(Group<commands::hold::HoldCommand>),
     /// Import past usage from a CSV or NDJSON file.
     Import(Call<commands::import::ImportArgs>),
     /// Export usage as CSV or NDJSON.
@@ -168,6 +170,9 @@ impl Cli {
             }
             Command::Reverse(call) => {
                 online(&call.connection, |session| commands::gate::reverse(session, &call.args))
+            }
+            Command::Hold(group) => {
+                online(&group.connection, |session| commands::hold::run(session, &group.command))
             }
             Command::Import(call) => {
                 online(&call.connection, |session| commands::import::import(session, &call.args))

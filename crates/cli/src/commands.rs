@@ -7,6 +7,7 @@ pub(crate) mod channel;
 pub(crate) mod export;
 pub(crate) mod gate;
 pub(crate) mod health;
+pub(crate) mod hold;
 pub(crate) mod import;
 pub(crate) mod key;
 pub(crate) mod ledger;

@@ -7,9 +7,9 @@ use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move, ONE};
 use crate::shipment::unsent_day;
 use crate::{
-    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, Limit,
-    MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Record, RecordKey, Seen, Sku, System,
-    SystemEntry, SystemEntryKind, SystemRecords, Timestamp, UsedEntry, Wants, Window,
+    Account, Among, Amount, ApiKey, Burn, CatalogVersion, Counter, CreatedMeter, Entry, EntryKind, Hold,
+    Limit, MeterId, NewMeter, Notice, NoticeKind, OrgState, PartKey, Period, Record, RecordKey, Seen, Sku,
+    System, SystemEntry, SystemEntryKind, SystemRecords, Timestamp, UsedEntry, Wants, Window,
 };
 
 /// Changes the state of an org as an entry says.
@@ -23,6 +23,10 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
         EntryKind::Refused { .. } => {}
         EntryKind::Reversed { entry: counted_by, used } => {
             apply_reversed(state, entry, *counted_by, used);
+        }
+        EntryKind::Held(held) => apply_held(state, entry, &held.hold),
+        EntryKind::HoldEnded(ended) => {
+            state.change_org(entry.at, |org| org.change_holds(|holds| holds.end(ended.hold)));
         }
         EntryKind::Put { name, zone, metadata } => state.change_org(entry.at, |org| {
             org.name.clone_from(name);
@@ -110,6 +114,22 @@ fn apply_used(state: &mut OrgState, entry: &Entry, used: &UsedEntry) {
     }
     count(state, used, &used.moves(entry.number, Motion::Count));
     queue_unsent(state, used, used.quantity.amount());
+    if let Some(captured) = used.captured {
+        let quantity = used.quantity.amount();
+        state.change_org(entry.at, |org| org.change_holds(|holds| captured.apply(holds, quantity)));
+    }
+}
+
+/// Takes a hold, out of another if it is carved out of one.
+fn apply_held(state: &mut OrgState, entry: &Entry, hold: &Hold) {
+    state.change_org(entry.at, |org| {
+        org.change_holds(|holds| {
+            if let Some(parent) = hold.parent {
+                holds.carve(parent, hold.quantity.amount());
+            }
+            holds.put(hold.clone());
+        });
+    });
 }
 
 fn apply_reversed(state: &mut OrgState, _entry: &Entry, counted_by: u64, used: &UsedEntry) {
@@ -284,7 +304,11 @@ pub(crate) fn touch(state: &OrgState, entry: &Entry) {
         EntryKind::Shipped { day, .. } => {
             state.want(PartKey::Unsent(*day));
         }
-        EntryKind::Refused { .. } | EntryKind::ToppedUp(_) | EntryKind::Voided(_) => {
+        EntryKind::Refused { .. }
+        | EntryKind::ToppedUp(_)
+        | EntryKind::Voided(_)
+        | EntryKind::Held(_)
+        | EntryKind::HoldEnded(_) => {
             if let Some(meter) = entry.kind.meter() {
                 state.want(PartKey::Account(meter.clone()));
             }

@@ -27,9 +27,11 @@ pub struct MeterBalance {
     pub allowance: Amount,
     /// Top-ups and prepaid pots in force.
     pub topped_up: Amount,
-    /// Used of allowance and top-ups, and of an overdraft beyond them; with what remains it is all that was granted. Where
+    /// Used of allowance and top-ups, and of an overdraft beyond them; with what is held and what remains it is all that was granted. Where
     /// credit is not asked, what was counted this month.
     pub used: Amount,
+    /// What holds reserve of it, neither used nor remaining; where credit is not asked, what is held this month.
+    pub held: Amount,
     /// What may still be used; `None` where credit is not asked.
     pub remaining: Option<Amount>,
     /// Billed beyond the credit this month.
@@ -78,6 +80,8 @@ pub struct LimitLine {
     pub amount: Amount,
     /// Used of it; `None` for a limit on each user, where it differs by user.
     pub used: Option<Amount>,
+    /// Held of it; `None` likewise.
+    pub held: Option<Amount>,
     /// When it starts afresh.
     pub resets_at: Option<Timestamp>,
 }
@@ -116,7 +120,7 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
     let month = value(Window::Month);
     let overage = month.extras().overage;
     let rules = MeterRules::of(plan, meter);
-    let credit = plan.map(|_| Credit::new(org, rules, &account, &moment, month));
+    let credit = plan.map(|_| Credit::new(org, meter, rules, &account, &moment, month));
     let standing = credit.as_ref().map(|credit| credit.standing(None));
     let credits: Vec<_> = credit
         .iter()
@@ -162,6 +166,7 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
         allowance: of(false),
         topped_up: of(true),
         used: standing.map_or(month.value, |standing| standing.used),
+        held: standing.map_or_else(|| org.held_in(meter, None, moment.month), |standing| standing.held),
         remaining: standing.map_or(Some(Amount::ZERO), |standing| standing.remaining),
         overage,
         month: month.value,
@@ -185,30 +190,32 @@ fn limit_lines(
         .into_iter()
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
-            let limit = InForce::load(&state.counters(meter, ScopeRef::Org), moment, limit, None);
-            let used = (!each_user).then_some(limit.used);
-            line(org, moment, limit.limit.scope.clone(), limit.limit.window, limit.limit.amount, used)
+            let limit = InForce::load(&state.counters(meter, ScopeRef::Org), org, moment, limit, None);
+            let counted = (!each_user).then_some((limit.used, limit.held));
+            line(org, moment, limit.limit, counted)
         })
         .collect();
     for limit in org.limits.iter().filter(|limit| limit.meter == *meter) {
         if let Some(user) = limited_user(limit) {
             let period = moment.period(limit.window);
             let used = state.counters(meter, ScopeRef::User(user)).of(period).value;
-            lines.push(line(org, moment, limit.scope.clone(), limit.window, limit.amount, Some(used)));
+            let held = org.held_in(meter, Some(user), period);
+            lines.push(line(org, moment, limit, Some((used, held))));
         }
     }
     lines
 }
 
+/// A limit with what is used and held of it.
 fn line(
     org: &Org,
     moment: &crate::Moment,
-    scope: LimitScope,
-    window: Window,
-    amount: Amount,
-    used: Option<Amount>,
+    limit: &crate::Limit,
+    counted: Option<(Amount, Amount)>,
 ) -> LimitLine {
-    LimitLine { scope, window, amount, used, resets_at: org.zone.bounds(moment.period(window)).1 }
+    let crate::Limit { scope, window, amount, .. } = limit.clone();
+    let (used, held) = counted.unzip();
+    LimitLine { scope, window, amount, used, held, resets_at: org.zone.bounds(moment.period(window)).1 }
 }
 
 /// A top-up of an org, and how much of it can still be used, now or later.
@@ -230,10 +237,13 @@ pub fn top_ups(state: &OrgState, context: &Context<'_>) -> Vec<TopUpLine> {
     for meter in &context.catalog.meters {
         let Some(account) = state.account(&meter.id) else { continue };
         let (account, _) = settled(context, org, &meter.id, Cow::Borrowed(account));
-        lines.extend(account.grants.iter().map(|grant| TopUpLine {
-            meter: meter.id.clone(),
-            unused: grant.unused(context.at()),
-            grant: grant.clone(),
+        lines.extend(account.grants.iter().map(|grant| {
+            TopUpLine {
+                meter: meter.id.clone(),
+                unused: (grant.unused(context.at()) - org.held_of(&meter.id, Source::Grant(grant.entry)))
+                    .at_least_zero(),
+                grant: grant.clone(),
+            }
         }));
     }
     lines.sort_by_key(|line| std::cmp::Reverse(line.grant.entry));

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, ChangeChannel, EntryKind, KeySpace, LimitScope, MeterId, OrgId, OrgState,
-    PartKey, PlanId, Quantity, Round, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window, Zone,
+    Amount, ApiKey, ApiKeyId, ChangeChannel, EntryKind, KeySpace, LimitScope, MeterId, OnExpiry, OrgId,
+    OrgState, PartKey, PlanId, Quantity, Round, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window,
+    Zone,
 };
 
 /// What a caller asks for.
@@ -30,6 +31,15 @@ pub enum OrgCommand {
     Check(Check),
     /// Take a usage back.
     Reverse(Reverse),
+    /// Check and reserve.
+    Hold(TakeHold),
+    /// Consume what is held.
+    Capture(Capture),
+    /// Give back what is held: of the hold with this number.
+    Release(u64),
+    /// End the hold that has expired first, if one has. Whoever decides on an org has to put this first, as often as
+    /// [`OrgState::has_due_hold`](crate::OrgState::has_due_hold) says.
+    Expire,
     /// Set name and zone.
     Put(PutOrg),
     /// Make the org, if nobody has heard of it.
@@ -78,6 +88,32 @@ pub struct Check {
     pub quantity: Quantity,
     /// What would be told about it.
     pub properties: BTreeMap<String, String>,
+}
+
+/// Check and reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeHold {
+    /// What is to be used; its time is not looked at.
+    pub usage: Use,
+    /// The hold that it is to be carved out of.
+    pub within: Option<u64>,
+    /// How long it lasts, in seconds.
+    pub secs: u32,
+    /// How much more than is held may be captured.
+    pub overrun: Amount,
+    /// What becomes of it when nobody ends it.
+    pub on_expiry: OnExpiry,
+}
+
+/// Consume what is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// The number of the hold.
+    pub hold: u64,
+    /// How much; `None`: all that is held.
+    pub quantity: Option<Amount>,
+    /// The caller's id of it, if it is a part; `None`: it is the last, which ends the hold and has its key.
+    pub part: Option<UsageKey>,
 }
 
 /// Take a usage back.
@@ -315,6 +351,8 @@ impl OrgCommand {
     #[must_use]
     pub fn named_key(&self) -> Option<PartKey> {
         match self {
+            Self::Hold(take) => Some(PartKey::Key(KeySpace::Use, take.usage.key.clone())),
+            Self::Capture(capture) => Some(PartKey::Key(KeySpace::Use, capture.part.clone()?)),
             Self::Use(usage) | Self::Record(usage) => Some(PartKey::Key(KeySpace::Use, usage.key.clone())),
             Self::Reverse(reverse) => Some(PartKey::Key(KeySpace::Use, reverse.key.clone())),
             Self::TopUp(top_up) => Some(PartKey::Key(KeySpace::TopUp, top_up.key.clone()?)),

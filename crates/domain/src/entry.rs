@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 
 use crate::counting::{Motion, Move};
 use crate::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, ChangeChannel, Counting, DeliveryClaim, GROUPED, Grant, Group,
-    LimitScope, MeterId, NewMeter, Notice, Period, PlanId, Quantity, Round, Shipment, Sku, Source, Trial,
-    UsageKey, UserId, Window, Zone,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Captured, ChangeChannel, Counting, DeliveryClaim, GROUPED, Grant,
+    Group, Hold, HoldSum, LimitScope, MeterId, NewMeter, Notice, Period, PlanId, Quantity, Round, Shipment,
+    Sku, Source, Trial, UsageKey, UserId, Window, Zone,
     records::{KeyRecord, KeySpace, Standing},
 };
 
@@ -59,6 +59,10 @@ pub enum EntryKind {
         /// What it had counted.
         used: Box<UsedEntry>,
     },
+    /// An amount was reserved.
+    Held(Box<HeldEntry>),
+    /// A hold ended, and nothing was captured with that.
+    HoldEnded(Box<HoldEndedEntry>),
     /// The name or zone was set.
     Put {
         /// The name.
@@ -118,6 +122,8 @@ impl Entry {
             EntryKind::Used(used) => (used.fingerprint, used.standing),
             EntryKind::ToppedUp(topped_up) => (topped_up.fingerprint, topped_up.standing),
             EntryKind::Voided(voided) => (voided.fingerprint, voided.standing),
+            EntryKind::Held(held) => (held.hold.fingerprint, held.standing),
+            EntryKind::HoldEnded(ended) => (ended.fingerprint, ended.standing),
             _ => return None,
         };
         let (entry, at) = (self.number, self.at);
@@ -131,6 +137,18 @@ impl Entry {
             EntryKind::Used(used) => Some((KeySpace::Use, &used.key)),
             EntryKind::ToppedUp(topped_up) => Some((KeySpace::TopUp, topped_up.grant.key.as_ref()?)),
             EntryKind::Voided(voided) => Some((KeySpace::TopUp, voided.key.as_ref()?)),
+            EntryKind::Held(held) => Some((KeySpace::Use, &held.hold.key)),
+            EntryKind::HoldEnded(ended) => Some((KeySpace::Use, &ended.key)),
+            _ => None,
+        }
+    }
+
+    /// What a hold came to, if it ended that one.
+    #[must_use]
+    pub fn ends_hold(&self, number: u64) -> Option<HoldSum> {
+        match &self.kind {
+            EntryKind::HoldEnded(ended) if ended.hold == number => Some(ended.ends),
+            EntryKind::Used(used) => used.captured.filter(|captured| captured.hold == number)?.ends,
             _ => None,
         }
     }
@@ -160,6 +178,8 @@ impl EntryKind {
         "used",
         "refused",
         "reversed",
+        "held",
+        "hold_ended",
         "org_set",
         "plan_set",
         "plan_called_off",
@@ -178,6 +198,8 @@ impl EntryKind {
             Self::Refused { meter, .. } => Some(meter),
             Self::ToppedUp(topped_up) => Some(&topped_up.meter),
             Self::Voided(voided) => Some(&voided.meter),
+            Self::Held(held) => Some(&held.hold.meter),
+            Self::HoldEnded(ended) => Some(&ended.meter),
             Self::Put { .. }
             | Self::PlanSet { .. }
             | Self::PlanCalledOff
@@ -194,6 +216,8 @@ impl EntryKind {
             Self::Used(_) => "used",
             Self::Refused { .. } => "refused",
             Self::Reversed { .. } => "reversed",
+            Self::Held(_) => "held",
+            Self::HoldEnded(_) => "hold_ended",
             Self::Put { .. } => "org_set",
             Self::PlanSet { .. } => "plan_set",
             Self::PlanCalledOff => "plan_called_off",
@@ -221,7 +245,8 @@ pub struct UsedEntry {
     pub fingerprint: u64,
     /// When it happened, as the caller said.
     pub occurred_at: Option<Timestamp>,
-    /// Whether it was recorded after the fact: counted whatever credit and limits said, by its own time.
+    /// Whether it was recorded after the fact, or captured of a hold: counted whatever credit and limits said, by its own
+    /// time.
     pub recorded: bool,
     /// How it counts.
     pub counting: Counting,
@@ -237,6 +262,8 @@ pub struct UsedEntry {
     pub group: Option<Group>,
     /// As what it is sent to the sink; `None`: it is not.
     pub sink: Option<Sku>,
+    /// The hold that it captures; `None`: none reserved it.
+    pub captured: Option<Captured>,
     /// How the org stood after it.
     pub standing: Standing,
 }
@@ -279,6 +306,36 @@ impl UsedEntry {
     pub fn overage(&self) -> Amount {
         self.burns.iter().filter(|burn| burn.source == Source::Overage).map(|burn| burn.amount).sum()
     }
+}
+
+/// An amount that was reserved, with everything it reserves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldEntry {
+    /// The hold.
+    pub hold: Hold,
+    /// How the org stood after it.
+    pub standing: Standing,
+}
+
+/// The end of a hold with which nothing was captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldEndedEntry {
+    /// The number of the hold.
+    pub hold: u64,
+    /// The caller's id of it.
+    pub key: UsageKey,
+    /// Which content the key stands for.
+    pub fingerprint: u64,
+    /// Whose it was.
+    pub user: Option<UserId>,
+    /// On which meter.
+    pub meter: MeterId,
+    /// How much was given back.
+    pub amount: Amount,
+    /// How it ended.
+    pub ends: HoldSum,
+    /// How the org stood after it.
+    pub standing: Standing,
 }
 
 /// Credit that was added.

@@ -57,7 +57,7 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     let (account, _) = settled(context, known, meter, account);
     let month = state.counter(meter, &Scope::Org, moment.month);
     let rules = MeterRules::of(Some(plan), meter);
-    let credit = Credit::new(known, rules, &account, &moment, month);
+    let credit = Credit::new(known, meter, rules, &account, &moment, month);
     let gate = gate(state, context, &Ask::from(check));
     let code = gate.as_ref().err().map(|denied| denied.denial.code());
     if plan.trial_days.is_some() {
@@ -82,7 +82,7 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     for limit in limits_in_force(known, rules, meter, check.user.as_ref()) {
         let user = check.user.as_ref().filter(|_| limit.is_on_users());
         let counters = state.counters(meter, ScopeRef::of(user));
-        let limit = InForce::load(&counters, &moment, limit, Some(&usage));
+        let limit = InForce::load(&counters, known, &moment, limit, Some(&usage));
         let passed = limit.passes();
         let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
         let (used, amount, window): (Amount, Amount, _) =

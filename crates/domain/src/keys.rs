@@ -70,8 +70,13 @@ mod tests {
 
     fn record(number: usize) -> KeyRecord {
         let entry = u64::try_from(number).expect("a number");
-        let standing =
-            Standing { granted: Amount::ZERO, used: Amount::ZERO, remaining: None, user_used: None };
+        let standing = Standing {
+            granted: Amount::ZERO,
+            used: Amount::ZERO,
+            held: Amount::ZERO,
+            remaining: None,
+            user_used: None,
+        };
         KeyRecord { entry, fingerprint: 0, at: Timestamp::UNIX_EPOCH, standing, reversed_by: None }
     }
 

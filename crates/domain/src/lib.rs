@@ -27,6 +27,7 @@ mod entry;
 mod explain;
 mod forecast;
 mod groups;
+mod hold;
 mod ids;
 mod keys;
 pub mod limits;
@@ -61,25 +62,26 @@ pub use channel::{
     Delivery, Filter, Progress, ReadTo, Replay, Round, Subject, Target, Waiting,
 };
 pub use command::{
-    ApplyCatalog, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg, Reverse,
-    RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TopUp, TopUpExpiry, TopUpStart, Use, Void,
-    VoidTarget, Welcome,
+    ApplyCatalog, Capture, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg,
+    Reverse, RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TakeHold, TopUp, TopUpExpiry,
+    TopUpStart, Use, Void, VoidTarget, Welcome,
 };
 pub use counter::{Counter, CounterExtras, CounterId, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
-    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied, GivenLimit,
-    OrgDecision, Outcome, Policies, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed,
-    SystemDenial, SystemOutcome, ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits,
-    read_by_system,
+    Allowed, CapturedHold, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied,
+    EndedHold, GivenLimit, HoldDenial, HoldRefused, OrgDecision, Outcome, Policies, Policy, ReachedLimit,
+    RecordDenial, Recorded, ReversalDenial, Reversed, SystemDenial, SystemOutcome, TakenHold, ToppedUp,
+    Voided, decide, decide_system, first_to_bill, given_limits, read_by_system,
 };
 pub use entry::{
-    Burn, Burns, Entry, EntryKind, Periods, SystemEntry, SystemEntryKind, ToppedUpEntry, UsedEntry,
-    VoidedEntry,
+    Burn, Burns, Entry, EntryKind, HeldEntry, HoldEndedEntry, Periods, SystemEntry, SystemEntryKind,
+    ToppedUpEntry, UsedEntry, VoidedEntry,
 };
 pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};
+pub use hold::{Captured, EndedBy, Hold, HoldEnd, HoldSum, Holds, OnExpiry};
 pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};

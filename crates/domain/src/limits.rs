@@ -27,6 +27,15 @@ pub const PROPERTIES_MAX: usize = 16;
 /// Most limits one org may set: each is evaluated on every call.
 pub const ORG_LIMITS_MAX: usize = 1_000;
 
+/// Most holds that an org may have open: they are written with it.
+pub const HOLDS_OPEN_MAX: usize = 10_000;
+
+/// How long a hold lasts unless the caller says, in seconds: longer than most calls of a model.
+pub const HOLD_SECS: u32 = 600;
+
+/// The longest that a hold may last, in seconds (a day): what is used later counts where its room was reserved.
+pub const HOLD_SECS_MAX: u32 = 86_400;
+
 /// Most grants that may be open on one account: each is looked at on every call.
 pub const OPEN_GRANTS_MAX: usize = 1_000;
 

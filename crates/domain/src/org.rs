@@ -7,7 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::limits::{ADJUSTED_MONTHS, SEGMENT_MARGIN_SECS};
-use crate::{Amount, MeterId, OrgId, Period, PlanId, Plans, SignedDuration, UserId, Window, Zone};
+use crate::{
+    Amount, Hold, Holds, MeterId, OrgId, Period, PlanId, Plans, SignedDuration, Source, UserId, Window, Zone,
+};
 
 /// The paying organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Org {
     pub trial: Option<Trial>,
     /// The limits it set itself; those of its plan are in the catalog.
     pub limits: Vec<Limit>,
+    /// What it holds; `None`: nothing.
+    pub holds: Option<Arc<Holds>>,
     /// The meters it ever used, by id.
     pub meters: Arc<[UsedMeter]>,
     /// The number of the latest shipment with lines of it that was taken off what is unsent, zero before the first.
@@ -112,11 +116,38 @@ impl Org {
             billed_until: None,
             trial: None,
             limits: Vec::new(),
+            holds: None,
             meters: Arc::default(),
             settled: 0,
             version: 0,
             created_at,
         }
+    }
+
+    /// An open hold.
+    #[must_use]
+    pub fn hold(&self, number: u64) -> Option<&Hold> {
+        self.holds.as_ref()?.get(number)
+    }
+
+    /// What holds reserve of a source of credit.
+    pub(crate) fn held_of(&self, meter: &MeterId, source: Source) -> Amount {
+        self.holds.as_ref().map_or(Amount::ZERO, |holds| holds.held_of(meter, source))
+    }
+
+    /// What holds reserve in a period, of the org or of a user of it.
+    pub(crate) fn held_in(&self, meter: &MeterId, user: Option<&UserId>, period: Period) -> Amount {
+        self.holds.as_ref().map_or(Amount::ZERO, |holds| holds.held_in(meter, user, period))
+    }
+
+    /// Changes what it holds.
+    pub(crate) fn change_holds<T>(&mut self, change: impl FnOnce(&mut Holds) -> T) -> T {
+        let holds = Arc::make_mut(self.holds.get_or_insert_default());
+        let made = change(holds);
+        if holds.is_empty() {
+            self.holds = None;
+        }
+        made
     }
 
     /// Notes that a meter was used.

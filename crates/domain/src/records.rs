@@ -105,7 +105,7 @@ pub struct KeyId {
 /// What a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeySpace {
-    /// A usage.
+    /// A usage, or a hold: what ends a hold has the key of it.
     Use,
     /// A top-up.
     TopUp,
@@ -127,13 +127,16 @@ pub struct KeyRecord {
 }
 
 /// An org's balance on a meter at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// All credit in force: allowance, trial, top-ups.
     pub granted: Amount,
-    /// Used of it, and of an overdraft beyond it: with what remains it is all that is granted. Where credit is not asked,
+    /// Used of it, and of an overdraft beyond it: with what is held and what remains it is all that is granted. Where credit is not asked,
     /// what was counted this month.
     pub used: Amount,
+    /// What holds reserve of it: with what is used and what remains it is all that is granted. Where credit is not asked,
+    /// what is held this month.
+    pub held: Amount,
     /// What may still be used; `None` where credit is not asked. Negative only after an overdraft.
     pub remaining: Option<Amount>,
     /// What the user used this month, if a user was given.

@@ -417,6 +417,13 @@ impl OrgState {
         self.parts.len() + self.meters.iter().map(|meter| 1 + meter.users.len()).sum::<usize>()
     }
 
+    /// Forgets what is held.
+    pub(crate) fn forget_holds(&mut self) {
+        if let Some(org) = &mut self.org.value {
+            org.holds = None;
+        }
+    }
+
     /// Forgets a part: it is looked up again when it is asked for.
     pub(crate) fn forget(&mut self, key: &PartKey) {
         if let PartKey::Key(space, key) = key {

@@ -13,7 +13,7 @@ use crate::decide::settle::settled_by;
 use crate::decide::{Context, outcome};
 use crate::{
     Amount, Burn, Catalog, Entry, EntryKind, KeySpace, MeterId, Moments, OrgCommand, OrgDecision, OrgId,
-    OrgState, PartKey, Timestamp, Use, UsedEntry, Window, Zone, apply,
+    OrgState, PartKey, Quantity, Timestamp, Use, UsedEntry, UserId, Window, Zone, apply,
 };
 
 /// Usage that would be denied, by meter and the code of the denial.
@@ -106,7 +106,9 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn new(catalog: &'a Catalog, before: &OrgState, first: u64) -> Self {
-        Self { catalog, state: before.clone(), first, kept: BTreeMap::new(), denials: Denials::new() }
+        let mut state = before.clone();
+        state.forget_holds();
+        Self { catalog, state, first, kept: BTreeMap::new(), denials: Denials::new() }
     }
 
     fn see(&mut self, entry: &Entry, taken_back: &TakenBack) {
@@ -116,7 +118,8 @@ impl<'a> World<'a> {
                 let kept = self.kept.remove(number);
                 kept.map(|used| EntryKind::Reversed { entry: *number, used })
             }
-            EntryKind::Refused { .. } => None,
+            // What is captured of a hold is counted here as what was recorded: the hold decided.
+            EntryKind::Refused { .. } | EntryKind::Held(_) | EntryKind::HoldEnded(_) => None,
             kind => Some(kind.clone()),
         };
         // What does not happen here still has its number: top-ups and reversals are found by theirs.
@@ -182,13 +185,18 @@ impl<'a> World<'a> {
 
 /// What stands in the ledger in place of an entry that does not happen.
 fn nothing(entry: &Entry) -> EntryKind {
+    let refused = |user: Option<&UserId>, meter: &MeterId, quantity| EntryKind::Refused {
+        user: user.cloned(),
+        meter: meter.clone(),
+        quantity,
+        reason: String::new(),
+    };
     match &entry.kind {
-        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => EntryKind::Refused {
-            user: used.user.clone(),
-            meter: used.meter.clone(),
-            quantity: used.quantity,
-            reason: String::new(),
-        },
+        EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
+            refused(used.user.as_ref(), &used.meter, used.quantity)
+        }
+        EntryKind::Held(held) => refused(held.hold.user.as_ref(), &held.hold.meter, held.hold.quantity),
+        EntryKind::HoldEnded(ended) => refused(ended.user.as_ref(), &ended.meter, Quantity::ONE),
         kind => kind.clone(),
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 mod closing;
 mod engine;
 mod error;
+mod expiring;
 pub mod limits;
 mod metrics;
 #[cfg(test)]

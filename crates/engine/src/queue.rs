@@ -38,6 +38,8 @@ pub(crate) enum Alone {
     View { org: OrgId, parts: Vec<PartKey>, answer: Reply<Box<OrgState>> },
     /// What another process on the same store brought into force, and the version of the system.
     Follow { answer: Reply<u64> },
+    /// Some of the orgs with holds that may have expired.
+    DueHolds { answer: Reply<Vec<OrgId>> },
     /// Images brought up to date.
     Save { which: Which, answer: Reply<()> },
 }
@@ -168,6 +170,7 @@ impl Alone {
             Self::System { answer, .. } => drop(answer.send(Err(error))),
             Self::View { answer, .. } => drop(answer.send(Err(error))),
             Self::Follow { answer } => drop(answer.send(Err(error))),
+            Self::DueHolds { answer } => drop(answer.send(Err(error))),
             Self::Save { answer, .. } => drop(answer.send(Err(error))),
         }
     }
@@ -178,6 +181,9 @@ pub(crate) fn weight(command: &OrgCommand) -> usize {
     match command {
         OrgCommand::Use(usage) | OrgCommand::Record(usage) => {
             usage.properties.iter().map(|(name, value)| name.len() + value.len()).sum()
+        }
+        OrgCommand::Hold(take) => {
+            take.usage.properties.iter().map(|(name, value)| name.len() + value.len()).sum()
         }
         _ => 0,
     }

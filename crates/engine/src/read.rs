@@ -1,11 +1,13 @@
 //! Reading beside the writer: views that come from one version of an org.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Balance, Bill, BillError, Context, Counter, Denials, Entry, MeterId, Moments, Org, OrgId,
-    OrgState, PartKey, Period, Place, Rated, RecordKey, Rerun, Scope, SystemRecords, TakenBack, Timestamp,
-    TopUpLine, UserId, Window, balance, bill, rate_month, top_ups,
+    Actor, Balance, Bill, BillError, Context, Counter, Denials, Entry, Hold, MeterId, Moments, Org,
+    OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey, Rerun, Scope,
+    SystemRecords, TakenBack, Timestamp, TopUpLine, UserId, Wants, Window, apply, balance, bill, decide,
+    rate_month, top_ups,
 };
 use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
@@ -30,6 +32,22 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read.
     pub async fn org(&self, id: &OrgId) -> Result<Option<Org>, EngineError> {
         Ok(self.state_of(id, Vec::new()).await?.org().cloned())
+    }
+
+    /// An org as it is when those of its holds that have expired are ended.
+    ///
+    /// # Errors
+    /// As [`Engine::balance`].
+    pub async fn holds(&self, id: &OrgId) -> Result<Option<Org>, EngineError> {
+        self.view(id, |state, _| state.org().cloned()).await
+    }
+
+    /// A hold of an org: open, or ended as long as its key is remembered.
+    ///
+    /// # Errors
+    /// As [`Engine::balance`].
+    pub async fn hold(&self, id: &OrgId, number: u64) -> Result<Option<Hold>, EngineError> {
+        self.view(id, |state, _| state.hold(number).map(Cow::into_owned)).await
     }
 
     /// An entry of an org.
@@ -257,15 +275,30 @@ impl<S: Store> Engine<S> {
     ) -> Result<Option<T>, EngineError> {
         let mut wanted: Vec<PartKey> = Vec::new();
         for _ in 0..READ_ROUNDS_MAX {
-            let state = self.state_of(id, wanted.clone()).await?;
+            let mut state = self.state_of(id, wanted.clone()).await?;
             // Later than all that is in the state.
             let at = self.clock().now();
-            match state.ask(|state| view(state, at)) {
+            let seen = self.expire(&mut state, at).and_then(|()| state.ask(|state| view(state, at)));
+            match seen {
                 Ok(answer) => return Ok(answer),
                 Err(wants) => wanted.extend(wants.0),
             }
         }
         Err(EngineError::Contended)
+    }
+
+    /// Ends, in a copy, the holds that have expired: as whatever is decided next will.
+    fn expire(&self, state: &mut OrgState, at: Timestamp) -> Result<(), Wants> {
+        while state.has_due_hold(at) {
+            let in_force = self.catalog();
+            let expired =
+                self.in_context(&in_force, at, |context| decide(state, context, &OrgCommand::Expire))?;
+            if let Some(entry) = expired.entry {
+                apply(state, &entry);
+                state.put(PartKey::Entry(entry.number), Some(Record::Entry(Arc::new(entry))));
+            }
+        }
+        Ok(())
     }
 
     /// The state of an org with some of its parts, all of one version.

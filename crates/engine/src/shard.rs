@@ -8,14 +8,15 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Context, Entry, EntryKind, KeyId, Moments, OrgDecision, OrgId, OrgState, PartKey, Partition,
-    Record, RecordKey, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply,
-    apply_system, decide, decide_system, read_by_system, touched, touched_by_system,
+    Actor, Context, Entry, EntryKind, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey,
+    Partition, Record, RecordKey, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp,
+    apply, apply_system, decide, decide_system, read_by_system, touched, touched_by_system,
 };
 use tollgate_storage::{Append, Appended, EntryChange, Image, Opened, Store, StoreError, StoreErrorKind};
 
 use crate::Pace;
 use crate::catalog::CatalogInForce;
+use crate::expiring::Expiries;
 use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX};
 use crate::queue::Asked;
 use crate::resident::{Checkpoint, Place, Resident, Residents};
@@ -73,6 +74,7 @@ pub(crate) enum TurnError {
 pub(crate) struct Shard<S> {
     pub(crate) store: Arc<S>,
     residents: Residents,
+    expiries: Expiries,
     /// The position of the latest append.
     latest: u64,
     /// The position of the first append that the system's image lacks.
@@ -132,7 +134,8 @@ impl Staged {
 impl<S: Store> Shard<S> {
     pub(crate) fn new(store: Arc<S>, pace: Pace) -> Self {
         let latest = store.position();
-        Self { store, residents: Residents::new(pace), latest, system_unsaved: None }
+        let (residents, expiries) = (Residents::new(pace), Expiries::default());
+        Self { store, residents, expiries, latest, system_unsaved: None }
     }
 
     /// Whether other processes may change the store.
@@ -230,29 +233,68 @@ impl<S: Store> Shard<S> {
         let moments = Moments::new(terms.at);
         let mut decisions = Vec::with_capacity(requests.len());
         let mut staged = Staged::default();
-        for (Asked { actor, org, command }, place) in requests.iter().zip(places) {
-            let (resident, outcome) = loop {
-                let Some(resident) = self.residents.at(*place) else { return Err(TurnError::Load(moved())) };
-                let decided = decide(&resident.state, &terms.context(&moments, actor), command);
-                match decided {
-                    Ok(outcome) => break (resident, outcome),
-                    Err(mut wants) => {
-                        staged.give(resident, &mut wants.0);
-                        self.load_parts(*place, wants.0).await.map_err(TurnError::Load)?;
-                    }
+        for (asked, place) in requests.iter().zip(places) {
+            let expire = Asked { actor: &Actor::System, command: &OrgCommand::Expire, ..*asked };
+            let decision = loop {
+                // What has expired by now has ended before anything else is decided.
+                let is_due = self.residents.at(*place).is_some_and(|org| org.state.has_due_hold(terms.at));
+                let next = if is_due { &expire } else { asked };
+                match self.decide_one(terms, &moments, next, *place, &mut staged)? {
+                    Ok(_) if is_due => {}
+                    Ok(decision) => break decision,
+                    Err(wants) => self.load_parts(*place, wants).await.map_err(TurnError::Load)?,
                 }
             };
-            if let Some(entry) = outcome.entry {
-                apply(&mut resident.state, &entry);
-                let urgent = is_more_than_usage(&entry.kind);
-                staged.add(resident, *place, entry);
-                if urgent {
-                    self.residents.note_urgent(org);
-                }
+            if matches!(asked.command, OrgCommand::Hold(_) | OrgCommand::Expire) {
+                self.note_expiry(asked, *place);
             }
-            decisions.push(Settled::Answered(outcome.decision));
+            decisions.push(Settled::Answered(decision));
         }
         Ok((decisions, staged))
+    }
+
+    /// Decides a request on what the ones before made of its org, or says which parts that lacks.
+    fn decide_one(
+        &mut self,
+        terms: Terms<'_>,
+        moments: &Moments,
+        Asked { actor, org, command }: &Asked<'_>,
+        place: Place,
+        staged: &mut Staged,
+    ) -> Result<Result<OrgDecision, Vec<PartKey>>, TurnError> {
+        let Some(resident) = self.residents.at(place) else { return Err(TurnError::Load(moved())) };
+        let outcome = match decide(&resident.state, &terms.context(moments, actor), command) {
+            Ok(outcome) => outcome,
+            Err(mut wants) => {
+                staged.give(resident, &mut wants.0);
+                return Ok(Err(wants.0));
+            }
+        };
+        if let Some(entry) = outcome.entry {
+            apply(&mut resident.state, &entry);
+            let urgent = is_more_than_usage(&entry.kind);
+            staged.add(resident, place, entry);
+            if urgent {
+                self.residents.note_urgent(org);
+            }
+        }
+        Ok(Ok(outcome.decision))
+    }
+
+    /// Notes when the next hold of an org expires, once it holds something more, or what had expired is ended.
+    fn note_expiry(&mut self, Asked { org, command, .. }: &Asked<'_>, place: Place) {
+        let holds = self.residents.at(place).and_then(|resident| resident.state.org()?.holds.as_ref());
+        let next = holds.and_then(|holds| holds.next_expiry());
+        if matches!(command, OrgCommand::Expire) {
+            self.expiries.set(org, next);
+        } else {
+            self.expiries.note(org, next);
+        }
+    }
+
+    /// Some of the orgs with holds that may have expired.
+    pub(crate) fn due_holds(&self, at: Timestamp) -> Vec<OrgId> {
+        self.expiries.due(at)
     }
 
     /// Opens the orgs that are not in memory; says where each is, in the order asked.
@@ -527,7 +569,14 @@ impl<S: Store> Shard<S> {
 
 /// Whether lists of orgs show what an entry changed.
 const fn is_more_than_usage(kind: &EntryKind) -> bool {
-    !matches!(kind, EntryKind::Used(_) | EntryKind::Refused { .. } | EntryKind::Reversed { .. })
+    !matches!(
+        kind,
+        EntryKind::Used(_)
+            | EntryKind::Refused { .. }
+            | EntryKind::Reversed { .. }
+            | EntryKind::Held(_)
+            | EntryKind::HoldEnded(_)
+    )
 }
 
 /// Which images are to be brought up to date.

@@ -271,6 +271,9 @@ impl<S: Store> Writer<S> {
                 drop(answer.send(viewed.map(Box::new).map_err(failed)));
             }
             Alone::Follow { answer } => drop(answer.send(self.follow_others().await)),
+            Alone::DueHolds { answer } => {
+                drop(answer.send(Ok(self.shard.due_holds(self.options.clock.now()))));
+            }
             Alone::Save { which, answer } => {
                 if self.shard.is_shared() {
                     let saved = self.save(&which).await;
@@ -563,6 +566,12 @@ fn outcome(decision: &OrgDecision) -> Option<&'static str> {
         OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
         OrgDecision::Use(Ok(_)) => "allowed",
         OrgDecision::Use(Err(denied)) => denied.denial.code(),
+        OrgDecision::Hold(Ok(taken)) if taken.replayed => "replayed",
+        OrgDecision::Hold(Ok(_)) => "held",
+        OrgDecision::Hold(Err(refused)) => refused.code(),
+        OrgDecision::Capture(Ok(captured)) if captured.replayed => "replayed",
+        OrgDecision::Capture(Ok(_)) => "captured",
+        OrgDecision::Capture(Err(denial)) => denial.code(),
         OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
         OrgDecision::Record(Ok(_)) => "recorded",
         OrgDecision::Record(Err(denial)) => denial.code(),

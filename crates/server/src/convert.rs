@@ -8,9 +8,9 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
-    Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit, Limit,
-    LimitScope, MeterBalance, MeterId, Org, OrgId, Period, PlanId, ReachedLimit, ReversalDenial, Source,
-    Timestamp, ToppedUpEntry, UsageKey, UsedEntry, VoidedEntry, Window,
+    Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit,
+    HeldEntry, HoldEndedEntry, Limit, LimitScope, MeterBalance, MeterId, Org, OrgId, Period, PlanId,
+    ReachedLimit, ReversalDenial, Source, Timestamp, ToppedUpEntry, UsageKey, UsedEntry, VoidedEntry, Window,
 };
 use tollgate_notifier::notice_summary;
 
@@ -19,6 +19,14 @@ use crate::reply::Failure;
 /// An answer of the wrong kind: a defect.
 pub(crate) fn conflict() -> Failure {
     Problem::new(Code::Internal, "the engine gave an answer of the wrong kind").into()
+}
+
+/// `used`, and how much is held besides, if anything.
+fn used(limit: &ReachedLimit) -> String {
+    match some_held(limit.held) {
+        Some(_) => format!("used and {} held", limit.held),
+        None => "used".to_owned(),
+    }
 }
 
 /// A denial as a problem.
@@ -41,8 +49,12 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
             (Code::UserRequired, "a limit per user is in force, so the usage must name its user".to_owned())
         }
         Denial::OutOfCredit(limit) => {
-            let detail =
-                format!("{} of {} {meter} are used; top up, or set a larger plan", limit.used, limit.amount);
+            let detail = format!(
+                "{} of {} {meter} are {}; top up, or set a larger plan",
+                limit.used,
+                limit.amount,
+                used(limit)
+            );
             (Code::OrgLimitReached, detail)
         }
         Denial::OrgLimitReached(limit) | Denial::UserLimitReached(limit) => {
@@ -51,7 +63,12 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
                 .as_ref()
                 .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
             let window = limit.window.map_or("", Window::name);
-            let detail = format!("{} of {} {meter} a {window} are used by {whose}", limit.used, limit.amount);
+            let detail = format!(
+                "{} of {} {meter} a {window} are {} by {whose}",
+                limit.used,
+                limit.amount,
+                used(limit)
+            );
             let user = matches!(denied.denial, Denial::UserLimitReached(_));
             (if user { Code::UserLimitReached } else { Code::OrgLimitReached }, detail)
         }
@@ -78,6 +95,11 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
     problem
 }
 
+/// What is held, if anything.
+pub(crate) fn some_held(held: Amount) -> Option<Decimal> {
+    (!held.is_zero()).then(|| held.into())
+}
+
 /// The limit, or the credit, that a denial names.
 pub(crate) fn limit_detail(limit: &ReachedLimit) -> LimitDetail {
     LimitDetail {
@@ -86,6 +108,7 @@ pub(crate) fn limit_detail(limit: &ReachedLimit) -> LimitDetail {
         window: limit.window.map(|window| window.name().to_owned()),
         amount: limit.amount.into(),
         used: limit.used.into(),
+        held: some_held(limit.held),
         remaining: limit.remaining().into(),
         resets_at: limit.resets_at.map(|at| at.to_string()),
     }
@@ -258,6 +281,7 @@ fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
         allowance: line.allowance.into(),
         topped_up: line.topped_up.into(),
         used: line.used.into(),
+        held: line.held.into(),
         remaining: line.remaining.map(Into::into),
         overage: line.overage.into(),
         month: line.month.into(),
@@ -272,6 +296,7 @@ fn meter_reply(meter: &MeterId, line: &MeterBalance) -> MeterBalanceReply {
             .iter()
             .map(|limit| LimitItem {
                 used: limit.used.map(Into::into),
+                held: limit.held.and_then(some_held),
                 resets_at: limit.resets_at.map(|at| at.to_string()),
                 ..limit_parts(meter, &limit.scope, limit.window, limit.amount.into())
             })
@@ -303,7 +328,16 @@ fn limit_parts(meter: &MeterId, scope: &LimitScope, window: Window, amount: Deci
         LimitScope::EachUser => (ScopeName::User, None),
         LimitScope::User(user) => (ScopeName::User, Some(user.to_string())),
     };
-    LimitItem { meter: meter.to_string(), scope, user, window, amount, used: None, resets_at: None }
+    LimitItem {
+        meter: meter.to_string(),
+        scope,
+        user,
+        window,
+        amount,
+        used: None,
+        held: None,
+        resets_at: None,
+    }
 }
 
 pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
@@ -320,6 +354,11 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
         EntryKind::Used(used) => {
             used_item(&mut item, used, false);
             item.summary = format!("used {} {}", used.quantity.amount(), used.meter);
+            if let Some(captured) = used.captured {
+                item.hold = Some(captured.hold);
+                // Writing to a string cannot fail.
+                let _ = write!(item.summary, " of hold {}", captured.hold);
+            }
         }
         EntryKind::Reversed { entry, used } => {
             used_item(&mut item, used, true);
@@ -333,6 +372,28 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.quantity = Some(quantity.amount().into());
             item.reason = Some(reason.clone());
             item.summary = format!("refused {} {meter}: {reason}", quantity.amount());
+        }
+        EntryKind::Held(held) => {
+            let HeldEntry { hold, standing } = &**held;
+            item.user = hold.user.clone().map(Into::into);
+            item.meter = Some(hold.meter.to_string());
+            item.quantity = Some(hold.quantity.amount().into());
+            item.key = Some(hold.key.to_string());
+            item.hold = Some(hold.number);
+            item.properties.clone_from(&hold.properties);
+            item.remaining = standing.remaining.map(Into::into);
+            item.summary =
+                format!("held {} {} until {}", hold.quantity.amount(), hold.meter, hold.expires_at);
+        }
+        EntryKind::HoldEnded(ended) => {
+            item.user = ended.user.clone().map(Into::into);
+            item.meter = Some(ended.meter.to_string());
+            item.quantity = Some(ended.amount.into());
+            item.key = Some(ended.key.to_string());
+            item.hold = Some(ended.hold);
+            item.remaining = ended.standing.remaining.map(Into::into);
+            let HoldEndedEntry { hold, amount, meter, .. } = &**ended;
+            item.summary = format!("hold {hold} {}: {amount} {meter} given back", ended.ends.by.name());
         }
         EntryKind::Put { name, zone, metadata } => {
             item.metadata.clone_from(metadata);

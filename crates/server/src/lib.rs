@@ -20,6 +20,7 @@ mod demo;
 mod discard;
 mod docs;
 mod edge;
+mod expiring;
 mod extract;
 mod following;
 mod form;

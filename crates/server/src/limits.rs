@@ -60,6 +60,12 @@ pub const API_KEYS_MAX: usize = 100_000;
 /// How often a server looks what another one on the same store brought into force: a revoked key is good for that long.
 pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often holds that have expired are looked for, of organizations of which nobody asks anything.
+pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often all organizations are looked through for holds, on a store that other servers use: one of them may have ended.
+pub const FIND_HOLDS_INTERVAL: Duration = Duration::from_hours(1);
+
 /// Bytes of randomness in the secret of an API key.
 pub const API_KEY_SECRET_BYTES: usize = 24;
 

@@ -32,6 +32,11 @@ fn table() -> Vec<Route> {
         native("/v1/usage/check").post(native::usage::check),
         native("/v1/usage/batch").post(native::batch::record),
         native("/v1/usage/reversals").post(native::usage::reverse),
+        native("/v1/holds").post(native::holds::hold),
+        native("/v1/holds/{hold}").get(native::holds::show),
+        native("/v1/holds/{hold}/capture").post(native::holds::capture),
+        native("/v1/holds/{hold}/release").post(native::holds::release),
+        native("/v1/orgs/{org}/holds").get(native::holds::list),
         native("/v1/orgs").get(native::orgs::list),
         native("/v1/orgs/{org}").get(native::orgs::show).put(native::orgs::put),
         native("/v1/orgs/{org}/plan")

@@ -26,7 +26,7 @@ use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::routes::Routes;
 use crate::stores::AnyStore;
-use crate::{Settings, closing, demo, discard, following};
+use crate::{Settings, closing, demo, discard, expiring, following};
 
 /// Why the server does not run, or runs no more.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub struct RunningServer {
     listening: Listening,
     /// What closes months that are over.
     closing: Option<JoinHandle<()>>,
+    /// What ends holds that have expired.
+    expiring: JoinHandle<()>,
     /// What follows other servers on the same store.
     following: Option<JoinHandle<()>>,
     /// What commits aggregates, or discards old ones.
@@ -122,6 +124,9 @@ impl RunningServer {
             && let Err(error) = closing.await
         {
             tracing::error!(%error, "closing of months ended by a panic");
+        }
+        if let Err(error) = self.expiring.await {
+            tracing::error!(%error, "expiring of holds ended by a panic");
         }
         if let Some(following) = self.following
             && let Err(error) = following.await
@@ -185,6 +190,7 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let edge = listening.handle.spawn(edge.run(listener, stopping.clone()));
     let days = app.settings.close_after_days;
     let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping.clone())));
+    let expiring = work(&app, expiring::run(Arc::clone(&app), stopping.clone()));
     let shared = app.engine.store().capabilities().shared;
     let following = shared.then(|| work(&app, following::run(Arc::clone(&app), stopping.clone())));
     let shipping = match app.shipper.is_some() {
@@ -192,7 +198,19 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
         false => work(&app, discard::run(Arc::clone(&app), stopping)),
     };
     let delivering = work(&app, deliver(Arc::clone(&app)));
-    Ok(RunningServer { address, open, app, tls, edge, listening, closing, following, shipping, delivering })
+    Ok(RunningServer {
+        address,
+        open,
+        app,
+        tls,
+        edge,
+        listening,
+        closing,
+        expiring,
+        following,
+        shipping,
+        delivering,
+    })
 }
 
 /// A thread to listen on.

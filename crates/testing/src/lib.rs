@@ -10,6 +10,7 @@
 //! Start reading at [`oracle::Oracle`]; the random comparison and the calendar tables are in `tests/it`.
 
 pub mod generate;
+pub mod holds;
 pub mod invariants;
 pub mod oracle;
 #[cfg(feature = "simulator")]

@@ -418,6 +418,7 @@ pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
         periods: [Period::day(day), Period::month(24_322)].into_iter().collect(),
         group: None,
         sink: None,
+        captured: None,
         counting: Counting::Sum,
         standing: standing(),
     }))
@@ -427,6 +428,7 @@ fn standing() -> Standing {
     Standing {
         granted: Amount::from_whole(1_000),
         used: Amount::from_whole(1),
+        held: Amount::ZERO,
         remaining: Some(Amount::from_whole(999)),
         user_used: None,
     }

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_balance_shows_what_there_is() {
         let reply = r#"{"org":"acme","plan":"basic","at":"2026-11-21T05:00:00Z","meters":{"reports":{
-            "allowance":100,"topped_up":20,"used":7,"remaining":113,"overage":0,"month":7,"lifetime":9,
+            "allowance":100,"topped_up":20,"used":7,"held":0,"remaining":113,"overage":0,"month":7,"lifetime":9,
             "resets_at":"2026-12-01T00:00:00Z","projected":10.5,"runs_out_on":null,
             "future_credits":[],"credits":[{"source":"allowance","granted":100,"used":7,"priority":100,"expires_at":"2026-12-01T00:00:00Z"},
                        {"source":"top_up","entry":4,"granted":20,"used":0,"priority":100,"expires_at":null}],

@@ -40,17 +40,17 @@ pub(crate) struct CheckArgs {
 
 /// Who uses how much of what.
 #[derive(Debug, Args)]
-struct WhatArgs {
+pub(crate) struct WhatArgs {
     /// The organization.
-    org: String,
+    pub(crate) org: String,
     #[command(flatten)]
-    meter: MeterArg,
+    pub(crate) meter: MeterArg,
     /// The user; required while a per-user limit is in force.
     #[arg(long)]
-    user: Option<String>,
+    pub(crate) user: Option<String>,
     /// How much [default: 1]
     #[arg(long, value_name = "Q", allow_negative_numbers = true)]
-    quantity: Option<String>,
+    pub(crate) quantity: Option<String>,
 }
 
 /// `tollgate reverse`
@@ -62,7 +62,7 @@ pub(crate) struct ReverseArgs {
     key: String,
 }
 
-fn property(text: &str) -> Result<(String, String), String> {
+pub(crate) fn property(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
@@ -94,7 +94,7 @@ pub(crate) fn use_(session: &mut Session, args: &UseArgs) -> Result<(), Failure>
     })
 }
 
-fn made_key() -> Result<String, Failure> {
+pub(crate) fn made_key() -> Result<String, Failure> {
     let mut bytes = [0_u8; MADE_KEY_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::Other(format!("no randomness for a key: {error}; give one with --key")))?;

@@ -121,6 +121,16 @@ fn every_command_answers_people() {
         ),
         ("notices", 0, &["AT ORG KIND", "limit_reached"]),
         ("org show acme", 0, &["version", "METER USED REMAINING PROJECTED", "reports 7 113"]),
+        (
+            "hold take acme --quantity 2 --user bob --key h1",
+            0,
+            &["replayed no", "state open", "held 2", "remaining 111"],
+        ),
+        ("hold take acme --quantity 2 --user bob --key h1", 0, &["replayed yes"]),
+        ("hold list acme", 0, &["HOLD METER USER QUANTITY HELD CAPTURED EXPIRES", "reports bob 2 2 0"]),
+        ("hold show 999-acme", 3, &["(unknown_hold)"]),
+        ("hold capture 999-acme --quantity 1 --part p1", 3, &["(unknown_hold)"]),
+        ("hold release 999-acme", 3, &["(unknown_hold)"]),
         ("health", 0, &["status healthy", "ready yes", "environment production"]),
         ("metrics", 0, &["# TYPE tollgate_requests_total counter", "tollgate_build_info"]),
     ] {

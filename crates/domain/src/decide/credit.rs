@@ -6,7 +6,7 @@ use crate::catalog::{Enforcement, MeterRules};
 use crate::decide::settle::add_burn;
 use crate::moment::Moment;
 use crate::records::Standing;
-use crate::{Account, Amount, Burn, Burns, Counter, Org, Source, Timestamp, Window};
+use crate::{Account, Amount, Burn, Burns, Counter, MeterId, Org, Source, Timestamp, Window};
 
 /// One source of credit in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct Pot {
     pub(crate) source: Source,
     pub(crate) granted: Amount,
     pub(crate) burned: Amount,
+    /// What holds reserve of it.
+    pub(crate) held: Amount,
     pub(crate) priority: u8,
     pub(crate) effective_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
@@ -22,12 +24,17 @@ pub(crate) struct Pot {
 impl Pot {
     /// What can still be burned; never negative, also when the plan became smaller than what was used.
     pub(crate) fn remaining(&self) -> Amount {
-        (self.granted - self.burned).at_least_zero()
+        (self.granted - self.burned - self.held).at_least_zero()
     }
 
-    /// What was burned of what it grants now: with what remains, that is all of it.
+    /// What was burned of what it grants now: with what is held and what remains, that is all of it.
     fn used(&self) -> Amount {
         self.burned.min(self.granted)
+    }
+
+    /// What is held of what it grants now.
+    fn shown_held(&self) -> Amount {
+        self.held.min(self.granted - self.used())
     }
 }
 
@@ -37,6 +44,8 @@ pub(crate) struct Credit {
     /// Most often the allowance alone.
     pub(crate) pots: SmallVec<[Pot; 1]>,
     pub(crate) debt: Amount,
+    /// What holds will take beyond all credit: debt, once it is captured.
+    pub(crate) held_debt: Amount,
     pub(crate) enforcement: Enforcement,
     /// Whether the org is on a trial that runs.
     pub(crate) trial: bool,
@@ -44,17 +53,21 @@ pub(crate) struct Credit {
     pub(crate) month: Amount,
     /// … and the part of it that no credit covered.
     pub(crate) overage: Amount,
+    /// What is held of the org in the month.
+    held_in_month: Amount,
 }
 
 impl Credit {
     pub(crate) fn new(
         org: &Org,
+        meter: &MeterId,
         plan: &MeterRules,
         account: &Account,
         moment: &Moment,
         month: &Counter,
     ) -> Self {
         let MeterRules { trial, allowance, .. } = plan;
+        let held = |source| org.held_of(meter, source);
         let mut pots: SmallVec<[Pot; 1]> = SmallVec::new();
         if let Some(allowance) = allowance {
             let (source, burned, from, until) = match &org.trial {
@@ -73,6 +86,7 @@ impl Credit {
                     source,
                     granted: allowance.amount,
                     burned,
+                    held: held(source),
                     priority: allowance.priority,
                     effective_at: from,
                     expires_at: Some(until),
@@ -86,6 +100,7 @@ impl Credit {
             source: Source::Grant(grant.entry),
             granted: grant.granted(),
             burned: grant.burned,
+            held: held(Source::Grant(grant.entry)),
             priority: grant.priority,
             effective_at: grant.effective_at,
             expires_at: grant.expires_at,
@@ -95,7 +110,16 @@ impl Credit {
         });
         let enforcement = allowance.as_ref().map(|allowance| allowance.enforcement).unwrap_or_default();
         let (month, overage) = (month.value, month.extras().overage);
-        Self { pots, debt: account.debt(), enforcement, trial: *trial, month, overage }
+        Self {
+            pots,
+            debt: account.debt(),
+            held_debt: held(Source::Overdraft),
+            enforcement,
+            trial: *trial,
+            month,
+            overage,
+            held_in_month: org.held_in(meter, None, moment.month),
+        }
     }
 
     /// Looks at the allowance as it is at the end of its segment of the month, whatever was burned later.
@@ -109,7 +133,17 @@ impl Credit {
 
     /// What may still be used; below zero after an overdraft.
     pub(crate) fn available(&self) -> Amount {
-        self.pots.iter().map(Pot::remaining).sum::<Amount>() - self.debt
+        self.pots.iter().map(Pot::remaining).sum::<Amount>() - self.debt - self.held_debt
+    }
+
+    /// Whether nothing of it is left, nor held.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.is_asked() && !(self.available() + self.held()).is_positive()
+    }
+
+    /// What holds reserve of it.
+    fn held(&self) -> Amount {
+        self.pots.iter().map(Pot::shown_held).sum::<Amount>() + self.held_debt
     }
 
     /// Whether usage is refused where there is no credit.
@@ -138,6 +172,55 @@ impl Credit {
             Enforcement::Hard | Enforcement::Overdraft | Enforcement::Soft => Enforcement::Soft,
         };
         self.burn_and_spill(quantity, spill)
+    }
+
+    /// Reserves a quantity: what would burn is held.
+    pub(crate) fn reserve(&mut self, quantity: Amount) -> Burns {
+        let before = self.clone();
+        let burns = self.burn(quantity);
+        *self = before;
+        burns.iter().for_each(|burn| self.hold(*burn));
+        self.held_in_month += quantity;
+        burns
+    }
+
+    /// Holds an amount of a source; gives it back, if it is below zero.
+    fn hold(&mut self, burn: Burn) {
+        match burn.source {
+            Source::Overdraft => self.held_debt += burn.amount,
+            source => {
+                if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source == source) {
+                    pot.held += burn.amount;
+                }
+            }
+        }
+    }
+
+    /// Gives back what was held.
+    pub(crate) fn release(&mut self, quantity: Amount, reserved: &[Burn]) {
+        reserved.iter().for_each(|burn| self.hold(Burn { source: burn.source, amount: -burn.amount }));
+        self.held_in_month -= quantity;
+    }
+
+    /// Burns what was held of some sources, and what it is beyond as used already; what it burned.
+    pub(crate) fn capture(&mut self, within: Amount, mut burns: Burns, beyond: Amount) -> Burns {
+        self.release(within, &burns);
+        for burn in &burns {
+            match burn.source {
+                Source::Overdraft => self.debt += burn.amount,
+                Source::Overage => self.overage += burn.amount,
+                source => {
+                    if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source == source) {
+                        pot.burned += burn.amount;
+                    }
+                }
+            }
+        }
+        self.month += within;
+        for burn in self.burn_afterwards(beyond) {
+            add_burn(&mut burns, burn.source, burn.amount);
+        }
+        burns
     }
 
     fn burn_and_spill(&mut self, quantity: Amount, spill: Enforcement) -> Burns {
@@ -195,7 +278,8 @@ impl Credit {
         let asked = self.enforcement != Enforcement::None;
         // What was billed as overage was used of no credit, so used and remaining add up to what is granted.
         let used = if asked { burned + self.debt } else { self.month };
-        Standing { granted, used, remaining: asked.then(|| self.available()), user_used }
+        let held = if asked { self.held() } else { self.held_in_month };
+        Standing { granted, used, held, remaining: asked.then(|| self.available()), user_used }
     }
 
     /// When the first of the pots that are in force starts afresh or expires.
@@ -226,6 +310,7 @@ mod tests {
             source: Source::Grant(entry),
             granted: whole(granted),
             burned: Amount::ZERO,
+            held: Amount::ZERO,
             priority: 0,
             effective_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
@@ -234,8 +319,16 @@ mod tests {
 
     fn credit(enforcement: Enforcement, debt: i64) -> Credit {
         let pots = SmallVec::from_vec(vec![pot(1, 10), pot(2, 5)]);
-        let (month, overage) = (Amount::ZERO, Amount::ZERO);
-        Credit { pots, debt: whole(debt), enforcement, trial: false, month, overage }
+        Credit {
+            pots,
+            debt: whole(debt),
+            held_debt: Amount::ZERO,
+            enforcement,
+            trial: false,
+            month: Amount::ZERO,
+            overage: Amount::ZERO,
+            held_in_month: Amount::ZERO,
+        }
     }
 
     #[test]
@@ -260,6 +353,30 @@ mod tests {
             );
         }
     }
+
+    /// However the credit is used, what is held is neither used nor left, and capturing all of it is using it.
+    #[test]
+    fn what_is_held_is_neither_used_nor_left() {
+        use Enforcement::{Hard, None, Overdraft, Soft};
+        for (enforcement, quantity) in [(Hard, 12), (Soft, 20), (Overdraft, 20), (None, 99)] {
+            let (mut used, mut held) = (credit(enforcement, 0), credit(enforcement, 0));
+            let burns = used.burn(whole(quantity));
+            let reserved = held.reserve(whole(quantity));
+            assert_eq!(reserved, burns, "{enforcement:?}");
+            let standing = held.standing(Option::None);
+            assert_eq!(standing.used, Amount::ZERO, "{enforcement:?}");
+            assert_eq!(standing.remaining, used.standing(Option::None).remaining, "{enforcement:?}");
+            if let Some(remaining) = standing.remaining {
+                assert_eq!(standing.held + remaining, standing.granted, "{enforcement:?}");
+            }
+            let mut released = held.clone();
+            released.release(whole(quantity), &reserved);
+            assert_eq!(released.standing(Option::None), credit(enforcement, 0).standing(Option::None));
+            assert_eq!(held.capture(whole(quantity), reserved, Amount::ZERO), burns, "{enforcement:?}");
+            assert_eq!(held.standing(Option::None), used.standing(Option::None), "{enforcement:?}");
+        }
+    }
+
     #[test]
     fn a_debt_is_settled_as_far_as_the_credit_goes() {
         for (debt, wanted, left) in [

@@ -96,6 +96,8 @@ pub(crate) struct InForce<'a> {
     pub(crate) counter: &'a Counter,
     /// What was used of it.
     pub(crate) used: Amount,
+    /// What is held of it.
+    pub(crate) held: Amount,
     /// What a usage would make of that; the same where there is none.
     pub(crate) after: Amount,
 }
@@ -104,6 +106,7 @@ impl<'a> InForce<'a> {
     /// A limit on an org, or on a user of it, by the counters of either, as a usage finds it.
     pub(crate) fn load(
         counters: &Counters<'a, 'a>,
+        org: &Org,
         moment: &Moment,
         limit: &'a Limit,
         usage: Option<&Move<'_>>,
@@ -111,16 +114,17 @@ impl<'a> InForce<'a> {
         let period = moment.period(limit.window);
         let counter = counters.of(period);
         let after = usage.map_or(counter.value, |usage| counters.after(usage, period, counter));
-        Self { limit, user: counters.user(), counter, used: counter.value, after }
+        let held = org.held_in(&limit.meter, counters.user(), period);
+        Self { limit, user: counters.user(), counter, used: counter.value, held, after }
     }
 
     /// Whether a usage may pass: it raises the counter not at all, or not above the limit.
     pub(crate) fn passes(&self) -> bool {
-        self.after <= self.used || self.after <= self.limit.amount
+        self.after <= self.used || self.after + self.held <= self.limit.amount
     }
 
     /// What may still be used.
     pub(crate) fn remaining(&self) -> Amount {
-        (self.limit.amount - self.used).at_least_zero()
+        (self.limit.amount - self.used - self.held).at_least_zero()
     }
 }

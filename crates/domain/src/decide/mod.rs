@@ -6,6 +6,7 @@ mod channel;
 mod closing;
 mod config;
 mod credit;
+mod hold;
 mod limits;
 mod outcome;
 mod plan;
@@ -25,8 +26,9 @@ pub(crate) use usage::gate;
 pub use closing::first_to_bill;
 pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
-    Allowed, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, OrgDecision, Outcome,
-    Policies, Policy, ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, ToppedUp, Voided,
+    Allowed, CapturedHold, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, EndedHold,
+    HoldDenial, HoldRefused, OrgDecision, Outcome, Policies, Policy, ReachedLimit, RecordDenial, Recorded,
+    ReversalDenial, Reversed, TakenHold, ToppedUp, Voided,
 };
 pub use system::{SystemDenial, SystemOutcome, decide_system, read_by_system};
 
@@ -149,6 +151,10 @@ pub(crate) fn outcome(state: &OrgState, context: &Context<'_>, command: &OrgComm
         OrgCommand::Use(usage) => usage::decide_use(state, context, usage),
         OrgCommand::Record(usage) => record::decide_record(state, context, usage),
         OrgCommand::Check(check) => usage::decide_check(state, context, check),
+        OrgCommand::Hold(take) => hold::decide_hold(state, context, take),
+        OrgCommand::Capture(capture) => hold::decide_capture(state, context, capture),
+        OrgCommand::Release(number) => hold::decide_release(state, context, *number),
+        OrgCommand::Expire => hold::decide_expire(state, context),
         OrgCommand::Reverse(reverse) => reversal::decide_reverse(state, context, reverse),
         OrgCommand::Put(put) => config::decide_put(state, context, put),
         OrgCommand::Welcome(welcome) => config::decide_welcome(state, context, welcome),

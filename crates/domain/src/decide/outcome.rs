@@ -5,7 +5,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::records::Standing;
-use crate::{Amount, Bill, BillError, Currency, Entry, Period, PlanId, Timestamp, UserId, Window};
+use crate::{
+    Amount, Bill, BillError, Currency, Entry, Hold, MeterId, Period, PlanId, Timestamp, UserId, Window,
+};
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,14 @@ pub enum OrgDecision {
     Record(Result<Recorded, RecordDenial>),
     /// To a check.
     Check(Checked),
+    /// To a hold.
+    Hold(Result<TakenHold, HoldRefused>),
+    /// To a capture.
+    Capture(Result<CapturedHold, HoldDenial>),
+    /// To a release.
+    Release(Result<EndedHold, HoldDenial>),
+    /// To [`crate::OrgCommand::Expire`]: whether a hold had expired.
+    Expire(bool),
     /// To a reversal.
     Reverse(Result<Reversed, ReversalDenial>),
     /// To a top-up.
@@ -35,6 +45,113 @@ pub enum OrgDecision {
     Change(Result<Changed, ConfigDenial>),
     /// To the closing of a month.
     Close(Result<Closed, CloseDenial>),
+}
+
+/// Yes: it is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenHold {
+    /// The hold as it is now.
+    pub hold: Box<Hold>,
+    /// Whether the key had been held before: nothing was held now.
+    pub replayed: bool,
+    /// How the org stood after it was taken.
+    pub standing: Standing,
+    /// The credit and limits it went by; empty in a replay, and where it was carved out of another hold.
+    pub policies: Policies,
+}
+
+/// No: nothing was held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldRefused {
+    /// As a usage would be.
+    Gate(Denied),
+    /// The meter is not a sum, so nothing of it can be held.
+    NotHeld,
+    /// As many holds are open as may be.
+    TooMany,
+    /// The hold that it is to be carved out of is not open, or of another meter or user.
+    NoParent,
+    /// The hold that it is to be carved out of does not leave room for it.
+    ParentReached(ReachedLimit),
+}
+
+impl HoldRefused {
+    /// The stable code of the refusal.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Gate(denied) => denied.denial.code(),
+            Self::NotHeld => "not_held",
+            Self::TooMany => "too_many",
+            Self::NoParent => "unknown_hold",
+            Self::ParentReached(_) => "hold_limit_reached",
+        }
+    }
+}
+
+/// What is held was captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedHold {
+    /// The hold as it is now.
+    pub hold: Box<Hold>,
+    /// How much was captured.
+    pub quantity: Amount,
+    /// The number of the entry that counted it, or ended the hold.
+    pub entry: u64,
+    /// Whether the key had been counted before: nothing was captured now.
+    pub replayed: bool,
+    /// How the org stood after it.
+    pub standing: Standing,
+}
+
+/// What is held was given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedHold {
+    /// The hold.
+    pub hold: Box<Hold>,
+    /// Whether it had been released before.
+    pub replayed: bool,
+}
+
+/// Why a hold is neither captured nor released, in the order of the checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HoldDenial {
+    /// Nobody has heard of the org.
+    UnknownOrg,
+    /// The org has no such hold.
+    UnknownHold,
+    /// The key's usage was taken back.
+    KeyReversed,
+    /// The hold has ended.
+    Ended(Box<Hold>),
+    /// The key stands for another content.
+    KeyReused,
+    /// More is to be captured than is held, and than it may overrun.
+    MoreThanHeld {
+        /// The most that may be captured.
+        most: Amount,
+    },
+    /// A part of nothing.
+    NothingToCapture,
+    /// The catalog has its meter no more.
+    UnknownMeter(MeterId),
+}
+
+impl HoldDenial {
+    /// The stable code of the denial.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownOrg => "unknown_org",
+            Self::UnknownHold => "unknown_hold",
+            Self::KeyReversed => "key_reversed",
+            Self::Ended(_) => "hold_ended",
+            Self::KeyReused => "key_reused",
+            Self::MoreThanHeld { .. } => "more_than_held",
+            Self::NothingToCapture => "invalid_field",
+            Self::UnknownMeter(_) => "unknown_meter",
+        }
+    }
 }
 
 /// Yes: it was counted.
@@ -191,6 +308,8 @@ pub struct ReachedLimit {
     pub amount: Amount,
     /// Used of it.
     pub used: Amount,
+    /// Held of it.
+    pub held: Amount,
     /// When there is room again without anybody doing anything.
     pub resets_at: Option<Timestamp>,
 }
@@ -199,7 +318,7 @@ impl ReachedLimit {
     /// What is left of it.
     #[must_use]
     pub fn remaining(&self) -> Amount {
-        (self.amount - self.used).at_least_zero()
+        (self.amount - self.used - self.held).at_least_zero()
     }
 }
 

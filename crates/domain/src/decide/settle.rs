@@ -48,9 +48,22 @@ fn settle_at(
     moment: &Moment,
 ) -> Burns {
     let plan = MeterRules::of(context.plan_in(org, moment), meter);
-    let burns = Credit::new(org, plan, account, moment, Counter::NOTHING).settle();
+    let burns = Credit::new(org, meter, plan, account, moment, Counter::NOTHING).settle();
     account.settle(&burns);
     burns
+}
+
+/// The burns that settle what is owed now, on the account as it is after an entry.
+pub(crate) fn settled_after(
+    context: &Context<'_>,
+    org: &Org,
+    meter: &MeterId,
+    account: &mut Account,
+) -> Burns {
+    if !account.debt().is_positive() {
+        return Burns::new();
+    }
+    settle_at(context, org, meter, account, &context.now_of(org))
 }
 
 /// The burns that an entry of a kind settles, on the account as it is before the entry.

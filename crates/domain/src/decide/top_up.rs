@@ -57,7 +57,7 @@ fn add_credit(
     let (account, settled) = settled(context, org, &top_up.meter, Cow::Owned(account));
     let month = state.counter(&top_up.meter, &Scope::Org, moment.month);
     let rules = MeterRules::of(Some(plan), &top_up.meter);
-    let standing = Credit::new(org, rules, &account, &moment, month).standing(None);
+    let standing = Credit::new(org, &top_up.meter, rules, &account, &moment, month).standing(None);
     let expires_at = grant.expires_at;
     let kind = NoticeKind::TopUpGranted { amount: grant.amount, expires_at, plan: Some(plan.id.clone()) };
     let notice = Notice { meter: Some(top_up.meter.clone()), user: None, period: Some(moment.month), kind };

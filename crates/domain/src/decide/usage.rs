@@ -10,7 +10,7 @@ use crate::catalog::{Meter, MeterRules};
 use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move};
 use crate::decide::limits::{ALWAYS_COUNTED, InForce, limits_in_force, needs_user, windows_counted};
-use crate::decide::settle::settled;
+use crate::decide::settle::{add_burn, settled};
 use crate::decide::{
     Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policies, Policy,
     ReachedLimit,
@@ -20,9 +20,9 @@ use crate::moment::Moment;
 use crate::records::Standing;
 use crate::state::Counters;
 use crate::{
-    Account, Amount, Burn, Burns, Check, Counting, Entry, EntryKind, Group, KeyRecord, KeySpace, MeterId,
-    Notice, NoticeKind, Org, OrgState, Pace, Period, Periods, Quantity, Source, Use, UsedEntry, UserId,
-    Window, forecast::project_with,
+    Account, Amount, Burn, Burns, Captured, Check, Counting, Entry, EntryKind, Group, Hold, KeyRecord,
+    KeySpace, MeterId, Notice, NoticeKind, Org, OrgState, Pace, Period, Periods, Quantity, Source, Use,
+    UsedEntry, UserId, Window, forecast::project_with,
 };
 
 /// Whether a usage is asked for, or has happened.
@@ -72,7 +72,10 @@ pub(super) fn decide_use(state: &OrgState, context: &Context<'_>, usage: &Use) -
     }
     match gate(state, context, &Ask::from(usage)) {
         Ok(mut gate) => allow(state, context, &mut gate, usage, fingerprint),
-        Err(denied) => deny(state, context, usage, denied),
+        Err(denied) => {
+            let entry = deny(state, context, &Ask::from(usage), &denied);
+            Outcome { decision: OrgDecision::Use(Err(denied)), entry }
+        }
     }
 }
 
@@ -147,14 +150,14 @@ impl<'a> Gate<'a> {
         let user_month = of_user.as_ref().map(month);
         let account = on.account().unwrap_or_else(|| Account::nothing());
         let (standing, settled) = settled(context, org, id, Cow::Borrowed(account));
-        let mut credit = Credit::new(org, plan, &standing, &moment, org_month);
+        let mut credit = Credit::new(org, id, plan, &standing, &moment, org_month);
         if tense == Tense::Happened {
             credit.as_of_segment(&standing);
         }
         // Usage of nobody in particular moves no user's counter.
         let in_force = limits_in_force(org, plan, id, user).into_iter().filter_map(|limit| {
             let counters = if limit.is_on_users() { of_user.as_ref()? } else { &of_org };
-            Some(InForce::load(counters, &moment, limit, Some(&usage)))
+            Some(InForce::load(counters, org, &moment, limit, Some(&usage)))
         });
         let limits = in_force.collect();
         Self {
@@ -191,6 +194,7 @@ impl Gate<'_> {
                 window: (!self.credit.trial).then_some(Window::Month),
                 amount: standing.granted,
                 used: standing.used,
+                held: standing.held,
                 resets_at: if self.credit.trial { None } else { self.credit.resets_at(&self.moment) },
             }));
         }
@@ -200,6 +204,7 @@ impl Gate<'_> {
             window: Some(reached.limit.window),
             amount: reached.limit.amount,
             used: reached.used,
+            held: reached.held,
             resets_at: self.moment.end(reached.limit.window),
         };
         Some(if reached.limit.is_on_users() {
@@ -231,11 +236,51 @@ impl Gate<'_> {
         }
     }
 
-    fn standing(&self) -> Standing {
+    /// Reserves in the view of this decision.
+    pub(super) fn reserve(&mut self) -> Burns {
+        let quantity = self.quantity.amount();
+        self.limits.iter_mut().for_each(|limit| limit.held += quantity);
+        self.credit.reserve(quantity)
+    }
+
+    /// Burns and counts, in the view of this decision, what is captured of a hold; gives back the rest if the hold ends. What
+    /// it burns.
+    pub(super) fn capture(&mut self, hold: &Hold, quantity: Amount, ends: bool) -> Burns {
+        let (reserved, beyond) = hold.drawn(quantity);
+        let within = quantity - beyond;
+        // What goes back to another hold stays held.
+        let freed = hold.frees(self.org).filter(|_| ends).map_or(Amount::ZERO, |free| free - within);
+        for limit in &mut self.limits {
+            let holds = hold.periods.contains(&self.moment.period(limit.limit.window));
+            limit.held -= if holds { within + freed } else { Amount::ZERO };
+            limit.used = limit.after;
+        }
+        self.user_month = self.user_after;
+        if freed.is_positive() {
+            let all = hold.reserve.iter().filter(|burn| !burn.amount.is_zero());
+            let mut left: Burns = all.copied().collect();
+            reserved.iter().for_each(|burn| add_burn(&mut left, burn.source, -burn.amount));
+            self.credit.release(freed, &left);
+        }
+        self.credit.capture(within, reserved, beyond)
+    }
+
+    /// The periods that a usage counts in.
+    pub(super) fn periods(&self) -> Periods {
+        let windows = windows_counted(self.org, self.plan, self.meter);
+        windows.iter().map(|window| self.moment.period(*window)).collect()
+    }
+
+    /// How credit that came into force settles the debt of an overdraft.
+    pub(super) fn settled(&mut self) -> Vec<Burn> {
+        std::mem::take(&mut self.settled)
+    }
+
+    pub(super) fn standing(&self) -> Standing {
         self.credit.standing(self.user_month)
     }
 
-    fn policies(&self, standing: &Standing) -> Policies {
+    pub(super) fn policies(&self, standing: &Standing) -> Policies {
         let mut policies = Policies::new();
         if let Some(remaining) = standing.remaining {
             policies.push(Policy {
@@ -259,11 +304,11 @@ impl Gate<'_> {
     }
 
     /// What people should know after the usage was taken.
-    fn notices(&self, context: &Context<'_>, usage: &Use, standing: &Standing) -> Vec<Notice> {
+    fn notices(&self, context: &Context<'_>, meter: &MeterId, standing: &Standing) -> Vec<Notice> {
         let mut notices = Vec::new();
         let month = self.credit.notice_month(&self.moment);
         let period = month.map(|_| self.moment.month);
-        let about = |kind| Notice { meter: Some(usage.meter.clone()), user: None, period, kind };
+        let about = |kind| Notice { meter: Some(meter.clone()), user: None, period, kind };
         let (used, limit) = (standing.used, standing.granted);
         if standing.remaining.is_some() && limit.is_positive() {
             let marks = self.account.marks_of(month);
@@ -287,7 +332,7 @@ impl Gate<'_> {
         if self.moment.at == context.at() {
             notices.extend(self.trial_notices(standing).map(about));
         }
-        notices.extend(self.limit_notices(&usage.meter));
+        notices.extend(self.limit_notices(meter));
         notices
     }
 
@@ -306,7 +351,7 @@ impl Gate<'_> {
 
     fn trial_notices(&self, standing: &Standing) -> impl Iterator<Item = NoticeKind> {
         let trial = self.org.trial.as_ref().filter(|_| self.credit.trial);
-        let remaining = standing.remaining.unwrap_or_default();
+        let remaining = standing.remaining.unwrap_or_default() + standing.held;
         let (mut ending, mut ended) = (None, None);
         if let Some(trial) = trial {
             let last_days = trial.ends_at.as_second() - self.moment.at.as_second() <= TRIAL_ENDING_SECS;
@@ -339,7 +384,7 @@ impl Gate<'_> {
 fn trial_over(org: &Org, credit: &Credit, moment: &Moment) -> bool {
     let in_time = org.trial.as_ref().is_some_and(|trial| moment.at < trial.ends_at);
     let given = credit.pots.iter().any(|pot| pot.source == Source::Trial && pot.granted.is_positive());
-    !in_time || (given && !credit.covers(Amount::from_billionths(1)))
+    !in_time || (given && credit.is_used_up())
 }
 
 fn allow(
@@ -352,7 +397,8 @@ fn allow(
     let burns = gate.take();
     let standing = gate.standing();
     let policies = gate.policies(&standing);
-    let entry = used_entry(state, context, gate, usage, fingerprint, (burns, standing));
+    let counted = Counted { usage, fingerprint, burns, standing, captured: None };
+    let entry = used_entry(state, context, gate, counted);
     let allowed = Allowed { entry: entry.number, replayed: false, standing, policies };
     Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
 }
@@ -365,22 +411,34 @@ pub(super) fn count_afterwards(
     usage: &Use,
     fingerprint: u64,
 ) -> Entry {
-    let taken = (gate.take(), gate.standing());
-    used_entry(state, context, &mut gate, usage, fingerprint, taken)
+    let burns = gate.take();
+    let counted = Counted { usage, fingerprint, burns, standing: gate.standing(), captured: None };
+    used_entry(state, context, &mut gate, counted)
 }
 
-/// The entry of a usage that was taken, by what it burned and how the org stands after it.
-fn used_entry(
+/// A usage that was taken.
+pub(super) struct Counted<'a> {
+    pub(super) usage: &'a Use,
+    pub(super) fingerprint: u64,
+    /// What it burned.
+    pub(super) burns: Burns,
+    /// How the org stands after it.
+    pub(super) standing: Standing,
+    /// The hold that it captures.
+    pub(super) captured: Option<(&'a Hold, Captured)>,
+}
+
+/// The entry of a usage that was taken.
+pub(super) fn used_entry(
     state: &OrgState,
     context: &Context<'_>,
     gate: &mut Gate<'_>,
-    usage: &Use,
-    fingerprint: u64,
-    (burns, standing): (Burns, Standing),
+    counted: Counted<'_>,
 ) -> Entry {
-    let notices = gate.notices(context, usage, &standing);
-    let windows = windows_counted(gate.org, gate.plan, gate.meter);
-    let periods: Periods = windows.iter().map(|window| gate.moment.period(*window)).collect();
+    let Counted { usage, fingerprint, burns, standing, captured } = counted;
+    let notices = gate.notices(context, &usage.meter, &standing);
+    let periods = captured.map_or_else(|| gate.periods(), |(hold, _)| hold.periods.clone());
+    let month = captured.and_then(|(hold, _)| hold.month()).unwrap_or(gate.moment.month);
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month, segment and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
@@ -394,12 +452,13 @@ fn used_entry(
         properties: usage.properties.clone(),
         burns,
         periods,
-        group: group_of(state, gate.meter, usage, gate.moment.month),
+        group: group_of(state, gate.meter, usage, month),
         sink: gate.meter.sink.clone(),
+        captured: captured.map(|(_, captured)| captured),
         standing,
     };
     let mut entry = context.entry(Some(gate.org), EntryKind::Used(Box::new(used)), notices);
-    entry.settled = std::mem::take(&mut gate.settled);
+    entry.settled = gate.settled();
     entry
 }
 
@@ -416,32 +475,31 @@ fn group_of(state: &OrgState, meter: &Meter, usage: &Use, month: Period) -> Opti
 }
 
 /// A denial consumes nothing; it makes an entry only when somebody should be told of it.
-fn deny(state: &OrgState, context: &Context<'_>, usage: &Use, denied: Denied) -> Outcome {
+pub(super) fn deny(state: &OrgState, context: &Context<'_>, ask: &Ask<'_>, denied: &Denied) -> Option<Entry> {
     let known = state.org();
-    let notices = known.map(|org| denial_notices(state, context, org, usage, &denied)).unwrap_or_default();
-    let account = state.account(&usage.meter);
+    let notices = known.map(|org| denial_notices(state, context, org, ask, denied)).unwrap_or_default();
+    let account = state.account(ask.meter);
     // What is refused must not leave a debt as it is that credit has come for.
     let settled = known
         .zip(account)
-        .map(|(known, account)| settled(context, known, &usage.meter, Cow::Borrowed(account)).1);
+        .map(|(known, account)| settled(context, known, ask.meter, Cow::Borrowed(account)).1);
     let settled = settled.unwrap_or_default();
-    let entry = (!notices.is_empty() || !settled.is_empty()).then(|| {
+    (!notices.is_empty() || !settled.is_empty()).then(|| {
         let kind = EntryKind::Refused {
-            user: usage.user.clone(),
-            meter: usage.meter.clone(),
-            quantity: usage.quantity,
+            user: ask.user.cloned(),
+            meter: ask.meter.clone(),
+            quantity: ask.quantity,
             reason: denied.denial.code().to_owned(),
         };
         Entry { settled, ..context.entry(known, kind, notices) }
-    });
-    Outcome { decision: OrgDecision::Use(Err(denied)), entry }
+    })
 }
 
 fn denial_notices(
     state: &OrgState,
     context: &Context<'_>,
     org: &Org,
-    usage: &Use,
+    ask: &Ask<'_>,
     denied: &Denied,
 ) -> Vec<Notice> {
     let worth_telling = matches!(
@@ -458,13 +516,12 @@ fn denial_notices(
     let month = context.now_of(org).month;
     let on_trial = context.plan_of(org).is_some_and(|plan| plan.trial_days.is_some());
     let period = (!on_trial).then_some(month);
-    let marks =
-        state.account(&usage.meter).map(|account| account.marks_of(period.map(|period| period.number)));
-    let about = |user, kind| Notice { meter: Some(usage.meter.clone()), user, period, kind };
+    let marks = state.account(ask.meter).map(|account| account.marks_of(period.map(|period| period.number)));
+    let about = |user, kind| Notice { meter: Some(ask.meter.clone()), user, period, kind };
     let mut notices = Vec::new();
     if !marks.is_some_and(|marks| marks.denied) {
         let reason = denied.denial.code().to_owned();
-        notices.push(about(usage.user.clone(), NoticeKind::FirstDenial { reason }));
+        notices.push(about(ask.user.cloned(), NoticeKind::FirstDenial { reason }));
     }
     let unnoticed_end = org.trial.as_ref().is_some_and(|trial| !trial.ended_noticed);
     if denied.denial == Denial::TrialEnded && unnoticed_end {

@@ -85,13 +85,17 @@ fn parts(
 ) -> Result<Vec<(u64, Amount)>, ConfigDenial> {
     let grants: Vec<(u64, Amount)> = match only {
         Some(entry) => {
-            let grant = grant_of(account, entry).map(|grant| (entry, grant.unused(context.at())));
-            grant.into_iter().collect()
+            let unused = |grant: &Grant| {
+                let held = org.held_of(meter, Source::Grant(entry));
+                (grant.unused(context.at()) - held).at_least_zero()
+            };
+            grant_of(account, entry).map(|grant| (entry, unused(grant))).into_iter().collect()
         }
         None => {
             let moment = context.now_of(org);
             let credit = Credit::new(
                 org,
+                meter,
                 MeterRules::of(context.plan_of(org), meter),
                 account,
                 &moment,
@@ -117,17 +121,28 @@ fn parts(
     Ok(taken.filter(|(_, amount)| amount.is_positive()).collect())
 }
 
-fn standing(
+pub(super) fn standing(
     state: &OrgState,
     context: &Context<'_>,
     org: &Org,
     meter: &MeterId,
     account: &Account,
 ) -> Standing {
+    credit_now(state, context, org, meter, account).standing(None)
+}
+
+/// The credit of an org on a meter now.
+pub(super) fn credit_now(
+    state: &OrgState,
+    context: &Context<'_>,
+    org: &Org,
+    meter: &MeterId,
+    account: &Account,
+) -> Credit {
     let plan = MeterRules::of(context.plan_of(org), meter);
     let moment = context.now_of(org);
     let month = state.counter(meter, &Scope::Org, moment.month);
-    Credit::new(org, plan, account, &moment, month).standing(None)
+    Credit::new(org, meter, plan, account, &moment, month)
 }
 
 /// Which content a key stands for; never that of a top-up.

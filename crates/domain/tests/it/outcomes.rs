@@ -4,7 +4,7 @@ use tollgate_domain::{Amount, Denial, ReachedLimit, RecordDenial};
 
 fn limit(amount: i64) -> ReachedLimit {
     let amount = Amount::from_whole(amount);
-    ReachedLimit { user: None, window: None, amount, used: amount, resets_at: None }
+    ReachedLimit { user: None, window: None, amount, used: amount, held: Amount::ZERO, resets_at: None }
 }
 
 #[test]

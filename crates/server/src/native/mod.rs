@@ -9,6 +9,7 @@ pub(crate) mod catalog;
 pub(crate) mod catalog_json;
 pub(crate) mod channels;
 pub(crate) mod filters;
+pub(crate) mod holds;
 pub(crate) mod ledger;
 pub(crate) mod orgs;
 pub(crate) mod plans;

@@ -16,7 +16,7 @@ use tollgate_domain::{
 use crate::Settings;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{conflict, limit_detail, reversal_problem};
+use crate::convert::{conflict, limit_detail, reversal_problem, some_held};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
 use crate::limit_headers::{gate_problem, gate_refusal, of_allowed, of_denied};
 use crate::native::problems::{P402, P404, P409, P429};
@@ -66,6 +66,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
                 meter,
                 quantity: quantity.amount().into(),
                 remaining: allowed.standing.remaining.map(Into::into),
+                held: some_held(allowed.standing.held),
                 used: allowed.standing.used.into(),
                 total: allowed.standing.granted.into(),
                 user_used: allowed.standing.user_used.map(Into::into),

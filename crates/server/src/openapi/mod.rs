@@ -19,6 +19,7 @@ mod shape;
     ),
     paths(
         native::usage::use_, native::usage::check, native::batch::record, native::usage::reverse,
+        native::holds::hold, native::holds::show, native::holds::capture, native::holds::release, native::holds::list,
         native::orgs::list, native::orgs::show, native::orgs::put, native::plans::show, native::plans::set,
         native::plans::leave, native::plans::call_off, native::orgs::show_limits, native::orgs::put_limit,
         native::orgs::delete_limit, native::top_ups::top_up, native::top_ups::list, native::top_ups::void,
@@ -40,6 +41,7 @@ mod shape;
     ),
     tags(
         (name = "Usage", description = "Check and consume in one durable step, ask beforehand, record afterwards, take back."),
+        (name = "Holds", description = "Reserve before it is used, capture what was used, give back the rest."),
         (name = "Organizations", description = "Who may use what: names, plans, limits, top-ups, balances."),
         (name = "Bills", description = "What usage comes to."),
         (name = "Ledger", description = "Every decision and change of an organization, and the notices they led to."),

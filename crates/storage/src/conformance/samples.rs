@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
-    Adjustment, Among, Amount, ApiKey, ApiKeyId, Attempt, AttemptResult, Bill, Burn, Catalog, ChangeChannel,
-    ChannelChange, ChannelId, ChannelSetup, Counting, Currency, EntryKind, Filter, Grant, Group, KeyId,
-    KeySpace, LimitScope, MeterId, MeterUsage, Money, Notice, NoticeKind, NoticeRef, OrgId, Period, Periods,
-    PlanId, Quantity, Rated, ReadTo, Role, Round, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine,
-    Sku, Source, Standing, Subject, SystemEntryKind, Target, Terms, Timestamp, ToppedUpEntry, Trial,
-    UsageGroup, UsageKey, UsedEntry, UserId, VoidedEntry, Window, Zone, rate,
+    Adjustment, Among, Amount, ApiKey, ApiKeyId, Attempt, AttemptResult, Bill, Burn, Captured, Catalog,
+    ChangeChannel, ChannelChange, ChannelId, ChannelSetup, Counting, Currency, EndedBy, EntryKind, Filter,
+    Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum, KeyId, KeySpace, LimitScope, MeterId, MeterUsage,
+    Money, Notice, NoticeKind, NoticeRef, OnExpiry, OrgId, Period, Periods, PlanId, Quantity, Rated, ReadTo,
+    Role, Round, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku, Source, Standing, Subject,
+    SystemEntryKind, Target, Terms, Timestamp, ToppedUpEntry, Trial, UsageGroup, UsageKey, UsedEntry, UserId,
+    VoidedEntry, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -133,6 +134,7 @@ pub(super) fn standing(used: i64) -> Standing {
     Standing {
         granted: Amount::from_whole(1_000),
         used: Amount::from_whole(used),
+        held: Amount::ZERO,
         remaining: Some(Amount::from_whole(1_000 - used)),
         user_used: None,
     }
@@ -154,6 +156,7 @@ pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
         periods: [period(Window::Month, MONTH)].into_iter().collect(),
         group: None,
         sink: None,
+        captured: None,
         standing: standing(1),
     }
 }
@@ -293,9 +296,11 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
         periods: periods(),
         group: Some(group(&[("model", "gpt \"4\"\n'; drop table orgs; --"), ("région", "Zürich 😀\t\\")])),
         sink: None,
+        captured: None,
         standing: Standing {
             granted: huge(),
             used: amount("0.1"),
+            held: amount("0.2"),
             remaining: Some(amount("-0.000000001")),
             user_used: Some(amount("2.5")),
         },
@@ -415,7 +420,64 @@ pub(super) fn lines_of_every_kind_after(version: u64) -> Vec<Line> {
     kinds.push(EntryKind::PlanSet { plan, since: moment(9_000_000), at_once: false, trial: None });
     kinds.push(EntryKind::PlanCalledOff);
     kinds.push(EntryKind::PlanSet { plan: None, since: moment(10), at_once: true, trial: None });
+    kinds.extend(holds_after(version + u64::try_from(kinds.len()).expect("a few")));
     kinds.into_iter().map(Line::from).collect()
+}
+
+/// Holds that stay, that end, and that are captured in part, of an org with so many entries.
+fn holds_after(version: u64) -> Vec<EntryKind> {
+    let sum = |by| HoldSum { by, captured: amount("1"), overran: Amount::ZERO, carved: amount("0.25") };
+    let captured = |hold, ends| Some(Captured { hold, ends });
+    let part =
+        UsedEntry { captured: captured(version + 1, None), ..used_once("tokens", Some("ann"), "part-1") };
+    let last = UsedEntry {
+        captured: captured(version + 2, Some(sum(EndedBy::Capture))),
+        ..used_once("tokens", None, &format!("hold-{}", version + 2))
+    };
+    let ended = HoldEndedEntry {
+        hold: version + 3,
+        key: key(&format!("hold-{}", version + 3)),
+        fingerprint: 3,
+        user: None,
+        meter: meter("tokens"),
+        amount: amount("4"),
+        ends: sum(EndedBy::Expiry),
+        standing: standing(0),
+    };
+    vec![
+        held(version + 1, None),
+        held(version + 2, Some(version + 1)),
+        held(version + 3, None),
+        used(part),
+        used(last),
+        EntryKind::HoldEnded(Box::new(ended)),
+    ]
+}
+
+/// A hold of four, taken out of another if one is named.
+fn held(number: u64, parent: Option<u64>) -> EntryKind {
+    let hold = Hold {
+        number,
+        key: key(&format!("hold-{number}")),
+        fingerprint: 3,
+        parent,
+        user: Some(user("ann")),
+        meter: meter("tokens"),
+        quantity: Quantity::parse("4").expect("a quantity"),
+        overrun: amount("0.5"),
+        on_expiry: OnExpiry::Charge,
+        properties: BTreeMap::from([("model".to_owned(), "gpt \"4\"\n".to_owned())]),
+        made_at: moment(4),
+        counts_at: moment(3),
+        periods: periods(),
+        expires_at: moment(604),
+        captured: Amount::ZERO,
+        overran: Amount::ZERO,
+        carved: Amount::ZERO,
+        reserve: [Burn { source: Source::Grant(1), amount: amount("4") }].into(),
+        end: None,
+    };
+    EntryKind::Held(Box::new(HeldEntry { hold, standing: standing(4) }))
 }
 
 /// Notices of every kind.

@@ -138,6 +138,7 @@ impl Now<'_> {
                 window: month.then_some(Window::Month),
                 amount: standing.granted,
                 used: standing.used,
+                held: standing.held,
                 resets_at: if month { self.end_of(history, Window::Month) } else { None },
             }));
         }
@@ -152,6 +153,7 @@ impl Now<'_> {
                     window: Some(limit.window),
                     amount: limit.amount,
                     used,
+                    held: Amount::ZERO,
                     resets_at: self.end_of(history, limit.window),
                 };
                 let denial = if of_user { Denial::UserLimitReached } else { Denial::OrgLimitReached };

@@ -156,7 +156,13 @@ impl<'a> History<'a> {
                 self.count(entry, usage.occurred_at.unwrap_or(at), catalog, usage, true);
                 self.touch(at, &usage.meter);
             }
-            OrgCommand::Check(_) | OrgCommand::CloseMonth(_) | OrgCommand::Settle(_) => {}
+            OrgCommand::Check(_)
+            | OrgCommand::CloseMonth(_)
+            | OrgCommand::Settle(_)
+            | OrgCommand::Hold(_)
+            | OrgCommand::Capture(_)
+            | OrgCommand::Release(_)
+            | OrgCommand::Expire => {}
             OrgCommand::Reverse(reverse) => self.take_back(entry, at, catalog, &reverse.key),
             OrgCommand::Put(PutOrg { name, zone, metadata }) => {
                 if let Some(metadata) = metadata {
@@ -374,6 +380,7 @@ impl<'a> History<'a> {
         // Used and remaining make up what is granted: overage is used of nothing.
         let used = if asked { granted - remaining } else { self.counted(meter, None, month) };
         Standing {
+            held: Amount::ZERO,
             granted,
             used,
             remaining: asked.then_some(remaining),

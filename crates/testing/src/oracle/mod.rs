@@ -114,6 +114,10 @@ impl Oracle {
                 let accepted = matches!(&result, Ok(reversed) if !reversed.replayed);
                 (OrgDecision::Reverse(result), accepted)
             }
+            // Holds are measured against an oracle of their own: [`crate::holds`].
+            OrgCommand::Hold(_) | OrgCommand::Capture(_) | OrgCommand::Release(_) | OrgCommand::Expire => {
+                (OrgDecision::Expire(false), false)
+            }
             OrgCommand::Put(put) => now.put(put),
             OrgCommand::Welcome(welcome) => now.welcome(welcome),
             OrgCommand::SetPlan(set) => now.set_plan(set),

@@ -362,7 +362,11 @@ fn promised(decision: &OrgDecision) -> Option<u64> {
         }
         OrgDecision::Change(result) => result.as_ref().ok().and_then(|changed| changed.entry),
         OrgDecision::Close(result) => result.as_ref().ok().and_then(|closed| closed.entry),
-        OrgDecision::Check(_) => None,
+        OrgDecision::Check(_)
+        | OrgDecision::Hold(_)
+        | OrgDecision::Capture(_)
+        | OrgDecision::Release(_)
+        | OrgDecision::Expire(_) => None,
     }
 }
 

@@ -10,6 +10,7 @@
 mod clocks;
 #[cfg(feature = "simulator")]
 mod engines;
+mod holds;
 #[cfg(feature = "simulator")]
 mod images;
 mod months;

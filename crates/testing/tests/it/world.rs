@@ -340,7 +340,12 @@ impl World {
     ) -> Result<(), String> {
         let promised = match answer {
             OrgDecision::Use(Ok(allowed)) => (!allowed.replayed).then_some(allowed.entry),
-            OrgDecision::Use(Err(_)) | OrgDecision::Check(_) => None,
+            OrgDecision::Use(Err(_))
+            | OrgDecision::Check(_)
+            | OrgDecision::Hold(_)
+            | OrgDecision::Capture(_)
+            | OrgDecision::Release(_)
+            | OrgDecision::Expire(_) => None,
             OrgDecision::Record(result) => {
                 result.as_ref().ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
             }

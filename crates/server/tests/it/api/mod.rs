@@ -4,6 +4,7 @@ mod batch;
 mod catalog;
 mod document;
 mod filters;
+mod holds;
 mod ledger;
 mod lists;
 mod members;

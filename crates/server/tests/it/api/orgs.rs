@@ -230,7 +230,7 @@ fn a_balance_tells_everything() {
         json!({
             "org": "acme", "plan": "basic", "at": "2026-11-16T00:00:00Z",
             "meters": {"reports": {
-                "allowance": 100, "topped_up": 10, "used": 60, "remaining": 50, "overage": 0, "month": 60,
+                "allowance": 100, "topped_up": 10, "used": 60, "held": 0, "remaining": 50, "overage": 0, "month": 60,
                 "lifetime": 60, "resets_at": month_end, "projected": 120, "runs_out_on": "2026-11-28",
                 "credits": [
                     {"source": "allowance", "granted": 100, "used": 60, "priority": 100, "expires_at": month_end},
@@ -281,7 +281,7 @@ fn a_trial_has_a_balance_of_its_own() {
     assert_eq!(
         reports,
         json!({
-            "allowance": 10, "topped_up": 0, "used": 4, "remaining": 6, "overage": 0, "month": 4, "lifetime": 4,
+            "allowance": 10, "topped_up": 0, "used": 4, "held": 0, "remaining": 6, "overage": 0, "month": 4, "lifetime": 4,
             "resets_at": null, "projected": null, "runs_out_on": null,
             "credits": [{
                 "source": "trial", "granted": 10, "used": 4, "priority": 100, "expires_at": "2026-11-16T10:00:00Z"

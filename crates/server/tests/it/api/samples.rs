@@ -92,6 +92,23 @@ fn october() -> Vec<Call> {
         ("list_top_ups", "GET", "/v1/orgs/acme/top-ups", None),
         ("reverse", "POST", "/v1/usage/reversals", Some(json!({"org": "acme", "key": "report-1"}))),
         (
+            "hold",
+            "POST",
+            "/v1/holds",
+            Some(
+                json!({"org": "acme", "user": "ada", "meter": "tokens", "quantity": 4000, "key": "call-3", "overrun": 500}),
+            ),
+        ),
+        ("get_hold", "GET", "/v1/holds/9-acme", None),
+        ("list_holds", "GET", "/v1/orgs/acme/holds", None),
+        (
+            "capture",
+            "POST",
+            "/v1/holds/9-acme/capture",
+            Some(json!({"quantity": 3120, "final": false, "key": "call-3-a"})),
+        ),
+        ("release", "POST", "/v1/holds/9-acme/release", None),
+        (
             "void_top_up_by_key",
             "POST",
             "/v1/orgs/acme/top-ups/void",

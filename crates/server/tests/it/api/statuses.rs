@@ -33,6 +33,7 @@ struct Operation<'a> {
 impl Operation<'_> {
     fn target(&self, of: &str) -> String {
         let path = self.path.replace("{org}", of).replace("{customer_id}", of).replace("{entry}", "99");
+        let path = path.replace("{hold}", &format!("99-{of}"));
         let mut target = path.replace("{version}", "99").replace("{id}", of);
         for parameter in self.operation["parameters"].as_array().into_iter().flatten() {
             if parameter["in"] == "query" && parameter["required"] == true {
@@ -107,6 +108,12 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("use", 404, post("/v1/usage", usage("nobody", "k"))),
         ("use", 409, post("/v1/usage", usage("acme", "back"))),
         ("use", 429, post("/v1/usage", usage("hasty", "k-2"))),
+        ("hold", 402, post("/v1/holds", usage("planless", "k"))),
+        ("hold", 404, post("/v1/holds", usage("nobody", "k"))),
+        ("hold", 409, post("/v1/holds", usage("holder", "h-2"))),
+        ("hold", 429, post("/v1/holds", usage("hasty", "k-2"))),
+        ("capture", 409, post("/v1/holds/2-holder/capture", json!({}))),
+        ("release", 409, post("/v1/holds/4-holder/release", json!({}))),
         ("reverse", 404, post("/v1/usage/reversals", json!({"org": "acme", "key": "unknown"}))),
         ("reverse", 409, post("/v1/usage/reversals", json!({"org": "acme", "key": "seat-2"}))),
         ("put_plan", 404, put("/v1/orgs/acme/plan", json!({"plan": "gold"}))),
@@ -152,6 +159,14 @@ fn crowded(admin: &mut Client) {
     admin.post("/v1/usage", json!({"org": "hasty", "meter": "reports", "key": "k-1"})).ok();
     admin.put("/v1/orgs/beyond/plan", json!({"plan": "basic"})).ok();
     admin.post("/v1/orgs/beyond/top-ups", json!({"meter": "reports", "amount": 1, "key": "b-1"})).ok();
+    admin.put("/v1/orgs/holder/plan", json!({"plan": "basic"})).ok();
+    for key in ["h-1", "h-2"] {
+        let hold = admin.post("/v1/holds", json!({"org": "holder", "meter": "reports", "key": key})).ok();
+        let id = hold["hold"]["hold"].as_str().expect("an id");
+        let step = if key == "h-1" { "release" } else { "capture" };
+        admin.post(&format!("/v1/holds/{id}/{step}"), json!({})).ok();
+    }
+    admin.post("/v1/usage/reversals", json!({"org": "holder", "key": "h-2"})).ok();
     admin.put("/v1/orgs/planless", json!({"name": "Without a plan"})).ok();
     for (key, quantity) in [("back", 1), ("large", 2)] {
         let usage = json!({"org": "acme", "meter": "reports", "key": key, "quantity": quantity});

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, ChangeChannel, Counting, DeliveryClaim, Entry,
-    EntryKind, Grant, Group, LimitScope, MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period,
-    Periods, PlanId, Quantity, Round, Shipment, Sku, Source, Standing, SystemEntry, SystemEntryKind,
-    Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry, UserId, VoidedEntry, Window, Zone,
+    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Captured, ChangeChannel, Counting, DeliveryClaim,
+    EndedBy, Entry, EntryKind, Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum, LimitScope, MeterId,
+    Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PlanId, Quantity, Round, Shipment, Sku,
+    Source, Standing, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry,
+    UserId, VoidedEntry, Window, Zone,
 };
 
 use crate::codec::StoredNotice;
@@ -37,6 +38,31 @@ fields! {
         periods: Periods,
         group: Option<Group>,
         sink: Option<Sku>,
+        captured: Option<Captured>,
+        standing: Standing,
+    }
+    Captured {
+        hold: u64,
+        ends: Option<HoldSum>,
+    }
+    HoldSum {
+        by: EndedBy,
+        captured: Amount,
+        overran: Amount,
+        carved: Amount,
+    }
+    HeldEntry {
+        hold: Hold,
+        standing: Standing,
+    }
+    HoldEndedEntry {
+        hold: u64,
+        key: UsageKey,
+        fingerprint: u64,
+        user: Option<UserId>,
+        meter: MeterId,
+        amount: Amount,
+        ends: HoldSum,
         standing: Standing,
     }
     ToppedUpEntry {
@@ -62,6 +88,7 @@ fields! {
     Standing {
         granted: Amount,
         used: Amount,
+        held: Amount,
         remaining: Option<Amount>,
         user_used: Option<Amount>,
     }
@@ -128,6 +155,8 @@ choices! {
             day: i32,
             lines: Vec<(Sku, Amount)>,
         },
+        11 = Held(held: Box<HeldEntry>),
+        12 = HoldEnded(ended: Box<HoldEndedEntry>),
     }
     SystemEntryKind {
         0 = CatalogApplied {

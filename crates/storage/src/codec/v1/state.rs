@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use postcard::Result;
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, CatalogVersion, ChannelId, Counter, CounterExtras,
-    CreatedMeter, CreditMarks, DayUse, DeliveryClaim, Grant, Group, Groups, KeyRecord, Limit, LimitScope,
-    MeterId, OpenCounter, Org, OrgId, Overdraft, Period, PlanChange, PlanId, Plans, Rank, Ranks, Role,
-    Shipment, ShipmentId, ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey,
-    UsedMeter, UserId, Window, Zone,
+    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, ChannelId, Counter,
+    CounterExtras, CreatedMeter, CreditMarks, DayUse, DeliveryClaim, EndedBy, Grant, Group, Groups, Hold,
+    HoldEnd, Holds, KeyRecord, Limit, LimitScope, MeterId, OnExpiry, OpenCounter, Org, OrgId, Overdraft,
+    Period, Periods, PlanChange, PlanId, Plans, Quantity, Rank, Ranks, Role, Shipment, ShipmentId,
+    ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter, UserId,
+    Window, Zone,
 };
 
-use crate::codec::wire::{In, Wire, choices, fields, put_items, put_len};
+use crate::codec::wire::{In, Wire, choices, fields, invalid, put_items, put_len};
 
 fields! {
     Org {
@@ -25,10 +26,37 @@ fields! {
         billed_until: Option<i32>,
         trial: Option<Trial>,
         limits: Vec<Limit>,
+        holds: Option<Arc<Holds>>,
         meters: Arc<[UsedMeter]>,
         settled: u64,
         version: u64,
         created_at: Timestamp,
+    }
+    Hold {
+        number: u64,
+        key: UsageKey,
+        fingerprint: u64,
+        parent: Option<u64>,
+        user: Option<UserId>,
+        meter: MeterId,
+        quantity: Quantity,
+        overrun: Amount,
+        on_expiry: OnExpiry,
+        properties: BTreeMap<String, String>,
+        made_at: Timestamp,
+        counts_at: Timestamp,
+        periods: Periods,
+        expires_at: Timestamp,
+        captured: Amount,
+        overran: Amount,
+        carved: Amount,
+        reserve: Burns,
+        end: Option<HoldEnd>,
+    }
+    HoldEnd {
+        entry: u64,
+        at: Timestamp,
+        by: EndedBy,
     }
     UsedMeter {
         id: MeterId,
@@ -163,11 +191,33 @@ choices! {
         1 = EachUser,
         2 = User(user: UserId),
     }
+    OnExpiry {
+        0 = Release,
+        1 = Charge,
+    }
+    EndedBy {
+        0 = Capture,
+        1 = Release,
+        2 = Expiry,
+    }
     Role {
         0 = Ingest,
         1 = Read,
         2 = Manage,
         3 = Admin,
+    }
+}
+
+/// The open holds.
+impl Wire for Holds {
+    fn put(&self, out: &mut Vec<u8>) {
+        let open = self.iter();
+        put_len(open.len(), out);
+        open.for_each(|hold| hold.put(out));
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::from_open(Vec::take(from)?).ok_or_else(invalid)
     }
 }
 

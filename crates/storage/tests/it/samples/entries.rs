@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, ApiKeyId, Burns, Counting, Entry, EntryKind, LimitScope, NewMeter, Notice, NoticeKind, Period,
-    Periods, Quantity, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry,
-    Window, Zone,
+    Actor, ApiKeyId, Burns, Captured, Counting, EndedBy, Entry, EntryKind, HeldEntry, HoldEndedEntry,
+    HoldSum, LimitScope, NewMeter, Notice, NoticeKind, Period, Periods, Quantity, SystemEntry,
+    SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry, Window, Zone,
 };
 use tollgate_storage::codec::{Line, StoredNotice};
 
@@ -127,6 +127,20 @@ every! {
             day: 20_775,
             lines: vec![(sku("vm", "hour"), amount("12")), (sku("a:b", "GB"), amount("-0.5"))],
         },
+        EntryKind::Held(_) => EntryKind::Held(Box::new(HeldEntry {
+            hold: state::hold(),
+            standing: standing(),
+        })),
+        EntryKind::HoldEnded(_) => EntryKind::HoldEnded(Box::new(HoldEndedEntry {
+            hold: 900,
+            key: id("call-7"),
+            fingerprint: u64::MAX,
+            user: Some(id("ada")),
+            meter: id("reports"),
+            amount: amount("2.5"),
+            ends: state::hold_sum(),
+            standing: standing(),
+        })),
     }
 }
 
@@ -184,6 +198,22 @@ fn least_kinds() -> Vec<EntryKind> {
         })),
         EntryKind::BillClosed(Arc::new(bills::least())),
         EntryKind::Shipped { shipment: 0, day: -1, lines: Vec::new() },
+        EntryKind::Held(Box::new(HeldEntry { hold: state::least_hold(), standing: NO_STANDING })),
+        EntryKind::HoldEnded(Box::new(HoldEndedEntry {
+            hold: 1,
+            key: id("k"),
+            fingerprint: 0,
+            user: None,
+            meter: meter(),
+            amount: amount("0"),
+            ends: HoldSum {
+                by: EndedBy::Release,
+                captured: amount("0"),
+                overran: amount("0"),
+                carved: amount("0"),
+            },
+            standing: NO_STANDING,
+        })),
     ]
 }
 
@@ -198,6 +228,11 @@ pub(super) fn samples() -> Vec<Sample> {
     for actor in actors() {
         let name = format!("actor-{}", if let Actor::Key(_) = actor { "key" } else { actor.text() });
         samples.push(line(&name, Entry { actor, ..least(EntryKind::PlanCalledOff) }));
+    }
+    for by in state::ends() {
+        let captured = Captured { hold: 1, ends: Some(HoldSum { by, ..state::hold_sum() }) };
+        let used = UsedEntry { captured: Some(captured), ..least_used() };
+        samples.push(line(&format!("captured-{}", by.name()), least(EntryKind::Used(Box::new(used)))));
     }
     for (counting, name) in each_with(countings(), ["sum", "max", "last", "unique"]) {
         let used = UsedEntry { counting, ..least_used() };
@@ -296,6 +331,7 @@ fn used(counting: Counting) -> UsedEntry {
         periods: periods().into(),
         group: Some(group(&[("model", "large")])),
         sink: Some(sku("vm", "hour")),
+        captured: Some(Captured { hold: 900, ends: Some(state::hold_sum()) }),
         standing: standing(),
     }
 }
@@ -315,6 +351,7 @@ fn least_used() -> UsedEntry {
         periods: Periods::new(),
         group: None,
         sink: None,
+        captured: None,
         standing: NO_STANDING,
     }
 }

@@ -1,15 +1,16 @@
 //! Samples of state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, CatalogVersion, Counter, CounterExtras, CreatedMeter,
-    CreditMarks, DayUse, Grant, Groups, KeyRecord, Limit, LimitScope, OpenCounter, Org, Overdraft,
-    PlanChange, Plans, Rank, Ranks, Role, Shipment, ShipmentLine, System, Tally, Timestamp, Trial, Unsent,
-    UsedMeter, Window, Zone,
+    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, Counter, CounterExtras,
+    CreatedMeter, CreditMarks, DayUse, EndedBy, Grant, Groups, Hold, HoldSum, KeyRecord, Limit, LimitScope,
+    OnExpiry, OpenCounter, Org, Overdraft, Periods, PlanChange, Plans, Rank, Ranks, Role, Shipment,
+    ShipmentLine, Source, System, Tally, Timestamp, Trial, Unsent, UsedMeter, Window, Zone,
 };
 
-use super::values::{NO_STANDING, amount, at, burns, group, id, periods, sku, standing, texts};
+use super::values::{NO_STANDING, amount, at, burns, group, id, periods, quantity, sku, standing, texts};
 use super::{Sample, bills, channels, every};
 
 every! {
@@ -18,6 +19,14 @@ every! {
         Role::Read => Role::Read,
         Role::Manage => Role::Manage,
         Role::Admin => Role::Admin,
+    }
+}
+
+every! {
+    ends: EndedBy {
+        EndedBy::Capture => EndedBy::Capture,
+        EndedBy::Release => EndedBy::Release,
+        EndedBy::Expiry => EndedBy::Expiry,
     }
 }
 
@@ -140,6 +149,7 @@ fn org() -> Org {
         bills: 3,
         billed_until: Some(24_321),
         trial: Some(trial()),
+        holds: Some(Arc::new([hold()].into_iter().collect())),
         limits: [LimitScope::Org, LimitScope::EachUser, LimitScope::User(id("ada"))].map(limit).into(),
         meters: Arc::from([
             UsedMeter { id: id("reports"), adds_up: true },
@@ -148,6 +158,60 @@ fn org() -> Org {
         settled: 9,
         version: 1_234,
         created_at: at(1_780_000_000, 999_999_999),
+    }
+}
+
+/// With everything that is optional, but for its end.
+pub(super) fn hold() -> Hold {
+    Hold {
+        number: 900,
+        key: id("call-7"),
+        fingerprint: 0x1234_5678_9ABC_DEF0,
+        parent: Some(899),
+        user: Some(id("ada")),
+        meter: id("reports"),
+        quantity: quantity("12.5"),
+        overrun: amount("2"),
+        on_expiry: OnExpiry::Charge,
+        properties: texts(&[("model", "large")]),
+        made_at: at(1_794_999_999, 5),
+        counts_at: at(1_794_999_000, 5),
+        periods: periods().into(),
+        expires_at: at(1_795_000_599, 5),
+        captured: amount("3"),
+        overran: amount("0.5"),
+        carved: amount("1"),
+        reserve: [Burn { source: Source::Grant(300), amount: amount("8.5") }].into(),
+        end: None,
+    }
+}
+
+pub(super) fn hold_sum() -> HoldSum {
+    HoldSum { by: EndedBy::Expiry, captured: amount("3"), overran: amount("0.5"), carved: amount("1") }
+}
+
+/// With nothing that is optional.
+pub(super) fn least_hold() -> Hold {
+    Hold {
+        number: 1,
+        key: id("k"),
+        fingerprint: 0,
+        parent: None,
+        user: None,
+        meter: id("m"),
+        quantity: quantity("0.000000001"),
+        overrun: Amount::ZERO,
+        on_expiry: OnExpiry::Release,
+        properties: BTreeMap::new(),
+        made_at: Timestamp::UNIX_EPOCH,
+        counts_at: Timestamp::UNIX_EPOCH,
+        periods: Periods::new(),
+        expires_at: Timestamp::UNIX_EPOCH,
+        captured: Amount::ZERO,
+        overran: Amount::ZERO,
+        carved: Amount::ZERO,
+        reserve: Burns::new(),
+        end: None,
     }
 }
 

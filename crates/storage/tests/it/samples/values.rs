@@ -92,11 +92,17 @@ pub(super) fn standing() -> Standing {
     Standing {
         granted: amount("1000"),
         used: amount("17.25"),
+        held: amount("4.5"),
         remaining: Some(amount("-982.75")),
         user_used: Some(amount("3")),
     }
 }
 
 /// With nothing that is optional.
-pub(super) const NO_STANDING: Standing =
-    Standing { granted: Amount::ZERO, used: Amount::ZERO, remaining: None, user_used: None };
+pub(super) const NO_STANDING: Standing = Standing {
+    granted: Amount::ZERO,
+    used: Amount::ZERO,
+    held: Amount::ZERO,
+    remaining: None,
+    user_used: None,
+};
