@@ -84,8 +84,10 @@ mod system {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(target_os = "linux")]
+
     use std::fs;
 
     /// A line of what the kernel tells of the calling thread, if it has such a line.
