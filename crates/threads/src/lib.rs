@@ -85,9 +85,8 @@ mod system {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
-    #![cfg(target_os = "linux")]
-
     use std::fs;
 
     /// A line of what the kernel tells of the calling thread, if it has such a line.
