@@ -112,6 +112,9 @@ const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
 const DYNAMODB_LOCAL_SHA256: &str = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9";
 const DYNAMODB_LOCAL_FOLDER: &str = "package/emulator";
 
+/// What drives a browser, and what knows the rules that pages keep for those who hear or type them.
+const BROWSER: &[&str] = &["playwright-core@1.65.1", "axe-core@4.14.1"];
+
 /// The libraries of Standard Webhooks for JavaScript and Python.
 const WEBHOOKS_NODE: &str = "standardwebhooks@1.1.1";
 const WEBHOOKS_PYTHON: &str = "standardwebhooks==1.1.0";
@@ -128,6 +131,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;
     node_packages(&folder.join("webhooks-node"), &[WEBHOOKS_NODE])?;
     python_packages(&folder.join("webhooks-python"), &[WEBHOOKS_PYTHON])?;
+    node_packages(&folder.join("browser"), BROWSER)?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
     dynamodb_local(&folder.join("dynamodb-local"))

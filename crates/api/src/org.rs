@@ -230,6 +230,28 @@ pub enum LimitGiver {
     Plan,
 }
 
+/// A link to the customer's own page.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortalLinkRequest {
+    /// For how many seconds it is good; a day unless given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = u32, required = false, minimum = 1, maximum = 31_622_400)]
+    pub expires_in: Option<u32>,
+}
+
+/// A link to the customer's own page: whoever has it sees this organization, and changes nothing.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PortalLinkReply {
+    /// Whose page it is.
+    pub org: String,
+    /// Where the page is on this server.
+    #[schema(example = "/portal/MTc5Njg…")]
+    pub path: String,
+    /// When it ends (RFC 3339).
+    pub expires_at: String,
+}
+
 /// The balance of an organization.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BalanceReply {

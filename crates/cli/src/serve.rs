@@ -87,7 +87,7 @@ fn tell_demo(config: &Config) -> Result<(), Failure> {
         }
         origin => tell(&format!("warning: the store of {origin} is left alone: a demo has one of its own")),
     }
-    tell("making a month of demo data in a temporary folder, which is deleted at the end");
+    tell("making two months of demo data in a temporary folder, which is deleted at the end");
     Ok(())
 }
 

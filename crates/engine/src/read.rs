@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Balance, Bill, BillError, Context, Counter, Denials, Entry, Hold, MeterId, Moments, Org,
+    Actor, Amount, Balance, Bill, BillError, Context, Counter, Denials, Entry, Hold, MeterId, Moments, Org,
     OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey, Rerun, Scope,
     SystemRecords, TakenBack, Timestamp, TopUpLine, UserId, Wants, Window, apply, balance, bill, decide,
     rate_month, top_ups,
@@ -115,6 +115,26 @@ impl<S: Store> Engine<S> {
             self.in_context(&in_force, at, |context| balance(state, context).zip(state.org().cloned()))
         };
         Ok(self.view(id, view).await?.map(|(balance, org)| (org, balance)))
+    }
+
+    /// The balance of an org, and what it counted of each meter of it in the month before, all as of one of its versions.
+    ///
+    /// # Errors
+    /// As [`Engine::balance`].
+    pub async fn balance_and_last_month(
+        &self,
+        id: &OrgId,
+    ) -> Result<Option<(Org, Balance, Vec<Amount>)>, EngineError> {
+        let in_force = self.catalog();
+        let view = |state: &OrgState, at| {
+            let org = state.org()?;
+            let balance = self.in_context(&in_force, at, |context| balance(state, context))?;
+            let before = Period::month(org.zone.period_at(Window::Month, at).number - 1);
+            let counted = |(meter, _): &(MeterId, _)| state.counter(meter, &Scope::Org, before).value;
+            let counted = balance.meters.iter().map(counted).collect();
+            Some((org.clone(), balance, counted))
+        };
+        self.view(id, view).await
     }
 
     /// The top-ups of an org as of one of its versions, the latest first, and the moment.

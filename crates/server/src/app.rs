@@ -9,6 +9,7 @@ use tollgate_notifier::{Courier, Shipper};
 
 use crate::Settings;
 use crate::auth::ApiKeys;
+use crate::console::{Sessions, Survey};
 use crate::metrics::Metrics;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
@@ -25,6 +26,10 @@ pub(crate) struct AppState {
     pub(crate) metrics: Metrics,
     pub(crate) settings: Settings,
     pub(crate) refusals: Refusals,
+    /// Who is signed in to the console.
+    pub(crate) sessions: Sessions,
+    /// What the overview shows of all organizations.
+    pub(crate) survey: Survey,
     /// What commits aggregates of pulses, where there is a sink.
     pub(crate) shipper: Option<Shipper>,
     /// What delivers notices.

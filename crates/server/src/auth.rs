@@ -37,7 +37,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Whoever reaches a server that has no keys: it listens to its own machine only.
-    const ANYONE: Self = Self { actor: Actor::Local, role: Role::Admin, org: None };
+    pub(crate) const ANYONE: Self = Self { actor: Actor::Local, role: Role::Admin, org: None };
 
     /// Lets pass who may do this.
     pub(crate) fn require(&self, role: Role, org: Option<&OrgId>) -> Result<(), Failure> {
@@ -102,12 +102,24 @@ impl ApiKeys {
         let secret = sent_secret(headers).ok_or_else(|| {
             unauthorized("send an API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
         })?;
-        let hash = hash(secret);
-        if self.configured == Some(hash) {
-            return Ok(Caller { actor: Actor::Configured, role: Role::Admin, org: None });
+        self.caller(&hash(secret)).ok_or_else(|| unauthorized("the API key is not known or was revoked"))
+    }
+
+    /// The caller whose secret has a hash.
+    pub(crate) fn caller(&self, hash: &[u8; 32]) -> Option<Caller> {
+        if self.configured == Some(*hash) {
+            return Some(Caller { actor: Actor::Configured, role: Role::Admin, org: None });
+        }
+        self.stored.read().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// The hash of a caller's secret, while its key is valid.
+    pub(crate) fn hash_of(&self, actor: &Actor) -> Option<[u8; 32]> {
+        if *actor == Actor::Configured {
+            return self.configured;
         }
         let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
-        stored.get(&hash).cloned().ok_or_else(|| unauthorized("the API key is not known or was revoked"))
+        stored.iter().find(|(_, caller)| caller.actor == *actor).map(|(hash, _)| *hash)
     }
 }
 

@@ -67,7 +67,7 @@ fn is_structured(kind: &str) -> bool {
 /// The media type of a body, in small letters and without parameters, if it is one that the route takes.
 ///
 /// A body must say what it is: those that a page of another origin may send without asking first (a form, plain text, a
-/// `Blob` of no type) are none that any route takes. Where there is no body, there is no type.
+/// `Blob` of no type) are none that a route of the API takes; the console takes forms, with a token. Where there is no body, there is no type.
 pub(crate) fn content_type<'a>(
     request: &'a Request,
     takes: impl Fn(&str) -> bool,
@@ -308,6 +308,20 @@ impl FromRequestParts<App> for NoQuery {
 }
 
 impl Query {
+    /// A query with these parameters.
+    pub(crate) fn of<'a>(params: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(params.into_iter().map(|(name, value)| (name.to_owned(), vec![value.to_owned()])).collect())
+    }
+
+    /// Those of some parameters that are not empty, as forms send what was left empty.
+    pub(crate) fn take_given(&mut self, names: &[&str]) -> BTreeMap<String, String> {
+        let given = names.iter().filter_map(|name| {
+            let value = self.take(name).filter(|value| !value.trim().is_empty())?;
+            Some(((*name).to_owned(), value.trim().to_owned()))
+        });
+        given.collect()
+    }
+
     /// The query of an address.
     pub(crate) fn read(uri: &Uri) -> Result<Self, Failure> {
         let mut found = BTreeMap::new();

@@ -14,6 +14,7 @@ mod channel_items;
 mod closing;
 mod compat;
 mod compressed;
+mod console;
 mod convert;
 mod csv;
 mod demo;

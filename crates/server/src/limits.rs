@@ -78,6 +78,36 @@ pub const BATCH_RECORDS_MAX: usize = 10_000;
 /// Most bytes of one batch, before and after it is decompressed.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// How long somebody stays signed in to the console: a long working day.
+pub const SESSION_SECS: i64 = 12 * 3_600;
+
+/// Most that are signed in at a time; the one who did so first makes room.
+pub const SESSIONS_MAX: usize = 1_000;
+
+/// How long a link to the portal is good unless its maker says so: a day.
+pub const PORTAL_LINK_SECS_DEFAULT: u32 = 86_400;
+
+/// How long one may be good: a year.
+pub const PORTAL_LINK_SECS_MAX: u32 = 366 * 86_400;
+
+/// Most meters of an organization whose usage is drawn on its page; the page of usage draws any.
+pub const CHARTS_MAX: usize = 8;
+
+/// How often all organizations are looked through for the overview, at most, while somebody looks at it.
+pub const SURVEY_EVERY: Duration = Duration::from_secs(15);
+
+/// How long the overview waits for the look that it began: enough for some dozens of organizations.
+pub const SURVEY_PATIENCE: Duration = Duration::from_millis(40);
+
+/// Organizations that are looked at between two rests.
+pub const SURVEY_ROWS: usize = 100;
+
+/// How long the gate is left alone between them.
+pub const SURVEY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Rows of a list of the overview.
+pub const SURVEY_LISTED_MAX: usize = 10;
+
 /// Days for which aggregates are kept where there is no sink to commit them to: longer than usage may come late.
 pub const AGGREGATES_KEPT_DAYS: i32 = 62;
 
@@ -96,9 +126,9 @@ pub const REPORT_THREADS: usize = 1;
 /// Most callers that wait for that: it may take minutes.
 pub const REPORTS_WAITING_MAX: usize = 2;
 
-/// Threads for what the server does unasked: closing months, committing aggregates, following other servers and delivering
-/// notices.
-pub const BACKGROUND_THREADS: usize = 4;
+/// Threads for what the server does unasked: closing months, committing aggregates, following other servers, delivering notices,
+/// and looking through all organizations for the overview. All but the last never end.
+pub const BACKGROUND_THREADS: usize = 5;
 
 /// Most event streams that are open at a time.
 pub const STREAMS_MAX: usize = 256;

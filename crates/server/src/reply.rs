@@ -5,9 +5,11 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tollgate_api::{Code, Problem};
+use tollgate_console::{Page, ProblemView};
 use tollgate_engine::EngineError;
 use tollgate_storage::StoreErrorKind;
 
+use crate::console::style_name;
 use crate::limits::RETRY_AFTER_SECS;
 
 /// What a handler answers when it cannot do what it is asked: what the caller is told, and what only the log is.
@@ -93,6 +95,8 @@ enum Words {
     Beside(String),
     /// A text and nothing else.
     Only(&'static str),
+    /// A page that says it.
+    Page,
 }
 
 /// The body of a compatible API's error.
@@ -108,12 +112,27 @@ pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option
     let Unwritten { mut problem, words } = response.extensions_mut().remove()?;
     problem.request_id = Some(request_id.to_owned());
     let written = match &words {
+        Words::Page => Response::new(problem_page(problem.clone()).into()),
         Words::None => json(StatusCode::OK, &problem),
         Words::Beside(error) => json(StatusCode::OK, &CompatError { error, problem: &problem }),
         Words::Only(words) => json(StatusCode::OK, words),
     };
     *response.body_mut() = written.into_body();
     Some(problem.code)
+}
+
+/// Has a problem leave as a page.
+pub(crate) fn as_page(response: &mut Response) {
+    if let Some(unwritten) = response.extensions_mut().get_mut::<Unwritten>() {
+        unwritten.words = Words::Page;
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, html);
+    }
+}
+
+fn problem_page(problem: Problem) -> String {
+    let view = ProblemView { style: style_name(), problem };
+    view.render().unwrap_or_else(|_| "the server failed".to_owned())
 }
 
 impl IntoResponse for Failure {

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::compat::billing::Billing;
 use crate::compat::failure::CompatFailure;
 use crate::compat::reports::Reports;
+use crate::console::{self, dressed};
 use crate::extract::PathParams;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::reply::Failure;
@@ -83,6 +84,7 @@ fn table() -> Vec<Route> {
         native("/openapi.json").get_at_hand(docs::openapi),
         native("/docs").get_at_hand(docs::page),
         native("/docs/redoc-2.5.4.js").get_at_hand(docs::renderer),
+        native("/v1/orgs/{org}/portal-links").post(console::make_link),
         native("/api/v1/events").post(compat::events::take),
         billing("/api/v1/usage").post(compat::billing::record),
         billing("/api/v1/usage/{customer_id}").get(compat::billing::list),
@@ -95,7 +97,41 @@ fn table() -> Vec<Route> {
         reports("/limit").post(compat::reports::limit),
         reports("/use").post(compat::reports::use_),
         reports("/top-up").post(compat::reports::top_up),
+        pages("/console").page(console::overview),
+        pages("/console/style.css").page(console::style),
+        pages("/console/sign-in").page(console::sign_in_page).form(console::sign_in),
+        pages("/console/sign-out").form(console::sign_out),
+        pages("/console/orgs").page(console::orgs).form(console::add_org),
+        pages("/console/orgs/{org}").page(console::org),
+        pages("/console/orgs/{org}/top-ups").form(console::top_up),
+        pages("/console/orgs/{org}/top-ups/{entry}/void").form(console::void),
+        pages("/console/orgs/{org}/plan").form(console::plan),
+        pages("/console/orgs/{org}/plan/call-off").form(console::call_off),
+        pages("/console/orgs/{org}/limits").form(console::limit),
+        pages("/console/orgs/{org}/name").form(console::name),
+        pages("/console/orgs/{org}/portal-links").form(console::portal_link),
+        pages("/console/orgs/{org}/users").page(console::users),
+        pages("/console/orgs/{org}/ledger").page(console::ledger),
+        pages("/console/orgs/{org}/ledger/{entry}").page(console::entry),
+        pages("/console/orgs/{org}/bills").page(console::org_bills),
+        pages("/console/orgs/{org}/bills/close").form(console::close),
+        pages("/console/orgs/{org}/bill").page(console::bill),
+        pages("/console/usage").page(console::usage),
+        pages("/console/usage.csv").page(console::usage_csv),
+        pages("/console/plans").page(console::plans),
+        pages("/console/bills").page(console::bills),
+        pages("/console/notices").page(console::notices),
+        pages("/console/keys").page(console::keys).form(console::make_key),
+        pages("/console/keys/revoke").form(console::revoke_key),
+        pages("/console/health").page(console::health),
+        pages("/portal/style.css").page(console::style),
+        pages("/portal/{link}").page(console::portal),
+        pages("/portal/{link}/bill").page(console::portal_bill),
     ]
+}
+
+fn pages(path: &'static str) -> Route {
+    Route::new(path, |failure| dressed(failure.into_response(), "", &[]))
 }
 
 fn native(path: &'static str) -> Route {
@@ -144,6 +180,32 @@ impl Route {
     /// A `GET` that reads nothing from the store: it is answered while all readers are busy.
     fn get_at_hand<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {
         self.method(Method::GET, here(handler))
+    }
+
+    /// A page for people, which reads.
+    fn page<T: 'static>(self, handler: impl Handler<T, App>) -> Self {
+        let (refuse, path) = (self.refuse, self.template);
+        let answer: Answer = Box::new(move |app, request| {
+            let app = Arc::clone(app);
+            let reading = handler.clone().call(request, Arc::clone(&app));
+            Box::pin(async move {
+                match app.readers.read(reading).await {
+                    Ok(response) => dressed(response, path, app.settings.portal_frames.as_slice()),
+                    Err(error) => refuse(error.into()),
+                }
+            })
+        });
+        self.method(Method::GET, answer)
+    }
+
+    /// A form of such a page.
+    fn form<T: 'static>(self, handler: impl Handler<T, App>) -> Self {
+        let path = self.template;
+        let answer: Answer = Box::new(move |app, request| {
+            let answering = handler.clone().call(request, Arc::clone(app));
+            Box::pin(async move { dressed(answering.await, path, &[]) })
+        });
+        self.method(Method::POST, answer)
     }
 
     fn post<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {

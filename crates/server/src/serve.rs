@@ -18,6 +18,7 @@ use tollgate_storage::{Row, Scan, Store, StoreError};
 
 use crate::app::{App, AppState};
 use crate::auth::ApiKeys;
+use crate::console::{Sessions, Survey};
 use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, STREAMS_MAX};
@@ -304,6 +305,8 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     }
     let api_keys = ApiKeys::new(settings.api_key.as_ref());
     learn_api_keys(store.as_ref(), &api_keys).await?;
+    let sessions =
+        Sessions::new().map_err(|error| ServeError::Store(format!("no randomness for sessions: {error}")))?;
     let metrics = Metrics::new(engine.metrics(), |registry| {
         store.register(registry);
         if let Some(shipper) = &shipper {
@@ -323,6 +326,8 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         refusals: Refusals::default(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         closing: watch::Sender::default(),
+        sessions,
+        survey: Survey::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))
 }
@@ -401,7 +406,7 @@ pub async fn serve(settings: Settings, on_ready: impl FnOnce(&RunningServer)) ->
     }
 }
 
-/// Runs a server on a temporary store that holds a month of several made-up organizations.
+/// Runs a server on a temporary store that holds two months of some dozens of made-up organizations.
 ///
 /// # Errors
 /// As for [`serve`].
@@ -414,6 +419,12 @@ pub async fn serve_demo(
         .tempdir()
         .map_err(|error| ServeError::Store(format!("no temporary folder: {error}")))?;
     settings.store = crate::StoreUrl::Embedded(folder.path().join("data"));
+    if settings.catalog.is_none() {
+        let catalog = folder.path().join("catalog.toml");
+        std::fs::write(&catalog, demo::CATALOG)
+            .map_err(|error| ServeError::Catalog(format!("the demo's catalog cannot be written: {error}")))?;
+        settings.catalog = Some(catalog);
+    }
     demo::fill(&settings).await?;
     serve(settings, on_ready).await
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub api_key: Option<Secret>,
     /// Origins whose web pages may use the server; none unless given.
     pub cors_origins: Origins,
+    /// Origins whose pages may show the customer portal in a frame; none unless given.
+    pub portal_frames: Origins,
     /// Certificate and key files; plain HTTP unless given.
     pub tls: Option<TlsFiles>,
     /// The environment's name, told by `/health`.
@@ -86,6 +88,7 @@ impl Default for Settings {
             catalog: None,
             api_key: None,
             cors_origins: Origins::default(),
+            portal_frames: Origins::default(),
             tls: None,
             environment: "production".to_owned(),
             provider: "Tollgate".to_owned(),

@@ -6,7 +6,7 @@ use super::Finding;
 use crate::Result;
 
 /// Which of our crates each may build on. Tests may use more: `[dev-dependencies]` are not looked at.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("tollgate-domain", &[]),
     ("tollgate-storage", &["tollgate-domain"]),
     // Under the feature that puts them under the model checker.
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules", "tollgate-threads"]),
     ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),
     ("tollgate-api", &["tollgate-domain"]),
+    ("tollgate-console", &["tollgate-domain", "tollgate-api"]),
     (
         "tollgate-server",
         &[
@@ -28,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "tollgate-engine",
             "tollgate-notifier",
             "tollgate-api",
+            "tollgate-console",
             "tollgate-threads",
         ],
     ),

@@ -109,6 +109,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(chosen.server.cors_origins.to_string()).filter(|origins| !origins.is_empty()),
     },
     Setting {
+        name: "portal-frames",
+        value: "ORIGINS",
+        help: "Origins whose pages may show the customer portal in a frame, separated by commas; none unless given",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|origins| chosen.server.portal_frames = origins),
+        show: |chosen| Some(chosen.server.portal_frames.to_string()).filter(|origins| !origins.is_empty()),
+    },
+    Setting {
         name: "tls-cert",
         value: "FILE",
         help: "TLS certificate chain (PEM); without it the server speaks plain HTTP",

@@ -119,6 +119,7 @@ fn values_reach_the_server() {
         ("catalog", "c.toml"),
         ("api-key", "k"),
         ("cors-origins", "https://app.example.com,http://localhost:3000"),
+        ("portal-frames", "https://app.example.com"),
         ("tls-cert", "c.pem"),
         ("tls-key", "k.pem"),
         ("demo", "true"),
@@ -155,6 +156,7 @@ fn values_reach_the_server() {
     assert_eq!(server.store, StoreUrl::Embedded(PathBuf::from("/data")));
     assert_eq!(server.catalog, Some(PathBuf::from("c.toml")));
     assert_eq!(server.cors_origins.as_slice(), ["https://app.example.com", "http://localhost:3000"]);
+    assert_eq!(server.portal_frames.as_slice(), ["https://app.example.com"]);
     assert_eq!(server.api_key.as_ref().map(|key| key.0.as_str()), Some("k"));
     let tls = TlsFiles { certificate: PathBuf::from("c.pem"), key: PathBuf::from("k.pem") };
     assert_eq!(server.tls, Some(tls));

@@ -118,7 +118,7 @@ pub(crate) async fn list(
 }
 
 /// The id in the path.
-pub(crate) struct IdPath(ApiKeyId);
+pub(crate) struct IdPath(pub(crate) ApiKeyId);
 
 impl FromRequestParts<App> for IdPath {
     type Rejection = Failure;

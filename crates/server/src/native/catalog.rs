@@ -196,7 +196,7 @@ pub(crate) async fn versions(
 }
 
 /// The version in the path.
-pub(crate) struct VersionPath(u32);
+pub(crate) struct VersionPath(pub(crate) u32);
 
 impl FromRequestParts<App> for VersionPath {
     type Rejection = Failure;

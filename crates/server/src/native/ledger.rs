@@ -62,7 +62,7 @@ pub(crate) async fn list(
 }
 
 /// The number of an entry in the path.
-pub(crate) struct EntryPath(u64);
+pub(crate) struct EntryPath(pub(crate) u64);
 
 impl FromRequestParts<App> for EntryPath {
     type Rejection = Failure;

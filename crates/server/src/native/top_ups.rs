@@ -301,7 +301,7 @@ async fn void_credit(app: &App, caller: &Caller, org: &OrgId, void: Void) -> Res
 }
 
 /// A JSON body that may be left out.
-pub(crate) struct OrNothing(VoidRequest);
+pub(crate) struct OrNothing(pub(crate) VoidRequest);
 
 impl FromRequest<App> for OrNothing {
     type Rejection = Failure;

@@ -15,6 +15,7 @@ mod channels;
 mod client;
 mod clients;
 mod closing;
+mod console;
 mod cors;
 mod early;
 mod events;

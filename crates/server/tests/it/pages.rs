@@ -22,6 +22,7 @@ fn with_bodies() -> Vec<(&'static str, &'static str, Value)> {
         ("PUT", "/v1/orgs/acme/plan", json!({"plan": "basic"})),
         ("PUT", "/v1/orgs/acme/limits", json!({"meter": "reports", "scope": "user", "amount": 5})),
         ("POST", "/v1/orgs/acme/top-ups", json!({"meter": "reports", "amount": 1})),
+        ("POST", "/v1/orgs/acme/portal-links", json!({"expires_in": 60})),
         ("POST", "/v1/orgs/acme/bill/close", json!({"month": "2026-10"})),
         ("POST", "/v1/whatif", json!({"catalog": tollgate_domain::catalog::DEFAULT, "month": "2026-11"})),
         ("PUT", "/v1/catalog", json!({})),

@@ -50,6 +50,7 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (put(of("/limits"), limit), MANAGE),
         (Ask::new("DELETE", &of("/limits?meter=reports&scope=user")), MANAGE),
         (post(&of("/top-ups"), json!({"meter": "reports", "amount": 1})), MANAGE),
+        (post(&of("/portal-links"), json!({})), MANAGE),
         (get(&of("/balance")), READ),
         (get(&of("/users?meter=reports")), READ),
         (get(&of("/usage?meter=reports")), READ),

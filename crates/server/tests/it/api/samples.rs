@@ -114,6 +114,7 @@ fn october() -> Vec<Call> {
             "/v1/orgs/acme/top-ups/void",
             Some(json!({"key": "goodwill-1", "amount": 5, "reason": "entered twice"})),
         ),
+        ("create_portal_link", "POST", "/v1/orgs/acme/portal-links", Some(json!({"expires_in": 3600}))),
         ("void_top_up", "POST", "/v1/orgs/acme/top-ups/7/void", Some(json!({"reason": "entered twice"}))),
         ("delete_limit", "DELETE", "/v1/orgs/acme/limits?meter=reports&scope=user", None),
     ]

@@ -1,0 +1,102 @@
+// Drives the console and the portal in Chromium, with scripts and without: node console.cjs URL KEY. Prints what is wrong.
+const { chromium } = require('playwright-core');
+const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+const [base, key] = process.argv.slice(2);
+const wrong = [];
+const check = (fine, text) => { if (!fine) wrong.push(text); };
+
+const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
+const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/ledger',
+  '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/bills', '/console/notices',
+  '/console/keys', '/console/health', '/console/orgs/nobody'];
+
+// What a page breaks of the rules that axe knows, and whether it is wider than its window.
+async function look(page, place) {
+  if (page.viewportSize().width > 1000) {
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => axe.run());
+    for (const { id, nodes } of violations) check(false, `${place}: ${id}: ${nodes.map((node) => node.html).join(' ')}`);
+  }
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  check(over <= 0, `${place}: ${over} pixels wider than its window`);
+}
+
+// Signs in with nothing but the keyboard.
+async function signIn(page) {
+  await page.goto(`${base}/console/orgs/acme`);
+  await page.keyboard.type(key);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`${base}/console/orgs/acme`);
+}
+
+// Opens a form, fills it, sends it; what the page says then.
+async function send(page, summary, fields, button) {
+  const lid = page.locator('summary', { hasText: summary }).first();
+  const isOpen = await lid.evaluate((element) => element.parentElement.open);
+  if (!isOpen) await lid.click();
+  const form = page.locator('details[open] form', { has: page.getByRole('button', { name: button }) }).last();
+  for (const [name, value] of Object.entries(fields)) {
+    const field = form.locator(`[name="${name}"]`);
+    if (await field.evaluate((element) => element.tagName) === 'SELECT') await field.selectOption(value);
+    else await field.fill(value);
+  }
+  await form.getByRole('button', { name: button }).click();
+  await page.waitForLoadState();
+  return page.locator('main').innerText();
+}
+
+async function act(page, round) {
+  const at = '/console/orgs/acme';
+  const does = async (path, summary, fields, button, says) => {
+    if (path) await page.goto(base + path);
+    const text = await send(page, summary, fields, button);
+    check(text.includes(says), `${round}: '${summary}' does not say '${says}': ${text.slice(0, 300)}`);
+  };
+  await does(at, 'Top up', { amount: 'many' }, 'Top up', 'amount:');
+  check(await page.locator('#top_up-amount').inputValue() === 'many', `${round}: what was typed is lost`);
+  await page.locator('#top_up-amount').fill('10');
+  await page.locator('#top-up').getByRole('button', { name: 'Top up' }).click();
+  await page.waitForURL(/done=top_up/);
+  await does(at, 'Void', { reason: 'entered twice' }, 'Void', 'It is taken back.');
+  await does(at, 'Set or schedule a plan', { plan: 'enterprise', at: 'next_month' }, 'Set the plan', 'is scheduled');
+  await page.getByRole('button', { name: 'Call it off' }).click();
+  await page.waitForURL(/done=called_off/);
+  await does(at, 'Set a limit', { scope: 'user', window: 'day', amount: '9' }, 'Set the limit', 'The limit is set.');
+  await does(at, 'Name and time zone', { name: `Acme ${round}`, time_zone: 'Europe/Paris' }, 'Save', 'It is saved.');
+  await does('/console/orgs', 'Add an organization', { org: `new-${round}`, plan: 'basic' }, 'Add', 'The organization is there.');
+  await does('/console/keys', 'Make a key', { name: `desk ${round}`, role: 'read' }, 'Make a key', 'Its secret is shown this once');
+  await does(null, `Revoke desk ${round}`, {}, 'Revoke', 'The key is revoked.');
+  await does(at, 'Link for the customer', { expires_in: '3600' }, 'Make a link', 'The link for the customer');
+  await page.locator('.note a').click();
+  await page.waitForURL(/\/portal\//);
+  check((await page.locator('h1').innerText()).includes('Acme'), `${round}: the portal names its organization`);
+}
+
+(async () => {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args });
+  for (const [round, scripts] of [['with', true], ['without', false]]) {
+    const context = await browser.newContext({ javaScriptEnabled: scripts, viewport: { width: 1440, height: 900 } });
+    const page = await context.newPage();
+    page.setDefaultTimeout(15000);
+    page.on('console', (message) => check(message.type() !== 'error' || message.text().includes('status of 4'), `${page.url()}: ${message.text()}`));
+    await signIn(page);
+    await act(page, round);
+    if (scripts) await look(page, 'portal');
+    await context.close();
+  }
+  for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'light']]) {
+    const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
+    const page = await context.newPage();
+    await page.goto(`${base}/console/sign-in`);
+    await look(page, `sign-in at ${width} ${colorScheme}`);
+    await signIn(page);
+    for (const path of paths) {
+      await page.goto(base + path);
+      await look(page, `${path} at ${width} ${colorScheme}`);
+    }
+    await context.close();
+  }
+  await browser.close();
+  console.log(JSON.stringify(wrong));
+})();
