@@ -109,9 +109,15 @@ impl Subject for InRedis {
     }
 }
 
+/// Asks for what a test run has no time for.
+const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
+
+/// The longest cases run where rounds are asked for.
 #[test]
 fn the_contract_is_kept_by_redis_before_postgres() {
-    tollgate_storage::conformance::run(&InRedis { redis: redis().url(), flush: NEVER });
+    let rounds = env::var_os(ROUNDS_VARIABLE).is_some();
+    let subject = InRedis { redis: redis().url(), flush: NEVER };
+    tollgate_storage::conformance::run_where(&subject, |case| rounds || !is_long(case));
 }
 
 /// Where the package of Valkey has its server.
@@ -128,7 +134,7 @@ fn valkey() -> PathBuf {
     })
 }
 
-/// The cases that one server is not put to a second time, for they take long.
+/// The cases that take long.
 fn is_long(case: &str) -> bool {
     case.starts_with("random") || case.starts_with("basics::large") || case.starts_with("guards::full")
 }

@@ -21,6 +21,15 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/v1/usage/batch", usage),
         ("POST", "/v1/usage/reversals", json!({"org": "acme", "key": "k-1"})),
         (
+            "POST",
+            "/v1/holds",
+            json!({
+                "org": "acme", "user": "ada", "meter": "reports", "quantity": 1, "key": "h-1", "expires_in": 60, "overrun": 1,
+                "on_expiry": "release", "within": "1-acme", "properties": {"model": "large"},
+            }),
+        ),
+        ("POST", "/v1/holds/{hold}/capture", json!({"quantity": 1, "final": false, "key": "p-1"})),
+        (
             "PUT",
             "/v1/orgs/{org}",
             json!({"name": "Acme", "time_zone": "Europe/Berlin", "metadata": {"crm": "0815"}}),
@@ -71,7 +80,11 @@ fn allows_null(schema: &Value) -> bool {
 
 /// What is wrong with a request: a code and a field, or nothing.
 fn wrong(client: &mut Client, (method, path, body): (&str, &str, &Value)) -> (String, String) {
-    let target = path.replace("{org}", "acme").replace("{entry}", "1").replace("{id}", "nobody");
+    let target = path
+        .replace("{org}", "acme")
+        .replace("{entry}", "1")
+        .replace("{id}", "nobody")
+        .replace("{hold}", "1-acme");
     let batch = path.ends_with("/batch");
     let body = if batch { json!([body]) } else { body.clone() };
     let reply = client.ask(&Ask::new(method, &target).json(body)).json();
@@ -102,7 +115,7 @@ fn absent_null_and_a_value_are_told_apart_in_every_request() {
         for (name, member) in members {
             // A key may come in a header too, so no schema says that it is needed.
             let needed = schema["required"].as_array().is_some_and(|names| names.contains(&json!(name)))
-                || (name == "key" && matches!(path, "/v1/usage" | "/v1/usage/batch"));
+                || (name == "key" && matches!(path, "/v1/usage" | "/v1/usage/batch" | "/v1/holds"));
             let refused = |code: &str| (code.to_owned(), name.clone());
             let mut without = body.clone();
             without.as_object_mut().expect("an object").remove(name);
