@@ -138,7 +138,7 @@ pub struct HoldRequest {
     pub key: Option<UsageKey>,
     /// How long it lasts, in seconds; 600 unless given.
     #[serde(default, deserialize_with = "given")]
-    #[schema(required = false, minimum = 1, maximum = 86_400)]
+    #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
     pub expires_in: Option<u32>,
     /// How much more than is held may be captured: it is counted whatever credit and limits say then. None unless given.
     #[serde(default, deserialize_with = "given")]
@@ -146,11 +146,11 @@ pub struct HoldRequest {
     pub overrun: Option<PositiveDecimal>,
     /// What becomes of what is still held when it expires; `release` unless given.
     #[serde(default, deserialize_with = "given")]
-    #[schema(required = false)]
+    #[schema(value_type = OnExpiryName, required = false)]
     pub on_expiry: Option<OnExpiryName>,
     /// The hold that it is to be carved out of: its amount moves from that one, and what is not used moves back.
     #[serde(default, deserialize_with = "given")]
-    #[schema(required = false)]
+    #[schema(value_type = HoldId, required = false)]
     pub within: Option<HoldId>,
     /// What should be known of what is captured, such as model or region; at most 16.
     #[serde(default, deserialize_with = "given")]
@@ -232,7 +232,7 @@ pub struct CaptureRequest {
     pub quantity: Option<RequestDecimal>,
     /// Whether it is the last, so that the hold ends and gives back what is left; true unless given.
     #[serde(default, rename = "final", deserialize_with = "given")]
-    #[schema(required = false)]
+    #[schema(value_type = bool, required = false)]
     pub is_final: Option<bool>,
     /// The caller's id of a part: it is captured once however often it is sent. The header `Idempotency-Key` is taken where
     /// this is not given. The last capture has the key of the hold.

@@ -26,14 +26,17 @@ pub(crate) const DEFAULT_FILE: &str = "tollgate.toml";
 /// Names the file.
 pub(crate) const FILE_ENV: &str = "TOLLGATE_CONFIG";
 
-/// Environment names that chose a store of the systems that Tollgate replaces, and which; this build has none of them.
-const STORES_TO_COME: [(&str, &str); 5] = [
-    ("REDIS_URL", "redis"),
-    ("DYNAMODB_TABLE_NAME", "dynamodb"),
-    ("AWS_REGION", "dynamodb"),
-    ("MONGO_URL", "mongodb"),
-    ("MONGO_DB_NAME", "mongodb"),
+/// Environment names that chose a store of the systems that Tollgate replaces and choose none here, and why not.
+const CHOOSE_NO_STORE: [(&str, &str); 5] = [
+    ("REDIS_URL", "only --store names a Redis"),
+    ("DYNAMODB_TABLE_NAME", "only --store names a table"),
+    (AWS_REGION, "no store or sink here is in AWS"),
+    ("MONGO_URL", "there is no mongodb store yet"),
+    ("MONGO_DB_NAME", "there is no mongodb store yet"),
 ];
+
+/// Also says where a table is.
+const AWS_REGION: &str = "AWS_REGION";
 
 /// How the environment names of our own settings begin.
 const OWN_PREFIX: &str = "TOLLGATE_";
@@ -218,13 +221,10 @@ fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
     let unknown = unknown.filter(|name| !known.contains(*name));
     let unknown = unknown
         .map(|name| format!("{name} is set, but there is no such setting; `tollgate config` lists them"));
-    let stores = STORES_TO_COME.iter().filter(|(name, _)| is_set(name)).map(|(name, store)| {
-        let data = &chosen.server.store;
-        if *store == "redis" {
-            return format!("{name} is set, but only --store names a Redis: the data is in {data}");
-        }
-        format!("{name} is set, but this build has no {store} store yet: the data is in {data}")
-    });
+    let data = chosen.server.store.to_string();
+    let matters = |name: &str| name == AWS_REGION && data.starts_with("dynamodb:");
+    let stores = CHOOSE_NO_STORE.iter().filter(|(name, _)| is_set(name) && !matters(name));
+    let stores = stores.map(|(name, why)| format!("{name} is set, but {why}: the data is in {data}"));
     unknown.chain(stores).collect()
 }
 

@@ -54,10 +54,11 @@ impl RedisOptions {
         let mut rest = Serializer::new(String::new());
         let (mut servers, mut logins) = (Vec::new(), Vec::new());
         let (mut durable, mut prefix) = (false, None);
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for pair in query.split('&') {
+            let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else { continue };
             match &*name {
                 "redis" => {
-                    let (address, login, is_encrypted) = server(&value)?;
+                    let (address, login, is_encrypted) = server(url_within(pair, &value))?;
                     servers.push(address);
                     logins.push((login, is_encrypted));
                 }
@@ -74,6 +75,11 @@ impl RedisOptions {
         let prefix = prefix.unwrap_or_else(|| postgres.schema.clone());
         Ok(Self { postgres, servers, login, tls, prefix, durable, flush: FLUSH_INTERVAL_DEFAULT })
     }
+}
+
+/// A URL that is a value of another, as it was pasted: what is encoded in it is its own. Or encoded whole, as a program would.
+fn url_within<'a>(pair: &'a str, decoded: &'a str) -> &'a str {
+    pair.split_once('=').map(|(_, pasted)| pasted).filter(|pasted| pasted.contains("://")).unwrap_or(decoded)
 }
 
 /// A server, who asks it, and whether the connection is encrypted.
@@ -122,6 +128,8 @@ mod tests {
         assert_eq!((options.login.username(), options.login.db()), (Some("a"), 2));
         assert_eq!((options.prefix.as_str(), options.durable), ("s", true));
         assert_eq!(options.tls, None);
+        let url = "redis+postgres://u:p@localhost/d?redis=redis%3A%2F%2Fa%3Ahu%252Fsh%40one";
+        assert_eq!(RedisOptions::from_url(url).expect("a URL").login.username(), Some("a"));
         let url = "redis+postgres://u@localhost/d?redis=rediss://one&prefix=a:b";
         let options = RedisOptions::from_url(url).expect("a URL");
         assert_eq!((options.tls, options.prefix.as_str()), (Some(Trust::System), "a:b"));

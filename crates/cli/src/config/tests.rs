@@ -147,6 +147,7 @@ fn values_reach_the_server() {
         ("commit-patience", "13"),
         ("allow-private-webhooks", "true"),
         ("notice-interval", "16"),
+        ("flush-interval", "17"),
     ];
     assert_eq!(flags.len(), SETTINGS.len(), "every setting stands in this test");
     let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
@@ -311,7 +312,7 @@ fn names_that_change_nothing_are_warned_of() {
         for (name, _) in ignored {
             assert!(warnings.iter().any(|line| line.starts_with(&format!("{name} is set, but "))), "{name}");
         }
-        let store = format!("REDIS_URL is set, but this build has no redis store yet: the data is in {data}");
+        let store = format!("REDIS_URL is set, but only --store names a Redis: the data is in {data}");
         assert!(warnings.contains(&store), "{warnings:?}");
         assert!(!warnings.concat().contains("hush"), "values may be secrets: {warnings:?}");
     }

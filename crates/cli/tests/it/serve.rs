@@ -161,7 +161,7 @@ fn a_demo_shows_organizations_at_work() {
         said[..2],
         [
             "warning: the store of environment TOLLGATE_STORE is left alone: a demo has one of its own",
-            "making a month of demo data in a temporary folder, which is deleted at the end"
+            "making two months of demo data in a temporary folder, which is deleted at the end"
         ],
         "before it is ready, what it does is said: {said:?}"
     );

@@ -299,7 +299,7 @@ mod tests {
             (
                 "POST /pulses",
                 bytes_of(|(app, caller), (key, body)| pulses::take(app, caller, key, body)),
-                2_560,
+                2_624,
             ),
             (
                 "POST /api/v1/usage",

@@ -25,6 +25,8 @@ async function look(page, place) {
 // Signs in with nothing but the keyboard.
 async function signIn(page) {
   await page.goto(`${base}/console/orgs/acme`);
+  // The field takes the focus a moment after the page is there.
+  await page.locator('input:focus').waitFor();
   await page.keyboard.type(key);
   await page.keyboard.press('Enter');
   await page.waitForURL(`${base}/console/orgs/acme`);

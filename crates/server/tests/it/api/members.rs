@@ -115,7 +115,11 @@ fn absent_null_and_a_value_are_told_apart_in_every_request() {
         for (name, member) in members {
             // A key may come in a header too, so no schema says that it is needed.
             let needed = schema["required"].as_array().is_some_and(|names| names.contains(&json!(name)))
-                || (name == "key" && matches!(path, "/v1/usage" | "/v1/usage/batch" | "/v1/holds"));
+                || (name == "key"
+                    && matches!(
+                        path,
+                        "/v1/usage" | "/v1/usage/batch" | "/v1/holds" | "/v1/holds/{hold}/capture"
+                    ));
             let refused = |code: &str| (code.to_owned(), name.clone());
             let mut without = body.clone();
             without.as_object_mut().expect("an object").remove(name);
