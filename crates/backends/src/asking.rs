@@ -57,24 +57,34 @@ impl<'a> Asking<'a> {
     /// # Errors
     /// What the caller is told, when there is none.
     pub(crate) async fn failed(&mut self, outcome: Outcome, error: StoreError) -> Result<(), StoreError> {
+        let again = self.goes_on(outcome, self.unknown).await;
+        self.unknown |= outcome == Outcome::Unknown;
+        if !again {
+            return Err(if self.unknown { not_known(error) } else { error });
+        }
+        tracing::debug!(%error, "the store is asked again");
+        Ok(())
+    }
+
+    /// Waits for the next attempt, if there is to be one after this outcome; `unknown` says whether a former one may have been
+    /// made.
+    pub(crate) async fn goes_on(&mut self, outcome: Outcome, unknown: bool) -> bool {
         self.attempts += 1;
         let again = match outcome {
             Outcome::Refused => false,
-            Outcome::Passing => self.answers.load(Ordering::Relaxed) || self.unknown,
+            Outcome::Passing => unknown || self.answers.load(Ordering::Relaxed),
             Outcome::Unknown => true,
         };
-        self.unknown |= outcome == Outcome::Unknown;
         // A process that was paused finds its patience at an end though it asked but once.
         if !again || (self.attempts > 1 && self.began.elapsed() + self.pause >= self.patience) {
             if outcome != Outcome::Refused {
                 self.answers.store(false, Ordering::Relaxed);
             }
-            return Err(if self.unknown { not_known(error) } else { error });
+            return false;
         }
-        tracing::debug!(%error, "the store is asked again");
         tokio::time::sleep(self.pause).await;
         self.pause = (2 * self.pause).min(PAUSE_MAX);
-        Ok(())
+        true
     }
 }
 

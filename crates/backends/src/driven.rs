@@ -41,6 +41,7 @@ impl<C: Send + Sync + 'static> Driven<C> {
     }
 
     /// Does something in the background until it ends or this is dropped.
+    #[cfg(feature = "postgres")]
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(work);

@@ -11,9 +11,9 @@
 //!
 //! Start reading at [`embedded::EmbeddedStore`].
 
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "packs", feature = "postgres"))]
 mod asking;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "packs", feature = "postgres"))]
 mod driven;
 #[cfg(feature = "aws")]
 pub mod dynamo;

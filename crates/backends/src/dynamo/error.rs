@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use tollgate_storage::StoreErrorKind;
 
-use crate::packs::table::{Failure, Outcome};
+use crate::asking::Outcome;
+use crate::packs::table::Failure;
 
 /// Whether DynamoDB answered with this error.
 pub(crate) fn says<E: ProvideErrorMetadata>(error: &SdkError<E>, code: &str) -> bool {

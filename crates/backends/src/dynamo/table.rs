@@ -24,8 +24,9 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::error::{failure, says};
 use super::{Consumed, DynamoOptions};
+use crate::asking::Outcome;
 use crate::packs::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
-use crate::packs::table::{Change, ENDS, Failure, Item, Outcome, Place, Range, Rows, Table, Value};
+use crate::packs::table::{Change, ENDS, Failure, Item, Place, Range, Rows, Table, Value};
 
 /// The attributes of a place.
 const PARTITION: &str = "pk";

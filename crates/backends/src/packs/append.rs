@@ -14,8 +14,9 @@ use tollgate_storage::{Append, Appended, EntryChange, StoreError, StoreErrorKind
 use super::limits::{ENDS_KEPT, MARK_EVERY};
 use super::pack::{self, CALL};
 use super::places::{BEHIND, NOTED, in_list, name_of};
-use super::table::{Change, Item, Place, Table, Value, not_known};
+use super::table::{Change, Item, Place, Table, Value};
 use super::{Core, each, now_nanos, now_secs};
+use crate::asking::not_known;
 
 /// When a mark was made.
 pub(crate) const MARKED_AT: &str = "t";

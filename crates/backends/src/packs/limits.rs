@@ -40,10 +40,6 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an answer may take; what is asked takes milliseconds.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pauses between attempts: the first, and the longest.
-pub(crate) const PAUSE_FIRST: Duration = Duration::from_millis(5);
-pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(500);
-
 /// Partitions whose ends are remembered: some megabytes. All are forgotten at once beyond that, and found again by reading.
 pub(crate) const ENDS_KEPT: usize = 100_000;
 

@@ -30,27 +30,22 @@ pub(crate) mod table;
 mod value;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
-use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError, StoreErrorKind,
-};
+use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
 use self::table::{Asked, Table};
+use crate::driven::Driven;
 
 /// A store of packs in a table. Dropping it is like a crash: nothing appended is lost.
 #[derive(Debug)]
 pub(crate) struct PackStore<T> {
-    core: Arc<Core<T>>,
-    /// Drives the connections, whatever the caller's own runtime is or whether it has one.
-    runtime: Option<Runtime>,
+    driven: Driven<Core<T>>,
     /// Calls that appended.
     position: AtomicU64,
 }
@@ -79,62 +74,19 @@ pub(crate) struct Opening {
     pub(crate) migrate: bool,
 }
 
-fn unavailable(text: &str) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, text)
-}
-
 impl<T: Table> PackStore<T> {
     /// Opens the store in a table, which is made where the connections will be.
     pub(crate) fn open<F>(opening: Opening, connect: F) -> Result<Self, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let failed = |error| unavailable("there is no thread for the connections").caused_by(error);
-        let mut builder = Builder::new_multi_thread();
-        builder.worker_threads(1).thread_name(T::THREAD).enable_all();
-        let runtime = builder.build().map_err(failed)?;
-        let (done, opened) = mpsc::sync_channel(1);
-        runtime.spawn(async move { drop(done.send(Core::open(opening, connect).await)) });
-        match opened.recv().unwrap_or_else(|_| Err(unavailable("the connections ended"))) {
-            Ok(core) => {
-                Ok(Self { core: Arc::new(core), runtime: Some(runtime), position: AtomicU64::new(0) })
-            }
-            Err(error) => {
-                runtime.shutdown_background();
-                Err(error)
-            }
-        }
+        let driven = Driven::start(T::THREAD, Core::open(opening, connect))?;
+        Ok(Self { driven, position: AtomicU64::new(0) })
     }
 
     /// The table.
     pub(crate) fn table(&self) -> &T {
-        &self.core.table.table
-    }
-
-    /// Runs something where the connections are; it begins at once, and goes on when the caller does not wait for it any more.
-    fn run<R, W, F>(&self, work: W) -> impl Future<Output = Result<R, StoreError>> + Send + use<R, T, W, F>
-    where
-        R: Send + 'static,
-        W: FnOnce(Arc<Core<T>>) -> F,
-        F: Future<Output = Result<R, StoreError>> + Send + 'static,
-    {
-        let work = self.runtime.as_ref().map(|runtime| runtime.spawn(work(Arc::clone(&self.core))));
-        wait_for(work)
-    }
-}
-
-async fn wait_for<R>(work: Option<JoinHandle<Result<R, StoreError>>>) -> Result<R, StoreError> {
-    let Some(work) = work else { return Err(unavailable("the store was closed")) };
-    let lost =
-        |error| StoreError::new(StoreErrorKind::Io, "a call to the database ended early").caused_by(error);
-    work.await.unwrap_or_else(|error| Err(lost(error)))
-}
-
-impl<T> Drop for PackStore<T> {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        &self.driven.core().table.table
     }
 }
 
@@ -178,7 +130,7 @@ impl<T: Table> Store for PackStore<T> {
         check_appends(&appends, limits::APPENDS_MAX, limits::ENTRIES_MAX)?;
         let answers = match appends.is_empty() {
             true => Vec::new(),
-            false => self.run(|core| async move { append::append(&core, &appends).await }).await?,
+            false => self.driven.run(|core| async move { append::append(&core, &appends).await }).await?,
         };
         let position = self.position.fetch_add(1, Ordering::SeqCst) + 1;
         Ok(Appends { answers, position })
@@ -186,12 +138,12 @@ impl<T: Table> Store for PackStore<T> {
 
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         let partitions = partitions.to_vec();
-        self.run(|core| async move { read::open(&core, &partitions).await }).await
+        self.driven.run(|core| async move { read::open(&core, &partitions).await }).await
     }
 
     async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
         let partitions = partitions.to_vec();
-        self.run(|core| async move { read::versions(&core, &partitions).await }).await
+        self.driven.run(|core| async move { read::versions(&core, &partitions).await }).await
     }
 
     async fn load(
@@ -201,25 +153,25 @@ impl<T: Table> Store for PackStore<T> {
         keys: &[RecordKey],
     ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
         let (partition, keys) = (partition.clone(), keys.to_vec());
-        self.run(|core| async move { read::load(&core, &partition, image, &keys).await }).await
+        self.driven.run(|core| async move { read::load(&core, &partition, image, &keys).await }).await
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
         let keys = keys.to_vec();
-        self.run(|core| async move { keys::find(&core, &keys).await }).await
+        self.driven.run(|core| async move { keys::find(&core, &keys).await }).await
     }
 
     async fn checkpoint(&self, images: Arc<[Image]>, _whole_until: u64) -> Result<(), StoreError> {
-        self.run(|core| async move { images::checkpoint(&core, &images).await }).await
+        self.driven.run(|core| async move { images::checkpoint(&core, &images).await }).await
     }
 
     async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
-        self.run(|core| async move { images::behind(&core).await }).await
+        self.driven.run(|core| async move { images::behind(&core).await }).await
     }
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let (scan, from) = (scan.clone(), from.cloned());
-        self.run(|core| async move { read::scan(&core, &scan, from.as_ref(), limit).await }).await
+        self.driven.run(|core| async move { read::scan(&core, &scan, from.as_ref(), limit).await }).await
     }
 
     fn position(&self) -> u64 {

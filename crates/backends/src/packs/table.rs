@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::limits::{PAUSE_FIRST, PAUSE_MAX};
+use crate::asking::{Asking, Outcome, not_known};
 
 /// Where an item is: in a partition, sorted by bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,17 +110,6 @@ pub(crate) struct Failure {
     pub(crate) error: StoreError,
 }
 
-/// What became of what was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing was changed, and the same would be answered again.
-    Refused,
-    /// Nothing was changed; another attempt may succeed.
-    Passing,
-    /// It may have been done, or may be done yet.
-    Unknown,
-}
-
 impl Failure {
     pub(crate) fn new(outcome: Outcome, kind: StoreErrorKind, text: impl Into<String>) -> Self {
         Self { outcome, error: StoreError::new(kind, text) }
@@ -140,13 +129,6 @@ pub(crate) struct Asked<T> {
     answers: AtomicBool,
 }
 
-/// The attempts of a call so far.
-struct Attempts {
-    began: Instant,
-    pause: Duration,
-    count: u32,
-}
-
 impl<T: Table> Asked<T> {
     pub(crate) const fn new(table: T, patience: Duration) -> Self {
         Self { table, patience, answers: AtomicBool::new(true) }
@@ -159,22 +141,25 @@ impl<T: Table> Asked<T> {
         R: Send,
         F: Future<Output = Result<R, Failure>> + Send,
     {
-        let (mut attempts, mut unknown) = (Attempts::new(), false);
+        let mut asking = self.asking();
         loop {
             match attempt().await {
                 Ok(answer) => {
-                    self.answers.store(true, Ordering::Relaxed);
+                    asking.answered();
                     return Ok(answer);
                 }
-                Err(failure) => {
-                    let again = self.goes_on(&mut attempts, failure.outcome, unknown).await;
-                    unknown |= failure.outcome == Outcome::Unknown;
-                    if !again {
-                        return Err(if unknown { not_known(failure.error) } else { failure.error });
+                Err(Failure { outcome, error }) => {
+                    if outcome == Outcome::Refused {
+                        asking.answered();
                     }
+                    asking.failed(outcome, error).await?;
                 }
             }
         }
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        Asking::new(self.patience, &self.answers)
     }
 
     /// Makes new items that carry the call which makes them; says of each whether this call made it.
@@ -186,7 +171,7 @@ impl<T: Table> Asked<T> {
         let mut answers: Vec<Option<Result<bool, StoreError>>> = items.iter().map(|_| None).collect();
         // Those that are not answered yet, each with whether an attempt may have made it.
         let mut open: Vec<(usize, bool)> = (0..items.len()).map(|index| (index, false)).collect();
-        let mut attempts = Attempts::new();
+        let mut asking = self.asking();
         while !open.is_empty() {
             let asked: Vec<(Place, Item)> =
                 open.iter().filter_map(|(index, _)| items.get(*index).cloned()).collect();
@@ -196,7 +181,7 @@ impl<T: Table> Asked<T> {
                 let answer = match said {
                     Ok(false) if unknown => self.see_whose(items.get(index), &is_ours).await,
                     Ok(made) => {
-                        self.answers.store(true, Ordering::Relaxed);
+                        asking.answered();
                         Ok(made)
                     }
                     Err(failure) => {
@@ -215,7 +200,7 @@ impl<T: Table> Asked<T> {
             open = left;
             let Some(outcome) = worst else { break };
             let unknown = open.iter().any(|(_, unknown)| *unknown);
-            if !self.goes_on(&mut attempts, outcome, unknown).await {
+            if !asking.goes_on(outcome, unknown).await {
                 break;
             }
         }
@@ -232,25 +217,6 @@ impl<T: Table> Asked<T> {
         let Some((place, _)) = item else { return Ok(false) };
         let found = self.get(std::slice::from_ref(place)).await.map_err(not_known)?;
         Ok(found.get(place).is_some_and(is_ours))
-    }
-
-    /// Waits for the next attempt, if there is to be one.
-    async fn goes_on(&self, attempts: &mut Attempts, outcome: Outcome, unknown: bool) -> bool {
-        let again = match outcome {
-            Outcome::Refused => false,
-            Outcome::Passing => unknown || self.answers.load(Ordering::Relaxed),
-            Outcome::Unknown => true,
-        };
-        attempts.count += 1;
-        // A process that was paused finds its patience at an end though it asked but once.
-        let patient = attempts.count == 1 || attempts.began.elapsed() + attempts.pause < self.patience;
-        if !again || !patient {
-            self.answers.store(outcome == Outcome::Refused, Ordering::Relaxed);
-            return false;
-        }
-        tokio::time::sleep(attempts.pause).await;
-        attempts.pause = (2 * attempts.pause).min(PAUSE_MAX);
-        true
     }
 
     pub(crate) async fn change(&self, place: &Place, change: &Change) -> Result<bool, StoreError> {
@@ -297,22 +263,7 @@ impl<T: Table> Asked<T> {
     }
 }
 
-impl Attempts {
-    fn new() -> Self {
-        Self { began: Instant::now(), pause: PAUSE_FIRST, count: 0 }
-    }
-}
-
 /// The first sort key behind another.
 pub(crate) fn behind(sort: &[u8]) -> Vec<u8> {
     [sort, &[0]].concat()
-}
-
-/// The error of a call of which an attempt may have been made.
-pub(crate) fn not_known(error: StoreError) -> StoreError {
-    if error.kind() == StoreErrorKind::Io {
-        return error;
-    }
-    let text = "the database was lost while it was asked; it is not known what was done";
-    StoreError::new(StoreErrorKind::Io, text).caused_by(error)
 }
