@@ -417,6 +417,16 @@ impl IdempotencyKey {
             (header, body) => Ok(body.or(header)),
         }
     }
+
+    /// The key of a request that must have one; `makes` says what it makes of a retry.
+    pub(crate) fn needed(self, body: Option<UsageKey>, makes: &str) -> Result<UsageKey, Failure> {
+        self.with(body)?.ok_or_else(|| {
+            let detail = format!(
+                "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry {makes}"
+            );
+            Problem::new(Code::MissingField, detail).on_field("key").into()
+        })
+    }
 }
 
 fn wrong_key(text: &str) -> Failure {

@@ -87,16 +87,8 @@ pub struct RunningServer {
     edge: JoinHandle<()>,
     /// Where the listener runs.
     listening: Listening,
-    /// What closes months that are over.
-    closing: Option<JoinHandle<()>>,
-    /// What ends holds that have expired.
-    expiring: JoinHandle<()>,
-    /// What follows other servers on the same store.
-    following: Option<JoinHandle<()>>,
-    /// What commits aggregates, or discards old ones.
-    shipping: JoinHandle<()>,
-    /// What delivers notices.
-    delivering: JoinHandle<()>,
+    /// What the server does unasked, and what each is called.
+    background: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 impl RunningServer {
@@ -115,24 +107,10 @@ impl RunningServer {
             tracing::error!(%error, "the listener ended by a panic");
         }
         drop(self.listening);
-        if let Err(error) = self.shipping.await {
-            tracing::error!(%error, "committing of aggregates ended by a panic");
-        }
-        if let Err(error) = self.delivering.await {
-            tracing::error!(%error, "delivering of notices ended by a panic");
-        }
-        if let Some(closing) = self.closing
-            && let Err(error) = closing.await
-        {
-            tracing::error!(%error, "closing of months ended by a panic");
-        }
-        if let Err(error) = self.expiring.await {
-            tracing::error!(%error, "expiring of holds ended by a panic");
-        }
-        if let Some(following) = self.following
-            && let Err(error) = following.await
-        {
-            tracing::error!(%error, "following of other servers ended by a panic");
+        for (name, work) in self.background {
+            if let Err(error) = work.await {
+                tracing::error!(%error, "{name} ended by a panic");
+            }
         }
         self.app.readers.close().await;
         let queue = self.app.engine.queue_depth();
@@ -189,29 +167,24 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
     let stopping = app.closing.subscribe();
     let edge = Edge::new(Arc::clone(&app), Routes::new(&app.metrics), tls.clone());
     let edge = listening.handle.spawn(edge.run(listener, stopping.clone()));
-    let days = app.settings.close_after_days;
-    let closing = days.map(|days| work(&app, closing::run(Arc::clone(&app), days, stopping.clone())));
-    let expiring = work(&app, expiring::run(Arc::clone(&app), stopping.clone()));
-    let shared = app.engine.store().capabilities().shared;
-    let following = shared.then(|| work(&app, following::run(Arc::clone(&app), stopping.clone())));
     let shipping = match app.shipper.is_some() {
         true => work(&app, ship(Arc::clone(&app))),
-        false => work(&app, discard::run(Arc::clone(&app), stopping)),
+        false => work(&app, discard::run(Arc::clone(&app), stopping.clone())),
     };
-    let delivering = work(&app, deliver(Arc::clone(&app)));
-    Ok(RunningServer {
-        address,
-        open,
-        app,
-        tls,
-        edge,
-        listening,
-        closing,
-        expiring,
-        following,
-        shipping,
-        delivering,
-    })
+    let mut background = vec![
+        ("committing of aggregates", shipping),
+        ("delivering of notices", work(&app, deliver(Arc::clone(&app)))),
+        ("expiring of holds", work(&app, expiring::run(Arc::clone(&app), stopping.clone()))),
+    ];
+    if let Some(days) = app.settings.close_after_days {
+        background
+            .push(("closing of months", work(&app, closing::run(Arc::clone(&app), days, stopping.clone()))));
+    }
+    if app.engine.store().capabilities().shared {
+        background
+            .push(("following of other servers", work(&app, following::run(Arc::clone(&app), stopping))));
+    }
+    Ok(RunningServer { address, open, app, tls, edge, listening, background })
 }
 
 /// A thread to listen on.

@@ -20,4 +20,6 @@ mod life;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "aws", feature = "postgres"))]
+mod shared;
 mod support;

@@ -71,30 +71,52 @@ pub(crate) fn property(text: &str) -> Result<(String, String), String> {
 
 /// Runs `tollgate use`.
 pub(crate) fn use_(session: &mut Session, args: &UseArgs) -> Result<(), Failure> {
-    let (key, made) = match &args.key {
-        Some(key) => (key.clone(), false),
-        None => (made_key()?, true),
-    };
-    let properties: Map<String, Value> =
-        args.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    let properties = if properties.is_empty() { Value::Null } else { Value::Object(properties) };
+    let key = Key::given_or_made(args.key.as_ref())?;
     let what = &args.what;
     let body = given(json!({
-        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key,
-        "time": args.time, "properties": properties,
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key.text,
+        "time": args.time, "properties": told(&args.properties),
     }));
     let answer = session.show(Method::POST, &Route::v1(&["usage"]), &Sent::Json(body), usage_text);
-    answer.map_err(|failure| match failure {
-        // It may have been counted all the same: with the key the question can be asked again.
-        Failure::Unreachable { url, reason, mut hints } if made => {
-            hints.push(format!("--key {key} asks again without counting twice"));
-            Failure::Unreachable { url, reason, hints }
-        }
-        other => other,
-    })
+    key.hint(answer, "counting")
 }
 
-pub(crate) fn made_key() -> Result<String, Failure> {
+/// Properties as a request has them: null where there are none.
+pub(crate) fn told(properties: &[(String, String)]) -> Value {
+    let properties: Map<String, Value> =
+        properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    if properties.is_empty() { Value::Null } else { Value::Object(properties) }
+}
+
+/// The key of a request.
+pub(crate) struct Key {
+    pub(crate) text: String,
+    /// Whether it was made here, so that the caller does not know it.
+    made: bool,
+}
+
+impl Key {
+    pub(crate) fn given_or_made(given: Option<&String>) -> Result<Self, Failure> {
+        Ok(match given {
+            Some(key) => Self { text: key.clone(), made: false },
+            None => Self { text: made_key()?, made: true },
+        })
+    }
+
+    /// Tells a caller who got no answer the key: it may have been done all the same, and with the key the question can be asked
+    /// again without `doing` it twice.
+    pub(crate) fn hint(self, answer: Result<(), Failure>, doing: &str) -> Result<(), Failure> {
+        answer.map_err(|failure| match failure {
+            Failure::Unreachable { url, reason, mut hints } if self.made => {
+                hints.push(format!("--key {} asks again without {doing} twice", self.text));
+                Failure::Unreachable { url, reason, hints }
+            }
+            other => other,
+        })
+    }
+}
+
+fn made_key() -> Result<String, Failure> {
     let mut bytes = [0_u8; MADE_KEY_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::Other(format!("no randomness for a key: {error}; give one with --key")))?;

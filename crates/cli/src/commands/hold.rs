@@ -1,11 +1,11 @@
 //! Holds: take, capture, release, show, list.
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tollgate_api::{CaptureReply, HoldItem, HoldPage, HoldReply, ReleaseReply};
 use ureq::http::Method;
 
-use super::gate::{WhatArgs, made_key, property};
+use super::gate::{Key, WhatArgs, property, told};
 use super::pages::more;
 use super::{Paging, Session};
 use crate::client::{Route, Sent, given};
@@ -106,32 +106,19 @@ pub(crate) fn run(session: &mut Session, command: &HoldCommand) -> Result<(), Fa
 }
 
 fn take(session: &mut Session, args: &TakeArgs) -> Result<(), Failure> {
-    let (key, made) = match &args.key {
-        Some(key) => (key.clone(), false),
-        None => (made_key()?, true),
-    };
-    let properties: Map<String, Value> =
-        args.properties.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    let properties = if properties.is_empty() { Value::Null } else { Value::Object(properties) };
+    let key = Key::given_or_made(args.key.as_ref())?;
     let what = &args.what;
     let body = given(json!({
-        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key,
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key.text,
         "expires_in": args.expires_in, "overrun": args.overrun, "on_expiry": args.on_expiry,
-        "within": args.within, "properties": properties,
+        "within": args.within, "properties": told(&args.properties),
     }));
     let answer =
         session.show(Method::POST, &Route::v1(&["holds"]), &Sent::Json(body), |reply: &HoldReply| {
             let about = vec![("replayed", reply.replayed.into()), ("remaining", reply.remaining.into())];
             pairs(hold_lines(about, &reply.hold))
         });
-    answer.map_err(|failure| match failure {
-        // It may be held all the same: with the key the question can be asked again.
-        Failure::Unreachable { url, reason, mut hints } if made => {
-            hints.push(format!("--key {key} asks again without holding twice"));
-            Failure::Unreachable { url, reason, hints }
-        }
-        other => other,
-    })
+    key.hint(answer, "holding")
 }
 
 fn capture(session: &mut Session, args: &CaptureArgs) -> Result<(), Failure> {

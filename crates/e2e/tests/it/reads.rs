@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tollgate_e2e::flood::{Fleet, Pace, Shot, need_open_files, percentile};
+use tollgate_e2e::flood::{Fleet, Flood, Pace, Shot, need_open_files, percentile};
 use tollgate_e2e::http::{self, Client, Sent};
 use tollgate_e2e::load::METER;
 use tollgate_e2e::{Result, Server, Tollgate, is_release_build, pause};
@@ -204,10 +204,11 @@ struct Measured {
     longest_read: Duration,
 }
 
-/// The p99 of what was due in each second.
-fn p99s(shots: &[&Shot], first: u64, rate: u64) -> Vec<Duration> {
+/// The p99 of what was due in each second; all of it was answered well.
+fn p99s(flood: &Flood, first: u64, rate: u64) -> Vec<Duration> {
+    assert_all_ok(&flood.shots.iter().collect::<Vec<_>>());
     let mut seconds: BTreeMap<u64, Vec<&Shot>> = BTreeMap::new();
-    for shot in shots {
+    for shot in &flood.shots {
         seconds.entry((shot.number - first) / rate).or_default().push(shot);
     }
     seconds.values().map(|shots| percentile(shots, 0.99)).collect()
@@ -271,18 +272,21 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// New connections, and the first of numbers that were not sent yet.
+    fn fleet(&mut self) -> Result<(Fleet, u64)> {
+        let first = self.sent;
+        self.sent += 100_000_000;
+        Ok((Fleet::connect(self.server.address(), CONNECTIONS)?, first))
+    }
+
     /// Leaves the server with the gate alone until its latency is steady.
     fn settle(&mut self) -> Result<()> {
         let mut last = f64::INFINITY;
         for _ in 0..SETTLINGS_MAX {
-            let (orgs, first) = (self.orgs, self.sent);
-            self.sent += 100_000_000;
-            let mut fleet = Fleet::connect(self.server.address(), CONNECTIONS)?;
-            let call = |number| gate_call(number, orgs);
+            let (mut fleet, first) = self.fleet()?;
+            let call = |number| gate_call(number, self.orgs);
             let flood = fleet.run(Pace::Open(self.rate.into()), SETTLING, first, call)?;
-            let shots: Vec<&Shot> = flood.shots.iter().collect();
-            assert_all_ok(&shots);
-            let p99 = millis(median(p99s(&shots, first, self.rate.into())));
+            let p99 = millis(median(p99s(&flood, first, self.rate.into())));
             if (last / TIMES_MAX..last * TIMES_MAX).contains(&p99) {
                 break;
             }
@@ -299,10 +303,9 @@ impl Bench<'_> {
             (0_u64..).zip(readers).map(|(number, kind)| self.reader(kind, number)).collect();
         let lines: Vec<_> =
             readers.iter_mut().map(|reader| reader.client.line()).collect::<io::Result<_>>()?;
-        let (orgs, first, probe) = (self.orgs, self.sent, self.server.client());
-        self.sent += 100_000_000;
+        let (mut fleet, first) = self.fleet()?;
+        let (orgs, probe) = (self.orgs, self.server.client());
         let (rate, lasts) = (self.rate, self.lasts);
-        let mut fleet = Fleet::connect(self.server.address(), CONNECTIONS)?;
         thread::scope(|scope| {
             let readers = readers.into_iter().map(|reader| scope.spawn(move || reader.read_until(stop)));
             let readers: Vec<_> = readers.collect();
@@ -320,10 +323,7 @@ impl Bench<'_> {
                 longest_read = longest_read.max(longest);
             }
             let ready_max = prober.join().map_err(|_| "the prober panicked")??;
-            let flood = flood?;
-            let shots: Vec<&Shot> = flood.shots.iter().collect();
-            assert_all_ok(&shots);
-            Ok(Measured { p99s: p99s(&shots, first, rate.into()), ready_max, reads, longest_read })
+            Ok(Measured { p99s: p99s(&flood?, first, rate.into()), ready_max, reads, longest_read })
         })
     }
 

@@ -90,10 +90,7 @@ pub(crate) async fn hold(
 }
 
 fn read_hold(request: HoldRequest, header: IdempotencyKey) -> Result<TakeHold, Failure> {
-    let Some(key) = header.with(request.key)? else {
-        let detail = "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry hold once";
-        return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
-    };
+    let key = header.needed(request.key, "hold once")?;
     let invalid = |field: &str, detail: String| {
         Failure::from(Problem::new(Code::InvalidField, format!("{field}: {detail}")).on_field(field))
     };
@@ -209,18 +206,19 @@ pub(crate) async fn capture(
     Json(request): Json<CaptureRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, Some(&id.org))?;
-    let key = header.with(request.key)?;
-    let is_final = request.is_final.unwrap_or(true);
-    if !is_final && key.is_none() {
-        let detail = "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry of a part count once";
-        return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
-    }
+    let part = if request.is_final.unwrap_or(true) {
+        // The last has the key of the hold.
+        header.with(request.key)?;
+        None
+    } else {
+        Some(header.needed(request.key, "of a part count once")?)
+    };
     let quantity = request.quantity.map(|quantity| quantity.0);
     if quantity.is_some_and(|quantity| quantity < Amount::ZERO) {
         let detail = "quantity: must not be below zero";
         return Err(Problem::new(Code::InvalidField, detail).on_field("quantity").into());
     }
-    let capture = Capture { hold: id.number, quantity, part: key.filter(|_| !is_final) };
+    let capture = Capture { hold: id.number, quantity, part };
     match app.engine.submit(&caller.actor, id.org.clone(), OrgCommand::Capture(capture)).await? {
         OrgDecision::Capture(Ok(captured)) => Ok(ok(&CaptureReply {
             captured: captured.quantity.into(),

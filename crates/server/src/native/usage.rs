@@ -91,11 +91,7 @@ pub(crate) fn read_usage(
     header: IdempotencyKey,
     read_time: impl FnOnce(Option<Time>) -> Result<Option<Timestamp>, Failure>,
 ) -> Result<(OrgId, Use), Failure> {
-    let Some(key) = header.with(request.key)? else {
-        let detail =
-            "the field 'key' is missing; it, or the header Idempotency-Key, makes a retry count once";
-        return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
-    };
+    let key = header.needed(request.key, "count once")?;
     let usage = Use {
         user: request.user,
         meter: request.meter,

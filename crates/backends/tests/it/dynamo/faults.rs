@@ -3,29 +3,18 @@
 use std::thread;
 
 use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
-use tollgate_domain::{OrgId, Partition};
+use tollgate_domain::Partition;
 use tollgate_peers::Proxy;
 use tollgate_storage::conformance::append_using;
-use tollgate_storage::{Append, Appended, Order, Row, Scan, Store, StoreErrorKind};
+use tollgate_storage::{Appended, Store, StoreErrorKind};
 
 use super::{next_table, open, open_by, server};
-use crate::support::{key_id, org, run};
+use crate::shared::{self, answers, entry, version};
+use crate::support::{org, run};
 
 /// A store in this table by way of a proxy.
 fn open_behind(proxy: &Proxy, table: &str, settings: &str) -> DynamoStore {
     open_by(&format!("{}{settings}", server().url_by(proxy.port(), table))).expect("opens")
-}
-
-fn answers(store: &DynamoStore, append: &Append) -> Vec<Appended> {
-    run(store.append(vec![append.clone()])).expect("appends").answers
-}
-
-fn version(store: &DynamoStore, id: &OrgId) -> u64 {
-    run(Store::open(store, &[Partition::Org(id.clone())])).expect("opens").remove(0).version()
-}
-
-fn entry(store: &DynamoStore, id: &OrgId, key: &str) -> Option<u64> {
-    run(store.find(&[key_id(id, key)])).expect("finds").remove(0).map(|record| record.entry)
 }
 
 #[test]
@@ -50,21 +39,8 @@ fn an_append_whose_answer_is_lost_is_made_once() {
 
 #[test]
 fn what_arrives_late_changes_nothing_any_more() {
-    let (table, acme) = (next_table(), org("acme"));
     let proxy = Proxy::start(server().port()).expect("a proxy");
-    let store = open_behind(&proxy, &table, "");
-    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
-    proxy.hold_next_request();
-    assert_eq!(answers(&store, &append_using(&acme, 2, 1, ["b"])), [Appended::Done]);
-    assert_eq!(answers(&store, &append_using(&acme, 3, 2, ["c"])), [Appended::Done]);
-    proxy.release();
-    // Whether it has arrived by now or not: its place is taken.
-    assert_eq!(answers(&store, &append_using(&acme, 4, 3, ["d"])), [Appended::Done]);
-    let scan = Scan::Entries { org: acme.clone(), order: Order::Oldest };
-    let page = run(store.scan(&scan, None, 10)).expect("entries");
-    let number = |row: &Row| if let Row::Entry(entry) = row { Some(entry.number) } else { None };
-    assert_eq!(page.rows.iter().filter_map(number).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert_eq!(["a", "b", "c", "d"].map(|key| entry(&store, &acme, key)), [1, 2, 3, 4].map(Some));
+    shared::what_arrives_late_changes_nothing(&open_behind(&proxy, &next_table(), ""), &proxy);
 }
 
 #[test]

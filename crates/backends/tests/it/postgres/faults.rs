@@ -4,32 +4,19 @@ use std::thread;
 
 use fastrand::Rng;
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
-use tollgate_domain::{KeySpace, OrgId, Partition, UsageKey};
+use tollgate_domain::{OrgId, Partition};
 use tollgate_peers::Proxy;
 use tollgate_storage::conformance::{append_using, image_after};
-use tollgate_storage::{Append, Appended, Order, Row, Scan, Store, StoreErrorKind};
+use tollgate_storage::{Appended, Store, StoreErrorKind};
 
 use super::{next_schema, open, server};
+use crate::shared::{self, answers, entry, version};
 use crate::support::{org, run};
 
 /// A store of this schema by way of a proxy.
 fn open_by(proxy: &Proxy, schema: &str, settings: &str) -> PostgresStore {
     let url = format!("{}?schema={schema}{settings}", server().url_by(proxy.port()));
     PostgresStore::open(PostgresOptions::from_url(&url).expect("a URL")).expect("opens")
-}
-
-fn answers(store: &PostgresStore, append: &Append) -> Vec<Appended> {
-    run(store.append(vec![append.clone()])).expect("appends").answers
-}
-
-fn version(store: &PostgresStore, id: &OrgId) -> u64 {
-    run(Store::open(store, &[Partition::Org(id.clone())])).expect("opens").remove(0).version()
-}
-
-fn entry(store: &PostgresStore, id: &OrgId, key: &str) -> Option<u64> {
-    let key = UsageKey::new(key).expect("a key");
-    let id = tollgate_domain::KeyId { org: id.clone(), space: KeySpace::Use, key };
-    run(store.find(&[id])).expect("finds").remove(0).map(|record| record.entry)
 }
 
 #[test]
@@ -51,25 +38,8 @@ fn an_append_whose_answer_is_lost_is_made_once() {
 
 #[test]
 fn what_arrives_late_changes_nothing_any_more() {
-    let (schema, acme) = (next_schema(), org("acme"));
     let proxy = Proxy::start(server().port()).expect("a proxy");
-    let store = open_by(&proxy, &schema, "");
-    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
-    proxy.hold_next_request();
-    assert_eq!(answers(&store, &append_using(&acme, 2, 1, ["b"])), [Appended::Done]);
-    assert_eq!(answers(&store, &append_using(&acme, 3, 2, ["c"])), [Appended::Done]);
-    proxy.release();
-    // Whether it has arrived by now or not: the versions only grow.
-    assert_eq!(answers(&store, &append_using(&acme, 4, 3, ["d"])), [Appended::Done]);
-    let scan = Scan::Entries { org: acme.clone(), order: Order::Oldest };
-    let page = run(store.scan(&scan, None, 10)).expect("entries");
-    let numbers: Vec<u64> = page
-        .rows
-        .iter()
-        .filter_map(|row| if let Row::Entry(entry) = row { Some(entry.number) } else { None })
-        .collect();
-    assert_eq!(numbers, [1, 2, 3, 4]);
-    assert_eq!(["a", "b", "c", "d"].map(|key| entry(&store, &acme, key)), [1, 2, 3, 4].map(Some));
+    shared::what_arrives_late_changes_nothing(&open_by(&proxy, &next_schema(), ""), &proxy);
 }
 
 #[test]

@@ -6,8 +6,9 @@ use tollgate_peers::{Proxy, Redis};
 use tollgate_storage::conformance::{append_using, image_after};
 use tollgate_storage::{Appended, Scan, Store, StoreErrorKind};
 
-use super::{NEVER, answers, entry, moved, numbers, open, redis, version};
+use super::{NEVER, moved, open, redis};
 use crate::postgres::{next_schema, server};
+use crate::shared::{self, answers, entry, numbers, version};
 use crate::support::{org, run};
 
 /// A store of this schema by way of proxies to either server.
@@ -69,18 +70,9 @@ fn what_became_of_an_append_is_known_after_its_entries_moved() {
 
 #[test]
 fn what_arrives_late_changes_nothing_any_more() {
-    let (schema, acme) = (next_schema(), org("acme"));
     let (proxy, other) = proxies();
-    let store = open_by(&proxy, &other, &schema, "");
-    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
-    proxy.hold_next_request();
-    assert_eq!(answers(&store, &append_using(&acme, 2, 1, ["b"])), [Appended::Done]);
-    assert_eq!(answers(&store, &append_using(&acme, 3, 2, ["c"])), [Appended::Done]);
-    proxy.release();
-    // Whether it has arrived by now or not: the versions only grow.
-    assert_eq!(answers(&store, &append_using(&acme, 4, 3, ["d"])), [Appended::Done]);
-    assert_eq!(numbers(&store, &acme), [1, 2, 3, 4]);
-    assert_eq!(["a", "b", "c", "d"].map(|key| entry(&store, &acme, key)), [1, 2, 3, 4].map(Some));
+    let store = open_by(&proxy, &other, &next_schema(), "");
+    shared::what_arrives_late_changes_nothing(&store, &proxy);
 }
 
 #[test]

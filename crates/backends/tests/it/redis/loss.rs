@@ -7,8 +7,9 @@ use tollgate_peers::Redis;
 use tollgate_storage::conformance::{append_using, image_after};
 use tollgate_storage::{Appended, Store};
 
-use super::{answers, entry, moved, numbers, open, options, version};
+use super::{moved, open, options};
 use crate::postgres::{next_schema, server};
+use crate::shared::{answers, entry, numbers, version};
 use crate::support::{org, run};
 
 fn durable(redis: &Redis, schema: &str) -> RedisStore {

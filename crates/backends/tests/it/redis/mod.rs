@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tollgate_backends::redis::{RedisOptions, RedisStore};
-use tollgate_domain::{KeyId, KeySpace, OrgId, Partition, UsageKey};
+use tollgate_domain::OrgId;
 use tollgate_peers::{Redis, RedisCluster};
+use tollgate_storage::StoreError;
 use tollgate_storage::conformance::Subject;
-use tollgate_storage::{Append, Appended, Order, Row, Scan, Store, StoreError};
 
 use crate::postgres::{next_schema, server};
-use crate::support::{self, With, run};
+use crate::support::{self, With};
 
 /// The Redis of all tests of this program that leave it in peace; each store in it has names of its own.
 fn redis() -> &'static Redis {
@@ -38,29 +38,6 @@ fn options(redis: &str, schema: &str) -> RedisOptions {
 
 fn open(redis: &str, schema: &str) -> RedisStore {
     RedisStore::open(options(redis, schema)).expect("opens")
-}
-
-fn answers(store: &RedisStore, append: &Append) -> Vec<Appended> {
-    run(store.append(vec![append.clone()])).expect("appends").answers
-}
-
-fn version(store: &RedisStore, id: &OrgId) -> u64 {
-    run(Store::open(store, &[Partition::Org(id.clone())])).expect("opens").remove(0).version()
-}
-
-/// The entry that a key made.
-fn entry(store: &RedisStore, id: &OrgId, key: &str) -> Option<u64> {
-    let key = UsageKey::new(key).expect("a key");
-    let id = KeyId { org: id.clone(), space: KeySpace::Use, key };
-    run(store.find(&[id])).expect("finds").remove(0).map(|record| record.entry)
-}
-
-/// The numbers of all entries of an org.
-fn numbers(store: &RedisStore, id: &OrgId) -> Vec<u64> {
-    let scan = Scan::Entries { org: id.clone(), order: Order::Oldest };
-    let page = run(store.scan(&scan, None, 10_000)).expect("entries");
-    let number = |row: &Row| if let Row::Entry(entry) = row { Some(entry.number) } else { None };
-    page.rows.iter().filter_map(number).collect()
 }
 
 /// How many entries of an org the database has, and the number of the latest.
