@@ -114,8 +114,17 @@ pub const AGGREGATES_KEPT_DAYS: i32 = 62;
 /// Most aggregates of one answer: some tens of megabytes of JSON.
 pub const AGGREGATES_MAX: usize = 100_000;
 
+/// Most bytes of what the gateway says of a call, 1 MiB.
+pub const PORTKEY_REPLY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How far back a call that is priced may be, in days.
+pub const PORTKEY_TRACE_DAYS: i64 = 35;
+
 /// Threads that read: the gate has the other cores, and one long read holds up only half of the others.
 pub const READER_THREADS: usize = 2;
+
+/// How much of their share of a core these threads leave to others, as `nice` counts.
+pub const READER_NICENESS: i32 = 19;
 
 /// Most reads that wait for one of them: a second of balances. What comes beyond is refused at once.
 pub const READS_WAITING_MAX: usize = 256;

@@ -17,7 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tollgate_engine::EngineError;
 
 use crate::limits::{
-    BACKGROUND_THREADS, READER_THREADS, READS_WAITING_MAX, REPORT_THREADS, REPORTS_WAITING_MAX,
+    BACKGROUND_THREADS, READER_NICENESS, READER_THREADS, READS_WAITING_MAX, REPORT_THREADS,
+    REPORTS_WAITING_MAX,
 };
 
 /// The threads on which the server does what the gate must not wait for.
@@ -101,7 +102,7 @@ impl Lane {
         let jobs = Arc::new(Mutex::new(jobs));
         let work = |jobs: Arc<Mutex<mpsc::Receiver<Job>>>| {
             move || {
-                tollgate_threads::yield_to_callers();
+                tollgate_threads::yield_to_callers(READER_NICENESS);
                 while let Some(job) = next(&jobs) {
                     job();
                 }

@@ -16,9 +16,6 @@ const SHORT_SLICE: Duration = Duration::from_micros(100);
 /// The slice of threads that work beside the gate: longer than the system's own.
 const LONG_SLICE: Duration = Duration::from_millis(5);
 
-/// The nice value of threads that work beside the gate: a tenth of the share of a core that another thread gets.
-const NICENESS: i32 = 10;
-
 /// From now on the calling thread takes a core as soon as it has something to do, unless others like it have it.
 ///
 /// Threads that it starts later begin like it: those that answer nobody say so with [`work_beside`] or
@@ -33,9 +30,11 @@ pub fn work_beside() {
     let _ = system::set_slice(LONG_SLICE);
 }
 
-/// From now on the calling thread leaves the cores to those that answer callers, and most of its share, too.
-pub fn yield_to_callers() {
-    system::add_niceness(NICENESS);
+/// From now on the calling thread leaves the cores to those that answer callers, and much of its share, too.
+///
+/// `niceness` is how much, as `nice` counts: 5 leaves a thread a third of what another gets, 10 a tenth, 19 a seventieth.
+pub fn yield_to_callers(niceness: i32) {
+    system::add_niceness(niceness);
     work_beside();
 }
 
@@ -104,7 +103,7 @@ mod tests {
             let knows_slices = told("se.slice").is_some();
             assert!(!knows_slices || told("se.slice").as_deref() == Some("100000"), "{:?}", told("se.slice"));
             let before = told("prio");
-            super::yield_to_callers();
+            super::yield_to_callers(1);
             assert!(
                 !knows_slices || told("se.slice").as_deref() == Some("5000000"),
                 "{:?}",

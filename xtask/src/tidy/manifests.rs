@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("tollgate-threads", &[]),
     // Private servers of others for tests.
     ("tollgate-peers", &[]),
-    ("tollgate-backends", &["tollgate-domain", "tollgate-storage", "tollgate-schedules"]),
+    ("tollgate-backends", &["tollgate-domain", "tollgate-storage", "tollgate-schedules", "tollgate-threads"]),
     ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules", "tollgate-threads"]),
     ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),
     ("tollgate-api", &["tollgate-domain"]),

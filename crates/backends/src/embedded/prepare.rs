@@ -124,6 +124,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        tollgate_threads::work_beside();
         let mut state = self.lock();
         loop {
             state = match *state {

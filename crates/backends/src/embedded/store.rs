@@ -127,6 +127,7 @@ impl Core {
 
     /// The thread that waits for a slow disk; ends when the store is closed and nothing waits.
     pub(crate) fn append_until_closed(&self) {
+        tollgate_threads::answer_first();
         self.appends.serve(|appends| self.append(&appends));
     }
 

@@ -216,11 +216,11 @@ impl Tables {
             )
         };
         super::table_files::check(path).map_err(|damage| rebuild(&damage))?;
-        // On a thread of its own: the workers of the table engine inherit its priority, and where damaged files make
+        // On a thread of its own: the workers of the table engine inherit its priority and slice, and where damaged files make
         // it panic, that is a refusal like any other here.
         let opened = std::thread::scope(|scope| {
             let open = || {
-                yield_to_answers();
+                tollgate_threads::yield_to_callers(BACKGROUND_NICENESS);
                 Self::open_unguarded(path, options, keep)
             };
             let spawned =
@@ -327,16 +327,6 @@ impl Tables {
             .and_then(|()| self.db.persist(PersistMode::SyncAll))
             .map_err(|error| tables_error("flush", error))
     }
-}
-
-/// Lets this thread, and those it starts, yield to the threads that answer.
-pub(crate) fn yield_to_answers() {
-    if cfg!(feature = "shuttle") {
-        // All threads of a model checker are one.
-        return;
-    }
-    // Without the right to do so it goes on as it is.
-    let _ = rustix::process::nice(BACKGROUND_NICENESS);
 }
 
 /// Whether there was no room.
