@@ -83,6 +83,8 @@ codes! {
     UnknownChannel = "unknown_channel", 404, "There is no such channel";
     /// There is no such notice.
     UnknownNotice = "unknown_notice", 404, "There is no such notice";
+    /// The gateway knows no cost of the call.
+    NoCost = "no_cost", 404, "The gateway knows no cost of the call";
     /// The catalog has no such meter.
     UnknownMeter = "unknown_meter", 404, "The catalog has no such meter";
     /// The catalog has no such plan.
@@ -151,6 +153,8 @@ codes! {
     RateLimited = "rate_limited", 429, "Too many requests";
     /// A defect.
     Internal = "internal", 500, "The server failed";
+    /// The gateway that prices calls did not answer, or not with a price.
+    GatewayFailed = "gateway_failed", 502, "The gateway did not price the call";
     /// What aggregates are committed to did not take them.
     SinkFailed = "sink_failed", 502, "The sink did not take it";
     /// Too many requests wait.

@@ -121,6 +121,11 @@ id!(
     UsageKey
 );
 
+impl MeterId {
+    /// What language models are paid for by.
+    pub const TOKENS: Self = Self(SmolStr::new_inline("tokens"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Amount, Balance, Bill, BillError, Context, Counter, Denials, Entry, Hold, MeterId, Moments, Org,
-    OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey, Rerun, Scope,
-    SystemRecords, TakenBack, Timestamp, TopUpLine, UserId, Wants, Window, apply, balance, bill, decide,
-    rate_month, top_ups,
+    Actor, Amount, Balance, Bill, BillError, Context, Counter, Denials, Entry, EntryKind, Hold, KeySpace,
+    MeterId, Moments, Org, OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey,
+    Rerun, Scope, SystemRecords, TakenBack, Timestamp, TopUpLine, UsageKey, UsedEntry, UserId, Wants, Window,
+    apply, balance, bill, decide, rate_month, top_ups,
 };
 use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
@@ -56,6 +56,21 @@ impl<S: Store> Engine<S> {
     /// When the store cannot read.
     pub async fn entry(&self, id: &OrgId, number: u64) -> Result<Option<Entry>, EngineError> {
         self.view(id, |state, _| state.entry(number).cloned()).await
+    }
+
+    /// The usage that has a key, as long as the key is remembered.
+    ///
+    /// # Errors
+    /// As [`Engine::balance`].
+    pub async fn usage_of_key(&self, id: &OrgId, key: &UsageKey) -> Result<Option<UsedEntry>, EngineError> {
+        self.view(id, |state, _| {
+            let entry = state.entry(state.key(KeySpace::Use, key)?.entry)?;
+            match &entry.kind {
+                EntryKind::Used(used) => Some((**used).clone()),
+                _ => None,
+            }
+        })
+        .await
     }
 
     /// The system, and those of its records that are asked for.

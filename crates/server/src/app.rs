@@ -11,6 +11,7 @@ use crate::Settings;
 use crate::auth::ApiKeys;
 use crate::console::{Sessions, Survey};
 use crate::metrics::Metrics;
+use crate::portkey::Portkey;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::stores::AnyStore;
@@ -32,6 +33,8 @@ pub(crate) struct AppState {
     pub(crate) survey: Survey,
     /// What commits aggregates of pulses, where there is a sink.
     pub(crate) shipper: Option<Shipper>,
+    /// What prices the calls of the credits API, where there is a gateway.
+    pub(crate) portkey: Option<Portkey>,
     /// What delivers notices.
     pub(crate) courier: Courier,
     /// A place in the notices that was found to be their end, at some time.

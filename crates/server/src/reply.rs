@@ -91,8 +91,8 @@ pub(crate) struct Unwritten {
 enum Words {
     /// Nothing but the problem.
     None,
-    /// A text, as the member `error` beside those of the problem.
-    Beside(String),
+    /// A text, or what another system answered, as the member `error` beside those of the problem.
+    Beside(serde_json::Value),
     /// A text and nothing else.
     Only(&'static str),
     /// A page that says it.
@@ -102,7 +102,7 @@ enum Words {
 /// The body of a compatible API's error.
 #[derive(Serialize)]
 struct CompatError<'a> {
-    error: &'a str,
+    error: &'a serde_json::Value,
     #[serde(flatten)]
     problem: &'a Problem,
 }
@@ -148,9 +148,9 @@ pub(crate) fn problem_response(problem: Problem) -> Response {
 }
 
 /// A problem in a compatible API's shape: plain JSON, with that API's words in `error`.
-pub(crate) fn compat_response(failure: Failure, error: String) -> Response {
+pub(crate) fn compat_response(failure: Failure, error: impl Into<serde_json::Value>) -> Response {
     failure.log();
-    leaving(*failure.problem, Words::Beside(error), "application/json")
+    leaving(*failure.problem, Words::Beside(error.into()), "application/json")
 }
 
 /// A problem for a compatible API that answers with text: a JSON string; the detail is in a header.

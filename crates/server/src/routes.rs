@@ -12,6 +12,7 @@ use tollgate_api::{Code, Problem};
 
 use crate::app::App;
 use crate::compat::billing::Billing;
+use crate::compat::credits::CreditsFailure;
 use crate::compat::failure::CompatFailure;
 use crate::compat::reports::Reports;
 use crate::console::{self, dressed};
@@ -86,6 +87,7 @@ fn table() -> Vec<Route> {
         native("/docs/redoc-2.5.4.js").get_at_hand(docs::renderer),
         native("/v1/orgs/{org}/portal-links").post(console::make_link),
         native("/api/v1/events").post(compat::events::take),
+        credits("/api/v1/token_used").post(compat::credits::take),
         billing("/api/v1/usage").post(compat::billing::record),
         billing("/api/v1/usage/{customer_id}").get(compat::billing::list),
         billing("/api/v1/billing/{customer_id}").get(compat::billing::bill),
@@ -132,6 +134,10 @@ fn table() -> Vec<Route> {
 
 fn pages(path: &'static str) -> Route {
     Route::new(path, |failure| dressed(failure.into_response(), "", &[]))
+}
+
+fn credits(path: &'static str) -> Route {
+    Route::new(path, refusal::<CreditsFailure>)
 }
 
 fn native(path: &'static str) -> Route {

@@ -23,6 +23,7 @@ use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, STREAMS_MAX};
 use crate::metrics::Metrics;
+use crate::portkey::Portkey;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::routes::Routes;
@@ -40,6 +41,8 @@ pub enum ServeError {
     Listen(String),
     /// Aggregates cannot be committed to this sink.
     Sink(String),
+    /// Calls cannot be priced.
+    Gateway(String),
     /// Notices cannot be delivered.
     Channels(String),
     /// Certificate or key cannot be used.
@@ -55,6 +58,7 @@ impl std::fmt::Display for ServeError {
             | Self::Catalog(text)
             | Self::Listen(text)
             | Self::Sink(text)
+            | Self::Gateway(text)
             | Self::Channels(text)
             | Self::Tls(text) => formatter.write_str(text),
             Self::Unprotected(address) => write!(
@@ -249,6 +253,7 @@ fn answers_on_one_thread() -> bool {
 /// Everything but the listener.
 pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
     let shipper = shipper(&settings)?;
+    let portkey = Portkey::new(&settings).map_err(ServeError::Gateway)?;
     let courier =
         Courier::new(settings.webhook_reach).map_err(|error| ServeError::Channels(error.to_string()))?;
     let readers =
@@ -293,6 +298,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         metrics,
         settings,
         shipper,
+        portkey,
         courier,
         notices_end: Mutex::default(),
         readers,

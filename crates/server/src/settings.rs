@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tollgate_notifier::{Reach, SigningKey, SinkUrl};
 
-use crate::Origins;
+use crate::{Origins, PortkeyUrl};
 
 /// How the server is set up.
 #[derive(Clone, Debug)]
@@ -63,6 +63,14 @@ pub struct Settings {
     pub sink: Option<SinkUrl>,
     /// What requests to the sink are signed with.
     pub sink_secret: Option<SigningKey>,
+    /// The gateway that prices the calls of the credits API, if there is one.
+    pub portkey: Option<PortkeyUrl>,
+    /// What the gateway knows this server by.
+    pub portkey_api_key: Option<Secret>,
+    /// The workspace of the gateway whose calls are priced.
+    pub portkey_workspace: Option<String>,
+    /// How long the gateway has to price a call.
+    pub portkey_timeout: Duration,
     /// How often aggregates are committed by themselves, where there is a sink.
     pub commit_interval: Duration,
     /// How often a Redis before a database gives it the newest entries.
@@ -107,6 +115,10 @@ impl Default for Settings {
             close_interval: Duration::from_mins(10),
             sink: None,
             sink_secret: None,
+            portkey: None,
+            portkey_api_key: None,
+            portkey_workspace: None,
+            portkey_timeout: Duration::from_secs(15),
             commit_interval: Duration::from_mins(1),
             flush_interval: Duration::from_mins(1),
             commit_patience: Duration::from_secs(30),

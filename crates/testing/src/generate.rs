@@ -664,10 +664,11 @@ impl Generator {
         let enforcement =
             if self.all_hard { "hard" } else { *self.pick(&["hard", "hard", "overdraft", "soft", "none"]) };
         let priority = *self.pick(&[100, 100, 50, 200]);
+        let last_below = *self.pick(&["0", "0", "5", "20.5"]);
         let _ = write!(
             text,
             "[[plans.allowances]]\nmeter = \"{meter}\"\namount = \"{amount}\"\nenforcement = \"{enforcement}\"\n\
-             priority = {priority}\n"
+             priority = {priority}\nlast_below = \"{last_below}\"\n"
         );
     }
 

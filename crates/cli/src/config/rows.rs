@@ -255,6 +255,43 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| chosen.server.sink_secret.as_ref().map(|key| format!("{key:?}")),
     },
     Setting {
+        name: "portkey-url",
+        value: "URL",
+        help: "The AI gateway that prices calls of the credits API, such as https://api.portkey.ai; without it each call says \
+               its own cost",
+        seeds: &[("PORTKEY_URL", take_portkey_url)],
+        secret: false,
+        take: take_portkey_url,
+        show: |chosen| chosen.server.portkey.as_ref().map(ToString::to_string),
+    },
+    Setting {
+        name: "portkey-api-key",
+        value: "KEY",
+        help: "API key of the AI gateway; prefer the environment variable",
+        seeds: &[("PORTKEY_API_KEY", take_portkey_api_key)],
+        secret: true,
+        take: take_portkey_api_key,
+        show: |chosen| chosen.server.portkey_api_key.as_ref().map(|key| key.0.clone()),
+    },
+    Setting {
+        name: "portkey-workspace",
+        value: "SLUG",
+        help: "Workspace of the AI gateway whose calls are priced",
+        seeds: &[("PORTKEY_WORKSPACE_SLUG", take_portkey_workspace)],
+        secret: false,
+        take: take_portkey_workspace,
+        show: |chosen| chosen.server.portkey_workspace.clone(),
+    },
+    Setting {
+        name: "portkey-timeout",
+        value: "SECS",
+        help: "Seconds that the AI gateway has to price a call",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| seconds(text).map(|time| chosen.server.portkey_timeout = time),
+        show: |chosen| Some(chosen.server.portkey_timeout.as_secs().to_string()),
+    },
+    Setting {
         name: "commit-interval",
         value: "SECS",
         help: "Seconds between automatic deliveries to the sink",
@@ -400,12 +437,31 @@ fn take_database(chosen: &mut Chosen, text: &str) -> Result<(), String> {
 }
 
 fn take_api_key(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    api_key(text).map(|key| chosen.server.api_key = Some(key))
+}
+
+fn take_portkey_url(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    text.parse().map(|url| chosen.server.portkey = Some(url))
+}
+
+fn take_portkey_api_key(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    api_key(text).map(|key| chosen.server.portkey_api_key = Some(key))
+}
+
+fn take_portkey_workspace(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("not a workspace; expected its slug".to_owned());
+    }
+    chosen.server.portkey_workspace = Some(text.to_owned());
+    Ok(())
+}
+
+fn api_key(text: &str) -> Result<Secret, String> {
     // A key travels in a header: it must be one word of visible characters. The text itself stays out of the message.
     if text.is_empty() || !text.chars().all(|character| character.is_ascii_graphic()) {
         return Err("not an API key; expected visible ASCII characters without spaces".to_owned());
     }
-    chosen.server.api_key = Some(Secret(text.to_owned()));
-    Ok(())
+    Ok(Secret(text.to_owned()))
 }
 
 /// Seconds, or as Go writes a time: `60s`, `1m`.

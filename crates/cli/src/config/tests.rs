@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tollgate_server::{Reach, StoreUrl};
 
@@ -148,6 +149,10 @@ fn values_reach_the_server() {
         ("allow-private-webhooks", "true"),
         ("notice-interval", "16"),
         ("flush-interval", "17"),
+        ("portkey-url", "api.portkey.ai"),
+        ("portkey-api-key", "pk"),
+        ("portkey-workspace", "space"),
+        ("portkey-timeout", "18"),
     ];
     assert_eq!(flags.len(), SETTINGS.len(), "every setting stands in this test");
     let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
@@ -162,6 +167,11 @@ fn values_reach_the_server() {
     let tls = TlsFiles { certificate: PathBuf::from("c.pem"), key: PathBuf::from("k.pem") };
     assert_eq!(server.tls, Some(tls));
     assert_eq!((server.environment.as_str(), server.provider.as_str()), ("test", "Acme Cloud"));
+    let portkey = server.portkey.as_ref().map(ToString::to_string);
+    assert_eq!(portkey.as_deref(), Some("https://api.portkey.ai/"));
+    assert_eq!(server.portkey_api_key.as_ref().map(|key| key.0.as_str()), Some("pk"));
+    assert_eq!(server.portkey_workspace.as_deref(), Some("space"));
+    assert_eq!(server.portkey_timeout, Duration::from_secs(18));
     assert_eq!((server.queue_requests_max, server.key_keep_days, server.counter_keep_months), (2, 3, 4));
     assert_eq!((server.late_days, server.ahead_secs), (14, 15));
     assert_eq!(

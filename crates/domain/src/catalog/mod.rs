@@ -23,7 +23,7 @@ use serde::Deserialize;
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
 use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Sku, Window};
 use faults::{Faults, Place};
-use read::{amount, nearest, repeated, sorted, text_line, unique};
+use read::{amount, amounts, nearest, repeated, sorted, text_line, unique};
 
 pub use changes::changes;
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
@@ -84,6 +84,41 @@ pub struct CompatSettings {
     /// The billing API.
     #[serde(default)]
     pub billing: NewcomerSettings,
+    /// The credits API.
+    #[serde(default)]
+    pub credits: CreditsSettings,
+}
+
+/// What a call costs in the credits API: USD × `exchange_rate` ÷ the conversion ratio of the caller's plan, rounded up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CreditsSettings {
+    /// What is charged; `tokens` unless given.
+    pub meter: MeterId,
+    /// What a USD is worth in the currency of the conversion ratios; 35 unless given.
+    #[serde(deserialize_with = "amount")]
+    pub exchange_rate: Amount,
+    /// What one unit of the meter is worth in that currency, by plan; 1 unless given.
+    #[serde(deserialize_with = "amounts")]
+    pub conversion_ratios: BTreeMap<PlanId, Amount>,
+}
+
+impl CreditsSettings {
+    /// What one unit of the meter is worth for an org with a plan.
+    #[must_use]
+    pub fn conversion_ratio(&self, plan: &PlanId) -> Amount {
+        self.conversion_ratios.get(plan).copied().unwrap_or_else(|| Amount::from_whole(1))
+    }
+}
+
+impl Default for CreditsSettings {
+    fn default() -> Self {
+        Self {
+            meter: MeterId::TOKENS,
+            exchange_rate: Amount::from_whole(35),
+            conversion_ratios: BTreeMap::new(),
+        }
+    }
 }
 
 /// What a compatible API does with an org that does not exist yet.
@@ -222,6 +257,9 @@ pub struct Allowance {
     /// Lower burns first, top-ups included.
     #[serde(default = "default_priority")]
     pub priority: u8,
+    /// While less than this is left of it, it burns after everything else.
+    #[serde(default, deserialize_with = "amount")]
+    pub last_below: Amount,
 }
 
 /// What happens when credit runs out.
@@ -367,13 +405,29 @@ impl Catalog {
     }
 
     fn check_compat(&self) -> Result<(), CatalogError> {
-        let Some(id) = &self.compat.billing.plan else { return Ok(()) };
-        let says = match self.plan(id) {
-            None => "is not in the catalog",
-            Some(plan) if plan.retired => "is retired, so nobody new gets it",
-            Some(_) => return Ok(()),
-        };
-        Err(CatalogError(format!("compat.billing: plan '{id}' {says}")))
+        let CompatSettings { billing, credits } = &self.compat;
+        if let Some(id) = &billing.plan {
+            let says = match self.plan(id) {
+                None => Some("is not in the catalog"),
+                Some(plan) if plan.retired => Some("is retired, so nobody new gets it"),
+                Some(_) => None,
+            };
+            if let Some(says) = says {
+                return Err(CatalogError(format!("compat.billing: plan '{id}' {says}")));
+            }
+        }
+        if !credits.exchange_rate.is_positive() {
+            return Err(CatalogError("compat.credits: exchange_rate must be greater than zero".to_owned()));
+        }
+        for (id, ratio) in &credits.conversion_ratios {
+            let says = match self.plan(id) {
+                None => "is not in the catalog",
+                Some(_) if !ratio.is_positive() => "needs a ratio greater than zero",
+                Some(_) => continue,
+            };
+            return Err(CatalogError(format!("compat.credits: conversion_ratios: plan '{id}' {says}")));
+        }
+        Ok(())
     }
 
     fn check_plan(&self, index: usize, plan: &Plan, faults: &mut Faults) {

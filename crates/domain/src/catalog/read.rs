@@ -1,6 +1,6 @@
 //! Reading the values of a catalog, and the checks that several of them share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{Error as _, Visitor};
@@ -46,6 +46,16 @@ pub(super) fn text_line(place: &str, field: &str, text: &str) -> Result<(), Cata
         )));
     }
     Ok(())
+}
+
+/// Reads amounts by id.
+pub(super) fn amounts<'de, D: Deserializer<'de>, K: Deserialize<'de> + Ord>(
+    deserializer: D,
+) -> Result<BTreeMap<K, Amount>, D::Error> {
+    #[derive(Deserialize)]
+    struct Written(#[serde(deserialize_with = "amount")] Amount);
+    let written = BTreeMap::<K, Written>::deserialize(deserializer)?;
+    Ok(written.into_iter().map(|(id, Written(amount))| (id, amount)).collect())
 }
 
 /// Reads an amount written as a whole number, or as text where it has decimals.

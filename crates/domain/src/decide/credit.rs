@@ -17,6 +17,8 @@ pub(crate) struct Pot {
     /// What holds reserve of it.
     pub(crate) held: Amount,
     pub(crate) priority: u8,
+    /// While less than this remains, it burns after all others.
+    pub(crate) last_below: Amount,
     pub(crate) effective_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -25,6 +27,12 @@ impl Pot {
     /// What can still be burned; never negative, also when the plan became smaller than what was used.
     pub(crate) fn remaining(&self) -> Amount {
         (self.granted - self.burned - self.held).at_least_zero()
+    }
+
+    /// By what it burns before or after another.
+    fn rank(&self) -> impl Ord + use<> {
+        let last = self.remaining() < self.last_below;
+        (last, self.priority, self.expires_at.unwrap_or(Timestamp::MAX), self.effective_at, self.source)
     }
 
     /// What was burned of what it grants now: with what is held and what remains, that is all of it.
@@ -88,6 +96,7 @@ impl Credit {
                     burned,
                     held: held(source),
                     priority: allowance.priority,
+                    last_below: allowance.last_below,
                     effective_at: from,
                     expires_at: Some(until),
                 });
@@ -102,12 +111,11 @@ impl Credit {
             burned: grant.burned,
             held: held(Source::Grant(grant.entry)),
             priority: grant.priority,
+            last_below: Amount::ZERO,
             effective_at: grant.effective_at,
             expires_at: grant.expires_at,
         }));
-        pots.sort_by_key(|pot| {
-            (pot.priority, pot.expires_at.unwrap_or(Timestamp::MAX), pot.effective_at, pot.source)
-        });
+        pots.sort_by_key(Pot::rank);
         let enforcement = allowance.as_ref().map(|allowance| allowance.enforcement).unwrap_or_default();
         let (month, overage) = (month.value, month.extras().overage);
         Self {
@@ -129,6 +137,7 @@ impl Credit {
                 pot.burned = account.allowance_burned_until(segment);
             }
         }
+        self.pots.sort_by_key(Pot::rank);
     }
 
     /// What may still be used; below zero after an overdraft.
@@ -160,7 +169,7 @@ impl Credit {
         }
     }
 
-    /// Burns a quantity by priority, nearest expiry, oldest.
+    /// Burns a quantity by priority, nearest expiry, oldest; of an allowance that is nearly used up, last.
     pub(crate) fn burn(&mut self, quantity: Amount) -> Burns {
         self.burn_and_spill(quantity, self.enforcement)
     }
@@ -312,6 +321,7 @@ mod tests {
             burned: Amount::ZERO,
             held: Amount::ZERO,
             priority: 0,
+            last_below: Amount::ZERO,
             effective_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
         }

@@ -1,6 +1,7 @@
 //! The dialects of other systems, each a thin translation to the same commands.
 
 pub(crate) mod billing;
+pub(crate) mod credits;
 pub(crate) mod events;
 pub(crate) mod failure;
 mod keys;

@@ -299,7 +299,7 @@ mod tests {
             (
                 "POST /pulses",
                 bytes_of(|(app, caller), (key, body)| pulses::take(app, caller, key, body)),
-                2_624,
+                2_704,
             ),
             (
                 "POST /api/v1/usage",

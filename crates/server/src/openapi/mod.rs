@@ -37,6 +37,7 @@ mod shape;
         compat::reports::plan, compat::reports::limit, compat::reports::use_, compat::reports::top_up,
         compat::events::take,
         compat::billing::record, compat::billing::list, compat::billing::bill,
+        compat::credits::take,
         compat::pulses::take, compat::pulses::list, compat::pulses::commit,
     ),
     tags(
@@ -52,6 +53,7 @@ mod shape;
         (name = "Reports API", description = "A compatible API: counts reports, as older gates did."),
         (name = "Events API", description = "A compatible API: takes CloudEvents, as OpenMeter does."),
         (name = "Billing API", description = "A compatible API: records usage and estimates bills, as an older billing engine did."),
+        (name = "Credits API", description = "A compatible API: charges calls of language models to prepaid credit."),
         (name = "Pulses API", description = "A compatible API: takes pulses and commits what they add up to."),
     ),
     // What only parameters and problems name is not found by itself.

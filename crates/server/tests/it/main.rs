@@ -17,6 +17,7 @@ mod clients;
 mod closing;
 mod console;
 mod cors;
+mod credits;
 mod early;
 mod events;
 mod focus;

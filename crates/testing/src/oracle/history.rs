@@ -106,6 +106,8 @@ pub struct PotInForce {
     pub burned: Amount,
     /// Until when it can be burned.
     pub until: Option<Timestamp>,
+    /// Whether so little of it is left that it burns after all others.
+    is_last: bool,
     priority: u8,
     from: Timestamp,
 }
@@ -258,7 +260,8 @@ impl<'a> History<'a> {
         self.plan_in(catalog, at, look)?.allowances.iter().find(|allowance| allowance.meter == *meter)
     }
 
-    /// The credit in force at a moment, in the order it burns: by priority, nearest expiry, oldest.
+    /// The credit in force at a moment, in the order it burns: by priority, nearest expiry, oldest; but last what is left of
+    /// an allowance that is nearly used up.
     #[must_use]
     pub fn pots(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId, look: Look) -> Vec<PotInForce> {
         let mut pots = Vec::new();
@@ -283,7 +286,8 @@ impl<'a> History<'a> {
             if let Some((pot, from, until)) = stretch {
                 let (granted, priority) = (allowance.amount, allowance.priority);
                 let burned = self.burned_of_allowance(meter, pot, look);
-                pots.push(PotInForce { pot, granted, burned, until, priority, from });
+                let is_last = allowance.last_below.is_positive() && burned + allowance.last_below > granted;
+                pots.push(PotInForce { pot, granted, burned, until, is_last, priority, from });
             }
         }
         for grant in self.grants.iter().filter(|grant| grant.top_up.meter == *meter) {
@@ -294,12 +298,15 @@ impl<'a> History<'a> {
                     granted: grant.granted(self.burned(meter, pot)),
                     burned: self.burned(meter, pot),
                     until: grant.until,
+                    is_last: false,
                     priority: grant.top_up.priority,
                     from: grant.from,
                 });
             }
         }
-        pots.sort_by_key(|pot| (pot.priority, pot.until.is_none(), pot.until, pot.from, pot.pot));
+        pots.sort_by_key(|pot| {
+            (pot.is_last, pot.priority, pot.until.is_none(), pot.until, pot.from, pot.pot)
+        });
         pots
     }
 

@@ -154,6 +154,7 @@ fn november() -> Vec<Call> {
     let pulse = json!({"tenant_id": "acme", "product_sku": "storage", "use_unit": "gb", "used_amount": 1.5, "id": "p-1",
         "time": "2026-11-02T09:00:00Z"});
     let what_if = json!({"catalog": CATALOG.replace("0.0005", "0.0006"), "month": "2026-10"});
+    let call = json!({"userId": "acme", "traceId": "t-1", "costUsd": "0.5", "model": "gpt-4o"});
     let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
     vec![
         ("close_bill", "POST", "/v1/orgs/acme/bill/close", Some(json!({"month": "2026-10"}))),
@@ -170,6 +171,7 @@ fn november() -> Vec<Call> {
         ("reports_use", "POST", "/use", Some(reports_use)),
         ("reports_top_up", "POST", "/top-up", Some(json!({"org_id": "beta", "count": 10}))),
         ("events", "POST", "/api/v1/events", Some(event)),
+        ("token_used", "POST", "/api/v1/token_used", Some(call)),
         ("billing_usage", "POST", "/api/v1/usage", Some(billed)),
         ("billing_list", "GET", "/api/v1/usage/acme?limit=1", None),
         ("billing_bill", "GET", "/api/v1/billing/acme", None),
