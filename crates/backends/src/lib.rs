@@ -3,6 +3,7 @@
 //!
 //! - [`embedded`] (default): one machine, one process; a ledger of its own with tables made from it by checkpoints.
 //! - `dynamo` (feature `aws`): many processes on one DynamoDB table.
+//! - `mongo` (feature `mongodb`): many processes on one MongoDB.
 //! - `postgres`: many processes on one PostgreSQL.
 //! - `redis`: the same with the newest entries in a Redis before it.
 //!
@@ -19,6 +20,8 @@ mod driven;
 pub mod dynamo;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "mongodb")]
+pub mod mongo;
 #[cfg(feature = "packs")]
 mod packs;
 #[cfg(feature = "postgres")]

@@ -14,7 +14,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use tollgate_server::{Settings, TlsFiles};
+use tollgate_server::{Settings, StoreUrl, TlsFiles};
 
 use crate::failure::Failure;
 use crate::logging::LogLevel;
@@ -27,16 +27,20 @@ pub(crate) const DEFAULT_FILE: &str = "tollgate.toml";
 pub(crate) const FILE_ENV: &str = "TOLLGATE_CONFIG";
 
 /// Environment names that chose a store of the systems that Tollgate replaces and choose none here, and why not.
-const CHOOSE_NO_STORE: [(&str, &str); 5] = [
-    ("REDIS_URL", "only --store names a Redis"),
-    ("DYNAMODB_TABLE_NAME", "only --store names a table"),
+const CHOOSE_NO_STORE: [(&str, &str); 3] = [
+    (REDIS_URL, "only --store or DATABASE_URL beside it names the database behind a Redis"),
     (AWS_REGION, "no store or sink here is in AWS"),
-    ("MONGO_URL", "there is no mongodb store yet"),
-    ("MONGO_DB_NAME", "there is no mongodb store yet"),
+    (MONGO_DB_NAME, "no store here is in a MongoDB"),
 ];
 
 /// Also says where a table is.
 const AWS_REGION: &str = "AWS_REGION";
+
+/// Also says which Redis is before a PostgreSQL.
+const REDIS_URL: &str = "REDIS_URL";
+
+/// Also says in which database of a MongoDB the data is.
+const MONGO_DB_NAME: &str = "MONGO_DB_NAME";
 
 /// How the environment names of our own settings begin.
 const OWN_PREFIX: &str = "TOLLGATE_";
@@ -136,6 +140,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config
         (Some(_), None) => return Err(half_tls("tls-cert", "tls-key")),
         (None, Some(_)) => return Err(half_tls("tls-key", "tls-cert")),
     };
+    complete_store(&mut chosen, &origins, environment)?;
     listen_everywhere(&mut chosen, &origins, &file);
     let mut warnings = warnings(environment, &chosen);
     warnings.extend(store_chosen(&origins, &chosen));
@@ -144,6 +149,47 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config
 
 fn half_tls(given: &str, missing: &str) -> Failure {
     Failure::Usage(format!("{given} is set and {missing} is not: TLS needs both"))
+}
+
+/// The stores of older systems that are named by two names in the environment.
+fn complete_store(
+    chosen: &mut Chosen,
+    origins: &[(&'static Setting, Origin)],
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let Some((_, Origin::Environment(name))) = origins.iter().find(|(setting, _)| setting.name == "store")
+    else {
+        return Ok(());
+    };
+    let given = |name: &str| environment.get(name).filter(|text| !text.is_empty());
+    let (other, url) = match (name.as_str(), &chosen.server.store) {
+        ("MONGO_URL", StoreUrl::Mongo(url)) => {
+            (MONGO_DB_NAME, given(MONGO_DB_NAME).map(|database| with_database(url.reveal(), database)))
+        }
+        ("DATABASE_URL", StoreUrl::Postgres(url)) => {
+            (REDIS_URL, given(REDIS_URL).map(|redis| with_redis(url.reveal(), redis)))
+        }
+        _ => return Ok(()),
+    };
+    if let Some(url) = url {
+        let wrong = |reason| Failure::Usage(format!("store: {reason} (from environment {name} and {other})"));
+        chosen.server.store = url.parse().map_err(wrong)?;
+    }
+    Ok(())
+}
+
+/// The URL of a MongoDB, leading to this database.
+fn with_database(url: &str, database: &str) -> String {
+    let (place, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let (scheme, rest) = place.split_once("://").unwrap_or(("mongodb", place));
+    let hosts = rest.split_once('/').map_or(rest, |(hosts, _)| hosts);
+    format!("{scheme}://{hosts}/{database}{query}")
+}
+
+/// The URL of a PostgreSQL with this Redis before it.
+fn with_redis(url: &str, redis: &str) -> String {
+    let redis: String = form_urlencoded::byte_serialize(redis.as_bytes()).collect();
+    format!("redis+{url}{}redis={redis}", if url.contains('?') { '&' } else { '?' })
 }
 
 /// A port without a host, as containers are told it, is to be reached from outside where that is safe: with a key, or in a
@@ -222,7 +268,12 @@ fn warnings(environment: &Environment, chosen: &Chosen) -> Vec<String> {
     let unknown = unknown
         .map(|name| format!("{name} is set, but there is no such setting; `tollgate config` lists them"));
     let data = chosen.server.store.to_string();
-    let matters = |name: &str| name == AWS_REGION && data.starts_with("dynamodb:");
+    let matters = |name: &str| match name {
+        AWS_REGION => data.starts_with("dynamodb:"),
+        MONGO_DB_NAME => data.starts_with("mongodb"),
+        REDIS_URL => data.starts_with("redis+"),
+        _ => false,
+    };
     let stores = CHOOSE_NO_STORE.iter().filter(|(name, _)| is_set(name) && !matters(name));
     let stores = stores.map(|(name, why)| format!("{name} is set, but {why}: the data is in {data}"));
     unknown.chain(stores).collect()

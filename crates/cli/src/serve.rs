@@ -113,7 +113,10 @@ impl Told {
         let data = match (&self.settings.store, self.demo) {
             (_, true) => "demo data in a temporary folder".to_owned(),
             (StoreUrl::Embedded(path), false) => format!("data in {}", path.display()),
-            (StoreUrl::Postgres(url) | StoreUrl::Redis(url) | StoreUrl::Dynamo(url), false) => {
+            (
+                StoreUrl::Postgres(url) | StoreUrl::Redis(url) | StoreUrl::Dynamo(url) | StoreUrl::Mongo(url),
+                false,
+            ) => {
                 format!("data in {url}")
             }
             (StoreUrl::Memory, false) => "data in memory only".to_owned(),

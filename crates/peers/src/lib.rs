@@ -10,12 +10,14 @@
 
 mod bouncer;
 mod dynamo;
+mod mongo;
 mod postgres;
 mod proxy;
 mod redis;
 
 pub use bouncer::Bouncer;
 pub use dynamo::Dynamo;
+pub use mongo::Mongo;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisCluster};

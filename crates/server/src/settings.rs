@@ -130,7 +130,7 @@ impl Default for Settings {
     }
 }
 
-/// Where the data is: `embedded:PATH`, `postgres://…`, `redis+postgres://…`, `dynamodb://…`, or `memory:` for nothing that should
+/// Where the data is: `embedded:PATH`, `postgres://…`, `redis+postgres://…`, `dynamodb://…`, `mongodb://…`, or `memory:` for nothing that should
 /// last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
@@ -142,6 +142,8 @@ pub enum StoreUrl {
     Redis(DatabaseUrl),
     /// In a DynamoDB table, for any number of servers.
     Dynamo(DatabaseUrl),
+    /// In a MongoDB, for any number of servers.
+    Mongo(DatabaseUrl),
     /// In memory: gone with the process.
     Memory,
 }
@@ -156,6 +158,7 @@ impl FromStr for StoreUrl {
             Some(("postgres" | "postgresql", _)) => text.parse().map(Self::Postgres),
             Some(("redis+postgres" | "redis+postgresql", _)) => text.parse().map(Self::Redis),
             Some(("dynamodb", _)) => text.parse().map(Self::Dynamo),
+            Some(("mongodb" | "mongodb+srv", _)) => text.parse().map(Self::Mongo),
             // What looks like a URL may hold a password.
             Some((scheme, rest)) if rest.starts_with("//") => {
                 Err(format!("{scheme}:// is not a store; {STORES}"))
@@ -169,7 +172,9 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(path) => write!(formatter, "embedded:{}", path.display()),
-            Self::Postgres(url) | Self::Redis(url) | Self::Dynamo(url) => url.fmt(formatter),
+            Self::Postgres(url) | Self::Redis(url) | Self::Dynamo(url) | Self::Mongo(url) => {
+                url.fmt(formatter)
+            }
             Self::Memory => formatter.write_str("memory:"),
         }
     }
@@ -177,7 +182,7 @@ impl fmt::Display for StoreUrl {
 
 /// What a store may be.
 const STORES: &str = "expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, \
-     redis+postgres://USER:PASSWORD@HOST/DATABASE?redis=redis://HOST, dynamodb://TABLE or memory:";
+     redis+postgres://USER:PASSWORD@HOST/DATABASE?redis=redis://HOST, dynamodb://TABLE, mongodb://HOST/DATABASE or memory:";
 
 /// Where a database is, and who asks. Its password is shown nowhere, and that of a Redis before it neither.
 #[derive(Clone, PartialEq, Eq)]
@@ -215,7 +220,7 @@ impl fmt::Display for DatabaseUrl {
         formatter.write_str(host)?;
         for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
             let pair = match pair.split_once('=') {
-                Some((name @ "redis", _)) => format!("{name}=***"),
+                Some((name @ ("redis" | "authMechanismProperties"), _)) => format!("{name}=***"),
                 _ if pair.starts_with("password") => "password=***".to_owned(),
                 _ => pair.to_owned(),
             };
@@ -268,6 +273,10 @@ mod tests {
             ("dynamodb://table?region=eu-west-1", "dynamodb://table?region=eu-west-1"),
             ("dynamodb://key:hush@table", "dynamodb://key:***@table"),
             (
+                "mongodb+srv://ann:hush@h,i/d?authMechanismProperties=AWS_SESSION_TOKEN:hush&tls=true",
+                "mongodb+srv://ann:***@h,i/d?authMechanismProperties=***&tls=true",
+            ),
+            (
                 "redis+postgres://ann:hush@h/d?redis=redis://:hush@r:1/2&durable=always",
                 "redis+postgres://ann:***@h/d?redis=***&durable=always",
             ),
@@ -292,6 +301,13 @@ mod tests {
     fn a_build_without_aws_says_how_to_get_one_with_it() {
         let error = "dynamodb://key:hush@table".parse::<StoreUrl>().expect_err("not in this build");
         assert!(error.contains("--features aws") && !error.contains("hush"), "{error}");
+    }
+
+    #[cfg(not(feature = "mongodb"))]
+    #[test]
+    fn a_build_without_mongodb_says_how_to_get_one_with_it() {
+        let error = "mongodb://ann:hush@h/d".parse::<StoreUrl>().expect_err("not in this build");
+        assert!(error.contains("--features mongodb") && !error.contains("hush"), "{error}");
     }
 
     #[cfg(not(feature = "redis"))]

@@ -12,6 +12,8 @@ use prometheus_client::registry::{Registry, Unit};
 #[cfg(feature = "aws")]
 use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
+#[cfg(feature = "mongodb")]
+use tollgate_backends::mongo::{MongoOptions, MongoStore};
 #[cfg(feature = "postgres")]
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "redis")]
@@ -22,7 +24,7 @@ use tollgate_storage::{
     StoreErrorKind,
 };
 
-#[cfg(any(feature = "aws", feature = "postgres"))]
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
 use crate::DatabaseUrl;
 use crate::{Settings, StoreUrl};
 
@@ -34,6 +36,8 @@ pub(crate) enum AnyStore {
     Postgres(PostgresStore),
     #[cfg(feature = "aws")]
     Dynamo(DynamoStore),
+    #[cfg(feature = "mongodb")]
+    Mongo(MongoStore),
     #[cfg(feature = "redis")]
     Redis(RedisStore),
     Memory(MemoryStore),
@@ -51,6 +55,8 @@ macro_rules! of_any {
             AnyStore::Postgres($store) => $call,
             #[cfg(feature = "aws")]
             AnyStore::Dynamo($store) => $call,
+            #[cfg(feature = "mongodb")]
+            AnyStore::Mongo($store) => $call,
             #[cfg(feature = "redis")]
             AnyStore::Redis($store) => $call,
             AnyStore::Memory($store) => $call,
@@ -87,6 +93,10 @@ impl AnyStore {
             StoreUrl::Dynamo(url) => Self::Dynamo(DynamoStore::open(dynamo_options(url, settings)?)?),
             #[cfg(not(feature = "aws"))]
             StoreUrl::Dynamo(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_DYNAMO)),
+            #[cfg(feature = "mongodb")]
+            StoreUrl::Mongo(url) => Self::Mongo(MongoStore::open(mongo_options(url, settings)?)?),
+            #[cfg(not(feature = "mongodb"))]
+            StoreUrl::Mongo(_) => return Err(StoreError::new(StoreErrorKind::Format, NO_MONGO)),
             #[cfg(feature = "redis")]
             StoreUrl::Redis(url) => Self::Redis(RedisStore::open(redis_options(url, settings)?)?),
             #[cfg(not(feature = "redis"))]
@@ -119,6 +129,10 @@ const NO_POSTGRES: &str = "this build has no PostgreSQL store; get one with it b
 const NO_DYNAMO: &str =
     "this build has no DynamoDB store; get one with it by `cargo build --release -p tollgate --features aws`";
 
+/// What a build without the MongoDB store says.
+#[cfg(not(feature = "mongodb"))]
+const NO_MONGO: &str = "this build has no MongoDB store; get one with it by `cargo build --release -p tollgate --features mongodb`";
+
 /// What a build without the Redis store says.
 #[cfg(not(feature = "redis"))]
 const NO_REDIS: &str = "this build has no store in Redis and PostgreSQL; get one with it by `cargo build --release --features redis`";
@@ -127,6 +141,7 @@ const NO_REDIS: &str = "this build has no store in Redis and PostgreSQL; get one
 pub(crate) fn check_database(url: &str) -> Result<(), String> {
     match url.split_once(':') {
         Some(("dynamodb", _)) => check_dynamo(url),
+        Some(("mongodb" | "mongodb+srv", _)) => check_mongo(url),
         Some((scheme, _)) if scheme.starts_with("redis+") => check_redis(url),
         _ => check_postgres(url),
     }
@@ -155,6 +170,26 @@ fn check_dynamo(_url: &str) -> Result<(), String> {
 #[cfg(feature = "aws")]
 fn dynamo_options(url: &DatabaseUrl, settings: &Settings) -> Result<DynamoOptions, StoreError> {
     let options = DynamoOptions::from_url(url.reveal());
+    let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
+    let embedded = embedded_options(settings);
+    options.key_keep_secs = Some(embedded.key_keep_secs);
+    options.counter_keep_secs = Some(embedded.counter_keep_secs);
+    Ok(options)
+}
+
+#[cfg(feature = "mongodb")]
+fn check_mongo(url: &str) -> Result<(), String> {
+    MongoOptions::from_url(url).map(drop).map_err(|error| format!("not a database: {error}"))
+}
+
+#[cfg(not(feature = "mongodb"))]
+fn check_mongo(_url: &str) -> Result<(), String> {
+    Err(NO_MONGO.to_owned())
+}
+
+#[cfg(feature = "mongodb")]
+fn mongo_options(url: &DatabaseUrl, settings: &Settings) -> Result<MongoOptions, StoreError> {
+    let options = MongoOptions::from_url(url.reveal());
     let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
     let embedded = embedded_options(settings);
     options.key_keep_secs = Some(embedded.key_keep_secs);
@@ -212,6 +247,11 @@ pub fn migrate(settings: &Settings) -> Result<Option<()>, StoreError> {
         StoreUrl::Dynamo(url) => {
             let options = dynamo_options(url, settings)?.migrating();
             DynamoStore::open(options).map(|_| Some(()))
+        }
+        #[cfg(feature = "mongodb")]
+        StoreUrl::Mongo(url) => {
+            let options = mongo_options(url, settings)?.migrating();
+            MongoStore::open(options).map(|_| Some(()))
         }
         #[cfg(feature = "redis")]
         StoreUrl::Redis(url) => RedisStore::migrate(redis_options(url, settings)?).map(Some),

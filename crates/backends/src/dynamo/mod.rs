@@ -12,20 +12,15 @@ mod error;
 mod options;
 mod table;
 
-use std::sync::Arc;
-
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
+use tollgate_storage::StoreError;
 
 pub use options::DynamoOptions;
+pub use table::DynamoTable;
 
 use crate::packs::{Keeping, Opening, PackStore};
 
 /// The store in a DynamoDB table. Dropping it is like a crash: nothing appended is lost.
-#[derive(Debug)]
-pub struct DynamoStore {
-    packs: PackStore<table::DynamoTable>,
-}
+pub type DynamoStore = PackStore<DynamoTable>;
 
 /// Units that requests consumed, as their answers say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,54 +40,12 @@ impl DynamoStore {
     pub fn open(options: DynamoOptions) -> Result<Self, StoreError> {
         let keeping = Keeping { key_secs: options.key_keep_secs, counter_secs: options.counter_keep_secs };
         let opening = Opening { keeping, patience: options.patience, migrate: options.migrate };
-        let packs = PackStore::open(opening, table::DynamoTable::connect(options))?;
-        Ok(Self { packs })
+        Self::start(opening, DynamoTable::connect(options))
     }
 
     /// What was consumed so far.
     #[must_use]
     pub fn consumed(&self) -> Consumed {
-        self.packs.table().consumed()
-    }
-}
-
-impl Store for DynamoStore {
-    async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
-        self.packs.append(appends).await
-    }
-    async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
-        Store::open(&self.packs, partitions).await
-    }
-    async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
-        self.packs.versions(partitions).await
-    }
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        self.packs.load(partition, image, keys).await
-    }
-    async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
-        self.packs.find(keys).await
-    }
-    async fn checkpoint(&self, images: Arc<[Image]>, whole_until: u64) -> Result<(), StoreError> {
-        self.packs.checkpoint(images, whole_until).await
-    }
-    async fn behind(&self) -> Result<Vec<Partition>, StoreError> {
-        self.packs.behind().await
-    }
-    async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
-        self.packs.scan(scan, from, limit).await
-    }
-    fn position(&self) -> u64 {
-        self.packs.position()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.packs.capabilities()
-    }
-    async fn close(&self) -> Result<(), StoreError> {
-        self.packs.close().await
+        self.table().consumed()
     }
 }

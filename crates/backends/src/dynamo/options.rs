@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::packs::limits::{PATIENCE_DEFAULT, PATIENCE_SECS_MAX};
+use crate::packs::limits::PATIENCE_DEFAULT;
+use crate::packs::options::{seconds, switch};
 
 /// What a URL looks like.
 const SHAPE: &str = "expected dynamodb://TABLE, with settings after `?`";
@@ -108,21 +109,6 @@ fn capacity(text: &str) -> Result<(u32, u32), String> {
     units
         .filter(|(read, write)| *read > 0 && *write > 0)
         .ok_or_else(|| "capacity is READ/WRITE, in units a second".to_owned())
-}
-
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (1..=PATIENCE_SECS_MAX).contains(seconds));
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("patience is 1 to {PATIENCE_SECS_MAX} seconds, and not {text}"))
-}
-
-pub(crate) fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("migrate is `on` or `off`, and not {text}")),
-    }
 }
 
 #[cfg(test)]

@@ -41,8 +41,9 @@ const PUTS_AT_ONCE: usize = 32;
 
 type Attributes = HashMap<String, AttributeValue>;
 
+/// A table of DynamoDB, as a table of packs.
 #[derive(Debug)]
-pub(crate) struct DynamoTable {
+pub struct DynamoTable {
     client: Client,
     options: DynamoOptions,
     consumed: Mutex<Consumed>,

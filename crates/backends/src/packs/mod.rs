@@ -23,6 +23,7 @@ mod images;
 mod keys;
 pub(crate) mod limits;
 mod notices;
+pub(crate) mod options;
 mod pack;
 mod places;
 mod read;
@@ -44,7 +45,7 @@ use crate::driven::Driven;
 
 /// A store of packs in a table. Dropping it is like a crash: nothing appended is lost.
 #[derive(Debug)]
-pub(crate) struct PackStore<T> {
+pub struct PackStore<T> {
     driven: Driven<Core<T>>,
     /// Calls that appended.
     position: AtomicU64,
@@ -74,9 +75,10 @@ pub(crate) struct Opening {
     pub(crate) migrate: bool,
 }
 
+#[expect(private_bounds, reason = "which tables there are is known here alone")]
 impl<T: Table> PackStore<T> {
     /// Opens the store in a table, which is made where the connections will be.
-    pub(crate) fn open<F>(opening: Opening, connect: F) -> Result<Self, StoreError>
+    pub(crate) fn start<F>(opening: Opening, connect: F) -> Result<Self, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {

@@ -16,10 +16,12 @@ mod dynamo;
 mod faults;
 mod images;
 mod life;
+#[cfg(feature = "mongodb")]
+mod mongo;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "aws", feature = "postgres"))]
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
 mod shared;
 mod support;

@@ -74,9 +74,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         name: "store",
         value: "STORE",
         help: "Where data is stored: `embedded:PATH`; `postgres://USER:PASSWORD@HOST/DATABASE`, the same as \
-               `redis+postgres://…?redis=redis://HOST` with the newest entries in a Redis, or `dynamodb://TABLE`, for any number \
-               of servers; or `memory:`, which keeps nothing after exit",
-        seeds: &[("DATABASE_URL", take_database)],
+               `redis+postgres://…?redis=redis://HOST` with the newest entries in a Redis, `dynamodb://TABLE`, or \
+               `mongodb://HOST/DATABASE`, for any number of servers; or `memory:`, which keeps nothing after exit",
+        seeds: &[
+            ("DYNAMODB_TABLE_NAME", take_table),
+            ("MONGO_URL", take_mongo),
+            ("DATABASE_URL", take_database),
+        ],
         secret: false,
         take: |chosen, text| text.parse().map(|store| chosen.server.store = store),
         show: |chosen| Some(chosen.server.store.to_string()),
@@ -432,6 +436,18 @@ fn take_database(chosen: &mut Chosen, text: &str) -> Result<(), String> {
     match text.parse()? {
         store @ StoreUrl::Postgres(_) => chosen.server.store = store,
         _ => return Err("not a database; expected postgres://USER:PASSWORD@HOST/DATABASE".to_owned()),
+    }
+    Ok(())
+}
+
+fn take_table(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    format!("dynamodb://{text}").parse().map(|store| chosen.server.store = store)
+}
+
+fn take_mongo(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    match text.parse()? {
+        store @ StoreUrl::Mongo(_) => chosen.server.store = store,
+        _ => return Err("not a MongoDB; expected mongodb://HOST/DATABASE".to_owned()),
     }
     Ok(())
 }

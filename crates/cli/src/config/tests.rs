@@ -312,8 +312,7 @@ fn names_that_change_nothing_are_warned_of() {
     let ignored = &[
         ("TOLLGATE_LISTN", "hush"),
         ("AWS_REGION", "hush"),
-        ("DYNAMODB_TABLE_NAME", "hush"),
-        ("MONGO_URL", "hush"),
+        ("MONGO_DB_NAME", "hush"),
         ("REDIS_URL", "hush"),
     ];
     for (flags, data) in [(&[][..], "embedded:./tollgate-data"), (&[("store", "memory:")], "memory:")] {
@@ -322,7 +321,9 @@ fn names_that_change_nothing_are_warned_of() {
         for (name, _) in ignored {
             assert!(warnings.iter().any(|line| line.starts_with(&format!("{name} is set, but "))), "{name}");
         }
-        let store = format!("REDIS_URL is set, but only --store names a Redis: the data is in {data}");
+        let store = format!(
+            "REDIS_URL is set, but only --store or DATABASE_URL beside it names the database behind a Redis: the data is in {data}"
+        );
         assert!(warnings.contains(&store), "{warnings:?}");
         assert!(!warnings.concat().contains("hush"), "values may be secrets: {warnings:?}");
     }
@@ -355,6 +356,53 @@ fn the_database_of_an_older_system_is_the_store_unless_another_is_chosen() {
     let refused = resolved(&Said { environment, ..Said::default() }).expect_err("no store of ours");
     let refused = refused.to_string();
     assert!(refused.contains("mysql:// is not a store") && !refused.contains("hush"), "{refused}");
+}
+
+/// Each older system names its database in its own way; a build without that store says how to get one with it.
+#[test]
+fn the_names_of_older_systems_choose_the_store() {
+    for (environment, is_there, feature, store) in [
+        (&[("DYNAMODB_TABLE_NAME", "metering")][..], cfg!(feature = "aws"), "aws", "dynamodb://metering"),
+        (
+            &[("MONGO_URL", "mongodb://u:hush@h:1/d?tls=true")],
+            cfg!(feature = "mongodb"),
+            "mongodb",
+            "mongodb://u:***@h:1/d?tls=true",
+        ),
+        (
+            &[("MONGO_URL", "mongodb://u:hush@h:1/d?tls=true"), ("MONGO_DB_NAME", "books")],
+            cfg!(feature = "mongodb"),
+            "mongodb",
+            "mongodb://u:***@h:1/books?tls=true",
+        ),
+        (
+            &[("MONGO_URL", "mongodb+srv://u:hush@h"), ("MONGO_DB_NAME", "books")],
+            cfg!(feature = "mongodb"),
+            "mongodb",
+            "mongodb+srv://u:***@h/books",
+        ),
+        (
+            &[("DATABASE_URL", "postgres://u:hush@h/d"), ("REDIS_URL", "redis://:hush@r:1/2")],
+            cfg!(feature = "redis"),
+            "",
+            "redis+postgres://u:***@h/d?redis=***",
+        ),
+    ] {
+        let resolved = resolved(&Said { environment, ..Said::default() });
+        if !is_there {
+            let refused = resolved.expect_err("not in this build").to_string();
+            assert!(refused.contains(&format!("--features {feature}")), "{refused}");
+            assert!(!refused.contains("hush"), "{refused}");
+            continue;
+        }
+        let config = resolved.expect("a store");
+        assert_eq!(config.chosen.server.store.to_string(), store);
+        let says = format!("{} chose the store: the data is in {store}", environment[0].0);
+        assert_eq!(config.warnings, [says]);
+    }
+    let environment = &[("MONGO_URL", "postgres://u:hush@h/d")];
+    let refused = resolved(&Said { environment, ..Said::default() }).expect_err("no MongoDB").to_string();
+    assert!(!refused.contains("hush"), "{refused}");
 }
 
 #[test]

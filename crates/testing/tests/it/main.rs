@@ -8,11 +8,15 @@
 )]
 
 mod clocks;
+#[cfg(feature = "aws")]
+mod dynamo;
 #[cfg(feature = "simulator")]
 mod engines;
 mod holds;
 #[cfg(feature = "simulator")]
 mod images;
+#[cfg(feature = "mongodb")]
+mod mongo;
 mod months;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -20,7 +24,7 @@ mod random;
 #[cfg(feature = "redis")]
 mod redis;
 mod series;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
 mod shared;
 #[cfg(feature = "simulator")]
 mod sim;

@@ -3,79 +3,42 @@
 use std::thread;
 
 use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
-use tollgate_domain::Partition;
 use tollgate_peers::Proxy;
-use tollgate_storage::conformance::append_using;
-use tollgate_storage::{Appended, Store, StoreErrorKind};
+use tollgate_storage::StoreErrorKind;
 
 use super::{next_table, open, open_by, server};
-use crate::shared::{self, answers, entry, version};
-use crate::support::{org, run};
+use crate::shared;
 
-/// A store in this table by way of a proxy.
-fn open_behind(proxy: &Proxy, table: &str, settings: &str) -> DynamoStore {
-    open_by(&format!("{}{settings}", server().url_by(proxy.port(), table))).expect("opens")
+/// A proxy, a store in a new table by way of it, and another on the same data.
+fn behind_a_proxy(settings: &str) -> (Proxy, DynamoStore, DynamoStore) {
+    let table = next_table();
+    let proxy = Proxy::start(server().port()).expect("a proxy");
+    let url = format!("{}{settings}", server().url_by(proxy.port(), &table));
+    (proxy, open_by(&url).expect("opens"), open(&table).expect("opens"))
 }
 
 #[test]
 fn an_append_whose_answer_is_lost_is_made_once() {
-    let (table, acme) = (next_table(), org("acme"));
-    let proxy = Proxy::start(server().port()).expect("a proxy");
-    let store = open_behind(&proxy, &table, "");
-    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
-    let before = proxy.cuts();
-    proxy.lose_next_answer();
-    assert_eq!(answers(&store, &append_using(&acme, 2, 1, ["b", "c"])), [Appended::Done]);
-    assert_eq!(proxy.cuts(), before + 1, "the answer was lost");
-    assert_eq!(version(&store, &acme), 3);
-    // What another process made in its place is not taken for it.
-    let beside = open(&table).expect("opens");
-    assert_eq!(answers(&beside, &append_using(&acme, 3, 3, ["d"])), [Appended::Done]);
-    proxy.lose_next_answer();
-    assert_eq!(answers(&store, &append_using(&acme, 3, 3, ["e"])), [Appended::Conflict]);
-    assert_eq!(proxy.cuts(), before + 2, "the answer was lost");
-    assert_eq!((entry(&store, &acme, "d"), entry(&store, &acme, "e")), (Some(4), None));
+    let (proxy, store, beside) = behind_a_proxy("");
+    shared::an_append_whose_answer_is_lost_is_made_once(&store, &beside, &proxy);
 }
 
 #[test]
 fn what_arrives_late_changes_nothing_any_more() {
-    let proxy = Proxy::start(server().port()).expect("a proxy");
-    shared::what_arrives_late_changes_nothing(&open_behind(&proxy, &next_table(), ""), &proxy);
+    let (proxy, store, _beside) = behind_a_proxy("");
+    shared::what_arrives_late_changes_nothing(&store, &proxy);
 }
 
 #[test]
 fn what_is_not_known_is_not_said_to_be_nothing() {
-    let (table, acme) = (next_table(), org("acme"));
-    let proxy = Proxy::start(server().port()).expect("a proxy");
-    let store = open_behind(&proxy, &table, "&patience=1");
-    let beside = open(&table).expect("opens");
-    assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
-    // It is made, the answer is lost, and then nobody answers any more.
-    proxy.lose_next_answer();
-    proxy.refuse(true);
-    let lost = run(store.append(vec![append_using(&acme, 2, 1, ["b"])])).expect_err("no answer");
-    assert_eq!(lost.kind(), StoreErrorKind::Io, "{lost}");
-    assert_eq!(version(&beside, &acme), 2);
-    proxy.refuse(false);
-    assert_eq!(version(&store, &acme), 2, "it goes on");
-    assert_eq!(answers(&store, &append_using(&acme, 3, 2, ["c"])), [Appended::Done]);
+    let (proxy, store, beside) = behind_a_proxy("&patience=1");
+    shared::what_is_not_known_is_not_said_to_be_nothing(&store, &beside, &proxy);
 }
 
 #[test]
 fn a_call_of_many_orgs_is_made_for_each_by_itself_and_a_larger_one_is_refused() {
     let store = open(&next_table()).expect("opens");
-    let of = |place: usize| org(&format!("org {place:05}"));
-    let taken = append_using(&of(7), 1, 0, ["first"]);
-    assert_eq!(answers(&store, &taken), [Appended::Done]);
-    let calls = |count: usize| (0..count).map(|place| append_using(&of(place), 2, 0, ["a"])).collect();
-    let appended = run(store.append(calls(300))).expect("appends").answers;
-    let conflicts: Vec<usize> = (0..300).filter(|place| appended[*place] == Appended::Conflict).collect();
-    assert_eq!(conflicts, [7], "only where another append was first");
-    let partitions: Vec<Partition> = (0..300).map(|place| Partition::Org(of(place))).collect();
-    assert_eq!(run(store.versions(&partitions)).expect("versions"), vec![1; 300]);
-    let limits = store.capabilities();
-    let refused = run(store.append(calls(limits.appends_max + 1))).expect_err("too many");
-    assert_eq!(refused.kind(), StoreErrorKind::TooLarge);
+    shared::a_call_of_many_orgs_is_made_for_each_by_itself_and_a_larger_one_is_refused(&store);
 }
 
 #[test]

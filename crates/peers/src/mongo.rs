@@ -1,0 +1,280 @@
+//! A MongoDB of a test's own: a replica set of one member or three, which can be killed.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Error, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::postgres::free_port;
+
+/// Names the program of the server to use.
+const PROGRAM_VARIABLE: &str = "TOLLGATE_MONGOD";
+
+/// Where `cargo xtask test` puts it, behind the folder that cargo builds in; the name of Python's version lies between.
+const TOOLS: &str = "tools/mongod/lib";
+const PROGRAM: &str = "site-packages/fiftyone/db/bin/mongod";
+
+const ADVICE: &str = "MongoDB is needed: `cargo xtask test` fetches it into target/tools";
+
+/// The name of the replica set.
+const SET: &str = "rs0";
+
+/// How long it may take to have a primary, on a machine that is busy.
+const READY: Duration = Duration::from_mins(1);
+
+/// How long the members wait for a primary that is gone.
+const ELECTION_MILLIS: i32 = 2_000;
+
+/// What the keeper runs: the server, until it is told to end; when nobody is there to tell it any more, it removes the folder.
+const KEEPER: &str = r#"
+folder=$1; shift
+"$@" </dev/null >/dev/null 2>&1 & server=$!
+echo "$server"
+if read -r word; then kill -9 $server; else kill -9 $server; cd /; rm -rf "$folder"; fi
+"#;
+
+/// A running replica set.
+#[derive(Debug)]
+pub struct Mongo {
+    program: PathBuf,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    port: u16,
+    folder: TempDir,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    keeper: Child,
+    orders: Option<ChildStdin>,
+    server: Pid,
+}
+
+impl Mongo {
+    /// Starts a replica set of so many members; it has a primary when this returns.
+    ///
+    /// # Errors
+    /// When its program is not there, or has no primary in time.
+    pub fn start(members: usize) -> Result<Self, Error> {
+        let program = program()?;
+        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { env::temp_dir() };
+        let member = |_| {
+            let folder = tempfile::Builder::new().prefix("tollgate-mongo-").tempdir_in(&base)?;
+            Ok(Member { port: free_port()?, folder, running: None })
+        };
+        let members = (0..members).map(member).collect::<Result<Vec<_>, Error>>()?;
+        let mut set = Self { program, members };
+        for place in 0..set.members.len() {
+            set.run(place)?;
+        }
+        set.initiate()?;
+        set.primary()?;
+        Ok(set)
+    }
+
+    /// Starts a member, also one that was killed, with what its disk has.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn run(&mut self, place: usize) -> Result<(), Error> {
+        let member = self.members.get_mut(place).ok_or_else(|| Error::other("no such member"))?;
+        let mut keeper = Command::new("/bin/sh");
+        keeper.args(["-c", KEEPER, "keeper"]).arg(member.folder.path()).arg(&self.program);
+        keeper.args(["--replSet", SET, "--bind_ip", "127.0.0.1", "--nounixsocket", "--oplogSize", "64"]);
+        keeper.args([
+            "--journalCommitInterval",
+            "1",
+            "--wiredTigerCacheSizeGB",
+            "0.25",
+            "--port",
+            &member.port.to_string(),
+            "--dbpath",
+        ]);
+        keeper.arg(member.folder.path());
+        // A server outlives a signal that a terminal sends to all.
+        keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut keeper = keeper.spawn()?;
+        let orders = keeper.stdin.take();
+        let mut line = String::new();
+        let news = keeper.stdout.take().ok_or_else(|| Error::other("no news of it"))?;
+        BufReader::new(news).read_line(&mut line)?;
+        let server = line.trim().parse().ok().and_then(Pid::from_raw);
+        let server = server.ok_or_else(|| Error::other("the keeper does not say which process it is"))?;
+        member.running = Some(Running { keeper, orders, server });
+        let began = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, member.port)).is_err() {
+            if began.elapsed() > READY {
+                return Err(Error::other(
+                    "mongod does not listen; is libcurl there (`apt-get install libcurl4`)?",
+                ));
+            }
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Kills a member in the middle of anything.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, place: usize) -> Result<(), Error> {
+        let running = self.members.get_mut(place).and_then(|member| member.running.take());
+        let mut running = running.ok_or_else(|| Error::other("it does not run"))?;
+        kill_process(running.server, Signal::KILL)?;
+        if let Some(mut orders) = running.orders.take() {
+            writeln!(orders, "end")?;
+        }
+        running.keeper.wait().map(drop)
+    }
+
+    /// Which member is the primary, waited for.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn primary(&self) -> Result<usize, Error> {
+        let began = Instant::now();
+        while began.elapsed() < READY {
+            for (place, member) in
+                self.members.iter().enumerate().filter(|(_, member)| member.running.is_some())
+            {
+                let hello = Bson::default().int("hello", 1);
+                // One that is not ready answers nothing.
+                if command(member.port, hello)
+                    .is_ok_and(|answer| holds(&answer, b"\x08isWritablePrimary\0\x01"))
+                {
+                    return Ok(place);
+                }
+            }
+            thread::yield_now();
+        }
+        Err(Error::other("the replica set has no primary"))
+    }
+
+    /// The port on which the first member listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.members.first().map_or(0, |member| member.port)
+    }
+
+    /// A database of it, by way of a port of this machine that leads to one member: its own, or one of a proxy before it.
+    #[must_use]
+    pub fn url_by(&self, port: u16, database: &str) -> String {
+        format!(
+            "mongodb://127.0.0.1:{port}/{database}?directConnection=true&serverMonitoringMode=poll&heartbeatFrequencyMS=60000"
+        )
+    }
+
+    /// A database of it.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        let hosts: Vec<String> =
+            self.members.iter().map(|member| format!("127.0.0.1:{}", member.port)).collect();
+        format!("mongodb://{}/{database}?replicaSet={SET}", hosts.join(","))
+    }
+
+    /// Tells the members of each other.
+    fn initiate(&self) -> Result<(), Error> {
+        let members = (0..).zip(&self.members).fold(Bson::default(), |members, (number, member)| {
+            let host = format!("127.0.0.1:{}", member.port);
+            members.document(&number.to_string(), Bson::default().int("_id", number).text("host", &host))
+        });
+        let settings = Bson::default().int("electionTimeoutMillis", ELECTION_MILLIS);
+        let set = Bson::default().text("_id", SET).array("members", members).document("settings", settings);
+        let answer = command(self.port(), Bson::default().document("replSetInitiate", set))?;
+        if holds(&answer, b"\x01ok\0\0\0\0\0\0\0\xf0\x3f") {
+            return Ok(());
+        }
+        Err(Error::other(format!("no replica set: {}", String::from_utf8_lossy(&answer))))
+    }
+}
+
+impl Drop for Mongo {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            if let Some(mut running) = member.running.take() {
+                drop(running.orders.take());
+                drop(running.keeper.wait());
+            }
+        }
+    }
+}
+
+/// The program: named, or beside the program that runs, in the folder that cargo builds in.
+fn program() -> Result<PathBuf, Error> {
+    let is_there = |program: &PathBuf| program.is_file();
+    if let Some(named) = env::var_os(PROGRAM_VARIABLE) {
+        return Some(PathBuf::from(named)).filter(is_there).ok_or_else(|| Error::other(ADVICE));
+    }
+    let program = env::current_exe()?;
+    let pythons = program.ancestors().filter_map(|folder| fs::read_dir(folder.join(TOOLS)).ok());
+    let found = pythons.flatten().flatten().map(|python| python.path().join(PROGRAM)).find(is_there);
+    found.ok_or_else(|| Error::other(ADVICE))
+}
+
+/// A document as MongoDB writes it, as far as two commands need it.
+#[derive(Debug, Default)]
+struct Bson(Vec<u8>);
+
+impl Bson {
+    fn element(mut self, kind: u8, name: &str, value: &[u8]) -> Self {
+        self.0.push(kind);
+        self.0.extend([name.as_bytes(), b"\0", value].concat());
+        self
+    }
+
+    fn int(self, name: &str, value: i32) -> Self {
+        self.element(0x10, name, &value.to_le_bytes())
+    }
+
+    fn text(self, name: &str, value: &str) -> Self {
+        let length = i32::try_from(value.len() + 1).unwrap_or(i32::MAX);
+        self.element(0x02, name, &[&length.to_le_bytes(), value.as_bytes(), b"\0"].concat())
+    }
+
+    fn document(self, name: &str, value: Self) -> Self {
+        self.element(0x03, name, &value.bytes())
+    }
+
+    fn array(self, name: &str, value: Self) -> Self {
+        self.element(0x04, name, &value.bytes())
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let length = i32::try_from(self.0.len() + 5).unwrap_or(i32::MAX);
+        [&length.to_le_bytes(), self.0.as_slice(), b"\0"].concat()
+    }
+}
+
+/// What a member answers to a command of its database `admin`.
+fn command(port: u16, command: Bson) -> Result<Vec<u8>, Error> {
+    const MESSAGE: i32 = 2_013;
+    const HEAD_BYTES: usize = 16;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(READY))?;
+    let body = [&[0; 5], command.text("$db", "admin").bytes().as_slice()].concat();
+    let length = i32::try_from(HEAD_BYTES + body.len()).unwrap_or(i32::MAX);
+    let head: Vec<u8> = [length, 1, 0, MESSAGE].iter().flat_map(|number| number.to_le_bytes()).collect();
+    stream.write_all(&[head, body].concat())?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let rest = usize::try_from(i32::from_le_bytes(length)).unwrap_or_default().saturating_sub(length.len());
+    let mut answer = vec![0; rest];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
+}
+
+fn holds(answer: &[u8], wanted: &[u8]) -> bool {
+    answer.windows(wanted.len()).any(|window| window == wanted)
+}
