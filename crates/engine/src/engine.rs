@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tollgate_domain::limits::CREATED_METERS_MAX;
@@ -35,6 +36,8 @@ pub struct EngineOptions {
     pub queue_requests_max: usize,
     /// How much is kept in memory, and how far images lag behind.
     pub pace: Pace,
+    /// Whose the leases are that it claims; no two engines on a store have the same.
+    pub holder: u64,
 }
 
 impl Default for EngineOptions {
@@ -44,6 +47,7 @@ impl Default for EngineOptions {
             key_keep_secs: 35 * 86_400,
             queue_requests_max: QUEUE_REQUESTS_MAX,
             pace: Pace::default(),
+            holder: 0,
         }
     }
 }
@@ -131,6 +135,7 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// When the store cannot read the catalog, or it no longer parses.
     pub async fn prepare(store: Arc<S>, options: EngineOptions) -> Result<(Self, Writer<S>), StoreError> {
+        let followed = options.clock.now();
         let catalog = Arc::new(RwLock::new(CatalogInForce::load(store.as_ref()).await?));
         let plans_given = Arc::<PlansGiven>::default();
         let (queue, jobs) = mpsc::channel(options.queue_requests_max);
@@ -153,6 +158,7 @@ impl<S: Store> Engine<S> {
             saving: Saving::default(),
             waiting: VecDeque::new(),
             beside_callers: false,
+            followed,
         };
         let driver = Mutex::new(Some(Driver::Caller));
         let engine =
@@ -306,6 +312,18 @@ impl<S: Store> Engine<S> {
     #[must_use]
     pub const fn store(&self) -> &Arc<S> {
         &self.store
+    }
+
+    /// Whether this engine is to do some work that one of those on the store should do, for this time from now on; asked again
+    /// it goes on. When that cannot be known it is not.
+    pub async fn is_to_do(&self, work: &str, time: Duration) -> bool {
+        match self.store.claim(work, self.options.holder, time).await {
+            Ok(claimed) => claimed.is_some(),
+            Err(error) => {
+                tracing::debug!(%error, work, "it is not known who is to do it");
+                false
+            }
+        }
     }
 
     /// The clock.

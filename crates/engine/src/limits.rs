@@ -61,6 +61,14 @@ pub const SERIES_PERIODS_MAX: usize = 1_000;
 /// Most windows of one page of a series by properties: each is a record of up to a thousand groups.
 pub const SERIES_GROUPED_PERIODS_MAX: usize = 62;
 
+/// How long ago what other processes brought into force may have been read where a decision goes by it. Servers look every
+/// second; a process that was stopped, or cut off, looks before it decides again.
+pub const FOLLOWED_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a plan must have been retired before a catalog may lack it, on a store that other processes use, too: longer than
+/// any of them decides by an older catalog, and than what it decided may be on its way to the store.
+pub const RETIRED_MIN: Duration = Duration::from_mins(1);
+
 /// Orgs read at a time when all are looked through.
 pub const ORG_PAGE: usize = 1_000;
 

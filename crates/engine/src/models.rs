@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use tollgate_domain::{
     Actor, Amount, Entry, KeyId, KeyRecord, MeterId, OrgCommand, OrgDecision, OrgId, Partition, PlanId,
@@ -150,6 +151,10 @@ impl Store for Watched {
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.step();
         self.inner.scan(scan, from, limit).await
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        self.inner.claim(lease, holder, time).await
     }
 
     fn position(&self) -> u64 {

@@ -11,7 +11,7 @@ use tollgate_domain::{
 };
 use tollgate_storage::{Row, Scan, Store};
 
-use crate::limits::{CATALOG_PAGE, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX};
+use crate::limits::{CATALOG_PAGE, CONFLICT_ROUNDS_MAX, ORG_PAGE, PLANS_IN_USE_NAMED_MAX, RETIRED_MIN};
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// When each plan was last given to an org, by a count of all such commands.
@@ -67,6 +67,9 @@ impl<S: Store> Engine<S> {
     ) -> Result<Result<u32, SystemDenial>, EngineError> {
         for _ in 0..CONFLICT_ROUNDS_MAX {
             let (informed, guard) = self.informed(apply).await?;
+            if let Some(denial) = self.denial_of_shared(&informed, &guard) {
+                return Ok(Err(denial));
+            }
             let command = SystemCommand::ApplyCatalog(informed);
             match self.ask_system(actor, command, Some(guard)).await? {
                 Err(SystemDenial::CatalogMoved) => {}
@@ -82,10 +85,29 @@ impl<S: Store> Engine<S> {
         actor: &Actor,
         check: &ApplyCatalog,
     ) -> Result<Result<u32, SystemDenial>, EngineError> {
-        let (informed, _) = self.informed(check).await?;
+        let (informed, guard) = self.informed(check).await?;
+        if let Some(denial) = self.denial_of_shared(&informed, &guard) {
+            return Ok(Err(denial));
+        }
         let command = SystemCommand::CheckCatalog(informed);
         let records = self.system(&read_by_system(&command)).await?;
         Ok(decide_system(&records, self.clock().now(), actor, &command).decision)
+    }
+
+    /// Of a catalog that lacks plans: other processes on the store may give them to orgs until they have read that nobody new
+    /// gets them, so they are retired first.
+    fn denial_of_shared(&self, informed: &ApplyCatalog, guard: &PlansGuard) -> Option<SystemDenial> {
+        let in_force = self.catalog();
+        let is_first = in_force.version == 0;
+        if !self.store().capabilities().shared || is_first || !informed.plans_in_use.is_empty() {
+            return None;
+        }
+        let age = self.clock().now().duration_since(in_force.since);
+        let is_known = age.unsigned_abs() >= RETIRED_MIN && age.is_positive();
+        let retired =
+            |plan: &&PlanId| is_known && in_force.declared.plan(plan).is_none_or(|plan| plan.retired);
+        let plans: Vec<PlanId> = guard.removed.iter().filter(|plan| !retired(plan)).cloned().collect();
+        (!plans.is_empty()).then_some(SystemDenial::PlansNotRetired(plans))
     }
 
     async fn informed(&self, apply: &ApplyCatalog) -> Result<(ApplyCatalog, PlansGuard), EngineError> {

@@ -15,8 +15,8 @@ use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 use crate::catalog::{CatalogInForce, declared};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, OPEN_ROUNDS_MAX, SAVE_AGAIN_AFTER,
-    SAVE_AGAIN_TURNS,
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, FOLLOWED_AGE_MAX, OPEN_ROUNDS_MAX,
+    SAVE_AGAIN_AFTER, SAVE_AGAIN_TURNS,
 };
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Reply};
@@ -40,6 +40,8 @@ pub struct Writer<S> {
     pub(crate) waiting: VecDeque<Waiting>,
     /// Whether callers run on the same thread.
     pub(crate) beside_callers: bool,
+    /// When what other processes brought into force was last read.
+    pub(crate) followed: Timestamp,
 }
 
 /// Somebody who waits for images.
@@ -171,6 +173,10 @@ impl<S: Store> Writer<S> {
             jobs.into_iter().for_each(|job| job.fail(EngineError::Full(Arc::clone(&error))));
             return Ok(());
         }
+        if let Err(error) = self.keep_up().await {
+            jobs.into_iter().for_each(|job| job.fail(refused(&error)));
+            return Ok(());
+        }
         for _ in 0..CONFLICT_ROUNDS_MAX {
             if jobs.is_empty() {
                 return Ok(());
@@ -195,6 +201,15 @@ impl<S: Store> Writer<S> {
             job.fail(EngineError::Contended);
         }
         Ok(())
+    }
+
+    /// Follows other processes, unless that was done a moment ago: this one may have been stopped, or cut off, meanwhile.
+    async fn keep_up(&mut self) -> Result<(), Arc<StoreError>> {
+        let age = self.options.clock.now().duration_since(self.followed).unsigned_abs();
+        if !self.shard.is_shared() || age <= FOLLOWED_AGE_MAX {
+            return Ok(());
+        }
+        self.follow_others().await.map(drop)
     }
 
     /// It is not known what was appended. On a shared store the orgs are opened again, as it is, so deciding goes on; a store
@@ -270,7 +285,10 @@ impl<S: Store> Writer<S> {
                 let failed = |error| EngineError::Store(Arc::new(error));
                 drop(answer.send(viewed.map(Box::new).map_err(failed)));
             }
-            Alone::Follow { answer } => drop(answer.send(self.follow_others().await)),
+            Alone::Follow { answer } => {
+                let followed = self.follow_others().await;
+                drop(answer.send(followed.map_err(|error| refused(&error))));
+            }
             Alone::DueHolds { answer } => {
                 drop(answer.send(Ok(self.shard.due_holds(self.options.clock.now()))));
             }
@@ -334,11 +352,11 @@ impl<S: Store> Writer<S> {
     }
 
     /// Brings into force what others made the system say; gives its version.
-    async fn follow_others(&mut self) -> Result<u64, EngineError> {
-        let before = self.catalog_in_force();
-        let records = system_records(self.shard.store.as_ref(), &[]).await;
-        let records = records.map_err(|error| EngineError::Store(Arc::new(error)))?;
+    async fn follow_others(&mut self) -> Result<u64, Arc<StoreError>> {
+        let (before, at) = (self.catalog_in_force(), self.options.clock.now());
+        let records = system_records(self.shard.store.as_ref(), &[]).await.map_err(Arc::new)?;
         self.follow(&before, &records).await;
+        self.followed = at;
         Ok(records.system().version)
     }
 

@@ -14,6 +14,9 @@ use crate::limits::NAME_BYTES;
 use crate::retry::pause;
 use crate::{ShipperMetrics, Sink, SinkError};
 
+/// The lease of shipping what is unsent every so often.
+const SHIPPING: &str = "shipping";
+
 /// Days of all numbers.
 const ALL_DAYS: RangeInclusive<i32> = i32::MIN..=i32::MAX;
 
@@ -97,6 +100,10 @@ impl Shipper {
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = closing.wait_for(|closing| *closing) => return,
+            }
+            // Where there are several servers, one of them.
+            if !engine.is_to_do(SHIPPING, 2 * interval).await {
+                continue;
             }
             match self.ship(engine, &Actor::Shipper, &ALL_DAYS, Instant::now()).await {
                 Ok(0) => {}

@@ -5,7 +5,7 @@ use tollgate_domain::{SignedDuration, Timestamp, Window, Zone};
 use tollgate_engine::EngineError;
 
 use crate::app::App;
-use crate::limits::CLOSING_PAUSE;
+use crate::limits::{CLOSING_LEASE, CLOSING_PAUSE};
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(app: App, days: u16, mut stopping: watch::Receiver<bool>) {
@@ -60,6 +60,9 @@ fn nothing_is_due_until(now: Timestamp, grace: SignedDuration) -> Timestamp {
 async fn pass(app: &App, grace: SignedDuration) -> bool {
     let (mut cursor, mut unrated) = (None, 0);
     loop {
+        if !app.engine.is_to_do("closing", CLOSING_LEASE).await {
+            return false;
+        }
         let closing = match app.engine.close_due(grace, cursor.as_ref()).await {
             Ok(closing) => closing,
             Err(EngineError::ShuttingDown | EngineError::Stopped(_)) => return false,

@@ -16,6 +16,9 @@ pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     let work = async {
         loop {
             tokio::time::sleep(app.settings.commit_interval).await;
+            if !app.engine.is_to_do("discarding", 2 * app.settings.commit_interval).await {
+                continue;
+            }
             match discard(&app).await {
                 Ok(0) => {}
                 Ok(batches) => tracing::info!(batches, "aggregates without a sink were discarded"),

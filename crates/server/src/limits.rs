@@ -72,6 +72,9 @@ pub const API_KEY_SECRET_BYTES: usize = 24;
 /// How long the store is left to others between two looks at some organizations for months to close.
 pub const CLOSING_PAUSE: Duration = Duration::from_millis(20);
 
+/// For how long a server is to look for months to close before another one may: longer than some orgs take.
+pub(crate) const CLOSING_LEASE: Duration = Duration::from_mins(2);
+
 /// Most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = 10_000;
 

@@ -263,6 +263,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         clock,
         key_keep_secs: i64::from(settings.key_keep_days) * 86_400,
         queue_requests_max: settings.queue_requests_max,
+        holder: holder()?,
         ..EngineOptions::default()
     };
     // Where one thread does everything, a decision is made where its request is heard.
@@ -309,6 +310,13 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         survey: Survey::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))
+}
+
+/// A number that no other server on the store has.
+fn holder() -> Result<u64, ServeError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| ServeError::Store(format!("no random number: {error}")))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// A store without a catalog gets the default one; a given file comes into force unless it is already.

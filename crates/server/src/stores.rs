@@ -297,6 +297,10 @@ impl Store for AnyStore {
         of_any!(self, store => store.scan(scan, from, limit).await)
     }
 
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        of_any!(self, store => store.claim(lease, holder, time).await)
+    }
+
     fn position(&self) -> u64 {
         of_any!(self, store => store.position())
     }

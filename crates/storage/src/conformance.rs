@@ -21,6 +21,7 @@ mod guards;
 mod harness;
 mod images;
 mod keys;
+mod leases;
 mod own;
 mod random;
 mod rows;
@@ -35,7 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tollgate_domain::OrgId;
 
-use crate::{Append, Image, Store, StoreError};
+use crate::{Append, Capabilities, Image, Store, StoreError};
 use harness::Harness;
 use samples::{moment, used, used_once};
 use world::World;
@@ -120,7 +121,8 @@ pub fn run_where<S: Subject>(subject: &S, wanted: impl Fn(&str) -> bool) {
     let mut passed = 0;
     for case in cases().into_iter().filter(|case| wanted(case.name)) {
         let harness = Harness::new(subject, seed);
-        if case.needs == Needs::Durable && !harness.store().capabilities().durable {
+        let can = harness.store().capabilities();
+        if !case.needs.is_met_by(can) {
             continue;
         }
         eprintln!("store case {} (seed {seed})", case.name);
@@ -150,6 +152,17 @@ fn seed() -> u64 {
 enum Needs {
     Nothing,
     Durable,
+    Shared,
+}
+
+impl Needs {
+    const fn is_met_by(self, can: Capabilities) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Durable => can.durable,
+            Self::Shared => can.shared,
+        }
+    }
 }
 
 struct Case<'a, S: Subject> {
@@ -204,6 +217,8 @@ fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
         Nothing scans::neighbours_do_not_leak,
         Nothing scans::foreign_cursors_are_refused,
         Nothing scans::what_is_appended_is_seen_at_once,
+        Shared leases::one_holder_has_a_lease_until_it_ends,
+        Shared leases::of_many_who_claim_one_gets_it,
         Nothing concurrency::readers_never_see_half_an_append_or_half_an_image,
         Nothing concurrency::one_of_many_writers_wins_each_version,
         Durable durability::closing_and_reopening_keeps_everything,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tollgate_domain::{
     ApiKey, CatalogVersion, Counter, CounterId, Entry, KeyId, KeyRecord, MeterId, Notice, Org, OrgId,
@@ -100,6 +101,21 @@ pub trait Store: Send + Sync + 'static {
         from: Option<&Cursor>,
         limit: usize,
     ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+
+    /// Claims a lease of work that one holder should do at a time, or keeps it: for this time from now on, by the store's own
+    /// clock, nobody else gets it. A database that tells no time goes by the clocks of the machines. A time of zero gives it back. `None`: another holder has it.
+    ///
+    /// The number that is given is higher for each new holder. A lease saves doing work twice, and nothing is right because of
+    /// it: who lost one and does not know it finds the versions moved, and changes nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; the lease may be claimed.
+    fn claim(
+        &self,
+        lease: &str,
+        holder: u64,
+        time: Duration,
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
     /// The [position](Appends::position) of the latest append; before the first of this store object, of what it found.
     fn position(&self) -> u64;

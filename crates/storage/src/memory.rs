@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::str;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tollgate_domain::{
     ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, KeyId, KeyRecord, KeySpace, Org, OrgId,
@@ -48,6 +49,16 @@ struct State {
     notices: Vec<NoticeRow>,
     /// How many calls appended something.
     position: u64,
+    /// Who has which lease.
+    leases: BTreeMap<String, Held>,
+}
+
+/// A lease that somebody has, or had.
+#[derive(Debug)]
+struct Held {
+    holder: u64,
+    number: u64,
+    until: Instant,
 }
 
 impl MemoryStore {
@@ -134,6 +145,20 @@ impl Store for MemoryStore {
             _ => None,
         };
         Ok(Page { rows: page, next })
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        let (mut state, now) = (self.state(), Instant::now());
+        let held = state.leases.entry(lease.to_owned());
+        let held = held.or_insert(Held { holder, number: 1, until: now });
+        if held.holder != holder {
+            if now < held.until {
+                return Ok(None);
+            }
+            held.number += 1;
+        }
+        (held.holder, held.until) = (holder, now + time);
+        Ok(Some(held.number))
     }
 
     fn position(&self) -> u64 {

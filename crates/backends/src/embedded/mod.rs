@@ -45,6 +45,7 @@ mod sweep_tests;
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
@@ -212,6 +213,11 @@ impl Store for EmbeddedStore {
 
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.core.scan(scan, from, limit)
+    }
+
+    /// One process has the store: every lease is its own.
+    async fn claim(&self, _lease: &str, _holder: u64, _time: Duration) -> Result<Option<u64>, StoreError> {
+        Ok(Some(1))
     }
 
     fn position(&self) -> u64 {

@@ -58,5 +58,8 @@ pub(crate) const KEYS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Most packs with notices that are put in order at once.
 pub(crate) const NOTED_MAX: usize = 100;
 
+/// How often a lease is read again because others changed it meanwhile; then they have it.
+pub(crate) const CLAIM_ROUNDS_MAX: u32 = 20;
+
 /// How often a page is read again because an image changed meanwhile; then its rows are of both.
 pub(crate) const PAGE_AGAIN_MAX: u32 = 20;

@@ -21,6 +21,7 @@
 mod append;
 mod images;
 mod keys;
+mod leases;
 pub(crate) mod limits;
 mod notices;
 pub(crate) mod options;
@@ -174,6 +175,11 @@ impl<T: Table> Store for PackStore<T> {
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let (scan, from) = (scan.clone(), from.cloned());
         self.driven.run(|core| async move { read::scan(&core, &scan, from.as_ref(), limit).await }).await
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        let lease = lease.to_owned();
+        self.driven.run(move |core| async move { leases::claim(&core, &lease, holder, time).await }).await
     }
 
     fn position(&self) -> u64 {

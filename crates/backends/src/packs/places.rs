@@ -13,6 +13,7 @@
 //! behind      the partition                   a partition whose image may lack entries
 //! noted       when, and which call            an append with notices that nobody has put in order yet
 //! notices     1, 2 …                          appends with notices, in the order in which they are read
+//! leases      the work                        who does what one process should do
 //! ```
 
 use sha2::{Digest, Sha256};
@@ -27,6 +28,7 @@ pub(crate) const UNSENT: &str = "unsent";
 pub(crate) const BEHIND: &str = "behind";
 pub(crate) const NOTED: &str = "noted";
 pub(crate) const NOTICES: &str = "notices";
+pub(crate) const LEASES: &str = "leases";
 
 const SYSTEM: &str = "system";
 const ORG_PREFIX: &str = "o:";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use rustls::{ClientConfig, RootCertStore};
@@ -14,7 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::error::{Failure, unavailable};
-use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
+use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, SENT_AFTER_MAX};
 use super::options::{PostgresOptions, Trust};
 use crate::asking::Asking;
 
@@ -64,9 +64,9 @@ impl Database {
         values: &Values<'_>,
         timeout: Duration,
     ) -> Result<Vec<Row>, StoreError> {
-        let mut asking = Asking::new(self.patience, &self.answers);
+        let (began, mut asking) = (Instant::now(), Asking::new(self.patience, &self.answers));
         loop {
-            match self.attempt(statement, values, timeout).await {
+            match self.attempt(statement, values, timeout, began).await {
                 Ok(rows) => {
                     asking.answered();
                     return Ok(rows);
@@ -77,14 +77,18 @@ impl Database {
     }
 
     /// Asks once, in one round trip: the statement is unnamed and comes with its types, so nothing is prepared in a session,
-    /// and every statement may go to another one, as behind a pooler.
+    /// and every statement may go to another one, as behind a pooler. A call that was made long ago is not sent any more.
     async fn attempt(
         &self,
         statement: &str,
         values: &Values<'_>,
         timeout: Duration,
+        began: Instant,
     ) -> Result<Vec<Row>, Failure> {
         let client = self.pool.get().await.map_err(Failure::not_sent)?;
+        if began.elapsed() > SENT_AFTER_MAX {
+            return Err(Failure::late());
+        }
         let answer = tokio::time::timeout(timeout, client.query_typed(statement, values)).await;
         let failure = match answer {
             Ok(Ok(rows)) => return Ok(rows),

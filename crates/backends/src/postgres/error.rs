@@ -23,6 +23,12 @@ impl Failure {
         Self { outcome: Outcome::Unknown, error: StoreError::new(StoreErrorKind::Io, text), breaks: true }
     }
 
+    /// It was held up before it was sent: what it goes by may be true no more.
+    pub(crate) fn late() -> Self {
+        let error = unavailable("this server was held up for too long; nothing was changed");
+        Self { outcome: Outcome::Refused, error, breaks: false }
+    }
+
     /// There is no connection: nothing was asked.
     pub(crate) fn not_sent(error: PoolError) -> Self {
         let refused = match &error {

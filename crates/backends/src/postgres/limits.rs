@@ -27,6 +27,9 @@ pub(crate) const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// and callers of the server wait for 15.
 pub(crate) const PATIENCE_DEFAULT: Duration = Duration::from_secs(12);
 
+/// How long after a call was made it may still be sent: what a process that was stopped had decided is decided again.
+pub(crate) const SENT_AFTER_MAX: Duration = Duration::from_secs(20);
+
 /// How often expired keys and counters are looked for.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_mins(10);
 

@@ -6,6 +6,7 @@
 //! keys      callers' keys, by a hash                   for as long as they are remembered
 //! parts     images, keyed as in every store            upserted by checkpoints
 //! notices   in the order in which readers number them
+//! leases    who does what one process should do
 //! ```
 //!
 //! **One round trip.** Every call is one statement that runs one function of the schema, in a transaction of its own: no
@@ -41,6 +42,7 @@ mod error;
 pub(crate) mod images;
 #[cfg(feature = "redis")]
 pub(crate) mod incarnations;
+pub(crate) mod leases;
 mod limits;
 mod options;
 pub(crate) mod read;
@@ -48,6 +50,7 @@ mod schema;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
@@ -58,6 +61,7 @@ pub(crate) use self::{database::tls_config, incarnations::SHARDS, options::Trust
 pub use options::PostgresOptions;
 
 use self::database::Database;
+use self::error::unavailable;
 use crate::driven::Driven;
 
 /// The store in a PostgreSQL. Dropping it is like a crash: nothing appended is lost.
@@ -72,6 +76,8 @@ pub struct PostgresStore {
 pub(crate) struct Core {
     pub(crate) database: Database,
     options: PostgresOptions,
+    /// Whose leases are those of the store itself.
+    holder: u64,
 }
 
 impl PostgresStore {
@@ -104,7 +110,17 @@ impl Core {
         let database = Database::new(&options)?;
         schema::check_server(&database).await?;
         schema::bring_up(&database, options.migrate).await?;
-        Ok(Self { database, options })
+        let mut holder = [0; 8];
+        getrandom::fill(&mut holder).map_err(|error| unavailable("no random number").caused_by(error))?;
+        Ok(Self { database, options, holder: u64::from_ne_bytes(holder) })
+    }
+
+    /// Forgets what is past its time, unless another process does.
+    async fn sweep_by_turns(&self) -> Result<(), StoreError> {
+        match leases::claim(&self.database, SWEEPING, self.holder, 2 * limits::SWEEP_EVERY).await? {
+            Some(_) => self.sweep().await,
+            None => Ok(()),
+        }
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
@@ -114,12 +130,15 @@ impl Core {
     }
 }
 
+/// The lease of forgetting what is past its time.
+const SWEEPING: &str = "sweeping";
+
 /// Forgets what is past its time, for as long as the store is there.
 pub(crate) async fn sweep_now_and_then(core: Weak<Core>) {
     loop {
         tokio::time::sleep(limits::SWEEP_EVERY).await;
         let Some(core) = core.upgrade() else { return };
-        if let Err(error) = core.sweep().await {
+        if let Err(error) = core.sweep_by_turns().await {
             tracing::warn!(%error, "expired keys and counters cannot be forgotten; it will be tried again");
         }
     }
@@ -177,6 +196,13 @@ impl Store for PostgresStore {
         let (scan, from) = (scan.clone(), from.cloned());
         self.driven
             .run(|core| async move { read::scan(&core.database, &scan, from.as_ref(), limit).await })
+            .await
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        let lease = lease.to_owned();
+        self.driven
+            .run(move |core| async move { leases::claim(&core.database, &lease, holder, time).await })
             .await
     }
 

@@ -61,7 +61,7 @@ use self::servers::Servers;
 use crate::driven::Driven;
 use crate::postgres::images::checkpoint_held;
 use crate::postgres::incarnations::{self, Held};
-use crate::postgres::{self, sweep_now_and_then};
+use crate::postgres::{self, leases, sweep_now_and_then};
 
 /// The store in a Redis and a PostgreSQL. Dropping it is like a crash: what was appended is in one of them.
 #[derive(Debug)]
@@ -212,6 +212,13 @@ impl Store for RedisStore {
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         let (scan, from) = (scan.clone(), from.cloned());
         self.driven.run(|core| async move { core.scan(&scan, from.as_ref(), limit).await }).await
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        let lease = lease.to_owned();
+        self.driven
+            .run(move |core| async move { leases::claim(&core.cold.database, &lease, holder, time).await })
+            .await
     }
 
     fn position(&self) -> u64 {

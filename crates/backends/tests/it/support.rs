@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use fastrand::Rng;
 use tollgate_backends::embedded::EmbeddedStore;
@@ -76,6 +77,9 @@ impl<S: Store, T: Send + Sync + 'static> Store for With<S, T> {
     }
     async fn scan(&self, scan: &Scan, from: Option<&Cursor>, limit: usize) -> Result<Page, StoreError> {
         self.store.scan(scan, from, limit).await
+    }
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        self.store.claim(lease, holder, time).await
     }
     fn position(&self) -> u64 {
         self.store.position()

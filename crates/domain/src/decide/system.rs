@@ -26,6 +26,8 @@ pub enum SystemDenial {
     Catalog(CatalogError),
     /// The catalog lacks plans that orgs have.
     PlansInUse(Vec<(PlanId, OrgId)>),
+    /// The catalog lacks plans that other processes on the same store may still give to orgs.
+    PlansNotRetired(Vec<PlanId>),
     /// There is no such API key.
     UnknownApiKey,
     /// There is an API key with this id already.

@@ -142,6 +142,16 @@ pub(crate) fn system_failure(denial: SystemDenial) -> Failure {
                 orgs.iter().map(|(plan, org)| format!("plan '{plan}': organization '{org}'")).collect();
             problem.into()
         }
+        SystemDenial::PlansNotRetired(plans) => {
+            let mut problem = Problem::new(
+                Code::PlanInUse,
+                "the catalog lacks plans that other servers may still give to organizations; apply it with \
+                 `retired = true` first, and remove them a minute after that",
+            );
+            problem.conflicts =
+                plans.iter().map(|plan| format!("plan '{plan}': not retired for a minute")).collect();
+            problem.into()
+        }
         SystemDenial::UnknownApiKey => {
             Problem::new(Code::UnknownApiKey, "there is no such API key").on_field("id").into()
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 
@@ -171,6 +172,10 @@ impl<'a, S: Subject> Harness<'a, S> {
             records.extend(found);
         }
         records
+    }
+
+    pub(super) fn claim(&self, lease: &str, holder: u64, time: Duration) -> Option<u64> {
+        self.subject.block_on(self.store().claim(lease, holder, time)).expect("claims")
     }
 
     pub(super) fn behind(&self) -> BTreeSet<Partition> {

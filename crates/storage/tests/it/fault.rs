@@ -107,17 +107,31 @@ pub(crate) enum Fault {
     MissesWhatOthersAppend,
     /// Names only what it appended itself.
     MissesWhatOthersLeaveBehind,
+
+    /// Gives a lease to whoever asks.
+    GivesLeasesToAll,
+    /// Gives every holder of a lease the same number.
+    NumbersLeasesAlike,
+    /// Gives a lease that was given back to nobody else.
+    NeverEndsLeases,
 }
 
 impl Fault {
     /// Whether it is one of stores that several processes have.
     pub(crate) fn is_of_shared(self) -> bool {
-        matches!(self, Self::MissesWhatOthersAppend | Self::MissesWhatOthersLeaveBehind)
+        matches!(
+            self,
+            Self::MissesWhatOthersAppend
+                | Self::MissesWhatOthersLeaveBehind
+                | Self::GivesLeasesToAll
+                | Self::NumbersLeasesAlike
+                | Self::NeverEndsLeases
+        )
     }
 }
 
 /// Each fault, and a case that notices it.
-pub(crate) const NOTICED: [(Fault, &str); 60] = [
+pub(crate) const NOTICED: [(Fault, &str); 64] = [
     (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
     (Fault::SharesKeySpaces, "keys::keys_of_usages_and_of_top_ups_are_apart"),
     (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
@@ -175,6 +189,10 @@ pub(crate) const NOTICED: [(Fault, &str); 60] = [
     (Fault::MissesWhatOthersAppend, "guards::a_loser_reads_the_entries_that_won"),
     (Fault::MissesWhatOthersAppend, "random::a_random_history_matches_the_model"),
     (Fault::MissesWhatOthersLeaveBehind, "images::behind_are_those_whose_images_lack_entries"),
+    (Fault::GivesLeasesToAll, "leases::one_holder_has_a_lease_until_it_ends"),
+    (Fault::GivesLeasesToAll, "leases::of_many_who_claim_one_gets_it"),
+    (Fault::NumbersLeasesAlike, "leases::one_holder_has_a_lease_until_it_ends"),
+    (Fault::NeverEndsLeases, "leases::one_holder_has_a_lease_until_it_ends"),
     (Fault::TakesOlderImages, "random::a_random_history_matches_the_model"),
     (Fault::MissesLateReversals, "random::a_random_history_matches_the_model"),
     (Fault::TrustsAnyCheckpoint, "random::a_random_history_matches_the_model"),

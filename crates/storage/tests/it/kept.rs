@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use tollgate_domain::{Entry, KeyId, KeyRecord, KeySpace, OrgId, Partition, Record, RecordKey};
 use tollgate_storage::conformance::Subject;
@@ -329,6 +330,16 @@ impl Store for KeptStore {
         self.spoil_rows(&inner, scan, &mut page.rows);
         page.next = page.next.map(|cursor| self.given(scan, cursor));
         Ok(page)
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        let time = match self.fault {
+            Fault::GivesLeasesToAll => return Ok(Some(1)),
+            Fault::NeverEndsLeases => time.max(Duration::from_mins(60)),
+            _ => time,
+        };
+        let claimed = self.inner().claim(lease, holder, time).await?;
+        Ok(claimed.map(|number| if self.fault == Fault::NumbersLeasesAlike { 1 } else { number }))
     }
 
     fn position(&self) -> u64 {

@@ -193,6 +193,7 @@ impl Prepared {
             key_keep_secs: 86_400 * i64::try_from(1 + sim.below(40)).expect("days"),
             queue_requests_max: if few { 1 + sim.place(2) } else { 64 },
             pace: draw_pace(sim),
+            holder: 0,
         };
         let world = World {
             sim: sim.clone(),

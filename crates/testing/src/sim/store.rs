@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_backends::embedded::io::fault::FaultDisk;
@@ -279,6 +280,12 @@ impl Store for SimStore {
         self.before_read(Fault::ScanFailed).await?;
         let page = of_inner!(self, store => store.scan(scan, from, limit).await);
         self.after_read(page).await
+    }
+
+    async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
+        self.before_read(Fault::OpenFailed).await?;
+        let claimed = of_inner!(self, store => store.claim(lease, holder, time).await);
+        self.after_read(claimed).await
     }
 
     fn position(&self) -> u64 {

@@ -9,7 +9,7 @@ use tollgate_domain::{
     Actor, Denial, EntryKind, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, SetPlan,
     UsageKey, Use,
 };
-use tollgate_engine::{Engine, EngineError, EngineOptions};
+use tollgate_engine::{Clock, Engine, EngineError, EngineOptions};
 use tollgate_peers::Proxy;
 use tollgate_storage::{Order, Row, Scan, Store};
 
@@ -39,15 +39,31 @@ pub(crate) struct Replicas<S> {
 impl<S: Store> Replicas<S> {
     /// Starts one on each of some store objects.
     pub(crate) fn start(opened: impl IntoIterator<Item = (S, Vec<Proxy>)>) -> Self {
+        Self::start_by(opened, &Clock::System)
+    }
+
+    /// The same by a clock.
+    pub(crate) fn start_by(opened: impl IntoIterator<Item = (S, Vec<Proxy>)>, clock: &Clock) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (mut engines, mut proxies) = (Vec::new(), Vec::new());
         for (store, before) in opened {
-            let engine = runtime.block_on(Engine::start(Arc::new(store), EngineOptions::default()));
+            let engine = runtime.block_on(Engine::start(
+                Arc::new(store),
+                EngineOptions { clock: clock.clone(), ..EngineOptions::default() },
+            ));
             engines.push(Arc::new(engine.expect("an engine starts")));
             proxies.extend(before);
         }
         Self { runtime, engines, proxies }
+    }
+
+    pub(crate) fn engines(&self) -> &[Arc<Engine<S>>] {
+        &self.engines
+    }
+
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
     }
 
     /// An org with a plan of [`CREDITS`] reports.
@@ -85,7 +101,7 @@ impl<S: Store> Replicas<S> {
         }
     }
 
-    fn shut_down(self) {
+    pub(crate) fn shut_down(self) {
         for engine in &self.engines {
             self.runtime.block_on(engine.shutdown()).expect("shuts down");
         }

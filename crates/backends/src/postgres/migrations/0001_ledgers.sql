@@ -76,6 +76,35 @@ CREATE SEQUENCE notice_calls;
 CREATE TABLE notice_order (numbered bigint NOT NULL);
 INSERT INTO notice_order VALUES (0);
 
+-- Work that one process should do at a time, and who does it.
+CREATE TABLE leases (
+    name text PRIMARY KEY,
+    holder bigint NOT NULL,
+    -- Higher for each new holder.
+    number bigint NOT NULL,
+    ends timestamptz NOT NULL
+);
+
+-- Claims a lease, or keeps it; gives its number, or null where another holder has it.
+CREATE FUNCTION claim(p_name text, p_holder bigint, p_millis bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_number bigint;
+BEGIN
+    INSERT INTO leases AS l (name, holder, number, ends)
+    VALUES (p_name, p_holder, 1, clock_timestamp() + p_millis * interval '1 millisecond')
+    ON CONFLICT (name) DO UPDATE SET
+        holder = excluded.holder,
+        number = l.number + CASE WHEN l.holder = excluded.holder THEN 0 ELSE 1 END,
+        ends = clock_timestamp() + p_millis * interval '1 millisecond'
+    WHERE l.holder = excluded.holder OR l.ends <= clock_timestamp()
+    RETURNING l.number INTO v_number;
+    RETURN v_number;
+END
+$$;
+
 -- Appends entries to ledgers, each of which must be at the version that is expected; answers of each whether it was made.
 --
 -- Asked again with the same call it answers the same, however often, and makes nothing twice: who lost the answer asks again.
