@@ -17,7 +17,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 12] = [
+const PROOFS: [Proof; 13] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -66,6 +66,12 @@ const PROOFS: [Proof; 12] = [
         package: "tollgate-e2e",
         test: "the_gate_does_not_wait_for_readers",
         told: &[("TOLLGATE_READ_ORGS", "1000000")],
+    },
+    Proof {
+        name: "notices",
+        package: "tollgate-e2e",
+        test: "many_due_notices_drain_beside_the_gate",
+        told: &[("TOLLGATE_NOTICES", "10000")],
     },
     Proof {
         name: "keys",

@@ -20,6 +20,8 @@ pub type Sums = BTreeMap<[String; 4], i64>;
 #[derive(Clone, Debug, Default)]
 pub struct Batches {
     batches: BTreeMap<String, Vec<u8>>,
+    /// Their ids in the order in which they came first.
+    order: Vec<String>,
     /// How often one came that was there already.
     pub repeats: u64,
     wrong: Vec<String>,
@@ -29,7 +31,10 @@ impl Batches {
     /// Takes a batch; one that is there already must be the same to the byte.
     pub fn take(&mut self, id: &str, body: &[u8]) {
         match self.batches.get(id) {
-            None => drop(self.batches.insert(id.to_owned(), body.to_vec())),
+            None => {
+                self.order.push(id.to_owned());
+                self.batches.insert(id.to_owned(), body.to_vec());
+            }
             Some(before) => {
                 self.repeats += 1;
                 if before != body {
@@ -45,14 +50,26 @@ impl Batches {
         self.batches.len()
     }
 
+    /// What they say, in the order in which they came first.
+    ///
+    /// # Errors
+    /// When one is not JSON, or came again with other bytes.
+    pub fn bodies(&self) -> Result<Vec<Value>> {
+        self.all_the_same()?;
+        let bodies = self.order.iter().filter_map(|id| self.batches.get(id));
+        bodies.map(|body| Ok(serde_json::from_slice(body)?)).collect()
+    }
+
+    fn all_the_same(&self) -> Result<()> {
+        self.wrong.first().map_or(Ok(()), |wrong| Err(wrong.as_str().into()))
+    }
+
     /// The sums over all of them, each taken once.
     ///
     /// # Errors
     /// When one is not a batch, or came again with other bytes.
     pub fn sums(&self) -> Result<Sums> {
-        if let Some(wrong) = self.wrong.first() {
-            return Err(wrong.as_str().into());
-        }
+        self.all_the_same()?;
         let mut sums = Sums::new();
         for (id, body) in &self.batches {
             let batch: Value = serde_json::from_slice(body)?;

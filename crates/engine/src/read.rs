@@ -58,13 +58,14 @@ impl<S: Store> Engine<S> {
         self.view(id, |state, _| state.entry(number).cloned()).await
     }
 
-    /// The usage that has a key, as long as the key is remembered.
+    /// The usage that has a key, as long as the key is remembered and it was not taken back.
     ///
     /// # Errors
     /// As [`Engine::balance`].
     pub async fn usage_of_key(&self, id: &OrgId, key: &UsageKey) -> Result<Option<UsedEntry>, EngineError> {
         self.view(id, |state, _| {
-            let entry = state.entry(state.key(KeySpace::Use, key)?.entry)?;
+            let known = state.key(KeySpace::Use, key).filter(|known| known.reversed_by.is_none())?;
+            let entry = state.entry(known.entry)?;
             match &entry.kind {
                 EntryKind::Used(used) => Some((**used).clone()),
                 _ => None,

@@ -205,11 +205,11 @@ impl<S: Store> Writer<S> {
 
     /// Follows other processes, unless that was done a moment ago: this one may have been stopped, or cut off, meanwhile.
     async fn keep_up(&mut self) -> Result<(), Arc<StoreError>> {
-        let age = self.options.clock.now().duration_since(self.followed).unsigned_abs();
-        if !self.shard.is_shared() || age <= FOLLOWED_AGE_MAX {
+        if !self.shard.is_shared() {
             return Ok(());
         }
-        self.follow_others().await.map(drop)
+        let age = self.options.clock.now().duration_since(self.followed).unsigned_abs();
+        if age > FOLLOWED_AGE_MAX { self.follow_others().await.map(drop) } else { Ok(()) }
     }
 
     /// It is not known what was appended. On a shared store the orgs are opened again, as it is, so deciding goes on; a store

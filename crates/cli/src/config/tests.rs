@@ -216,7 +216,7 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
         (
             file("store = 'mysql://u:hush@x'"),
             "store: mysql:// is not a store; expected embedded:PATH, postgres://USER:PASSWORD@HOST/DATABASE, \
-             redis+postgres://USER:PASSWORD@HOST/DATABASE?redis=redis://HOST, dynamodb://TABLE or memory: \
+             redis+postgres://USER:PASSWORD@HOST/DATABASE?redis=redis://HOST, dynamodb://TABLE, mongodb://HOST/DATABASE or memory: \
              (from file t.toml)",
         ),
         (

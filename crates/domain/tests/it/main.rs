@@ -4,6 +4,7 @@
 mod bills;
 mod credit;
 mod debt;
+mod forecast;
 mod keys;
 mod limits;
 mod notices;

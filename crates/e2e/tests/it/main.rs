@@ -13,6 +13,7 @@ mod idempotence;
 mod linear;
 mod monitoring;
 mod month;
+mod notices;
 mod overload;
 mod pages;
 mod pulses;

@@ -60,12 +60,14 @@ impl IntoResponse for CreditsFailure {
     }
 }
 
-/// A wrong request, whatever it is in the native API; a body of another type is that.
+/// A wrong request: 400 here also where it is 422 in the native API. A body that is too large, or late, is that.
 fn invalid(mut failure: Failure) -> CreditsFailure {
-    if failure.problem.code != Code::UnsupportedMediaType {
-        failure.problem.status = 400;
-    }
-    CreditsFailure { failure, error: Some(INVALID.into()) }
+    failure.problem.status = match failure.problem.status {
+        422 => 400,
+        status => status,
+    };
+    let error = matches!(failure.problem.status, 400 | 415).then(|| INVALID.into());
+    CreditsFailure { failure, error }
 }
 
 fn told(status: u16, detail: String, mut problem: Problem) -> CreditsFailure {

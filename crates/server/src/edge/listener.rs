@@ -304,7 +304,7 @@ mod tests {
             (
                 "POST /api/v1/usage",
                 bytes_of(|(app, caller), (key, body)| billing::record(app, caller, key, body)),
-                2_560,
+                2_576,
             ),
         ] {
             assert!(bytes <= most, "{name}: {bytes}");

@@ -15,6 +15,9 @@ use utoipa::{Modify, ToSchema};
 /// The tags of APIs whose errors have the member `error` beside those of a problem.
 const WITH_ERROR: [&str; 2] = ["Reports API", "Billing API"];
 
+/// The tag of the API whose errors have it where a request is wrong.
+const WITH_ERROR_OF_REQUEST: &str = "Credits API";
+
 /// The tag of the API that answers with a text where a request is wrong.
 const WITH_WORDS: &str = "Pulses API";
 
@@ -68,7 +71,8 @@ impl Modify for Refusals {
 fn reword(responses: &mut BTreeMap<String, RefOr<Response>>, tag: &str) {
     for (status, response) in responses {
         let RefOr::Ref(reference) = response else { continue };
-        if WITH_ERROR.contains(&tag) {
+        let of_request = tag == WITH_ERROR_OF_REQUEST && matches!(status.as_str(), "400" | "415");
+        if WITH_ERROR.contains(&tag) || of_request {
             reference.ref_location = reference.ref_location.replace("/Problem", "/CompatProblem");
         } else if tag == WITH_WORDS && matches!(status.as_str(), "400" | "415" | "502") {
             reference.ref_location = reference.ref_location.replace("/Problem", "/Words");

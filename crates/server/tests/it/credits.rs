@@ -128,12 +128,17 @@ fn answer(stream: &TcpStream, says: &Mutex<HashMap<String, Says>>, asked: &Atomi
 }
 
 fn server(gateway: Option<&Gateway>) -> TestServer {
+    patient_server(gateway, Duration::from_secs(15))
+}
+
+/// A server that waits for the gateway for a while.
+fn patient_server(gateway: Option<&Gateway>, patience: Duration) -> TestServer {
     let url = gateway.map(|gateway| gateway.url().parse().expect("a URL"));
     let server = TestServer::with(|settings| {
         settings.portkey = url;
         settings.portkey_api_key = Some(Secret("pk-secret".to_owned()));
         settings.portkey_workspace = Some("space".to_owned());
-        settings.portkey_timeout = Duration::from_secs(1);
+        settings.portkey_timeout = patience;
     });
     let catalog = Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(CATALOG);
     server.client().ask(&catalog).ok();
@@ -229,7 +234,7 @@ fn main_is_taken_first_until_little_is_left_and_the_last_pot_goes_below_zero_onc
 #[test]
 fn every_error_of_its_table() {
     let gateway = Gateway::start();
-    let server = server(Some(&gateway));
+    let server = patient_server(Some(&gateway), Duration::from_secs(1));
     let mut client = server.client();
     subscribe(&mut client, "ann", "main");
     subscribe(&mut client, "eve", "other");

@@ -139,6 +139,12 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("reports_top_up", 404, post("/top-up", json!({"org_id": "nobody", "count": 5}))),
         ("billing_usage", 409, post("/api/v1/usage", billed(1, "back"))),
         ("billing_usage", 422, post("/api/v1/usage", billed(1, "large"))),
+        ("token_used", 404, post("/api/v1/token_used", json!({"userId": "acme", "traceId": "t-1"}))),
+        (
+            "token_used",
+            409,
+            post("/api/v1/token_used", json!({"userId": "acme", "traceId": "call-back", "costUsd": 0.01})),
+        ),
         ("pulse", 409, post("/pulses", pulse(1, "pulse-back"))),
         ("pulse", 422, post("/pulses", pulse(1, "pulse-large"))),
         ("commit", 502, post("/aggregates/commit", json!({}))),
@@ -147,7 +153,8 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
 
 /// A server where there is something in the way of everything.
 fn crowded(admin: &mut Client) {
-    let catalog = format!("{}\n{SEATS}", tollgate_domain::catalog::DEFAULT);
+    let credits = "[compat.credits]\nmeter = \"reports\"\n";
+    let catalog = format!("{}\n{SEATS}\n{credits}", tollgate_domain::catalog::DEFAULT);
     admin.ask(&Ask::new("PUT", "/v1/catalog").header("content-type", "application/toml").body(catalog)).ok();
     for (org, plan) in
         [("acme", "basic"), ("full", "basic"), ("tried", "trial"), ("tried", "basic"), ("hasty", "basic")]
@@ -175,7 +182,9 @@ fn crowded(admin: &mut Client) {
             "id": format!("pulse-{key}")});
         admin.post("/pulses", pulse).ok();
     }
-    for key in ["back", "pulse-back"] {
+    let call = json!({"userId": "acme", "traceId": "call-back", "costUsd": 0.01});
+    assert_eq!(admin.post("/api/v1/token_used", call).status, 201);
+    for key in ["back", "call-back", "pulse-back"] {
         admin.post("/v1/usage/reversals", json!({"org": "acme", "key": key})).ok();
     }
     // Of a maximum only the largest values are known: below them one cannot be taken back.
