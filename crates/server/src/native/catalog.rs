@@ -10,7 +10,9 @@ use tollgate_api::{CatalogReply, CatalogVersionItem, CatalogVersions, Code, Crea
 use tollgate_domain::catalog::changes;
 use tollgate_domain::limits::CATALOG_BYTES_MAX;
 use tollgate_domain::limits::CHANNELS_MAX;
-use tollgate_domain::{ApplyCatalog, Catalog, CreatedMeter, RecordKey, Role, SystemCommand, SystemDenial};
+use tollgate_domain::{
+    Actor, ApplyCatalog, Catalog, CreatedMeter, RecordKey, Role, SystemCommand, SystemDenial,
+};
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
@@ -101,23 +103,29 @@ pub(crate) async fn put(
     let is_json =
         content_type(&request, takes, "application/toml or application/json")? == "application/json";
     let body = read_decoded(request, CATALOG_BYTES_MAX, app.settings.request_timeout).await?;
-    let text = if is_json { as_toml(&body)? } else { utf_8(&body)? };
+    // A large catalog takes long to read, and all organizations may have to be looked through for the plans they have.
+    let (reader, actor) = (Arc::clone(&app), caller.actor.clone());
+    let putting = async move {
+        let text = if is_json { as_toml(&body)? } else { utf_8(&body)? };
+        put_text(&reader, &actor, text, dry_run == Some(true)).await
+    };
+    app.readers.report(putting).await?
+}
+
+/// Brings a text into force, or says what would change.
+async fn put_text(app: &App, actor: &Actor, text: String, dry_run: bool) -> Result<Response, Failure> {
     let next = Catalog::from_toml(&text).map_err(|error| system_failure(SystemDenial::Catalog(error)))?;
     let in_force = app.engine.catalog();
-    let before = reply_version(&app, in_force.version).await?;
+    let before = reply_version(app, in_force.version).await?;
     let is_same = next == *in_force.declared;
     let changes = if is_same { Vec::new() } else { changes(&before.toml, &text) };
     let apply = ApplyCatalog::new(text.clone());
     let command = match dry_run {
-        Some(true) => SystemCommand::CheckCatalog(apply),
-        _ if is_same => return Ok(ok(&before)),
-        _ => SystemCommand::ApplyCatalog(apply),
+        true => SystemCommand::CheckCatalog(apply),
+        false if is_same => return Ok(ok(&before)),
+        false => SystemCommand::ApplyCatalog(apply),
     };
-    // All organizations may have to be looked through for the plans they have.
-    let (engine, actor) = (Arc::clone(&app), caller.actor.clone());
-    let decided =
-        app.readers.report(async move { engine.engine.submit_system(&actor, command).await }).await??;
-    let version = decided.map_err(system_failure)?;
+    let version = app.engine.submit_system(actor, command).await?.map_err(system_failure)?;
     let catalog = as_json(&text)?;
     Ok(ok(&CatalogReply { version, changes, catalog, toml: text, created_meters: Vec::new() }))
 }
