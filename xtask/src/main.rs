@@ -45,7 +45,8 @@ usage: cargo xtask COMMAND
   fuzz-http [--examples N] [--seed N]
                          schemathesis against the server's own OpenAPI document
   proof [NAME …]         the long forms of the tests: calendar, clocks, rules, damage, kills,
-                         overload, keys, histories, month, models
+                         overload, keys, histories, month, months,
+                         replicas, reads, notices, models
   models --bugs [NAME …] how many schedules it takes to find each deliberate bug of crates/schedules/bugs
   coverage [PACKAGE …]   lines and branches that the tests reach of domain, storage, engine and backends
   mutants [--go-on] [--shard K/N] [FILE …]
