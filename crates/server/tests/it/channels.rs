@@ -42,7 +42,7 @@ fn notice(client: &mut Client, org: &str, key: &str) {
 
 /// Asks until an answer is as it should be.
 #[track_caller]
-fn until(client: &mut Client, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(client: &mut Client, path: &str, is: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let told = client.get(path).ok();

@@ -22,6 +22,7 @@ mod early;
 mod events;
 mod focus;
 mod idempotency;
+mod litellm;
 mod meters;
 mod metrics;
 mod openmeter;

@@ -1,0 +1,312 @@
+//! The real proxy of LiteLLM with the hook of `examples/litellm/`, before a model whose answers wait until they are let go.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::channels::until;
+use crate::client::{Ask, Client, Reply, connect};
+use crate::server::TestServer;
+use crate::tools::tool;
+
+/// How long a call may take to reach the model before a test fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const CATALOG: &str = r#"
+[[meters]]
+id = "usd"
+name = "US dollars"
+unit = "USD"
+
+[[plans]]
+id = "budget"
+name = "Budget"
+allowances = [{ meter = "usd", amount = "0.45" }]
+"#;
+
+const KEY: &str = "sk-proxy";
+
+/// A call of twenty tokens at 0.0075 USD: it costs 0.15.
+const TOKENS: u32 = 20;
+
+const MODELS: [(&str, &str); 4] =
+    [("waits", "0.0075"), ("fails", "0.0075"), ("streams", "0.0001"), ("is-silent", "0.0001")];
+
+/// Stands in for a provider of models.
+struct Model {
+    address: SocketAddr,
+    is_open: Arc<(Mutex<bool>, Condvar)>,
+    asked: mpsc::Receiver<String>,
+}
+
+impl Model {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let is_open = Arc::new((Mutex::new(false), Condvar::new()));
+        let (tell, asked) = mpsc::channel();
+        let gate = Arc::clone(&is_open);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (tell, gate) = (tell.clone(), Arc::clone(&gate));
+                thread::spawn(move || answer(&stream, &gate, &tell));
+            }
+        });
+        Self { address, is_open, asked }
+    }
+
+    /// Waits for a call.
+    fn is_asked(&self) -> String {
+        self.asked.recv_timeout(PATIENCE).expect("the model is asked")
+    }
+
+    /// Lets the answers go, those to come too.
+    fn open(&self) {
+        *self.is_open.0.lock().expect("not poisoned") = true;
+        self.is_open.1.notify_all();
+    }
+}
+
+fn answer(
+    mut stream: &TcpStream,
+    (is_open, opened): &(Mutex<bool>, Condvar),
+    tell: &mpsc::Sender<String>,
+) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let lines = reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+        let length = lines.filter_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()
+        });
+        let mut body = vec![0; length.last()?];
+        reader.read_exact(&mut body).ok()?;
+        let model = serde_json::from_slice::<Value>(&body).ok()?["model"].as_str()?.to_owned();
+        tell.send(model.clone()).ok()?;
+        let (status, body) = match model.as_str() {
+            "waits" => {
+                let guard = opened.wait_while(is_open.lock().ok()?, |is_open| !*is_open);
+                drop(guard);
+                (200, completion())
+            }
+            "fails" => (500, json!({"error": {"message": "broken"}})),
+            model => {
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+                )
+                .ok()?;
+                let words = if model == "streams" { 50 } else { 0 };
+                for _ in 0..words {
+                    write!(stream, "data: {}\n\n", word()).ok()?;
+                }
+                // The stream never ends by itself.
+                reader.read_exact(&mut [0]).ok()?;
+                return None;
+            }
+        };
+        let body = body.to_string();
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .ok()?;
+    }
+}
+
+fn completion() -> Value {
+    let message = json!({"role": "assistant", "content": "yes"});
+    json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "waits",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": TOKENS, "total_tokens": 10 + TOKENS},
+    })
+}
+
+fn word() -> Value {
+    let delta = json!({"role": "assistant", "content": "word "});
+    json!({
+        "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "streams",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": null}],
+    })
+}
+
+/// A running proxy; killed when dropped.
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Proxy {
+    fn start(server: &TestServer, model: &Model) -> Self {
+        let python = tool("litellm").join("bin");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/litellm/tollgate_hook.py");
+        std::fs::copy(hook, folder.path().join("tollgate_hook.py")).expect("copied");
+        let config = folder.path().join("config.yaml");
+        std::fs::write(&config, configuration(model)).expect("written");
+        let mut proxy = Command::new(python.join("litellm"));
+        proxy.args(["--host", "127.0.0.1", "--port", "0", "--config"]).arg(&config);
+        proxy.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path()).current_dir(folder.path());
+        proxy.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("PYTHONUNBUFFERED", "1");
+        proxy.env("TOLLGATE_URL", format!("http://{}", server.address())).env("TOLLGATE_ORG", "acme");
+        let mut child = proxy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the proxy runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("a log")).lines().map_while(Result::ok);
+        let mut log = String::new();
+        let listening = lines.by_ref().find_map(|line| {
+            log = format!("{log}{line}\n");
+            line.split_once("running on http://")?.1.split_whitespace().next()?.parse().ok()
+        });
+        let address = listening.unwrap_or_else(|| panic!("the proxy ended:\n{log}"));
+        // What it says later is read, so that it never waits.
+        thread::spawn(move || lines.for_each(drop));
+        Self { child, address, _folder: folder }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.address).with_key(KEY)
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+
+    fn call(&self, model: &str) -> Reply {
+        self.client().ask(&call(model, false))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn call(model: &str, stream: bool) -> Ask {
+    let messages = json!([{"role": "user", "content": "hi"}]);
+    let body = json!({"model": model, "messages": messages, "max_tokens": TOKENS, "stream": stream});
+    Ask::new("POST", "/v1/chat/completions").json(body)
+}
+
+fn configuration(model: &Model) -> String {
+    let entry = |name: &str, price: &str| {
+        let url = format!("http://{}/v1", model.address);
+        json!({"model_name": name, "litellm_params": {
+            "model": format!("openai/{name}"), "api_key": "none", "api_base": url,
+            "input_cost_per_token": 0, "output_cost_per_token": price.parse::<f64>().expect("a price"),
+        }})
+    };
+    let mut models: Vec<Value> = MODELS.iter().map(|(name, price)| entry(name, price)).collect();
+    models.push(json!({"model_name": "no-price", "litellm_params": {"model": "openai/nobody-knows", "api_key": "none"}}));
+    let settings = json!({"callbacks": "tollgate_hook.hook", "num_retries": 0});
+    let general = json!({"master_key": KEY});
+    // JSON is YAML.
+    json!({"model_list": models, "litellm_settings": settings, "general_settings": general}).to_string()
+}
+
+fn server() -> (TestServer, Client) {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(CATALOG)).ok();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "budget"})).ok();
+    (server, client)
+}
+
+const BALANCE: &str = "/v1/orgs/acme/balance";
+
+/// Waits until so much is used and held; the hook captures after the answer.
+#[track_caller]
+fn stands_at(client: &mut Client, used: f64, held: f64) {
+    until(client, BALANCE, |balance| {
+        let of = |member: &str| balance["meters"]["usd"][member].as_f64().unwrap_or(0.0);
+        (of("used") - used).abs() < 1e-12 && (of("held") - held).abs() < 1e-12
+    });
+}
+
+/// LiteLLM's own budgets admitted four of these five calls, and 0.60 were spent (BerriAI/litellm #40002, #34732).
+#[test]
+fn concurrent_requests_cannot_bypass_a_budget_before_spend_is_recorded() {
+    let ((server, mut client), model) = (server(), Model::start());
+    let proxy = Proxy::start(&server, &model);
+    let (tell, answers) = mpsc::channel();
+    let next = || answers.recv_timeout(PATIENCE).expect("an answer");
+    thread::scope(|scope| {
+        for _ in 0..5 {
+            let (tell, proxy) = (tell.clone(), &proxy);
+            scope.spawn(move || tell.send(proxy.call("waits")).expect("somebody listens"));
+        }
+        // Two are refused while the model works on the three that were admitted.
+        for _ in 0..2 {
+            let refused = next();
+            assert_eq!(refused.status, 402, "{}", refused.text());
+            assert!(refused.text().contains("0.15 asked, 0 left"), "{}", refused.text());
+        }
+        for _ in 0..3 {
+            assert_eq!(model.is_asked(), "waits");
+        }
+        stands_at(&mut client, 0.0, 0.45);
+        model.open();
+        for _ in 0..3 {
+            let answered = next();
+            assert_eq!(answered.ok()["usage"]["completion_tokens"], TOKENS);
+        }
+    });
+    stands_at(&mut client, 0.45, 0.0);
+    assert!(model.asked.try_recv().is_err(), "the model was asked three times");
+}
+
+#[test]
+fn however_a_call_ends_nothing_stays_held_and_what_it_cost_is_charged() {
+    let ((server, mut client), model) = (server(), Model::start());
+    let mut proxy = Proxy::start(&server, &model);
+    // A model without a price is refused before anybody is asked.
+    let refused = proxy.call("no-price");
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert!(refused.text().contains("the model no-price has no price"), "{}", refused.text());
+    // A model that fails costs nothing.
+    assert_eq!(proxy.call("fails").status, 500);
+    assert_eq!(model.is_asked(), "fails");
+    stands_at(&mut client, 0.0, 0.0);
+    // Nor does one whose client left before it said anything.
+    leave(&proxy, &model, "is-silent", None);
+    stands_at(&mut client, 0.0, 0.0);
+    // A client that leaves in mid-stream pays for what was streamed: 50 words, a token each and some more.
+    leave(&proxy, &model, "streams", Some("word "));
+    let balance = until(&mut client, BALANCE, |balance| {
+        balance["meters"]["usd"]["used"] != 0
+            && balance["meters"]["usd"]["held"].as_f64().unwrap_or(0.0) == 0.0
+    });
+    let streamed = balance["meters"]["usd"]["used"].as_f64().expect("a number");
+    assert!((0.005..0.006).contains(&streamed), "{streamed}");
+    // Of a gateway that dies in mid-call nobody hears again: the hold expires, and its estimate is charged.
+    let mut caller = proxy.client();
+    caller.send(&call("waits", false)).expect("sent");
+    assert_eq!(model.is_asked(), "waits");
+    stands_at(&mut client, streamed, 0.15);
+    proxy.kill();
+    caller.read().expect_err("the gateway died");
+    server.at("2026-11-02T11:00:00Z");
+    stands_at(&mut client, streamed + 0.15, 0.0);
+}
+
+/// Makes a call of a stream, and hangs up once the model was asked and a text has come.
+fn leave(proxy: &Proxy, model: &Model, name: &str, after: Option<&str>) {
+    let mut stream = connect(proxy.address).expect("the proxy takes connections");
+    stream.write_all(&call(name, true).bytes(Some(KEY))).expect("sent");
+    assert_eq!(model.is_asked(), name);
+    if let Some(after) = after {
+        let mut lines = BufReader::new(&stream).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line.contains(after))), "the stream ended");
+    }
+}
