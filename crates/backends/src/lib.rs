@@ -20,6 +20,8 @@ mod driven;
 pub mod dynamo;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(any(feature = "packs", feature = "postgres"))]
+mod keeping;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
 #[cfg(feature = "packs")]
@@ -30,3 +32,6 @@ pub mod postgres;
 pub mod redis;
 #[cfg(any(feature = "embedded", feature = "packs", feature = "postgres"))]
 mod rows;
+
+#[cfg(any(feature = "packs", feature = "postgres"))]
+pub use keeping::Keeping;

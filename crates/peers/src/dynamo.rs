@@ -3,12 +3,12 @@
 use std::env;
 use std::io::Error;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::keeper::Keeper;
 use crate::postgres::free_port;
 
 /// Names the folder with the program.
@@ -35,8 +35,7 @@ kill -9 $!
 pub struct Dynamo {
     port: u16,
     /// Held: its end is the end of the server.
-    orders: Option<ChildStdin>,
-    keeper: Child,
+    _keeper: Keeper,
 }
 
 impl Dynamo {
@@ -49,11 +48,8 @@ impl Dynamo {
         let port = free_port()?;
         let mut keeper = Command::new("/bin/sh");
         keeper.args(["-c", KEEPER, "keeper", &port.to_string()]).current_dir(folder);
-        // A server outlives a signal that a terminal sends to all.
-        keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let mut keeper = keeper.spawn()?;
-        let orders = keeper.stdin.take();
-        let server = Self { port, orders, keeper };
+        keeper.stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self { port, _keeper: Keeper::start(keeper)? };
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if began.elapsed() > READY {
@@ -80,13 +76,6 @@ impl Dynamo {
     #[must_use]
     pub fn url(&self, table: &str) -> String {
         self.url_by(self.port, table)
-    }
-}
-
-impl Drop for Dynamo {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        drop(self.keeper.wait());
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod bouncer;
 mod dynamo;
+mod keeper;
 mod mongo;
 mod postgres;
 mod proxy;

@@ -2,17 +2,15 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Error, Read, Write};
+use std::io::{Error, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::keeper::{self, Running};
 use crate::postgres::free_port;
 
 /// Names the program of the server to use.
@@ -33,14 +31,6 @@ const READY: Duration = Duration::from_mins(1);
 /// How long the members wait for a primary that is gone.
 const ELECTION_MILLIS: i32 = 2_000;
 
-/// What the keeper runs: the server, until it is told to end; when nobody is there to tell it any more, it removes the folder.
-const KEEPER: &str = r#"
-folder=$1; shift
-"$@" </dev/null >/dev/null 2>&1 & server=$!
-echo "$server"
-if read -r word; then kill -9 $server; else kill -9 $server; cd /; rm -rf "$folder"; fi
-"#;
-
 /// A running replica set.
 #[derive(Debug)]
 pub struct Mongo {
@@ -51,15 +41,9 @@ pub struct Mongo {
 #[derive(Debug)]
 struct Member {
     port: u16,
-    folder: TempDir,
+    /// Ends before its folder does.
     running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    keeper: Child,
-    orders: Option<ChildStdin>,
-    server: Pid,
+    folder: TempDir,
 }
 
 impl Mongo {
@@ -69,10 +53,9 @@ impl Mongo {
     /// When its program is not there, or has no primary in time.
     pub fn start(members: usize) -> Result<Self, Error> {
         let program = program()?;
-        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { env::temp_dir() };
         let member = |_| {
-            let folder = tempfile::Builder::new().prefix("tollgate-mongo-").tempdir_in(&base)?;
-            Ok(Member { port: free_port()?, folder, running: None })
+            let folder = keeper::folder("tollgate-mongo-")?;
+            Ok(Member { port: free_port()?, running: None, folder })
         };
         let members = (0..members).map(member).collect::<Result<Vec<_>, Error>>()?;
         let mut set = Self { program, members };
@@ -90,29 +73,22 @@ impl Mongo {
     /// When it does not start.
     pub fn run(&mut self, place: usize) -> Result<(), Error> {
         let member = self.members.get_mut(place).ok_or_else(|| Error::other("no such member"))?;
-        let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(member.folder.path()).arg(&self.program);
-        keeper.args(["--replSet", SET, "--bind_ip", "127.0.0.1", "--nounixsocket", "--oplogSize", "64"]);
-        keeper.args([
-            "--journalCommitInterval",
-            "1",
-            "--wiredTigerCacheSizeGB",
-            "0.25",
-            "--port",
-            &member.port.to_string(),
-            "--dbpath",
-        ]);
-        keeper.arg(member.folder.path());
-        // A server outlives a signal that a terminal sends to all.
-        keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut keeper = keeper.spawn()?;
-        let orders = keeper.stdin.take();
-        let mut line = String::new();
-        let news = keeper.stdout.take().ok_or_else(|| Error::other("no news of it"))?;
-        BufReader::new(news).read_line(&mut line)?;
-        let server = line.trim().parse().ok().and_then(Pid::from_raw);
-        let server = server.ok_or_else(|| Error::other("the keeper does not say which process it is"))?;
-        member.running = Some(Running { keeper, orders, server });
+        let (port, folder) = (member.port.to_string(), member.folder.path());
+        let (data, log) = (folder.to_string_lossy(), folder.join("log").to_string_lossy().into_owned());
+        let own = [
+            ["--replSet", SET],
+            ["--bind_ip", "127.0.0.1"],
+            ["--port", &port],
+            ["--dbpath", &data],
+            ["--logpath", &log],
+            ["--oplogSize", "64"],
+            ["--wiredTigerCacheSizeGB", "0.25"],
+            // Who reads linearizably waits for the next sync of the journal.
+            ["--journalCommitInterval", "1"],
+        ];
+        let arguments = own.into_iter().flatten().chain(["--nounixsocket", "--logappend"]);
+        let (running, _) = Running::start(folder, &self.program, arguments)?;
+        member.running = Some(running);
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, member.port)).is_err() {
             if began.elapsed() > READY {
@@ -131,12 +107,7 @@ impl Mongo {
     /// When it does not run.
     pub fn kill(&mut self, place: usize) -> Result<(), Error> {
         let running = self.members.get_mut(place).and_then(|member| member.running.take());
-        let mut running = running.ok_or_else(|| Error::other("it does not run"))?;
-        kill_process(running.server, Signal::KILL)?;
-        if let Some(mut orders) = running.orders.take() {
-            writeln!(orders, "end")?;
-        }
-        running.keeper.wait().map(drop)
+        running.ok_or_else(|| Error::other("it does not run"))?.kill()
     }
 
     /// Which member is the primary, waited for.
@@ -197,17 +168,6 @@ impl Mongo {
             return Ok(());
         }
         Err(Error::other(format!("no replica set: {}", String::from_utf8_lossy(&answer))))
-    }
-}
-
-impl Drop for Mongo {
-    fn drop(&mut self) {
-        for member in &mut self.members {
-            if let Some(mut running) = member.running.take() {
-                drop(running.orders.take());
-                drop(running.keeper.wait());
-            }
-        }
     }
 }
 

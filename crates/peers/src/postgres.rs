@@ -2,15 +2,17 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Error, Write};
+use std::io::{BufRead, BufReader, Error};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::keeper::{self, Keeper};
 
 /// Names a folder with the programs of the PostgreSQL to use, for tests on one version and another.
 const PROGRAMS_VARIABLE: &str = "TOLLGATE_POSTGRES_PROGRAMS";
@@ -40,12 +42,11 @@ rm -rf "${2%/data}"
 /// A running PostgreSQL.
 #[derive(Debug)]
 pub struct Postgres {
-    folder: TempDir,
     port: u16,
-    /// Held: its end is the end of the server.
-    orders: Option<ChildStdin>,
+    /// Its end is the end of the server, before that of the folder.
+    keeper: Keeper,
     news: BufReader<ChildStdout>,
-    keeper: Child,
+    folder: TempDir,
 }
 
 impl Postgres {
@@ -55,8 +56,7 @@ impl Postgres {
     /// When its programs are not there, or do not do what they should.
     pub fn start(settings: &[&str]) -> Result<Self, Error> {
         let programs = programs()?;
-        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { env::temp_dir() };
-        let folder = tempfile::Builder::new().prefix("tollgate-postgres-").tempdir_in(base)?;
+        let folder = keeper::folder("tollgate-postgres-")?;
         let data = folder.path().join("data");
         let mut initdb = command(&programs.join("initdb"), folder.path())?;
         initdb.args([
@@ -76,13 +76,10 @@ impl Postgres {
         settings.iter().for_each(|setting| options.push_str(&format!(" -c {setting}")));
         let mut keeper = command(Path::new("/bin/sh"), folder.path())?;
         keeper.args(["-c", KEEPER, "keeper"]).arg(&programs).arg(&data).arg(options);
-        // A server outlives a signal that a terminal sends to all.
-        keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        let mut keeper = keeper.spawn()?;
-        let (Some(orders), Some(news)) = (keeper.stdin.take(), keeper.stdout.take()) else {
-            return Err(Error::other("the keeper has no pipes"));
-        };
-        let mut server = Self { folder, port, orders: Some(orders), news: BufReader::new(news), keeper };
+        keeper.stdout(Stdio::piped());
+        let mut keeper = Keeper::start(keeper)?;
+        let news = keeper.news()?;
+        let mut server = Self { port, keeper, news, folder };
         server.run()?;
         Ok(server)
     }
@@ -92,8 +89,7 @@ impl Postgres {
     /// # Errors
     /// When it does not start.
     pub fn run(&mut self) -> Result<(), Error> {
-        let orders = self.orders.as_mut().ok_or_else(|| Error::other("it was stopped"))?;
-        writeln!(orders, "start")?;
+        self.keeper.tell("start")?;
         let mut line = String::new();
         self.news.read_line(&mut line)?;
         if line.trim() == "ready" {
@@ -144,13 +140,6 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         self.url_by(self.port)
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        drop(self.keeper.wait());
     }
 }
 

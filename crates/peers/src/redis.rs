@@ -4,14 +4,12 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Error, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::keeper::{self, Running};
 use crate::postgres::free_port;
 
 /// Names the program of the server to use, for tests on one version and another.
@@ -23,14 +21,6 @@ const PROGRAMS: [&str; 2] = ["/usr/bin/redis-server", "/usr/local/bin/redis-serv
 const ADVICE: &str =
     "Redis is needed: `cargo xtask test` installs it, or on Debian `apt-get install redis-server`";
 
-/// What the keeper runs: the server, until it is told to end; when nobody is there to tell it any more, it removes the folder.
-const KEEPER: &str = r#"
-folder=$1; shift
-"$@" & server=$!
-echo "server $server"
-if read -r word; then kill -9 $server; else kill -9 $server; cd /; rm -rf "$folder"; fi
-"#;
-
 /// Slots of a Cluster.
 const SLOTS: u16 = 16_384;
 
@@ -39,16 +29,10 @@ const SLOTS: u16 = 16_384;
 pub struct Redis {
     program: PathBuf,
     settings: Vec<String>,
-    folder: TempDir,
     port: u16,
+    /// Ends before its folder does.
     running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    keeper: Child,
-    orders: Option<ChildStdin>,
-    server: Pid,
+    folder: TempDir,
 }
 
 impl Redis {
@@ -68,11 +52,10 @@ impl Redis {
     /// # Errors
     /// When it does not start.
     pub fn start_program(program: &Path, settings: &[&str]) -> Result<Self, Error> {
-        let base = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { env::temp_dir() };
-        let folder = tempfile::Builder::new().prefix("tollgate-redis-").tempdir_in(base)?;
+        let folder = keeper::folder("tollgate-redis-")?;
         let settings = settings.iter().flat_map(|setting| setting.split(' ')).map(str::to_owned).collect();
         let mut server =
-            Self { program: program.to_owned(), settings, folder, port: free_port()?, running: None };
+            Self { program: program.to_owned(), settings, port: free_port()?, running: None, folder };
         server.run()?;
         Ok(server)
     }
@@ -82,26 +65,18 @@ impl Redis {
     /// # Errors
     /// When it does not start.
     pub fn run(&mut self) -> Result<(), Error> {
-        let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(self.folder.path()).arg(&self.program);
-        keeper.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"]);
-        keeper.args(["--save", "", "--dir"]).arg(self.folder.path()).args(&self.settings);
-        // A server outlives a signal that a terminal sends to all.
-        keeper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut keeper = keeper.spawn()?;
-        let orders = keeper.stdin.take();
-        let news = keeper.stdout.take().ok_or_else(|| Error::other("no news of it"))?;
-        let mut lines = BufReader::new(news).lines();
-        let (mut server, mut said) = (None, Vec::new());
+        let (port, folder) = (self.port.to_string(), self.folder.path().to_string_lossy());
+        let own =
+            ["--port", &port, "--bind", "127.0.0.1", "--daemonize", "no", "--save", "", "--dir", &folder];
+        let arguments = own.into_iter().chain(self.settings.iter().map(String::as_str));
+        let (running, mut lines) = Running::start(self.folder.path(), &self.program, arguments)?;
+        let mut said = Vec::new();
         for line in lines.by_ref() {
             let line = line?;
-            if let Some(number) = line.strip_prefix("server ") {
-                server = number.parse().ok().and_then(Pid::from_raw);
-            }
-            if let Some(server) = server.filter(|_| line.contains("Ready to accept connections")) {
+            if line.contains("Ready to accept connections") {
                 // It goes on telling; nobody listens, and it must not wait for that.
                 thread::spawn(move || lines.for_each(drop));
-                self.running = Some(Running { keeper, orders, server });
+                self.running = Some(running);
                 return Ok(());
             }
             said.push(line);
@@ -114,12 +89,7 @@ impl Redis {
     /// # Errors
     /// When it does not run.
     pub fn kill(&mut self) -> Result<(), Error> {
-        let mut running = self.running.take().ok_or_else(|| Error::other("it does not run"))?;
-        kill_process(running.server, Signal::KILL)?;
-        if let Some(mut orders) = running.orders.take() {
-            writeln!(orders, "end")?;
-        }
-        running.keeper.wait().map(drop)
+        self.running.take().ok_or_else(|| Error::other("it does not run"))?.kill()
     }
 
     /// Kills the server and takes away what its disk has.
@@ -188,15 +158,6 @@ fn answer(from: &mut impl BufRead, lines: &mut Vec<String>) -> Result<(), Error>
         _ => lines.push(rest.to_owned()),
     }
     Ok(())
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            drop(running.orders.take());
-            drop(running.keeper.wait());
-        }
-    }
 }
 
 /// A Cluster of three primaries.

@@ -9,6 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
+use tollgate_backends::Keeping;
 #[cfg(feature = "aws")]
 use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Metrics, TIMING_BOUNDS_MICROS, Timing};
@@ -171,9 +173,7 @@ fn check_dynamo(_url: &str) -> Result<(), String> {
 fn dynamo_options(url: &DatabaseUrl, settings: &Settings) -> Result<DynamoOptions, StoreError> {
     let options = DynamoOptions::from_url(url.reveal());
     let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
-    let embedded = embedded_options(settings);
-    options.key_keep_secs = Some(embedded.key_keep_secs);
-    options.counter_keep_secs = Some(embedded.counter_keep_secs);
+    options.opening.keeping = keeping(settings);
     Ok(options)
 }
 
@@ -191,9 +191,7 @@ fn check_mongo(_url: &str) -> Result<(), String> {
 fn mongo_options(url: &DatabaseUrl, settings: &Settings) -> Result<MongoOptions, StoreError> {
     let options = MongoOptions::from_url(url.reveal());
     let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
-    let embedded = embedded_options(settings);
-    options.key_keep_secs = Some(embedded.key_keep_secs);
-    options.counter_keep_secs = Some(embedded.counter_keep_secs);
+    options.opening.keeping = keeping(settings);
     Ok(options)
 }
 
@@ -211,23 +209,22 @@ fn check_redis(_url: &str) -> Result<(), String> {
 fn postgres_options(url: &DatabaseUrl, settings: &Settings) -> Result<PostgresOptions, StoreError> {
     let options = PostgresOptions::from_url(url.reveal());
     let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
-    keep_as_set(&mut options, settings);
+    options.keeping = keeping(settings);
     Ok(options)
 }
 
 /// How long keys and counters are kept.
-#[cfg(feature = "postgres")]
-fn keep_as_set(options: &mut PostgresOptions, settings: &Settings) {
-    let embedded = embedded_options(settings);
-    options.key_keep_secs = Some(embedded.key_keep_secs);
-    options.counter_keep_secs = Some(embedded.counter_keep_secs);
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
+fn keeping(settings: &Settings) -> Keeping {
+    let EmbeddedOptions { key_keep_secs, counter_keep_secs, .. } = embedded_options(settings);
+    Keeping { key_secs: Some(key_keep_secs), counter_secs: Some(counter_keep_secs) }
 }
 
 #[cfg(feature = "redis")]
 fn redis_options(url: &DatabaseUrl, settings: &Settings) -> Result<RedisOptions, StoreError> {
     let options = RedisOptions::from_url(url.reveal());
     let mut options = options.map_err(|error| StoreError::new(StoreErrorKind::Format, error))?;
-    keep_as_set(&mut options.postgres, settings);
+    options.postgres.keeping = keeping(settings);
     options.flush = settings.flush_interval;
     Ok(options)
 }
@@ -245,12 +242,14 @@ pub fn migrate(settings: &Settings) -> Result<Option<()>, StoreError> {
         }
         #[cfg(feature = "aws")]
         StoreUrl::Dynamo(url) => {
-            let options = dynamo_options(url, settings)?.migrating();
+            let mut options = dynamo_options(url, settings)?;
+            options.opening = options.opening.migrating();
             DynamoStore::open(options).map(|_| Some(()))
         }
         #[cfg(feature = "mongodb")]
         StoreUrl::Mongo(url) => {
-            let options = mongo_options(url, settings)?.migrating();
+            let mut options = mongo_options(url, settings)?;
+            options.opening = options.opening.migrating();
             MongoStore::open(options).map(|_| Some(()))
         }
         #[cfg(feature = "redis")]

@@ -17,7 +17,7 @@ use tollgate_storage::StoreError;
 pub use options::DynamoOptions;
 pub use table::DynamoTable;
 
-use crate::packs::{Keeping, Opening, PackStore};
+use crate::packs::PackStore;
 
 /// The store in a DynamoDB table. Dropping it is like a crash: nothing appended is lost.
 pub type DynamoStore = PackStore<DynamoTable>;
@@ -38,9 +38,7 @@ impl DynamoStore {
     /// Unavailable when DynamoDB cannot be reached or does not let us in; Format when the table is not as it must be, or is not there and is
     /// not to be made.
     pub fn open(options: DynamoOptions) -> Result<Self, StoreError> {
-        let keeping = Keeping { key_secs: options.key_keep_secs, counter_secs: options.counter_keep_secs };
-        let opening = Opening { keeping, patience: options.patience, migrate: options.migrate };
-        Self::start(opening, DynamoTable::connect(options))
+        Self::start(options.opening, DynamoTable::connect(options))
     }
 
     /// What was consumed so far.

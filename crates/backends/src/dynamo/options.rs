@@ -1,9 +1,6 @@
 //! How a table is named, and what may be set.
 
-use std::time::Duration;
-
-use crate::packs::limits::PATIENCE_DEFAULT;
-use crate::packs::options::{seconds, switch};
+use crate::packs::Opening;
 
 /// What a URL looks like.
 const SHAPE: &str = "expected dynamodb://TABLE, with settings after `?`";
@@ -19,14 +16,8 @@ pub struct DynamoOptions {
     pub(crate) endpoint: Option<String>,
     /// The units a second of reads and writes that a table is made with; `None`: it is made on demand.
     pub(crate) capacity: Option<(u32, u32)>,
-    /// How long a call asks again before it gives up.
-    pub(crate) patience: Duration,
-    /// Whether the table is made when the store is opened and there is none.
-    pub(crate) migrate: bool,
-    /// How long keys are kept after their time, in seconds; `None`: for good.
-    pub key_keep_secs: Option<i64>,
-    /// How long counters are kept after their period, in seconds; `None`: for good.
-    pub counter_keep_secs: Option<i64>,
+    /// How it is opened.
+    pub opening: Opening,
 }
 
 impl std::fmt::Debug for DynamoOptions {
@@ -61,28 +52,18 @@ impl DynamoOptions {
             region: None,
             endpoint: None,
             capacity: None,
-            patience: PATIENCE_DEFAULT,
-            migrate: true,
-            key_keep_secs: None,
-            counter_keep_secs: None,
+            opening: Opening::default(),
         };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "region" => options.region = Some(value.into_owned()),
                 "endpoint" => options.endpoint = Some(endpoint(&value)?),
                 "capacity" => options.capacity = Some(capacity(&value)?),
-                "patience" => options.patience = seconds(&value)?,
-                "migrate" => options.migrate = switch(&value)?,
+                other if options.opening.take(other, &value)? => {}
                 other => return Err(format!("{other} is no setting of a table")),
             }
         }
         Ok(options)
-    }
-
-    /// The same with the table made, whatever the URL says: for the command that makes it.
-    #[must_use]
-    pub fn migrating(self) -> Self {
-        Self { migrate: true, ..self }
     }
 }
 
@@ -113,6 +94,8 @@ fn capacity(text: &str) -> Result<(u32, u32), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -124,7 +107,7 @@ mod tests {
         assert_eq!(read.credentials, Some(("me".to_owned(), "s/e+c".to_owned())));
         assert_eq!((read.table.as_str(), read.endpoint.as_deref()), ("metering", Some("http://h:1")));
         assert_eq!((read.region.as_deref(), read.capacity), (Some("eu-west-1"), Some((5, 10))));
-        assert_eq!((read.patience, read.migrate), (Duration::from_secs(3), false));
+        assert_eq!((read.opening.patience, read.opening.migrate), (Duration::from_secs(3), false));
         assert!(!format!("{read:?}").contains("s/e+c"));
         for (url, wrong) in [
             ("dynamodb://", "3 to 255"),

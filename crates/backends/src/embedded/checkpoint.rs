@@ -10,12 +10,12 @@ use tollgate_storage::check::check_image;
 use tollgate_storage::{Image, StoreError};
 
 use super::error::{full, stopped, tables_error};
-use super::limits::{BACKGROUND_NICENESS, CHECKPOINT_FREE_BYTES_MIN, SWEEP_SECS};
+use super::limits::{CHECKPOINT_FREE_BYTES_MIN, SWEEP_SECS};
 use super::open::TABLES_DIR;
 use super::options::Work;
 use super::orders::Orders;
 use super::store::Core;
-use super::sync::{Mutex, MutexGuard, thread};
+use super::sync::{Mutex, MutexGuard, thread, yield_to_callers};
 use super::tables::{Folded, Tables, free_bytes};
 use super::walk::Position;
 use crate::rows::{Table, encode_record, row_key};
@@ -43,7 +43,7 @@ impl Core {
 
     /// The thread that writes rows; ends when the store is closed and nothing waits.
     pub(crate) fn keep_until_closed(&self) {
-        tollgate_threads::yield_to_callers(BACKGROUND_NICENESS);
+        yield_to_callers();
         self.checkpoints.orders.serve(|(images, whole_until)| self.keep(&images, whole_until));
     }
 

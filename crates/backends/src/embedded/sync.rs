@@ -16,3 +16,10 @@ pub(crate) use tollgate_schedules::shuttle::{
 };
 #[cfg(feature = "shuttle")]
 pub(crate) use tollgate_schedules::timed::Condvar;
+
+/// Lets this thread, and those it starts, yield to the threads that answer. All threads of a model checker are one.
+pub(crate) fn yield_to_callers() {
+    if cfg!(not(feature = "shuttle")) {
+        tollgate_threads::yield_to_callers(super::limits::BACKGROUND_NICENESS);
+    }
+}

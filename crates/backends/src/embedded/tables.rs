@@ -26,11 +26,10 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 use super::error::{bad_row, tables_error};
 use super::io::create_folder;
 use super::limits::{
-    BACKGROUND_NICENESS, BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX,
-    TABLES_THREADS,
+    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX, TABLES_THREADS,
 };
 use super::options::EmbeddedOptions;
-use super::sync::{RwLock, RwLockReadGuard};
+use super::sync::{RwLock, RwLockReadGuard, yield_to_callers};
 use super::walk::Position;
 use crate::rows::{Table, counter_end_secs};
 
@@ -220,7 +219,7 @@ impl Tables {
         // it panic, that is a refusal like any other here.
         let opened = std::thread::scope(|scope| {
             let open = || {
-                tollgate_threads::yield_to_callers(BACKGROUND_NICENESS);
+                yield_to_callers();
                 Self::open_unguarded(path, options, keep)
             };
             let spawned =

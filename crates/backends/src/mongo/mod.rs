@@ -19,7 +19,7 @@ use tollgate_storage::StoreError;
 pub use options::MongoOptions;
 pub use table::MongoTable;
 
-use crate::packs::{Keeping, Opening, PackStore};
+use crate::packs::PackStore;
 
 /// The store in a MongoDB. Dropping it is like a crash: nothing appended is lost.
 pub type MongoStore = PackStore<MongoTable>;
@@ -31,8 +31,6 @@ impl MongoStore {
     /// Unavailable when MongoDB cannot be reached or does not let us in; Format when it is not in a replica set, or the collection is not there
     /// and is not to be made.
     pub fn open(options: MongoOptions) -> Result<Self, StoreError> {
-        let keeping = Keeping { key_secs: options.key_keep_secs, counter_secs: options.counter_keep_secs };
-        let opening = Opening { keeping, patience: options.patience, migrate: options.migrate };
-        Self::start(opening, MongoTable::connect(options))
+        Self::start(options.opening, MongoTable::connect(options))
     }
 }

@@ -1,11 +1,8 @@
 //! How a MongoDB is named, and what may be set.
 
-use std::time::Duration;
-
 use mongodb::options::ConnectionString;
 
-use crate::packs::limits::PATIENCE_DEFAULT;
-use crate::packs::options::{seconds, switch};
+use crate::packs::Opening;
 
 /// What a URL looks like.
 const SHAPE: &str =
@@ -23,14 +20,8 @@ pub struct MongoOptions {
     /// What is for the driver: hosts, credentials, the replica set, TLS.
     pub(crate) url: String,
     pub(crate) collection: String,
-    /// How long a call asks again before it gives up.
-    pub(crate) patience: Duration,
-    /// Whether the collection and its index are made when the store is opened and there are none.
-    pub(crate) migrate: bool,
-    /// How long keys are kept after their time, in seconds; `None`: for good.
-    pub key_keep_secs: Option<i64>,
-    /// How long counters are kept after their period, in seconds; `None`: for good.
-    pub counter_keep_secs: Option<i64>,
+    /// How it is opened.
+    pub opening: Opening,
 }
 
 impl std::fmt::Debug for MongoOptions {
@@ -52,18 +43,14 @@ impl MongoOptions {
         let mut options = Self {
             url: String::new(),
             collection: COLLECTION_DEFAULT.to_owned(),
-            patience: PATIENCE_DEFAULT,
-            migrate: true,
-            key_keep_secs: None,
-            counter_keep_secs: None,
+            opening: Opening::default(),
         };
         let mut others = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
                 "collection" => options.collection = collection(value)?,
-                "patience" => options.patience = seconds(value)?,
-                "migrate" => options.migrate = switch(value)?,
+                _ if options.opening.take(name, value)? => {}
                 _ => others.push(pair),
             }
         }
@@ -74,12 +61,6 @@ impl MongoOptions {
         // What the driver says of it may quote it, with the password.
         ConnectionString::parse(&options.url).map_err(|_| SHAPE)?;
         Ok(options)
-    }
-
-    /// The same with the collection made, whatever the URL says: for the command that makes it.
-    #[must_use]
-    pub fn migrating(self) -> Self {
-        Self { migrate: true, ..self }
     }
 }
 
@@ -93,6 +74,8 @@ fn collection(name: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -102,10 +85,10 @@ mod tests {
         );
         let read = read.expect("a URL");
         assert_eq!(read.url, "mongodb://me:hush@h:1,i:2/metering?replicaSet=rs0&tls=true");
-        assert_eq!((read.collection.as_str(), read.patience), ("books", Duration::from_secs(3)));
-        assert!(!read.migrate && !format!("{read:?}").contains("hush"));
+        assert_eq!((read.collection.as_str(), read.opening.patience), ("books", Duration::from_secs(3)));
+        assert!(!read.opening.migrate && !format!("{read:?}").contains("hush"));
         let bare = MongoOptions::from_url("mongodb://h?collection=c").expect("a URL");
-        assert_eq!((bare.url.as_str(), bare.migrate), ("mongodb://h/", true));
+        assert_eq!((bare.url.as_str(), bare.opening.migrate), ("mongodb://h/", true));
         assert!(MongoOptions::from_url("mongodb+srv://me:hush@cluster0.example.net/d").is_ok());
         for (url, wrong) in [
             ("mongodb://", "mongodb://HOST"),

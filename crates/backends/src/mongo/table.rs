@@ -1,7 +1,7 @@
 //! A collection of MongoDB.
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::IntoFuture;
 
 use futures_util::TryStreamExt;
 use mongodb::action::Find;
@@ -65,8 +65,8 @@ impl MongoTable {
     /// Makes documents by one command.
     async fn insert_some(&self, items: &[(Place, Item)]) -> Vec<Result<bool, Failure>> {
         let documents: Vec<Document> = items.iter().map(|(place, item)| document_of(place, item)).collect();
-        let insert = async { self.documents.insert_many(&documents).ordered(false).await };
-        let error = match timeout(ANSWER_TIMEOUT, insert).await {
+        let inserted = answer(self.documents.insert_many(&documents).ordered(false));
+        let error = match inserted.await {
             Ok(Ok(_)) => return items.iter().map(|_| Ok(true)).collect(),
             Ok(Err(error)) => error,
             Err(_) => return items.iter().map(|_| Err(late())).collect(),
@@ -93,15 +93,17 @@ impl MongoTable {
 }
 
 /// What a command gives; one that takes too long may have been done. The driver itself waits for as long as there is a connection.
-async fn in_time<T>(command: impl Future<Output = mongodb::error::Result<T>>) -> Result<T, Failure> {
-    match timeout(ANSWER_TIMEOUT, command).await {
-        Ok(answered) => answered.map_err(failure),
-        Err(_) => Err(late()),
-    }
+async fn answer<T>(command: impl IntoFuture<Output = Result<T, Error>>) -> Result<Result<T, Error>, Failure> {
+    timeout(ANSWER_TIMEOUT, command).await.map_err(|_| late())
 }
 
 fn late() -> Failure {
     Failure::new(Outcome::Unknown, StoreErrorKind::Io, "MongoDB does not answer")
+}
+
+/// The same, where every error is a failure.
+async fn in_time<T>(command: impl IntoFuture<Output = Result<T, Error>>) -> Result<T, Failure> {
+    answer(command).await?.map_err(failure)
 }
 
 /// The id of a document: the partition and the sort key, each byte of which is a character, for texts sort as their characters do, and
@@ -156,8 +158,7 @@ impl Table for MongoTable {
     const THREAD: &'static str = "tollgate-mongo";
 
     async fn prepare(&self, migrate: bool) -> Result<(), Failure> {
-        let hello =
-            in_time(async { self.client.database("admin").run_command(doc! { "hello": 1 }).await }).await?;
+        let hello = in_time(self.client.database("admin").run_command(doc! { "hello": 1 })).await?;
         if !hello.contains_key("setName") && hello.get_str("msg").ok() != Some("isdbgrid") {
             let text = "the server is no member of a replica set: it cannot say what a majority has";
             return Err(Failure::new(Outcome::Refused, StoreErrorKind::Format, text));
@@ -166,10 +167,9 @@ impl Table for MongoTable {
             let options =
                 IndexOptions::builder().name(ENDS.to_owned()).expire_after(std::time::Duration::ZERO);
             let index = IndexModel::builder().keys(doc! { ENDS: 1 }).options(options.build()).build();
-            return in_time(async { self.documents.create_index(index).await }).await.map(drop);
+            return in_time(self.documents.create_index(index)).await.map(drop);
         }
-        let names = timeout(ANSWER_TIMEOUT, async { self.documents.list_index_names().await });
-        let names = match names.await.map_err(|_| late())? {
+        let names = match answer(self.documents.list_index_names()).await? {
             Err(error) if is_no_collection(&error) => Vec::new(),
             names => names.map_err(failure)?,
         };
@@ -201,14 +201,14 @@ impl Table for MongoTable {
             let number = bson_of(name, &Value::Number(number));
             filter.insert("$or", vec![doc! { name: { "$exists": false } }, doc! { name: { "$lt": number } }]);
         }
-        let made = async { self.documents.update_one(filter.clone(), update.clone()).upsert(true).await };
-        match timeout(ANSWER_TIMEOUT, made).await.map_err(|_| late())? {
+        let made = self.documents.update_one(filter.clone(), update.clone()).upsert(true);
+        match answer(made).await? {
             Ok(_) => return Ok(true),
             // There is one, which another process just made, or whose number is higher.
             Err(error) if is_duplicate_error(&error) => {}
             Err(error) => return Err(failure(error)),
         }
-        let changed = in_time(async { self.documents.update_one(filter, update).await }).await?;
+        let changed = in_time(self.documents.update_one(filter, update)).await?;
         Ok(changed.matched_count == 1)
     }
 
@@ -217,7 +217,7 @@ impl Table for MongoTable {
         if let Some((name, number)) = only {
             filter.insert(name, bson_of(name, &Value::Number(number)));
         }
-        in_time(async { self.documents.delete_one(filter).await }).await.map(drop)
+        in_time(self.documents.delete_one(filter)).await.map(drop)
     }
 
     async fn get(&self, places: &[Place]) -> Result<HashMap<Place, Item>, Failure> {

@@ -41,7 +41,9 @@ use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
 use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
 
+pub(crate) use self::options::Opening;
 use self::table::{Asked, Table};
+use crate::Keeping;
 use crate::driven::Driven;
 
 /// A store of packs in a table. Dropping it is like a crash: nothing appended is lost.
@@ -58,22 +60,6 @@ pub(crate) struct Core<T> {
     ends: append::Ends,
     keys: keys::Keys,
     keeping: Keeping,
-}
-
-/// How long things are kept after their time, in seconds; `None`: for good.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Keeping {
-    pub(crate) key_secs: Option<i64>,
-    pub(crate) counter_secs: Option<i64>,
-}
-
-/// How a store is opened.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Opening {
-    pub(crate) keeping: Keeping,
-    pub(crate) patience: Duration,
-    /// Whether the table is made if there is none.
-    pub(crate) migrate: bool,
 }
 
 #[expect(private_bounds, reason = "which tables there are is known here alone")]

@@ -11,6 +11,7 @@ use super::error::bad_column;
 use super::incarnations::Held;
 use super::limits::{LONG_ANSWER_TIMEOUT, SWEEP_ROWS};
 use super::read::kind_of;
+use crate::Keeping;
 use crate::rows::{Table, counter_end_secs, encode_record, row_key};
 
 /// Images as columns.
@@ -83,18 +84,14 @@ pub(crate) async fn checkpoint_held(
 }
 
 /// Forgets some of what is past its time; says whether there is more.
-pub(crate) async fn sweep(
-    database: &Database,
-    key_keep_secs: Option<i64>,
-    counter_keep_secs: Option<i64>,
-) -> Result<bool, StoreError> {
+pub(crate) async fn sweep(database: &Database, keeping: Keeping) -> Result<bool, StoreError> {
     let statement = format!(
         "SELECT {0}.sweep(now() - make_interval(secs => $1::bigint::double precision), \
          extract(epoch FROM now())::bigint - $2, $3)",
         database.schema
     );
     let values: &super::database::Values<'_> =
-        &[(&key_keep_secs, Type::INT8), (&counter_keep_secs, Type::INT8), (&SWEEP_ROWS, Type::INT4)];
+        &[(&keeping.key_secs, Type::INT8), (&keeping.counter_secs, Type::INT8), (&SWEEP_ROWS, Type::INT4)];
     let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
     let swept: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(bad_column)?;
     Ok(swept >= i64::from(SWEEP_ROWS))

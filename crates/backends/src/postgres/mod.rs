@@ -124,8 +124,7 @@ impl Core {
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
-        let PostgresOptions { key_keep_secs, counter_keep_secs, .. } = self.options;
-        while images::sweep(&self.database, key_keep_secs, counter_keep_secs).await? {}
+        while images::sweep(&self.database, self.options.keeping).await? {}
         Ok(())
     }
 }

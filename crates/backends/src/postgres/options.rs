@@ -9,6 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::limits::{CONNECT_TIMEOUT, CONNECTIONS_MAX_DEFAULT, PATIENCE_DEFAULT};
+use crate::Keeping;
 
 /// The schema where the store keeps what it keeps, unless it is told another.
 const SCHEMA_DEFAULT: &str = "tollgate";
@@ -37,10 +38,8 @@ pub struct PostgresOptions {
     pub(crate) patience: Duration,
     /// Whether the schema is brought up to date when the store is opened.
     pub(crate) migrate: bool,
-    /// How long keys are kept after their time, in seconds; `None`: for good.
-    pub key_keep_secs: Option<i64>,
-    /// How long counters are kept after their period, in seconds; `None`: for good.
-    pub counter_keep_secs: Option<i64>,
+    /// How long keys and counters are kept.
+    pub keeping: Keeping,
 }
 
 /// Whose certificates are trusted.
@@ -93,16 +92,7 @@ impl PostgresOptions {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         let tls = is_encrypted.then(|| root.map_or(Trust::System, Trust::File));
-        Ok(Self {
-            config,
-            tls,
-            schema,
-            connections_max,
-            patience,
-            migrate,
-            key_keep_secs: None,
-            counter_keep_secs: None,
-        })
+        Ok(Self { config, tls, schema, connections_max, patience, migrate, keeping: Keeping::default() })
     }
 
     /// The same with migrations run, whatever the URL says: for the command that runs them.

@@ -18,6 +18,8 @@ mod images;
 mod life;
 #[cfg(feature = "mongodb")]
 mod mongo;
+#[cfg(any(feature = "aws", feature = "mongodb"))]
+mod packs;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

@@ -17,6 +17,8 @@ use tollgate_domain::{
     NoticeKind, OrgId, OrgState, Partition, Period, Quantity, Record, RecordKey, Source, Standing, Timestamp,
     ToppedUpEntry, UsageKey, UsedEntry, UserId, Zone, load_and_apply,
 };
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
+use tollgate_storage::conformance::Subject;
 use tollgate_storage::{
     Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, NoticeRow, Opened, Order, Page, Row,
     Scan, Store, StoreError,
@@ -39,6 +41,39 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+/// Stores of a server, each in a place of its own that has a name, such as a schema or a table.
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
+pub(crate) struct Named<O> {
+    /// The name of a place where nothing is.
+    pub(crate) next: fn() -> String,
+    /// Opens the store in a place.
+    pub(crate) open: O,
+}
+
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
+impl<S: Store, O: Fn(&str) -> Result<S, StoreError> + Sync> Subject for Named<O> {
+    type Store = With<S, String>;
+
+    fn fresh(&self) -> With<S, String> {
+        let name = (self.next)();
+        With { store: (self.open)(&name).expect("opens"), what: name }
+    }
+
+    fn reopen(&self, store: With<S, String>) -> Result<With<S, String>, StoreError> {
+        let With { store, what: name } = store;
+        drop(store);
+        Ok(With { store: (self.open)(&name)?, what: name })
+    }
+
+    fn beside(&self, store: &With<S, String>) -> Result<With<S, String>, StoreError> {
+        Ok(With { store: (self.open)(&store.what)?, what: store.what.clone() })
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        run(future)
     }
 }
 

@@ -206,18 +206,22 @@ impl Meter {
         }
     }
 
+    /// Whether usage may have a property.
+    #[must_use]
+    pub fn takes_property(&self, name: &str) -> bool {
+        let counts_by =
+            |counted: &UniqueBy| matches!(counted, UniqueBy::Property(counted) if counted == name);
+        self.unknown_properties == UnknownProperties::Keep
+            || self.properties.iter().any(|known| known == name)
+            || matches!(&self.aggregation, Aggregation::Unique(by) if counts_by(by))
+    }
+
     /// The property of a usage for which it is refused.
     pub(crate) fn refused_property<'a>(
         &self,
         properties: &'a BTreeMap<String, String>,
     ) -> Option<&'a String> {
-        let counted_once = match &self.aggregation {
-            Aggregation::Unique(UniqueBy::Property(name)) => Some(name),
-            _ => None,
-        };
-        let refuses = self.unknown_properties == UnknownProperties::Reject;
-        let unknown = |name: &&String| !self.properties.contains(name) && Some(*name) != counted_once;
-        properties.keys().find(unknown).filter(|_| refuses)
+        properties.keys().find(|name| !self.takes_property(name))
     }
 
     /// Refuses to count anew what the same meter of an earlier catalog has counted.

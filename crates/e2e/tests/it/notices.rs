@@ -30,8 +30,8 @@ const CONNECTIONS: usize = 64;
 /// The gate's p99 while notices are delivered is at most so many times what it is without.
 const TIMES_MAX: f64 = 1.2;
 
-/// How often it is tried: another process on the machine may have had the cores.
-const TRIES: u32 = 3;
+/// How often it is measured; the median counts, for another process on the machine may have had the cores.
+const ROUNDS: u64 = 3;
 
 /// The ids of notices by org, in the order in which they are told.
 fn by_org<'a>(notices: impl Iterator<Item = &'a Value>) -> BTreeMap<String, Vec<String>> {
@@ -54,6 +54,8 @@ fn notices_are_heard_over_kills() {
     let call = |client: &mut Client, method: &str, path: &str, body: Value| {
         client.expect_ok(method, path, Some(&body)).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     };
+    // Notices that were made, one at least by each top-up; and kills that some of them had not left before.
+    let (mut made, mut in_time) = (0, 0);
     for round in 0..=KILLS {
         let server = serve.start().expect("the server starts");
         let mut client = server.client();
@@ -71,6 +73,7 @@ fn notices_are_heard_over_kills() {
             let heard = batches.bodies().expect("each came again as it was");
             let heard = by_org(heard.iter().map(|body| &body["data"]));
             assert_eq!(heard, by_org(listed.iter()), "all of them, in order per org, and nothing else");
+            assert!(in_time > 0, "a kill fell between commit and delivery");
             println!("{} notices over {KILLS} kills, {} came twice", listed.len(), batches.repeats);
             server.stop().expect("it stops in order");
             crate::assert_verified(folder.path());
@@ -81,9 +84,11 @@ fn notices_are_heard_over_kills() {
             call(&mut client, "PUT", &format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"}));
             let top_up = json!({"meter": "reports", "amount": 1, "key": format!("{round}-{number}")});
             call(&mut client, "POST", &format!("/v1/orgs/{org}/top-ups"), top_up);
+            made += 1;
         }
         pause(Duration::from_millis(rng.u64(LIFE_MILLIS)));
         server.kill().expect("killed");
+        in_time += u32::from(receiver.batches().count() < made);
     }
 }
 
@@ -129,8 +134,9 @@ fn many_due_notices_drain_beside_the_gate() -> Result<()> {
     let delivered = |client: &mut Client| -> Result<u64> {
         client.get(&path)?["delivered"].as_u64().ok_or_else(|| "a number".into())
     };
-    for attempt in 1..=TRIES {
-        let first = u64::from(attempt) * 100_000_000;
+    let mut times = Vec::new();
+    for round in 1..=ROUNDS {
+        let first = round * 100_000_000;
         let calm = gate_p99(&mut fleet, rate, lasts, first)?;
         let (before, began) = (delivered(&mut client)?, Instant::now());
         // All that there are are due at once.
@@ -140,16 +146,17 @@ fn many_due_notices_drain_beside_the_gate() -> Result<()> {
         let meanwhile = delivered(&mut client)? - before;
         let all_came = || Ok((delivered(&mut client)? >= before + due).then_some(()));
         until("all notices", Duration::from_secs(120), all_came)?;
-        let times = busy.as_secs_f64() / calm.as_secs_f64();
+        let ratio = busy.as_secs_f64() / calm.as_secs_f64();
         println!(
             "{due} due notices: the gate's p99 is {calm:?} without and {busy:?} while {meanwhile} of them are delivered, \
-             {times:.2} times; all were within {:.1} s",
+             {ratio:.2} times; all were within {:.1} s",
             began.elapsed().as_secs_f64()
         );
-        if !is_stated || times <= TIMES_MAX {
-            assert_eq!(u64::try_from(receiver.batches().count())?, due, "each of them, under its id");
-            return server.stop();
-        }
+        assert!(meanwhile > 0, "some were delivered meanwhile");
+        times.push(ratio);
     }
-    panic!("notices hold up the gate");
+    assert_eq!(u64::try_from(receiver.batches().count())?, due, "each of them, under its id");
+    times.sort_by(f64::total_cmp);
+    assert!(!is_stated || times[times.len() / 2] <= TIMES_MAX, "notices hold up the gate: {times:?}");
+    server.stop()
 }

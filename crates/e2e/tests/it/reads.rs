@@ -41,9 +41,6 @@ const READY_MAX: Duration = Duration::from_millis(5);
 /// milliseconds, whoever reads.
 const ROUNDS_STATED: usize = 9;
 
-/// So many rounds more, as long as the medians are not within the bounds: a disk has bad minutes, too.
-const ROUNDS_MAX: usize = 27;
-
 /// How often each kind is tried where no bound is stated.
 const TRIES: usize = 3;
 
@@ -419,10 +416,7 @@ fn the_gate_does_not_wait_for_readers() -> Result<()> {
                 // Reads that are as short as the gate's own latency show nothing.
                 false if rounds.iter().any(Round::waits_for_no_read) => break true,
                 false if rounds.len() == TRIES => break false,
-                true if rounds.len() >= ROUNDS_STATED => match holds(kind, &rounds) {
-                    false if rounds.len() < ROUNDS_MAX => {}
-                    holds => break holds,
-                },
+                true if rounds.len() == ROUNDS_STATED => break holds(kind, &rounds),
                 _ => {}
             }
         };

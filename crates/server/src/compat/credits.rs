@@ -12,7 +12,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tollgate_api::{Code, Id, Problem, PropertyValue, read_body};
-use tollgate_domain::catalog::{CreditsSettings, UnknownProperties};
+use tollgate_domain::catalog::CreditsSettings;
 use tollgate_domain::{
     Amount, Denial, OrgCommand, OrgDecision, OrgId, PlanId, Quantity, Role, UsageKey, Use, UsedEntry,
 };
@@ -271,11 +271,7 @@ fn usage(
     ];
     let catalog = app.engine.catalog().catalog;
     let meter = catalog.meter(&settings.meter);
-    let takes = |name: &str| {
-        let declared =
-            |meter: &tollgate_domain::catalog::Meter| meter.properties.iter().any(|known| known == name);
-        meter.is_none_or(|meter| meter.unknown_properties == UnknownProperties::Keep || declared(meter))
-    };
+    let takes = |name: &str| meter.is_none_or(|meter| meter.takes_property(name));
     let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), PropertyValue(value?))));
     let given: BTreeMap<_, _> = given.filter(|(name, _)| takes(name)).collect();
     Ok(Use {

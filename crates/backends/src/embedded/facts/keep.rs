@@ -8,9 +8,9 @@ use std::time::Duration;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::super::error::io_error;
-use super::super::limits::{BACKGROUND_NICENESS, FACTS_FILTER_STEP_BLOCKS, RETRY_MILLIS};
+use super::super::limits::{FACTS_FILTER_STEP_BLOCKS, RETRY_MILLIS};
 use super::super::segment::Segments;
-use super::super::sync::{Condvar, Mutex, RwLock};
+use super::super::sync::{Condvar, Mutex, RwLock, yield_to_callers};
 use super::file::{FactsFile, Files};
 use super::filter::Filter;
 use super::group::{self, Filters, Group};
@@ -98,7 +98,7 @@ impl Keeping {
 
     /// What the thread does.
     pub(super) fn keep_until_closed(&self) {
-        tollgate_threads::yield_to_callers(BACKGROUND_NICENESS);
+        yield_to_callers();
         loop {
             let worked = self.step().inspect_err(report);
             let mut state = unpoisoned(self.state.lock());

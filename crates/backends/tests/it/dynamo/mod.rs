@@ -1,18 +1,16 @@
 //! The DynamoDB store on a real server: the contract's own suite, what it costs, and what it makes of faults.
 
-mod faults;
 mod units;
 
-use std::future::Future;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tollgate_backends::dynamo::{DynamoOptions, DynamoStore};
 use tollgate_peers::Dynamo;
 use tollgate_storage::StoreError;
-use tollgate_storage::conformance::Subject;
 
-use crate::support::{self, With};
+use crate::packs::{Packs, faults};
+use crate::support::Named;
 
 /// The server of all tests of this program; each store in it has a table of its own.
 fn server() -> &'static Dynamo {
@@ -33,34 +31,18 @@ fn open_by(url: &str) -> Result<DynamoStore, StoreError> {
     DynamoStore::open(DynamoOptions::from_url(url).expect("a URL"))
 }
 
-/// A store and the table that it is in.
-type InTable = With<DynamoStore, String>;
-
-/// Stores in DynamoDB.
-struct InDynamo;
-
-impl Subject for InDynamo {
-    type Store = InTable;
-
-    fn fresh(&self) -> InTable {
-        let table = next_table();
-        With { store: open(&table).expect("opens"), what: table }
-    }
-
-    fn reopen(&self, store: InTable) -> Result<InTable, StoreError> {
-        let With { store, what: table } = store;
-        drop(store);
-        Ok(With { store: open(&table)?, what: table })
-    }
-
-    fn beside(&self, store: &InTable) -> Result<InTable, StoreError> {
-        Ok(With { store: open(&store.what)?, what: store.what.clone() })
-    }
-
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        support::run(future)
+/// Stores in it, and what they make of faults.
+fn packs() -> Packs<DynamoStore> {
+    Packs {
+        port: server().port(),
+        next: next_table,
+        url: |port, table| port.map_or_else(|| server().url(table), |port| server().url_by(port, table)),
+        open: open_by,
+        nobody: "dynamodb://key:hush@table?region=us-east-1&endpoint=http://127.0.0.1:1&patience=1",
     }
 }
+
+faults!(packs());
 
 /// Asks for what a test run has no time for.
 const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
@@ -69,7 +51,8 @@ const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 /// one in `faults.rs`; and the random history of thousands of steps.
 #[test]
 fn the_contract_is_kept_by_dynamodb() {
+    let stores = Named { next: next_table, open };
     let is_long = std::env::var_os(ROUNDS_VARIABLE).is_some();
     let takes_minutes = |case: &str| case.contains("full_calls") || case.starts_with("random");
-    tollgate_storage::conformance::run_where(&InDynamo, |case| is_long || !takes_minutes(case));
+    tollgate_storage::conformance::run_where(&stores, |case| is_long || !takes_minutes(case));
 }

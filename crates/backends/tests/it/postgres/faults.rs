@@ -112,8 +112,8 @@ fn keys_are_forgotten_after_their_time_in_pieces() {
     let (schema, acme) = (next_schema(), org("acme"));
     let url = format!("{}?schema={schema}", server().url());
     let mut options = PostgresOptions::from_url(&url).expect("a URL");
-    options.key_keep_secs = Some(100 * 365 * 86_400);
-    options.counter_keep_secs = Some(100 * 365 * 86_400);
+    options.keeping.key_secs = Some(100 * 365 * 86_400);
+    options.keeping.counter_secs = Some(100 * 365 * 86_400);
     let store = PostgresStore::open(options.clone()).expect("opens");
     let keys: Vec<String> = (0..6_000).map(|number| format!("key {number}")).collect();
     let append = append_using(&acme, 1, 0, keys.iter().map(String::as_str));
@@ -122,7 +122,7 @@ fn keys_are_forgotten_after_their_time_in_pieces() {
     run(store.sweep()).expect("sweeps");
     assert_eq!(entry(&store, &acme, "key 1"), Some(2), "it is kept");
     // The entries are of 2026, and so is the clock, or later: less than nothing is kept.
-    options.key_keep_secs = Some(-100 * 365 * 86_400);
+    options.keeping.key_secs = Some(-100 * 365 * 86_400);
     let store = PostgresStore::open(options).expect("opens");
     run(store.sweep()).expect("sweeps");
     let count = server().query(&format!("SELECT count(*) FROM {schema}.keys")).expect("a count");

@@ -5,7 +5,6 @@ mod loss;
 
 use std::env;
 use std::fs;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,10 +13,9 @@ use tollgate_backends::redis::{RedisOptions, RedisStore};
 use tollgate_domain::OrgId;
 use tollgate_peers::{Redis, RedisCluster};
 use tollgate_storage::StoreError;
-use tollgate_storage::conformance::Subject;
 
 use crate::postgres::{next_schema, server};
-use crate::support::{self, With};
+use crate::support::Named;
 
 /// The Redis of all tests of this program that leave it in peace; each store in it has names of its own.
 fn redis() -> &'static Redis {
@@ -47,43 +45,14 @@ fn moved(schema: &str, id: &OrgId) -> String {
     server().query(&statement).expect("a count")
 }
 
-/// A store and the schema that it is in.
-type InSchema = With<RedisStore, String>;
-
 /// Stores in this Redis, whose entries move as often as this.
-struct InRedis {
-    redis: String,
-    flush: Duration,
-}
-
-impl InRedis {
-    fn open(&self, schema: String) -> Result<InSchema, StoreError> {
-        let mut options = options(&self.redis, &schema);
-        options.flush = self.flush;
-        Ok(With { store: RedisStore::open(options)?, what: schema })
-    }
-}
-
-impl Subject for InRedis {
-    type Store = InSchema;
-
-    fn fresh(&self) -> InSchema {
-        self.open(next_schema()).expect("opens")
-    }
-
-    fn reopen(&self, store: InSchema) -> Result<InSchema, StoreError> {
-        let With { store, what: schema } = store;
-        drop(store);
-        self.open(schema)
-    }
-
-    fn beside(&self, store: &InSchema) -> Result<InSchema, StoreError> {
-        self.open(store.what.clone())
-    }
-
-    fn block_on<F: Future>(&self, future: F) -> F::Output {
-        support::run(future)
-    }
+fn stores(redis: String, flush: Duration) -> Named<impl Fn(&str) -> Result<RedisStore, StoreError>> {
+    let open = move |schema: &str| {
+        let mut options = options(&redis, schema);
+        options.flush = flush;
+        RedisStore::open(options)
+    };
+    Named { next: next_schema, open }
 }
 
 /// Asks for what a test run has no time for.
@@ -93,7 +62,7 @@ const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 #[test]
 fn the_contract_is_kept_by_redis_before_postgres() {
     let rounds = env::var_os(ROUNDS_VARIABLE).is_some();
-    let subject = InRedis { redis: redis().url(), flush: NEVER };
+    let subject = stores(redis().url(), NEVER);
     tollgate_storage::conformance::run_where(&subject, |case| rounds || !is_long(case));
 }
 
@@ -123,15 +92,13 @@ fn the_contract_is_kept_by_valkey_that_waits_for_its_disk() {
     let valkey = Redis::start_program(&valkey(), &settings).expect("Valkey starts");
     let redis = format!("{}&durable=always", valkey.url());
     let wanted = |case: &str| ["basics", "keys", "guards"].iter().any(|of| case.starts_with(of));
-    tollgate_storage::conformance::run_where(&InRedis { redis, flush: NEVER }, |case| {
-        wanted(case) && !is_long(case)
-    });
+    tollgate_storage::conformance::run_where(&stores(redis, NEVER), |case| wanted(case) && !is_long(case));
 }
 
 /// Whatever is asked, entries are on their way from one to the other.
 #[test]
 fn the_contract_is_kept_while_entries_move() {
-    let subject = InRedis { redis: redis().url(), flush: Duration::from_millis(3) };
+    let subject = stores(redis().url(), Duration::from_millis(3));
     let wanted =
         |case: &str| ["keys", "images", "scans", "concurrency"].iter().any(|of| case.starts_with(of));
     tollgate_storage::conformance::run_where(&subject, wanted);
@@ -143,5 +110,5 @@ fn the_contract_is_kept_while_entries_move() {
 fn the_contract_is_kept_by_a_cluster() {
     let cluster = RedisCluster::start(&[]).expect("a Cluster starts");
     let wanted = |case: &str| ["keys", "images", "concurrency"].iter().any(|of| case.starts_with(of));
-    tollgate_storage::conformance::run_where(&InRedis { redis: cluster.url(), flush: NEVER }, wanted);
+    tollgate_storage::conformance::run_where(&stores(cluster.url(), NEVER), wanted);
 }
