@@ -125,6 +125,13 @@ const BROWSER: &[&str] = &["playwright-core@1.65.1", "axe-core@4.14.1"];
 const WEBHOOKS_NODE: &str = "standardwebhooks@1.1.1";
 const WEBHOOKS_PYTHON: &str = "standardwebhooks==1.1.0";
 
+/// A server of SMTP, and all it imports, each with the SHA-256 of what the index has.
+const SMTP_SERVER: &str = "\
+aiosmtpd==1.4.6 --hash=sha256:72c99179ba5aa9ae0abbda6994668239b64a5ce054471955fe75f581d2592475
+atpublic==9.0.0 --hash=sha256:449c3c4f0c74df79749d6fe225ba55e2a2fce34b303f0329211e4d6989ed6f6e
+attrs==26.1.0 --hash=sha256:c647aa4a12dfbad9333ca4e71fe62ddc36f4e63b2d260a37a8b83d2f043ac309
+";
+
 /// Makes sure that all is there that tests run besides our own programs.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
@@ -137,6 +144,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("openmeter"), &[OPENMETER_CLIENT])?;
     node_packages(&folder.join("webhooks-node"), &[WEBHOOKS_NODE])?;
     python_packages(&folder.join("webhooks-python"), &[WEBHOOKS_PYTHON])?;
+    locked_packages(&folder.join("smtp-server"), "a server of SMTP", SMTP_SERVER)?;
     node_packages(&folder.join("browser"), BROWSER)?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;

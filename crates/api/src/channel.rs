@@ -22,6 +22,10 @@ pub struct ChannelRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(required = false, value_type = String)]
     pub url: Option<String>,
+    /// The address that e-mail goes to. A channel that has one keeps it where none is given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(required = false, value_type = String, example = "ann@example.com")]
+    pub to: Option<String>,
     /// Only notices of these kinds; all unless given.
     #[serde(default)]
     #[schema(required = false, example = json!(["limit_reached"]))]
@@ -58,6 +62,8 @@ pub enum ChannelKind {
     Slack,
     /// The server's log.
     Log,
+    /// E-mail to one address.
+    Email,
 }
 
 /// How a channel is.
@@ -85,6 +91,8 @@ pub struct ChannelItem {
     pub kind: ChannelKind,
     /// Its URL, without what may be secret.
     pub url: Option<String>,
+    /// The address that its e-mail goes to.
+    pub to: Option<String>,
     /// Only notices of these kinds; all where there are none.
     pub notices: Vec<String>,
     /// Only notices of these organizations.
@@ -150,7 +158,7 @@ pub struct RotateReply {
 pub struct ChannelTested {
     /// Whether the message was taken.
     pub delivered: bool,
-    /// The status of the reply, if there was one.
+    /// The status of the reply, if there was one: that of HTTP, or of SMTP for e-mail.
     pub status: Option<u16>,
     /// The beginning of the reply, or why there was none.
     pub reply: String,
@@ -194,7 +202,7 @@ pub struct DeliveryItem {
     pub result: DeliveryResult,
     /// When it is tried again.
     pub next_at: Option<String>,
-    /// The status of the reply, if there was one.
+    /// The status of the reply, if there was one: that of HTTP, or of SMTP for e-mail.
     pub status: Option<u32>,
     /// How long it took, in milliseconds.
     pub millis: u32,

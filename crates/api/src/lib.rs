@@ -55,7 +55,7 @@ pub use org::{
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
-pub use text::{Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever};
+pub use text::{Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever, grouped};
 pub use top_up::{
     TopUpItem, TopUpPage, TopUpReply, TopUpRequest, TopUpState, VoidByKeyRequest, VoidReply, VoidRequest,
 };

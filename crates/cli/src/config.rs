@@ -14,7 +14,9 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use tollgate_server::{Settings, StoreUrl, TlsFiles};
+use tollgate_server::{
+    MailSettings, PublicUrl, Secret, Sender, Settings, SmtpLogin, SmtpTls, StoreUrl, TlsFiles,
+};
 
 use crate::failure::Failure;
 use crate::logging::LogLevel;
@@ -60,6 +62,44 @@ pub(crate) struct Chosen {
     pub(crate) tls_cert: Option<PathBuf>,
     /// Its key's file.
     pub(crate) tls_key: Option<PathBuf>,
+    /// How e-mail leaves.
+    pub(crate) smtp: Smtp,
+}
+
+/// What the settings say of e-mail.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Smtp {
+    pub(crate) public_url: Option<PublicUrl>,
+    pub(crate) host: Option<String>,
+    pub(crate) port: Option<u16>,
+    pub(crate) tls: SmtpTls,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) from: Option<Sender>,
+}
+
+impl Smtp {
+    /// All of it together; `None` without a server.
+    fn whole(self) -> Result<Option<MailSettings>, Failure> {
+        let Self { public_url, host, port, tls, ca, user, password, from } = self;
+        let Some(host) = host else { return Ok(None) };
+        let missing =
+            |name: &str| Failure::Usage(format!("smtp-host is set and {name} is not: e-mail needs both"));
+        let login = match (user, password) {
+            (Some(user), Some(Secret(password))) => Some(SmtpLogin { user, password }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(Failure::Usage("smtp-user is set and smtp-password is not".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(Failure::Usage("smtp-password is set and smtp-user is not".to_owned()));
+            }
+        };
+        let from = from.ok_or_else(|| missing("smtp-from"))?;
+        let public_url = public_url.ok_or_else(|| missing("public-url"))?;
+        Ok(Some(MailSettings { host, port, tls, ca, login, from, public_url }))
+    }
 }
 
 /// Where a value comes from.
@@ -140,6 +180,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config
         (Some(_), None) => return Err(half_tls("tls-cert", "tls-key")),
         (None, Some(_)) => return Err(half_tls("tls-key", "tls-cert")),
     };
+    chosen.server.mail = chosen.smtp.clone().whole()?;
     complete_store(&mut chosen, &origins, environment)?;
     listen_everywhere(&mut chosen, &origins, &file);
     let mut warnings = warnings(environment, &chosen);

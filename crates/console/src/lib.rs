@@ -24,7 +24,7 @@ pub use frame::{Frame, Section};
 pub use pages::{
     BillRow, BillsView, EntryView, Glance, HealthRow, HealthView, KeysView, LedgerView, Mover, NoticesView,
     OrgHead, OrgTab, OrgView, OrgsView, OverviewView, PlansView, PortalView, ProblemView, RefusedRow,
-    SignInView, Spender, Surveyed, UsageForm, UsageView, UsersView,
+    SignInView, Spender, Surveyed, UnsubscribeView, UsageForm, UsageView, UsersView,
 };
 pub use text::percent;
 

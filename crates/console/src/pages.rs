@@ -29,6 +29,22 @@ pub struct SignInView {
     pub wrong: Option<String>,
 }
 
+/// Where the receiver of a channel's e-mail says that no more is wanted.
+#[derive(Debug, Template)]
+#[template(path = "unsubscribe.html")]
+pub struct UnsubscribeView {
+    /// The name of the style sheet.
+    pub style: String,
+    /// What the address of the page ends with.
+    pub link: String,
+    /// The name of the channel.
+    pub name: String,
+    /// The address that it sends to.
+    pub to: String,
+    /// Whether it sends no more.
+    pub done: bool,
+}
+
 /// Something went wrong.
 #[derive(Debug, Template)]
 #[template(path = "problem.html")]

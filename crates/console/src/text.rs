@@ -1,29 +1,9 @@
 //! Numbers and times as people read them.
 
 use std::borrow::Borrow;
-use std::fmt::Display;
 
+pub(crate) use tollgate_api::grouped as num;
 use tollgate_domain::{Amount, Timestamp, Zone};
-
-/// A number with its digits in groups of three: `1,234,567.5`.
-pub(crate) fn num(number: impl Display) -> String {
-    let text = number.to_string();
-    let (sign, text) = text.strip_prefix('-').map_or(("", text.as_str()), |rest| ("−", rest));
-    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, rest)| (whole, Some(rest)));
-    let digits = whole.chars().count();
-    let mut grouped = String::from(sign);
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (digits - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    if let Some(fraction) = fraction {
-        grouped.push('.');
-        grouped.push_str(fraction);
-    }
-    grouped
-}
 
 /// A time as the clocks of a zone show it, to the minute: `2026-11-21 14:05`. What is no time stays as it is.
 pub(crate) fn time(at: impl AsRef<str>, zone: impl AsRef<str>) -> String {

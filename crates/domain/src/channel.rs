@@ -25,7 +25,8 @@ pub struct Channel {
     pub id: ChannelId,
     /// What people say of it.
     pub setup: ChannelSetup,
-    /// The secrets its requests are signed with, the latest first: each `whsec_…`, and when it ends, if it does.
+    /// The secrets that its requests are signed with, or the links in its e-mail, the latest first: each `whsec_…`, and when
+    /// it ends, if it does.
     pub secrets: Vec<ChannelSecret>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -63,6 +64,11 @@ pub enum Target {
     },
     /// The server's log.
     Log,
+    /// A mailbox of a person or of a list of them.
+    Email {
+        /// Its address.
+        to: String,
+    },
 }
 
 impl Target {
@@ -73,6 +79,7 @@ impl Target {
             Self::Webhook { .. } => "webhook",
             Self::Slack { .. } => "slack",
             Self::Log => "log",
+            Self::Email { .. } => "email",
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tollgate_domain::{
     Actor, Attempt, AttemptResult, Channel, ChannelId, DeliveryClaim, OrgId, Round, Subject, SystemCommand,
-    SystemDenial, Timestamp, Waiting,
+    SystemDenial, Target, Timestamp, Waiting,
 };
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::Store;
@@ -22,6 +22,7 @@ use tollgate_storage::Store;
 use crate::CourierMetrics;
 use crate::address::Reach;
 use crate::limits::{CLAIM_RENEWED_SECS, CLAIM_SECS, ROUND_LANES_AT_ONCE, ROUND_MESSAGES_MAX, ROUND_TIME};
+use crate::mail::Mailer;
 use crate::message::Message;
 use crate::outlet::{Outcome, Outlets};
 use crate::post::Poster;
@@ -54,15 +55,15 @@ pub enum CourierError {
 type Lane = Vec<Waiting>;
 
 impl Courier {
-    /// A courier whose endpoints are within reach.
+    /// A courier whose endpoints are within reach, with what sends mail, if anything does.
     ///
     /// # Errors
     /// [`CourierError`].
-    pub fn new(reach: Reach) -> Result<Self, CourierError> {
+    pub fn new(reach: Reach, mailer: Option<Mailer>) -> Result<Self, CourierError> {
         let mut name = [0_u8; 8];
         getrandom::fill(&mut name)?;
         Ok(Self {
-            outlets: Outlets { poster: Poster::new(reach)? },
+            outlets: Outlets { poster: Poster::new(reach)?, mailer },
             metrics: CourierMetrics::default(),
             holder: name.iter().map(|byte| format!("{byte:02x}")).collect(),
             closing: watch::Sender::default(),
@@ -84,6 +85,12 @@ impl Courier {
     pub async fn test(&self, channel: &Channel, at: Timestamp) -> Outcome {
         let secrets: Vec<String> = channel.secrets_at(at).map(str::to_owned).collect();
         self.outlets.send(channel, &secrets, &Message::test(channel, at)).await
+    }
+
+    /// Whether mail can be sent.
+    #[must_use]
+    pub const fn sends_mail(&self) -> bool {
+        self.outlets.mailer.is_some()
     }
 
     /// Why no request may go to a URL, as far as its name leads anywhere now.
@@ -268,7 +275,7 @@ impl Courier {
     ) -> Option<Attempt> {
         let at = engine.clock().now();
         let began = Instant::now();
-        let outcome = match Message::about(engine, &waiting.subject).await {
+        let outcome = match message_for(engine, channel, &waiting.subject).await {
             Ok(Some(message)) => {
                 let secrets: Vec<String> = channel.secrets_at(at).map(str::to_owned).collect();
                 self.outlets.send(channel, &secrets, &message).await
@@ -308,6 +315,18 @@ impl Courier {
                 AttemptResult::GivenUp
             }
         }
+    }
+}
+
+/// The message about a subject, with what those who receive it need.
+async fn message_for<S: Store>(
+    engine: &Engine<S>,
+    channel: &Channel,
+    subject: &Subject,
+) -> Result<Option<Message>, EngineError> {
+    match (Message::about(engine, subject).await?, &channel.setup.target) {
+        (Some(message), Target::Email { .. }) => message.at_home(engine).await.map(Some),
+        (message, _) => Ok(message),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way out: what was counted, on its way to whoever processes it, and notices, on their way to whoever should know.
 //!
 //! The [`Courier`] delivers notices through channels: a reconciler that reads what is new, tries what is due, and writes
-//! down what came of it. An `outlet` sends one message by webhook, Slack or the log.
+//! down what came of it. An `outlet` sends one message by webhook, Slack, e-mail or the log.
 //!
 //! The [`Shipper`] ships what is unsent when it is told to, and every interval. A [`Sink`] brings one shipment: to an HTTP
 //! endpoint, to a NATS stream, or into a folder. What is shipped, and that nothing is lost or shipped twice, is the
@@ -14,7 +14,9 @@
 mod address;
 mod body;
 mod courier;
+mod letter;
 pub mod limits;
+mod mail;
 mod message;
 mod metrics;
 mod outlet;
@@ -29,6 +31,9 @@ mod words;
 pub use address::Reach;
 pub use body::aggregate;
 pub use courier::{Courier, CourierError};
+pub use mail::{
+    MailError, MailSettings, Mailer, PublicUrl, Sender, SmtpLogin, SmtpTls, is_address, is_of_its_mail,
+};
 pub use metrics::{CourierMetrics, ShipperMetrics};
 pub use outlet::Outcome;
 pub use read_ahead::{end_of_notices, notices_after};

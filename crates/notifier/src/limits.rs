@@ -17,6 +17,15 @@ pub const ERROR_CHARS_MAX: usize = 200;
 /// How long the receiver of a message may take: what is not taken by then is tried again.
 pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long sending a mail may take: an SMTP server may look closely before it takes one.
+pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Characters of a mail's subject: programs show no more.
+pub const SUBJECT_CHARS_MAX: usize = 120;
+
+/// Characters of an address of mail, as SMTP has it.
+pub const MAIL_ADDRESS_CHARS_MAX: usize = 254;
+
 /// How long connecting to one of its addresses may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

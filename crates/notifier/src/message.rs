@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tollgate_api::NoticeItem;
-use tollgate_domain::{Channel, ChannelId, NoticeRef, OrgId, Subject, Timestamp};
+use tollgate_domain::{Channel, ChannelId, NoticeRef, OrgId, Subject, Timestamp, Zone};
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::{NoticeRow, Store};
 
@@ -24,6 +24,17 @@ pub(crate) struct Message {
     pub(crate) text: String,
     /// For programs: what happened.
     pub(crate) data: Value,
+    /// The notice that it is about, if it is about one.
+    pub(crate) notice: Option<NoticeRow>,
+    /// Whose it is, to people; looked up only for them.
+    pub(crate) home: Option<Home>,
+}
+
+/// An org, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) name: Option<String>,
+    pub(crate) zone: Zone,
 }
 
 impl Message {
@@ -41,7 +52,7 @@ impl Message {
                 }
                 let notice = entry.notices.swap_remove(place);
                 let row = NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice };
-                Ok(Some(Self::of_notice(&row)))
+                Ok(Some(Self::of_notice(row)))
             }
             Subject::ChannelDisabled { channel, at } => {
                 let name = engine.channel(channel).await?.map(|known| known.setup.name);
@@ -50,8 +61,17 @@ impl Message {
         }
     }
 
-    fn of_notice(row: &NoticeRow) -> Self {
-        let item: NoticeItem = notice_item(row);
+    /// The same with what people know its org by.
+    pub(crate) async fn at_home<S: Store>(mut self, engine: &Engine<S>) -> Result<Self, EngineError> {
+        if let Some(id) = &self.org {
+            let org = engine.org(id).await?;
+            self.home = org.map(|org| Home { name: org.name, zone: org.zone });
+        }
+        Ok(self)
+    }
+
+    fn of_notice(row: NoticeRow) -> Self {
+        let item: NoticeItem = notice_item(&row);
         Self {
             id: message_id(&item.id),
             kind: format!("notice.{}", item.kind),
@@ -59,6 +79,8 @@ impl Message {
             org: Some(row.org.clone()),
             text: format!("{}: {}", item.org, item.summary),
             data: serde_json::to_value(item).unwrap_or_default(),
+            notice: Some(row),
+            home: None,
         }
     }
 
@@ -75,6 +97,8 @@ impl Message {
                  is back; its queued messages are delivered then"
             ),
             data: json!({"channel": id, "name": name, "at": at.to_string()}),
+            notice: None,
+            home: None,
         }
     }
 
@@ -88,6 +112,8 @@ impl Message {
             org: None,
             text: format!("a test of the channel '{name}': notices come here"),
             data: json!({"channel": channel.id.0, "name": name}),
+            notice: None,
+            home: None,
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use tollgate_domain::{Channel, OrgId, Target};
 
 use crate::SigningKey;
+use crate::mail::Mailer;
 use crate::message::Message;
 use crate::post::{Poster, Reply, line};
 
@@ -26,7 +27,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn taken() -> Self {
+    pub(crate) fn taken() -> Self {
         Self { delivered: true, ..Self::failed("") }
     }
 
@@ -51,6 +52,8 @@ impl Outcome {
 #[derive(Debug)]
 pub(crate) struct Outlets {
     pub(crate) poster: Poster,
+    /// Where there is an SMTP server.
+    pub(crate) mailer: Option<Mailer>,
 }
 
 impl Outlets {
@@ -63,6 +66,12 @@ impl Outlets {
                 self.poster.post(url, &headers, body).await
             }
             Target::Slack { url } => self.poster.post(url, &[], slack(message)).await,
+            Target::Email { to } => {
+                let Some(mailer) = &self.mailer else {
+                    return Outcome::failed("there is no SMTP server: set smtp-host");
+                };
+                return mailer.send(channel, to, message).await;
+            }
             Target::Log => {
                 let org = message.org.as_ref().map(OrgId::as_str);
                 tracing::info!(id = message.id, kind = message.kind, org, "{}", message.text);

@@ -1,8 +1,10 @@
 //! Notices in words.
 
-use tollgate_api::NoticeItem;
-use tollgate_domain::{MeterId, Notice, NoticeKind, Period};
+use tollgate_api::{NoticeItem, grouped};
+use tollgate_domain::{Amount, MeterId, Money, Notice, NoticeKind, Period, Timestamp, Zone};
 use tollgate_storage::NoticeRow;
+
+use crate::message::Home;
 
 /// A notice as replies and messages tell it.
 #[must_use]
@@ -26,10 +28,11 @@ pub fn notice_summary(notice: &Notice) -> String {
     let meter = notice.meter.as_ref().map_or("", MeterId::as_str);
     match &notice.kind {
         NoticeKind::ThresholdCrossed { percent, used, limit } => {
-            format!("{percent} % of the {meter} are used: {used} of {limit}")
+            format!("{percent} % of the {meter} are used: {} of {}", grouped(used), grouped(limit))
         }
         NoticeKind::OnTrackToRunOut { used, projected, limit, day } => {
             let day = Period::day(*day).label();
+            let [used, projected, limit] = [used, projected, limit].map(grouped);
             format!(
                 "on track to run out of {meter} on {day}: {used} of {limit} used, {projected} expected this month"
             )
@@ -40,20 +43,125 @@ pub fn notice_summary(notice: &Notice) -> String {
                 .as_ref()
                 .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
             let what = if *credit { "credit" } else { "limit" };
-            format!("{whose} has reached the {what} of {limit} {meter} ({used} used)")
+            format!("{whose} has reached the {what} of {} {meter} ({} used)", grouped(limit), grouped(used))
         }
         NoticeKind::TrialEnding { ends_at, remaining } => {
-            format!("the trial ends: {remaining} {meter} left, until {ends_at}")
+            format!("the trial ends: {} {meter} left, until {ends_at}", grouped(remaining))
         }
-        NoticeKind::TrialEnded { used } => format!("the trial is over: {used} {meter} used"),
+        NoticeKind::TrialEnded { used } => format!("the trial is over: {} {meter} used", grouped(used)),
         NoticeKind::FirstDenial { reason } => format!("the first denial of {meter} this period: {reason}"),
         NoticeKind::TopUpGranted { amount, expires_at, .. } => {
             let until = expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
-            format!("{amount} {meter} were added {until}")
+            format!("{} {meter} were added {until}", grouped(amount))
         }
         NoticeKind::BillClosed { number, total } => {
             let month = notice.period.map(Period::label).unwrap_or_default();
-            format!("bill {number} of {month} is closed: {total}")
+            format!("bill {number} of {month} is closed: {}", price(total))
         }
+    }
+}
+
+/// What there is to know of a notice, each with what it is called, for people.
+pub(crate) fn notice_facts(row: &NoticeRow, home: &Home) -> Vec<(&'static str, String)> {
+    let NoticeRow { org, at, notice, .. } = row;
+    let time = |at: &Timestamp| time_at(&home.zone, *at);
+    let whose = home.name.as_ref().map_or_else(|| org.to_string(), |name| format!("{name} ({org})"));
+    let mut facts = vec![("Organization", whose)];
+    facts.extend(notice.user.iter().map(|user| ("User", user.to_string())));
+    facts.extend(notice.meter.iter().map(|meter| ("Meter", meter.to_string())));
+    facts.extend(notice.period.map(|period| ("Period", period.label())));
+    match &notice.kind {
+        NoticeKind::ThresholdCrossed { used, limit, .. } => {
+            facts.extend([
+                ("Used", grouped(used)),
+                ("Credit", grouped(limit)),
+                ("Left", left(*limit, *used)),
+            ]);
+        }
+        NoticeKind::OnTrackToRunOut { used, projected, limit, day } => facts.extend([
+            ("Used", grouped(used)),
+            ("Credit", grouped(limit)),
+            ("Expected this month", grouped(projected)),
+            ("Runs out on", Period::day(*day).label()),
+        ]),
+        NoticeKind::LimitReached { used, limit, credit } => {
+            facts.extend([
+                ("Used", grouped(used)),
+                (if *credit { "Credit" } else { "Limit" }, grouped(limit)),
+            ]);
+        }
+        NoticeKind::TrialEnding { ends_at, remaining } => {
+            facts.extend([("Left", grouped(remaining)), ("Trial ends", time(ends_at))]);
+        }
+        NoticeKind::TrialEnded { used } => facts.push(("Used", grouped(used))),
+        NoticeKind::FirstDenial { reason } => facts.push(("Reason", reason.replace('_', " "))),
+        NoticeKind::TopUpGranted { amount, expires_at, plan } => {
+            facts.push(("Added", grouped(amount)));
+            facts.push(("Expires", expires_at.as_ref().map_or_else(|| "never".to_owned(), time)));
+            facts.extend(plan.iter().map(|plan| ("Plan", plan.to_string())));
+        }
+        NoticeKind::BillClosed { number, total } => {
+            facts.extend([("Bill", number.to_string()), ("Total", price(total))]);
+        }
+    }
+    facts.push(("When", time(at)));
+    facts
+}
+
+/// What is left of a credit; nothing where more was used.
+fn left(limit: Amount, used: Amount) -> String {
+    grouped((limit - used).at_least_zero())
+}
+
+fn price(total: &Money) -> String {
+    format!("{} {}", grouped(total.number()), total.currency)
+}
+
+/// A time as the clocks of a zone show it, to the minute.
+fn time_at(zone: &Zone, at: Timestamp) -> String {
+    let text = zone.text(at);
+    let minute = text.get(..16).map_or_else(|| text.clone(), |minute| minute.replace('T', " "));
+    format!("{minute} ({})", zone.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::OrgId;
+
+    use super::*;
+
+    fn facts(kind: NoticeKind, zone: &str, name: Option<&str>) -> Vec<(&'static str, String)> {
+        let at = "2026-11-02T23:30:00Z".parse().expect("a time");
+        let meter = Some(MeterId::new("tokens").expect("an id"));
+        let notice = Notice { meter, user: None, period: Period::parse_month("2026-11"), kind };
+        let row = NoticeRow { org: OrgId::new("acme").expect("an id"), entry: 5, index: 0, at, notice };
+        let home = Home { name: name.map(str::to_owned), zone: Zone::new(zone).expect("a zone") };
+        notice_facts(&row, &home)
+    }
+
+    #[test]
+    fn facts_have_numbers_and_times_that_a_person_can_read() {
+        let crossed = NoticeKind::ThresholdCrossed {
+            percent: 80,
+            used: Amount::from_billionths(1_600_000_500_000_000),
+            limit: Amount::from_whole(2_000_000),
+        };
+        let wanted = [
+            ("Organization", "Acme Inc. (acme)"),
+            ("Meter", "tokens"),
+            ("Period", "2026-11"),
+            ("Used", "1,600,000.5"),
+            ("Credit", "2,000,000"),
+            ("Left", "399,999.5"),
+            ("When", "2026-11-03 00:30 (Europe/Berlin)"),
+        ];
+        assert_eq!(
+            facts(crossed, "Europe/Berlin", Some("Acme Inc.")),
+            wanted.map(|(name, text)| (name, text.to_owned()))
+        );
+        let added = NoticeKind::TopUpGranted { amount: Amount::from_whole(5), expires_at: None, plan: None };
+        assert!(facts(added, "UTC", None).contains(&("Expires", "never".to_owned())));
+        let denied = NoticeKind::FirstDenial { reason: "credit_exhausted".to_owned() };
+        assert!(facts(denied, "UTC", None).contains(&("Reason", "credit exhausted".to_owned())));
     }
 }

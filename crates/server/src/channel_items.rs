@@ -6,10 +6,11 @@ use tollgate_domain::{AttemptResult, Channel, Delivery, Subject, Target};
 
 pub(crate) fn channel_item(channel: &Channel) -> ChannelItem {
     let Channel { id, setup, created_at, progress, .. } = channel;
-    let (kind, url) = match &setup.target {
-        Target::Webhook { url } => (ChannelKind::Webhook, Some(shown(url, true))),
-        Target::Slack { url } => (ChannelKind::Slack, Some(shown(url, false))),
-        Target::Log => (ChannelKind::Log, None),
+    let (kind, url, to) = match &setup.target {
+        Target::Webhook { url } => (ChannelKind::Webhook, Some(shown(url, true)), None),
+        Target::Slack { url } => (ChannelKind::Slack, Some(shown(url, false)), None),
+        Target::Log => (ChannelKind::Log, None, None),
+        Target::Email { to } => (ChannelKind::Email, None, Some(to.clone())),
     };
     let state = match (setup.enabled, progress.gave_up_at, progress.failing_since) {
         (false, ..) => ChannelState::Paused,
@@ -22,6 +23,7 @@ pub(crate) fn channel_item(channel: &Channel) -> ChannelItem {
         name: setup.name.clone(),
         kind,
         url,
+        to,
         notices: setup.filter.kinds.iter().cloned().collect(),
         orgs: setup.filter.orgs.iter().map(ToString::to_string).collect(),
         plans: setup.filter.plans.iter().map(ToString::to_string).collect(),

@@ -49,4 +49,6 @@ pub use portkey::PortkeyUrl;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
 pub use settings::{DatabaseUrl, Secret, Settings, StoreUrl, TlsFiles};
 pub use stores::{embedded_options, migrate};
-pub use tollgate_notifier::{Reach, SigningKey, SinkUrl};
+pub use tollgate_notifier::{
+    MailSettings, PublicUrl, Reach, Sender, SigningKey, SinkUrl, SmtpLogin, SmtpTls,
+};

@@ -129,6 +129,7 @@ fn table() -> Vec<Route> {
         pages("/portal/style.css").page(console::style),
         pages("/portal/{link}").page(console::portal),
         pages("/portal/{link}/bill").page(console::portal_bill),
+        pages("/unsubscribe/{link}").page(console::unsubscribe_page).form(console::unsubscribe),
     ]
 }
 

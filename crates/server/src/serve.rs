@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tollgate_domain::catalog::DEFAULT;
 use tollgate_domain::{Actor, ApplyCatalog, SystemCommand};
 use tollgate_engine::{Clock, Engine, EngineOptions};
-use tollgate_notifier::{Courier, Shipper, Sink};
+use tollgate_notifier::{Courier, Mailer, Shipper, Sink};
 use tollgate_storage::{Row, Scan, Store, StoreError};
 
 use crate::app::{App, AppState};
@@ -245,6 +245,13 @@ fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
         .map(|sink| Shipper::new(sink, settings.commit_patience)))
 }
 
+/// What delivers notices.
+fn courier(settings: &Settings) -> Result<Courier, ServeError> {
+    let mailer = settings.mail.as_ref().map(Mailer::new).transpose();
+    let mailer = mailer.map_err(|error| ServeError::Channels(error.to_string()))?;
+    Courier::new(settings.webhook_reach, mailer).map_err(|error| ServeError::Channels(error.to_string()))
+}
+
 /// Whether the thread that runs this answers every caller.
 fn answers_on_one_thread() -> bool {
     Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread
@@ -254,8 +261,7 @@ fn answers_on_one_thread() -> bool {
 pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, ServeError> {
     let shipper = shipper(&settings)?;
     let portkey = Portkey::new(&settings).map_err(ServeError::Gateway)?;
-    let courier =
-        Courier::new(settings.webhook_reach).map_err(|error| ServeError::Channels(error.to_string()))?;
+    let courier = courier(&settings)?;
     let readers =
         Readers::start().map_err(|error| ServeError::Store(format!("no threads to read on: {error}")))?;
     let store = AnyStore::open(&settings)?;

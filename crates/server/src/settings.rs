@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tollgate_notifier::{Reach, SigningKey, SinkUrl};
+use tollgate_notifier::{MailSettings, Reach, SigningKey, SinkUrl};
 
 use crate::{Origins, PortkeyUrl};
 
@@ -79,6 +79,8 @@ pub struct Settings {
     pub commit_patience: Duration,
     /// Where the endpoints of channels may be.
     pub webhook_reach: Reach,
+    /// How e-mail leaves, if it does.
+    pub mail: Option<MailSettings>,
     /// How often is looked for notices to deliver.
     pub notice_interval: Duration,
     /// Size of the ledger's segment files, in bytes; 4 KiB to 2 GiB. Two of them are taken ahead.
@@ -123,6 +125,7 @@ impl Default for Settings {
             flush_interval: Duration::from_mins(1),
             commit_patience: Duration::from_secs(30),
             webhook_reach: Reach::Public,
+            mail: None,
             notice_interval: Duration::from_secs(1),
             segment_bytes: 64 * 1024 * 1024,
             threads: None,

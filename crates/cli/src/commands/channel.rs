@@ -106,6 +106,9 @@ struct TargetArgs {
     /// An incoming webhook of Slack.
     #[arg(long, value_name = "URL")]
     slack: Option<String>,
+    /// A mailbox.
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
     /// The server's log.
     #[arg(long)]
     log: bool,
@@ -154,14 +157,15 @@ pub(crate) fn run(session: &mut Session, command: &ChannelCommand) -> Result<(),
 }
 
 fn created(args: &CreateArgs) -> Value {
-    let TargetArgs { webhook, slack, log: _ } = &args.target;
-    let (kind, url) = match (webhook, slack) {
-        (Some(url), _) => ("webhook", Some(url)),
-        (None, Some(url)) => ("slack", Some(url)),
-        (None, None) => ("log", None),
+    let TargetArgs { webhook, slack, email, log: _ } = &args.target;
+    let (kind, url) = match (webhook, slack, email) {
+        (Some(url), ..) => ("webhook", Some(url)),
+        (None, Some(url), _) => ("slack", Some(url)),
+        (None, None, Some(_)) => ("email", None),
+        (None, None, None) => ("log", None),
     };
     given(json!({
-        "name": args.name, "kind": kind, "url": url, "notices": args.notices, "orgs": args.orgs, "plans": args.plans,
+        "name": args.name, "kind": kind, "url": url, "to": email, "notices": args.notices, "orgs": args.orgs, "plans": args.plans,
         "meters": args.meters,
     }))
 }
@@ -192,6 +196,7 @@ fn about(channel: &ChannelItem) -> Vec<(&'static str, Field)> {
         ("name", (&channel.name).into()),
         ("kind", word(channel.kind).into()),
         ("url", channel.url.as_deref().unwrap_or("-").into()),
+        ("to", channel.to.as_deref().unwrap_or("-").into()),
         ("state", word(channel.state).into()),
         ("notices", listed(&channel.notices)),
         ("orgs", listed(&channel.orgs)),

@@ -405,6 +405,81 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some((chosen.server.webhook_reach == Reach::Anywhere).to_string()),
     },
     Setting {
+        name: "public-url",
+        value: "URL",
+        help: "Where people reach this server, such as https://tollgate.example.com; links in e-mail begin with it",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|url| chosen.smtp.public_url = Some(url)),
+        show: |chosen| chosen.smtp.public_url.as_ref().map(ToString::to_string),
+    },
+    Setting {
+        name: "smtp-host",
+        value: "HOST",
+        help: "SMTP server that sends e-mail; needs smtp-from and public-url",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| host(text).map(|host| chosen.smtp.host = Some(host)),
+        show: |chosen| chosen.smtp.host.clone(),
+    },
+    Setting {
+        name: "smtp-port",
+        value: "PORT",
+        help: "Port of the SMTP server; 587 with STARTTLS, 465 with implicit TLS, 25 without TLS unless given",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| whole(text, 1..=u16::MAX).map(|port| chosen.smtp.port = Some(port)),
+        show: |chosen| chosen.smtp.port.map(|port| port.to_string()),
+    },
+    Setting {
+        name: "smtp-tls",
+        value: "HOW",
+        help: "How connections to the SMTP server are encrypted: starttls (never without it), implicit or none",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|tls| chosen.smtp.tls = tls),
+        show: |chosen| Some(chosen.smtp.tls.to_string()),
+    },
+    Setting {
+        name: "smtp-ca",
+        value: "FILE",
+        help: "Certificates that the SMTP server's must be signed by (PEM); the public authorities unless given",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| path(text).map(|path| chosen.smtp.ca = Some(path)),
+        show: |chosen| chosen.smtp.ca.as_ref().map(|path| path.display().to_string()),
+    },
+    Setting {
+        name: "smtp-user",
+        value: "USER",
+        help: "User at the SMTP server",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| name(text).map(|name| chosen.smtp.user = Some(name)),
+        show: |chosen| chosen.smtp.user.clone(),
+    },
+    Setting {
+        name: "smtp-password",
+        value: "PASSWORD",
+        help: "Password at the SMTP server; prefer the environment variable or the file",
+        seeds: &[],
+        secret: true,
+        take: |chosen, text| {
+            chosen.smtp.password = Some(Secret(text.to_owned()));
+            Ok(())
+        },
+        show: |chosen| chosen.smtp.password.as_ref().map(|password| password.0.clone()),
+    },
+    Setting {
+        name: "smtp-from",
+        value: "ADDRESS",
+        help: "Whom e-mail is from, such as Example <billing@example.com>",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|from| chosen.smtp.from = Some(from)),
+        show: |chosen| chosen.smtp.from.as_ref().map(ToString::to_string),
+    },
+    Setting {
         name: "notice-interval",
         value: "SECS",
         help: "Seconds between two looks for notices to deliver",
@@ -506,6 +581,18 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     // `localhost` is both: the IPv4 one is what other programs try first.
     let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
     address.copied().ok_or_else(wrong)
+}
+
+/// A name or an address of a host, without a port.
+fn host(text: &str) -> Result<String, String> {
+    let fits = |each: char| each.is_ascii_alphanumeric() || "-._:".contains(each);
+    let is_host =
+        !text.is_empty() && text.chars().all(fits) && (!text.contains(':') || text.matches(':').count() > 1);
+    if is_host {
+        Ok(text.to_owned())
+    } else {
+        Err("not a host; expected such as smtp.example.com".to_owned())
+    }
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

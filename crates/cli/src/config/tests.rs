@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tollgate_server::{Reach, StoreUrl};
+use tollgate_server::Reach;
 
 use super::*;
 
@@ -153,6 +153,14 @@ fn values_reach_the_server() {
         ("portkey-api-key", "pk"),
         ("portkey-workspace", "space"),
         ("portkey-timeout", "18"),
+        ("public-url", "https://tollgate.example.com/"),
+        ("smtp-host", "smtp.example.com"),
+        ("smtp-port", "2525"),
+        ("smtp-tls", "implicit"),
+        ("smtp-ca", "ca.pem"),
+        ("smtp-user", "ann"),
+        ("smtp-password", "hush"),
+        ("smtp-from", "Example <billing@example.com>"),
     ];
     assert_eq!(flags.len(), SETTINGS.len(), "every setting stands in this test");
     let chosen = resolved(&Said { flags, ..Said::default() }).expect("all is allowed").chosen;
@@ -185,6 +193,16 @@ fn values_reach_the_server() {
     assert!(server.sink_secret.is_some());
     assert_eq!((server.commit_interval.as_secs(), server.commit_patience.as_secs()), (12, 13));
     assert_eq!((server.webhook_reach, server.notice_interval.as_secs()), (Reach::Anywhere, 16));
+    let mail = MailSettings {
+        host: "smtp.example.com".to_owned(),
+        port: Some(2525),
+        tls: SmtpTls::Implicit,
+        ca: Some(PathBuf::from("ca.pem")),
+        login: Some(SmtpLogin { user: "ann".to_owned(), password: "hush".to_owned() }),
+        from: "Example <billing@example.com>".parse().expect("an address"),
+        public_url: "https://tollgate.example.com".parse().expect("a URL"),
+    };
+    assert_eq!(server.mail, Some(mail));
     assert!(chosen.demo && chosen.log_json);
     assert_eq!(chosen.log_level.text(), "debug");
 }
@@ -242,6 +260,24 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
             "sink-secret: not a signing secret; expected whsec_ and 24 to 64 bytes in base64 (from environment \
              TOLLGATE_SINK_SECRET)",
         ),
+        (
+            file("smtp_host = 'smtp.example.com'\nsmtp_tls = 'maybe'"),
+            "smtp-tls: 'maybe' is not allowed; expected starttls, implicit or none (from file t.toml)",
+        ),
+        (
+            environment(&[("TOLLGATE_SMTP_HOST", "smtp.example.com:25")]),
+            "smtp-host: not a host; expected such as smtp.example.com (from environment TOLLGATE_SMTP_HOST)",
+        ),
+        (
+            file("smtp_host = 'h'\nsmtp_from = 'billing'"),
+            "smtp-from: not an address; expected such as Example <billing@example.com> (from file t.toml)",
+        ),
+        (file("smtp_host = 'h'"), "smtp-host is set and smtp-from is not: e-mail needs both"),
+        (
+            file("smtp_host = 'h'\nsmtp_from = 'a@example.com'"),
+            "smtp-host is set and public-url is not: e-mail needs both",
+        ),
+        (file("smtp_host = 'h'\nsmtp_user = 'ann'"), "smtp-user is set and smtp-password is not"),
         (file("queue = 1.5"), "t.toml: queue is float; expected text, a whole number, true or false"),
         (file("tls_cert = 'c.pem'"), "tls-cert is set and tls-key is not: TLS needs both"),
     ] {
@@ -411,6 +447,11 @@ fn secrets_are_shown_nowhere() {
         ("TOLLGATE_API_KEY", "hush-hush"),
         ("TOLLGATE_SINK", "https://ann:hush@proc.example/in?token=hush"),
         ("TOLLGATE_SINK_SECRET", "whsec_aHVzaC1odXNoLWh1c2gtaHVzaC1odXNo"),
+        ("TOLLGATE_SMTP_HOST", "smtp.example.com"),
+        ("TOLLGATE_SMTP_FROM", "billing@example.com"),
+        ("TOLLGATE_PUBLIC_URL", "https://tollgate.example.com"),
+        ("TOLLGATE_SMTP_USER", "ann"),
+        ("TOLLGATE_SMTP_PASSWORD", "hush hush"),
     ];
     let said = Said { environment, ..Said::default() };
     let config = resolved(&said).expect("a key");

@@ -17,6 +17,7 @@ pub(crate) mod portal;
 mod session;
 mod sign_in;
 mod survey;
+mod unsubscribe;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub(crate) use portal::{bill as portal_bill, link as make_link, show as portal};
 pub(crate) use session::Sessions;
 pub(crate) use sign_in::{show as sign_in_page, sign_in, sign_out};
 pub(crate) use survey::Survey;
+pub(crate) use unsubscribe::{show as unsubscribe_page, stop as unsubscribe};
 pub(crate) use usage::{csv as usage_csv, show as usage};
 
 /// What an answer of a handler says.

@@ -13,10 +13,10 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::CHANNEL_DELIVERIES_KEPT;
 use tollgate_domain::{
-    ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSetup, Filter, NoticeKind, NoticeRef, ReadTo,
-    Replay, Role, SystemCommand, SystemDenial, Target,
+    Actor, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSetup, Filter, NoticeKind, NoticeRef,
+    ReadTo, Replay, Role, SystemCommand, SystemDenial, Target,
 };
-use tollgate_notifier::{SigningKey, end_of_notices};
+use tollgate_notifier::{SigningKey, end_of_notices, is_address};
 
 use crate::app::App;
 use crate::auth::{Caller, id_for, new_secret};
@@ -53,16 +53,18 @@ async fn known(app: &App, id: &ChannelId) -> Result<Channel, Failure> {
     app.engine.channel(id).await?.ok_or_else(unknown_channel)
 }
 
-async fn change(app: &App, caller: &Caller, id: &ChannelId, change: ChannelChange) -> Result<(), Failure> {
+pub(crate) async fn change(
+    app: &App,
+    actor: &Actor,
+    id: &ChannelId,
+    change: ChannelChange,
+) -> Result<(), Failure> {
     let change = Box::new(ChangeChannel { id: id.clone(), change });
-    app.engine
-        .submit_system(&caller.actor, SystemCommand::ChangeChannel(change))
-        .await?
-        .map_err(system_failure)?;
+    app.engine.submit_system(actor, SystemCommand::ChangeChannel(change)).await?.map_err(system_failure)?;
     Ok(())
 }
 
-/// What people say of a channel, checked. It keeps its URL where none is given.
+/// What people say of a channel, checked. It keeps its URL or address where none is given.
 async fn setup(app: &App, request: ChannelRequest, former: Option<&Target>) -> Result<ChannelSetup, Failure> {
     let name = text_line("name", request.name)?;
     for (field, length) in [
@@ -79,21 +81,7 @@ async fn setup(app: &App, request: ChannelRequest, former: Option<&Target>) -> R
         let names = NoticeKind::NAMES.join("', '");
         return Err(wrong("notices", &format!("'{}' is none of '{names}'", shortened(unknown))));
     }
-    let url = match (request.url, request.kind) {
-        (Some(_), ChannelKind::Log) => return Err(wrong("url", "the log has none")),
-        (Some(url), _) => Some(checked_url(app, url).await?),
-        (None, _) => None,
-    };
-    let target = match (request.kind, url, former) {
-        (ChannelKind::Log, ..) => Target::Log,
-        (ChannelKind::Webhook, Some(url), _) => Target::Webhook { url },
-        (ChannelKind::Webhook, None, Some(former @ Target::Webhook { .. }))
-        | (ChannelKind::Slack, None, Some(former @ Target::Slack { .. })) => former.clone(),
-        (ChannelKind::Slack, Some(url), _) => Target::Slack { url },
-        (ChannelKind::Webhook | ChannelKind::Slack, None, _) => {
-            return Err(wrong("url", "must be given for this kind of channel"));
-        }
-    };
+    let target = target(app, request.kind, request.url, request.to, former).await?;
     let filter = Filter {
         kinds: request.notices.into_iter().collect(),
         orgs: request.orgs.into_iter().collect(),
@@ -101,6 +89,57 @@ async fn setup(app: &App, request: ChannelRequest, former: Option<&Target>) -> R
         meters: BTreeSet::from_iter(request.meters),
     };
     Ok(ChannelSetup { name, target, filter, enabled: request.enabled })
+}
+
+/// Where a channel leads. What is said of another kind of channel is refused, not passed over.
+async fn target(
+    app: &App,
+    kind: ChannelKind,
+    url: Option<String>,
+    to: Option<String>,
+    former: Option<&Target>,
+) -> Result<Target, Failure> {
+    let was_email = matches!(former, Some(Target::Email { .. }));
+    if former.is_some() && was_email != (kind == ChannelKind::Email) {
+        return Err(wrong("kind", "cannot change from or to 'email'; make a new channel"));
+    }
+    match (kind, &url, &to) {
+        (ChannelKind::Log, Some(_), _) => return Err(wrong("url", "the log has none")),
+        (ChannelKind::Email, Some(_), _) => return Err(wrong("url", "e-mail has none; its address is 'to'")),
+        (ChannelKind::Webhook | ChannelKind::Slack | ChannelKind::Log, _, Some(_)) => {
+            return Err(wrong("to", "is for e-mail only"));
+        }
+        _ => {}
+    }
+    let url = match url {
+        Some(url) => Some(checked_url(app, url).await?),
+        None => None,
+    };
+    Ok(match (kind, url, former) {
+        (ChannelKind::Log, ..) => Target::Log,
+        (ChannelKind::Email, ..) => Target::Email { to: checked_address(app, to, former)? },
+        (ChannelKind::Webhook, Some(url), _) => Target::Webhook { url },
+        (ChannelKind::Webhook, None, Some(former @ Target::Webhook { .. }))
+        | (ChannelKind::Slack, None, Some(former @ Target::Slack { .. })) => former.clone(),
+        (ChannelKind::Slack, Some(url), _) => Target::Slack { url },
+        (ChannelKind::Webhook | ChannelKind::Slack, None, _) => {
+            return Err(wrong("url", "must be given for this kind of channel"));
+        }
+    })
+}
+
+/// An address that mail may go to.
+fn checked_address(app: &App, to: Option<String>, former: Option<&Target>) -> Result<String, Failure> {
+    if !app.courier.sends_mail() {
+        let text = "'email' needs an SMTP server: start the server with smtp-host, smtp-from and public-url";
+        return Err(wrong("kind", text));
+    }
+    match (to, former) {
+        (Some(to), _) if is_address(&to) => Ok(to),
+        (Some(_), _) => Err(wrong("to", "must be one e-mail address such as ann@example.com")),
+        (None, Some(Target::Email { to })) => Ok(to.clone()),
+        (None, _) => Err(wrong("to", "must be given for e-mail")),
+    }
 }
 
 /// A URL that requests may go to, as far as that is known now: it is looked at again with every request.
@@ -161,10 +200,13 @@ pub(crate) async fn create(
         return Ok(ok(&ChannelCreated { secret: None, item: channel_item(&made) }));
     }
     let setup = setup(&app, request, None).await?;
-    let is_signed = matches!(setup.target, Target::Webhook { .. });
+    // What signs the links in e-mail is nobody's but the server's.
+    let is_signed = matches!(setup.target, Target::Webhook { .. } | Target::Email { .. });
+    let is_shown = matches!(setup.target, Target::Webhook { .. });
     let secret = is_signed.then(drawn_secret).transpose()?;
     let read = notices_end(&app).await?;
-    change(&app, &caller, &id, ChannelChange::Make { setup, secret: secret.clone(), read }).await?;
+    change(&app, &caller.actor, &id, ChannelChange::Make { setup, secret: secret.clone(), read }).await?;
+    let secret = secret.filter(|_| is_shown);
     let item: ChannelItem = channel_item(&known(&app, &id).await?);
     Ok(json(StatusCode::CREATED, &ChannelCreated { secret, item }))
 }
@@ -228,7 +270,7 @@ pub(crate) async fn put(
     if former.secrets.is_empty() && matches!(setup.target, Target::Webhook { .. }) {
         return Err(wrong("kind", "was another; make a new channel, which has a secret"));
     }
-    change(&app, &caller, &id, ChannelChange::Set(setup)).await?;
+    change(&app, &caller.actor, &id, ChannelChange::Set(setup)).await?;
     Ok(ok(&channel_item(&known(&app, &id).await?)))
 }
 
@@ -249,7 +291,7 @@ pub(crate) async fn remove(
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, None)?;
     let former = known(&app, &id).await?;
-    change(&app, &caller, &id, ChannelChange::Remove).await?;
+    change(&app, &caller.actor, &id, ChannelChange::Remove).await?;
     Ok(ok(&channel_item(&former)))
 }
 
@@ -295,7 +337,8 @@ pub(crate) async fn rotate(
     Json(request): Json<RotateRequest>,
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, None)?;
-    if known(&app, &id).await?.secrets.is_empty() {
+    let channel = known(&app, &id).await?;
+    if channel.secrets.is_empty() || matches!(channel.setup.target, Target::Email { .. }) {
         return Err(wrong("id", "the channel signs nothing"));
     }
     let hours = request.overlap_hours.unwrap_or(OVERLAP_HOURS_DEFAULT);
@@ -307,7 +350,7 @@ pub(crate) async fn rotate(
     let overlap = std::time::Duration::from_secs(3_600 * u64::from(hours));
     let now = app.engine.clock().now();
     let old_until = now.checked_add(overlap).unwrap_or(now);
-    change(&app, &caller, &id, ChannelChange::Rotate { secret: secret.clone(), old_until }).await?;
+    change(&app, &caller.actor, &id, ChannelChange::Rotate { secret: secret.clone(), old_until }).await?;
     Ok(ok(&RotateReply { secret, old_until: old_until.to_string() }))
 }
 
@@ -345,7 +388,7 @@ pub(crate) async fn replay(
         (None, Some(since)) => Replay::Since(since.0),
         _ => return Err(wrong("notice", "give either this or 'since'")),
     };
-    change(&app, &caller, &id, ChannelChange::Replay(replay)).await?;
+    change(&app, &caller.actor, &id, ChannelChange::Replay(replay)).await?;
     Ok(ok(&channel_item(&known(&app, &id).await?)))
 }
 

@@ -46,7 +46,7 @@ mod shape;
         (name = "Organizations", description = "Who may use what: names, plans, limits, top-ups, balances."),
         (name = "Bills", description = "What usage comes to."),
         (name = "Ledger", description = "Every decision and change of an organization, and the notices they led to."),
-        (name = "Channels", description = "Where notices go: webhooks, Slack, the log."),
+        (name = "Channels", description = "Where notices go: webhooks, Slack, e-mail, the log."),
         (name = "Catalog", description = "Meters, plans and prices, in versions."),
         (name = "API keys", description = "Who may call, and what."),
         (name = "System", description = "How the server is."),

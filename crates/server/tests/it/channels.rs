@@ -21,7 +21,7 @@ fn server() -> TestServer {
 }
 
 /// Makes a channel; gives its id and its secret.
-fn channel(client: &mut Client, body: Value) -> (String, String) {
+pub(crate) fn channel(client: &mut Client, body: Value) -> (String, String) {
     let made = client.post("/v1/channels", body);
     assert_eq!(made.status, 201, "{}", made.text());
     let made = made.json();
@@ -34,7 +34,7 @@ fn webhook(client: &mut Client, receiver: &Receiver) -> (String, String) {
 }
 
 /// Causes a notice of an org: credit is added.
-fn notice(client: &mut Client, org: &str, key: &str) {
+pub(crate) fn notice(client: &mut Client, org: &str, key: &str) {
     client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
     let top_up = json!({"meter": "reports", "amount": 5, "key": key});
     client.post(&format!("/v1/orgs/{org}/top-ups"), top_up).ok();

@@ -12,7 +12,7 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
         "properties": {"model": "large"},
     });
     let channel = json!({
-        "name": "team", "kind": "webhook", "url": "https://1.1.1.1/in", "notices": ["limit_reached"], "orgs": ["acme"],
+        "name": "team", "kind": "webhook", "url": "https://1.1.1.1/in", "to": "ann@example.com", "notices": ["limit_reached"], "orgs": ["acme"],
         "plans": ["basic"], "meters": ["reports"], "enabled": false,
     });
     vec![

@@ -100,6 +100,7 @@ choices! {
         0 = Webhook { url: String },
         1 = Slack { url: String },
         2 = Log,
+        3 = Email { to: String },
     }
     Subject {
         0 = Notice(notice: NoticeRef),

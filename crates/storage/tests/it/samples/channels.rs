@@ -16,6 +16,7 @@ every! {
         Target::Webhook { .. } => Target::Webhook { url: "https://hooks.example/in".to_owned() },
         Target::Slack { .. } => Target::Slack { url: "https://hooks.slack.com/services/T/B/x".to_owned() },
         Target::Log => Target::Log,
+        Target::Email { .. } => Target::Email { to: "ann@example.com".to_owned() },
     }
 }
 
