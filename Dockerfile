@@ -8,8 +8,8 @@ FROM rust:1.95-alpine3.22 AS build
 RUN apk add --no-cache build-base
 WORKDIR /source
 COPY . .
-# Stores and sinks beyond the defaults; an empty value builds the smallest binary.
-ARG FEATURES=postgres,nats
+# Stores, sinks and commands beyond the defaults; an empty value builds the smallest binary.
+ARG FEATURES=postgres,nats,mcp
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     cargo build --release --locked --package tollgate --features "$FEATURES" \

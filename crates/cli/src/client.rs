@@ -159,8 +159,27 @@ impl Client {
     /// # Errors
     /// [`Failure::Unreachable`] when there is none.
     pub(crate) fn exchange(&self, method: Method, route: &Route, sent: &Sent<'_>) -> Result<Reply, Failure> {
+        self.exchange_as(self.api_key(), method, route, sent)
+    }
+
+    /// The API key of the command.
+    pub(crate) fn api_key(&self) -> Option<&str> {
+        self.api_key.as_deref()
+    }
+
+    /// The same under another API key, or none.
+    ///
+    /// # Errors
+    /// As [`Client::exchange`].
+    pub(crate) fn exchange_as(
+        &self,
+        key: Option<&str>,
+        method: Method,
+        route: &Route,
+        sent: &Sent<'_>,
+    ) -> Result<Reply, Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{}", self.base, route.text()));
-        if let Some(key) = &self.api_key {
+        if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         let wrong = |error: ureq::http::Error| Failure::Usage(format!("the request cannot be made: {error}"));

@@ -32,3 +32,19 @@ pub(crate) const IMPORT_TRIES_MAX: u32 = 30;
 
 /// … and how long is waited before it is sent again.
 pub(crate) const IMPORT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connections of agents at a time; further ones wait in the operating system's queue.
+#[cfg(feature = "mcp")]
+pub(crate) const MCP_CONNECTIONS_MAX: usize = 256;
+
+/// Bytes of a request of an agent: more than any tool's arguments may have.
+#[cfg(feature = "mcp")]
+pub(crate) const MCP_BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the headers of a request of an agent may take to arrive.
+#[cfg(feature = "mcp")]
+pub(crate) const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a request of an agent may take: longer than the call that it becomes.
+#[cfg(feature = "mcp")]
+pub(crate) const MCP_REQUEST_TIMEOUT: Duration = Duration::from_secs(90);

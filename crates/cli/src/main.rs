@@ -3,7 +3,7 @@
 //! `serve` finds its settings ([`config`]), sets up the log ([`logging`]) and runs the server. The client commands
 //! ([`commands`]) speak the native API to a running server; the offline ones ([`offline`]) open a store's folder.
 //!
-//! Deliberately absent: rules, HTTP handlers, stores. No command but `serve` starts an async runtime.
+//! Deliberately absent: rules, HTTP handlers, stores. No commands but `serve` and `mcp` start an async runtime.
 //!
 //! Start reading at [`args`], then [`config::resolve`].
 
@@ -14,6 +14,8 @@ mod config;
 mod failure;
 mod limits;
 mod logging;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod offline;
 mod output;
 mod serve;

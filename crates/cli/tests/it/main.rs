@@ -7,6 +7,8 @@
 mod client;
 mod exits;
 mod import;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod offline;
 mod paging;
 mod problems;
