@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::client::{Client, Connection};
 use crate::commands::{self, Session};
 use crate::config::{self, Flags};
+use crate::copy::{self, CopyArgs};
 use crate::failure::Failure;
 use crate::offline::{self, StoreArgs};
 use crate::output::Output;
@@ -78,6 +79,8 @@ enum Command {
     Mcp(Call<crate::mcp::McpArgs>),
     /// Copy a store to a folder, while the server runs if need be.
     Backup(BackupArgs),
+    /// Copy everything of a store to another one, of whatever kinds the two are.
+    Copy(CopyArgs),
     /// Check every checksum of a store, and that its tables match its ledger.
     Verify(StoreArgs),
     /// Rebuild the tables of a store from its ledger.
@@ -205,6 +208,7 @@ impl Cli {
             #[cfg(feature = "mcp")]
             Command::Mcp(call) => crate::mcp::run(&call.connection, &call.args),
             Command::Backup(args) => offline::backup(&args.store, &args.dir),
+            Command::Copy(args) => copy::copy(&args),
             Command::Verify(args) => offline::verify(&args),
             Command::Rebuild(args) => offline::rebuild(&args),
             Command::Migrate(args) => offline::migrate(&args),

@@ -48,3 +48,6 @@ pub(crate) const MCP_HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a request of an agent may take: longer than the call that it becomes.
 #[cfg(feature = "mcp")]
 pub(crate) const MCP_REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How often a copy says how far it has come.
+pub(crate) const COPY_TOLD_EVERY: Duration = Duration::from_secs(2);

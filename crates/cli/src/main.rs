@@ -11,6 +11,7 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod copy;
 mod failure;
 mod limits;
 mod logging;

@@ -125,6 +125,14 @@ impl Tollgate {
         Ok(self.build()?.output()?)
     }
 
+    /// Starts it and goes on; what it says goes nowhere.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn spawn(&self) -> Result<Child> {
+        Ok(self.build()?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
     /// Starts it as a server and waits until it is ready.
     ///
     /// # Errors

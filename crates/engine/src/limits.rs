@@ -88,3 +88,27 @@ pub const PLANS_IN_USE_NAMED_MAX: usize = 100;
 
 /// Entries of a ledger that are read at a time where all are gone through: some hundred kilobytes.
 pub const LEDGER_ROWS_READ: usize = 1_000;
+
+/// The lease that a server of several on one store holds while it runs: others learn by it that the store is in use.
+pub const SERVING: &str = "serving";
+
+/// Orgs that are copied, or compared, in one go.
+pub const COPY_ORGS_AT_ONCE: usize = 256;
+
+/// Entries that are copied in one call: about a megabyte, far below what any store takes.
+pub const COPY_ENTRIES_AT_ONCE: u64 = 2_000;
+
+/// Rows read at a time where all are gone through.
+pub const COPY_ROWS_READ: usize = 1_000;
+
+/// Orgs with notices that are copied in one go.
+pub const COPY_NOTICES_AT_ONCE: usize = 256;
+
+/// Calls to a store that a copy has under way at once.
+pub const COPY_CALLS_AT_ONCE: usize = 16;
+
+/// Entries that an image may lack while its org is copied: whoever opens it reads them all.
+pub const COPY_LAG_ENTRIES_MAX: u64 = 20_000;
+
+/// Most differences that are named at the end of a copy.
+pub const COPY_DIFFERENCES_NAMED_MAX: usize = 20;

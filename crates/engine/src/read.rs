@@ -107,7 +107,7 @@ impl<S: Store> Engine<S> {
     /// Brings the images that a scan reads up to date.
     async fn save_for(&self, scan: &Scan) -> Result<(), EngineError> {
         let which = match scan {
-            Scan::Entries { .. } | Scan::Notices => None,
+            Scan::Entries { .. } | Scan::SystemEntries | Scan::Notices => None,
             Scan::ApiKeys | Scan::Catalogs => Some(Which::System),
             Scan::Orgs => Some(Which::Heads),
             Scan::Unsent { org: None } => Some(Which::All),

@@ -675,7 +675,7 @@ pub(crate) async fn system_records<S: Store>(
 }
 
 /// Brings the image of the system up to date.
-async fn save_system<S: Store>(store: &S) -> Result<(), StoreError> {
+pub(crate) async fn save_system<S: Store>(store: &S) -> Result<(), StoreError> {
     let records = system_records(store, &[]).await?;
     let records: Vec<_> = records.changed().map(|(key, record)| (key.clone(), record.clone())).collect();
     let Some(version) = records.iter().map(|(_, record)| record.version()).find(|version| *version > 0)

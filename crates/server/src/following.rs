@@ -1,19 +1,29 @@
 //! Several servers on one store: what another one brought into force, the catalog and API keys, is followed within a second.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tollgate_domain::ApiKey;
 use tollgate_engine::EngineError;
+use tollgate_engine::limits::SERVING;
 use tollgate_storage::{Row, Scan};
 
 use crate::app::App;
-use crate::limits::{API_KEYS_MAX, FOLLOW_INTERVAL, PAGE_ROWS_MAX};
+use crate::limits::{API_KEYS_MAX, FOLLOW_INTERVAL, PAGE_ROWS_MAX, SERVING_LEASE, SERVING_RENEWED};
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
     let work = async {
         let mut followed = None;
         let mut failing = false;
+        let mut renewed = None;
         loop {
+            if renewed.is_none_or(|at: Instant| at.elapsed() >= SERVING_RENEWED) {
+                // Whichever server has it: one of them is enough to say that the store is in use.
+                app.engine.is_to_do(SERVING, SERVING_LEASE).await;
+                renewed = Some(Instant::now());
+            }
             tokio::time::sleep(FOLLOW_INTERVAL).await;
             match follow(&app, followed).await {
                 Ok(version) => (followed, failing) = (Some(version), false),
@@ -31,6 +41,7 @@ pub(crate) async fn run(app: App, mut stopping: watch::Receiver<bool>) {
         _ = stopping.wait_for(|stop| *stop) => {}
         () = work => {}
     }
+    app.engine.is_to_do(SERVING, Duration::ZERO).await;
 }
 
 /// Follows, unless the system is at the version that was followed; gives its version.

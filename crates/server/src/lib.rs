@@ -16,6 +16,7 @@ mod compat;
 mod compressed;
 mod console;
 mod convert;
+mod copying;
 mod csv;
 mod decimal;
 mod demo;
@@ -43,12 +44,14 @@ mod serve;
 mod settings;
 mod stores;
 
+pub use copying::copy;
 pub use openapi::openapi_json;
 pub use origins::Origins;
 pub use portkey::PortkeyUrl;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
 pub use settings::{DatabaseUrl, Secret, Settings, StoreUrl, TlsFiles};
 pub use stores::{embedded_options, migrate};
+pub use tollgate_engine::{Copied, CopyError, CopyStep, Progress, Side};
 pub use tollgate_notifier::{
     MailSettings, PublicUrl, Reach, Sender, SigningKey, SinkUrl, SmtpLogin, SmtpTls,
 };

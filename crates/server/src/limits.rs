@@ -60,6 +60,10 @@ pub const API_KEYS_MAX: usize = 100_000;
 /// How often a server looks what another one on the same store brought into force: a revoked key is good for that long.
 pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 
+/// For how long a server says that the store is in use, and how often it says so again; at its end it takes it back.
+pub(crate) const SERVING_LEASE: Duration = Duration::from_mins(1);
+pub(crate) const SERVING_RENEWED: Duration = Duration::from_secs(20);
+
 /// How often holds that have expired are looked for, of organizations of which nobody asks anything.
 pub const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 

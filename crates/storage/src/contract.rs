@@ -225,6 +225,8 @@ pub enum Scan {
         /// Which end first.
         order: Order,
     },
+    /// The entries of the system's ledger, oldest first.
+    SystemEntries,
     /// An org's own closed counters of a meter and window, by period; the open one is in its account.
     OrgCounters {
         /// Whose.
@@ -290,6 +292,8 @@ pub enum Row {
     Org(Org),
     /// Of [`Scan::Entries`].
     Entry(Entry),
+    /// Of [`Scan::SystemEntries`].
+    SystemEntry(SystemEntry),
     /// Of [`Scan::OrgCounters`].
     Counter(CounterRow),
     /// Of [`Scan::Tallies`].

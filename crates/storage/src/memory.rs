@@ -263,6 +263,11 @@ impl State {
             let read = after.map(|text| self.notices_until(text)).transpose()?.unwrap_or(0);
             return Ok(Box::new(self.notices.iter().skip(read).cloned().map(Row::Notice)));
         }
+        if matches!(scan, Scan::SystemEntries) {
+            let read = after.map(|text| text.parse::<u64>().map_err(|_| bad_cursor(scan))).transpose()?;
+            let since = self.system.iter().filter(move |entry| entry.number > read.unwrap_or(0));
+            return Ok(Box::new(since.cloned().map(Row::SystemEntry)));
+        }
         let after = after.map(|text| record_key(scan, text)).transpose()?;
         let row = |(key, record)| row(scan, key, record);
         if let Scan::Entries { org, order: Order::Newest } = scan {
@@ -278,7 +283,7 @@ impl State {
 /// Where in the order of all records a scan starts.
 fn start_of(scan: &Scan) -> Bound<RecordKey> {
     match scan {
-        Scan::Orgs | Scan::Notices => Unbounded,
+        Scan::Orgs | Scan::Notices | Scan::SystemEntries => Unbounded,
         Scan::Entries { org, .. } => Included(RecordKey::Entry(org.clone(), 0)),
         Scan::OrgCounters { org, meter, window, from, .. } => {
             let period = Period { window: *window, number: *from };
@@ -338,6 +343,7 @@ fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
     let key = match last {
         Row::Org(org) => org.id.to_string(),
         Row::Entry(entry) => entry.number.to_string(),
+        Row::SystemEntry(entry) => entry.number.to_string(),
         Row::Counter(row) => row.id.period.number.to_string(),
         Row::Tally(row) => row.user.to_string(),
         Row::Notice(row) => notice_text(row),
@@ -382,7 +388,7 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
             .and_then(|(day, org)| Some(RecordKey::Unsent(OrgId::new(org).ok()?, day.parse().ok()?))),
         Scan::ApiKeys => Some(RecordKey::ApiKey(ApiKeyId(text.to_owned()))),
         Scan::Catalogs => text.parse().ok().map(RecordKey::Catalog),
-        Scan::Notices => None,
+        Scan::Notices | Scan::SystemEntries => None,
     };
     key.ok_or_else(|| bad_cursor(scan))
 }

@@ -1,6 +1,6 @@
 //! Scans: rows of the tables in order, and entries and notices as the facts find them.
 
-use tollgate_domain::{OrgId, Partition};
+use tollgate_domain::Partition;
 use tollgate_storage::codec::Line;
 use tollgate_storage::{Cursor, EntryChange, NoticeRow, Order, Page, Row, Scan, StoreError, StoreErrorKind};
 
@@ -17,7 +17,10 @@ impl Core {
         assert!(limit > 0, "a page has room for a row");
         let after = from.map(|cursor| key_in(scan, cursor)).transpose()?;
         match scan {
-            Scan::Entries { org, order } => self.scan_entries(scan, org, *order, after, limit),
+            Scan::Entries { org, order } => {
+                self.scan_entries(scan, &Partition::Org(org.clone()), *order, after, limit)
+            }
+            Scan::SystemEntries => self.scan_entries(scan, &Partition::System, Order::Oldest, after, limit),
             Scan::Notices => self.scan_notices(scan, after, limit),
             _ => self.scan_table(scan, after, limit),
         }
@@ -45,7 +48,7 @@ impl Core {
     fn scan_entries(
         &self,
         scan: &Scan,
-        org: &OrgId,
+        partition: &Partition,
         order: Order,
         after: Option<&[u8]>,
         limit: usize,
@@ -54,8 +57,7 @@ impl Core {
             Some(key) => Some(u64::from_be_bytes(key.try_into().map_err(|_| bad_cursor(scan))?)),
             None => None,
         };
-        let partition = Partition::Org(org.clone());
-        let fingerprint = of_partition(&partition);
+        let fingerprint = of_partition(partition);
         let newest = self.facts.newest(fingerprint)?.unwrap_or(0);
         let (from, to) = entry_span(order, after, newest, to_u64(limit));
         if from > to {
@@ -63,12 +65,14 @@ impl Core {
         }
         let located = self.facts.locate(fingerprint, from..=to, 1)?;
         if to_u64(located.len()) != to - from + 1 {
-            let text = format!("the facts do not know all of the entries {from} to {to} of {org}");
+            let text = format!("the facts do not know all of the entries {from} to {to} of {partition:?}");
             return Err(StoreError::new(StoreErrorKind::Corrupt, text));
         }
-        let read = |(number, place)| match self.entry_at(&partition, number, place)? {
-            EntryChange::Org(entry) => Ok(Row::Entry(entry)),
-            EntryChange::System(_) => Err(bad_cursor(scan)),
+        let read = |(number, place)| {
+            Ok(match self.entry_at(partition, number, place)? {
+                EntryChange::Org(entry) => Row::Entry(entry),
+                EntryChange::System(entry) => Row::SystemEntry(entry),
+            })
         };
         let (last, rows) = match order {
             Order::Oldest => (to, located.into_iter().map(read).collect::<Result<Vec<_>, _>>()?),

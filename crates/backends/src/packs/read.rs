@@ -183,7 +183,11 @@ pub(crate) async fn scan<T: Table>(
     let mut rows = match scan {
         Scan::Entries { org, order } => {
             let after = after.map(|key| number_in(scan, key)).transpose()?;
-            scan_entries(core, org, *order, after, wanted).await?
+            scan_entries(core, &Partition::Org(org.clone()), *order, after, wanted).await?
+        }
+        Scan::SystemEntries => {
+            let after = after.map(|key| number_in(scan, key)).transpose()?;
+            scan_entries(core, &Partition::System, Order::Oldest, after, wanted).await?
         }
         Scan::Notices => {
             let after =
@@ -221,12 +225,12 @@ fn id_in<'a>(scan: &Scan, key: &'a [u8]) -> Result<&'a [u8], StoreError> {
 
 async fn scan_entries<T: Table>(
     core: &Core<T>,
-    org: &OrgId,
+    partition: &Partition,
     order: Order,
     after: Option<u64>,
     wanted: usize,
 ) -> Result<Keyed, StoreError> {
-    let (partition, name) = (Partition::Org(org.clone()), of_org(org));
+    let name = name_of(partition);
     let newest_first = order == Order::Newest;
     let mut range = Range { newest_first, limit: wanted, ..packs(&name, 0, u64::MAX) };
     let mut rows = Keyed::new();
@@ -250,11 +254,11 @@ async fn scan_entries<T: Table>(
         let last = read.rows.last().map(|(sort, _)| sort.clone());
         for (sort, item) in read.rows {
             let place = Place { partition: name.clone(), sort };
-            let mut entries = pack::entries_of(&core.table, &partition, &place, &item).await?;
+            let mut entries = pack::entries_of(&core.table, partition, &place, &item).await?;
             if newest_first {
                 entries.reverse();
             }
-            rows.extend(entries.into_iter().filter(|entry| is_behind(entry.number())).filter_map(keyed));
+            rows.extend(entries.into_iter().filter(|entry| is_behind(entry.number())).map(keyed));
             if rows.len() >= wanted {
                 return Ok(rows);
             }
@@ -270,10 +274,11 @@ async fn scan_entries<T: Table>(
     }
 }
 
-fn keyed(change: EntryChange) -> Option<(Vec<u8>, Row)> {
+fn keyed(change: EntryChange) -> (Vec<u8>, Row) {
+    let key = change.number().to_be_bytes().to_vec();
     match change {
-        EntryChange::Org(entry) => Some((entry.number.to_be_bytes().to_vec(), Row::Entry(entry))),
-        EntryChange::System(_) => None,
+        EntryChange::Org(entry) => (key, Row::Entry(entry)),
+        EntryChange::System(entry) => (key, Row::SystemEntry(entry)),
     }
 }
 

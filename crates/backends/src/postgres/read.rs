@@ -213,6 +213,10 @@ pub(crate) async fn scan(
             let after = after.map(|key| number_in(scan, key)).transpose()?;
             scan_notices(database, after.unwrap_or(0), limit).await?
         }
+        Scan::SystemEntries => {
+            let after = after.map(|key| number_in(scan, key)).transpose()?;
+            scan_system_entries(database, after.unwrap_or(0), limit).await?
+        }
         _ => scan_parts(database, scan, after, limit).await?,
     };
     Ok(page_of(scan, limit, rows))
@@ -305,6 +309,27 @@ fn and_one(limit: usize) -> i64 {
 
 /// Rows with what their cursors name them by.
 type Keyed = Vec<(Vec<u8>, Row)>;
+
+async fn scan_system_entries(database: &Database, after: i64, limit: usize) -> Result<Keyed, StoreError> {
+    let statement = format!(
+        "SELECT number, body FROM {}.entries WHERE org = $1 AND number > $2 ORDER BY number LIMIT $3",
+        database.schema
+    );
+    let (ledger, limit) = (ledger_of(&Partition::System), and_one(limit));
+    let values: &super::database::Values<'_> =
+        &[(&ledger, Type::TEXT), (&after, Type::INT8), (&limit, Type::INT8)];
+    let rows = database.ask(&statement, values, LONG_ANSWER_TIMEOUT).await?;
+    let entry = |row: &DbRow| {
+        let number: i64 = row.try_get(0).map_err(bad_column)?;
+        let body: &[u8] = row.try_get(1).map_err(bad_column)?;
+        let damaged = |error| bad_row(format!("entry {number} of the system"), error);
+        match decode_entry(&Partition::System, body).map_err(damaged)? {
+            EntryChange::System(entry) => Ok((number.to_be_bytes().to_vec(), Row::SystemEntry(entry))),
+            EntryChange::Org(_) => Err(damaged(DecodeError::Damaged)),
+        }
+    };
+    rows.iter().map(entry).collect()
+}
 
 async fn scan_notices(database: &Database, after: i64, limit: usize) -> Result<Keyed, StoreError> {
     let limit = and_one(limit);

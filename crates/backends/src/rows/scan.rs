@@ -23,7 +23,7 @@ pub(crate) struct Span {
 /// The rows a scan reads, behind `after`; `None` when there can be none.
 pub(crate) fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>, StoreError> {
     let (table, from, until) = match scan {
-        Scan::Entries { .. } | Scan::Notices => return Ok(None),
+        Scan::Entries { .. } | Scan::SystemEntries | Scan::Notices => return Ok(None),
         Scan::Orgs => (Table::Orgs, Unbounded, Unbounded),
         Scan::OrgCounters { org, meter, window, from, until } => {
             let key = |number| org_counter_key(org, meter, Period { window: *window, number });
@@ -99,7 +99,7 @@ pub(crate) fn stored_row(scan: &Scan, key: &[u8], row: &[u8]) -> Result<Row, Dec
         Scan::ApiKeys => Row::ApiKey(decode(row)?),
         Scan::Catalogs => Row::Catalog(decode(row)?),
         // Facts.
-        Scan::Entries { .. } | Scan::Notices => return Err(damaged),
+        Scan::Entries { .. } | Scan::SystemEntries | Scan::Notices => return Err(damaged),
     })
 }
 pub(crate) fn bad_cursor(scan: &Scan) -> StoreError {

@@ -4,6 +4,7 @@
 
 mod bills;
 mod clients;
+mod copy;
 mod crash;
 mod damage;
 mod disk_full;

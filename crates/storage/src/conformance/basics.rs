@@ -74,6 +74,7 @@ fn scans_of_every_kind(of: &str) -> Vec<Scan> {
         Scan::Orgs,
         Scan::Entries { org: org(of), order: Order::Oldest },
         Scan::Entries { org: org(of), order: Order::Newest },
+        Scan::SystemEntries,
         Scan::Tallies { org: org(of), meter: meter("tokens") },
         Scan::Notices,
         Scan::Unsent { org: None },

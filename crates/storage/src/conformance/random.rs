@@ -303,7 +303,7 @@ impl History {
 
     fn scan(&mut self) -> Scan {
         let (org, meter) = (org(self.pick(&ORGS)), meter(self.pick(&METERS)));
-        match self.rng.u8(..18) {
+        match self.rng.u8(..19) {
             0 => Scan::Orgs,
             1 => Scan::Entries { org, order: Order::Oldest },
             2 => Scan::Entries { org, order: Order::Newest },
@@ -317,6 +317,7 @@ impl History {
             14 => Scan::ApiKeys,
             15 => Scan::Unsent { org: None },
             16 => Scan::Unsent { org: Some(org) },
+            17 => Scan::SystemEntries,
             _ => Scan::Catalogs,
         }
     }

@@ -14,6 +14,7 @@ impl World {
     pub(super) fn scans(&self) -> Vec<Scan> {
         let mut scans =
             vec![Scan::Orgs, Scan::Unsent { org: None }, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
+        scans.push(Scan::SystemEntries);
         for partition in self.partitions() {
             let Partition::Org(org) = partition else { continue };
             scans.push(Scan::Entries { org: org.clone(), order: Order::Oldest });
@@ -60,6 +61,7 @@ impl World {
                 }
                 entries.into_iter().map(Row::Entry).collect()
             }
+            Scan::SystemEntries => self.system.iter().cloned().map(Row::SystemEntry).collect(),
             Scan::OrgCounters { org, meter, window, from, until } => self.counters(org, meter, |id| {
                 let period = id.period;
                 id.scope == Scope::Org

@@ -283,7 +283,10 @@ pub(super) fn the_system_is_listed<S: Subject>(harness: Harness<'_, S>) {
         harness.make(&mut world, &[append]);
     }
     harness.check_scan(&world, &Scan::Catalogs, 5);
+    // Its ledger is as new as the latest append, whatever its image lacks.
+    check_every_page_size(&harness, &world, &Scan::SystemEntries);
     harness.save(&mut world);
+    check_every_page_size(&harness, &world, &Scan::SystemEntries);
     check_every_page_size(&harness, &world, &Scan::Catalogs);
     check_every_page_size(&harness, &world, &Scan::ApiKeys);
     harness.check(&world);
@@ -318,7 +321,7 @@ pub(super) fn neighbours_do_not_leak<S: Subject>(harness: Harness<'_, S>) {
 
 /// Scans that differ, each with more than one row in the world of [`foreign_cursors_are_refused`].
 fn different_scans() -> Vec<Scan> {
-    let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs];
+    let mut scans = vec![Scan::Orgs, Scan::Notices, Scan::ApiKeys, Scan::Catalogs, Scan::SystemEntries];
     for id in ["a", "b"] {
         for order in [Order::Oldest, Order::Newest] {
             scans.push(entries_of(id, order));

@@ -27,7 +27,7 @@ pub(super) struct World {
     /// The versions of the images.
     images: BTreeMap<Partition, u64>,
     pub(super) entries: BTreeMap<(OrgId, u64), Arc<Entry>>,
-    system: Vec<SystemEntry>,
+    pub(super) system: Vec<SystemEntry>,
     keys: BTreeMap<KeyId, KeyRecord>,
     /// As they were appended.
     pub(super) notices: Vec<NoticeRow>,

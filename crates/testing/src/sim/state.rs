@@ -119,7 +119,12 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             }
             Row::ApiKey(api_key) => api_keys.push(api_key),
             Row::Notice(notice) => notices.push(notice),
-            Row::Org(_) | Row::Entry(_) | Row::Counter(_) | Row::Tally(_) | Row::Unsent(_) => {}
+            Row::Org(_)
+            | Row::Entry(_)
+            | Row::SystemEntry(_)
+            | Row::Counter(_)
+            | Row::Tally(_)
+            | Row::Unsent(_) => {}
         }
     }
     let created_meters = match head(store, &Partition::System)? {

@@ -8,6 +8,8 @@
 )]
 
 mod clocks;
+#[cfg(all(feature = "aws", feature = "mongodb", feature = "redis"))]
+mod copy;
 #[cfg(feature = "aws")]
 mod dynamo;
 #[cfg(feature = "simulator")]
