@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::load::{ORGS_MAX, PARTS};
-use crate::servers::Kind;
+use crate::servers::{Kind, StoreKind};
 
 /// What `--help` prints.
 const HELP: &str = "\
@@ -13,6 +13,8 @@ usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--open-secon
                             [--systems tollgate,redis,postgres]
        tollgate-bench ingest [--rounds N] [--connections N] [--orgs N] [--usages N] [--variant-usages N] [--batch N]
                             [--systems tollgate,postgres]
+       tollgate-bench stores [--rounds N] [--seconds S] [--warmup S] [--orgs N]
+                            [--stores embedded,postgres,redis,dynamodb,mongodb]
        tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
        tollgate-bench keys  [--orgs N] [--usages N] [--connections N] [--batch N]
 all:   [--server FILE] [--folder DIR] [--seed N]
@@ -30,6 +32,8 @@ pub(crate) enum Mode {
     Gate,
     /// Usage after the fact, in batches, side by side with PostgreSQL.
     Ingest,
+    /// On each store, side by side with what is written by hand on the same server.
+    Stores,
     /// Many orgs, a full month, restarts.
     Scale,
     /// Many keys, all of them remembered.
@@ -55,6 +59,7 @@ pub(crate) struct Options {
     /// Requests in flight on each connection.
     pub(crate) depth: usize,
     pub(crate) systems: Vec<Kind>,
+    pub(crate) stores: Vec<StoreKind>,
     pub(crate) server: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) seed: u64,
@@ -63,14 +68,16 @@ pub(crate) struct Options {
 impl Options {
     fn defaults(mode: Mode) -> Self {
         let (connections, orgs) = match mode {
-            Mode::Gate => (64, 10_000),
+            Mode::Gate | Mode::Stores => (64, 10_000),
             Mode::Ingest => (8, 10_000),
             Mode::Scale => (128, 1_000_000),
             Mode::Keys => (8, 10_000),
         };
         let systems = match mode {
             Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
-            Mode::Gate | Mode::Scale | Mode::Keys => vec![Kind::Tollgate, Kind::Redis, Kind::Postgres],
+            Mode::Gate | Mode::Stores | Mode::Scale | Mode::Keys => {
+                vec![Kind::Tollgate, Kind::Redis, Kind::Postgres]
+            }
         };
         Self {
             mode,
@@ -85,6 +92,7 @@ impl Options {
             batch: 1_000,
             depth: 1,
             systems,
+            stores: StoreKind::ALL.to_vec(),
             server: PathBuf::from("target/release/tollgate"),
             folder: PathBuf::from("target"),
             seed: fastrand::u64(..),
@@ -96,6 +104,7 @@ impl Options {
         let mode = match args.next().as_deref() {
             Some("gate") => Mode::Gate,
             Some("ingest") => Mode::Ingest,
+            Some("stores") => Mode::Stores,
             Some("scale") => Mode::Scale,
             Some("keys") => Mode::Keys,
             _ => return Err(HELP.into()),
@@ -119,7 +128,7 @@ impl Options {
         let in_parts: &[u64] = match self.mode {
             Mode::Ingest => &[self.usages, self.variant_usages],
             Mode::Keys => &[self.usages],
-            Mode::Gate | Mode::Scale => &[],
+            Mode::Gate | Mode::Stores | Mode::Scale => &[],
         };
         let whole = u64::try_from(self.batch)? * u64::from(PARTS);
         if in_parts.iter().any(|usages| whole == 0 || *usages == 0 || !usages.is_multiple_of(whole)) {
@@ -144,6 +153,7 @@ impl Options {
             "--batch" => self.batch = value.parse()?,
             "--depth" => self.depth = value.parse()?,
             "--systems" => self.systems = value.split(',').map(Kind::parse).collect::<Result<_>>()?,
+            "--stores" => self.stores = value.split(',').map(StoreKind::parse).collect::<Result<_>>()?,
             "--server" => self.server = value.into(),
             "--folder" => self.folder = value.into(),
             "--seed" => self.seed = value.parse()?,
@@ -173,6 +183,10 @@ mod tests {
         assert_eq!(options.variant_usages, 1_000_000);
         let options = parse("keys --usages 20000000").unwrap();
         assert_eq!((options.mode, options.usages), (Mode::Keys, 20_000_000));
+        assert_eq!(
+            parse("stores --stores redis,mongodb").unwrap().stores,
+            [StoreKind::Redis, StoreKind::Mongo]
+        );
         assert_eq!(parse("gate --open-seconds 5").unwrap().open, Duration::from_secs(5));
         for bad in [
             "",
@@ -185,6 +199,7 @@ mod tests {
             "gate --rounds x",
             "gate --orgs 0",
             "gate --systems mysql",
+            "stores --stores oracle",
         ] {
             assert!(parse(bad).is_err(), "{bad} was taken");
         }

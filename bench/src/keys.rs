@@ -71,7 +71,7 @@ fn fill(server: &Daemon, options: &Options, template: &Template) -> Result<Vec<P
     let mut parts = Vec::new();
     for part in 1..=u64::from(PARTS) {
         let streams = crew.usages(&mut keys, template, Spread::even(options.orgs), Some(each / batch))?;
-        let (tally, cpu) = measured(server, &mut crew, streams, Pace::All { depth: 1 })?;
+        let (tally, cpu) = measured(server, &[], &mut crew, streams, Pace::All { depth: 1 })?;
         for (text, count) in &tally.errors {
             eprintln!("  {count} × {text}");
         }

@@ -6,7 +6,7 @@
 //! prebuilt bytes and reads whole answers, as fast as they come or at times fixed beforehand (`pace.rs`); only `wire.rs`
 //! knows where an answer ends and whether it is a yes.
 //! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
-//! Start reading at `gate.rs` and `ingest.rs` (the comparisons), `scale.rs` (a month of ten million usages) or `keys.rs` (a
+//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `scale.rs` (a month of ten million usages) or `keys.rs` (a
 //! hundred million keys), then `client.rs`.
 
 mod args;
@@ -22,6 +22,7 @@ mod rounds;
 mod scale;
 mod servers;
 mod stats;
+mod stores;
 mod targets;
 mod timeline;
 mod wire;
@@ -49,6 +50,7 @@ fn run() -> Result<()> {
     let tables = match options.mode {
         args::Mode::Gate => gate::run(&options)?,
         args::Mode::Ingest => ingest::run(&options)?,
+        args::Mode::Stores => stores::run(&options)?,
         args::Mode::Scale => scale::run(&options)?,
         args::Mode::Keys => keys::run(&options)?,
     };

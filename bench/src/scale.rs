@@ -162,7 +162,7 @@ fn fill(server: &Daemon, options: &Options, keys: &mut Keys) -> Result<Vec<(Stri
     let mut windows = Vec::new();
     let mut send = |requests: u64| -> Result<Figures> {
         let streams = crew.usages(keys, &template, Spread::even(options.orgs), Some(requests))?;
-        let (tally, cpu) = measured(server, &mut crew, streams, Pace::All { depth: options.depth })?;
+        let (tally, cpu) = measured(server, &[], &mut crew, streams, Pace::All { depth: options.depth })?;
         for (text, count) in &tally.errors {
             eprintln!("  {count} × {text}");
         }

@@ -1,4 +1,4 @@
-//! Where an answer ends, and whether it is a yes, in each of the three dialects spoken to the servers.
+//! Where an answer ends, and whether it is a yes, in each of the dialects spoken to the servers.
 
 /// The dialect of a connection, and what counts as a yes on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Wire {
     PostgresGate,
     /// PostgreSQL's extended query flow; yes is the insertion of so many rows.
     PostgresInsert(usize),
+    /// MongoDB's messages; yes is an update that changed one document.
+    MongoUpdate,
 }
 
 /// What the server said.
@@ -62,6 +64,7 @@ impl Wire {
                 let tag = format!("INSERT 0 {rows}\0");
                 postgres(bytes, |kind, body| kind == b'C' && body == tag.as_bytes())
             }
+            Self::MongoUpdate => mongo(bytes),
         }
     }
 }
@@ -161,6 +164,19 @@ pub(crate) fn error_text(body: &[u8]) -> String {
     excerpt(field.and_then(|field| field.get(1..)).unwrap_or(body))
 }
 
+/// One message of MongoDB's protocol, whose length it begins with.
+pub(crate) fn mongo_message(bytes: &[u8]) -> Option<&[u8]> {
+    let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk::<4>()?)).ok()?;
+    bytes.get(..length)
+}
+
+fn mongo(bytes: &[u8]) -> Parsed {
+    let Some(message) = mongo_message(bytes) else { return Parsed::Incomplete };
+    let is_yes = contains(message, b"\x10nModified\0\x01\0\0\0");
+    let verdict = if is_yes { Verdict::Yes } else { Verdict::No(excerpt(message)) };
+    Parsed::Answer { len: message.len(), verdict }
+}
+
 /// An answer whose messages up to the next readiness hold one that is a yes.
 fn postgres(bytes: &[u8], is_yes: impl Fn(u8, &[u8]) -> bool) -> Parsed {
     let mut len = 0;
@@ -206,6 +222,9 @@ mod tests {
         let row = b"D\0\0\0\x0b\0\x01\0\0\0\x01tZ\0\0\0\x05I";
         check(Wire::PostgresGate, row, &Verdict::Yes);
         check(Wire::PostgresInsert(7), b"C\0\0\0\x0fINSERT 0 7\0Z\0\0\0\x05I", &Verdict::Yes);
+        let update = b"\x19\0\0\0 head \x10nModified\0\x01\0\0\0";
+        check(Wire::MongoUpdate, update, &Verdict::Yes);
+        check(Wire::MongoUpdate, b"\x07\0\0\0 no", &no("\u{7}\0\0\0 no"));
         check(Wire::PostgresInsert(7), b"C\0\0\0\x0fINSERT 0 6\0Z\0\0\0\x05I", &no("no yes"));
         check(
             Wire::HttpBatch(7),

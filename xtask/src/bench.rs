@@ -4,31 +4,38 @@ use std::fs;
 
 use crate::Result;
 use crate::process::{cargo, output, root, run as run_command, say, target_folder};
-use crate::tools::ensure;
+use crate::tools::{ensure, ensure_stores};
 
 const PAGE: &str = "docs/benchmarks.md";
+/// The features with all stores.
+const STORES: &str = "tollgate/aws,tollgate/mongodb,tollgate/redis";
 /// The page, when there is none yet.
 const PAGE_HEAD: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench gate --write`, and `ingest`, `scale` and `keys` likewise. The load generator shares the cores with
+Written by `cargo xtask bench gate --write`, and `ingest`, `stores`, `scale` and `keys` likewise. The load generator shares the cores with
 the servers it measures: use the ratios, not the absolute figures.
 ";
 
-/// Runs `gate`, `ingest`, `scale` or `keys` with the remaining arguments.
+/// Runs `gate`, `ingest`, `stores`, `scale` or `keys` with the remaining arguments.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let (mode, rest) = match args {
-        [mode @ ("gate" | "ingest" | "scale" | "keys"), rest @ ..] => (*mode, rest),
-        _ => return Err("say `bench gate`, `bench ingest`, `bench scale` or `bench keys`".into()),
+        [mode @ ("gate" | "ingest" | "stores" | "scale" | "keys"), rest @ ..] => (*mode, rest),
+        _ => return Err("say `bench gate`, `ingest`, `stores`, `scale` or `keys`".into()),
     };
     let writes = rest.contains(&"--write");
-    if mode == "gate" {
+    if matches!(mode, "gate" | "stores") {
         ensure("redis-server", &["redis-server"])?;
     }
-    if matches!(mode, "gate" | "ingest") {
+    if matches!(mode, "gate" | "ingest" | "stores") {
         ensure("initdb", &["postgresql-15"])?;
     }
-    run_command(cargo(&["build", "--release", "--locked", "-p", "tollgate", "-p", "tollgate-bench"])?)?;
+    let mut build = cargo(&["build", "--release", "--locked", "-p", "tollgate", "-p", "tollgate-bench"])?;
+    if mode == "stores" {
+        ensure_stores()?;
+        build.args(["--features", STORES]);
+    }
+    run_command(build)?;
     let target = target_folder()?;
     let built = target.join("release");
     let mut bench = std::process::Command::new(built.join("tollgate-bench"));

@@ -153,6 +153,13 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
     locked_packages(&folder.join("litellm"), "the proxy of LiteLLM", LITELLM)?;
     locked_packages(&folder.join("mcp-client"), "the SDK of the Model Context Protocol", MCP_CLIENT)?;
+    ensure_stores()
+}
+
+/// Makes sure of the servers of stores that no package of the system has.
+pub(crate) fn ensure_stores() -> Result<()> {
+    let folder = process::target_folder()?.join("tools");
+    fs::create_dir_all(&folder)?;
     mongod(&folder.join("mongod"))?;
     dynamodb_local(&folder.join("dynamodb-local"))
 }

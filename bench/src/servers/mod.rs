@@ -5,8 +5,11 @@
 //! the same orgs with the same allowance, top-up and per-user limit, all too large to run out, so that every rule is
 //! evaluated and every answer is a yes.
 
+mod dynamo;
+mod mongo;
 mod postgres;
 mod redis;
+mod store;
 mod tollgate;
 
 use std::fs::{self, File};
@@ -38,6 +41,8 @@ pub(crate) enum Kind {
     Tollgate,
     Redis,
     Postgres,
+    Dynamo,
+    Mongo,
 }
 
 impl Kind {
@@ -56,6 +61,8 @@ impl Kind {
             Self::Tollgate => options.server.clone(),
             Self::Redis => PathBuf::from("redis-server"),
             Self::Postgres => postgres::program("postgres")?,
+            Self::Dynamo => return Ok("DynamoDB Local, in memory".to_owned()),
+            Self::Mongo => mongo::program(options)?,
         }))
     }
 }
@@ -80,6 +87,8 @@ impl Ask {
             (Kind::Tollgate, _) => "Tollgate",
             (Kind::Redis, _) => "Redis, Lua, `appendfsync always`",
             (Kind::Postgres, Self::Gate) => "PostgreSQL, function, `synchronous_commit on`",
+            (Kind::Dynamo, _) => "DynamoDB Local, conditional update",
+            (Kind::Mongo, _) => "MongoDB, conditional update, majority and journaled",
             (Kind::Postgres, Self::Keep(_)) => "PostgreSQL, rows",
             (Kind::Postgres, Self::Count(_) | Self::CountGroups(_)) => "PostgreSQL, rows and counters",
         }
@@ -92,6 +101,8 @@ impl Ask {
                 Wire::HttpBatch(usages)
             }
             (Kind::Redis, _) => Wire::RedisGate,
+            (Kind::Dynamo, _) => Wire::HttpSetup,
+            (Kind::Mongo, _) => Wire::MongoUpdate,
             (Kind::Postgres, Self::Gate | Self::Count(_) | Self::CountGroups(_)) => Wire::PostgresGate,
             (Kind::Postgres, Self::Keep(usages)) => Wire::PostgresInsert(usages),
         }
@@ -104,6 +115,8 @@ pub(crate) struct System {
     kind: Kind,
     ask: Ask,
     daemon: Daemon,
+    /// The databases that it keeps its data in.
+    beneath: Vec<Daemon>,
     template: Template,
     folder: PathBuf,
 }
@@ -128,6 +141,19 @@ impl System {
                 (daemon, template)
             }
             Kind::Redis => return Err("Redis is asked at the gate only".into()),
+            Kind::Dynamo | Kind::Mongo if ask != Ask::Gate => {
+                return Err(format!("{kind:?} is asked at the gate only").into());
+            }
+            Kind::Dynamo => {
+                let daemon = dynamo::start(options, folder)?;
+                let template = dynamo::prepare(daemon.address, orgs)?;
+                (daemon, template)
+            }
+            Kind::Mongo => {
+                let daemon = mongo::start(options, folder)?;
+                let template = mongo::prepare(daemon.address, orgs)?;
+                (daemon, template)
+            }
             Kind::Postgres => {
                 let mut daemon = postgres::start(folder)?;
                 // An immediate shutdown: its children end with it and its shared memory is given back.
@@ -136,7 +162,19 @@ impl System {
                 (daemon, postgres::template(ask)?)
             }
         };
-        Ok(Self { kind, ask, daemon, template, folder: folder.to_owned() })
+        Ok(Self { kind, ask, daemon, beneath: Vec::new(), template, folder: folder.to_owned() })
+    }
+
+    /// Starts Tollgate on a store, whose servers are started before it, and makes orgs `0..orgs`.
+    pub(crate) fn start_on(store: StoreKind, options: &Options, folder: &Path, orgs: u32) -> Result<Self> {
+        fs::create_dir(folder)?;
+        let (beneath, url) = store.start(options, folder)?;
+        let own = folder.join("tollgate");
+        fs::create_dir(&own)?;
+        let daemon = tollgate::start_on(&options.server, &own, &url, None)?;
+        tollgate::make_orgs(daemon.address, orgs, true)?;
+        let (kind, ask) = (Kind::Tollgate, Ask::Gate);
+        Ok(Self { kind, ask, daemon, beneath, template: tollgate::template(ask)?, folder: own })
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -148,7 +186,7 @@ impl System {
         let wire = self.ask.wire(self.kind);
         Crew::connect(self.daemon.address, wire, connections, |stream| match self.kind {
             Kind::Postgres => postgres::greet(stream, self.ask),
-            Kind::Tollgate | Kind::Redis => Ok(()),
+            Kind::Tollgate | Kind::Redis | Kind::Dynamo | Kind::Mongo => Ok(()),
         })
     }
 
@@ -162,7 +200,7 @@ impl System {
         pace: Pace,
     ) -> Result<(Tally, Cpu)> {
         let streams = crew.usages(keys, &self.template, spread, requests)?;
-        measured(&self.daemon, crew, streams, pace)
+        measured(&self.daemon, &self.beneath, crew, streams, pace)
     }
 
     /// Resident memory of the system's own process now and at its highest, in MiB.
@@ -174,7 +212,7 @@ impl System {
     pub(crate) fn background(&self) -> Result<Background> {
         match self.kind {
             Kind::Tollgate => tollgate::background(self.daemon.address, &self.folder),
-            Kind::Redis | Kind::Postgres => Ok(Background::default()),
+            Kind::Redis | Kind::Postgres | Kind::Dynamo | Kind::Mongo => Ok(Background::default()),
         }
     }
 
@@ -184,19 +222,27 @@ impl System {
             Kind::Tollgate => tollgate::used(self.daemon.address, org),
             Kind::Redis => redis::used(self.daemon.address, org),
             Kind::Postgres => postgres::used(self.daemon.address, org, self.ask),
+            Kind::Dynamo => dynamo::used(self.daemon.address, org),
+            Kind::Mongo => mongo::used(self.daemon.address, org),
         }
     }
 }
 
-/// Runs the streams and measures the CPU of both sides meanwhile.
+/// Runs the streams and measures the CPU of both sides meanwhile; that of the databases beneath counts as the server's.
 pub(crate) fn measured(
     daemon: &Daemon,
+    beneath: &[Daemon],
     crew: &mut Crew,
     streams: Vec<Next<'_>>,
     pace: Pace,
 ) -> Result<(Tally, Cpu)> {
-    let now =
-        || -> Result<[Duration; 3]> { Ok([daemon.cpu()?, machine::own_cpu()?, machine::cpu_of_all()?]) };
+    let now = || -> Result<[Duration; 3]> {
+        let mut server = daemon.cpu()?;
+        for daemon in beneath {
+            server += daemon.cpu()?;
+        }
+        Ok([server, machine::own_cpu()?, machine::cpu_of_all()?])
+    };
     let before = now()?;
     let tally = crew.run(streams, pace).map_err(|error| daemon.blame(&error.to_string()))?;
     let after = now()?;
@@ -208,6 +254,7 @@ pub(crate) fn measured(
     Ok((tally, Cpu { server, client, others }))
 }
 
+pub(crate) use store::StoreKind;
 pub(crate) use tollgate::{
     Background, Work, make_orgs, start as start_tollgate, template as tollgate_template,
     used as tollgate_used,

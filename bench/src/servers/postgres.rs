@@ -62,7 +62,7 @@ pub(crate) fn start(folder: &Path) -> Result<Daemon> {
     for setting in [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
-        "max_connections=200",
+        "max_connections=320",
         "fsync=on",
         "synchronous_commit=on",
         "shared_buffers=1GB",

@@ -36,10 +36,14 @@ const PLENTY: u64 = 1_000_000_000_000;
 /// Starts the server, with a catalog if it is not the default; its data is in `folder/data`, which may hold data of an
 /// earlier run.
 pub(crate) fn start(server: &Path, folder: &Path, catalog: Option<&str>) -> Result<Daemon> {
+    start_on(server, folder, &format!("embedded:{}", folder.join("data").display()), catalog)
+}
+
+/// Starts the server on a store, by its URL.
+pub(crate) fn start_on(server: &Path, folder: &Path, store: &str, catalog: Option<&str>) -> Result<Daemon> {
     let address = free_address()?;
-    let store = format!("embedded:{}", folder.join("data").display());
     let mut command = Command::new(server);
-    command.args(["serve", "--listen", &address.to_string(), "--store", &store]);
+    command.args(["serve", "--listen", &address.to_string(), "--store", store]);
     if let Some(text) = catalog {
         let file = folder.join("catalog.toml");
         fs::write(&file, text)?;
@@ -72,7 +76,12 @@ pub(crate) fn make_orgs(address: SocketAddr, orgs: u32, plenty: bool) -> Result<
 }
 
 /// Sends one request for each org.
-fn each(crew: &mut Crew, orgs: u32, what: &str, request: &(dyn Fn(u32) -> Vec<u8> + Sync)) -> Result<()> {
+pub(crate) fn each(
+    crew: &mut Crew,
+    orgs: u32,
+    what: &str,
+    request: &(dyn Fn(u32) -> Vec<u8> + Sync),
+) -> Result<()> {
     let threads = u32::try_from(crew.threads())?;
     let streams = (0..threads).map(|thread| {
         let mut mine = (thread..orgs).step_by(crew.threads());
@@ -222,6 +231,7 @@ fn add_files(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// A request as it goes over the wire.
 fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
