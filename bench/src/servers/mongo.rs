@@ -1,7 +1,7 @@
 //! MongoDB with the naive way: a document for each org, whose credit a conditional update takes down.
 //!
-//! Fairness: a replica set of one member, on the same disk for both, with its journal as it comes. Every update is acknowledged by the
-//! majority and journaled, as Tollgate's writes are. It keeps the last user and key and no ledger, knows no key again, and asks
+//! Fairness: a replica set of one member, on the same disk for both, whose journal is synced every millisecond: who reads linearizably
+//! waits for it, and who writes may, too. Every update is acknowledged by the majority and journaled, as Tollgate's writes are. It keeps the last user and key and no ledger, knows no key again, and asks
 //! one rule; Tollgate asks all of them. It comes over the event loop of the others, as a command that was built beforehand.
 
 use std::fs;
@@ -44,7 +44,8 @@ pub(crate) fn start(options: &Options, folder: &Path) -> Result<Daemon> {
     fs::create_dir(&data)?;
     let mut command = Command::new(program(options)?);
     command.args(["--replSet", SET, "--bind_ip", "127.0.0.1", "--port", &address.port().to_string()]);
-    command.args(["--wiredTigerCacheSizeGB", "1", "--nounixsocket", "--dbpath"]).arg(data);
+    command.args(["--journalCommitInterval", "1", "--wiredTigerCacheSizeGB", "1", "--nounixsocket"]);
+    command.arg("--dbpath").arg(data);
     let is_ready = |address| TcpStream::connect(address).is_ok();
     let daemon = Daemon::start(command, folder.join("log"), address, is_ready)?;
     let member = Bson::default().int("_id", 0).text("host", &address.to_string());
