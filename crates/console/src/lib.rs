@@ -9,6 +9,7 @@
 //!
 //! Start reading at [`Frame`], then [`OrgView`] and its template `org.html`.
 
+mod channels;
 mod chart;
 mod form;
 mod frame;
@@ -18,6 +19,7 @@ mod show;
 mod text;
 
 pub use askama::Template as Page;
+pub use channels::{ChannelView, ChannelsView, Told, Undelivered};
 pub use chart::{Bar, Chart, Mark};
 pub use form::{Answered, Choice};
 pub use frame::{Frame, Section};

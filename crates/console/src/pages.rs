@@ -10,6 +10,7 @@ use tollgate_api::{
 };
 use tollgate_domain::{Amount, Catalog};
 
+use crate::channels::Undelivered;
 use crate::chart::Chart;
 use crate::form::{Answered, Choice};
 use crate::frame::Frame;
@@ -170,6 +171,8 @@ pub struct OverviewView {
     pub looking: bool,
     /// Who was refused today, the last first.
     pub refused: Vec<RefusedRow>,
+    /// The channels on which notices did not arrive.
+    pub undelivered: Vec<Undelivered>,
 }
 
 /// The organizations.

@@ -1,6 +1,12 @@
 //! Small answers that templates ask for.
 
-use tollgate_api::{LimitGiver, MeterBalanceReply, OrgMeterItem, ScopeName, TopUpState};
+use std::fmt::Display;
+
+use tollgate_api::{
+    ChannelItem, ChannelKind, ChannelState, DeliveryResult, LimitGiver, MeterBalanceReply, OrgMeterItem,
+    ScopeName, TopUpState,
+};
+use tollgate_domain::NoticeRef;
 
 use crate::text;
 
@@ -42,4 +48,77 @@ pub(crate) fn giver(giver: &LimitGiver) -> &'static str {
         LimitGiver::Org => "set here",
         LimitGiver::Plan => "from the plan",
     }
+}
+
+/// Which notices a channel takes, in a line.
+pub(crate) fn takes(channel: &ChannelItem) -> String {
+    let kinds: Vec<String> = channel.notices.iter().map(text::words).collect();
+    let mut parts = Vec::from_iter(Some(kinds.join(", ")).filter(|kinds| !kinds.is_empty()));
+    for (name, list) in [("of", &channel.orgs), ("on plan", &channel.plans), ("about", &channel.meters)] {
+        if !list.is_empty() {
+            parts.push(format!("{name} {}", list.join(", ")));
+        }
+    }
+    if is_filtered(channel) { parts.join("; ") } else { "all notices".to_owned() }
+}
+
+/// Whether a channel takes only some notices.
+pub(crate) fn is_filtered(channel: &ChannelItem) -> bool {
+    [&channel.notices, &channel.orgs, &channel.plans, &channel.meters].iter().any(|list| !list.is_empty())
+}
+
+pub(crate) fn channel_kind(kind: &ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::Webhook => "webhook",
+        ChannelKind::Slack => "slack",
+        ChannelKind::Log => "log",
+        ChannelKind::Email => "e-mail",
+    }
+}
+
+pub(crate) fn channel_state(state: &ChannelState) -> &'static str {
+    match state {
+        ChannelState::Live => "live",
+        ChannelState::Failing => "failing",
+        ChannelState::Paused => "paused",
+        ChannelState::Disabled => "disabled",
+    }
+}
+
+/// How the state of a channel looks.
+pub(crate) fn channel_class(state: &ChannelState) -> &'static str {
+    match state {
+        ChannelState::Live => "good",
+        ChannelState::Failing => "warn",
+        ChannelState::Paused => "rest",
+        ChannelState::Disabled => "bad",
+    }
+}
+
+pub(crate) fn result(result: &DeliveryResult) -> &'static str {
+    match result {
+        DeliveryResult::Delivered => "delivered",
+        DeliveryResult::Failed => "failed, tried again",
+        DeliveryResult::GivenUp => "given up",
+        DeliveryResult::Gone => "refused for good (410)",
+    }
+}
+
+/// How the result of an attempt looks.
+pub(crate) fn result_class(result: &DeliveryResult) -> &'static str {
+    match result {
+        DeliveryResult::Delivered => "good",
+        DeliveryResult::Failed => "warn",
+        DeliveryResult::GivenUp | DeliveryResult::Gone => "bad",
+    }
+}
+
+/// A body of JSON on lines of their own.
+pub(crate) fn indented(body: &impl Display) -> String {
+    format!("{body:#}")
+}
+
+/// Where the notice with an id stands.
+pub(crate) fn place(notice: impl AsRef<str>) -> Option<NoticeRef> {
+    notice.as_ref().parse().ok()
 }

@@ -161,6 +161,12 @@ pub const STREAM_ROWS: usize = 50;
 /// Attempts of a channel in one answer unless asked otherwise.
 pub const DELIVERIES_DEFAULT: usize = 50;
 
+/// Attempts of a channel on a page of the console, each with what was sent.
+pub const DELIVERIES_LISTED: &str = "25";
+
+/// For how long the overview tells of a message that was given up, on a channel that is well again: a week.
+pub const UNDELIVERED_SECS: i64 = 7 * 86_400;
+
 /// Hours for which a webhook is signed with the old secret, too, unless asked otherwise.
 pub const OVERLAP_HOURS_DEFAULT: u32 = 24;
 

@@ -49,7 +49,7 @@ pub(crate) async fn users(
     page(StatusCode::OK, &UsersView { frame, head, users, meters, next })
 }
 
-fn kinds(names: &[&str]) -> Vec<Choice> {
+pub(super) fn kinds(names: &[&str]) -> Vec<Choice> {
     names.iter().map(|name| Choice::pair((name, &name.replace('_', " ")))).collect()
 }
 

@@ -6,6 +6,7 @@
 
 mod actions;
 mod bills;
+mod channels;
 mod health;
 mod keys;
 mod lists;
@@ -40,6 +41,11 @@ use crate::reply::Failure;
 
 pub(crate) use actions::{call_off, close, limit, name, plan, portal_link, top_up, void};
 pub(crate) use bills::{bill, of_all as bills, of_org as org_bills};
+pub(crate) use channels::{
+    change as change_channel, list as channels, make as make_channel, remove as remove_channel,
+    replay as replay_channel, rotate as rotate_channel, set_enabled as set_channel_enabled, show as channel,
+    test as test_channel,
+};
 pub(crate) use health::show as health;
 pub(crate) use keys::{list as keys, make as make_key, revoke as revoke_key};
 pub(crate) use lists::{entry, ledger, notices, users};
@@ -214,6 +220,11 @@ fn done(word: Option<&str>) -> Option<&'static str> {
         "name" => "It is saved.",
         "added" => "The organization is there.",
         "closed" => "The bill is closed.",
+        "channel" => "The channel is saved.",
+        "enabled" => "The channel delivers.",
+        "paused" => "The channel is paused: nothing is delivered until it is enabled.",
+        "replayed" => "They are delivered again; the log below shows each attempt.",
+        "removed" => "The channel is removed.",
         "revoked" => "The key is revoked.",
         _ => return None,
     })

@@ -7,7 +7,7 @@ use tollgate_console::{OverviewView, RefusedRow, Section};
 use tollgate_domain::{Role, Window};
 
 use super::session::Visitor;
-use super::{page, see_other, survey};
+use super::{channels, page, see_other, survey};
 use crate::app::App;
 use crate::extract::Query;
 use crate::limits::SURVEY_LISTED_MAX;
@@ -31,6 +31,7 @@ pub(crate) async fn show(
         found,
         looking,
         refused: refused_today(&app).await?,
+        undelivered: channels::undelivered(&app, &visitor.caller).await?,
     };
     page(StatusCode::OK, &view)
 }

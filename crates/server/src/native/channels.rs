@@ -31,7 +31,7 @@ use crate::native::problems::{P404, P409};
 use crate::reply::{Failure, json, ok};
 
 /// The id of a channel in the path.
-pub(crate) struct ChannelPath(ChannelId);
+pub(crate) struct ChannelPath(pub(crate) ChannelId);
 
 impl FromRequestParts<App> for ChannelPath {
     type Rejection = Failure;

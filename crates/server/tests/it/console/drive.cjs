@@ -1,7 +1,8 @@
-// Drives the console and the portal in Chromium, with scripts and without: node console.cjs URL KEY. Prints what is wrong.
+// Drives the console and the portal in Chromium, with scripts and without: node drive.cjs URL KEY CHANNEL, the last being the
+// path of a channel. Prints what is wrong.
 const { chromium } = require('playwright-core');
 const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const [base, key] = process.argv.slice(2);
+const [base, key, channel] = process.argv.slice(2);
 const wrong = [];
 const check = (fine, text) => { if (!fine) wrong.push(text); };
 
@@ -9,7 +10,7 @@ const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
 const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/ledger',
   '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/bills', '/console/notices',
-  '/console/keys', '/console/health', '/console/orgs/nobody'];
+  '/console/channels', channel, '/console/keys', '/console/health', '/console/orgs/nobody'];
 
 // What a page breaks of the rules that axe knows, and whether it is wider than its window.
 async function look(page, place) {
@@ -38,6 +39,8 @@ async function send(page, summary, fields, button) {
   const isOpen = await lid.evaluate((element) => element.parentElement.open);
   if (!isOpen) await lid.click();
   const form = page.locator('details[open] form', { has: page.getByRole('button', { name: button }) }).last();
+  // What is folded away within the form is opened first.
+  for (const folded of await form.locator('details:not([open]) > summary').all()) await folded.click();
   for (const [name, value] of Object.entries(fields)) {
     const field = form.locator(`[name="${name}"]`);
     if (await field.evaluate((element) => element.tagName) === 'SELECT') await field.selectOption(value);
@@ -46,6 +49,32 @@ async function send(page, summary, fields, button) {
   await form.getByRole('button', { name: button }).click();
   await page.waitForLoadState();
   return page.locator('main').innerText();
+}
+
+// Makes a channel, and does with it all that may be done.
+async function actOnChannel(page, round) {
+  await page.goto(`${base}/console/channels`);
+  const made = await send(page, 'Make a channel', { name: `desk ${round}`, kind: 'webhook', url: 'http://127.0.0.1:9/', orgs: 'acme\nbeta' }, 'Make a channel');
+  check(made.includes('which is shown this once'), `${round}: no secret: ${made.slice(0, 300)}`);
+  await page.getByRole('link', { name: 'Open it' }).click();
+  const says = async (text) => check((await page.locator('main').innerText()).includes(text), `${round}: the channel does not say '${text}'`);
+  const press = async (name, text) => {
+    await page.getByRole('button', { name, exact: true }).click();
+    await page.waitForLoadState();
+    await says(text);
+  };
+  await press('Send a test message', 'The test message was not taken');
+  await press('Pause', 'The channel is paused');
+  await press('Enable', 'The channel delivers.');
+  for (const [summary, fields, button, text] of [
+    ['Name, address and filter', { name: `floor ${round}`, meters: 'reports' }, 'Save', 'The channel is saved.'],
+    ['Rotate the secret', { overlap_hours: '3' }, 'Make a new secret', 'It is shown this once'],
+    ['Deliver again', { since: '2026-11-01T00:00:00Z' }, 'Deliver again', 'They are delivered again'],
+    ['Remove the channel', {}, 'Remove', 'The channel is removed.'],
+  ]) {
+    const told = await send(page, summary, fields, button);
+    check(told.includes(text), `${round}: '${summary}' does not say '${text}': ${told.slice(0, 300)}`);
+  }
 }
 
 async function act(page, round) {
@@ -69,6 +98,7 @@ async function act(page, round) {
   await does('/console/orgs', 'Add an organization', { org: `new-${round}`, plan: 'basic' }, 'Add', 'The organization is there.');
   await does('/console/keys', 'Make a key', { name: `desk ${round}`, role: 'read' }, 'Make a key', 'Its secret is shown this once');
   await does(null, `Revoke desk ${round}`, {}, 'Revoke', 'The key is revoked.');
+  await actOnChannel(page, round);
   await does(at, 'Link for the customer', { expires_in: '3600' }, 'Make a link', 'The link for the customer');
   await page.locator('.note a').click();
   await page.waitForURL(/\/portal\//);

@@ -1,10 +1,12 @@
 //! The console and the portal over HTTP: who sees what, who may change what, and in whose name.
 
+mod channels;
+
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tollgate_server::{Origins, Secret};
+use tollgate_server::{Origins, Reach, Secret};
 
 use crate::client::{Ask, Client, Reply};
 use crate::server::TestServer;
@@ -89,7 +91,10 @@ fn leads(reply: &Reply, to: &str) {
 }
 
 fn keyed() -> TestServer {
-    TestServer::with(|settings| settings.api_key = Some(Secret(ADMIN.to_owned())))
+    TestServer::with(|settings| {
+        settings.api_key = Some(Secret(ADMIN.to_owned()));
+        settings.webhook_reach = Reach::Anywhere;
+    })
 }
 
 /// The secret of a new key.
@@ -130,6 +135,7 @@ fn pages(org: &str) -> Vec<String> {
         "/plans",
         "/bills",
         "/notices",
+        "/channels",
         "/keys",
         "/health",
     ]
@@ -161,7 +167,8 @@ fn is_sound(reply: &Reply, path: &str) {
         assert!(!text.contains(banned), "{path} has {banned}: {text}");
     }
     for tag in [
-        "div", "p", "table", "tbody", "tr", "section", "form", "details", "ul", "li", "bdi", "select", "main",
+        "div", "p", "table", "tbody", "tr", "section", "form", "details", "ul", "li", "bdi", "select",
+        "main", "textarea", "fieldset", "span",
     ] {
         let opened =
             [">", " "].map(|end| text.matches(&format!("<{tag}{end}")).count()).iter().sum::<usize>();
@@ -297,9 +304,28 @@ fn sessions_begin_afresh_and_end() {
     assert_eq!(reader.get("/console").status, 303);
 }
 
-/// Every form, with fields that the API would take.
-fn forms() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
-    vec![
+/// A webhook to where nobody listens; gives the address of its page.
+fn hook(server: &TestServer) -> String {
+    let setup = json!({"name": "hook", "kind": "webhook", "url": "http://127.0.0.1:9/"});
+    let made = server.client().with_key(ADMIN).post("/v1/channels", setup).json();
+    format!("/console/channels/{}", made["id"].as_str().expect("an id"))
+}
+
+type Fields = Vec<(&'static str, &'static str)>;
+
+/// Every form, with fields that the API would take; one of them makes a channel, others change the one of a page.
+fn forms(channel: &str) -> Vec<(String, Fields)> {
+    let of_channel = [
+        ("", vec![("name", "Desk"), ("notice-limit_reached", "on"), ("orgs", "acme\r\nbeta")]),
+        ("/state", vec![("enabled", "false")]),
+        ("/test", vec![]),
+        ("/secret", vec![("overlap_hours", "1")]),
+        ("/replay", vec![("since", "2026-11-01T00:00:00Z")]),
+        ("/remove", vec![]),
+    ];
+    let of_channel = of_channel.map(|(path, fields)| (format!("{channel}{path}"), fields));
+    let elsewhere: Vec<(&str, Fields)> = vec![
+        ("/console/channels", vec![("name", "people"), ("kind", "log")]),
         ("/console/orgs", vec![("org", "new"), ("name", "New"), ("time_zone", "UTC"), ("plan", "basic")]),
         ("/console/orgs/acme/top-ups", vec![("meter", "reports"), ("amount", "10")]),
         ("/console/orgs/acme/top-ups/6/void", vec![("reason", "twice")]),
@@ -312,13 +338,16 @@ fn forms() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         ("/console/orgs/acme/name", vec![("name", "Acme & Sons"), ("time_zone", "Europe/Paris")]),
         ("/console/orgs/acme/portal-links", vec![("expires_in", "3600")]),
         ("/console/keys", vec![("name", "one more"), ("role", "admin")]),
-    ]
+    ];
+    let elsewhere = elsewhere.into_iter().map(|(path, fields)| (path.to_owned(), fields));
+    elsewhere.chain(of_channel).collect()
 }
 
 /// All that a test may have changed.
 fn everything(server: &TestServer) -> Value {
     let mut client = server.client().with_key(ADMIN);
-    let all = ["/v1/orgs", "/v1/api-keys", "/v1/orgs/acme/ledger"].map(|path| client.get(path).ok());
+    let all = ["/v1/orgs", "/v1/api-keys", "/v1/orgs/acme/ledger", "/v1/channels"]
+        .map(|path| client.get(path).ok());
     json!(all)
 }
 
@@ -329,8 +358,8 @@ fn forms_do_what_they_say_in_the_name_of_who_sent_them() {
     let secret = key(&server, "admin", None);
     let mut person = Person::signed_in(&server, &secret);
     person.page("/console");
-    for (path, fields) in forms() {
-        let reply = person.send(path, &fields);
+    for (path, fields) in forms(&hook(&server)) {
+        let reply = person.send(&path, &fields);
         assert!(matches!(reply.status, 200 | 303), "{path}: {}", reply.text());
         if let Some(to) = reply.header("location").map(str::to_owned) {
             assert!(person.page(&to).contains("class=\"done\""), "{to}");
@@ -410,11 +439,12 @@ fn a_read_key_sees_and_changes_nothing() {
     let mut reader = Person::signed_in(&server, &secret);
     let page = reader.page("/console/orgs/acme");
     assert!(page.contains("Credit and usage") && !page.contains("action=\"/console/orgs"), "{page}");
+    let forms = forms(&hook(&server));
     let before = everything(&server);
-    for (path, fields) in forms() {
-        let reply = reader.send(path, &fields);
+    for (path, fields) in forms {
+        let reply = reader.send(&path, &fields);
         assert_eq!(reply.status, 403, "{path}: {}", reply.text());
-        is_sound(&reply, path);
+        is_sound(&reply, &path);
     }
     assert_eq!(everything(&server), before);
     assert_eq!(reader.get("/console/keys").status, 403);
@@ -427,10 +457,11 @@ fn a_form_without_its_token_or_from_elsewhere_changes_nothing() {
     let mut person = Person::signed_in(&server, ADMIN);
     let mut stranger = Person::signed_in(&server, ADMIN);
     stranger.page("/console");
+    let forms = forms(&hook(&server));
     let before = everything(&server);
-    for (path, fields) in forms() {
+    for (path, fields) in &forms {
         for token in ["", "0", &stranger.token] {
-            let reply = person.send_with(path, &fields, token);
+            let reply = person.send_with(path, fields, token);
             assert_eq!(reply.status, 403, "{path}: {}", reply.text());
         }
         person.page("/console");
@@ -440,7 +471,7 @@ fn a_form_without_its_token_or_from_elsewhere_changes_nothing() {
             ("sec-fetch-site", "same-site"),
         ] {
             let mut form = form_urlencoded::Serializer::new(String::new());
-            form.extend_pairs(&fields).append_pair("token", &person.token);
+            form.extend_pairs(fields).append_pair("token", &person.token);
             let ask = Ask::new("POST", path).header("content-type", "application/x-www-form-urlencoded");
             let reply = person.ask(ask.header(name, value).body(form.finish()));
             assert_eq!(reply.status, 403, "{path} {name}: {}", reply.text());
@@ -514,7 +545,9 @@ fn a_key_that_is_bound_sees_its_organization_alone() {
     for path in pages("rival").iter().filter(|path| path.contains("%")) {
         assert_eq!(person.get(path).status, 403, "{path}");
     }
-    for path in ["/console/plans", "/console/notices", "/console/keys", "/console/health"] {
+    for path in
+        ["/console/plans", "/console/notices", "/console/channels", "/console/keys", "/console/health"]
+    {
         assert_eq!(person.get(path).status, 403, "{path}");
     }
     let reply = person.send("/console/orgs/rival/plan", &[("plan", "lite")]);
@@ -613,8 +646,8 @@ fn chromium_drives_the_console_and_axe_finds_nothing() {
     let usage = json!({"org": "acme", "user": hostile.chars().take(60).collect::<String>(), "meter": "reports", "key": "h"});
     let _ = client.post("/v1/usage", usage);
     let mut node = Command::new(program("node"));
-    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/console.cjs"))
-        .args([&format!("http://localhost:{}", server.address().port()), ADMIN])
+    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/console/drive.cjs"))
+        .args([&format!("http://localhost:{}", server.address().port()), ADMIN, &hook(&server)])
         .env("NODE_PATH", tool("browser").join("node_modules"))
         .env("CHROMIUM", program("chromium"));
     let said = run(node);
