@@ -37,6 +37,10 @@ pub enum StoreErrorKind {
     Stopped,
 }
 
+/// What to do with data that a newer version wrote: the end of each sentence that refuses it.
+pub const ADVICE_ON_NEWER: &str =
+    "run that version again, or restore the backup that was made before the upgrade";
+
 impl StoreErrorKind {
     /// Whether it is known that nothing was changed and the same call may succeed later.
     #[must_use]

@@ -20,5 +20,5 @@ pub use contract::{
     Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
     Order, Page, Row, Scan, Store, TallyRow, UnsentRow,
 };
-pub use error::{StoreError, StoreErrorKind};
+pub use error::{ADVICE_ON_NEWER, StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

@@ -4,7 +4,9 @@ use std::io;
 use std::path::Path;
 
 use tollgate_storage::codec::DecodeError;
-use tollgate_storage::{StoreError, StoreErrorKind};
+use tollgate_storage::{ADVICE_ON_NEWER, StoreError, StoreErrorKind};
+
+use super::frame::{FORMAT_VERSION, FrameError};
 
 /// Reading or writing `path` failed.
 pub(crate) fn io_error(action: &str, path: &Path, source: io::Error) -> StoreError {
@@ -17,6 +19,26 @@ pub(crate) fn corrupt(path: &Path, offset: u64, what: impl std::fmt::Display) ->
         StoreErrorKind::Corrupt,
         format!("{} is damaged at byte {offset}: {what}", path.display()),
     )
+}
+
+/// A newer version of Tollgate wrote `path`.
+pub(crate) fn newer(path: &Path, version: impl std::fmt::Display) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Format,
+        format!(
+            "a newer version of Tollgate wrote {} in format {version}; this version reads formats up to \
+             {FORMAT_VERSION}: {ADVICE_ON_NEWER}",
+            path.display()
+        ),
+    )
+}
+
+/// What stands in `path` at `offset` is no frame that can be read.
+pub(crate) fn bad_frame(path: &Path, offset: u64, error: FrameError) -> StoreError {
+    match error {
+        FrameError::Version(version) => newer(path, version),
+        damage => corrupt(path, offset, damage),
+    }
 }
 
 /// There is no room; nothing was written.

@@ -62,7 +62,7 @@ pub(crate) enum FrameError {
     #[error("the frame's header is damaged")]
     Header,
     /// A version this code does not know.
-    #[error("the frame has format version {0}, this program reads up to {FORMAT_VERSION}")]
+    #[error("the frame has format version {0}, this version reads up to {FORMAT_VERSION}")]
     Version(u16),
     /// Payload and checksum disagree.
     #[error("the frame's checksum does not match its content")]

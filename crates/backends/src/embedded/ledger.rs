@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use tollgate_storage::codec::decode_line;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
-use super::error::{corrupt, io_error, stopped};
+use super::error::{bad_entry, bad_frame, corrupt, io_error, stopped};
 use super::frame::{Frame, FrameBuilder, HEADER_BYTES};
 use super::io::{Disk, to_u64};
 use super::limits::FRAME_BYTES_MAX;
@@ -102,7 +103,8 @@ impl LedgerFiles {
         segment.file.sync_data().map_err(io)
     }
 
-    /// Checks that the frame which the tables say was the last one in a checkpoint is there, and is that frame.
+    /// Checks that the frame which the tables say was the last one in a checkpoint is there, and is that frame. Its entries are
+    /// read: a newer version that stopped in order left nothing behind it, but what it appended last is here.
     pub(crate) fn check_folded(&self, folded: &Position) -> Result<(), StoreError> {
         if folded.sequence == 0 {
             return Ok(());
@@ -133,7 +135,11 @@ impl LedgerFiles {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(beyond("the ledger ends before it"));
         }
-        let frame = Frame::decode(bytes).map_err(|error| corrupt(&segment.path, offset, error))?;
+        let frame = Frame::decode(bytes).map_err(|error| bad_frame(&segment.path, offset, error))?;
+        for entry in frame.entries() {
+            let (_, blob) = entry.map_err(|error| corrupt(&segment.path, offset, error))?;
+            decode_line(blob).map_err(|error| bad_entry(&segment.path, offset, error))?;
+        }
         if frame.header.sequence == folded.sequence && frame.checksum == folded.checksum {
             Ok(())
         } else {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
-use tollgate_storage::{StoreError, StoreErrorKind};
+use tollgate_storage::StoreError;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::{corrupt, io_error};
+use super::error::{corrupt, io_error, newer};
 use super::frame::FORMAT_VERSION;
 use super::io::{Disk, DiskFile};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_OPEN_MAX};
@@ -104,13 +104,7 @@ impl Segment {
         }
         let version = field(checked, 8);
         if version != u64::from(FORMAT_VERSION) {
-            return Err(StoreError::new(
-                StoreErrorKind::Format,
-                format!(
-                    "{} has format version {version}; this program reads up to {FORMAT_VERSION}",
-                    path.display()
-                ),
-            ));
+            return Err(newer(&path, version));
         }
         let bytes = field(checked, 24);
         if field(checked, 16) != u64::from(ordinal) {

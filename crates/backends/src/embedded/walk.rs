@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tollgate_storage::{StoreError, StoreErrorKind};
+use tollgate_storage::StoreError;
 
-use super::error::{corrupt, io_error};
+use super::error::{bad_frame, corrupt, io_error};
 use super::frame::{FRAME_ALIGN, Frame, FrameError, FrameHeader, HEADER_BYTES};
 use super::io::to_u64;
 use super::limits::{FRAME_BYTES_MAX, WALK_BUFFER_BYTES};
@@ -135,7 +135,7 @@ impl<'a> Walker<'a> {
         let bytes = self.window.bytes(&self.segment, offset, to_u64(HEADER_BYTES))?;
         let header = match FrameHeader::decode(bytes) {
             Ok(header) => header,
-            Err(error @ FrameError::Version(_)) => return Err(newer(&self.segment, error)),
+            Err(error @ FrameError::Version(_)) => return Err(bad_frame(path, offset, error)),
             Err(_) => return Ok(None),
         };
         if header.sequence != self.expected || header.previous != self.previous {
@@ -215,10 +215,6 @@ impl<'a> Walker<'a> {
             _ => Err(corrupt(&segment.path, offset, FrameError::Checksum)),
         }
     }
-}
-
-fn newer(segment: &Segment, error: FrameError) -> StoreError {
-    StoreError::new(StoreErrorKind::Format, format!("{}: {error}", segment.path.display()))
 }
 
 /// Offset of a header, behind the first byte, of a frame that was written after frame `expected`.

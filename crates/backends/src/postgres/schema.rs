@@ -1,7 +1,7 @@
 //! The schema of the store: made and brought up to date by migrations, each applied once, one process at a time.
 
 use deadpool_postgres::Object;
-use tollgate_storage::StoreError;
+use tollgate_storage::{ADVICE_ON_NEWER, StoreError};
 
 use super::database::Database;
 use super::error::{Failure, bad_column, unfit};
@@ -118,7 +118,7 @@ async fn apply(client: &mut Object, schema: &str) -> Result<(), StoreError> {
 
 fn newer(found: usize) -> StoreError {
     let text = format!(
-        "the schema is at migration {found}; this version of Tollgate knows {}: a newer one made it",
+        "the schema is at migration {found}; this version of Tollgate knows {}: a newer one made it; {ADVICE_ON_NEWER}",
         MIGRATIONS.len()
     );
     unfit(text)

@@ -10,6 +10,7 @@ mod damage;
 mod disk_full;
 mod footprint;
 mod fsync;
+mod golden;
 mod idempotence;
 mod linear;
 mod monitoring;

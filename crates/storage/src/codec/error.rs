@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::VERSION;
-use crate::StoreErrorKind;
+use crate::{ADVICE_ON_NEWER, StoreErrorKind};
 
 /// Why bytes do not decode. The caller knows where they came from and says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl fmt::Display for DecodeError {
         match self {
             Self::Newer(version) => write!(
                 formatter,
-                "it was written by a newer version of Tollgate in format {version}; this version reads formats up to {VERSION}"
+                "it was written by a newer version of Tollgate in format {version}; this version reads formats up to {VERSION}: {ADVICE_ON_NEWER}"
             ),
             Self::Damaged => formatter.write_str("its bytes do not decode"),
         }
