@@ -98,6 +98,18 @@ impl Library {
         })
     }
 
+    /// Its programs are examples of the workspace, which are built with its tests.
+    fn rust() -> Result<Self> {
+        let binary = tollgate()?;
+        let scripts = binary.parent().ok_or("the binary lies in a folder")?.join("examples");
+        if !scripts.join("storm").is_file() {
+            let folder = scripts.display();
+            let how = "`cargo build -p tollgate-client --examples` makes it";
+            return Err(format!("there is no {folder}/storm: {how}").into());
+        }
+        Ok(Self { program: "env".into(), scripts, extension: "", path: None, _folder: None })
+    }
+
     fn script(&self, name: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         if self.extension == "mjs" {
@@ -208,6 +220,16 @@ fn the_go_client_runs_the_tour() -> Result<()> {
 #[test]
 fn the_go_client_loses_and_doubles_nothing_over_kills() -> Result<()> {
     storm(&Library::go()?)
+}
+
+#[test]
+fn the_rust_client_runs_the_tour() -> Result<()> {
+    tour(&Library::rust()?)
+}
+
+#[test]
+fn the_rust_client_loses_and_doubles_nothing_over_kills() -> Result<()> {
+    storm(&Library::rust()?)
 }
 
 #[test]
