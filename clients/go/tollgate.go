@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,7 +80,9 @@ type Limit struct {
 	Amount    *json.Number `json:"amount"`
 	Used      *json.Number `json:"used"`
 	Remaining *json.Number `json:"remaining"`
-	ResetsAt  *time.Time   `json:"resets_at"`
+	// Held is what holds reserve of it.
+	Held     *json.Number `json:"held"`
+	ResetsAt *time.Time   `json:"resets_at"`
 }
 
 // Decision is the answer to a usage. When it is denied nothing was counted, and the key is still free.
@@ -87,10 +90,18 @@ type Decision struct {
 	Allowed  bool        `json:"allowed"`
 	Replayed bool        `json:"replayed"`
 	Key      string      `json:"key"`
+	Org      string      `json:"org"`
+	User     string      `json:"user"`
+	Meter    string      `json:"meter"`
 	Quantity json.Number `json:"quantity"`
 	// Remaining is nil where the plan does not ask for credit.
 	Remaining *json.Number `json:"remaining"`
-	Used      json.Number  `json:"used"`
+	// Used is what is used of Total, the period's credit; Held what holds reserve of it.
+	Used  json.Number  `json:"used"`
+	Total json.Number  `json:"total"`
+	Held  *json.Number `json:"held"`
+	// UserUsed is what the user used this month.
+	UserUsed *json.Number `json:"user_used"`
 	// Entry is the number of the ledger entry.
 	Entry uint64 `json:"entry"`
 
@@ -110,8 +121,11 @@ type Decision struct {
 type APIError struct {
 	Status int    `json:"status"`
 	Code   string `json:"code"`
+	Title  string `json:"title"`
 	Detail string `json:"detail"`
 	Field  string `json:"field"`
+	// RequestID finds it in the server's log.
+	RequestID string `json:"request_id"`
 }
 
 func (e *APIError) Error() string { return fmt.Sprintf("%d %s: %s", e.Status, e.Code, e.Detail) }
@@ -149,10 +163,25 @@ func (c *Client) SetPlan(ctx context.Context, org, plan string) error {
 	return c.Call(ctx, http.MethodPut, "/v1/orgs/"+url.PathEscape(org)+"/plan", map[string]string{"plan": plan}, nil)
 }
 
-// TopUp adds credit, once for each key.
-func (c *Client) TopUp(ctx context.Context, org, meter, amount, key string) error {
-	body := map[string]string{"meter": meter, "amount": amount, "key": key}
-	return c.Call(ctx, http.MethodPost, "/v1/orgs/"+url.PathEscape(org)+"/top-ups", body, nil)
+// TopUp is credit to add. Amount is an exact decimal as text; EffectiveAt is at once and ExpiresAt the end of the month if empty,
+// or RFC 3339, or "never". Lower priorities burn first.
+type TopUp struct {
+	Meter       string         `json:"meter"`
+	Amount      string         `json:"amount"`
+	Key         string         `json:"key,omitempty"`
+	EffectiveAt string         `json:"effective_at,omitempty"`
+	ExpiresAt   string         `json:"expires_at,omitempty"`
+	Priority    *int           `json:"priority,omitempty"`
+	Reason      string         `json:"reason,omitempty"`
+	Metadata    map[string]any `json:"metadata,omitempty"`
+}
+
+// TopUp adds credit, once for each key. Without one, a random key is made for this call.
+func (c *Client) TopUp(ctx context.Context, org string, topUp TopUp) error {
+	if topUp.Key == "" {
+		topUp.Key = NewKey()
+	}
+	return c.Do(ctx, OpTopUp, map[string]string{"org": org}, topUp, nil)
 }
 
 // Recorded says what became of a batch.
@@ -165,6 +194,8 @@ type Recorded struct {
 		Status string `json:"status"`
 		Code   string `json:"code"`
 		Detail string `json:"detail"`
+		Field  string `json:"field"`
+		Entry  uint64 `json:"entry"`
 	} `json:"results"`
 }
 
@@ -191,6 +222,37 @@ func (c *Client) Call(ctx context.Context, method, path string, body, out any) e
 	decoder := json.NewDecoder(bytes.NewReader(answer.body))
 	decoder.UseNumber()
 	return decoder.Decode(out)
+}
+
+// Operation is a route of the API; those there are begin with Op.
+type Operation struct {
+	// ID is its operation id in openapi.json.
+	ID, Method, Path string
+	// Query has the names of the parameters that it takes besides those of its path.
+	Query []string
+}
+
+// Do calls an operation: Do(ctx, OpListHolds, map[string]string{"org": "acme", "limit": "10"}, nil, &page).
+func (c *Client) Do(ctx context.Context, op Operation, parameters map[string]string, body, out any) error {
+	path, query := op.Path, url.Values{}
+	for name, value := range parameters {
+		inPath := strings.Contains(path, "{"+name+"}")
+		if !inPath && !slices.Contains(op.Query, name) {
+			return fmt.Errorf("tollgate: %s takes no %s", op.ID, name)
+		}
+		if inPath {
+			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(value))
+		} else {
+			query.Set(name, value)
+		}
+	}
+	if missing := strings.Contains(op.Path, "{") && len(parameters)-len(query) < strings.Count(op.Path, "{"); missing {
+		return fmt.Errorf("tollgate: %s needs every name of %s", op.ID, op.Path)
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return c.Call(ctx, op.Method, path, body, out)
 }
 
 // NewKey makes a random key.

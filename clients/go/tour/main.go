@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,6 +19,7 @@ var ctx = context.Background()
 func main() {
 	gate := tollgate.New(os.Args[1], "")
 	tour(gate)
+	holds(gate)
 	batches(gate)
 	middleware(gate)
 	fmt.Println("done")
@@ -59,7 +61,7 @@ func tour(gate *tollgate.Client) {
 	order := tollgate.Usage{User: "ben", Quantity: "10", Key: "report-4"}
 	poor := use(gate, order)
 	assert(!poor.Allowed && poor.Status == 402 && poor.Code == "org_limit_reached", poor)
-	must(gate.TopUp(ctx, "acme", "reports", "25", "goodwill-1"))
+	must(gate.TopUp(ctx, "acme", tollgate.TopUp{Meter: "reports", Amount: "25", Key: "goodwill-1"}))
 	rich := use(gate, order)
 	assert(rich.Allowed && rich.Remaining.String() == "20", rich)
 	must(gate.Reverse(ctx, "acme", "report-4"))
@@ -67,6 +69,51 @@ func tour(gate *tollgate.Client) {
 	_, err := gate.Use(ctx, tollgate.Usage{Org: "acme", Meter: "reports", User: "ben", Quantity: "-1"})
 	var wrong *tollgate.APIError
 	assert(errors.As(err, &wrong) && wrong.Status == 422 && wrong.Field == "quantity", err)
+}
+
+func left(gate *tollgate.Client) string {
+	balance := struct {
+		Meters map[string]struct {
+			Remaining json.Number `json:"remaining"`
+		} `json:"meters"`
+	}{}
+	must(gate.Do(ctx, tollgate.OpBalance, map[string]string{"org": "acme"}, nil, &balance))
+	return balance.Meters["reports"].Remaining.String()
+}
+
+func holds(gate *tollgate.Client) {
+	hold := func(quantity, within string) (*tollgate.Held, error) {
+		order := tollgate.Hold{Org: "acme", Meter: "reports", Quantity: quantity, User: "cal", Within: within}
+		return gate.Hold(ctx, order)
+	}
+	held, err := hold("10", "")
+	must(err)
+	assert(left(gate) == "20", "it is reserved")
+	step, err := hold("4", held.Item.ID)
+	must(err)
+	must(step.CapturePart(ctx, "1"))
+	must(step.Capture(ctx, "2"))
+	var wrong *tollgate.APIError
+	assert(errors.As(held.Capture(ctx, "11"), &wrong) && wrong.Code == "more_than_held", wrong)
+	must(held.Capture(ctx, "3"))
+	must(held.Release(ctx))
+	assert(held.Item.State == "captured" && left(gate) == "24", held.Item)
+
+	held, err = hold("9", "")
+	must(err)
+	page := struct {
+		Holds []tollgate.HoldItem `json:"holds"`
+	}{}
+	must(gate.Do(ctx, tollgate.OpListHolds, map[string]string{"org": "acme", "limit": "10"}, nil, &page))
+	assert(len(page.Holds) == 1 && page.Holds[0].ID == held.Item.ID, page)
+	must(held.Release(ctx))
+	assert(left(gate) == "24", "it is given back")
+	_, err = hold("20", "")
+	var denied *tollgate.DeniedError
+	assert(errors.As(err, &denied) && denied.Decision.Code == "user_limit_reached", err)
+	assert(gate.Do(ctx, tollgate.OpListHolds, nil, nil, nil) != nil, "it needs an org")
+	wrongName := map[string]string{"org": "acme", "limits": "1"}
+	assert(gate.Do(ctx, tollgate.OpListHolds, wrongName, nil, nil) != nil, "it takes no limits")
 }
 
 func batches(gate *tollgate.Client) {

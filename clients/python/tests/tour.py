@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
-from tollgate import AsyncTollgate, Batcher, Caller, Denied, DeniedError, Tollgate, TollgateMiddleware
+from tollgate import ApiError, AsyncTollgate, Batcher, Caller, Denied, DeniedError, Tollgate, TollgateMiddleware
 
 URL = sys.argv[1]
 
@@ -43,6 +43,38 @@ def tour(gate: Tollgate) -> None:
         pass
 
 
+def holds(gate: Tollgate) -> None:
+    def left() -> Any:
+        return gate.balance("acme")["meters"]["reports"]["remaining"]
+
+    with gate.hold("acme", "reports", 10, user="cal", key="run-1") as held:
+        assert left() == 20
+        with gate.hold("acme", "reports", 4, user="cal", key="run-1/a", within=held.id) as step:
+            step.capture(1, final=False)
+            step.capture(2)
+        try:
+            held.capture(11)
+            raise AssertionError("more than is held")
+        except ApiError as error:
+            assert error.code == "more_than_held"
+        assert held.capture(3)["hold"]["state"] == "captured"
+    assert left() == 24
+    with gate.hold("acme", "reports", 9, user="cal", key="run-2") as held:
+        assert [item["hold"] for item in gate.call("list_holds", org="acme", limit=10)["holds"]] == [held.id]
+    assert left() == 24, "what was not captured is given back"
+    try:
+        gate.hold("acme", "reports", 20, user="cal", key="run-3")
+        raise AssertionError("there is no room")
+    except DeniedError as error:
+        assert error.denied.code == "user_limit_reached"
+    for wrong in [{}, {"org": "acme", "limits": 1}]:
+        try:
+            gate.call("list_holds", **wrong)
+            raise AssertionError("the operation has other parameters")
+        except TypeError:
+            pass
+
+
 def batches(gate: Tollgate) -> None:
     with Batcher(gate, batch_max=10, wait_secs=0.01) as batcher:
         for number in range(25):
@@ -66,6 +98,9 @@ async def middleware() -> None:
 
     async with AsyncTollgate(URL) as gate:
         await gate.set_plan("globex", "trial")
+        async with await gate.hold("globex", "reports", 4) as held:
+            await held.capture(0)
+        assert (await gate.call("get_hold", hold=held.id))["state"] == "captured"
         wrapped = TollgateMiddleware(app, client=gate, meter="reports", identify=who_calls)
         transport = httpx.ASGITransport(app=wrapped)
         async with httpx.AsyncClient(transport=transport, base_url="http://app") as browser:
@@ -86,6 +121,7 @@ async def middleware() -> None:
 
 with Tollgate(URL) as client:
     tour(client)
+    holds(client)
     batches(client)
 asyncio.run(middleware())
 print("done")

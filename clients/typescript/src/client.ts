@@ -1,6 +1,7 @@
 import {
   type Allowed,
   type Decision,
+  type Denied,
   DeniedError,
   exactly,
   newKey,
@@ -9,6 +10,8 @@ import {
   type Quantity,
   type Transport,
 } from "./protocol.js";
+import { Held, type HoldOptions, type HoldReply } from "./hold.js";
+import { operations } from "./operations.js";
 
 export interface Options {
   /** TOLLGATE_URL, or http://127.0.0.1:8080, unless given. */
@@ -32,15 +35,30 @@ export interface UseOptions {
 
 export interface TopUpOptions {
   key?: string;
+  effectiveAt?: string;
   expiresAt?: string;
+  /** Lower burns first. */
+  priority?: number;
   reason?: string;
+  metadata?: Record<string, unknown>;
 }
+
+/** The operations of the API, by their ids in `openapi.json`. */
+export type OperationId = keyof typeof operations;
+
+/** The names in a path such as `/v1/orgs/{org}/holds`. */
+type PathNames<P extends string> = P extends `${string}{${infer Name}}${infer Rest}` ? Name | PathNames<Rest> : never;
+
+/** The parameters of an operation: those of its path are needed, those of its query are not. */
+export type Parameters<K extends OperationId> = { [N in PathNames<(typeof operations)[K]["path"]>]: string | number } & {
+  [N in (typeof operations)[K]["query"][number]]?: string | number | boolean;
+};
 
 export interface BatchAnswer {
   counted: number;
   duplicates: number;
   rejected: number;
-  results: { index: number; status: string; code: string; detail: string }[];
+  results: { index: number; status: string; code: string; detail: string; field?: string; entry?: number }[];
 }
 
 export class Tollgate {
@@ -94,14 +112,51 @@ export class Tollgate {
 
   /** Adds credit, once for each key. */
   topUp(org: string, meter: string, amount: Quantity, options: TopUpOptions = {}): Promise<unknown> {
-    const { key = newKey(), expiresAt, reason } = options;
-    const body = { meter, amount: exactly(amount), key, expires_at: expiresAt, reason };
+    const { key = newKey(), effectiveAt, expiresAt, ...rest } = options;
+    const body = { meter, amount: exactly(amount), key, effective_at: effectiveAt, expires_at: expiresAt, ...rest };
     return this.request("POST", path("orgs", org, "top-ups"), body);
   }
 
   /** Credit, usage and limits of an organization. */
   balance(org: string): Promise<unknown> {
     return this.request("GET", path("orgs", org, "balance"));
+  }
+
+  /** Reserves an amount; throws `DeniedError` if there is no room. */
+  async hold(org: string, meter: string, quantity: Quantity, options: HoldOptions = {}): Promise<Held> {
+    const { key = newKey(), expiresIn, onExpiry, overrun, ...rest } = options;
+    const body = {
+      ...{ org, meter, quantity: exactly(quantity), key, expires_in: expiresIn, on_expiry: onExpiry },
+      ...{ overrun: overrun === undefined ? undefined : exactly(overrun), ...rest },
+    };
+    const answer = (await this.request("POST", "/v1/holds", body)) as HoldReply | Denied;
+    if (!answer.allowed) throw new DeniedError(answer);
+    return new Held(this, answer);
+  }
+
+  /** The same as a scope: what was not captured when `work` ends, or fails, is given back. */
+  async withHold<T>(
+    ...[org, meter, quantity, options, work]: [string, string, Quantity, HoldOptions, (held: Held) => Promise<T>]
+  ): Promise<T> {
+    const held = await this.hold(org, meter, quantity, options);
+    try {
+      return await work(held);
+    } finally {
+      await held.release();
+    }
+  }
+
+  /** Any operation of the API: `call("list_holds", { org: "acme", limit: 10 })`. */
+  call<K extends OperationId>(operation: K, parameters: Parameters<K>, body?: unknown): Promise<unknown> {
+    const { method, path: template, query } = operations[operation];
+    const given = parameters as Record<string, string | number | boolean | undefined>;
+    const route = template.replace(/{(\w+)}/g, (_, name: string) => {
+      if (given[name] === undefined) throw new TypeError(`${operation} needs ${name}`);
+      return encodeURIComponent(given[name]);
+    });
+    const asked = new URLSearchParams();
+    for (const name of query as readonly string[]) if (given[name] !== undefined) asked.set(name, String(given[name]));
+    return this.request(method, `${asked}` === "" ? route : `${route}?${asked}`, body);
   }
 
   /** Any other route. It is sent again after a lost answer: give what changes something a key. */

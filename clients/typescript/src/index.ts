@@ -5,8 +5,9 @@
  * sent again after a lost answer, a restart of the server or a 503, and still counts once.
  */
 
-export { Tollgate, type Options, type UseOptions, type TopUpOptions } from "./client.js";
+export { Tollgate, type OperationId, type Options, type Parameters, type UseOptions, type TopUpOptions } from "./client.js";
 export { Batcher, type BatcherOptions, type Rejection, type UsageRecord } from "./batcher.js";
+export { Held, type CaptureReply, type HoldOptions, type HoldReply } from "./hold.js";
 export { express, type Caller, type ExpressOptions } from "./express.js";
 export {
   ApiError,
@@ -15,6 +16,7 @@ export {
   type Allowed,
   type Decision,
   type Denied,
+  type HoldItem,
   type Limit,
   type Problem,
   type Quantity,

@@ -5,11 +5,14 @@ export type Quantity = number | string;
 
 /** The limit or credit that decided a denial. */
 export interface Limit {
+  /** `org`, `user` or `hold`. */
   scope: string;
   user?: string;
-  window: string;
+  window?: string;
   amount: number | null;
   used: number | null;
+  /** What holds reserve of it. */
+  held?: number;
   remaining: number | null;
   resets_at: string | null;
 }
@@ -23,10 +26,37 @@ export interface Problem {
   code: string;
   field?: string;
   request_id?: string;
+  /** What a catalog would break, of each one. */
+  conflicts?: string[];
+  /** The hold that has ended, or is too small. */
+  hold?: HoldItem;
   allowed?: boolean;
   quantity?: number;
   remaining?: number | null;
   limit?: Limit;
+}
+
+/** A hold as the server knows it. */
+export interface HoldItem {
+  hold: string;
+  state: "open" | "captured" | "released" | "expired";
+  org: string;
+  user?: string;
+  meter: string;
+  key: string;
+  quantity: number;
+  held: number;
+  captured: number;
+  overran: number;
+  carved: number;
+  overrun: number;
+  on_expiry: "release" | "charge";
+  within?: string | null;
+  properties?: Record<string, string | number | boolean>;
+  made_at: string;
+  expires_at: string;
+  ended_at?: string | null;
+  ended_by?: number | null;
 }
 
 /** The usage is counted, and on disk. */
@@ -42,6 +72,8 @@ export interface Allowed {
   remaining: number | null;
   used: number;
   total: number | null;
+  /** What holds reserve of it, while there are some. */
+  held?: number;
   user?: string;
   user_used?: number;
   /** The number of the ledger entry. */

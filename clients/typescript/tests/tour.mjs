@@ -1,7 +1,7 @@
 // The tour of the README in JavaScript, then the batcher and the middleware, against a server whose address is the argument.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { Batcher, DeniedError, Tollgate, express } from "../dist/index.js";
+import { ApiError, Batcher, DeniedError, Tollgate, express } from "../dist/index.js";
 
 const gate = new Tollgate({ url: process.argv[2] });
 
@@ -29,6 +29,28 @@ assert.equal((await gate.check("acme", "reports", { quantity: 6, user: "ben" }))
 await gate.reverse("acme", "report-4");
 assert.equal((await gate.balance("acme")).meters.reports.remaining, 30);
 await assert.rejects(gate.use("acme", "reports", { quantity: 1.5 }), TypeError);
+
+const left = async () => (await gate.balance("acme")).meters.reports.remaining;
+await gate.withHold("acme", "reports", 10, { user: "cal", key: "run-1" }, async (held) => {
+  assert.equal(await left(), 20);
+  await gate.withHold("acme", "reports", 4, { user: "cal", key: "run-1/a", within: held.id }, async (step) => {
+    await step.capture(1, { final: false });
+    await step.capture(2);
+  });
+  await assert.rejects(held.capture(11), (error) => error instanceof ApiError && error.code === "more_than_held");
+  assert.equal((await held.capture(3)).hold.state, "captured");
+});
+assert.equal(await left(), 24);
+await gate.withHold("acme", "reports", 9, { user: "cal" }, async (held) => {
+  const open = await gate.call("list_holds", { org: "acme", limit: 10 });
+  assert.deepEqual(open.holds.map((item) => item.hold), [held.id]);
+});
+assert.equal(await left(), 24, "what was not captured is given back");
+await assert.rejects(gate.hold("acme", "reports", 20, { user: "cal" }), (error) => {
+  assert.equal(error.denied.code, "user_limit_reached");
+  return true;
+});
+assert.throws(() => gate.call("list_holds", {}), TypeError);
 
 const batcher = new Batcher(gate, { batchMax: 10 });
 for (let number = 0; number < 25; number += 1) await batcher.add({ org: "acme", meter: "reports", key: `late-${number}` });

@@ -5,19 +5,21 @@ sent again after a lost answer, a restart of the server or a 503, and still coun
 """
 
 from ._batcher import Batcher, Rejection
-from ._client import AsyncTollgate, Tollgate
+from ._client import AsyncHeld, AsyncTollgate, Held, Tollgate
 from ._middleware import Caller, TollgateMiddleware
 from ._protocol import Allowed, ApiError, Decision, Denied, DeniedError, Limit, Unreachable
 
 __all__ = [
     "Allowed",
     "ApiError",
+    "AsyncHeld",
     "AsyncTollgate",
     "Batcher",
     "Caller",
     "Decision",
     "Denied",
     "DeniedError",
+    "Held",
     "Limit",
     "Rejection",
     "Tollgate",

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from . import _protocol as protocol
-from ._protocol import Call, Decision, Denied, DeniedError, Json, Quantity, Request
+from ._protocol import Call, Decision, Denied, DeniedError, Json, Quantity, Request, Unreachable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -49,13 +49,20 @@ class _Calls:
     def _check(self, org: str, meter: str, quantity: Quantity, user: str | None) -> Call:
         return self._persistent("POST", "/v1/usage/check", protocol.usage(org, meter, quantity, user, None, None))
 
-    def _top_up(
-        self, org: str, meter: str, amount: Quantity, key: str | None, expires_at: str | None, reason: str | None
-    ) -> Call:
-        body: Json = {"meter": meter, "amount": protocol.exactly(amount), "key": key or protocol.new_key()}
-        rest = {"expires_at": expires_at, "reason": reason}
-        body |= {name: value for name, value in rest.items() if value is not None}
+    def _top_up(self, org: str, body: Json) -> Call:
         return self._persistent("POST", protocol.path("orgs", org, "top-ups"), body)
+
+    def _call(self, operation: str, parameters: Mapping[str, Any], body: Any) -> Call:
+        return protocol.persistent(protocol.operation(operation, parameters, body), self._patience_secs)
+
+    def _capture(self, hold: str, quantity: Quantity, final: bool, key: str | None) -> Call:
+        body: Json = {"quantity": protocol.exactly(quantity)}
+        if not final:
+            body |= {"final": False, "key": key or protocol.new_key()}
+        return self._persistent("POST", protocol.path("holds", hold, "capture"), body)
+
+    def _release(self, hold: str) -> Call:
+        return self._persistent("POST", protocol.path("holds", hold, "release"))
 
 
 class Tollgate(_Calls):
@@ -135,15 +142,47 @@ class Tollgate(_Calls):
         amount: Quantity,
         *,
         key: str | None = None,
+        effective_at: str | None = None,
         expires_at: str | None = None,
+        priority: int | None = None,
         reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Json:
         """Adds credit, once for each key."""
-        return self._run(self._top_up(org, meter, amount, key, expires_at, reason))
+        body = protocol.credit(meter, amount, key, effective_at, expires_at, priority, reason, metadata)
+        return self._run(self._top_up(org, body))
 
     def balance(self, org: str) -> Json:
         """Credit, usage and limits of an organization."""
         return self._run(self._persistent("GET", protocol.path("orgs", org, "balance")))
+
+    def hold(
+        self,
+        org: str,
+        meter: str,
+        quantity: Quantity,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        expires_in: int | None = None,
+        overrun: Quantity | None = None,
+        on_expiry: str | None = None,
+        within: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> Held:
+        """Reserves an amount; `DeniedError` if there is no room. As a scope it gives back what was not captured:
+
+            with gate.hold("acme", "tokens", 4_000, key="call-7") as held:
+                held.capture(ask_the_model().tokens)
+        """
+        body = protocol.reservation(
+            org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties
+        )
+        return Held(self, protocol.held(self._run(self._persistent("POST", "/v1/holds", body))))
+
+    def call(self, operation: str, body: Any = None, /, **parameters: Any) -> Json:
+        """Any operation of the API by its id in `openapi.json`: `call("list_holds", org="acme", limit=10)`."""
+        return self._run(self._call(operation, parameters, body))
 
     def request(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
         """Any other route. It is sent again after a lost answer: give what changes something a key."""
@@ -233,13 +272,40 @@ class AsyncTollgate(_Calls):
         amount: Quantity,
         *,
         key: str | None = None,
+        effective_at: str | None = None,
         expires_at: str | None = None,
+        priority: int | None = None,
         reason: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
     ) -> Json:
-        return await self._run(self._top_up(org, meter, amount, key, expires_at, reason))
+        body = protocol.credit(meter, amount, key, effective_at, expires_at, priority, reason, metadata)
+        return await self._run(self._top_up(org, body))
 
     async def balance(self, org: str) -> Json:
         return await self._run(self._persistent("GET", protocol.path("orgs", org, "balance")))
+
+    async def hold(
+        self,
+        org: str,
+        meter: str,
+        quantity: Quantity,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        expires_in: int | None = None,
+        overrun: Quantity | None = None,
+        on_expiry: str | None = None,
+        within: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> AsyncHeld:
+        """`async with await gate.hold(…) as held:`"""
+        body = protocol.reservation(
+            org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties
+        )
+        return AsyncHeld(self, protocol.held(await self._run(self._persistent("POST", "/v1/holds", body))))
+
+    async def call(self, operation: str, body: Any = None, /, **parameters: Any) -> Json:
+        return await self._run(self._call(operation, parameters, body))
 
     async def request(self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None) -> Json:
         return await self._run(self._persistent(method, path, body, query))
@@ -252,3 +318,77 @@ class AsyncTollgate(_Calls):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class _Holding:
+    """What both kinds of holds know."""
+
+    def __init__(self, body: Json) -> None:
+        #: The hold as it was after the last call.
+        self.item: Json = body["hold"]
+        #: It was taken before: a retry.
+        self.replayed: bool = body["replayed"]
+        self._is_open = self.item["state"] == "open"
+
+    @property
+    def id(self) -> str:
+        hold: str = self.item["hold"]
+        return hold
+
+    def _captured(self, body: Json) -> Json:
+        self.item = body["hold"]
+        self._is_open = self.item["state"] == "open"
+        return body
+
+
+class Held(_Holding):
+    """A hold that was taken. Leaving its scope gives back what was not captured."""
+
+    def __init__(self, client: Tollgate, body: Json) -> None:
+        super().__init__(body)
+        self._client = client
+
+    def capture(self, quantity: Quantity, *, final: bool = True, key: str | None = None) -> Json:
+        """Charges what was used. The last capture ends the hold; one that is not final is a part."""
+        try:
+            return self._captured(self._client._run(self._client._capture(self.id, quantity, final, key)))
+        except Unreachable:
+            # What was captured is not known: a release could take from what is owed. It expires by itself.
+            self._is_open = False
+            raise
+
+    def release(self) -> None:
+        """Gives back what is held, now."""
+        if self._is_open:
+            self._captured(self._client._run(self._client._release(self.id)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class AsyncHeld(_Holding):
+    """The same for asyncio."""
+
+    def __init__(self, client: AsyncTollgate, body: Json) -> None:
+        super().__init__(body)
+        self._client = client
+
+    async def capture(self, quantity: Quantity, *, final: bool = True, key: str | None = None) -> Json:
+        try:
+            return self._captured(await self._client._run(self._client._capture(self.id, quantity, final, key)))
+        except Unreachable:
+            self._is_open = False
+            raise
+
+    async def release(self) -> None:
+        if self._is_open:
+            self._captured(await self._client._run(self._client._release(self.id)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
+
+from ._operations import OPERATIONS
 
 Json = dict[str, Any]
 #: Anything that says a quantity exactly; a float is refused, for it cannot.
@@ -26,13 +29,16 @@ PAUSE_SECS_MAX = 5.0
 class Limit:
     """The limit or credit that decided a denial."""
 
+    #: `org`, `user` or `hold`.
     scope: str
-    window: str
+    window: str | None
     amount: Decimal | None
     used: Decimal | None
     remaining: Decimal | None
     resets_at: str | None
     user: str | None = None
+    #: What holds reserve of it.
+    held: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,19 @@ class Allowed:
     """The usage is counted, and on disk."""
 
     key: str
+    org: str
+    meter: str
+    user: str | None
     quantity: Decimal
     #: Credit that is left; None where the plan does not ask for credit.
     remaining: Decimal | None
+    #: What is used of the period's credit, and that credit.
     used: Decimal
+    total: Decimal
+    #: What holds reserve of it, while there are some.
+    held: Decimal | None
+    #: What the user used this month.
+    user_used: Decimal | None
     #: The number of the ledger entry.
     entry: int
     #: This call was counted before: a retry.
@@ -60,6 +75,7 @@ class Denied:
     #: 402: buying helps; 429: waiting helps; 403: neither.
     status: int
     detail: str
+    quantity: Decimal | None
     remaining: Decimal | None
     limit: Limit | None
     #: With 429: when there is room again.
@@ -88,7 +104,11 @@ class ApiError(Exception):
         self.status = status
         self.problem = problem
         self.code: str = problem.get("code", "")
+        self.title: str = problem.get("title", "")
+        self.detail: str = problem.get("detail", "")
         self.field: str | None = problem.get("field")
+        #: To find it in the server's log.
+        self.request_id: str | None = problem.get("request_id")
 
 
 class Unreachable(Exception):
@@ -176,13 +196,81 @@ def usage(
     return body | {name: value for name, value in rest.items() if value is not None}
 
 
+def credit(
+    meter: str,
+    amount: Quantity,
+    key: str | None,
+    effective_at: str | None,
+    expires_at: str | None,
+    priority: int | None,
+    reason: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> Json:
+    body: Json = {"meter": meter, "amount": exactly(amount), "key": key or new_key()}
+    rest: Json = {"effective_at": effective_at, "expires_at": expires_at, "priority": priority, "reason": reason}
+    rest["metadata"] = dict(metadata) if metadata else None
+    return body | {name: value for name, value in rest.items() if value is not None}
+
+
+def reservation(
+    org: str,
+    meter: str,
+    quantity: Quantity,
+    user: str | None,
+    key: str | None,
+    expires_in: int | None,
+    overrun: Quantity | None,
+    on_expiry: str | None,
+    within: str | None,
+    properties: Mapping[str, Any] | None,
+) -> Json:
+    rest: Json = {"expires_in": expires_in, "on_expiry": on_expiry, "within": within}
+    rest["overrun"] = None if overrun is None else exactly(overrun)
+    body = usage(org, meter, quantity, user, key or new_key(), properties)
+    return body | {name: value for name, value in rest.items() if value is not None}
+
+
+def held(body: Json) -> Json:
+    """The answer to a hold, or its denial raised."""
+    if not body["allowed"]:
+        denied = decision(body)
+        assert isinstance(denied, Denied)
+        raise DeniedError(denied)
+    return body
+
+
+def operation(name: str, parameters: Mapping[str, Any], body: Any) -> Request:
+    """A route by its id, with the parameters of its path and query."""
+    if name not in OPERATIONS:
+        raise ValueError(f"the API has no operation {name!r}")
+    method, template, names = OPERATIONS[name]
+    given = {key: _parameter(value) for key, value in parameters.items() if value is not None}
+    missing = set(re.findall(r"{(\w+)}", template)) - given.keys()
+    if missing:
+        raise TypeError(f"{name} needs {', '.join(sorted(missing))}")
+    route = re.sub(r"{(\w+)}", lambda match: quote(given.pop(match[1]), safe=""), template)
+    if unknown := given.keys() - set(names):
+        raise TypeError(f"{name} takes no {', '.join(sorted(unknown))}")
+    return Request(method, route, body, given or None)
+
+
+def _parameter(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def decision(body: Json) -> Decision:
     if body["allowed"]:
         return Allowed(
             key=body["key"],
+            org=body["org"],
+            meter=body["meter"],
+            user=body.get("user"),
             quantity=Decimal(body["quantity"]),
             remaining=_decimal(body.get("remaining")),
             used=Decimal(body["used"]),
+            total=Decimal(body["total"]),
+            held=_decimal(body.get("held")),
+            user_used=_decimal(body.get("user_used")),
             entry=body["entry"],
             replayed=body["replayed"],
         )
@@ -191,15 +279,17 @@ def decision(body: Json) -> Decision:
         code=body["code"],
         status=body.get("status", 200),
         detail=body.get("detail", ""),
+        quantity=_decimal(body.get("quantity")),
         remaining=_decimal(body.get("remaining")),
         limit=Limit(
             scope=limit["scope"],
-            window=limit["window"],
+            window=limit.get("window"),
             amount=_decimal(limit.get("amount")),
             used=_decimal(limit.get("used")),
             remaining=_decimal(limit.get("remaining")),
             resets_at=limit.get("resets_at"),
             user=limit.get("user"),
+            held=_decimal(limit.get("held")),
         )
         if limit
         else None,

@@ -1,5 +1,7 @@
 //! Clients that generators make of the OpenAPI document: they type-check, and run the README's tour.
 
+mod drift;
+
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
