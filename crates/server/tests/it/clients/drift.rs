@@ -58,7 +58,8 @@ fn operations() -> Vec<Operation> {
             }
             let parameters = operation["parameters"].as_array().into_iter().flatten();
             let query = parameters.filter(|parameter| parameter["in"] == "query");
-            let query = query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect();
+            let query =
+                query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect();
             let (id, method) = (id.to_owned(), method.to_uppercase());
             found.push(Operation { id, method, path: path.clone(), query });
         }
@@ -90,10 +91,13 @@ fn python(operations: &[Operation]) -> String {
 }
 
 fn go(operations: &[Operation]) -> String {
-    let mut text = format!("// Code generated from openapi.json. DO NOT EDIT.\n\npackage tollgate\n\n// {MADE}\nvar (\n");
+    let mut text = format!(
+        "// Code generated from openapi.json. DO NOT EDIT.\n\npackage tollgate\n\n// {MADE}\nvar (\n"
+    );
     let width = operations.iter().map(|operation| camel(&operation.id).len()).max().unwrap_or(0);
     for Operation { id, method, path, query } in operations {
-        let query = if query.is_empty() { "nil".to_owned() } else { format!("[]string{{{}}}", quoted(query)) };
+        let query =
+            if query.is_empty() { "nil".to_owned() } else { format!("[]string{{{}}}", quoted(query)) };
         let name = camel(id);
         let _ = writeln!(text, "\tOp{name:width$} = Operation{{{id:?}, {method:?}, {path:?}, {query}}}");
     }
@@ -133,7 +137,10 @@ fn every_client_has_every_operation() {
         }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
         let differs = kept.lines().zip(made.lines()).find(|(kept, made)| kept != made);
-        assert!(kept == made, "clients/{file} is not what the document says: {WRITE}=1 writes it; {differs:?}");
+        assert!(
+            kept == made,
+            "clients/{file} is not what the document says: {WRITE}=1 writes it; {differs:?}"
+        );
     }
 }
 
@@ -198,8 +205,20 @@ const DECLARED: &[Declared] = &[
     declared("go/hold.go", "type Hold struct", "\n}", "HoldRequest", &[]),
     declared("go/hold.go", "type HoldItem struct", "\n}", "HoldItem", &[]),
     declared(PYTHON, "def reservation(", "return", "HoldRequest", &[]),
-    declared("typescript/src/client.ts", "async hold(", "\n  }", "HoldRequest", &["user", "within", "properties"]),
-    declared(TYPESCRIPT_HOLD, "interface HoldOptions ", "\n}", "HoldRequest", &["org", "meter", "quantity", "expires_in", "on_expiry"]),
+    declared(
+        "typescript/src/client.ts",
+        "async hold(",
+        "\n  }",
+        "HoldRequest",
+        &["user", "within", "properties"],
+    ),
+    declared(
+        TYPESCRIPT_HOLD,
+        "interface HoldOptions ",
+        "\n}",
+        "HoldRequest",
+        &["org", "meter", "quantity", "expires_in", "on_expiry"],
+    ),
     declared(TYPESCRIPT, "interface HoldItem ", "\n}", "HoldItem", &[]),
     declared(TYPESCRIPT_HOLD, "interface HoldReply ", "\n}", "HoldReply", &[]),
     declared(TYPESCRIPT_HOLD, "interface CaptureReply ", "\n}", "CaptureReply", &[]),
@@ -212,8 +231,20 @@ const DECLARED: &[Declared] = &[
     declared(TYPESCRIPT, "interface Limit ", "\n}", "LimitDetail", &[]),
     declared("typescript/src/client.ts", "interface BatchAnswer ", "\n}", "BatchReply", &[]),
     declared("typescript/src/client.ts", "interface BatchAnswer ", "\n}", "RecordResult", &[]),
-    declared("typescript/src/client.ts", "topUp(", "\n  }", "TopUpRequest", &["priority", "reason", "metadata"]),
-    declared("typescript/src/client.ts", "interface TopUpOptions ", "\n}", "TopUpRequest", &["meter", "amount", "effective_at", "expires_at"]),
+    declared(
+        "typescript/src/client.ts",
+        "topUp(",
+        "\n  }",
+        "TopUpRequest",
+        &["priority", "reason", "metadata"],
+    ),
+    declared(
+        "typescript/src/client.ts",
+        "interface TopUpOptions ",
+        "\n}",
+        "TopUpRequest",
+        &["meter", "amount", "effective_at", "expires_at"],
+    ),
 ];
 
 impl Declared {
@@ -222,12 +253,14 @@ impl Declared {
         let Self { file, begins, ends, schema, without } = *self;
         let text = std::fs::read_to_string(library(file)).expect("a source");
         let (_, rest) = text.split_once(begins).unwrap_or_else(|| panic!("clients/{file} has no {begins:?}"));
-        let (inside, _) = rest.split_once(ends).unwrap_or_else(|| panic!("clients/{file}: {begins} has no end"));
+        let (inside, _) =
+            rest.split_once(ends).unwrap_or_else(|| panic!("clients/{file}: {begins} has no end"));
         let words: BTreeSet<&str> =
             inside.split(|letter: char| !letter.is_alphanumeric() && letter != '_').collect();
         let fields = document["components"]["schemas"][schema]["properties"].as_object();
         let fields = fields.unwrap_or_else(|| panic!("the document has no {schema}")).keys();
-        let needed = fields.filter(|field| !without.contains(&field.as_str()) && !words.contains(field.as_str()));
+        let needed =
+            fields.filter(|field| !without.contains(&field.as_str()) && !words.contains(field.as_str()));
         needed.map(|field| format!("clients/{file}: {begins}… lacks `{field}` of {schema}")).collect()
     }
 }
