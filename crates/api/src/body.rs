@@ -197,8 +197,8 @@ mod tests {
             (r#""scope":5"#, "scope: must be a word, not 5"),
             (r#""scope":{"org":null}"#, "scope: must be a word, not an object"),
             (
-                r#""scope":"org","window":"week""#,
-                "window: must be one of 'minute', 'hour', 'day', 'month', 'lifetime', not 'week'",
+                r#""scope":"org","window":"year""#,
+                "window: must be one of 'minute', 'hour', 'day', 'week', 'month', 'lifetime', not 'year'",
             ),
         ] {
             let body = format!(r#"{{"meter":"m",{field}}}"#);

@@ -142,7 +142,7 @@ pub struct UsageSeries {
     pub org: String,
     /// The meter.
     pub meter: String,
-    /// `minute`, `hour`, `day` or `month`.
+    /// `minute`, `hour`, `day`, `week` or `month`.
     pub window: String,
     /// A point for each window with usage, oldest first; of users, user by user.
     pub points: Vec<UsagePoint>,

@@ -171,6 +171,8 @@ pub enum WindowName {
     Hour,
     /// A day of the organization's calendar.
     Day,
+    /// A week of the organization's calendar, from Monday on.
+    Week,
     /// A month of the organization's calendar.
     Month,
     /// Without end.

@@ -241,7 +241,7 @@ pub struct LimitDetail {
     /// The user, for a limit on users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// `minute`, `hour`, `day`, `month`, `lifetime`; null for a trial.
+    /// `minute`, `hour`, `day`, `week`, `month`, `lifetime`; null for a trial.
     pub window: Option<String>,
     /// The limit.
     pub amount: Decimal,

@@ -182,6 +182,8 @@ pub enum SeriesWindow {
     Hour,
     /// Days.
     Day,
+    /// Weeks, of meters that count them.
+    Week,
     /// Months.
     Month,
 }

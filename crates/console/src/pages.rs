@@ -294,7 +294,7 @@ impl OrgView {
     }
 
     fn windows(&self) -> Vec<Choice> {
-        ["minute", "hour", "day", "month", "lifetime"].map(Choice::plain).into()
+        ["minute", "hour", "day", "week", "month", "lifetime"].map(Choice::plain).into()
     }
 
     fn lifetimes(&self) -> Vec<Choice> {

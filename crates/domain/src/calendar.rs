@@ -1,4 +1,4 @@
-//! Windows of time: minute and hour of UTC, day and month of the org's calendar, the lifetime, and the segments of a
+//! Windows of time: minute and hour of UTC, day, week and month of the org's calendar, the lifetime, and the segments of a
 //! month in which one plan was in force.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::limits::SEGMENTS_OF_MONTH;
 
 /// A stretch of time that counters and limits go by.
 ///
-/// Minutes and hours are those of UTC: a day of 23 or 25 hours moves none of them. Days and months are those of the
+/// Minutes and hours are those of UTC: a day of 23 or 25 hours moves none of them. Days, weeks and months are those of the
 /// org's own calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,6 +23,8 @@ pub enum Window {
     Hour,
     /// A day of the org's calendar.
     Day,
+    /// A week of the org's calendar, from Monday on.
+    Week,
     /// A month of the org's calendar.
     Month,
     /// From the first usage on, without end.
@@ -34,7 +36,11 @@ pub enum Window {
 
 impl Window {
     /// All windows that limits and series know, narrowest first.
-    pub const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::Day, Self::Month, Self::Lifetime];
+    pub const ALL: [Self; 6] =
+        [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Lifetime];
+
+    /// Those that are counted only where a limit or a meter asks for them.
+    pub const ON_REQUEST: [Self; 3] = [Self::Minute, Self::Hour, Self::Week];
 
     /// The name on the wire.
     #[must_use]
@@ -43,6 +49,7 @@ impl Window {
             Self::Minute => "minute",
             Self::Hour => "hour",
             Self::Day => "day",
+            Self::Week => "week",
             Self::Month => "month",
             Self::Lifetime => "lifetime",
             Self::Segment => "segment",
@@ -58,7 +65,7 @@ impl fmt::Display for Window {
 
 /// One window on the calendar, named by its number so that it stays the same window when the org's time zone changes.
 ///
-/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, months since year 0, zero for the lifetime,
+/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, weeks since that of 1970-01-01, months since year 0, zero for the lifetime,
 /// or of a segment its month and plan in one ([`Period::segment`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period {
@@ -118,6 +125,7 @@ impl Zone {
             Window::Minute => whole(at.as_second().div_euclid(60)),
             Window::Hour => whole(at.as_second().div_euclid(3_600)),
             Window::Day => self.day_at(at),
+            Window::Week => week_of_day(self.day_at(at)),
             Window::Month => month_number(date_of_day(self.day_at(at))),
             Window::Lifetime => 0,
             // Before the first plan: which one was in force is known to the org alone.
@@ -134,6 +142,10 @@ impl Zone {
             Window::Minute => (second(i64::from(number) * 60), second((i64::from(number) + 1) * 60)),
             Window::Hour => (second(i64::from(number) * 3_600), second((i64::from(number) + 1) * 3_600)),
             Window::Day => (self.start_of(date_of_day(number)), self.start_of(date_of_day(number + 1))),
+            Window::Week => {
+                let [first, next] = [number, number + 1].map(|week| date_of_day(first_day_of_week(week)));
+                (self.start_of(first), self.start_of(next))
+            }
             Window::Month => (self.start_of(date_of_month(number)), self.start_of(date_of_month(number + 1))),
             Window::Lifetime => (None, None),
             Window::Segment => self.bounds(Period::month_of_segment(number)),
@@ -193,6 +205,12 @@ impl Period {
         Self { window: Window::Month, number }
     }
 
+    /// The week that holds a day.
+    #[must_use]
+    pub(crate) const fn week_of(day: i32) -> Self {
+        Self { window: Window::Week, number: week_of_day(day) }
+    }
+
     /// The day with a number.
     #[must_use]
     pub const fn day(number: i32) -> Self {
@@ -211,13 +229,18 @@ impl Period {
         (day_number(date_of_month(month)), day_number(date_of_month(month + 1)))
     }
 
-    /// The calendar name of the period, of a segment that of its month: `2026-10`, `2026-10-31`, `2026-10-31T09:00Z`, `lifetime`.
+    /// The calendar name of the period, of a segment that of its month: `2026-10`, `2026-W44`, `2026-10-31`, `2026-10-31T09:00Z`,
+    /// `lifetime`.
     #[must_use]
     pub fn label(self) -> String {
         match self.window {
             Window::Minute => stamp_label(i64::from(self.number) * 60),
             Window::Hour => stamp_label(i64::from(self.number) * 3_600),
             Window::Day => date_of_day(self.number).to_string(),
+            Window::Week => {
+                let week = date_of_day(first_day_of_week(self.number)).iso_week_date();
+                format!("{:04}-W{:02}", week.year(), week.week())
+            }
             Window::Month => {
                 let date = date_of_month(self.number);
                 format!("{:04}-{:02}", date.year(), date.month())
@@ -274,6 +297,16 @@ fn date_of_day(day: i32) -> Date {
     Date::constant(1970, 1, 1).saturating_add(i64::from(day).days())
 }
 
+/// Weeks from Monday to Monday; that of 1970-01-01, a Thursday, has number zero.
+const fn week_of_day(day: i32) -> i32 {
+    day.saturating_add(3).div_euclid(7)
+}
+
+/// Its Monday.
+const fn first_day_of_week(week: i32) -> i32 {
+    week.saturating_mul(7).saturating_sub(3)
+}
+
 fn month_number(date: Date) -> i32 {
     i32::from(date.year()) * 12 + i32::from(date.month()) - 1
 }
@@ -290,6 +323,38 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
+    }
+
+    #[test]
+    fn weeks_go_from_monday_to_monday_in_the_zone_of_the_org() {
+        for (zone, moment, label, start, end) in [
+            ("UTC", "1970-01-01T00:00:00Z", "1970-W01", "1969-12-29T00:00:00Z", "1970-01-05T00:00:00Z"),
+            ("UTC", "1969-12-28T23:59:59Z", "1969-W52", "1969-12-22T00:00:00Z", "1969-12-29T00:00:00Z"),
+            // A week belongs to the year of its Thursday.
+            ("UTC", "2027-01-03T23:59:59Z", "2026-W53", "2026-12-28T00:00:00Z", "2027-01-04T00:00:00Z"),
+            // The clocks go back in the night to Sunday: a week of 169 hours.
+            (
+                "Europe/Berlin",
+                "2026-10-25T22:59:59Z",
+                "2026-W43",
+                "2026-10-18T22:00:00Z",
+                "2026-10-25T23:00:00Z",
+            ),
+            (
+                "Asia/Kathmandu",
+                "2026-11-01T18:15:00Z",
+                "2026-W45",
+                "2026-11-01T18:15:00Z",
+                "2026-11-08T18:15:00Z",
+            ),
+        ] {
+            let zone = Zone::new(zone).expect("a zone");
+            let week = zone.period_at(Window::Week, at(moment));
+            assert_eq!(week.label(), label, "{moment}");
+            assert_eq!(zone.bounds(week), (Some(at(start)), Some(at(end))), "{moment}");
+            assert_eq!(zone.period_at(Window::Week, at(start)), week, "{moment}");
+            assert_eq!(zone.period_at(Window::Week, at(end)).number, week.number + 1, "{moment}");
+        }
     }
 
     /// The clocks went back at a minute past midnight: 23:01 to 24:00 came again when the next day had begun.

@@ -28,6 +28,8 @@ pub struct Moment {
     pub month_end: Timestamp,
     /// First instant after the day.
     pub day_end: Timestamp,
+    /// First instant after the week.
+    pub week_end: Timestamp,
 }
 
 impl Moment {
@@ -47,6 +49,7 @@ impl Moment {
             month_start: start.unwrap_or(Timestamp::MIN),
             month_end: end.unwrap_or(Timestamp::MAX),
             day_end: zone.bounds(day).1.unwrap_or(Timestamp::MAX),
+            week_end: zone.bounds(Period::week_of(day.number)).1.unwrap_or(Timestamp::MAX),
         }
     }
 
@@ -63,6 +66,7 @@ impl Moment {
         let end = match window {
             Window::Minute | Window::Hour => return Zone::UTC.bounds(self.period(window)).1,
             Window::Day => self.day_end,
+            Window::Week => self.week_end,
             Window::Month | Window::Segment => self.month_end,
             Window::Lifetime => return None,
         };
@@ -76,6 +80,7 @@ impl Moment {
             Window::Minute => self.minute,
             Window::Hour => self.hour,
             Window::Day => self.day,
+            Window::Week => Period::week_of(self.day.number),
             Window::Month => self.month,
             Window::Lifetime => Period { window: Window::Lifetime, number: 0 },
             Window::Segment => Period::segment(self.month.number, self.plan),

@@ -178,6 +178,8 @@ const fn fixed_secs(window: Window) -> Option<u32> {
         Window::Minute => Some(60),
         Window::Hour => Some(3_600),
         Window::Day => Some(86_400),
+        // One in which the clocks change is an hour longer or shorter, as a day is.
+        Window::Week => Some(604_800),
         Window::Month | Window::Lifetime | Window::Segment => None,
     }
 }

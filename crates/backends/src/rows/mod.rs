@@ -71,6 +71,7 @@ const fn window_tag(window: Window) -> u8 {
         Window::Month => 4,
         Window::Lifetime => 5,
         Window::Segment => 6,
+        Window::Week => 7,
     }
 }
 
@@ -207,6 +208,8 @@ pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
         3 => Some(next * DAY + DAY),
         // Months of unequal length are never further than these days from the mean.
         4 => Some(((next - 1970 * 12) * CYCLE.1 / CYCLE.0 + 5) * DAY),
+        // The first week begins three days before 1970.
+        7 => Some((next * 7 - 3) * DAY + DAY),
         _ => None,
     }
 }
@@ -382,7 +385,7 @@ mod tests {
                 };
                 let late = end.expect("it ends") - wanted.as_second();
                 let day = 86_400;
-                let least = if matches!(window, Window::Day | Window::Month) { day } else { 0 };
+                let least = if matches!(window, Window::Day | Window::Week | Window::Month) { day } else { 0 };
                 assert!((least..=9 * day).contains(&late), "{period:?} ends {late} s late");
             }
         }

@@ -40,7 +40,7 @@ pub(crate) struct UsageArgs {
     #[command(flatten)]
     meter: MeterArg,
     /// Length of each point.
-    #[arg(long, value_parser = ["minute", "hour", "day", "month"], default_value = "day")]
+    #[arg(long, value_parser = ["minute", "hour", "day", "week", "month"], default_value = "day")]
     window: String,
     /// Start: a day (2026-11-01), a month (2026-11) or a time (2026-11-21T09:00:00Z).
     #[arg(long, value_name = "TIME")]

@@ -76,7 +76,7 @@ pub(crate) struct LimitArgs {
     #[arg(long)]
     user: Option<String>,
     /// The time window.
-    #[arg(long, value_parser = ["minute", "hour", "day", "month", "lifetime"], default_value = "month")]
+    #[arg(long, value_parser = ["minute", "hour", "day", "week", "month", "lifetime"], default_value = "month")]
     window: String,
 }
 

@@ -25,7 +25,7 @@ pub struct Meter {
     pub aggregation: Aggregation,
     /// Properties of usage that it is counted by: each combination of their values by itself.
     pub properties: Vec<String>,
-    /// Minutes or hours, where it is counted in them besides days and months.
+    /// Minutes, hours or weeks, where it is counted in them besides days and months.
     pub windows: Vec<Window>,
     /// What becomes of usage with a property that it does not declare.
     pub unknown_properties: UnknownProperties,
@@ -268,9 +268,9 @@ impl Meter {
         }
         self.properties.iter().try_for_each(|property| text_line(&place, "a property", property))?;
         unique(&format!("{place}: properties"), self.properties.iter().map(String::as_str))?;
-        if self.windows.iter().any(|window| !matches!(window, Window::Minute | Window::Hour)) {
+        if self.windows.iter().any(|window| !Window::ON_REQUEST.contains(window)) {
             return Err(CatalogError(format!(
-                "{place}: windows: \"minute\" and \"hour\" may stand there; days and months are always counted"
+                "{place}: windows: \"minute\", \"hour\" and \"week\" may stand there; days and months are always counted"
             )));
         }
         unique(&format!("{place}: windows"), self.windows.iter().map(|window| window.name()))?;

@@ -64,7 +64,7 @@ pub(crate) fn needs_user(org: &Org, plan: &MeterRules, meter: &MeterId) -> bool 
     own || plan.limits.iter().any(Limit::is_on_users)
 }
 
-/// Windows whose counters every usage moves; minutes and hours are counted only where a limit or the meter asks.
+/// Windows whose counters every usage moves; the others are counted only where a limit or the meter asks.
 pub(crate) const ALWAYS_COUNTED: [Window; 4] =
     [Window::Day, Window::Month, Window::Lifetime, Window::Segment];
 
@@ -74,7 +74,7 @@ pub(crate) fn windows_counted<'a>(
     org: &'a Org,
     plan: &'a MeterRules,
     meter: &'a Meter,
-) -> SmallVec<[Window; 6]> {
+) -> SmallVec<[Window; 7]> {
     let asked = move |window: &Window| {
         let caps = |limit: &Limit| limit.window == *window;
         meter.windows.contains(window)
@@ -82,7 +82,7 @@ pub(crate) fn windows_counted<'a>(
             || org.limits.iter().any(|limit| limit.meter == meter.id && caps(limit))
     };
     let mut windows = SmallVec::from_slice(&ALWAYS_COUNTED);
-    windows.extend([Window::Minute, Window::Hour].into_iter().filter(asked));
+    windows.extend(Window::ON_REQUEST.into_iter().filter(asked));
     windows
 }
 

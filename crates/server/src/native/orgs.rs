@@ -290,7 +290,7 @@ pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
     Window::ALL
         .into_iter()
         .find(|window| window.name() == text)
-        .ok_or("must be 'minute', 'hour', 'day', 'month' or 'lifetime'")
+        .ok_or("must be 'minute', 'hour', 'day', 'week', 'month' or 'lifetime'")
 }
 
 pub(super) fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {

@@ -91,9 +91,9 @@ pub(crate) async fn series(
 }
 
 fn read_window(text: &str) -> Result<Window, &'static str> {
-    let told = [Window::Minute, Window::Hour, Window::Day, Window::Month];
+    let told = [Window::Minute, Window::Hour, Window::Day, Window::Week, Window::Month];
     let named = told.into_iter().find(|window| window.name() == text);
-    named.ok_or("must be 'minute', 'hour', 'day' or 'month'")
+    named.ok_or("must be 'minute', 'hour', 'day', 'week' or 'month'")
 }
 
 fn failure(error: SeriesError, org: &OrgId) -> Failure {
@@ -122,7 +122,7 @@ impl Parts {
         window: Window,
     ) -> Result<(Split, Vec<String>), Failure> {
         let Self { user, group_by, only } = self;
-        if matches!(window, Window::Minute | Window::Hour) {
+        if Window::ON_REQUEST.contains(&window) {
             let meter = meter.ok_or_else(|| unknown_meter(id))?;
             if !meter.windows.contains(&window) {
                 let text = format!(
@@ -311,6 +311,8 @@ mod tests {
         for (window, from, to, labels) in [
             (Window::Day, "2026-10-25", "2026-10-26", ["2026-10-25", "2026-10-26"]),
             (Window::Day, "2026-10", "2026-11", ["2026-10-01", "2026-11-01"]),
+            // The 25th is the Sunday of its week.
+            (Window::Week, "2026-10-25", "2026-10-26", ["2026-W43", "2026-W44"]),
             (Window::Month, "2026-10", "2026-12", ["2026-10", "2026-12"]),
             (Window::Month, "2026-10-25", "2026-12-02", ["2026-10", "2027-01"]),
             // A day of 25 hours.

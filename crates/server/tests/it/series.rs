@@ -13,7 +13,7 @@ id = "tokens"
 name = "Tokens"
 unit = "token"
 properties = ["model", "region"]
-windows = ["hour"]
+windows = ["hour", "week"]
 
 [[meters]]
 id = "calls"
@@ -88,7 +88,7 @@ fn check(client: &mut Client, parameters: &str, wanted: &[&str]) {
 }
 
 #[test]
-fn hours_days_and_months_are_those_of_the_org_over_a_change_of_the_clocks() {
+fn hours_days_weeks_and_months_are_those_of_the_org_over_a_change_of_the_clocks() {
     let server = TestServer::start();
     let mut client = berlin(&server);
     let none = || json!({});
@@ -108,6 +108,10 @@ fn hours_days_and_months_are_those_of_the_org_over_a_change_of_the_clocks() {
         "meter=tokens&window=day",
         &["2026-10-24: 1", "2026-10-25: 30", "2026-10-26: 32", "2026-11-01: 64"],
     );
+    check(&mut client, "meter=tokens&window=week", &["2026-W43: 31", "2026-W44: 96"]);
+    let week = read(&mut client, "meter=tokens&window=week&from=2026-10-26");
+    assert_eq!(week["points"][0]["start"], "2026-10-25T23:00:00Z", "a Monday in Berlin");
+    assert_eq!(week["points"][0]["end"], "2026-11-01T23:00:00Z");
     check(&mut client, "meter=tokens&window=month", &["2026-10: 63", "2026-11: 64"]);
     let day = read(&mut client, "meter=tokens&from=2026-10-25&to=2026-10-26");
     assert_eq!(day["points"][0]["start"], "2026-10-24T22:00:00Z");

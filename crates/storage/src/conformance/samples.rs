@@ -115,6 +115,7 @@ pub(super) fn periods() -> Periods {
         period(Window::Minute, 29_890_079),
         period(Window::Hour, 498_167),
         period(Window::Day, DAY),
+        period(Window::Week, 2_965),
         period(Window::Month, MONTH),
         period(Window::Lifetime, 0),
     ];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{Period, PlanTime, Window, Zone};
 
 /// What a window that holds a moment is called.
@@ -17,6 +17,8 @@ pub enum Label {
     Hour(DateTime),
     /// A date on the org's calendar.
     Day(Date),
+    /// The Monday of a week on the org's calendar.
+    Week(Date),
     /// Year and month on the org's calendar.
     Month(i16, i8),
     /// The one lifetime.
@@ -33,6 +35,7 @@ impl Label {
             }
             Self::Hour(time) => (Window::Hour, days_from_civil(time.date()) * 24 + i64::from(time.hour())),
             Self::Day(date) => (Window::Day, days_from_civil(date)),
+            Self::Week(monday) => (Window::Week, (days_from_civil(monday) + 3).div_euclid(7)),
             Self::Month(year, month) => (Window::Month, i64::from(year) * 12 + i64::from(month) - 1),
             Self::Lifetime => (Window::Lifetime, 0),
         };
@@ -129,6 +132,11 @@ impl WallClock {
             Window::Minute => Label::Minute(truncated(utc(), true)),
             Window::Hour => Label::Hour(truncated(utc(), false)),
             Window::Day => Label::Day(self.tz.to_datetime(at).date()),
+            Window::Week => {
+                let date = self.tz.to_datetime(at).date();
+                let since_monday = i64::from(date.weekday().to_monday_zero_offset());
+                Label::Week(date.saturating_sub(since_monday.days()))
+            }
             Window::Month => {
                 let date = self.tz.to_datetime(at).date();
                 Label::Month(date.year(), date.month())
@@ -147,6 +155,7 @@ impl WallClock {
             Window::Minute => 60,
             Window::Hour => 3_600,
             Window::Day => 50 * 3_600,
+            Window::Week => 9 * 86_400,
             Window::Month => 33 * 86_400,
             Window::Lifetime | Window::Segment => return None,
         };

@@ -446,7 +446,7 @@ impl<'a> History<'a> {
         self.uses.push(counted);
     }
 
-    /// Days, months and the lifetime always are; minutes and hours where the meter says so, or while a limit on them is
+    /// Days, months and the lifetime always are; minutes, hours and weeks where the meter says so, or while a limit on them is
     /// there.
     fn is_counted(
         &self,
@@ -456,7 +456,7 @@ impl<'a> History<'a> {
         window: Window,
         look: Look,
     ) -> bool {
-        if !matches!(window, Window::Minute | Window::Hour) {
+        if matches!(window, Window::Day | Window::Month | Window::Lifetime) {
             return true;
         }
         if catalog.meter(meter).is_some_and(|meter| meter.windows.contains(&window)) {

@@ -44,10 +44,11 @@ amount = 20
 "#;
 
 /// Limits that an org may have: whose, over which stretch, how much.
-const LIMITS: [(LimitScope, Window, i64); 6] = [
+const LIMITS: [(LimitScope, Window, i64); 7] = [
     (LimitScope::Org, Window::Minute, 6),
     (LimitScope::Org, Window::Hour, 9),
     (LimitScope::Org, Window::Day, 14),
+    (LimitScope::Org, Window::Week, 23),
     (LimitScope::Org, Window::Month, 32),
     (LimitScope::EachUser, Window::Day, 8),
     (LimitScope::EachUser, Window::Month, 13),
@@ -208,6 +209,10 @@ impl Schedule {
             Window::Minute => at.as_second().div_euclid(60).to_string(),
             Window::Hour => at.as_second().div_euclid(3_600).to_string(),
             Window::Day => date().to_string(),
+            Window::Week => {
+                let week = date().iso_week();
+                format!("{}-{}", week.year(), week.week())
+            }
             Window::Month => self.month_of(at).to_string(),
             Window::Lifetime | Window::Segment => String::new(),
         }

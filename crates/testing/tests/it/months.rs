@@ -282,12 +282,14 @@ fn a_change_of_zone_at_the_end_of_a_month_grants_nothing_twice() {
 }
 
 #[test]
-fn minutes_and_hours_are_those_of_utc_and_hold_together_with_wider_limits() {
+fn limits_of_all_windows_hold_together_each_by_its_own_calendar() {
     let mut org = Org::new();
     let start = at("2026-11-21T12:00:00Z");
     org.zone(start, "Asia/Kathmandu");
     org.plan(start, "ultimate").expect("the plan is offered");
-    for (window, amount) in [(Window::Minute, 2), (Window::Hour, 3), (Window::Day, 5), (Window::Month, 7)] {
+    for (window, amount) in
+        [(Window::Minute, 2), (Window::Hour, 3), (Window::Day, 5), (Window::Week, 8), (Window::Month, 9)]
+    {
         org.limit(start, window, amount);
     }
     for (time, quantity, reached) in [
@@ -300,6 +302,11 @@ fn minutes_and_hours_are_those_of_utc_and_hold_together_with_wider_limits() {
         // The day ends at 18:15 UTC in Kathmandu.
         ("2026-11-21T18:14:59.999999999Z", "1", Some(Window::Day)),
         ("2026-11-21T18:15:00Z", "2", None),
+        // The first of these is a Saturday. The week ends in the night from Sunday to Monday, at 18:15 UTC as well.
+        ("2026-11-22T10:00:00Z", "1", None),
+        ("2026-11-22T11:00:00Z", "1", Some(Window::Week)),
+        ("2026-11-22T18:14:59.999999999Z", "1", Some(Window::Week)),
+        ("2026-11-22T18:15:00Z", "1", None),
         ("2026-11-22T18:15:00Z", "1", Some(Window::Month)),
         ("2026-11-30T18:15:00Z", "1", None),
     ] {

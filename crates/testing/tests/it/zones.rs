@@ -230,6 +230,7 @@ fn periods_cover_the_line_exactly_once() {
             let count =
                 usize::try_from((end.as_second() - start_of_years().as_second()) / 86_400).expect("days");
             walk(zone, Window::Day, start_of_years(), count);
+            walk(zone, Window::Week, start_of_years(), count / 7);
             days += count;
         } else {
             // Three days around each change: all others have 24 hours.

@@ -131,6 +131,7 @@ choices! {
         3 = Month,
         4 = Lifetime,
         5 = Segment,
+        6 = Week,
     }
     Source {
         0 = Allowance(segment: i32),

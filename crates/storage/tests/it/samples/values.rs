@@ -59,6 +59,7 @@ every! {
         Window::Minute => Window::Minute,
         Window::Hour => Window::Hour,
         Window::Day => Window::Day,
+        Window::Week => Window::Week,
         Window::Month => Window::Month,
         Window::Lifetime => Window::Lifetime,
         Window::Segment => Window::Segment,
