@@ -124,6 +124,9 @@ id!(
 impl MeterId {
     /// What language models are paid for by.
     pub const TOKENS: Self = Self(SmolStr::new_inline("tokens"));
+
+    /// What calls of language models cost.
+    pub const USD: Self = Self(SmolStr::new_inline("usd"));
 }
 
 #[cfg(test)]

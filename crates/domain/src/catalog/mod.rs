@@ -21,7 +21,7 @@ use foldhash::fast::RandomState;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
-use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Period, PlanId, Sku, Window};
+use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, OrgId, Period, PlanId, Sku, Window};
 use faults::{Faults, Place};
 use read::{amount, amounts, nearest, repeated, sorted, text_line, unique};
 
@@ -87,6 +87,25 @@ pub struct CompatSettings {
     /// The credits API.
     #[serde(default)]
     pub credits: CreditsSettings,
+    /// What LiteLLM logs of calls.
+    #[serde(default)]
+    pub litellm: LitellmSettings,
+}
+
+/// How a call that LiteLLM logs is charged.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LitellmSettings {
+    /// What is charged, in USD; `usd` unless given.
+    pub meter: MeterId,
+    /// Who pays for keys that have neither an organization nor a team there; nobody unless given.
+    pub org: Option<OrgId>,
+}
+
+impl Default for LitellmSettings {
+    fn default() -> Self {
+        Self { meter: MeterId::USD, org: None }
+    }
 }
 
 /// What a call costs in the credits API: USD × `exchange_rate` ÷ the conversion ratio of the caller's plan, rounded up.
@@ -405,7 +424,7 @@ impl Catalog {
     }
 
     fn check_compat(&self) -> Result<(), CatalogError> {
-        let CompatSettings { billing, credits } = &self.compat;
+        let CompatSettings { billing, credits, litellm: _ } = &self.compat;
         if let Some(id) = &billing.plan {
             let says = match self.plan(id) {
                 None => Some("is not in the catalog"),

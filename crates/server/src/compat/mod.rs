@@ -5,5 +5,6 @@ pub(crate) mod credits;
 pub(crate) mod events;
 pub(crate) mod failure;
 mod keys;
+pub(crate) mod litellm;
 pub(crate) mod pulses;
 pub(crate) mod reports;

@@ -38,6 +38,7 @@ mod shape;
         compat::events::take,
         compat::billing::record, compat::billing::list, compat::billing::bill,
         compat::credits::take,
+        compat::litellm::take,
         compat::pulses::take, compat::pulses::list, compat::pulses::commit,
     ),
     tags(
@@ -54,6 +55,7 @@ mod shape;
         (name = "Events API", description = "A compatible API: takes CloudEvents, as OpenMeter does."),
         (name = "Billing API", description = "A compatible API: records usage and estimates bills, as an older billing engine did."),
         (name = "Credits API", description = "A compatible API: charges calls of language models to prepaid credit."),
+        (name = "LiteLLM", description = "A compatible API: records what LiteLLM logs of calls of language models."),
         (name = "Pulses API", description = "A compatible API: takes pulses and commits what they add up to."),
     ),
     // What only parameters and problems name is not found by itself.

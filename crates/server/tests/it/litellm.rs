@@ -146,17 +146,23 @@ struct Proxy {
 }
 
 impl Proxy {
+    /// A proxy with the hook.
     fn start(server: &TestServer, model: &Model) -> Self {
+        Self::with(server, model, json!({"callbacks": "tollgate_hook.hook", "num_retries": 0}), Value::Null)
+    }
+
+    fn with(server: &TestServer, model: &Model, settings: Value, callback: Value) -> Self {
         let python = tool("litellm").join("bin");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/litellm/tollgate_hook.py");
         std::fs::copy(hook, folder.path().join("tollgate_hook.py")).expect("copied");
         let config = folder.path().join("config.yaml");
-        std::fs::write(&config, configuration(model)).expect("written");
+        std::fs::write(&config, configuration(model, settings, callback)).expect("written");
         let mut proxy = Command::new(python.join("litellm"));
         proxy.args(["--host", "127.0.0.1", "--port", "0", "--config"]).arg(&config);
         proxy.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path()).current_dir(folder.path());
         proxy.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("PYTHONUNBUFFERED", "1");
+        proxy.env("DEFAULT_FLUSH_INTERVAL_SECONDS", "1");
         proxy.env("TOLLGATE_URL", format!("http://{}", server.address())).env("TOLLGATE_ORG", "acme");
         let mut child = proxy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the proxy runs");
         let mut lines = BufReader::new(child.stderr.take().expect("a log")).lines().map_while(Result::ok);
@@ -199,7 +205,7 @@ fn call(model: &str, stream: bool) -> Ask {
     Ask::new("POST", "/v1/chat/completions").json(body)
 }
 
-fn configuration(model: &Model) -> String {
+fn configuration(model: &Model, settings: Value, callback: Value) -> String {
     let entry = |name: &str, price: &str| {
         let url = format!("http://{}/v1", model.address);
         json!({"model_name": name, "litellm_params": {
@@ -209,10 +215,13 @@ fn configuration(model: &Model) -> String {
     };
     let mut models: Vec<Value> = MODELS.iter().map(|(name, price)| entry(name, price)).collect();
     models.push(json!({"model_name": "no-price", "litellm_params": {"model": "openai/nobody-knows", "api_key": "none"}}));
-    let settings = json!({"callbacks": "tollgate_hook.hook", "num_retries": 0});
     let general = json!({"master_key": KEY});
+    let callbacks = json!({"tollgate_calls": callback});
     // JSON is YAML.
-    json!({"model_list": models, "litellm_settings": settings, "general_settings": general}).to_string()
+    json!({
+        "model_list": models, "litellm_settings": settings, "callback_settings": callbacks, "general_settings": general,
+    })
+    .to_string()
 }
 
 fn server() -> (TestServer, Client) {
@@ -298,6 +307,35 @@ fn however_a_call_ends_nothing_stays_held_and_what_it_cost_is_charged() {
     caller.read().expect_err("the gateway died");
     server.at("2026-11-02T11:00:00Z");
     stands_at(&mut client, streamed + 0.15, 0.0);
+}
+
+#[test]
+fn what_the_proxy_logs_of_a_call_is_counted_once() {
+    let ((server, mut client), model) = (server(), Model::start());
+    let catalog = format!("[compat.litellm]\norg = \"acme\"\n{CATALOG}");
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
+    let callback = json!({
+        "callback_type": "generic_api", "endpoint": format!("http://{}/litellm/calls", server.address()),
+        "headers": {"X-API-Key": "none is needed here"},
+    });
+    let proxy =
+        Proxy::with(&server, &model, json!({"callbacks": ["tollgate_calls"], "num_retries": 0}), callback);
+    // The proxy dates calls by the machine's clock, which is not the server's here.
+    #[expect(clippy::disallowed_methods, reason = "the proxy's clock is the machine's")]
+    let now = tollgate_domain::Timestamp::now();
+    server.at(&now.to_string());
+    model.open();
+    assert_eq!(proxy.call("fails").status, 500);
+    proxy.call("waits").ok();
+    stands_at(&mut client, 0.15, 0.0);
+    let entries = client.get("/v1/orgs/acme/ledger").ok();
+    let entry = &entries["entries"][0];
+    assert_eq!(
+        (&entry["kind"], &entry["properties"]["model"]),
+        (&json!("used"), &json!("waits")),
+        "{entries:#}"
+    );
+    assert_eq!(entry["properties"]["completion_tokens"], TOKENS.to_string(), "{entries:#}");
 }
 
 /// Makes a call of a stream, and hangs up once the model was asked and a text has come.

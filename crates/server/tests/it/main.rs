@@ -23,6 +23,7 @@ mod events;
 mod focus;
 mod idempotency;
 mod litellm;
+mod litellm_calls;
 mod mail;
 mod meters;
 mod metrics;

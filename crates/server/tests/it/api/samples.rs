@@ -155,6 +155,10 @@ fn november() -> Vec<Call> {
         "time": "2026-11-02T09:00:00Z"});
     let what_if = json!({"catalog": CATALOG.replace("0.0005", "0.0006"), "month": "2026-10"});
     let call = json!({"userId": "acme", "traceId": "t-1", "costUsd": "0.5", "model": "gpt-4o"});
+    let litellm = json!({"id": "chatcmpl-1", "status": "success", "response_cost": 0.0125, "endTime": 1_793_613_540.5,
+        "model": "gpt-4o", "custom_llm_provider": "openai", "call_type": "acompletion", "prompt_tokens": 1000,
+        "completion_tokens": 1000, "cache_hit": false,
+        "metadata": {"user_api_key_org_id": null, "user_api_key_team_id": "acme", "user_api_key_user_id": "ada"}});
     let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
     vec![
         ("close_bill", "POST", "/v1/orgs/acme/bill/close", Some(json!({"month": "2026-10"}))),
@@ -172,6 +176,7 @@ fn november() -> Vec<Call> {
         ("reports_top_up", "POST", "/top-up", Some(json!({"org_id": "beta", "count": 10}))),
         ("events", "POST", "/api/v1/events", Some(event)),
         ("token_used", "POST", "/api/v1/token_used", Some(call)),
+        ("litellm_calls", "POST", "/litellm/calls", Some(json!([litellm]))),
         ("billing_usage", "POST", "/api/v1/usage", Some(billed)),
         ("billing_list", "GET", "/api/v1/usage/acme?limit=1", None),
         ("billing_bill", "GET", "/api/v1/billing/acme", None),
