@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::given;
-use crate::{Decimal, Id, Members, PositiveDecimal, Properties, PropertyValue, RequestDecimal};
+use crate::{CallRequest, Decimal, Id, Members, PositiveDecimal, Properties, PropertyValue, RequestDecimal};
 
 /// The id of a hold: its number in the ledger of its org, and the org. It needs no encoding in a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +131,10 @@ pub struct HoldRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = PositiveDecimal, required = false)]
     pub quantity: Option<PositiveDecimal>,
+    /// A call of a language model, in place of a quantity: it is priced by the catalog.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = CallRequest, required = false)]
+    pub call: Option<CallRequest>,
     /// The caller's id of the hold, and of the usage that ends it: it holds once however often it is sent. The header
     /// `Idempotency-Key` is taken where this is not given.
     #[serde(default, deserialize_with = "given")]
@@ -230,6 +234,10 @@ pub struct CaptureRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Decimal, required = false, minimum = 0)]
     pub quantity: Option<RequestDecimal>,
+    /// The call of a language model that was made, in place of a quantity: priced by the catalog that priced the hold.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = CallRequest, required = false)]
+    pub call: Option<CallRequest>,
     /// Whether it is the last, so that the hold ends and gives back what is left; true unless given.
     #[serde(default, rename = "final", deserialize_with = "given")]
     #[schema(value_type = bool, required = false)]

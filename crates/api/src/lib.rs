@@ -12,6 +12,7 @@ mod admin;
 mod batch;
 mod bill;
 mod body;
+mod call;
 mod channel;
 mod decimal;
 mod hold;
@@ -36,6 +37,7 @@ pub use bill::{
     WhatIfTotal,
 };
 pub use body::{BodyError, read_body, shortened};
+pub use call::{CALL_TOKENS_MAX, CallRequest, ServiceTierName};
 pub use channel::{
     ChannelCreated, ChannelItem, ChannelKind, ChannelList, ChannelRequest, ChannelState, ChannelTested,
     DeliveryItem, DeliveryList, DeliveryResult, ReplayRequest, RotateReply, RotateRequest, SentMessage,

@@ -147,6 +147,8 @@ codes! {
     UnknownField = "unknown_field", 422, "There is no such field";
     /// A field is not valid.
     InvalidField = "invalid_field", 422, "A field is not valid";
+    /// The catalog has no price of a call of a model.
+    NoPrice = "no_price", 422, "The catalog has no price of the call";
     /// The catalog is wrong.
     InvalidCatalog = "invalid_catalog", 422, "The catalog is not valid";
     /// Too many requests from this connection's address.

@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::given;
 use crate::text::NO_CONTROL_CHARACTERS;
-use crate::{Decimal, Id, LimitDetail, Members, PositiveDecimal};
+use crate::{CallRequest, Decimal, Id, LimitDetail, Members, PositiveDecimal};
 
 /// Asks to use something, once.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -33,6 +33,10 @@ pub struct UsageRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = PositiveDecimal, required = false)]
     pub quantity: Option<PositiveDecimal>,
+    /// A call of a language model, in place of a quantity: it is priced by the catalog.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = CallRequest, required = false)]
+    pub call: Option<CallRequest>,
     /// The caller's id of this usage: it counts once however often it is sent. The header `Idempotency-Key` is taken
     /// where this is not given.
     #[serde(default, deserialize_with = "given")]

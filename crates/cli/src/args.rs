@@ -68,6 +68,9 @@ enum Command {
     Channel(Group<commands::channel::ChannelCommand>),
     /// Show, check, compare and apply the catalog of meters and plans.
     Catalog(Group<commands::catalog::CatalogCommand>),
+    /// Bring the prices of language models from LiteLLM's table into a catalog file.
+    #[command(subcommand)]
+    Prices(commands::prices::PricesCommand),
     /// Create, list and revoke API keys.
     Key(Group<commands::key::KeyCommand>),
     /// Show server health.
@@ -196,6 +199,7 @@ impl Cli {
                 online(&group.connection, |session| commands::channel::run(session, &group.command))
             }
             Command::Catalog(group) => commands::catalog::run(&group.connection, &group.command),
+            Command::Prices(command) => commands::prices::run(&command),
             Command::Key(group) => {
                 online(&group.connection, |session| commands::key::run(session, &group.command))
             }

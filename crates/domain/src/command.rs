@@ -60,6 +60,13 @@ pub enum OrgCommand {
     Settle(Settle),
 }
 
+/// The property of a usage whose quantity was made of a call of a model: by which catalog. A retry of it is compared by its
+/// other properties, which name model and tokens, and not by its quantity.
+pub const PRICED_BY: &str = "priced_by";
+
+/// The property that names whose prices a call was priced by, where the catalog has none of its model.
+pub const PRICED_AS: &str = "priced_as";
+
 /// A usage: to be checked and consumed, or to be recorded after the fact.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Use {

@@ -62,9 +62,9 @@ pub use channel::{
     Delivery, Filter, Progress, ReadTo, Replay, Round, Subject, Target, Waiting,
 };
 pub use command::{
-    ApplyCatalog, Capture, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PlanTime, PutOrg,
-    Reverse, RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TakeHold, TopUp, TopUpExpiry,
-    TopUpStart, Use, Void, VoidTarget, Welcome,
+    ApplyCatalog, Capture, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PRICED_AS,
+    PRICED_BY, PlanTime, PutOrg, Reverse, RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TakeHold,
+    TopUp, TopUpExpiry, TopUpStart, Use, Void, VoidTarget, Welcome,
 };
 pub use counter::{Counter, CounterExtras, CounterId, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};

@@ -51,6 +51,9 @@ pub const CREATED_METERS_MAX: usize = 1_000;
 /// Most mappings of events of one catalog: those of a type are looked for with every event.
 pub const CATALOG_EVENTS_MAX: usize = 1_000;
 
+/// Most models with a price of one catalog.
+pub const CATALOG_MODELS_MAX: usize = 10_000;
+
 /// Most plans of one catalog.
 pub const CATALOG_PLANS_MAX: usize = 1_000;
 

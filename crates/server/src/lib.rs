@@ -36,6 +36,7 @@ mod openapi;
 mod origins;
 mod paging;
 mod portkey;
+mod pricing;
 mod readers;
 mod refusals;
 mod reply;

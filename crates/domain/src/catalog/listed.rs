@@ -49,6 +49,12 @@ impl<T: HasId> Deref for Listed<T> {
     }
 }
 
+impl<T: HasId> Default for Listed<T> {
+    fn default() -> Self {
+        Self::from(Vec::new())
+    }
+}
+
 impl<T: HasId + PartialEq> PartialEq for Listed<T> {
     fn eq(&self, other: &Self) -> bool {
         self.items == other.items

@@ -9,6 +9,7 @@ mod events;
 mod faults;
 mod listed;
 mod meter;
+mod models;
 mod price;
 mod read;
 
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use serde::Deserialize;
 
-use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_PLANS_MAX};
+use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX};
 use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, OrgId, Period, PlanId, Sku, Window};
 use faults::{Faults, Place};
 use read::{amount, amounts, nearest, repeated, sorted, text_line, unique};
@@ -29,6 +30,9 @@ pub use changes::changes;
 pub use events::{DataPath, EventMapping, PathStep, UnknownEvents};
 pub use listed::{HasId, Listed};
 pub use meter::{Aggregation, Meter, UniqueBy, UnknownMeters, UnknownProperties, units};
+pub use models::{
+    CallPrice, ModelCall, ModelPrice, ModelPrices, NoPrice, PricedBy, Rate, ServiceTier, UnknownModels,
+};
 pub use price::{Model, Months, Portion, Price, Tier};
 
 /// The catalog that a new store starts with.
@@ -60,6 +64,12 @@ pub struct Catalog {
     /// Which events of other systems become usage of which meter.
     #[serde(default)]
     pub events: Vec<EventMapping>,
+    /// Where the prices of models come from, and what becomes of calls of others.
+    #[serde(default)]
+    pub model_prices: ModelPrices,
+    /// What calls of language models cost.
+    #[serde(default)]
+    pub models: Listed<ModelPrice>,
 }
 
 /// How people are told.
@@ -412,6 +422,17 @@ impl Catalog {
         for (index, meter) in self.meters.iter().enumerate() {
             faults.note(Place::Meter(index), meter.check());
         }
+        if self.models.len() > CATALOG_MODELS_MAX {
+            let says = format!("models: there may be at most {CATALOG_MODELS_MAX}");
+            faults.note(Place::Whole, Err(CatalogError(says)));
+        }
+        for (_, id) in repeated(self.models.iter().map(|model| model.id.as_str())) {
+            faults.note(Place::Whole, twice("models", id));
+        }
+        for model in &self.models {
+            faults.note(Place::Whole, model.check());
+        }
+        faults.note(Place::Whole, self.check_model_prices());
         let sinks = self.meters.iter().filter_map(|meter| meter.sink.as_ref());
         let sinks: Vec<String> = sinks.map(|sku| format!("{:?} by {:?}", sku.product, sku.unit)).collect();
         faults.note(Place::Whole, unique("meters: sink", sinks.iter().map(String::as_str)));

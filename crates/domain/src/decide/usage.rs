@@ -21,8 +21,8 @@ use crate::records::Standing;
 use crate::state::Counters;
 use crate::{
     Account, Amount, Burn, Burns, Captured, Check, Counting, Entry, EntryKind, Group, Hold, KeyRecord,
-    KeySpace, MeterId, Notice, NoticeKind, Org, OrgState, Pace, Period, Periods, Quantity, Source, Use,
-    UsedEntry, UserId, Window, forecast::project_with,
+    KeySpace, MeterId, Notice, NoticeKind, Org, OrgState, PRICED_AS, PRICED_BY, Pace, Period, Periods,
+    Quantity, Source, Use, UsedEntry, UserId, Window, forecast::project_with,
 };
 
 /// Whether a usage is asked for, or has happened.
@@ -540,10 +540,15 @@ pub(super) fn fingerprint(usage: &Use) -> u64 {
     };
     text(usage.user.as_ref().map_or("", UserId::as_str));
     text(usage.meter.as_str());
-    for (name, value) in &usage.properties {
+    for (name, value) in
+        usage.properties.iter().filter(|(name, _)| ![PRICED_BY, PRICED_AS].contains(&name.as_str()))
+    {
         text(name);
         text(value);
     }
-    hash.write_i128(usage.quantity.amount().billionths());
+    // What a call costs may be another at the next attempt; its model and tokens are not.
+    if !usage.properties.contains_key(PRICED_BY) {
+        hash.write_i128(usage.quantity.amount().billionths());
+    }
     hash.digest()
 }

@@ -26,7 +26,7 @@ fn repository(path: &str) -> PathBuf {
 }
 
 /// What `cargo xtask tools` installed beside the binary.
-fn tool(name: &str) -> Result<PathBuf> {
+pub(crate) fn tool(name: &str) -> Result<PathBuf> {
     let binary = tollgate()?;
     let folder =
         binary.ancestors().nth(2).ok_or("the binary lies in a target folder")?.join("tools").join(name);
@@ -124,7 +124,7 @@ impl Library {
 }
 
 /// Runs a program to its end; gives what it printed.
-fn finish(command: &mut Command) -> Result<String> {
+pub(crate) fn finish(command: &mut Command) -> Result<String> {
     let run = command.output()?;
     let printed = String::from_utf8_lossy(&run.stdout).into_owned();
     if run.status.success() {

@@ -18,6 +18,7 @@ mod month;
 mod notices;
 mod overload;
 mod pages;
+mod prices;
 mod pulses;
 mod reads;
 mod replicas;

@@ -8,7 +8,7 @@ use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tollgate_api::{BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest};
-use tollgate_domain::{Actor, Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
+use tollgate_domain::{Actor, Catalog, Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
 use tollgate_engine::EngineError;
 
 use crate::app::App;
@@ -57,7 +57,9 @@ pub(crate) async fn record(
     let _turn = wait_for_turn(&app).await?;
     let times = Times::of(&app);
     let actor = caller.actor.clone();
-    let read = move |body: &[u8]| read_records(body, shape, &caller, times);
+    let in_force = app.engine.catalog();
+    let read =
+        move |body: &[u8]| read_records(body, shape, &caller, (&in_force.catalog, in_force.version), times);
     let records = read_aside(&app, request, coding, read).await?;
     let outcomes = record_all(&app, &actor, Way::Native, records).await?;
     Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
@@ -107,12 +109,18 @@ impl Shape {
     }
 }
 
-fn read_records(body: &[u8], shape: Shape, caller: &Caller, times: Times) -> Result<Vec<Read>, Failure> {
+fn read_records(
+    body: &[u8],
+    shape: Shape,
+    caller: &Caller,
+    in_force: (&Catalog, u32),
+    times: Times,
+) -> Result<Vec<Read>, Failure> {
     let texts = match shape {
         Shape::Array => elements(body)?,
         Shape::Lines => lines(body)?,
     };
-    Ok(texts.into_iter().map(|text| read_record(text, caller, times)).collect())
+    Ok(texts.into_iter().map(|text| read_record(text, caller, in_force, times)).collect())
 }
 
 pub(crate) fn too_many() -> Failure {
@@ -174,14 +182,14 @@ impl<'a> Visitor<'a> for &mut Elements<'a> {
     }
 }
 
-fn read_record(text: &[u8], caller: &Caller, times: Times) -> Read {
+fn read_record(text: &[u8], caller: &Caller, in_force: (&Catalog, u32), times: Times) -> Read {
     let usage = parse::<UsageRequest>(text).and_then(|request| {
         caller.require(Role::Ingest, Some(&request.org))?;
         if request.key.is_none() {
             let detail = "the field 'key' is missing; it makes a record that is sent again count once";
             return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
         }
-        read_usage(request, IdempotencyKey(None), |time| times.read(time))
+        read_usage(request, IdempotencyKey(None), in_force, |time| times.read(time))
     });
     usage.map_err(|failure| failure.problem)
 }

@@ -61,6 +61,11 @@ fn created_item(created: &CreatedMeter) -> CreatedMeterItem {
     CreatedMeterItem { meter: created.id.to_string(), at: created.at.to_string() }
 }
 
+/// The text of a version of the catalog.
+pub(crate) async fn text_of(app: &App, version: u32) -> Result<String, Failure> {
+    reply_version(app, version).await.map(|reply| reply.toml)
+}
+
 async fn reply_version(app: &App, version: u32) -> Result<CatalogReply, Failure> {
     match app.engine.system(&[RecordKey::Catalog(version)]).await?.catalog(version) {
         Some(catalog) => Ok(CatalogReply {

@@ -9,8 +9,8 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{HOLD_SECS, HOLD_SECS_MAX, HOLDS_OPEN_MAX};
 use tollgate_domain::{
-    Amount, Capture, Hold, HoldDenial, HoldRefused, MeterId, OnExpiry, OrgCommand, OrgDecision, OrgId,
-    Quantity, Role, TakeHold, Use,
+    Amount, Capture, Catalog, Hold, HoldDenial, HoldRefused, MeterId, OnExpiry, OrgCommand, OrgDecision,
+    OrgId, Role, TakeHold, Use,
 };
 use tollgate_storage::Cursor;
 
@@ -21,8 +21,8 @@ use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_para
 use crate::limit_headers::{gate_problem, gate_refusal, of_allowed};
 use crate::native::orgs::unknown_org;
 use crate::native::problems::{P402, P404, P409, P429};
-use crate::native::usage::properties;
 use crate::paging::{Paging, invalid_cursor};
+use crate::pricing::{content, of_capture, one_of_both};
 use crate::reply::{Failure, ok};
 
 /// The hold of the path.
@@ -62,7 +62,8 @@ pub(crate) async fn hold(
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, Some(&request.org))?;
     let (org, within) = (request.org.clone(), request.within.clone());
-    let take = read_hold(request, header)?;
+    let in_force = app.engine.catalog();
+    let take = read_hold(request, header, (&in_force.catalog, in_force.version))?;
     let (meter, quantity) = (take.usage.meter.clone(), take.usage.quantity);
     let now = || app.engine.clock().now();
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Hold(take)).await? {
@@ -89,7 +90,11 @@ pub(crate) async fn hold(
     }
 }
 
-fn read_hold(request: HoldRequest, header: IdempotencyKey) -> Result<TakeHold, Failure> {
+fn read_hold(
+    request: HoldRequest,
+    header: IdempotencyKey,
+    in_force: (&Catalog, u32),
+) -> Result<TakeHold, Failure> {
     let key = header.needed(request.key, "hold once")?;
     let invalid = |field: &str, detail: String| {
         Failure::from(Problem::new(Code::InvalidField, format!("{field}: {detail}")).on_field(field))
@@ -101,14 +106,10 @@ fn read_hold(request: HoldRequest, header: IdempotencyKey) -> Result<TakeHold, F
     if request.within.as_ref().is_some_and(|within| within.org != request.org) {
         return Err(invalid("within", "is a hold of another organization".to_owned()));
     }
-    let usage = Use {
-        user: request.user,
-        meter: request.meter,
-        quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
-        key,
-        occurred_at: None,
-        properties: properties(request.properties.unwrap_or_default().0)?,
-    };
+    let given = request.properties.unwrap_or_default().0;
+    let (quantity, properties) = content(in_force, request.quantity, request.call.as_ref(), given)?;
+    let usage =
+        Use { user: request.user, meter: request.meter, quantity, key, occurred_at: None, properties };
     Ok(TakeHold {
         usage,
         within: request.within.map(|within| within.number),
@@ -213,7 +214,11 @@ pub(crate) async fn capture(
     } else {
         Some(header.needed(request.key, "of a part count once")?)
     };
-    let quantity = request.quantity.map(|quantity| quantity.0);
+    let quantity = match (request.quantity, &request.call) {
+        (Some(_), Some(_)) => return Err(one_of_both()),
+        (None, Some(call)) => Some(of_capture(&app, &id, call).await?),
+        (quantity, None) => quantity.map(|quantity| quantity.0),
+    };
     if quantity.is_some_and(|quantity| quantity < Amount::ZERO) {
         let detail = "quantity: must not be below zero";
         return Err(Problem::new(Code::InvalidField, detail).on_field("quantity").into());

@@ -10,7 +10,7 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
 use tollgate_domain::{
-    Check, Checked, OrgCommand, OrgDecision, OrgId, Quantity, Reverse, Role, Timestamp, Use,
+    Catalog, Check, Checked, OrgCommand, OrgDecision, OrgId, Reverse, Role, Timestamp, Use,
 };
 
 use crate::Settings;
@@ -20,6 +20,7 @@ use crate::convert::{conflict, limit_detail, reversal_problem, some_held};
 use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
 use crate::limit_headers::{gate_problem, gate_refusal, of_allowed, of_denied};
 use crate::native::problems::{P402, P404, P409, P429};
+use crate::pricing::content;
 use crate::reply::{Failure, ok};
 
 /// Which times a usage may name, by the settings and the clock.
@@ -52,7 +53,9 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
-    let (org, usage) = read_usage(request, key, |time| Times::read_now(&app, time))?;
+    let in_force = app.engine.catalog();
+    let read_time = |time| Times::read_now(&app, time);
+    let (org, usage) = read_usage(request, key, (&in_force.catalog, in_force.version), read_time)?;
     let (key, user, meter, quantity) =
         (usage.key.clone(), usage.user.clone(), usage.meter.clone(), usage.quantity);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
@@ -89,17 +92,14 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
 pub(crate) fn read_usage(
     request: UsageRequest,
     header: IdempotencyKey,
+    in_force: (&Catalog, u32),
     read_time: impl FnOnce(Option<Time>) -> Result<Option<Timestamp>, Failure>,
 ) -> Result<(OrgId, Use), Failure> {
     let key = header.needed(request.key, "count once")?;
-    let usage = Use {
-        user: request.user,
-        meter: request.meter,
-        quantity: request.quantity.map_or(Quantity::ONE, |quantity| quantity.0),
-        key,
-        occurred_at: read_time(request.time)?,
-        properties: properties(request.properties.unwrap_or_default().0)?,
-    };
+    let occurred_at = read_time(request.time)?;
+    let given = request.properties.unwrap_or_default().0;
+    let (quantity, properties) = content(in_force, request.quantity, request.call.as_ref(), given)?;
+    let usage = Use { user: request.user, meter: request.meter, quantity, key, occurred_at, properties };
     Ok((request.org, usage))
 }
 
@@ -181,8 +181,10 @@ pub(crate) async fn check(
         caller.require(Role::Read, Some(&request.org))?;
     }
     Times::read_now(&app, request.time)?;
-    let properties = properties(request.properties.unwrap_or_default().0)?;
-    let quantity = request.quantity.map_or(Quantity::ONE, |quantity| quantity.0);
+    let in_force = app.engine.catalog();
+    let given = request.properties.unwrap_or_default().0;
+    let (quantity, properties) =
+        content((&in_force.catalog, in_force.version), request.quantity, request.call.as_ref(), given)?;
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(Checked { result, steps }) =
         app.engine.submit(&caller.actor, request.org.clone(), OrgCommand::Check(check)).await?

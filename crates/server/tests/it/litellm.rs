@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -16,8 +16,11 @@ use crate::client::{Ask, Client, Reply, connect};
 use crate::server::TestServer;
 use crate::tools::tool;
 
-/// How long a call may take to reach the model before a test fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a call may take before a test fails instead of hanging: the first of a proxy loads half of LiteLLM.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Held while a proxy runs: one takes the machine for a while.
+static ONE_PROXY: Mutex<()> = Mutex::new(());
 
 const CATALOG: &str = r#"
 [[meters]]
@@ -143,6 +146,7 @@ struct Proxy {
     child: Child,
     address: SocketAddr,
     _folder: TempDir,
+    _one: MutexGuard<'static, ()>,
 }
 
 impl Proxy {
@@ -152,6 +156,7 @@ impl Proxy {
     }
 
     fn with(server: &TestServer, model: &Model, settings: Value, callback: Value) -> Self {
+        let one = ONE_PROXY.lock().unwrap_or_else(PoisonError::into_inner);
         let python = tool("litellm").join("bin");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let hook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/litellm/tollgate_hook.py");
@@ -174,11 +179,13 @@ impl Proxy {
         let address = listening.unwrap_or_else(|| panic!("the proxy ended:\n{log}"));
         // What it says later is read, so that it never waits.
         thread::spawn(move || lines.for_each(drop));
-        Self { child, address, _folder: folder }
+        Self { child, address, _folder: folder, _one: one }
     }
 
     fn client(&self) -> Client {
-        Client::new(self.address).with_key(KEY)
+        let stream = connect(self.address).expect("the proxy takes connections");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a connection that is open");
+        Client::over(stream).with_key(KEY)
     }
 
     fn kill(&mut self) {
@@ -292,6 +299,7 @@ fn however_a_call_ends_nothing_stays_held_and_what_it_cost_is_charged() {
     stands_at(&mut client, 0.0, 0.0);
     // A client that leaves in mid-stream pays for what was streamed: 50 words, a token each and some more.
     leave(&proxy, &model, "streams", Some("word "));
+    let mut client = server.client();
     let balance = until(&mut client, BALANCE, |balance| {
         balance["meters"]["usd"]["used"] != 0
             && balance["meters"]["usd"]["held"].as_f64().unwrap_or(0.0) == 0.0
@@ -327,6 +335,8 @@ fn what_the_proxy_logs_of_a_call_is_counted_once() {
     model.open();
     assert_eq!(proxy.call("fails").status, 500);
     proxy.call("waits").ok();
+    // The connection from before may have been closed meanwhile.
+    let mut client = server.client();
     stands_at(&mut client, 0.15, 0.0);
     let entries = client.get("/v1/orgs/acme/ledger").ok();
     let entry = &entries["entries"][0];

@@ -1,6 +1,7 @@
 //! What LiteLLM logs of calls, as its generic API callback posts it.
 
 use serde_json::{Value, json};
+use tollgate_server::Secret;
 
 use crate::client::{Ask, Client, Reply};
 use crate::server::TestServer;
@@ -20,8 +21,8 @@ allowances = [{ meter = "usd", amount = 1 }]
 const PATH: &str = "/litellm/calls";
 
 fn server(more: &str) -> (TestServer, Client) {
-    let server = TestServer::start();
-    let mut client = server.client();
+    let server = TestServer::with(|settings| settings.api_key = Some(Secret("admin".to_owned())));
+    let mut client = server.client().with_key("admin");
     client.ask(&Ask::new("PUT", "/v1/catalog").toml(format!("{more}{CATALOG}"))).ok();
     client.put("/v1/orgs/acme/plan", json!({"plan": "budget"})).ok();
     (server, client)

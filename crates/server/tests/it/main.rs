@@ -27,6 +27,7 @@ mod litellm_calls;
 mod mail;
 mod meters;
 mod metrics;
+mod model_prices;
 mod openmeter;
 mod pages;
 mod plans;

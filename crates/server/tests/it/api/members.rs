@@ -9,7 +9,7 @@ use crate::server::TestServer;
 fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
     let usage = json!({
         "org": "acme", "user": "ada", "meter": "reports", "quantity": 1, "key": "k-1", "time": "2026-11-02T09:00:00Z",
-        "properties": {"model": "large"},
+        "properties": {"model": "large"}, "call": {"model": "large", "input_tokens": 1},
     });
     let channel = json!({
         "name": "team", "kind": "webhook", "url": "https://1.1.1.1/in", "to": "ann@example.com", "notices": ["limit_reached"], "orgs": ["acme"],
@@ -26,9 +26,14 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
             json!({
                 "org": "acme", "user": "ada", "meter": "reports", "quantity": 1, "key": "h-1", "expires_in": 60, "overrun": 1,
                 "on_expiry": "release", "within": "1-acme", "properties": {"model": "large"},
+                "call": {"model": "large", "input_tokens": 1},
             }),
         ),
-        ("POST", "/v1/holds/{hold}/capture", json!({"quantity": 1, "final": false, "key": "p-1"})),
+        (
+            "POST",
+            "/v1/holds/{hold}/capture",
+            json!({"quantity": 1, "final": false, "key": "p-1", "call": {"model": "large"}}),
+        ),
         (
             "PUT",
             "/v1/orgs/{org}",

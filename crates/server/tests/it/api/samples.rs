@@ -158,7 +158,7 @@ fn november() -> Vec<Call> {
     let litellm = json!({"id": "chatcmpl-1", "status": "success", "response_cost": 0.0125, "endTime": 1_793_613_540.5,
         "model": "gpt-4o", "custom_llm_provider": "openai", "call_type": "acompletion", "prompt_tokens": 1000,
         "completion_tokens": 1000, "cache_hit": false,
-        "metadata": {"user_api_key_org_id": null, "user_api_key_team_id": "acme", "user_api_key_user_id": "ada"}});
+        "metadata": {"user_api_key_team_id": "acme", "user_api_key_user_id": "ada"}});
     let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
     vec![
         ("close_bill", "POST", "/v1/orgs/acme/bill/close", Some(json!({"month": "2026-10"}))),
@@ -176,7 +176,6 @@ fn november() -> Vec<Call> {
         ("reports_top_up", "POST", "/top-up", Some(json!({"org_id": "beta", "count": 10}))),
         ("events", "POST", "/api/v1/events", Some(event)),
         ("token_used", "POST", "/api/v1/token_used", Some(call)),
-        ("litellm_calls", "POST", "/litellm/calls", Some(json!([litellm]))),
         ("billing_usage", "POST", "/api/v1/usage", Some(billed)),
         ("billing_list", "GET", "/api/v1/usage/acme?limit=1", None),
         ("billing_bill", "GET", "/api/v1/billing/acme", None),
@@ -194,6 +193,7 @@ fn november() -> Vec<Call> {
         ("health", "GET", "/health", None),
         ("ready", "GET", "/ready", None),
         ("root", "GET", "/", None),
+        ("litellm_calls", "POST", "/litellm/calls", Some(json!([litellm]))),
     ]
 }
 
