@@ -24,9 +24,9 @@ pub use chart::{Bar, Chart, Mark};
 pub use form::{Answered, Choice};
 pub use frame::{Frame, Section};
 pub use pages::{
-    BillRow, BillsView, EntryView, Glance, HealthRow, HealthView, KeysView, LedgerView, Mover, NoticesView,
-    OrgHead, OrgTab, OrgView, OrgsView, OverviewView, PlansView, PortalView, ProblemView, RefusedRow,
-    SignInView, Spender, Surveyed, UnsubscribeView, UsageForm, UsageView, UsersView,
+    BillRow, BillsView, EntryView, Glance, HealthRow, HealthView, HoldsView, KeysView, LedgerView, Mover,
+    NoticesView, OrgHead, OrgTab, OrgView, OrgsView, OverviewView, PlansView, PortalView, ProblemView,
+    RefusedRow, SignInView, Spender, Surveyed, UnsubscribeView, UsageForm, UsageView, UsersView,
 };
 pub use text::percent;
 

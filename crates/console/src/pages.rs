@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use tollgate_api::{
-    ApiKeyCreated, ApiKeyItem, BalanceReply, BillPage, BillReply, BillStatus, Decimal, EntryItem,
+    ApiKeyCreated, ApiKeyItem, BalanceReply, BillPage, BillReply, BillStatus, Decimal, EntryItem, HoldItem,
     LimitsReply, NoticeItem, OrgItem, PlanReply, Problem, TopUpItem, UserPage,
 };
 use tollgate_domain::{Amount, Catalog};
@@ -216,6 +216,8 @@ pub enum OrgTab {
     Summary,
     /// Its users.
     Users,
+    /// What is reserved.
+    Holds,
     /// What was decided.
     Ledger,
     /// What it owes.
@@ -257,6 +259,10 @@ pub struct OrgView {
     pub limits: LimitsReply,
     /// Its top-ups, the latest first.
     pub top_ups: Vec<TopUpItem>,
+    /// The oldest of its open holds.
+    pub holds: Vec<HoldItem>,
+    /// Whether there are more of them.
+    pub more_holds: bool,
     /// The latest entries of its ledger.
     pub entries: Vec<EntryItem>,
     /// Usage by day of each meter that it used.
@@ -313,6 +319,24 @@ impl OrgView {
             .flat_map(|entry| entry.notices.iter().map(move |notice| (entry, notice)))
             .collect()
     }
+}
+
+/// The open holds of an organization.
+#[derive(Debug, Template)]
+#[template(path = "holds.html")]
+pub struct HoldsView {
+    /// Around it.
+    pub frame: Frame,
+    /// Above it.
+    pub head: OrgHead,
+    /// Those of this page, the oldest first.
+    pub holds: Vec<HoldItem>,
+    /// The address of the next page.
+    pub next: Option<String>,
+    /// Whether this is not the first page.
+    pub later: bool,
+    /// What was sent and refused.
+    pub sent: Option<Answered>,
 }
 
 /// The users of an organization.

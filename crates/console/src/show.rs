@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use tollgate_api::{
-    ChannelItem, ChannelKind, ChannelState, DeliveryResult, LimitGiver, MeterBalanceReply, OrgMeterItem,
-    ScopeName, TopUpState,
+    ChannelItem, ChannelKind, ChannelState, DeliveryResult, LimitGiver, MeterBalanceReply, OnExpiryName,
+    OrgMeterItem, ScopeName, TopUpState,
 };
 use tollgate_domain::NoticeRef;
 
@@ -41,6 +41,14 @@ pub(crate) fn state(state: &TopUpState) -> &'static str {
 
 pub(crate) fn is_open(state: &TopUpState) -> bool {
     matches!(state, TopUpState::Active | TopUpState::Scheduled)
+}
+
+/// What becomes of a hold that expires.
+pub(crate) fn on_expiry(policy: &OnExpiryName) -> &'static str {
+    match policy {
+        OnExpiryName::Release => "then given back",
+        OnExpiryName::Charge => "then charged",
+    }
 }
 
 pub(crate) fn giver(giver: &LimitGiver) -> &'static str {

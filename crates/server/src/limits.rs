@@ -100,6 +100,9 @@ pub const PORTAL_LINK_SECS_MAX: u32 = 366 * 86_400;
 /// Most meters of an organization whose usage is drawn on its page; the page of usage draws any.
 pub const CHARTS_MAX: usize = 8;
 
+/// Open holds on the page of an organization; all are on a page of their own.
+pub const HOLDS_LISTED: &str = "10";
+
 /// How often all organizations are looked through for the overview, at most, while somebody looks at it.
 pub const SURVEY_EVERY: Duration = Duration::from_secs(15);
 

@@ -8,6 +8,7 @@ mod actions;
 mod bills;
 mod channels;
 mod health;
+mod holds;
 mod keys;
 mod lists;
 mod org;
@@ -47,6 +48,7 @@ pub(crate) use channels::{
     test as test_channel,
 };
 pub(crate) use health::show as health;
+pub(crate) use holds::{list as holds, release as release_hold};
 pub(crate) use keys::{list as keys, make as make_key, revoke as revoke_key};
 pub(crate) use lists::{entry, ledger, notices, users};
 pub(crate) use org::show as org;
@@ -212,6 +214,7 @@ fn done(word: Option<&str>) -> Option<&'static str> {
     Some(match word? {
         "top_up" => "The top-up is there.",
         "void" => "It is taken back.",
+        "released" => "The hold is released: what it held is given back.",
         "plan" => "The plan is set.",
         "scheduled" => "The change of plan is scheduled.",
         "called_off" => "The change of plan is called off.",

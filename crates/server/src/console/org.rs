@@ -3,7 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
-use tollgate_api::{BalanceReply, LedgerPage, LimitsReply, OrgItem, PlanReply, TopUpPage, UsageSeries};
+use tollgate_api::{
+    BalanceReply, HoldPage, LedgerPage, LimitsReply, OrgItem, PlanReply, TopUpPage, UsageSeries,
+};
 use tollgate_console::{Answered, Bar, Chart, Mark, OrgHead, OrgTab, OrgView, Section};
 use tollgate_domain::{Amount, MeterId, OrgId, Period, Window, Zone};
 
@@ -12,7 +14,7 @@ use super::{encoded, meter_choices, once, page, plan_choices, said};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{OrgPath, Query};
-use crate::limits::CHARTS_MAX;
+use crate::limits::{CHARTS_MAX, HOLDS_LISTED};
 use crate::native;
 use crate::reply::Failure;
 
@@ -55,6 +57,9 @@ pub(super) async fn summary(
     let (state, who, path) = at();
     let ledger: LedgerPage =
         said(native::ledger::list(state, who, path, Query::of([("limit", "8")]))).await?;
+    let (state, who, path) = at();
+    let holds: HoldPage =
+        said(native::holds::list(state, who, path, Query::of([("limit", HOLDS_LISTED)]))).await?;
     let charts = charts(app, &visitor.caller, &org, &known.time_zone, &balance).await?;
     let status = sent.as_ref().map_or(200, |sent| sent.problem.status);
     let title = known.name.clone().unwrap_or_else(|| known.org.clone());
@@ -66,6 +71,8 @@ pub(super) async fn summary(
         balance,
         limits,
         top_ups: top_ups.top_ups,
+        more_holds: holds.next.is_some(),
+        holds: holds.holds,
         entries: ledger.entries,
         charts,
         plans: plan_choices(app),

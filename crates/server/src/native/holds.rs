@@ -26,7 +26,7 @@ use crate::pricing::{content, of_capture, one_of_both};
 use crate::reply::{Failure, ok};
 
 /// The hold of the path.
-pub(crate) struct HoldPath(HoldId);
+pub(crate) struct HoldPath(pub(crate) HoldId);
 
 impl FromRequestParts<App> for HoldPath {
     type Rejection = Failure;

@@ -8,7 +8,7 @@ const check = (fine, text) => { if (!fine) wrong.push(text); };
 
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
-const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/ledger',
+const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/holds', '/console/orgs/acme/ledger',
   '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/bills', '/console/notices',
   '/console/channels', channel, '/console/keys', '/console/health', '/console/orgs/nobody'];
 
@@ -94,6 +94,7 @@ async function act(page, round) {
   await page.getByRole('button', { name: 'Call it off' }).click();
   await page.waitForURL(/done=called_off/);
   await does(at, 'Set a limit', { scope: 'user', window: 'day', amount: '9' }, 'Set the limit', 'The limit is set.');
+  await does(`${at}/holds`, 'Release', {}, 'Release', 'The hold is released');
   await does(at, 'Name and time zone', { name: `Acme ${round}`, time_zone: 'Europe/Paris' }, 'Save', 'It is saved.');
   await does('/console/orgs', 'Add an organization', { org: `new-${round}`, plan: 'basic' }, 'Add', 'The organization is there.');
   await does('/console/keys', 'Make a key', { name: `desk ${round}`, role: 'read' }, 'Make a key', 'Its secret is shown this once');

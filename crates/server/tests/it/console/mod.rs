@@ -1,6 +1,7 @@
 //! The console and the portal over HTTP: who sees what, who may change what, and in whose name.
 
 mod channels;
+mod holds;
 
 use std::path::Path;
 use std::process::Command;
@@ -107,7 +108,7 @@ fn key(server: &TestServer, role: &str, org: Option<&str>) -> String {
     made.json()["secret"].as_str().expect("a secret").to_owned()
 }
 
-/// An organization with a plan, a user, a top-up (entry 4) and some usage.
+/// An organization with a plan, a user, some usage, a top-up (entry 6) and a hold (entry 7).
 fn furnish(client: &mut Client, org: &str) {
     let path = format!("/v1/orgs/{}", percent(org));
     client.put(&path, json!({"time_zone": "Europe/Berlin"})).ok();
@@ -119,6 +120,8 @@ fn furnish(client: &mut Client, org: &str) {
     client
         .post(&format!("{path}/top-ups"), json!({"meter": "reports", "amount": 25, "reason": "goodwill"}))
         .ok();
+    let hold = json!({"org": org, "user": "ada", "meter": "reports", "quantity": 2, "key": "run-1", "expires_in": 7_200});
+    client.post("/v1/holds", hold).ok();
 }
 
 fn percent(text: &str) -> String {
@@ -142,7 +145,7 @@ fn pages(org: &str) -> Vec<String> {
     .map(|page| format!("/console{page}"))
     .into();
     let org = percent(org);
-    for page in ["", "/users", "/ledger", "/ledger/3", "/bills"] {
+    for page in ["", "/users", "/holds", "/ledger", "/ledger/3", "/bills"] {
         pages.push(format!("/console/orgs/{org}{page}"));
     }
     for query in ["", "&group_by=user", "&window=month"] {
@@ -331,6 +334,7 @@ fn forms(channel: &str) -> Vec<(String, Fields)> {
         ("/console/orgs/acme/top-ups/6/void", vec![("reason", "twice")]),
         ("/console/orgs/acme/plan", vec![("plan", "enterprise"), ("at", "next_month")]),
         ("/console/orgs/acme/plan/call-off", vec![]),
+        ("/console/orgs/acme/holds/7-acme/release", vec![]),
         (
             "/console/orgs/acme/limits",
             vec![("meter", "reports"), ("scope", "user"), ("window", "month"), ("amount", "50")],
@@ -366,7 +370,7 @@ fn forms_do_what_they_say_in_the_name_of_who_sent_them() {
         }
     }
     let mut client = server.client().with_key(ADMIN);
-    let entries = client.get("/v1/orgs/acme/ledger?limit=6").ok();
+    let entries = client.get("/v1/orgs/acme/ledger?limit=7").ok();
     let id = person.page("/console").split_once("<span>key ").expect("who").1[..16].to_owned();
     let kinds: Vec<&str> = entries["entries"]
         .as_array()
@@ -377,7 +381,10 @@ fn forms_do_what_they_say_in_the_name_of_who_sent_them() {
             entry["kind"].as_str().expect("a kind")
         })
         .collect();
-    assert_eq!(kinds, ["org_set", "limit_set", "plan_called_off", "plan_set", "top_up_voided", "topped_up"]);
+    assert_eq!(
+        kinds,
+        ["org_set", "limit_set", "hold_ended", "plan_called_off", "plan_set", "top_up_voided", "topped_up"]
+    );
     assert_eq!(client.get("/v1/orgs/new/plan").ok()["plan"], "basic");
     let ledger = person.page("/console/orgs/acme/ledger?kind=topped_up");
     assert!(ledger.contains("explain") && ledger.contains(&id), "{ledger}");
