@@ -14,6 +14,7 @@ mod chart;
 mod form;
 mod frame;
 mod pages;
+mod plans;
 mod prices;
 mod show;
 mod text;
@@ -25,9 +26,10 @@ pub use form::{Answered, Choice};
 pub use frame::{Frame, Section};
 pub use pages::{
     BillRow, BillsView, EntryView, Glance, HealthRow, HealthView, HoldsView, KeysView, LedgerView, Mover,
-    NoticesView, OrgHead, OrgTab, OrgView, OrgsView, OverviewView, PlansView, PortalView, ProblemView,
-    RefusedRow, SignInView, Spender, Surveyed, UnsubscribeView, UsageForm, UsageView, UsersView,
+    NoticesView, OrgHead, OrgTab, OrgView, OrgsView, OverviewView, PortalView, ProblemView, RefusedRow,
+    SignInView, Spender, Surveyed, UnsubscribeView, UsageForm, UsageView, UsersView,
 };
+pub use plans::{Effect, PlansView, TryView};
 pub use text::percent;
 
 /// The style sheet of all pages.

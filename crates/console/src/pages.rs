@@ -1,20 +1,19 @@
 //! The pages: what each shows. How, their templates say.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use askama::Template;
 use tollgate_api::{
     ApiKeyCreated, ApiKeyItem, BalanceReply, BillPage, BillReply, BillStatus, Decimal, EntryItem, HoldItem,
     LimitsReply, NoticeItem, OrgItem, PlanReply, Problem, TopUpItem, UserPage,
 };
-use tollgate_domain::{Amount, Catalog};
+use tollgate_domain::Amount;
 
 use crate::channels::Undelivered;
 use crate::chart::Chart;
 use crate::form::{Answered, Choice};
 use crate::frame::Frame;
-use crate::{prices, show, text};
+use crate::{show, text};
 
 /// Where one signs in.
 #[derive(Debug, Template)]
@@ -467,24 +466,6 @@ impl BillRow {
     fn closed(&self) -> bool {
         self.status == BillStatus::Closed
     }
-}
-
-/// The catalog as a price list.
-#[derive(Debug, Template)]
-#[template(path = "plans.html")]
-pub struct PlansView {
-    /// Around it.
-    pub frame: Frame,
-    /// Which version it is.
-    pub version: u32,
-    /// The catalog.
-    pub catalog: Arc<Catalog>,
-    /// Its text.
-    pub toml: String,
-    /// The versions there are: each with the time since which it is in force.
-    pub versions: Vec<(u32, String)>,
-    /// What changed in this version.
-    pub changes: Vec<String>,
 }
 
 /// What people should know.

@@ -1,9 +1,17 @@
 //! Numbers and times as people read them.
 
 use std::borrow::Borrow;
+use std::fmt::Display;
 
 pub(crate) use tollgate_api::grouped as num;
 use tollgate_domain::{Amount, Timestamp, Zone};
+
+/// A difference: with its sign, above zero, too.
+pub(crate) fn signed(number: impl Display) -> String {
+    let text = number.to_string();
+    let is_some = text.bytes().any(|byte| (b'1'..=b'9').contains(&byte));
+    if is_some && !text.starts_with('-') { format!("+{}", num(text)) } else { num(text) }
+}
 
 /// A time as the clocks of a zone show it, to the minute: `2026-11-21 14:05`. What is no time stays as it is.
 pub(crate) fn time(at: impl AsRef<str>, zone: impl AsRef<str>) -> String {
@@ -57,6 +65,18 @@ mod tests {
             ("0.000000001", "0.000000001"),
         ] {
             assert_eq!(num(number), text);
+        }
+    }
+
+    #[test]
+    fn a_difference_has_its_sign() {
+        for (number, text) in [
+            ("0", "0"),
+            ("0.00 EUR", "0.00 EUR"),
+            ("1234.50 EUR", "+1,234.50 EUR"),
+            ("-0.50 EUR", "−0.50 EUR"),
+        ] {
+            assert_eq!(signed(number), text);
         }
     }
 

@@ -103,6 +103,12 @@ pub const CHARTS_MAX: usize = 8;
 /// Open holds on the page of an organization; all are on a page of their own.
 pub const HOLDS_LISTED: &str = "10";
 
+/// Months on whose usage the console tries another catalog: this one and a year.
+pub const MONTHS_TRIED: i32 = 13;
+
+/// Most bytes of a form of the console with a catalog in it: each byte of the text may be written as three.
+pub const CATALOG_FORM_BYTES_MAX: usize = 3 * tollgate_domain::limits::CATALOG_BYTES_MAX + 4_096;
+
 /// How often all organizations are looked through for the overview, at most, while somebody looks at it.
 pub const SURVEY_EVERY: Duration = Duration::from_secs(15);
 

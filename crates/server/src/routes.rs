@@ -124,6 +124,8 @@ fn table() -> Vec<Route> {
         pages("/console/usage").page(console::usage),
         pages("/console/usage.csv").page(console::usage_csv),
         pages("/console/plans").page(console::plans),
+        pages("/console/plans/try").page(console::try_form).form(console::try_catalog),
+        pages("/console/plans/apply").form(console::apply_catalog),
         pages("/console/bills").page(console::bills),
         pages("/console/notices").page(console::notices),
         pages("/console/channels").page(console::channels).form(console::make_channel),

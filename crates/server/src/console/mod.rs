@@ -54,7 +54,7 @@ pub(crate) use lists::{entry, ledger, notices, users};
 pub(crate) use org::show as org;
 pub(crate) use orgs::{add as add_org, list as orgs};
 pub(crate) use overview::show as overview;
-pub(crate) use plans::show as plans;
+pub(crate) use plans::{apply as apply_catalog, show as plans, try_form, try_it as try_catalog};
 pub(crate) use portal::{bill as portal_bill, link as make_link, show as portal};
 pub(crate) use session::Sessions;
 pub(crate) use sign_in::{show as sign_in_page, sign_in, sign_out};
@@ -215,6 +215,7 @@ fn done(word: Option<&str>) -> Option<&'static str> {
         "top_up" => "The top-up is there.",
         "void" => "It is taken back.",
         "released" => "The hold is released: what it held is given back.",
+        "applied" => "The catalog is in force.",
         "plan" => "The plan is set.",
         "scheduled" => "The change of plan is scheduled.",
         "called_off" => "The change of plan is called off.",

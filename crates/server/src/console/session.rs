@@ -22,7 +22,7 @@ use super::{address, done, see_other, style_name};
 use crate::app::App;
 use crate::auth::{Caller, hash, hexadecimal};
 use crate::extract::{content_type, read_limited};
-use crate::limits::{SESSION_SECS, SESSIONS_MAX};
+use crate::limits::{CATALOG_FORM_BYTES_MAX, SESSION_SECS, SESSIONS_MAX};
 use crate::reply::Failure;
 
 /// The cookie.
@@ -243,23 +243,58 @@ impl FromRequest<App> for Sent {
     type Rejection = Response;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        Self::read(request, app, app.settings.body_bytes_max).await
+    }
+}
+
+impl Sent {
+    async fn read(request: Request, app: &App, bytes_max: usize) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, app).await?;
         let headers = parts.headers.clone();
         let request = Request::from_parts(parts, body);
-        let mut values = form(app, request).await.map_err(IntoResponse::into_response)?;
+        let mut values = form(app, request, bytes_max).await.map_err(IntoResponse::into_response)?;
         let token = values.remove(TOKEN);
         check_token(app, &headers, token.as_ref()).map_err(IntoResponse::into_response)?;
         Ok(Self { visitor, values })
     }
 }
 
+/// A form with a catalog in it, which may be as large as a catalog may be.
+pub(crate) struct SentCatalog {
+    pub(super) visitor: Visitor,
+    /// With the ends of lines that it had before a browser changed them.
+    pub(super) catalog: String,
+    /// The other fields; the catalog's is there, and empty.
+    pub(super) values: BTreeMap<String, String>,
+}
+
+impl FromRequest<App> for SentCatalog {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        let Sent { visitor, mut values } = Sent::read(request, app, CATALOG_FORM_BYTES_MAX).await?;
+        let catalog = values.insert("catalog".to_owned(), String::new()).unwrap_or_default();
+        Ok(Self { visitor, catalog: catalog.replace("\r\n", "\n"), values })
+    }
+}
+
+impl SentCatalog {
+    /// A field; empty where there is none.
+    pub(super) fn value(&self, field: &str) -> String {
+        self.values.get(field).map(|value| value.trim().to_owned()).unwrap_or_default()
+    }
+}
+
 /// The fields of a form.
-pub(super) async fn form(app: &App, request: Request) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) async fn form(
+    app: &App,
+    request: Request,
+    bytes_max: usize,
+) -> Result<BTreeMap<String, String>, Failure> {
     const KIND: &str = "application/x-www-form-urlencoded";
     content_type(&request, |kind| kind == KIND, KIND)?;
-    let body =
-        read_limited(request.into_body(), app.settings.body_bytes_max, app.settings.request_timeout).await?;
+    let body = read_limited(request.into_body(), bytes_max, app.settings.request_timeout).await?;
     Ok(form_urlencoded::parse(&body).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
 }
 

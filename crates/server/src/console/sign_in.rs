@@ -53,7 +53,7 @@ fn inside(to: &str) -> &str {
 /// Signs in, under a new id.
 pub(crate) async fn sign_in(State(app): State<App>, request: Request) -> Result<Response, Failure> {
     let headers = request.headers().clone();
-    let values = form(&app, request).await?;
+    let values = form(&app, request, app.settings.body_bytes_max).await?;
     let field = |name: &str| values.get(name).map_or("", |value| value.trim());
     check_token(&app, &headers, values.get("token"))?;
     let key = hash(field("key"));

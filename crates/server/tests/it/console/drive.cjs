@@ -9,7 +9,7 @@ const check = (fine, text) => { if (!fine) wrong.push(text); };
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
 const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/holds', '/console/orgs/acme/ledger',
-  '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/bills', '/console/notices',
+  '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/plans/try', '/console/bills', '/console/notices',
   '/console/channels', channel, '/console/keys', '/console/health', '/console/orgs/nobody'];
 
 // What a page breaks of the rules that axe knows, and whether it is wider than its window.
@@ -77,6 +77,23 @@ async function actOnChannel(page, round) {
   }
 }
 
+// Tries another catalog on this month, then applies it, then compares it with the one before.
+async function actOnPlans(page, round) {
+  await page.goto(`${base}/console/plans/try`);
+  const text = await page.locator('#catalog').inputValue();
+  await page.locator('#catalog').fill(`${text}\n[[meters]]\nid = "pages-${round}"\nname = "Pages"\nunit = "page"\n`);
+  await page.locator('#month').selectOption('2026-11');
+  await page.getByRole('button', { name: 'Show the effect' }).click();
+  await page.locator('#effect').waitFor();
+  if (round === 'with') await look(page, 'what a catalog would change');
+  await page.getByRole('button', { name: 'Apply it' }).click();
+  await page.waitForURL(/done=applied/);
+  await page.locator('#against').selectOption('1');
+  await page.getByRole('button', { name: 'Compare' }).click();
+  await page.waitForURL(/against=1/);
+  check((await page.locator('main').innerText()).includes(`pages-${round}`), `${round}: the versions are not compared`);
+}
+
 async function act(page, round) {
   const at = '/console/orgs/acme';
   const does = async (path, summary, fields, button, says) => {
@@ -100,6 +117,7 @@ async function act(page, round) {
   await does('/console/keys', 'Make a key', { name: `desk ${round}`, role: 'read' }, 'Make a key', 'Its secret is shown this once');
   await does(null, `Revoke desk ${round}`, {}, 'Revoke', 'The key is revoked.');
   await actOnChannel(page, round);
+  await actOnPlans(page, round);
   await does(at, 'Link for the customer', { expires_in: '3600' }, 'Make a link', 'The link for the customer');
   await page.locator('.note a').click();
   await page.waitForURL(/\/portal\//);

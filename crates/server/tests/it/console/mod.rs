@@ -2,6 +2,7 @@
 
 mod channels;
 mod holds;
+mod plans;
 
 use std::path::Path;
 use std::process::Command;
@@ -136,6 +137,7 @@ fn pages(org: &str) -> Vec<String> {
         "/orgs?sort=used&used_at_least=1",
         "/usage",
         "/plans",
+        "/plans/try",
         "/bills",
         "/notices",
         "/channels",
@@ -314,6 +316,12 @@ fn hook(server: &TestServer) -> String {
     format!("/console/channels/{}", made["id"].as_str().expect("an id"))
 }
 
+/// A catalog with the plans that the tests use, and a meter more than the one in force.
+const ANOTHER: &str = concat!(
+    include_str!("../../../../../catalog.toml"),
+    "\n[[meters]]\nid = \"pages\"\nname = \"Pages\"\nunit = \"page\"\n"
+);
+
 type Fields = Vec<(&'static str, &'static str)>;
 
 /// Every form, with fields that the API would take; one of them makes a channel, others change the one of a page.
@@ -329,6 +337,7 @@ fn forms(channel: &str) -> Vec<(String, Fields)> {
     let of_channel = of_channel.map(|(path, fields)| (format!("{channel}{path}"), fields));
     let elsewhere: Vec<(&str, Fields)> = vec![
         ("/console/channels", vec![("name", "people"), ("kind", "log")]),
+        ("/console/plans/apply", vec![("version", "1"), ("month", "2026-11"), ("catalog", ANOTHER)]),
         ("/console/orgs", vec![("org", "new"), ("name", "New"), ("time_zone", "UTC"), ("plan", "basic")]),
         ("/console/orgs/acme/top-ups", vec![("meter", "reports"), ("amount", "10")]),
         ("/console/orgs/acme/top-ups/6/void", vec![("reason", "twice")]),
@@ -350,7 +359,7 @@ fn forms(channel: &str) -> Vec<(String, Fields)> {
 /// All that a test may have changed.
 fn everything(server: &TestServer) -> Value {
     let mut client = server.client().with_key(ADMIN);
-    let all = ["/v1/orgs", "/v1/api-keys", "/v1/orgs/acme/ledger", "/v1/channels"]
+    let all = ["/v1/orgs", "/v1/api-keys", "/v1/orgs/acme/ledger", "/v1/channels", "/v1/catalog"]
         .map(|path| client.get(path).ok());
     json!(all)
 }
@@ -552,9 +561,14 @@ fn a_key_that_is_bound_sees_its_organization_alone() {
     for path in pages("rival").iter().filter(|path| path.contains("%")) {
         assert_eq!(person.get(path).status, 403, "{path}");
     }
-    for path in
-        ["/console/plans", "/console/notices", "/console/channels", "/console/keys", "/console/health"]
-    {
+    for path in [
+        "/console/plans",
+        "/console/plans/try",
+        "/console/notices",
+        "/console/channels",
+        "/console/keys",
+        "/console/health",
+    ] {
         assert_eq!(person.get(path).status, 403, "{path}");
     }
     let reply = person.send("/console/orgs/rival/plan", &[("plan", "lite")]);
@@ -652,6 +666,9 @@ fn chromium_drives_the_console_and_axe_finds_nothing() {
     client.put("/v1/orgs/hostile/plan", json!({"plan": "lite"})).ok();
     let usage = json!({"org": "acme", "user": hostile.chars().take(60).collect::<String>(), "meter": "reports", "key": "h"});
     let _ = client.post("/v1/usage", usage);
+    for key in ["run-2", "run-3"] {
+        client.post("/v1/holds", json!({"org": "acme", "user": "ada", "meter": "reports", "key": key})).ok();
+    }
     let mut node = Command::new(program("node"));
     node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/console/drive.cjs"))
         .args([&format!("http://localhost:{}", server.address().port()), ADMIN, &hook(&server)])
