@@ -79,6 +79,8 @@ fn copy_pages(from: &Path, to: &Path, inner: &Path) -> Result<()> {
         if path.is_dir() {
             fs::create_dir_all(to.join(name))?;
             copy_pages(&path, &to.join(name), &inside)?;
+        } else if is_picture(&path) {
+            fs::copy(&path, to.join(name))?;
         } else if path.extension().is_some_and(|extension| extension == "md") {
             let text = fs::read_to_string(&path)?;
             fs::write(to.join(name), in_the_site(&text, &Path::new("docs").join(inside)))?;
@@ -149,8 +151,12 @@ fn site_path(file: &str, page: &Path) -> Option<String> {
     // mdBook makes the index of the README, which the summary, the menu, calls by its name. The summary is no page.
     let is_menu = page.ends_with("SUMMARY.md");
     let in_site = if in_site == "README.md" && !is_menu { "index.html".to_owned() } else { in_site };
-    let is_in_site = is_page && is_markdown && in_site != "SUMMARY.md";
+    let is_in_site = is_page && (is_markdown || is_picture(Path::new(&path))) && in_site != "SUMMARY.md";
     is_in_site.then(|| format!("{}{in_site}", "../".repeat(up)))
+}
+
+fn is_picture(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "png")
 }
 
 /// How many pages a site has, and links to files that are not in it.

@@ -2,7 +2,7 @@
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
 //! `tidy` holds the rules that no compiler lint can, `docs` makes a site of
-//! the pages, `deploy` checks the files for containers and clouds, `openapi` keeps `openapi.json`, `proof` runs tests in their long
+//! the pages, `screenshots` makes pictures of the console, `deploy` checks the files for containers and clouds, `openapi` keeps `openapi.json`, `proof` runs tests in their long
 //! form, `sim` runs the simulator, `models` holds the model checks, `bugs` builds both with deliberate bugs, `coverage` and
 //! `mutants` say what the tests miss, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
@@ -21,6 +21,7 @@ mod mutants;
 mod openapi;
 mod process;
 mod proof;
+mod screenshots;
 mod sim;
 mod test;
 mod tidy;
@@ -40,6 +41,7 @@ usage: cargo xtask COMMAND
   ci                     format, lints, tidy, openapi, then the tests
   tidy                   the rules of this repository that no lint knows
   docs                   the pages as a site in target/docs/site, by mdBook; its links are checked
+  screenshots            every page of the console and the portal, of a demo, into target/screenshots
   deploy                 Dockerfile, compose file, chart, Terraform, alert rules and workflows, checked by the linters of each
   openapi [--check]      write openapi.json from the code, or compare it
   fuzz-http [--examples N] [--seed N]
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         ["tools"] => tools::ensure_for_tests(),
         ["tidy"] => tidy::run(),
         ["docs"] => docs::run(),
+        ["screenshots"] => screenshots::run(),
         ["deploy"] => deploy::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::from_source().and_then(openapi::check),

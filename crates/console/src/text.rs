@@ -45,6 +45,37 @@ pub fn percent(part: impl Borrow<Amount>, whole: impl Borrow<Amount>) -> i128 {
     }
 }
 
+/// A sentence of the API as people read it: its long numbers in groups, its times as the clocks of a zone show them. What
+/// stands in quotes was written by somebody else, and stays.
+pub(crate) fn prose(sentence: impl AsRef<str>, zone: impl AsRef<str>) -> String {
+    let mut quoted = false;
+    let words = sentence.as_ref().split(' ').map(|word| {
+        let was_quoted = quoted;
+        quoted ^= word.matches('\'').count() % 2 == 1;
+        if was_quoted || word.contains('\'') { word.to_owned() } else { told(word, zone.as_ref()) }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A number or a time among words, with what stands around it.
+fn told(word: &str, zone: &str) -> String {
+    let inner = word.trim_matches(['(', ')', ',', ';', ':']);
+    let Some((before, after)) =
+        Some(inner).filter(|inner| !inner.is_empty()).and_then(|inner| word.split_once(inner))
+    else {
+        return word.to_owned();
+    };
+    let digits = inner.split('.').next().unwrap_or_default();
+    let is_number = digits.len() >= 5
+        && inner.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && inner.matches('.').count() <= 1;
+    match inner {
+        number if is_number => format!("{before}{}{after}", num(number)),
+        at if at.ends_with('Z') && at.contains('T') => format!("{before}{}{after}", time(at, zone)),
+        other => format!("{before}{other}{after}"),
+    }
+}
+
 /// Words of the API as people write them: `top_up` becomes `top up`.
 pub(crate) fn words(text: impl AsRef<str>) -> String {
     text.as_ref().replace('_', " ")
@@ -90,6 +121,26 @@ mod tests {
             ("2026-11-21", "Europe/Berlin", "2026-11-21"),
         ] {
             assert_eq!(time(at, zone), text);
+        }
+    }
+
+    #[test]
+    fn sentences_are_told_with_numbers_and_times_that_a_person_reads() {
+        for (sentence, text) in [
+            (
+                "100 % of the tokens are used: 2083833 of 2000000",
+                "100 % of the tokens are used: 2,083,833 of 2,000,000",
+            ),
+            ("the credit (2083833.5 used), 1234 left", "the credit (2,083,833.5 used), 1234 left"),
+            (
+                "5 reports were added until 2026-12-01T00:00:00Z",
+                "5 reports were added until 2026-12-01 01:00",
+            ),
+            ("user '1234567' and '12345 67890' of 12345", "user '1234567' and '12345 67890' of 12,345"),
+            ("it\u{2019}s ( ) , 1.2.34567 and 12345x", "it\u{2019}s ( ) , 1.2.34567 and 12345x"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(sentence, "Europe/Berlin"), text);
         }
     }
 

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join_all;
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
 use tollgate_domain::{
-    Actor, Amount, IdError, LimitScope, MeterId, OrgCommand, OrgId, PlanId, PlanTime, PutOrg, Quantity,
-    SetLimit, SetPlan, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Window, Zone,
+    Actor, Amount, ChangeChannel, ChannelChange, ChannelId, ChannelSetup, Filter, IdError, LimitScope,
+    MeterId, OnExpiry, OrgCommand, OrgId, PlanId, PlanTime, PutOrg, Quantity, ReadTo, SetLimit, SetPlan,
+    SystemCommand, TakeHold, Target, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId,
+    Window, Zone,
 };
 use tollgate_engine::Clock;
 
@@ -200,8 +202,40 @@ pub(crate) async fn fill(settings: &Settings) -> Result<(), ServeError> {
             try_join_all(present.map(|(cast, place)| play(&app, cast, place, day, hour))).await?;
         }
     }
+    clock.set(now);
+    hold_and_tell(&app, now).await?;
     app.engine.shutdown().await?;
     Ok(())
+}
+
+/// Work that is under way at this moment, and somebody who hears of what happens.
+async fn hold_and_tell(app: &App, now: Timestamp) -> Result<(), ServeError> {
+    let org = id(OrgId::new("acme"))?;
+    for (number, quantity) in [(1, 40_000), (2, 12_500), (3, 96_000)] {
+        let user = CAST.first().and_then(|cast| cast.users.get(number % cast.users.len().max(1)));
+        let usage = usage("tokens", quantity, user, &format!("run-{number}"), BTreeMap::new())?;
+        let hold = TakeHold {
+            usage,
+            within: None,
+            secs: 3_600 * u32::try_from(number).unwrap_or(1),
+            overrun: Amount::ZERO,
+            on_expiry: OnExpiry::Release,
+        };
+        submit(app, &org, OrgCommand::Hold(hold)).await?;
+    }
+    let kinds = ["limit_reached", "on_track_to_run_out"].map(str::to_owned);
+    let setup = ChannelSetup {
+        name: "Operators".to_owned(),
+        target: Target::Log,
+        filter: Filter { kinds: kinds.into(), ..Filter::default() },
+        enabled: true,
+    };
+    // Its notices are those that come from now on.
+    let read = ReadTo { since: Some(now), ..ReadTo::default() };
+    let change = ChannelChange::Make { setup, secret: None, read };
+    let change = Box::new(ChangeChannel { id: ChannelId("0123456789abcdef".to_owned()), change });
+    let made = app.engine.submit_system(&Actor::System, SystemCommand::ChangeChannel(change)).await;
+    made.map(drop).map_err(|error| ServeError::Store(error.to_string()))
 }
 
 /// A third of a day of one organization.
@@ -212,7 +246,7 @@ async fn play(app: &App, cast: &Cast, place: i64, day: i64, hour: i64) -> Result
         begin(app, cast, &org).await?;
     }
     happen(app, cast, &org, since, hour).await?;
-    let weekend = (app.engine.clock().now().as_second() / 86_400 + 4) % 7 >= 5;
+    let weekend = (app.engine.clock().now().as_second() / 86_400 + 3) % 7 >= 5;
     let usual = cast.a_day * (100 + cast.growth * since) / 100;
     // No two days are alike, and each is the same in every demonstration.
     let unlike = usual * (75 + (day * 37 + place * 11) % 50) / 100;

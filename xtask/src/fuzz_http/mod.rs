@@ -141,7 +141,7 @@ impl Server {
 }
 
 /// The address in "… listening on http://127.0.0.1:34567, …".
-fn url_in(line: &str) -> Option<&str> {
+pub(crate) fn url_in(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("listening on ")?;
     rest.split(',').next()
 }
