@@ -1,8 +1,8 @@
-// Drives the console and the portal in Chromium, with scripts and without: node drive.cjs URL KEY CHANNEL, the last being the
-// path of a channel. Prints what is wrong.
+// Drives the console and the portal in Chromium, with scripts and without: node drive.cjs URL KEY PATH …, where each path is that
+// of a page besides those that are named here. Prints what is wrong.
 const { chromium } = require('playwright-core');
 const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const [base, key, channel] = process.argv.slice(2);
+const [base, key, ...others] = process.argv.slice(2);
 const wrong = [];
 const check = (fine, text) => { if (!fine) wrong.push(text); };
 
@@ -10,15 +10,15 @@ const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
 const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/holds', '/console/orgs/acme/ledger',
   '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/plans/try', '/console/bills', '/console/notices',
-  '/console/channels', channel, '/console/keys', '/console/health', '/console/orgs/nobody'];
+  '/console/channels', '/console/keys', '/console/health', '/console/orgs/nobody'];
 
 // What a page breaks of the rules that axe knows, and whether it is wider than its window.
 async function look(page, place) {
-  if (page.viewportSize().width > 1000) {
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => axe.run());
-    for (const { id, nodes } of violations) check(false, `${place}: ${id}: ${nodes.map((node) => node.html).join(' ')}`);
-  }
+  // What is folded away is looked at, too.
+  await page.evaluate(() => document.querySelectorAll('details').forEach((details) => { details.open = true; }));
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run());
+  for (const { id, nodes } of violations) check(false, `${place}: ${id}: ${nodes.map((node) => node.html).join(' ')}`);
   const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   check(over <= 0, `${place}: ${over} pixels wider than its window`);
 }
@@ -33,18 +33,70 @@ async function signIn(page) {
   await page.waitForURL(`${base}/console/orgs/acme`);
 }
 
+// Moves the focus by the Tab key until it is on what a function finds. Wherever it stops on the way, it is seen.
+async function tabTo(page, what, finds) {
+  for (let step = 0; step < 300; step += 1) {
+    await page.keyboard.press('Tab');
+    const [found, seen, html] = await page.evaluate(`(() => {
+      const element = document.activeElement;
+      const outline = getComputedStyle(element);
+      const seen = element === document.body || (outline.outlineStyle !== 'none' && parseFloat(outline.outlineWidth) > 0);
+      return [(${finds})(element), seen, element.outerHTML.slice(0, 200)];
+    })()`);
+    check(seen, `the focus is not seen on ${html}`);
+    if (found) return;
+  }
+  throw new Error(`the Tab key does not reach ${what}`);
+}
+
+const summary = (text) => `(element) => element.matches('summary') && element.textContent.startsWith('${text}')`;
+const link = (text) => `(element) => element.matches('a') && element.textContent === '${text}'`;
+const field = (selector) => `(element) => element.matches('${selector}')`;
+
+// Tops up, takes it back and makes a channel with nothing but the keyboard.
+async function actByKeyboard(page) {
+  await page.goto(`${base}/console/orgs/acme`);
+  const presses = async (what, finds) => {
+    await tabTo(page, what, finds);
+    await page.keyboard.press('Enter');
+  };
+  const types = async (name, text) => {
+    await tabTo(page, name, field(`[name="${name}"]`));
+    await page.keyboard.type(text);
+  };
+  await presses('the form of a top-up', summary('Top up'));
+  await types('amount', '12');
+  await types('reason', 'by keyboard');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/done=top_up/);
+  await presses('the form that takes back', summary('Void'));
+  await types('reason', 'by keyboard, too');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/done=void/);
+  await presses('the notices', link('Notices'));
+  await page.waitForURL(/notices/);
+  await presses('the channels', link('Channels'));
+  await page.waitForURL(/channels/);
+  await presses('the form of a channel', summary('Make a channel'));
+  await types('name', 'by keyboard');
+  await types('kind', 'log');
+  await presses('the button', `(element) => element.matches('button') && element.textContent === 'Make a channel'`);
+  await page.locator('.note').waitFor();
+  check((await page.locator('.note').innerText()).includes('by keyboard'), 'no channel is made by keyboard');
+}
+
 // Opens a form, fills it, sends it; what the page says then.
-async function send(page, summary, fields, button) {
-  const lid = page.locator('summary', { hasText: summary }).first();
+async function send(page, lidText, fields, button) {
+  const lid = page.locator('summary', { hasText: lidText }).first();
   const isOpen = await lid.evaluate((element) => element.parentElement.open);
   if (!isOpen) await lid.click();
   const form = page.locator('details[open] form', { has: page.getByRole('button', { name: button }) }).last();
   // What is folded away within the form is opened first.
   for (const folded of await form.locator('details:not([open]) > summary').all()) await folded.click();
   for (const [name, value] of Object.entries(fields)) {
-    const field = form.locator(`[name="${name}"]`);
-    if (await field.evaluate((element) => element.tagName) === 'SELECT') await field.selectOption(value);
-    else await field.fill(value);
+    const input = form.locator(`[name="${name}"]`);
+    if (await input.evaluate((element) => element.tagName) === 'SELECT') await input.selectOption(value);
+    else await input.fill(value);
   }
   await form.getByRole('button', { name: button }).click();
   await page.waitForLoadState();
@@ -133,16 +185,27 @@ async function act(page, round) {
     page.on('console', (message) => check(message.type() !== 'error' || message.text().includes('status of 4'), `${page.url()}: ${message.text()}`));
     await signIn(page);
     await act(page, round);
-    if (scripts) await look(page, 'portal');
+    if (scripts) {
+      await look(page, 'portal');
+      await page.goto(`${base}/console`);
+      await actByKeyboard(page);
+    }
+    for (const path of [...paths, ...others]) {
+      const reply = await page.goto(base + path);
+      const status = path.endsWith('nobody') ? 404 : 200;
+      check(reply.status() === status && await page.locator('main').isVisible(), `${path} ${round} scripts: ${reply.status()}`);
+    }
     await context.close();
   }
-  for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'light']]) {
+  for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'light'], [390, 'dark']]) {
     const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme });
     const page = await context.newPage();
     await page.goto(`${base}/console/sign-in`);
     await look(page, `sign-in at ${width} ${colorScheme}`);
     await signIn(page);
-    for (const path of paths) {
+    // The pages of others at each width once.
+    const shown = (width > 1000) === (colorScheme === 'light') ? [...paths, ...others] : paths;
+    for (const path of shown) {
       await page.goto(base + path);
       await look(page, `${path} at ${width} ${colorScheme}`);
     }
