@@ -36,8 +36,7 @@ pub enum Window {
 
 impl Window {
     /// All windows that limits and series know, narrowest first.
-    pub const ALL: [Self; 6] =
-        [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Lifetime];
+    pub const ALL: [Self; 6] = [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Lifetime];
 
     /// Those that are counted only where a limit or a meter asks for them.
     pub const ON_REQUEST: [Self; 3] = [Self::Minute, Self::Hour, Self::Week];

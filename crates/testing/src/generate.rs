@@ -580,7 +580,9 @@ impl Generator {
             }
             text.push_str(aggregation(meter));
             if self.one_in(3) {
-                text.push_str(["windows = [\"hour\"]\n", "windows = [\"week\", \"minute\"]\n"][self.rng.usize(..2)]);
+                text.push_str(
+                    ["windows = [\"hour\"]\n", "windows = [\"week\", \"minute\"]\n"][self.rng.usize(..2)],
+                );
             }
             if self.one_in(9) {
                 text.push_str("unknown_properties = \"reject\"\n");

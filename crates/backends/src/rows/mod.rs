@@ -385,7 +385,8 @@ mod tests {
                 };
                 let late = end.expect("it ends") - wanted.as_second();
                 let day = 86_400;
-                let least = if matches!(window, Window::Day | Window::Week | Window::Month) { day } else { 0 };
+                let least =
+                    if matches!(window, Window::Day | Window::Week | Window::Month) { day } else { 0 };
                 assert!((least..=9 * day).contains(&late), "{period:?} ends {late} s late");
             }
         }

@@ -147,7 +147,10 @@ fn meters_say_how_they_count() {
             Ok(Aggregation::Unique(UniqueBy::Property("device".to_owned()))),
         ),
         (r#"windows = ["hour", "minute", "week"], unknown_properties = "reject""#, Ok(Aggregation::Sum)),
-        (r#"windows = ["day"]"#, Err("meter 'm': windows: \"minute\", \"hour\" and \"week\" may stand there")),
+        (
+            r#"windows = ["day"]"#,
+            Err("meter 'm': windows: \"minute\", \"hour\" and \"week\" may stand there"),
+        ),
         (r#"windows = ["hour", "hour"]"#, Err("meter 'm': windows: 'hour' appears twice")),
         (r#"unknown_properties = "drop""#, Err("unknown variant `drop`")),
         (r#"aggregation = "mean""#, Err("unknown variant `mean`")),

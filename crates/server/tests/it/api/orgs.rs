@@ -103,7 +103,8 @@ fn limits_are_set_replaced_and_removed() {
     };
     let mut limits = Vec::new();
     for (scope, user) in [("org", None), ("user", None), ("user", Some("ada"))] {
-        for (place, window) in ["minute", "hour", "day", "week", "month", "lifetime"].into_iter().enumerate() {
+        for (place, window) in ["minute", "hour", "day", "week", "month", "lifetime"].into_iter().enumerate()
+        {
             let new = limit(scope, user, window, json!(10 + place));
             limits.push(new.clone());
             let told = json!({"org": "acme", "changed": true, "limits": limits});
