@@ -160,6 +160,9 @@ const NO_DENIAL: &[&str] = &["allowed", "conflicts", "hold", "limit", "quantity"
 /// Members of a problem that a denial has in its whole answer only.
 const IN_THE_PROBLEM: &[&str] = &["allowed", "conflicts", "field", "hold", "request_id", "title", "type"];
 
+/// A call of a model in place of a quantity is sent through the operation by its id.
+const CALL: &[&str] = &["call"];
+
 const fn declared(
     file: &'static str,
     begins: &'static str,
@@ -178,7 +181,7 @@ const TYPESCRIPT: &str = "typescript/src/protocol.ts";
 const TYPESCRIPT_HOLD: &str = "typescript/src/hold.ts";
 
 const DECLARED: &[Declared] = &[
-    declared(GO, "type Usage struct", "\n}", "UsageRequest", &[]),
+    declared(GO, "type Usage struct", "\n}", "UsageRequest", CALL),
     declared(GO, "type Decision struct", "\n}", "UsageReply", &[]),
     declared(GO, "type Decision struct", "\n}", "Problem", IN_THE_PROBLEM),
     declared(GO, "type Limit struct", "\n}", "LimitDetail", &[]),
@@ -186,14 +189,14 @@ const DECLARED: &[Declared] = &[
     declared(GO, "type TopUp struct", "\n}", "TopUpRequest", &[]),
     declared(GO, "type Recorded struct", "\n}", "BatchReply", &[]),
     declared(GO, "type Recorded struct", "\n}", "RecordResult", &[]),
-    declared(PYTHON, "def usage(", "return", "UsageRequest", &[]),
+    declared(PYTHON, "def usage(", "return", "UsageRequest", CALL),
     declared(PYTHON, "class Allowed:", "\nclass ", "UsageReply", &[]),
     declared(PYTHON, "class Denied:", "\nDecision", "Problem", IN_THE_PROBLEM),
     declared(PYTHON, "class Limit:", "\nclass ", "LimitDetail", &[]),
     // It has the whole problem as a dictionary.
     declared(PYTHON, "class ApiError(", "\nclass ", "Problem", NO_DENIAL),
     declared(PYTHON, "def credit(", "return", "TopUpRequest", &[]),
-    declared(RUST, "pub struct Usage ", "\n}", "UsageRequest", &[]),
+    declared(RUST, "pub struct Usage ", "\n}", "UsageRequest", CALL),
     // That it is allowed is its type.
     declared(RUST, "pub struct Allowed ", "\n}", "UsageReply", &["allowed"]),
     declared(RUST, "pub struct Denied ", "\n}", "Problem", IN_THE_PROBLEM),
@@ -202,30 +205,30 @@ const DECLARED: &[Declared] = &[
     declared(RUST, "pub struct RecordResult ", "\n}", "RecordResult", &[]),
     declared(RUST, "pub struct TopUp ", "\n}", "TopUpRequest", &[]),
     declared("rust/src/error.rs", "pub struct ApiError ", "\n}", "Problem", NO_DENIAL),
-    declared("go/hold.go", "type Hold struct", "\n}", "HoldRequest", &[]),
+    declared("go/hold.go", "type Hold struct", "\n}", "HoldRequest", CALL),
     declared("go/hold.go", "type HoldItem struct", "\n}", "HoldItem", &[]),
-    declared(PYTHON, "def reservation(", "return", "HoldRequest", &[]),
+    declared(PYTHON, "def reservation(", "return", "HoldRequest", CALL),
     declared(
         "typescript/src/client.ts",
         "async hold(",
         "\n  }",
         "HoldRequest",
-        &["user", "within", "properties"],
+        &["user", "within", "properties", "call"],
     ),
     declared(
         TYPESCRIPT_HOLD,
         "interface HoldOptions ",
         "\n}",
         "HoldRequest",
-        &["org", "meter", "quantity", "expires_in", "on_expiry"],
+        &["org", "meter", "quantity", "expires_in", "on_expiry", "call"],
     ),
     declared(TYPESCRIPT, "interface HoldItem ", "\n}", "HoldItem", &[]),
     declared(TYPESCRIPT_HOLD, "interface HoldReply ", "\n}", "HoldReply", &[]),
     declared(TYPESCRIPT_HOLD, "interface CaptureReply ", "\n}", "CaptureReply", &[]),
-    declared(RUST_HOLD, "pub struct Hold ", "\n}", "HoldRequest", &[]),
+    declared(RUST_HOLD, "pub struct Hold ", "\n}", "HoldRequest", CALL),
     declared(RUST_HOLD, "pub struct HoldItem ", "\n}", "HoldItem", &[]),
     declared(RUST_HOLD, "pub struct Captured ", "\n}", "CaptureReply", &[]),
-    declared("typescript/src/batcher.ts", "interface UsageRecord ", "\n}", "UsageRequest", &[]),
+    declared("typescript/src/batcher.ts", "interface UsageRecord ", "\n}", "UsageRequest", CALL),
     declared(TYPESCRIPT, "interface Allowed ", "\n}", "UsageReply", &[]),
     declared(TYPESCRIPT, "interface Problem ", "\n}", "Problem", &[]),
     declared(TYPESCRIPT, "interface Limit ", "\n}", "LimitDetail", &[]),
