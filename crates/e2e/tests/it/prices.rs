@@ -27,9 +27,10 @@ import json, sys
 from decimal import Decimal
 import litellm
 
-# Models that LiteLLM itself does not price by the numbers of its table: cheaper hours, experiments that are free, doubled names.
+# Models that LiteLLM itself does not price by the numbers of its table: cheaper hours, experiments that are free, and
+# Perplexity's, whose prices by size it does not look at.
 def by_its_numbers(model, entry):
-    return "off_peak_pricing" not in entry and "-exp-" not in model and not model.startswith("perplexity/perplexity/")
+    return "off_peak_pricing" not in entry and "-exp-" not in model and not model.startswith("perplexity/")
 
 for model, entry in sorted(litellm.model_cost.items()):
     if not by_its_numbers(model, entry):

@@ -342,7 +342,7 @@ fn what_the_proxy_logs_of_a_call_is_counted_once() {
     let entry = &entries["entries"][0];
     assert_eq!(
         (&entry["kind"], &entry["properties"]["model"]),
-        (&json!("used"), &json!("waits")),
+        (&json!("used"), &json!("openai/waits")),
         "{entries:#}"
     );
     assert_eq!(entry["properties"]["completion_tokens"], TOKENS.to_string(), "{entries:#}");
