@@ -36,7 +36,7 @@ pub struct UsageRequest {
     /// A call of a language model, in place of a quantity: it is priced by the catalog.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = CallRequest, required = false)]
-    pub call: Option<CallRequest>,
+    pub call: Option<Box<CallRequest>>,
     /// The caller's id of this usage: it counts once however often it is sent. The header `Idempotency-Key` is taken
     /// where this is not given.
     #[serde(default, deserialize_with = "given")]

@@ -158,7 +158,8 @@ impl Caller {
                 self.server = self.rng.usize(..self.servers);
             }
             let ask = draw(&mut self.rng);
-            let key = format!("c{}-{}", self.number, attempts.len());
+            // No request id looks like it: those have no letter beyond f.
+            let key = format!("k{}-{}", self.number, attempts.len());
             let (path, body) = request_of(&ask, &key);
             let (verdict, sends) = self.ask(&path, &body);
             let Ask { org, user, kind, quantity, .. } = ask;

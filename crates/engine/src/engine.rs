@@ -277,8 +277,8 @@ impl<S: Store> Engine<S> {
         }
         // Another caller may create the same ones meanwhile: whoever comes second finds them there.
         let create = SystemCommand::CreateMeters(lacking.values().cloned().collect());
-        // It is never refused.
-        drop(self.submit_system(actor, create).await?);
+        // It is never refused. Few usages come this far: the others need not move what it takes.
+        drop(Box::pin(self.submit_system(actor, create)).await?);
         Ok(self.catalog().lacking(lacking.into_values()).into_keys().collect())
     }
 

@@ -580,9 +580,7 @@ impl Generator {
             }
             text.push_str(aggregation(meter));
             if self.one_in(3) {
-                text.push_str(
-                    ["windows = [\"hour\"]\n", "windows = [\"week\", \"minute\"]\n"][self.rng.usize(..2)],
-                );
+                let _ = writeln!(text, "windows = [\"{}\"]", self.pick(&["hour", "week"]));
             }
             if self.one_in(9) {
                 text.push_str("unknown_properties = \"reject\"\n");

@@ -53,9 +53,11 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
-    let in_force = app.engine.catalog();
-    let read_time = |time| Times::read_now(&app, time);
-    let (org, usage) = read_usage(request, key, (&in_force.catalog, in_force.version), read_time)?;
+    let (org, usage) = {
+        let in_force = app.engine.catalog();
+        let read_time = |time| Times::read_now(&app, time);
+        read_usage(request, key, (&in_force.catalog, in_force.version), read_time)?
+    };
     let (key, user, meter, quantity) =
         (usage.key.clone(), usage.user.clone(), usage.meter.clone(), usage.quantity);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
@@ -98,7 +100,7 @@ pub(crate) fn read_usage(
     let key = header.needed(request.key, "count once")?;
     let occurred_at = read_time(request.time)?;
     let given = request.properties.unwrap_or_default().0;
-    let (quantity, properties) = content(in_force, request.quantity, request.call.as_ref(), given)?;
+    let (quantity, properties) = content(in_force, request.quantity, request.call.as_deref(), given)?;
     let usage = Use { user: request.user, meter: request.meter, quantity, key, occurred_at, properties };
     Ok((request.org, usage))
 }
@@ -184,7 +186,7 @@ pub(crate) async fn check(
     let in_force = app.engine.catalog();
     let given = request.properties.unwrap_or_default().0;
     let (quantity, properties) =
-        content((&in_force.catalog, in_force.version), request.quantity, request.call.as_ref(), given)?;
+        content((&in_force.catalog, in_force.version), request.quantity, request.call.as_deref(), given)?;
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(Checked { result, steps }) =
         app.engine.submit(&caller.actor, request.org.clone(), OrgCommand::Check(check)).await?

@@ -28,8 +28,9 @@ const SEGMENT_BYTES: u64 = 4 * 1024;
 const DATA: &str = "data";
 const ANSWERS: &str = "answers.json";
 
-/// What depends on the moment it was asked: forecasts, cursors, and how far deliveries are.
-const VOLATILE: [&str; 5] = ["delivered", "projected", "resume", "runs_out_on", "waiting"];
+/// What depends on the moment it was asked: forecasts, cursors, and how far deliveries are. And sentences for people, whose words may
+/// change.
+const VOLATILE: [&str; 6] = ["delivered", "projected", "resume", "runs_out_on", "summary", "waiting"];
 
 /// By path, in the order of their names.
 type Answers = BTreeMap<String, Value>;
@@ -91,6 +92,13 @@ fn timeless(mut body: Value) -> Value {
                 members.remove("at");
             }
             members.retain(|name, _| !VOLATILE.contains(&name.as_str()));
+            // Those of a ledger entry are such sentences: how many there are, stays.
+            if let Some(Value::Array(notices)) = members.get_mut("notices") {
+                notices
+                    .iter_mut()
+                    .filter(|notice| notice.is_string())
+                    .for_each(|notice| *notice = Value::Null);
+            }
             members.values_mut().for_each(|value| *value = timeless(value.take()));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| *item = timeless(item.take())),

@@ -50,7 +50,7 @@ pub(super) fn figures() -> Vec<(&'static str, &'static str, Value)> {
         ("/v1/orgs/acme/bill?month=2026-11", "/total", json!("31.00")),
         ("/v1/orgs/acme/ledger?order=oldest&limit=100", "/entries/14/kind", json!("limit_set")),
         ("/v1/notices?limit=100", "/notices/0/kind", json!("first_denial")),
-        ("/v1/notices?limit=100", "/notices/8/summary", json!("bill 1 of 2026-10 is closed: 32.00 USD")),
+        ("/v1/notices?limit=100", "/notices/8/kind", json!("bill_closed")),
         ("/v1/notices?limit=100", "/notices/11/kind", json!("trial_ending")),
     ]
 }

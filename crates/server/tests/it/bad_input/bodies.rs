@@ -71,7 +71,7 @@ fn bodies_of_the_other_routes() {
         ),
         (
             "a window that is not",
-            limit(r#"{"meter":"reports","scope":"org","window":"week","amount":5}"#),
+            limit(r#"{"meter":"reports","scope":"org","window":"year","amount":5}"#),
             422,
             "invalid_field",
             Some("window"),

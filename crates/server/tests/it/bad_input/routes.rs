@@ -91,8 +91,8 @@ fn paths_queries_methods_and_types() {
         ),
         ("a series of no meter", get("/v1/orgs/acme/usage"), 400, "invalid_parameter", Some("meter")),
         (
-            "a series by week",
-            get("/v1/orgs/acme/usage?meter=reports&window=week"),
+            "a series by year",
+            get("/v1/orgs/acme/usage?meter=reports&window=year"),
             400,
             "invalid_parameter",
             Some("window"),

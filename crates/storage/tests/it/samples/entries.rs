@@ -245,6 +245,13 @@ pub(super) fn samples() -> Vec<Sample> {
             EntryKind::LimitSet { meter: id("m"), scope, window: Window::Month, amount: Some(amount("1")) };
         samples.push(line(&format!("limit-scope-{name}"), least(kind)));
     }
+    let by_week = EntryKind::LimitSet {
+        meter: id("m"),
+        scope: LimitScope::Org,
+        window: Window::Week,
+        amount: Some(amount("1")),
+    };
+    samples.push(line("limit-window-week", least(by_week)));
     let names = [
         "catalog_applied",
         "meters_created",

@@ -59,10 +59,10 @@ every! {
         Window::Minute => Window::Minute,
         Window::Hour => Window::Hour,
         Window::Day => Window::Day,
-        Window::Week => Window::Week,
         Window::Month => Window::Month,
         Window::Lifetime => Window::Lifetime,
         Window::Segment => Window::Segment,
+        Window::Week => Window::Week,
     }
 }
 
@@ -76,10 +76,11 @@ every! {
     }
 }
 
-/// A period of each window.
+/// A period of each window of the first files; others have files of their own.
 pub(super) fn periods() -> Vec<Period> {
     let numbers = [29_900_000, 498_000, 20_775, 24_322, 0, 398_491_651];
-    each_with(windows(), numbers).map(|(window, number)| Period { window, number }).collect()
+    let first = windows().into_iter().filter(|window| *window != Window::Week).collect();
+    each_with(first, numbers).map(|(window, number)| Period { window, number }).collect()
 }
 
 /// Burns of each source.
