@@ -105,12 +105,27 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Changes one byte at random; says which.
 fn flip(path: &Path, rng: &mut Rng) -> Result<u64> {
+    flip_at(path, rng, |bytes, rng| {
+        // Zeros behind the end of a file's content mean nothing to anybody.
+        let content = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        Ok(rng.usize(..content))
+    })
+}
+
+/// Changes a byte of an entry that readers of its organization come to; says which.
+fn flip_entry(path: &Path, rng: &mut Rng) -> Result<u64> {
+    let name = b"org-0";
+    flip_at(path, rng, |bytes, _| {
+        let place = bytes.windows(name.len()).position(|window| window == name);
+        place.ok_or_else(|| format!("no entry of an organization in {}", path.display()).into())
+    })
+}
+
+fn flip_at(path: &Path, rng: &mut Rng, place: impl FnOnce(&[u8], &mut Rng) -> Result<usize>) -> Result<u64> {
     let file = File::options().read(true).write(true).open(path)?;
     let mut bytes = Vec::new();
     (&file).read_to_end(&mut bytes)?;
-    // Zeros behind the end of a file's content mean nothing to anybody.
-    let content = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
-    let offset = rng.usize(..content);
+    let offset = place(&bytes, rng)?;
     file.write_all_at(&[bytes[offset] ^ (1 << rng.u32(..8))], u64::try_from(offset)?)?;
     Ok(u64::try_from(offset)?)
 }
@@ -145,11 +160,12 @@ fn a_flipped_byte_of_the_ledger_is_found_and_never_answered() -> Result<()> {
     for number in 0..LEDGER_FLIPS {
         let damaged = folder.path().join(format!("damaged-{number}"));
         copy(&sound, &damaged)?;
-        // The first two files are sealed: the ledger has gone on since.
+        // The first two files are those of the first segment, its facts and its entries: the ledger has gone on since.
         let segments = files_below(&damaged.join("ledger"))?;
         assert!(segments.len() >= 4, "too few files: {segments:?}");
-        let segment = &segments[rng.usize(..2)];
-        let offset = flip(segment, &mut rng)?;
+        // One is certain to be met by a reader; where the others are is left to chance.
+        let segment = &segments[if number == 0 { 1 } else { rng.usize(..2) }];
+        let offset = if number == 0 { flip_entry(segment, &mut rng)? } else { flip(segment, &mut rng)? };
         let name = segment.file_name().and_then(|name| name.to_str()).ok_or("a name that is not text")?;
         let what = format!("byte {offset} of {name}");
         let verified = Tollgate::verify(&damaged).run()?;

@@ -167,7 +167,8 @@ impl Proxy {
         proxy.args(["--host", "127.0.0.1", "--port", "0", "--config"]).arg(&config);
         proxy.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path()).current_dir(folder.path());
         proxy.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("PYTHONUNBUFFERED", "1");
-        proxy.env("DEFAULT_FLUSH_INTERVAL_SECONDS", "1");
+        // What it logs of a call while it sends that of others, it drops, unless each is sent alone (docs/compat-litellm.md).
+        proxy.env("DEFAULT_BATCH_SIZE", "1");
         proxy.env("TOLLGATE_URL", format!("http://{}", server.address())).env("TOLLGATE_ORG", "acme");
         let mut child = proxy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the proxy runs");
         let mut lines = BufReader::new(child.stderr.take().expect("a log")).lines().map_while(Result::ok);
