@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -91,7 +91,7 @@ pub(crate) struct Portkey {
     api_key: Option<HeaderValue>,
     workspace: Option<String>,
     patience: Duration,
-    /// The traces that are being asked for: who retries while the gateway is slow waits for the same answer.
+    /// The traces that are being asked for, or charged by the answer: who retries meanwhile goes by the same answer.
     asked: Mutex<HashMap<String, WeakShared<Asking>>>,
 }
 
@@ -128,29 +128,24 @@ impl Portkey {
         Ok(Some(Self { client, url, api_key, workspace, patience, asked: Mutex::default() }))
     }
 
-    /// What the call of a trace cost. Asked once, however many want to know at a time.
-    pub(crate) async fn cost(&self, trace: &str, now: Timestamp) -> Result<Cost, PortkeyError> {
-        let answer = self.join(trace, now).await;
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked
-            .get(trace)
-            .is_some_and(|asking| asking.upgrade().is_none_or(|asking| asking.peek().is_some()))
-        {
-            asked.remove(trace);
-        }
-        answer
+    /// The question what the call of a trace cost, as whoever else has it at the moment asks it. It is to be had before it
+    /// is looked whether the trace was charged, and until it is: then nobody asks for one that somebody was told.
+    pub(crate) fn question(&self, trace: &str, now: Timestamp) -> Question<'_> {
+        let mut asked = self.asked();
+        // What went wrong is asked again.
+        let is_good = |asking: &Shared<Asking>| asking.peek().is_none_or(Result::is_ok);
+        let asking = asked.get(trace).and_then(WeakShared::upgrade).filter(is_good).unwrap_or_else(|| {
+            let asking = self.ask(trace, now).shared();
+            if let Some(weak) = asking.downgrade() {
+                asked.insert(trace.to_owned(), weak);
+            }
+            asking
+        });
+        Question { portkey: self, trace: trace.to_owned(), asking }
     }
 
-    fn join(&self, trace: &str, now: Timestamp) -> Shared<Asking> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asking) = asked.get(trace).and_then(WeakShared::upgrade) {
-            return asking;
-        }
-        let asking = self.ask(trace, now).shared();
-        if let Some(weak) = asking.downgrade() {
-            asked.insert(trace.to_owned(), weak);
-        }
-        asking
+    fn asked(&self) -> MutexGuard<'_, HashMap<String, WeakShared<Asking>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask(&self, trace: &str, now: Timestamp) -> Asking {
@@ -187,6 +182,32 @@ impl Portkey {
             request = request.header("x-portkey-api-key", key);
         }
         request.body(Empty::new())
+    }
+}
+
+/// A question to Portkey, which several may have at a time: it is asked once.
+pub(crate) struct Question<'a> {
+    portkey: &'a Portkey,
+    trace: String,
+    asking: Shared<Asking>,
+}
+
+impl Question<'_> {
+    /// What the call cost.
+    pub(crate) async fn answer(&self) -> Result<Cost, PortkeyError> {
+        self.asking.clone().await
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let mut asked = self.portkey.asked();
+        let is_ours =
+            |known: &WeakShared<Asking>| known.upgrade().is_some_and(|known| known.ptr_eq(&self.asking));
+        let is_last = self.asking.strong_count() == Some(1);
+        if is_last && asked.get(&self.trace).is_some_and(is_ours) {
+            asked.remove(&self.trace);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::extract::read_json;
 use crate::limit_headers::gate_problem;
 use crate::native::problems::{P404, P409};
 use crate::native::usage::properties;
-use crate::portkey::{Cost, PortkeyError};
+use crate::portkey::{Cost, PortkeyError, Question};
 use crate::reply::{Failure, compat_response, json};
 
 /// What this API says to a body that it cannot read.
@@ -176,10 +176,14 @@ pub(crate) async fn take(
     caller.require(Role::Ingest, Some(&body.user_id))?;
     let settings = app.engine.catalog().declared.compat.credits.clone();
     let plan = plan_of(&app, &settings, &body.user_id).await?;
+    let question = app.portkey.as_ref().map(|portkey| {
+        let now = app.engine.clock().now();
+        portkey.question(body.trace_id.as_str(), now)
+    });
     if let Some(charged) = charged(&app, &settings, &plan, &body).await? {
         return Ok(charged);
     }
-    let cost = cost(&app, &body).await?;
+    let cost = cost(question.as_ref(), &body).await?;
     let (user, trace) = (body.user_id.clone(), body.trace_id.clone());
     let usage = usage(&app, &settings, &plan, &body, &cost)?;
     let (quantity, reply) = (usage.quantity, reply(&usage.key, cost.usd, usage.quantity.amount()));
@@ -238,10 +242,10 @@ async fn charged(
 }
 
 /// What the call cost, with what searching the web cost.
-async fn cost(app: &App, body: &Body) -> Result<Cost, CreditsFailure> {
+async fn cost(question: Option<&Question<'_>>, body: &Body) -> Result<Cost, CreditsFailure> {
     let search = body.websearch_cost.map_or(Decimal::ZERO, |Usd(usd)| usd);
-    let cost = match (&app.portkey, body.cost_usd) {
-        (Some(portkey), _) => portkey.cost(body.trace_id.as_str(), app.engine.clock().now()).await?,
+    let cost = match (question, body.cost_usd) {
+        (Some(question), _) => question.answer().await?,
         (None, Some(Usd(usd))) => Cost { usd, model: body.model.clone() },
         (None, None) => return Err(PortkeyError::NoCost.into()),
     };
