@@ -1,10 +1,11 @@
 //! `cargo xtask`: everything a developer or CI does with this repository, as plain Rust.
 //!
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
-//! `tidy` holds the rules that no compiler lint can, `docs` makes a site of
-//! the pages, `screenshots` makes pictures of the console, `deploy` checks the files for containers and clouds, `openapi` keeps `openapi.json`, `proof` runs tests in their long
-//! form, `sim` runs the simulator, `models` holds the model checks, `bugs` builds both with deliberate bugs, `coverage` and
-//! `mutants` say what the tests miss, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures.
+//! `tidy` holds the rules that no compiler lint can, `docs` makes a site of the pages, `screenshots` makes pictures of the
+//! console, `deploy` checks the files for containers and clouds, `openapi` keeps `openapi.json`, `proof` runs tests in their
+//! long form, `sim` runs the simulator, `models` holds the model checks, `bugs` builds both with deliberate bugs, `coverage`
+//! and `mutants` say what the tests miss, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench`
+//! measures. `started` is a server that some of them run.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
@@ -23,6 +24,7 @@ mod process;
 mod proof;
 mod screenshots;
 mod sim;
+mod started;
 mod test;
 mod tidy;
 mod tools;

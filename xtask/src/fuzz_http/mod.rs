@@ -3,16 +3,15 @@
 //! Every operation is called with requests that are valid by the document and with ones that are not, then in sequences
 //! along the links between operations. Every answer must be declared and as declared, and none a 5xx.
 
-use std::env;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::Result;
 use crate::process::{cargo, root, run as run_command, say, target_folder};
+use crate::started::Started;
+use crate::test::binary;
 use crate::tools::python_environment;
 
 /// The version that the hooks are written for.
@@ -32,9 +31,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let python = python_environment(Path::new("python3"), &folder.join("python"), &[SCHEMATHESIS])?;
     let began = Instant::now();
-    let server = Server::start(&folder)?;
+    let server = start(&folder)?;
     let found = call(&python, &folder, &server.url, options);
-    let ended = server.stop();
+    let ended = stop(server);
     found?;
     ended?;
     say(&format!(
@@ -88,62 +87,30 @@ fn call(python: &Path, folder: &Path, url: &str, options: Options) -> Result<()>
     run_command(command)
 }
 
-/// The server under test; it is ended with this value.
-struct Server {
-    process: Child,
-    url: String,
+/// Starts the server under test, on a new store.
+fn start(folder: &Path) -> Result<Started> {
+    let store = folder.join("store");
+    if store.exists() {
+        fs::remove_dir_all(&store)?;
+    }
+    let mut command = Command::new(binary()?);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--store"])
+        .arg(format!("embedded:{}", store.display()));
+    command.env("TOLLGATE_API_KEY", API_KEY).current_dir(folder);
+    Started::start(command, File::create(folder.join("server.log"))?)
 }
 
-impl Server {
-    fn start(folder: &Path) -> Result<Self> {
-        let store = folder.join("store");
-        if store.exists() {
-            fs::remove_dir_all(&store)?;
-        }
-        let mut command = Command::new(target_folder()?.join("debug").join("tollgate"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--store"])
-            .arg(format!("embedded:{}", store.display()));
-        for (name, _) in env::vars().filter(|(name, _)| name.starts_with("TOLLGATE_")) {
-            command.env_remove(name);
-        }
-        command.env("TOLLGATE_API_KEY", API_KEY).current_dir(folder);
-        command.stderr(Stdio::piped());
-        let mut process = command.spawn()?;
-        let mut told = BufReader::new(process.stderr.take().ok_or("no standard error")?);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            if told.read_line(&mut line)? == 0 {
-                return Err(format!("the server did not start ({})", process.wait()?).into());
-            }
-            if let Some(url) = url_in(&line) {
-                let mut log = File::create(folder.join("server.log"))?;
-                // Read to its end, or the server would wait for room to log.
-                thread::spawn(move || io::copy(&mut told, &mut log));
-                return Ok(Self { process, url: url.to_owned() });
-            }
-        }
+/// Ends the server; one that has ended before is a finding.
+fn stop(mut server: Started) -> Result<()> {
+    if let Some(status) = server.process.try_wait()? {
+        return Err(
+            format!("the server ended by itself ({status}); its log is server.log beside its store").into()
+        );
     }
-
-    /// Ends the server; one that has ended before is a finding.
-    fn stop(mut self) -> Result<()> {
-        if let Some(status) = self.process.try_wait()? {
-            return Err(format!(
-                "the server ended by itself ({status}); its log is server.log beside its store"
-            )
-            .into());
-        }
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-/// The address in "… listening on http://127.0.0.1:34567, …".
-pub(crate) fn url_in(line: &str) -> Option<&str> {
-    let (_, rest) = line.split_once("listening on ")?;
-    rest.split(',').next()
+    server.process.kill()?;
+    server.process.wait()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -160,12 +127,5 @@ mod tests {
         {
             assert_eq!(read(&wrong), None, "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn the_address_is_found() {
-        let line = "tollgate 0.1.0 listening on http://127.0.0.1:34567, data in ./x, API key needed\n";
-        assert_eq!(url_in(line), Some("http://127.0.0.1:34567"));
-        assert_eq!(url_in("something else"), None);
     }
 }
