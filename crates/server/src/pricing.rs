@@ -8,37 +8,35 @@ use tollgate_api::{
 };
 use tollgate_domain::catalog::{NoPrice, PricedBy};
 use tollgate_domain::{Amount, Catalog, PRICED_AS, PRICED_BY, Quantity};
+use tollgate_engine::CatalogInForce;
 
 use crate::app::App;
 use crate::native::catalog::text_of;
-use crate::native::usage::properties;
+use crate::native::usage::{properties, properties_and};
 use crate::reply::Failure;
 
 /// What [`PRICED_AS`] says of a call that the catalog lets through without a price.
 const NOTHING: &str = "(nothing)";
 
-/// The quantity and the properties of a usage: as they are given, or as a call makes them.
+/// The quantity and the properties of a usage: as they are given, or as a call makes them. Few usages have a call: the
+/// catalog is looked at for those alone.
 pub(crate) fn content(
-    in_force: (&Catalog, u32),
+    in_force: impl FnOnce() -> CatalogInForce,
     quantity: Option<PositiveDecimal>,
     call: Option<&CallRequest>,
-    mut given: BTreeMap<String, PropertyValue>,
+    given: BTreeMap<String, PropertyValue>,
 ) -> Result<(Quantity, BTreeMap<String, String>), Failure> {
-    if given.contains_key(PRICED_BY) || given.contains_key(PRICED_AS) {
-        let name = if given.contains_key(PRICED_BY) { PRICED_BY } else { PRICED_AS };
-        let field = format!("properties.{name}");
-        return Err(invalid(&field, "is written by the server"));
-    }
     let Some(call) = call else {
         return Ok((quantity.map_or(Quantity::ONE, |quantity| quantity.0), properties(given)?));
     };
     if quantity.is_some() {
         return Err(one_of_both());
     }
-    let (catalog, version) = in_force;
-    let (amount, by) = price(catalog, call)?;
+    let CatalogInForce { catalog, version, .. } = in_force();
+    let (amount, by) = price(&catalog, call)?;
     let quantity = Quantity::new(amount).map_err(|_| invalid("call", "has no tokens"))?;
-    let mut note = |name: &str, value: String| given.insert(name.to_owned(), PropertyValue(value));
+    let mut notes = BTreeMap::new();
+    let mut note = |name: &str, value: String| notes.insert(name.to_owned(), PropertyValue(value));
     note("model", call.model.clone());
     for (name, tokens) in call.tokens().into_iter().filter(|(_, tokens)| *tokens > 0) {
         note(name, tokens.to_string());
@@ -52,7 +50,7 @@ pub(crate) fn content(
         PricedBy::Another(other) => drop(note(PRICED_AS, other)),
         PricedBy::Nobody => drop(note(PRICED_AS, NOTHING.to_owned())),
     }
-    Ok((quantity, properties(given)?))
+    Ok((quantity, properties_and(given, notes)?))
 }
 
 /// What the call of a capture costs: by the catalog that priced its hold, so that a capture that is sent again after

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -19,9 +19,10 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
+use crate::compat::verdict::Verdict;
 use crate::compressed::Coding;
 use crate::extract::{NoQuery, content_type, percent_decoded};
-use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
+use crate::native::batch::{elements, read_aside, record_all, too_many, wait_for_turn};
 use crate::native::usage::{Times, properties};
 use crate::newcomers::Way;
 use crate::reply::Failure;
@@ -58,40 +59,16 @@ pub(crate) async fn take(
     let records = read_aside(&app, request, coding, read).await?;
     let (places, usages): (Vec<_>, Vec<_>) =
         records.into_iter().map(|record| (record.event, Ok((record.org, record.usage)))).unzip();
-    let outcomes = record_all(&app, &actor, Way::Native, usages).await?;
-    match first_refused(&places, outcomes) {
-        Some(failure) => Err(failure),
-        None => Ok(StatusCode::NO_CONTENT.into_response()),
-    }
+    EVENTS.on(&places, record_all(&app, &actor, Way::Native, usages).await?)
 }
 
-/// The first event that was not counted, now or before.
-fn first_refused(places: &[usize], outcomes: Vec<Recorded>) -> Option<Failure> {
-    let all = outcomes.len();
-    // An event that is known is taken, whatever is in it now and whatever became of its usage.
-    let refused = |outcome: &Recorded| {
-        outcome.as_ref().is_err_and(|problem| !matches!(problem.code, Code::KeyReused | Code::KeyReversed))
-    };
-    let count = outcomes.iter().filter(|outcome| refused(outcome)).count();
-    let (place, problem) = places
-        .iter()
-        .zip(outcomes)
-        .find(|(_, outcome)| refused(outcome))
-        .and_then(|(place, outcome)| Some((*place, outcome.err()?)))?;
-    let counted = all - count;
-    let detail =
-        format!("event {place}: {}; {count} usages were refused, {counted} were counted", problem.detail);
-    Some(bad(place, Problem { detail, ..*problem }))
-}
-
-/// A wrong event: 400 here, whatever it is in the native API.
-fn bad(place: usize, mut problem: Problem) -> Failure {
-    if problem.code != Code::Forbidden {
-        problem.status = 400;
-    }
-    problem.field = problem.field.map(|field| format!("[{place}].{}", own_name(&field)));
-    problem.into()
-}
+/// An event that is known is taken, whatever is in it now and whatever became of its usage.
+const EVENTS: Verdict = Verdict {
+    element: "event",
+    counted: "usages",
+    is_known: |code| matches!(code, Code::KeyReused | Code::KeyReversed),
+    own_name,
+};
 
 /// What a field of the native API is called in an event.
 fn own_name(field: &str) -> &str {
@@ -210,7 +187,7 @@ fn read_events(
     match mode {
         Mode::Binary { json } => {
             let event = binary(headers, body, json)?;
-            reader.read(0, &event, &mut records).map_err(|problem| bad(0, *problem))?;
+            reader.read(0, &event, &mut records).map_err(|problem| EVENTS.wrong(0, *problem))?;
         }
         Mode::Many => read_array(body, reader, &mut records)?,
         Mode::Either if is_array => read_array(body, reader, &mut records)?,
@@ -235,11 +212,11 @@ fn read_one(
     let event: Event<'_> = tollgate_api::read_body(text).map_err(|error| {
         let mut problem = Problem::new(error.code, format!("event {place}: {}", error.detail));
         problem.field = error.field;
-        bad(place, problem)
+        EVENTS.wrong(place, problem)
     })?;
     reader.read(place, &event, records).map_err(|problem| {
         let detail = format!("event {place}: {}", problem.detail);
-        bad(place, Problem { detail, ..*problem })
+        EVENTS.wrong(place, Problem { detail, ..*problem })
     })
 }
 
@@ -251,10 +228,11 @@ fn binary<'a>(headers: &HeaderMap, body: &'a [u8], json: bool) -> Result<Event<'
         percent_decoded(value)
     };
     let time = text("ce-time").map(|time| time.parse::<Time>()).transpose();
-    let time = time.map_err(|_| bad(0, wrong("time", "must be a time such as 2026-11-21T00:00:00Z")))?;
+    let time =
+        time.map_err(|_| EVENTS.wrong(0, wrong("time", "must be a time such as 2026-11-21T00:00:00Z")))?;
     let data = if json && !body.trim_ascii().is_empty() {
         Some(serde_json::from_slice(body).map_err(|error| {
-            bad(0, Problem::new(Code::Unreadable, format!("the data is not JSON: {error}")))
+            EVENTS.wrong(0, Problem::new(Code::Unreadable, format!("the data is not JSON: {error}")))
         })?)
     } else {
         None

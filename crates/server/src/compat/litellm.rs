@@ -7,23 +7,23 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use axum::response::Response;
 use rust_decimal::prelude::ToPrimitive;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tollgate_api::{Code, Problem, PropertyValue, Time, shortened};
-use tollgate_domain::catalog::{LitellmSettings, UnknownProperties};
+use tollgate_domain::catalog::LitellmSettings;
 use tollgate_domain::{Catalog, OrgId, Quantity, Role, Timestamp, UsageKey, Use, UserId};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::compat::verdict::Verdict;
 use crate::compressed::Coding;
 use crate::decimal;
 use crate::extract::{NoQuery, content_type};
-use crate::native::batch::{Recorded, elements, read_aside, record_all, too_many, wait_for_turn};
+use crate::native::batch::{elements, read_aside, record_all, too_many, wait_for_turn};
 use crate::native::usage::{Times, properties};
 use crate::newcomers::Way;
 use crate::reply::Failure;
@@ -67,32 +67,16 @@ pub(crate) async fn take(
         Ok(read.unzip::<usize, _, Vec<_>, Vec<_>>())
     };
     let (places, usages) = read_aside(&app, request, coding, read).await?;
-    verdict(&places, record_all(&app, &actor, Way::Compat, usages).await?)
+    CALLS.on(&places, record_all(&app, &actor, Way::Compat, usages).await?)
 }
 
-/// What is answered: the first call that was not counted, now or before.
-fn verdict(places: &[usize], outcomes: Vec<Recorded>) -> Result<Response, Failure> {
-    let all = outcomes.len();
-    // What was taken back stays so, and is known.
-    let refused: Vec<_> = places
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(place, outcome)| Some((place, outcome.err()?)))
-        .filter(|(_, problem)| problem.code != Code::KeyReversed)
-        .collect();
-    let count = refused.len();
-    let Some((place, mut problem)) = refused.into_iter().next() else {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    };
-    let counted = all - count;
-    problem.detail =
-        format!("call {place}: {}; {count} calls were refused, {counted} were counted", problem.detail);
-    problem.field = problem.field.map(|field| format!("[{place}].{}", own_name(&field)));
-    if problem.code != Code::Forbidden {
-        problem.status = 400;
-    }
-    Err((*problem).into())
-}
+/// What was taken back stays so, and is known.
+const CALLS: Verdict = Verdict {
+    element: "call",
+    counted: "calls",
+    is_known: |code| matches!(code, Code::KeyReversed),
+    own_name,
+};
 
 /// What a field of the native API is called in a payload.
 fn own_name(field: &str) -> &str {
@@ -278,10 +262,8 @@ impl Reader<'_> {
             ("completion_tokens", number(payload.completion_tokens)),
         ];
         let meter = self.catalog.meter(&self.settings.meter);
-        let keeps = meter.is_none_or(|meter| meter.unknown_properties == UnknownProperties::Keep);
-        let declares =
-            |name: &str| meter.is_some_and(|meter| meter.properties.iter().any(|known| known == name));
-        let given = given.into_iter().filter(|(name, _)| keeps || declares(name));
+        let takes = |name: &str| meter.is_none_or(|meter| meter.takes_property(name));
+        let given = given.into_iter().filter(|(name, _)| takes(name));
         let given = given.filter_map(|(name, value)| Some((name.to_owned(), PropertyValue(value?))));
         properties(given.collect()).map_err(|failure| failure.problem)
     }

@@ -8,3 +8,4 @@ mod keys;
 pub(crate) mod litellm;
 pub(crate) mod pulses;
 pub(crate) mod reports;
+mod verdict;

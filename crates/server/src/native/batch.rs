@@ -8,8 +8,8 @@ use serde::Deserializer as _;
 use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tollgate_api::{BatchReply, Code, Problem, RecordResult, RecordStatus, ResultsName, UsageRequest};
-use tollgate_domain::{Actor, Catalog, Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
-use tollgate_engine::EngineError;
+use tollgate_domain::{Actor, Denied, OrgCommand, OrgDecision, OrgId, RecordDenial, Role, Use};
+use tollgate_engine::{CatalogInForce, EngineError};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -58,8 +58,7 @@ pub(crate) async fn record(
     let times = Times::of(&app);
     let actor = caller.actor.clone();
     let in_force = app.engine.catalog();
-    let read =
-        move |body: &[u8]| read_records(body, shape, &caller, (&in_force.catalog, in_force.version), times);
+    let read = move |body: &[u8]| read_records(body, shape, &caller, &in_force, times);
     let records = read_aside(&app, request, coding, read).await?;
     let outcomes = record_all(&app, &actor, Way::Native, records).await?;
     Ok(ok(&reply(outcomes, tells_all.unwrap_or(false))))
@@ -113,7 +112,7 @@ fn read_records(
     body: &[u8],
     shape: Shape,
     caller: &Caller,
-    in_force: (&Catalog, u32),
+    in_force: &CatalogInForce,
     times: Times,
 ) -> Result<Vec<Read>, Failure> {
     let texts = match shape {
@@ -182,14 +181,14 @@ impl<'a> Visitor<'a> for &mut Elements<'a> {
     }
 }
 
-fn read_record(text: &[u8], caller: &Caller, in_force: (&Catalog, u32), times: Times) -> Read {
+fn read_record(text: &[u8], caller: &Caller, in_force: &CatalogInForce, times: Times) -> Read {
     let usage = parse::<UsageRequest>(text).and_then(|request| {
         caller.require(Role::Ingest, Some(&request.org))?;
         if request.key.is_none() {
             let detail = "the field 'key' is missing; it makes a record that is sent again count once";
             return Err(Problem::new(Code::MissingField, detail).on_field("key").into());
         }
-        read_usage(request, IdempotencyKey(None), in_force, |time| times.read(time))
+        read_usage(request, IdempotencyKey(None), || in_force.clone(), |time| times.read(time))
     });
     usage.map_err(|failure| failure.problem)
 }

@@ -9,9 +9,10 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{HOLD_SECS, HOLD_SECS_MAX, HOLDS_OPEN_MAX};
 use tollgate_domain::{
-    Amount, Capture, Catalog, Hold, HoldDenial, HoldRefused, MeterId, OnExpiry, OrgCommand, OrgDecision,
-    OrgId, Role, TakeHold, Use,
+    Amount, Capture, Hold, HoldDenial, HoldRefused, MeterId, OnExpiry, OrgCommand, OrgDecision, OrgId, Role,
+    TakeHold, Use,
 };
+use tollgate_engine::CatalogInForce;
 use tollgate_storage::Cursor;
 
 use crate::app::App;
@@ -62,8 +63,7 @@ pub(crate) async fn hold(
 ) -> Result<Response, Failure> {
     caller.require(Role::Ingest, Some(&request.org))?;
     let (org, within) = (request.org.clone(), request.within.clone());
-    let in_force = app.engine.catalog();
-    let take = read_hold(request, header, (&in_force.catalog, in_force.version))?;
+    let take = read_hold(request, header, || app.engine.catalog())?;
     let (meter, quantity) = (take.usage.meter.clone(), take.usage.quantity);
     let now = || app.engine.clock().now();
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Hold(take)).await? {
@@ -93,7 +93,7 @@ pub(crate) async fn hold(
 fn read_hold(
     request: HoldRequest,
     header: IdempotencyKey,
-    in_force: (&Catalog, u32),
+    in_force: impl FnOnce() -> CatalogInForce,
 ) -> Result<TakeHold, Failure> {
     let key = header.needed(request.key, "hold once")?;
     let invalid = |field: &str, detail: String| {

@@ -10,8 +10,9 @@ use tollgate_api::{
 };
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
 use tollgate_domain::{
-    Catalog, Check, Checked, OrgCommand, OrgDecision, OrgId, Reverse, Role, Timestamp, Use,
+    Check, Checked, OrgCommand, OrgDecision, OrgId, PRICED_AS, PRICED_BY, Reverse, Role, Timestamp, Use,
 };
+use tollgate_engine::CatalogInForce;
 
 use crate::Settings;
 use crate::app::App;
@@ -53,11 +54,8 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     Query::read(request.uri())?.end()?;
     let Json(request) = Json::<UsageRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
-    let (org, usage) = {
-        let in_force = app.engine.catalog();
-        let read_time = |time| Times::read_now(&app, time);
-        read_usage(request, key, (&in_force.catalog, in_force.version), read_time)?
-    };
+    let read_time = |time| Times::read_now(&app, time);
+    let (org, usage) = read_usage(request, key, || app.engine.catalog(), read_time)?;
     let (key, user, meter, quantity) =
         (usage.key.clone(), usage.user.clone(), usage.meter.clone(), usage.quantity);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
@@ -94,7 +92,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
 pub(crate) fn read_usage(
     request: UsageRequest,
     header: IdempotencyKey,
-    in_force: (&Catalog, u32),
+    in_force: impl FnOnce() -> CatalogInForce,
     read_time: impl FnOnce(Option<Time>) -> Result<Option<Timestamp>, Failure>,
 ) -> Result<(OrgId, Use), Failure> {
     let key = header.needed(request.key, "count once")?;
@@ -129,12 +127,26 @@ impl Times {
     }
 }
 
+/// The properties of a usage as its caller gives them.
 pub(crate) fn properties(
     given: BTreeMap<String, PropertyValue>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    properties_and(given, BTreeMap::new())
+}
+
+/// The same with what the server notes among them, which takes the place of what is given.
+pub(crate) fn properties_and(
+    mut given: BTreeMap<String, PropertyValue>,
+    notes: BTreeMap<String, PropertyValue>,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let invalid = |field: String, text: String| {
         Failure::from(Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field))
     };
+    // By these a retry is told from another usage.
+    if let Some(name) = [PRICED_BY, PRICED_AS].into_iter().find(|name| given.contains_key(*name)) {
+        return Err(invalid(format!("properties.{name}"), "is written by the server".to_owned()));
+    }
+    given.extend(notes);
     if given.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -183,10 +195,9 @@ pub(crate) async fn check(
         caller.require(Role::Read, Some(&request.org))?;
     }
     Times::read_now(&app, request.time)?;
-    let in_force = app.engine.catalog();
     let given = request.properties.unwrap_or_default().0;
     let (quantity, properties) =
-        content((&in_force.catalog, in_force.version), request.quantity, request.call.as_deref(), given)?;
+        content(|| app.engine.catalog(), request.quantity, request.call.as_deref(), given)?;
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(Checked { result, steps }) =
         app.engine.submit(&caller.actor, request.org.clone(), OrgCommand::Check(check)).await?

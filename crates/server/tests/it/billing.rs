@@ -111,6 +111,7 @@ fn what_is_refused() {
         (with("quantity", json!("1000000000000000")), "invalid_field", "quantity"),
         (with("metadata", json!("text")), "invalid_field", "metadata"),
         (with("metadata", json!({"x": "y".repeat(257)})), "invalid_field", "metadata.x"),
+        (with("metadata", json!({"priced_by": "me"})), "invalid_field", "metadata.priced_by"),
         (with("metadata", (0..17).map(|n| (n.to_string(), json!(n))).collect()), "invalid_field", "metadata"),
         (with("id", json!("")), "invalid_field", "id"),
         (with("id", json!(long)), "invalid_field", "id"),
