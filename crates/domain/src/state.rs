@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::counter::{Place, ScopeRef};
 use crate::counting::Move;
@@ -47,8 +48,8 @@ struct MeterState {
 pub struct OrgState {
     id: OrgId,
     org: Slot<Org>,
-    /// A few: an org uses one to some dozens.
-    meters: Vec<MeterState>,
+    /// A few: an org uses one to some dozens. One lies in place; a vector would make room for four.
+    meters: SmallVec<[MeterState; 1]>,
     /// All other parts of its image.
     parts: HashMap<PartKey, Slot<Record>, RandomState>,
     /// Facts that were looked up, or came about since they were last forgotten: callers' keys, and others.
@@ -69,7 +70,7 @@ impl OrgState {
         Self {
             id,
             org: Slot::loaded(org),
-            meters: Vec::new(),
+            meters: SmallVec::new(),
             parts: HashMap::default(),
             keys: Keys::default(),
             facts: HashMap::default(),

@@ -34,10 +34,14 @@ pub const DUE_ENTRIES: u64 = 500_000;
 pub const SHARED_LAG_ENTRIES_MAX: u64 = 64;
 
 /// Orgs whose images may lag behind before saving keeps pace with what comes in; at twice as many the disk sets the pace.
-pub const UNSAVED_ORGS_MAX: usize = 100_000;
+/// They stay in memory until they are saved.
+pub const UNSAVED_ORGS_MAX: usize = 50_000;
 
 /// Images written together: what one write holds up is a millisecond or two of another thread.
 pub const SAVED_AT_ONCE_MAX: usize = 64;
+
+/// The same while too many lag behind: fewer writes, and half a millisecond to gather the records of one.
+pub const SAVED_IN_NEED_MAX: usize = 256;
 
 /// How long until images that could not be written are written again: soon after there is room, and no line in the log a
 /// turn.

@@ -9,7 +9,7 @@ use tollgate_domain::{OrgId, OrgState, Partition};
 use tollgate_storage::Image;
 
 use crate::Pace;
-use crate::limits::{ORG_WEIGHT_PARTS, TRIM_LOOKS_MAX};
+use crate::limits::{ORG_WEIGHT_PARTS, SAVED_AT_ONCE_MAX, SAVED_IN_NEED_MAX, TRIM_LOOKS_MAX};
 
 /// An org in memory.
 #[derive(Debug)]
@@ -210,17 +210,17 @@ impl Residents {
     }
 
     /// How many orgs are to be saved now, after a turn of some entries: none while the oldest change is young and they are
-    /// few; then so many that saving goes on evenly and keeps up.
+    /// few; then so many that saving goes on evenly; and more once they are many.
     pub(crate) fn due(&mut self, entries: usize) -> usize {
         if self.unsaved.entries - self.unsaved.stuck_since > self.pace.due_entries {
             self.try_stuck();
         }
         let unsaved = &self.unsaved;
         if self.unsaved() > self.pace.unsaved_orgs_max {
-            return entries + 1;
+            return SAVED_IN_NEED_MAX;
         }
         let age = unsaved.queue.front().map_or(0, |(_, since, _)| unsaved.entries - since);
-        if age > self.pace.due_entries { entries / 8 + 1 } else { 0 }
+        if age > self.pace.due_entries { (entries / 8 + 1).min(SAVED_AT_ONCE_MAX) } else { 0 }
     }
 
     /// Has those that could not be opened come next.

@@ -517,7 +517,7 @@ impl<S: Store> Shard<S> {
         let mut images = Vec::new();
         while images.is_empty() {
             let orgs = std::iter::from_fn(|| next(&mut self.residents));
-            let orgs: Vec<OrgId> = orgs.take(most.min(SAVED_AT_ONCE_MAX)).collect();
+            let orgs: Vec<OrgId> = orgs.take(most).collect();
             if orgs.is_empty() {
                 break;
             }

@@ -10,18 +10,26 @@ use tollgate_storage::check::check_image;
 use tollgate_storage::{Image, StoreError};
 
 use super::error::{full, stopped, tables_error};
+use super::fingerprints::of_partition;
 use super::limits::{CHECKPOINT_FREE_BYTES_MIN, SWEEP_SECS};
 use super::open::TABLES_DIR;
 use super::options::Work;
 use super::orders::Orders;
 use super::store::Core;
 use super::sync::{Mutex, MutexGuard, thread, yield_to_callers};
-use super::tables::{Folded, Tables, free_bytes};
+use super::tables::{Folded, RawRow, Tables, TablesView, free_bytes};
 use super::walk::Position;
 use crate::rows::{Table, encode_record, row_key};
 
 /// Images to keep, and up to where images are whole then.
 type Order = (Arc<[Image]>, u64);
+
+/// Rows to write, and keys of rows to remove.
+#[derive(Default)]
+struct Rows {
+    rows: Vec<(Table, RawRow)>,
+    removed: Vec<(Table, Vec<u8>)>,
+}
 
 /// Images on their way to the tables.
 #[derive(Debug, Default)]
@@ -86,24 +94,13 @@ impl Core {
         let next = Folded { count: known.count + 1, position, seen, latest_secs, swept_secs };
         let tables = self.tables.read();
         let tables = tables.get()?;
-        let mut rows = Vec::new();
-        let mut removed = Vec::new();
-        let view = tables.view();
-        for image in images {
-            if self.image_in(&view, &image.partition)? >= image.version {
-                continue;
+        let Rows { mut rows, removed } = match self.rows_of(images, &tables.view()) {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.images().clear();
+                return Err(error);
             }
-            for (key, record) in &image.records {
-                let Some((table, key)) = row_key(key) else { continue };
-                // Nothing unsent is no row: what is looked through is what there is to send.
-                if record.is_nothing() {
-                    removed.push((table, key));
-                } else {
-                    rows.push((table, (key, encode_record(record))));
-                }
-            }
-        }
-        drop(view);
+        };
         // The tables take sorted rows faster.
         rows.sort_unstable_by(|(table, (key, _)), (other, (other_key, _))| {
             table.cmp(other).then_with(|| key.cmp(other_key))
@@ -113,6 +110,7 @@ impl Core {
         removed.into_iter().for_each(|(table, key)| batch.remove(table, key));
         if let Err(error) = batch.commit(&next) {
             *broken = true;
+            self.images().clear();
             return Err(tables_error("write into", error));
         }
         self.set_folded(next);
@@ -124,6 +122,30 @@ impl Core {
         });
         self.metrics.tables_bytes.set(tables.bytes());
         Ok(sweep && known.swept_secs != 0)
+    }
+
+    /// The rows of images that are newer than those in the tables, which count as written from now on.
+    fn rows_of(&self, images: &[Image], view: &TablesView<'_>) -> Result<Rows, StoreError> {
+        let Rows { mut rows, mut removed } = Rows::default();
+        for image in images {
+            let in_tables = || self.image_in(view, &image.partition);
+            let mut known = self.images();
+            let written = known.of(of_partition(&image.partition), in_tables)?;
+            if std::mem::replace(written, image.version.max(*written)) >= image.version {
+                continue;
+            }
+            drop(known);
+            for (key, record) in &image.records {
+                let Some((table, key)) = row_key(key) else { continue };
+                // Nothing unsent is no row: what is looked through is what there is to send.
+                if record.is_nothing() {
+                    removed.push((table, key));
+                } else {
+                    rows.push((table, (key, encode_record(record))));
+                }
+            }
+        }
+        Ok(Rows { rows, removed })
     }
 
     /// The frame up to which all images are whole once some are kept. While some lack what an earlier process appended, it

@@ -101,7 +101,7 @@ pub(crate) const FACTS_GROUP_ORGS_MAX: u64 = 2 * 1024 * 1024;
 /// Blocks read into the filters of a group at a time.
 pub(crate) const FACTS_FILTER_STEP_BLOCKS: usize = 256;
 
-/// Partitions whose versions are remembered: what an append checks; some 16 MiB. Beyond it all are looked up anew.
+/// Partitions of late whose versions are remembered, and as many from before: what an append checks; some 16 MiB each.
 pub(crate) const VERSIONS_MAX: usize = 250_000;
 
 /// Every how many frames one is remembered as a place up to which images may be whole.

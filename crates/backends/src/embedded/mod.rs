@@ -32,6 +32,7 @@ mod sync;
 mod table_files;
 mod tables;
 mod verify;
+mod versions;
 mod walk;
 
 #[cfg(any(test, feature = "fuzzing"))]

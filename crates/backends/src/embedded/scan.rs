@@ -58,7 +58,7 @@ impl Core {
             None => None,
         };
         let fingerprint = of_partition(partition);
-        let newest = self.facts.newest(fingerprint)?.unwrap_or(0);
+        let newest = self.facts.newest(fingerprint, 1)?.unwrap_or(0);
         let (from, to) = entry_span(order, after, newest, to_u64(limit));
         if from > to {
             return Ok(Page { rows: Vec::new(), next: None });

@@ -1,14 +1,12 @@
 //! An append's way: check the versions, write one frame, make it durable, note its facts. And how what was appended is found:
 //! the image of a partition in the tables, and its entries since by the facts.
 
-use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
 use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
 use tollgate_storage::codec::{DecodeError, Line, LineRef, decode_line, encode_line};
@@ -21,13 +19,14 @@ use super::fingerprints::{facts_of, of_key, of_partition, of_reversal};
 use super::frame::EntrySpot;
 use super::io::to_u64;
 use super::ledger::Ledger;
-use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, SLOW_APPEND_MICROS, VERSIONS_MAX};
+use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, SLOW_APPEND_MICROS};
 use super::metrics::Metrics;
 use super::options::{EmbeddedOptions, Work};
 use super::orders::Orders;
 use super::segment::Segments;
 use super::sync::{Mutex, MutexGuard};
 use super::tables::{Folded, Keep, TablesSlot, TablesView};
+use super::versions::Versions;
 use super::walk::Position;
 use crate::rows::{decode_record, row_key};
 
@@ -40,8 +39,10 @@ pub(crate) struct Core {
     stopped: Arc<OnceLock<String>>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) facts: Facts,
-    /// Versions of partitions that were appended to, by fingerprint. Locked while the ledger is.
+    /// Locked by an append, with the ledger, until it is durable and its facts are known.
     versions: Mutex<Versions>,
+    /// Of the images in the tables, or about to be written there: a moment of the tables may have an older one, never a later.
+    images: Mutex<Versions>,
     pub(crate) tables: TablesSlot,
     pub(crate) keep: Arc<Keep>,
     pub(crate) metrics: Arc<Metrics>,
@@ -64,8 +65,6 @@ impl std::fmt::Debug for Core {
         formatter.debug_struct("Core").field("path", &self.path).finish_non_exhaustive()
     }
 }
-
-type Versions = HashMap<u128, u64, RandomState>;
 
 /// The partitions whose images lack entries that were there when the store was opened, and the latest of these.
 pub(crate) type Behind = BTreeMap<Partition, u64>;
@@ -98,6 +97,7 @@ impl Core {
             ledger: Mutex::new(found.ledger),
             facts: found.facts,
             versions: Mutex::default(),
+            images: Mutex::default(),
             tables: found.tables,
             keep: found.keep,
             metrics: found.metrics,
@@ -175,15 +175,11 @@ impl Core {
         versions: &mut Versions,
         appends: &[Append],
     ) -> Result<(Appends, u64), StoreError> {
-        if versions.len() > VERSIONS_MAX {
-            versions.clear();
-        }
+        versions.make_room();
         let mut answers = Vec::with_capacity(appends.len());
         for append in appends {
-            let version = match versions.entry(of_partition(&append.partition)) {
-                Slot::Occupied(known) => known.into_mut(),
-                Slot::Vacant(unknown) => unknown.insert(self.version(&append.partition)?),
-            };
+            let look_up = || self.version(&append.partition);
+            let version = versions.of(of_partition(&append.partition), look_up)?;
             let is_current = *version == append.expected_version;
             if is_current {
                 *version += to_u64(append.entries.len());
@@ -219,7 +215,7 @@ impl Core {
 
     /// The number of a partition's latest entry.
     pub(crate) fn version(&self, partition: &Partition) -> Result<u64, StoreError> {
-        Ok(self.facts.newest(of_partition(partition))?.unwrap_or(0))
+        Ok(self.facts.newest(of_partition(partition), 1)?.unwrap_or(0))
     }
 
     fn note_frame(&self, position: Position) {
@@ -251,33 +247,54 @@ impl Core {
     pub(crate) fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         let tables = self.tables.read();
         let view = tables.get()?.view();
-        let newest = self.newest_of(partitions)?;
-        let opened = partitions.iter().zip(newest);
-        opened.map(|(partition, newest)| self.open_up_to(&view, partition, newest)).collect()
+        let heads = partitions.iter().map(|partition| Ok((partition, self.head_in(&view, partition)?)));
+        let heads = heads.collect::<Result<Vec<_>, StoreError>>()?;
+        // What an image lacks was appended later than that up to which all are whole.
+        let since = view.folded()?.position.segment;
+        let newest = self.newest_of(&heads, since)?;
+        let mut images = self.images();
+        images.make_room();
+        heads
+            .iter()
+            .for_each(|(partition, head)| images.raise(of_partition(partition), version_of(head.as_ref())));
+        drop(images);
+        let opened = heads.into_iter().zip(newest);
+        opened.map(|((partition, head), newest)| self.with_entries(partition, head, newest, since)).collect()
     }
 
-    /// The numbers of the latest entries of partitions, all of one moment: they only grow, so what was read twice was so in
-    /// between. Where appends go on too fast for that, they wait.
-    fn newest_of(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
-        let read =
-            || partitions.iter().map(|partition| self.version(partition)).collect::<Result<Vec<_>, _>>();
+    /// The numbers of the latest entries of partitions, all of one moment. Those that no segment has from `since` on are in
+    /// the images.
+    fn newest_of(&self, heads: &[(&Partition, Option<Record>)], since: u32) -> Result<Vec<u64>, StoreError> {
+        let look_up = |(partition, head): &(&Partition, Option<Record>)| {
+            let image = version_of(head.as_ref());
+            Ok(self.facts.newest(of_partition(partition), since)?.unwrap_or(image))
+        };
+        if let Ok(mut versions) = self.versions.try_lock() {
+            // Nothing is appended meanwhile; and the append that follows knows them.
+            versions.make_room();
+            let known = |of: &(&Partition, _)| versions.of(of_partition(of.0), || look_up(of)).copied();
+            return heads.iter().map(known).collect();
+        }
+        // An append goes on. Numbers only grow, so what was read twice was so in between. Where appends go on too fast for
+        // that, they wait.
+        let read = || heads.iter().map(look_up).collect::<Result<Vec<_>, _>>();
         let newest = read()?;
-        if partitions.len() <= 1 || read()? == newest {
+        if heads.len() <= 1 || read()? == newest {
             return Ok(newest);
         }
         let _between_appends = self.ledger();
         read()
     }
 
-    /// A partition with its entries up to one.
-    fn open_up_to(
+    /// A partition with its entries up to one; none of those that its image lacks is in a segment before `since`.
+    fn with_entries(
         &self,
-        view: &TablesView<'_>,
         partition: &Partition,
+        head: Option<Record>,
         newest: u64,
+        since: u32,
     ) -> Result<Opened, StoreError> {
-        let head = self.head_in(view, partition)?;
-        let image = head.as_ref().map_or(0, Record::version);
+        let image = version_of(head.as_ref());
         if newest < image {
             let text =
                 format!("the image of {partition:?} is of entry {image}, its ledger ends with {newest}");
@@ -285,7 +302,7 @@ impl Core {
         }
         let mut entries = Vec::new();
         if newest > image {
-            for (number, place) in self.facts.locate(of_partition(partition), image + 1..=newest, 1)? {
+            for (number, place) in self.facts.locate(of_partition(partition), image + 1..=newest, since)? {
                 entries.push(self.entry_at(partition, number, place)?);
             }
         }
@@ -299,9 +316,14 @@ impl Core {
         }
     }
 
-    /// The version of the image of a partition.
+    /// The version of the image of a partition in a moment of the tables.
     pub(crate) fn image_in(&self, view: &TablesView<'_>, partition: &Partition) -> Result<u64, StoreError> {
-        Ok(self.head_in(view, partition)?.as_ref().map_or(0, Record::version))
+        Ok(version_of(self.head_in(view, partition)?.as_ref()))
+    }
+
+    /// The versions of images that are known.
+    pub(crate) fn images(&self) -> MutexGuard<'_, Versions> {
+        locked(&self.images)
     }
 
     /// Loads records of an image; see [`tollgate_storage::Store::load`].
@@ -313,7 +335,9 @@ impl Core {
     ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
         let tables = self.tables.read();
         let view = tables.get()?.view();
-        if self.image_in(&view, partition)? != image {
+        // What is known is of the moment or of later.
+        let known = self.images().of(of_partition(partition), || self.image_in(&view, partition)).copied()?;
+        if known != image && self.image_in(&view, partition)? != image {
             return Ok(None);
         }
         let mut found = Vec::with_capacity(keys.len());
@@ -416,6 +440,11 @@ impl Core {
     pub(crate) fn stopped(&self) -> Option<String> {
         self.stopped.get().cloned()
     }
+}
+
+/// The version of an image by its head.
+fn version_of(head: Option<&Record>) -> u64 {
+    head.map_or(0, Record::version)
 }
 
 /// A record that is not a fact, from the tables.

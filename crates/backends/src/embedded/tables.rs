@@ -286,14 +286,13 @@ impl Tables {
     pub(crate) fn folded(&self) -> Result<Folded, StoreError> {
         let failed = |error| tables_error("read", error);
         let row = self.meta.get(FOLDED_KEY).map_err(failed)?;
+        let folded = folded_of(row.as_deref())?;
         for table in Table::ALL {
             if self.keyspace(table).get(POSITION_KEY).map_err(failed)? != row {
                 return Err(bad_row(table.name(), b"position", DecodeError::Damaged));
             }
         }
-        let Some(row) = row else { return Ok(Folded::default()) };
-        let stamp = Stamp::decode(&row).ok_or_else(|| bad_row(META, FOLDED_KEY, DecodeError::Damaged))?;
-        Ok(stamp.folded)
+        Ok(folded)
     }
 
     /// The tables as they are now.
@@ -328,6 +327,13 @@ impl Tables {
     }
 }
 
+/// How far the tables are by what their row says.
+fn folded_of(row: Option<&[u8]>) -> Result<Folded, StoreError> {
+    let Some(row) = row else { return Ok(Folded::default()) };
+    let stamp = Stamp::decode(row).ok_or_else(|| bad_row(META, FOLDED_KEY, DecodeError::Damaged))?;
+    Ok(stamp.folded)
+}
+
 /// Whether there was no room.
 pub(crate) fn is_full(error: &fjall::Error) -> bool {
     matches!(error, fjall::Error::Io(source) if source.kind() == std::io::ErrorKind::StorageFull)
@@ -353,6 +359,12 @@ fn keyspace_options() -> KeyspaceCreateOptions {
 }
 
 impl TablesView<'_> {
+    /// How far the tables are.
+    pub(crate) fn folded(&self) -> Result<Folded, StoreError> {
+        let row = self.snapshot.get(&self.tables.meta, FOLDED_KEY);
+        folded_of(row.map_err(|error| tables_error("read", error))?.as_deref())
+    }
+
     /// A row.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<UserValue>, StoreError> {
         self.snapshot.get(self.tables.keyspace(table), key).map_err(|error| tables_error("read", error))

@@ -150,13 +150,13 @@ impl Facts {
         search.collect(start, &numbers)
     }
 
-    /// The number of an org's newest entry.
+    /// The number of an org's newest entry, unless that is in a segment before `since`: those are not looked into.
     ///
     /// # Errors
     /// As [`Self::locate`].
-    pub(crate) fn newest(&self, org: u128) -> Result<Option<u64>, StoreError> {
+    pub(crate) fn newest(&self, org: u128, since: u32) -> Result<Option<u64>, StoreError> {
         let view = self.keeping.view();
-        let mut search = OrgSearch::new(&self.keeping.files, &view, org.to_be_bytes(), 1);
+        let mut search = OrgSearch::new(&self.keeping.files, &view, org.to_be_bytes(), since);
         let end = search.sources.len();
         Ok(search.holder(0, end)?.map(|(_, run)| run.first + run.count - 1))
     }

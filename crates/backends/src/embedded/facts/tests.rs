@@ -213,7 +213,7 @@ impl Stage {
             let (org, held) = (org(number), self.model.orgs.get(&org(number)));
             let places = held.map(Vec::as_slice).unwrap_or_default();
             let count = u64::try_from(places.len()).unwrap();
-            assert_eq!(facts.newest(org)?, (count > 0).then_some(count));
+            assert_eq!(facts.newest(org, 1)?, (count > 0).then_some(count));
             let middle = rng.u64(..count + 2);
             let ranges = [
                 1..=u64::MAX,
@@ -397,7 +397,7 @@ fn readers_find_what_was_added_at_every_moment_of_a_seal() {
         facts.settle().expect("settles");
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(facts.newest(org(99)).expect("is read"), Some(400));
+    assert_eq!(facts.newest(org(99), 1).expect("is read"), Some(400));
 }
 
 #[test]
