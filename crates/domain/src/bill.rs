@@ -88,7 +88,7 @@ fn usage(state: &OrgState, org: &Org, period: Period) -> Vec<MeterUsage> {
         let whole = state.counter(meter, &Scope::Org, period);
         let groups = parts(*adds_up, whole, state.groups(meter, period)).into_iter();
         let groups = groups.map(|(group, counter)| UsageGroup {
-            properties: group.values().clone(),
+            properties: group.to_map(),
             quantity: counter.value,
             overage: counter.extras().overage,
         });

@@ -13,9 +13,10 @@ use crate::{Amount, Counter, OrgState, Period, Scope, Window};
 
 /// Values of the properties that a meter is counted by; a property that usage does not have is left out.
 ///
-/// The one without any values is that of usage with none of the properties, and of usage for which there is no room.
+/// The one without any values is that of usage with none of the properties, and of usage for which there is no room. An org
+/// has many: they lie close together, sorted by the names of the properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Group(Arc<BTreeMap<String, String>>);
+pub struct Group(Arc<[(String, String)]>);
 
 /// The windows that usage is counted by properties in.
 pub const GROUPED: [Window; 3] = [Window::Day, Window::Month, Window::Segment];
@@ -33,15 +34,21 @@ impl Group {
     #[must_use]
     pub fn of(meter: &Meter, properties: &BTreeMap<String, String>) -> Self {
         let declared = properties.iter().filter(|(name, _)| meter.properties.contains(name));
-        let values: BTreeMap<_, _> = declared.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let chars: usize = values.values().map(|value| value.chars().count()).sum();
-        if chars > GROUP_CHARS_MAX { Self::default() } else { Self(Arc::new(values)) }
+        let values: Arc<[_]> = declared.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let chars: usize = values.iter().map(|(_, value)| value.chars().count()).sum();
+        if chars > GROUP_CHARS_MAX { Self::default() } else { Self(values) }
     }
 
-    /// The values.
+    /// The names of the properties with their values, sorted.
     #[must_use]
-    pub fn values(&self) -> &BTreeMap<String, String> {
+    pub fn values(&self) -> &[(String, String)] {
         &self.0
+    }
+
+    /// The same as a map.
+    #[must_use]
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.0.iter().cloned().collect()
     }
 }
 
@@ -60,6 +67,18 @@ impl Groups {
         self.counters.iter()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counters.is_empty()
+    }
+
     /// The counter of a group.
     #[must_use]
     pub fn counter(&self, group: &Group) -> Option<&Counter> {
@@ -74,7 +93,7 @@ impl Groups {
 
 impl From<BTreeMap<String, String>> for Group {
     fn from(values: BTreeMap<String, String>) -> Self {
-        Self(Arc::new(values))
+        Self(values.into_iter().collect())
     }
 }
 
@@ -124,7 +143,7 @@ pub fn usage_by(
     let whole = state.counter(&meter.id, &Scope::Org, period);
     let mut usage = BTreeMap::new();
     for (group, counter) in parts(meter.aggregation.adds_up(), whole, state.groups(&meter.id, period)) {
-        let values = group.values();
+        let values = group.to_map();
         if by.only.iter().all(|(name, value)| values.get(name) == Some(value)) {
             let told = by.names.iter().map(|name| (name.clone(), values.get(name).cloned())).collect();
             *usage.entry(told).or_default() += counter.value;
@@ -150,10 +169,10 @@ mod tests {
     fn a_group_is_of_declared_properties_only() {
         let meter = meter(r#"["model", "region"]"#);
         let group = Group::of(&meter, &values(&[("model", "a"), ("session", "7")]));
-        assert_eq!(group.values(), &values(&[("model", "a")]));
+        assert_eq!(group.to_map(), values(&[("model", "a")]));
         assert_eq!(Group::of(&meter, &values(&[("session", "7")])), Group::default());
         let long = "ü".repeat(GROUP_CHARS_MAX);
-        assert_eq!(Group::of(&meter, &values(&[("model", &long)])).values(), &values(&[("model", &long)]));
+        assert_eq!(Group::of(&meter, &values(&[("model", &long)])).to_map(), values(&[("model", &long)]));
         assert_eq!(Group::of(&meter, &values(&[("model", &long), ("region", "x")])), Group::default());
     }
 

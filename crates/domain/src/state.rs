@@ -22,6 +22,9 @@ use crate::{
     OrgId, PartKey, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId, Wants,
 };
 
+/// How many groups take as much memory as a part of the usual size.
+const GROUPS_OF_A_PART: usize = 5;
+
 /// A loaded part; `None`: it is known to be absent.
 #[derive(Clone, Debug)]
 struct Slot<T> {
@@ -412,10 +415,15 @@ impl OrgState {
         self.keys.clear();
     }
 
-    /// How many parts are loaded.
+    /// How much of memory the parts that are loaded take, in parts of the usual size.
     #[must_use]
-    pub fn parts_loaded(&self) -> usize {
-        self.parts.len() + self.meters.iter().map(|meter| 1 + meter.users.len()).sum::<usize>()
+    pub fn weight(&self) -> usize {
+        let meters = self.meters.iter().map(|meter| 1 + meter.users.len());
+        let parts = self.parts.values().map(|slot| match &slot.value {
+            Some(Record::Groups(groups)) => 1 + groups.len() / GROUPS_OF_A_PART,
+            _ => 1,
+        });
+        meters.chain(parts).sum()
     }
 
     /// Forgets what is held.

@@ -15,8 +15,8 @@ pub const BATCH_REQUESTS_MAX: usize = if cfg!(feature = "shuttle") { 2 } else { 
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Most parts of organizations kept in memory, some 410 MiB: 56,000 organizations of ten users, at 7.7 KB each. Beyond it
-/// those go first that were not used for a while.
+/// Most parts of organizations kept in memory, large ones counted as several; some 410 MiB: 56,000 organizations of ten
+/// users, at 7.7 KB each. Beyond it those go first that were not used for a while, and more are saved so that they can go.
 pub const RESIDENT_PARTS_MAX: usize = 900_000;
 
 /// What an org weighs in memory beside its parts, in parts: some two kilobytes with its places in maps and queues.

@@ -42,8 +42,10 @@ pub(crate) struct Residents {
     free: Vec<Place>,
     /// The place that is looked at next when there are too many.
     hand: usize,
-    /// How many parts are in memory.
+    /// How many parts are in memory, large ones counted as several.
     parts: usize,
+    /// Whether there were too many after the last look for some to let go of: most have images that lack entries.
+    is_crowded: bool,
     unsaved: Unsaved,
     /// The orgs whose images are on their way to the store, and the versions of those.
     saving: HashMap<OrgId, u64, RandomState>,
@@ -87,6 +89,7 @@ impl Residents {
             free: Vec::new(),
             hand: 0,
             parts: 0,
+            is_crowded: false,
             unsaved: Unsaved::default(),
             saving: HashMap::default(),
         }
@@ -127,7 +130,7 @@ impl Residents {
     /// Counts the parts of an org anew.
     pub(crate) fn count(&mut self, place: Place) {
         if let Some(Some(resident)) = self.orgs.get_mut(place.0) {
-            let parts = resident.state.parts_loaded() + ORG_WEIGHT_PARTS;
+            let parts = resident.state.weight() + ORG_WEIGHT_PARTS;
             self.parts = self.parts - resident.counted + parts;
             resident.counted = parts;
         }
@@ -209,14 +212,20 @@ impl Residents {
         self.unsaved.orgs.len()
     }
 
+    /// Whether far too many orgs wait to be saved: nothing is decided until some are.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.unsaved() > 2 * self.pace.unsaved_orgs_max
+            || (self.parts > 2 * self.pace.resident_parts_max && self.unsaved() > SAVED_IN_NEED_MAX)
+    }
+
     /// How many orgs are to be saved now, after a turn of some entries: none while the oldest change is young and they are
-    /// few; then so many that saving goes on evenly; and more once they are many.
+    /// few; then so many that saving goes on evenly; and more once they are many, or take too much memory.
     pub(crate) fn due(&mut self, entries: usize) -> usize {
         if self.unsaved.entries - self.unsaved.stuck_since > self.pace.due_entries {
             self.try_stuck();
         }
         let unsaved = &self.unsaved;
-        if self.unsaved() > self.pace.unsaved_orgs_max {
+        if self.is_crowded || self.unsaved() > self.pace.unsaved_orgs_max {
             return SAVED_IN_NEED_MAX;
         }
         let age = unsaved.queue.front().map_or(0, |(_, since, _)| unsaved.entries - since);
@@ -320,5 +329,6 @@ impl Residents {
                 self.forget_at(Place(self.hand));
             }
         }
+        self.is_crowded = self.parts > self.pace.resident_parts_max;
     }
 }

@@ -561,6 +561,11 @@ impl<S: Store> Shard<S> {
         self.residents.saved(images);
     }
 
+    /// Whether far too many orgs wait to be saved.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.residents.is_overfull()
+    }
+
     /// How many orgs have images that lack entries.
     pub(crate) fn unsaved_orgs(&self) -> usize {
         self.residents.unsaved()

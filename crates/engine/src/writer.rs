@@ -452,7 +452,7 @@ impl<S: Store> Writer<S> {
             saving @ Saving::Running(..) => {
                 self.saving = saving;
                 // Far too many: the disk sets the pace.
-                if self.shard.unsaved_orgs() > 2 * self.options.pace.unsaved_orgs_max {
+                if self.shard.is_overfull() {
                     self.wait_saved().await;
                 }
                 matches!(self.saving, Saving::Idle) && !self.waiting.is_empty()

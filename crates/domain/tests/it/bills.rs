@@ -46,7 +46,7 @@ fn a_group_holds_its_own_overage_and_gives_it_back() {
     let held = |world: &World| -> Vec<(Option<String>, Amount, Amount)> {
         let groups = world.state.groups(&tokens, Period::month(OCTOBER)).expect("groups");
         let held = |(group, counter): (&Group, &Counter)| {
-            (group.values().get("model").cloned(), counter.value, counter.extras().overage)
+            (group.to_map().remove("model"), counter.value, counter.extras().overage)
         };
         groups.iter().map(held).collect()
     };

@@ -220,7 +220,7 @@ pub(super) fn bill_closed(month: i32, number: u32) -> EntryKind {
     let catalog = Catalog::from_toml(text).expect("a catalog");
     let plan = &catalog.plans[0];
     let of = |values: &[(&str, &str)], whole| UsageGroup {
-        properties: group(values).values().clone(),
+        properties: group(values).to_map(),
         quantity: Amount::from_whole(whole),
         overage: Amount::ZERO,
     };

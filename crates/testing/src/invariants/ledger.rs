@@ -223,7 +223,7 @@ fn groups(books: &Books<'_>, all: &Stored, counters: &BTreeMap<CounterId, Uses<'
                     ungrouped.insert(key);
                     continue;
                 };
-                let has = |(name, value): (&String, &String)| used.properties.get(name) == Some(value);
+                let has = |(name, value): &(String, String)| used.properties.get(name) == Some(value);
                 hold!(group.values().iter().all(has), "{org}: {used:?} is in a group of other values");
                 let uses = wanted.entry(key).or_default().entry(group.clone()).or_default();
                 uses.extend(standing.get(&entry.number).map(|usage| (entry.number, *usage)));

@@ -8,7 +8,7 @@ use tollgate_domain::{
     ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, Zone,
 };
 
-use crate::codec::wire::{In, Wire, choices, fields, invalid, put_text, take_text};
+use crate::codec::wire::{In, Wire, choices, fields, invalid, put_len, put_text, take_text};
 
 /// Types made from a checked string.
 macro_rules! texts {
@@ -100,7 +100,8 @@ impl Wire for Timestamp {
 
 impl Wire for Group {
     fn put(&self, out: &mut Vec<u8>) {
-        self.values().put(out);
+        put_len(self.values().len(), out);
+        self.values().iter().for_each(|pair| pair.put(out));
     }
 
     fn take(from: &mut In<'_>) -> Result<Self> {
