@@ -474,10 +474,16 @@ impl BillRow {
 pub struct NoticesView {
     /// Around it.
     pub frame: Frame,
-    /// Those of this page.
+    /// Those of this page, the latest first.
     pub notices: Vec<NoticeItem>,
-    /// The address of the next page.
+    /// The address of the page with older ones.
     pub next: Option<String>,
+    /// The address of the latest, where this page is not theirs.
+    pub first: Option<String>,
+    /// Whether later ones are still looked for.
+    pub looking: bool,
+    /// How many there are, as far as they were looked through.
+    pub count: u64,
     /// What the filters are set to.
     pub asked: BTreeMap<String, String>,
     /// What is wrong with them.

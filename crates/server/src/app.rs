@@ -9,7 +9,7 @@ use tollgate_notifier::{Courier, Shipper};
 
 use crate::Settings;
 use crate::auth::ApiKeys;
-use crate::console::{Sessions, Survey};
+use crate::console::{NoticeMarks, Sessions, Survey};
 use crate::metrics::Metrics;
 use crate::portkey::Portkey;
 use crate::readers::Readers;
@@ -31,6 +31,8 @@ pub(crate) struct AppState {
     pub(crate) sessions: Sessions,
     /// What the overview shows of all organizations.
     pub(crate) survey: Survey,
+    /// How the console reads notices backwards.
+    pub(crate) notice_marks: NoticeMarks,
     /// What commits aggregates of pulses, where there is a sink.
     pub(crate) shipper: Option<Shipper>,
     /// What prices the calls of the credits API, where there is a gateway.

@@ -124,6 +124,9 @@ pub const SURVEY_PAUSE: Duration = Duration::from_millis(20);
 /// Rows of a list of the overview.
 pub const SURVEY_LISTED_MAX: usize = 10;
 
+/// Notices between two marks from which the console reads them backwards: what is read for a page beside its own.
+pub const NOTICES_MARKED: usize = 500;
+
 /// Days for which aggregates are kept where there is no sink to commit them to: longer than usage may come late.
 pub const AGGREGATES_KEPT_DAYS: i32 = 62;
 
@@ -151,9 +154,9 @@ pub const REPORT_THREADS: usize = 1;
 /// Most callers that wait for that: it may take minutes.
 pub const REPORTS_WAITING_MAX: usize = 2;
 
-/// Threads for what the server does unasked: closing months, committing aggregates, following other servers, delivering notices,
-/// and looking through all organizations for the overview. All but the last never end.
-pub const BACKGROUND_THREADS: usize = 5;
+/// Threads for what the server does unasked: closing months, committing aggregates, following other servers, delivering notices
+/// and expiring holds, which never end; looking through all organizations for the overview, and through all notices.
+pub const BACKGROUND_THREADS: usize = 7;
 
 /// Most event streams that are open at a time.
 pub const STREAMS_MAX: usize = 256;

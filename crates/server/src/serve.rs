@@ -18,7 +18,7 @@ use tollgate_storage::{Row, Scan, Store, StoreError};
 
 use crate::app::{App, AppState};
 use crate::auth::ApiKeys;
-use crate::console::{Sessions, Survey};
+use crate::console::{NoticeMarks, Sessions, Survey};
 use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, STREAMS_MAX};
@@ -314,6 +314,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         closing: watch::Sender::default(),
         sessions,
         survey: Survey::default(),
+        notice_marks: NoticeMarks::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),
     }))
 }

@@ -1,11 +1,11 @@
-//! Lists: users, ledger, notices; and one entry.
+//! Lists: users and ledger; and one entry.
 
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use tollgate_api::{BalanceReply, EntryItem, LedgerPage, NoticePage, UserPage};
-use tollgate_console::{Choice, EntryView, LedgerView, NoticesView, OrgTab, Section, UsersView};
-use tollgate_domain::{EntryKind, NoticeKind};
+use tollgate_api::{BalanceReply, EntryItem, LedgerPage, UserPage};
+use tollgate_console::{Choice, EntryView, LedgerView, OrgTab, Section, UsersView};
+use tollgate_domain::EntryKind;
 
 use super::org::head_of;
 use super::session::Visitor;
@@ -28,12 +28,14 @@ pub(crate) async fn users(
     let head = head_of(&app, &visitor, &org, OrgTab::Users).await?;
     let (state, caller) = (State(app.clone()), visitor.caller.clone());
     let balance =
-        native::balance::show(state, caller, OrgPath(org.clone()), Query::of([("users_limit", "0")]));
+        native::balance::show(state, caller, OrgPath(org.clone()), Query::of([("users_limit", "1")]));
     let balance: BalanceReply = said(balance).await?;
-    let meters: Vec<String> = balance.meters.into_keys().collect();
-    if let Some(first) = meters.first() {
-        asked.entry("meter".to_owned()).or_insert_with(|| first.clone());
+    // The first meter that has users, or else the first.
+    let with_users = balance.meters.iter().find(|(_, line)| !line.users.is_empty());
+    if let Some((meter, _)) = with_users.or_else(|| balance.meters.first_key_value()) {
+        asked.entry("meter".to_owned()).or_insert_with(|| meter.clone());
     }
+    let meters: Vec<String> = balance.meters.into_keys().collect();
     let users = if asked.contains_key("meter") {
         let params = asked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let params = params.chain(cursor.as_deref().map(|cursor| ("cursor", cursor)));
@@ -103,34 +105,4 @@ pub(crate) async fn entry(
         said(native::ledger::show(state, caller, OrgPath(org.clone()), number, super::NO_QUERY)).await?;
     let frame = visitor.frame(Section::Orgs, &format!("Entry {} of {org}", entry.entry));
     page(StatusCode::OK, &EntryView { frame, head, entry })
-}
-
-/// What people should know of all organizations.
-pub(crate) async fn notices(
-    State(app): State<App>,
-    visitor: Visitor,
-    mut query: Query,
-) -> Result<Response, Failure> {
-    let asked = query.take_given(&["org", "kind", "since"]);
-    let cursor = query.take("cursor");
-    query.end()?;
-    let params = asked.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let params = params.chain(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-    let notices = native::ledger::notices(State(app.clone()), visitor.caller.clone(), Query::of(params));
-    let (notices, wrong) = match said::<NoticePage>(notices).await {
-        Ok(notices) => (notices, None),
-        Err(failure) if failure.problem.status == 400 => {
-            (NoticePage { notices: Vec::new(), next: None, resume: String::new() }, Some(*failure.problem))
-        }
-        Err(failure) => return Err(failure),
-    };
-    let view = NoticesView {
-        frame: visitor.frame(Section::Notices, "Notices"),
-        next: next_page(Section::Notices.path(), &asked, notices.next.as_deref()),
-        notices: notices.notices,
-        asked,
-        wrong,
-        kinds: kinds(NoticeKind::NAMES),
-    };
-    page(StatusCode::OK, &view)
 }

@@ -11,6 +11,7 @@ mod health;
 mod holds;
 mod keys;
 mod lists;
+mod notices;
 mod org;
 mod orgs;
 mod overview;
@@ -50,7 +51,8 @@ pub(crate) use channels::{
 pub(crate) use health::show as health;
 pub(crate) use holds::{list as holds, release as release_hold};
 pub(crate) use keys::{list as keys, make as make_key, revoke as revoke_key};
-pub(crate) use lists::{entry, ledger, notices, users};
+pub(crate) use lists::{entry, ledger, users};
+pub(crate) use notices::{NoticeMarks, show as notices};
 pub(crate) use org::show as org;
 pub(crate) use orgs::{add as add_org, list as orgs};
 pub(crate) use overview::show as overview;

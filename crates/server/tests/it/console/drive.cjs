@@ -14,6 +14,18 @@ const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs
 
 // What a page breaks of the rules that axe knows, and whether it is wider than its window.
 async function look(page, place) {
+  // What is done beside a row is seen without moving its table, and on a phone what is told in words has room for some of them.
+  const { away, cramped } = await page.evaluate(() => {
+    const right = (element) => element.getBoundingClientRect().right;
+    const boxes = [...document.querySelectorAll('.scroll')];
+    const seen = (element) => element.checkVisibility();
+    const controls = (box) => [...box.querySelectorAll('summary, button')].filter((control) => seen(control) && right(control) > right(box) + 1);
+    const words = (box) => [...box.querySelectorAll('.whole')].filter((cell) => window.innerWidth < 640 && cell.offsetWidth < 160);
+    const html = (elements) => elements.map((element) => element.outerHTML.slice(0, 160));
+    return { away: html(boxes.flatMap(controls)), cramped: html(boxes.flatMap(words)) };
+  });
+  for (const html of away) check(false, `${place}: outside of the visible part of its table: ${html}`);
+  for (const html of cramped) check(false, `${place}: no room for words: ${html}`);
   // What is folded away is looked at, too.
   await page.evaluate(() => document.querySelectorAll('details').forEach((details) => { details.open = true; }));
   await page.evaluate(axe);

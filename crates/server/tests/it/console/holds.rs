@@ -16,7 +16,7 @@ fn open_holds_are_listed_and_released() {
     for path in ["/console/orgs/acme", "/console/orgs/acme/holds"] {
         let page = person.page(path);
         for says in
-            ["run-1", "<td class=\"n\">2</td>", "2026-11-02 11:00", "2026-11-02 13:00", "then given back"]
+            ["run-1", "data-is=\"held\">2</td>", "2026-11-02 11:00", "2026-11-02 13:00", "then given back"]
         {
             assert!(page.contains(says), "{path} lacks {says}: {page}");
         }

@@ -3,6 +3,7 @@
 mod browser;
 mod channels;
 mod holds;
+mod lists;
 mod plans;
 
 use serde_json::{Value, json};
