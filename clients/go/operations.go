@@ -22,6 +22,7 @@ var (
 	OpGetChannel          = Operation{"get_channel", "GET", "/v1/channels/{id}", nil}
 	OpGetHold             = Operation{"get_hold", "GET", "/v1/holds/{hold}", nil}
 	OpGetOrg              = Operation{"get_org", "GET", "/v1/orgs/{org}", nil}
+	OpGetOrgNotices       = Operation{"get_org_notices", "GET", "/v1/orgs/{org}/notices", nil}
 	OpGetPlan             = Operation{"get_plan", "GET", "/v1/orgs/{org}/plan", nil}
 	OpHealth              = Operation{"health", "GET", "/health", nil}
 	OpHold                = Operation{"hold", "POST", "/v1/holds", nil}
@@ -41,6 +42,7 @@ var (
 	OpPutChannel          = Operation{"put_channel", "PUT", "/v1/channels/{id}", nil}
 	OpPutLimit            = Operation{"put_limit", "PUT", "/v1/orgs/{org}/limits", nil}
 	OpPutOrg              = Operation{"put_org", "PUT", "/v1/orgs/{org}", nil}
+	OpPutOrgNotices       = Operation{"put_org_notices", "PUT", "/v1/orgs/{org}/notices", nil}
 	OpPutPlan             = Operation{"put_plan", "PUT", "/v1/orgs/{org}/plan", nil}
 	OpReady               = Operation{"ready", "GET", "/ready", nil}
 	OpRecord              = Operation{"record", "POST", "/v1/usage/batch", []string{"results"}}

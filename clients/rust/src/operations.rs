@@ -94,6 +94,11 @@ pub const GET_HOLD: Operation =
 pub const GET_ORG: Operation =
     Operation { method: Method::GET, path: "/v1/orgs/{org}", query: &[] };
 
+/// `GET /v1/orgs/{org}/notices`
+#[rustfmt::skip]
+pub const GET_ORG_NOTICES: Operation =
+    Operation { method: Method::GET, path: "/v1/orgs/{org}/notices", query: &[] };
+
 /// `GET /v1/orgs/{org}/plan`
 #[rustfmt::skip]
 pub const GET_PLAN: Operation =
@@ -188,6 +193,11 @@ pub const PUT_LIMIT: Operation =
 #[rustfmt::skip]
 pub const PUT_ORG: Operation =
     Operation { method: Method::PUT, path: "/v1/orgs/{org}", query: &[] };
+
+/// `PUT /v1/orgs/{org}/notices`
+#[rustfmt::skip]
+pub const PUT_ORG_NOTICES: Operation =
+    Operation { method: Method::PUT, path: "/v1/orgs/{org}/notices", query: &[] };
 
 /// `PUT /v1/orgs/{org}/plan`
 #[rustfmt::skip]

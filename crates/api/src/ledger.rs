@@ -26,7 +26,7 @@ pub struct EntryItem {
     pub entry: u64,
     /// When it was decided, by the server's time.
     pub at: String,
-    /// `used`, `refused`, `reversed`, `held`, `hold_ended`, `org_set`, `plan_set`, `limit_set`, `topped_up`, `bill_closed`,
+    /// `used`, `refused`, `reversed`, `held`, `hold_ended`, `org_set`, `plan_set`, `limit_set`, `thresholds_set`, `topped_up`, `bill_closed`,
     /// `shipped`.
     pub kind: String,
     /// Who caused it: the id of an API key, `configured` (the key of the settings), `local` (a caller without a key, from

@@ -52,8 +52,9 @@ pub use members::{Members, repeated_member};
 pub use metadata::Metadata;
 pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
-    MeterBalanceReply, OrgItem, OrgMeterItem, OrgPage, OrgRequest, PlanReply, PlanRequest, PortalLinkReply,
-    PortalLinkRequest, ScheduledPlan, ScopeName, TrialItem, UserItem, UserPage, WindowName,
+    MeterBalanceReply, OrgItem, OrgMeterItem, OrgNoticesReply, OrgNoticesRequest, OrgPage, OrgRequest,
+    Percent, PlanReply, PlanRequest, PortalLinkReply, PortalLinkRequest, ScheduledPlan, ScopeName,
+    ThresholdsGiver, TrialItem, UserItem, UserPage, WindowName,
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};

@@ -1,8 +1,10 @@
 //! Orgs, plans, limits, top-ups, balances.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::{MeterId, PlanId, UserId, Window};
 use utoipa::ToSchema;
 
@@ -230,6 +232,68 @@ pub enum LimitGiver {
     Org,
     /// Its plan in the catalog.
     Plan,
+}
+
+/// Says which shares of its credit an organization's notices tell of.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrgNoticesRequest {
+    /// The shares, in percent, each from 1 to 100, in any order; an empty list is none of them, and null is as the plan says.
+    // Told apart: missing thresholds are an error.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<Vec<u8>>, required = true, example = json!([50, 90, 100]))]
+    pub thresholds: Option<Vec<Percent>>,
+}
+
+/// A share, from 1 to 100 percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(pub u8);
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PercentVisitor;
+        impl Visitor<'_> for PercentVisitor {
+            type Value = Percent;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a whole number of percent from 1 to 100")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Percent, E> {
+                let percent = u8::try_from(number).ok().filter(|percent| (1..=100).contains(percent));
+                percent.map(Percent).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+            }
+        }
+        deserializer.deserialize_u64(PercentVisitor)
+    }
+}
+
+/// Which shares of its credit an organization's notices tell of.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OrgNoticesReply {
+    /// The organization.
+    pub org: String,
+    /// Its plan; null if none is set.
+    pub plan: Option<String>,
+    /// The shares in force, in percent, in order.
+    #[schema(example = json!([50, 90, 100]))]
+    pub thresholds: Vec<u8>,
+    /// Who gives them.
+    pub from: ThresholdsGiver,
+    /// Whether anything changed.
+    pub changed: bool,
+}
+
+/// Who gives the thresholds of an organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdsGiver {
+    /// The organization: set by `PUT /v1/orgs/{org}/notices`.
+    Org,
+    /// Its plan in the catalog.
+    Plan,
+    /// The catalog, for all organizations.
+    Catalog,
 }
 
 /// A link to the customer's own page.

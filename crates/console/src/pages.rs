@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 use tollgate_api::{
     ApiKeyCreated, ApiKeyItem, BalanceReply, BillPage, BillReply, BillStatus, Decimal, EntryItem, HoldItem,
-    LimitsReply, NoticeItem, OrgItem, PlanReply, Problem, TopUpItem, UserPage,
+    LimitsReply, NoticeItem, OrgItem, OrgNoticesReply, PlanReply, Problem, TopUpItem, UserPage,
 };
 use tollgate_domain::Amount;
 
@@ -256,6 +256,8 @@ pub struct OrgView {
     pub balance: BalanceReply,
     /// Its limits.
     pub limits: LimitsReply,
+    /// Which shares of its credit people are told of.
+    pub told_at: OrgNoticesReply,
     /// Its top-ups, the latest first.
     pub top_ups: Vec<TopUpItem>,
     /// The oldest of its open holds.

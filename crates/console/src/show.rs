@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use tollgate_api::{
     ChannelItem, ChannelKind, ChannelState, DeliveryResult, LimitGiver, MeterBalanceReply, OnExpiryName,
-    OrgMeterItem, ScopeName, TopUpState,
+    OrgMeterItem, OrgNoticesReply, ScopeName, ThresholdsGiver, TopUpState,
 };
 use tollgate_domain::NoticeRef;
 
@@ -49,6 +49,33 @@ pub(crate) fn on_expiry(policy: &OnExpiryName) -> &'static str {
         OnExpiryName::Release => "then given back",
         OnExpiryName::Charge => "then charged",
     }
+}
+
+/// The shares of its credit that an organization's notices tell of, as a form has them; those of others are not in its form.
+pub(crate) fn own_shares(told_at: &OrgNoticesReply) -> String {
+    match (told_at.from, &*told_at.thresholds) {
+        (ThresholdsGiver::Org, []) => "none".to_owned(),
+        (ThresholdsGiver::Org, shares) => listed(shares, ""),
+        _ => String::new(),
+    }
+}
+
+/// When people are told of an organization's credit, in a sentence.
+pub(crate) fn told_at(told_at: &OrgNoticesReply) -> String {
+    let from = match told_at.from {
+        ThresholdsGiver::Org => "set here",
+        ThresholdsGiver::Plan => "from the plan",
+        ThresholdsGiver::Catalog => "from the catalog",
+    };
+    match &*told_at.thresholds {
+        [] => format!("No share of the credit causes a notice, {from}."),
+        shares => format!("Told at {} of the credit, {from}.", listed(shares, " %")),
+    }
+}
+
+fn listed(shares: &[u8], unit: &str) -> String {
+    let shares: Vec<String> = shares.iter().map(|share| format!("{share}{unit}")).collect();
+    shares.join(", ")
 }
 
 pub(crate) fn giver(giver: &LimitGiver) -> &'static str {

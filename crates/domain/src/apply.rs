@@ -52,6 +52,9 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
                 });
             }
         }),
+        EntryKind::ThresholdsSet { thresholds } => {
+            state.change_org(entry.at, |org| org.thresholds.clone_from(thresholds));
+        }
         EntryKind::ToppedUp(topped_up) => {
             state.change_account(&topped_up.meter, |account| {
                 account.forget_expired(entry.at);
@@ -317,6 +320,7 @@ pub(crate) fn touch(state: &OrgState, entry: &Entry) {
         | EntryKind::PlanSet { .. }
         | EntryKind::PlanCalledOff
         | EntryKind::LimitSet { .. }
+        | EntryKind::ThresholdsSet { .. }
         | EntryKind::BillClosed(_) => {}
     }
     for notice in &entry.notices {

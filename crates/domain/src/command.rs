@@ -50,6 +50,8 @@ pub enum OrgCommand {
     CallOffPlan,
     /// Set or remove a limit.
     SetLimit(SetLimit),
+    /// Set the shares of credit, in percent, that cause a notice when crossed: in order, each once; `None`: as the plan says.
+    SetThresholds(Option<Vec<u8>>),
     /// Add credit.
     TopUp(TopUp),
     /// Take back credit that is not used.

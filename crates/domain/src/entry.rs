@@ -96,6 +96,11 @@ pub enum EntryKind {
         /// How much; `None` removes the limit.
         amount: Option<Amount>,
     },
+    /// The shares of credit that cause a notice were set, or left to the plan.
+    ThresholdsSet {
+        /// The shares, in percent, in order, each once; `None`: those of the plan.
+        thresholds: Option<Vec<u8>>,
+    },
     /// Credit was added.
     ToppedUp(Box<ToppedUpEntry>),
     /// Credit was taken back: a top-up voided, or a correction.
@@ -184,6 +189,7 @@ impl EntryKind {
         "plan_set",
         "plan_called_off",
         "limit_set",
+        "thresholds_set",
         "topped_up",
         "top_up_voided",
         "bill_closed",
@@ -204,6 +210,7 @@ impl EntryKind {
             | Self::PlanSet { .. }
             | Self::PlanCalledOff
             | Self::LimitSet { .. }
+            | Self::ThresholdsSet { .. }
             | Self::BillClosed(_)
             | Self::Shipped { .. } => None,
         }
@@ -222,6 +229,7 @@ impl EntryKind {
             Self::PlanSet { .. } => "plan_set",
             Self::PlanCalledOff => "plan_called_off",
             Self::LimitSet { .. } => "limit_set",
+            Self::ThresholdsSet { .. } => "thresholds_set",
             Self::ToppedUp(_) => "topped_up",
             Self::Voided(_) => "top_up_voided",
             Self::BillClosed(_) => "bill_closed",

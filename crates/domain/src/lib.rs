@@ -56,7 +56,7 @@ pub use apply::{apply, apply_system, load_and_apply, touched, touched_by_system}
 pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, top_ups};
 pub use bill::{Adjustment, Bill, BillError, bill, rate_month};
 pub use calendar::{Period, Window, Zone, ZoneError};
-pub use catalog::{Catalog, CatalogError};
+pub use catalog::{Catalog, CatalogError, ThresholdsFrom};
 pub use channel::{
     Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSecret, ChannelSetup,
     Delivery, Filter, Progress, ReadTo, Replay, Round, Subject, Target, Waiting,

@@ -42,6 +42,8 @@ pub struct Org {
     pub version: u64,
     /// When it was first heard of.
     pub created_at: Timestamp,
+    /// The shares of its credit, in percent, that cause a notice when crossed, in order, each once; `None`: its plan says.
+    pub thresholds: Option<Vec<u8>>,
 }
 
 /// A meter that an org used: what bills look at, also when no catalog has it any more.
@@ -121,6 +123,7 @@ impl Org {
             settled: 0,
             version: 0,
             created_at,
+            thresholds: None,
         }
     }
 

@@ -422,6 +422,18 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             let amount = amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
             item.summary = format!("{amount} {meter} a {window} for {whose}");
         }
+        EntryKind::ThresholdsSet { thresholds: None } => {
+            "notices go by the thresholds of the plan".clone_into(&mut item.summary);
+        }
+        EntryKind::ThresholdsSet { thresholds: Some(thresholds) } => {
+            item.summary = match &**thresholds {
+                [] => "no share of the credit causes a notice".to_owned(),
+                thresholds => {
+                    let shares: Vec<String> = thresholds.iter().map(ToString::to_string).collect();
+                    format!("notices at {} % of the credit", shares.join(", "))
+                }
+            };
+        }
         EntryKind::ToppedUp(topped_up) => {
             let ToppedUpEntry { meter, grant, metadata, standing, .. } = &**topped_up;
             item.metadata.clone_from(metadata);

@@ -50,6 +50,7 @@ fn table() -> Vec<Route> {
             .get(native::orgs::show_limits)
             .put(native::orgs::put_limit)
             .delete(native::orgs::delete_limit),
+        native("/v1/orgs/{org}/notices").get(native::org_notices::show).put(native::org_notices::put),
         native("/v1/orgs/{org}/top-ups").get(native::top_ups::list).post(native::top_ups::top_up),
         native("/v1/orgs/{org}/top-ups/void").post(native::top_ups::void_by_key),
         native("/v1/orgs/{org}/top-ups/{entry}/void").post(native::top_ups::void),
@@ -110,6 +111,7 @@ fn table() -> Vec<Route> {
         pages("/console/orgs/{org}/top-ups/{entry}/void").form(console::void),
         pages("/console/orgs/{org}/plan").form(console::plan),
         pages("/console/orgs/{org}/plan/call-off").form(console::call_off),
+        pages("/console/orgs/{org}/notices").form(console::thresholds),
         pages("/console/orgs/{org}/limits").form(console::limit),
         pages("/console/orgs/{org}/name").form(console::name),
         pages("/console/orgs/{org}/portal-links").form(console::portal_link),

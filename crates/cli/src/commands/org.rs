@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use tollgate_api::{LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgPage, ScopeName};
+use tollgate_api::{
+    LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgNoticesReply, OrgPage, ScopeName,
+    ThresholdsGiver,
+};
 use ureq::http::Method;
 
 use super::pages::more;
@@ -34,6 +37,20 @@ pub(crate) enum OrgCommand {
     Show {
         /// The organization.
         org: String,
+    },
+    /// Show, or set, which shares of its credit its notices tell of.
+    Notices {
+        /// The organization.
+        org: String,
+        /// Shares in percent, such as 50,90,100.
+        #[arg(long, value_name = "PERCENT,…", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=100))]
+        thresholds: Option<Vec<u8>>,
+        /// Tell of no share of it.
+        #[arg(long, conflicts_with = "thresholds")]
+        no_thresholds: bool,
+        /// Go by its plan again.
+        #[arg(long, conflicts_with_all = ["thresholds", "no_thresholds"])]
+        as_plan: bool,
     },
 }
 
@@ -109,6 +126,22 @@ pub(crate) fn org(session: &mut Session, command: &OrgCommand) -> Result<(), Fai
         OrgCommand::Show { org } => {
             session.show(Method::GET, &Route::v1(&["orgs", org]), &Sent::Nothing, org_text)
         }
+        OrgCommand::Notices { org, thresholds, no_thresholds, as_plan } => {
+            let set = match (thresholds, no_thresholds, as_plan) {
+                (Some(thresholds), ..) => Some(json!(thresholds)),
+                (None, true, _) => Some(json!([])),
+                (None, _, true) => Some(json!(null)),
+                (None, false, false) => None,
+            };
+            let route = Route::v1(&["orgs", org, "notices"]);
+            match set {
+                None => session.show(Method::GET, &route, &Sent::Nothing, notices_text),
+                Some(set) => {
+                    let body = Sent::Json(json!({"thresholds": set}));
+                    session.show(Method::PUT, &route, &body, notices_text)
+                }
+            }
+        }
     }
 }
 
@@ -155,6 +188,22 @@ fn org_text(org: &OrgItem) -> String {
     });
     let meters = rows(&["meter", "used", "remaining", "projected"], meters.collect(), "nothing counted yet");
     parts(vec![pairs(about), meters])
+}
+
+fn notices_text(reply: &OrgNoticesReply) -> String {
+    let shares: Vec<String> = reply.thresholds.iter().map(|percent| format!("{percent} %")).collect();
+    let from = match (reply.from, &reply.plan) {
+        (ThresholdsGiver::Org, _) => "org".to_owned(),
+        (ThresholdsGiver::Plan, None) => "plan".to_owned(),
+        (ThresholdsGiver::Plan, Some(plan)) => format!("plan {plan}"),
+        (ThresholdsGiver::Catalog, _) => "catalog".to_owned(),
+    };
+    pairs(vec![
+        ("org", Field::from(&reply.org)),
+        ("notices at", if shares.is_empty() { "no share".into() } else { shares.join(", ").into() }),
+        ("from", from.into()),
+        ("changed", reply.changed.into()),
+    ])
 }
 
 fn orgs_text(page: &OrgPage) -> String {

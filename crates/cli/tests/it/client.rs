@@ -120,6 +120,11 @@ fn every_command_answers_people() {
             &["entry 8", "kind used", "quantity 2.5", "property model=large", "burned 2.5 of"],
         ),
         ("notices", 0, &["AT ORG KIND", "limit_reached"]),
+        ("org notices acme", 0, &["notices at 80 %, 100 %", "from catalog", "changed no"]),
+        ("org notices acme --thresholds 90,50", 0, &["notices at 50 %, 90 %", "from org", "changed yes"]),
+        ("org notices acme --no-thresholds", 0, &["notices at no share", "from org"]),
+        ("org notices acme --thresholds 0", 2, &["0 is not in 1..=100"]),
+        ("org notices acme --as-plan", 0, &["notices at 80 %, 100 %", "from catalog", "changed yes"]),
         ("org show acme", 0, &["version", "METER USED REMAINING PROJECTED", "reports 7 113"]),
         (
             "hold take acme --quantity 2 --user bob --key h1",

@@ -22,7 +22,9 @@ use foldhash::fast::RandomState;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX};
-use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, OrgId, Period, PlanId, Sku, Window};
+use crate::{
+    Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Org, OrgId, Period, PlanId, Sku, Window,
+};
 use faults::{Faults, Place};
 use read::{amount, amounts, nearest, repeated, sorted, text_line, unique};
 
@@ -76,7 +78,7 @@ pub struct Catalog {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoticeSettings {
-    /// Shares of the credit, in percent, that cause a notice when crossed; in order.
+    /// Shares of the credit, in percent, that cause a notice when crossed; in order, each once.
     #[serde(deserialize_with = "sorted")]
     pub thresholds: Vec<u8>,
 }
@@ -85,6 +87,24 @@ impl Default for NoticeSettings {
     fn default() -> Self {
         Self { thresholds: vec![80, 100] }
     }
+}
+
+impl NoticeSettings {
+    /// Whether all thresholds are shares of something.
+    fn are_shares(&self) -> bool {
+        self.thresholds.iter().all(|percent| (1..=100).contains(percent))
+    }
+}
+
+/// Who says which thresholds an org has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThresholdsFrom {
+    /// The org itself.
+    Org,
+    /// Its plan.
+    Plan,
+    /// The catalog, for all orgs.
+    Catalog,
 }
 
 /// Settings of the compatible APIs.
@@ -182,6 +202,8 @@ pub struct Plan {
     pub proration: Proration,
     /// What is owed for it and for usage under it.
     pub prices: Vec<Price>,
+    /// How people are told of orgs on it, in place of the catalog's word.
+    pub notices: Option<NoticeSettings>,
     /// What it says of each meter that it names, and of every other.
     rules: HashMap<MeterId, MeterRules, RandomState>,
     other_rules: MeterRules,
@@ -195,10 +217,12 @@ pub(crate) struct MeterRules {
     pub(crate) allowance: Option<Allowance>,
     /// The limits as an org would set them, in the order they are checked in.
     pub(crate) limits: Vec<Limit>,
+    /// The shares of credit that cause a notice, where the plan says which.
+    pub(crate) thresholds: Option<Vec<u8>>,
 }
 
 impl MeterRules {
-    const NONE: &'static Self = &Self { trial: false, allowance: None, limits: Vec::new() };
+    const NONE: &'static Self = &Self { trial: false, allowance: None, limits: Vec::new(), thresholds: None };
 
     /// What a plan says of a meter; nothing, without a plan.
     pub(crate) fn of<'a>(plan: Option<&'a Plan>, meter: &MeterId) -> &'a Self {
@@ -226,13 +250,15 @@ struct WrittenPlan {
     proration: Proration,
     #[serde(default)]
     prices: Vec<Price>,
+    notices: Option<NoticeSettings>,
 }
 
 impl From<WrittenPlan> for Plan {
     fn from(written: WrittenPlan) -> Self {
         let WrittenPlan { id, name, trial_days, deprecated, retired, allowances, limits, .. } = written;
-        let WrittenPlan { currency, proration, prices, .. } = written;
-        let other_rules = MeterRules { trial: trial_days.is_some(), ..MeterRules::default() };
+        let WrittenPlan { currency, proration, prices, notices, .. } = written;
+        let thresholds = notices.as_ref().map(|notices| notices.thresholds.clone());
+        let other_rules = MeterRules { trial: trial_days.is_some(), thresholds, ..MeterRules::default() };
         let mut rules: HashMap<MeterId, MeterRules, RandomState> = HashMap::default();
         for allowance in &allowances {
             let rules = rules.entry(allowance.meter.clone()).or_insert_with(|| other_rules.clone());
@@ -254,6 +280,7 @@ impl From<WrittenPlan> for Plan {
             currency,
             proration,
             prices,
+            notices,
             rules,
             other_rules,
         }
@@ -399,6 +426,18 @@ impl Catalog {
         nearest(text, offered.map(|plan| &plan.id), PlanId::as_str)
     }
 
+    /// The shares of credit that cause a notice of an org when crossed, in order, and who says so: the org, its plan, or
+    /// the catalog for all.
+    #[must_use]
+    pub fn thresholds<'a>(&'a self, org: &'a Org, plan: Option<&'a Plan>) -> (&'a [u8], ThresholdsFrom) {
+        let of_plan = plan.and_then(|plan| plan.notices.as_ref()).map(|notices| &*notices.thresholds);
+        match (&org.thresholds, of_plan) {
+            (Some(own), _) => (own, ThresholdsFrom::Org),
+            (None, Some(of_plan)) => (of_plan, ThresholdsFrom::Plan),
+            (None, None) => (&self.notices.thresholds, ThresholdsFrom::Catalog),
+        }
+    }
+
     /// The mappings of events of a type.
     pub fn events_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a EventMapping> + 'a {
         self.events.iter().filter(move |event| event.r#type == kind)
@@ -408,7 +447,7 @@ impl Catalog {
         let mut faults = Faults::default();
         faults.note(Place::Whole, count("meters", self.meters.len(), CATALOG_METERS_MAX));
         faults.note(Place::Whole, count("plans", self.plans.len(), CATALOG_PLANS_MAX));
-        if self.notices.thresholds.iter().any(|percent| !(1..=100).contains(percent)) {
+        if !self.notices.are_shares() {
             let says = "notices.thresholds: each must be between 1 and 100".to_owned();
             faults.note(Place::Whole, Err(CatalogError(says)));
         }
@@ -478,6 +517,10 @@ impl Catalog {
         };
         note(text_line(&place, "name", &plan.name));
         note(refuse(plan.trial_days == Some(0), "trial_days must be at least 1"));
+        note(refuse(
+            plan.notices.as_ref().is_some_and(|notices| !notices.are_shares()),
+            "notices.thresholds: each must be between 1 and 100",
+        ));
         let meters = plan
             .allowances
             .iter()

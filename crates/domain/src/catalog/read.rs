@@ -83,10 +83,11 @@ pub(super) fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amoun
     deserializer.deserialize_any(AmountVisitor).map_err(D::Error::custom)
 }
 
-/// Reads whole numbers, and puts them in order.
+/// Reads whole numbers, and puts them in order, each once.
 pub(super) fn sorted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let mut numbers = <Vec<u8>>::deserialize(deserializer)?;
     numbers.sort_unstable();
+    numbers.dedup();
     Ok(numbers)
 }
 

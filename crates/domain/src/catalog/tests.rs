@@ -44,6 +44,11 @@ fn a_wrong_catalog_says_where() {
         (allowance("meter = \"m\"\namount = -1"), "must not be negative"),
         (allowance("meter = \"m\"\namount = \"1e99\""), "more than 15 digits"),
         (format!("[notices]\nthresholds = [0]\n{meters}{plan}"), "between 1 and 100"),
+        (
+            format!("{meters}{plan}notices = {{ thresholds = [101] }}\n"),
+            "notices.thresholds: each must be between 1 and 100",
+        ),
+        (format!("{meters}{plan}notices = {{ quiet = true }}\n"), "unknown field `quiet`"),
         (format!("unknown_meters = \"some\"\n{meters}{plan}"), "unknown variant `some`"),
         (
             format!("[compat.billing]\nplan = \"x\"\n{meters}{plan}"),

@@ -45,6 +45,21 @@ pub(super) fn decide_limit(state: &OrgState, context: &Context<'_>, set: &SetLim
     change(set_limit(state.org(), context, set))
 }
 
+pub(super) fn decide_thresholds(
+    state: &OrgState,
+    context: &Context<'_>,
+    thresholds: Option<&Vec<u8>>,
+) -> Outcome {
+    change(match state.org() {
+        None => Err(ConfigDenial::UnknownOrg),
+        Some(org) if org.thresholds.as_ref() == thresholds => Ok(unchanged(false)),
+        Some(org) => {
+            let kind = EntryKind::ThresholdsSet { thresholds: thresholds.cloned() };
+            Ok(changed(context.entry(Some(org), kind, Vec::new()), false))
+        }
+    })
+}
+
 fn set_limit(org: Option<&Org>, context: &Context<'_>, set: &SetLimit) -> ChangeResult {
     if context.catalog.meter(&set.meter).is_none() {
         return Err(ConfigDenial::UnknownMeter);

@@ -161,6 +161,7 @@ pub(crate) fn outcome(state: &OrgState, context: &Context<'_>, command: &OrgComm
         OrgCommand::SetPlan(set) => plan::decide_plan(state, context, set),
         OrgCommand::CallOffPlan => plan::decide_call_off(state, context),
         OrgCommand::SetLimit(set) => config::decide_limit(state, context, set),
+        OrgCommand::SetThresholds(set) => config::decide_thresholds(state, context, set.as_ref()),
         OrgCommand::TopUp(top_up) => top_up::decide_top_up(state, context, top_up),
         OrgCommand::Void(void) => void::decide_void(state, context, void),
         OrgCommand::CloseMonth(close) => closing::decide_close(state, context, *close),

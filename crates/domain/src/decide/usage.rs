@@ -313,8 +313,8 @@ impl Gate<'_> {
         if standing.remaining.is_some() && limit.is_positive() {
             let marks = self.account.marks_of(month);
             let crossed_before = if marks.percent_of >= limit { marks.percent } else { 0 };
-            // The catalog has them in order.
-            let crossed = context.catalog.notices.thresholds.iter().copied().filter(|percent| {
+            // They are in order.
+            let crossed = self.thresholds(context).iter().copied().filter(|percent| {
                 *percent > crossed_before && used.is_share_of(limit, (*percent).into(), 100)
             });
             notices
@@ -334,6 +334,13 @@ impl Gate<'_> {
         }
         notices.extend(self.limit_notices(meter));
         notices
+    }
+
+    /// The shares of credit that cause a notice: what the org says counts before what its plan says, and that before what the
+    /// catalog says for all.
+    fn thresholds<'b>(&'b self, context: &'b Context<'_>) -> &'b [u8] {
+        let set = self.org.thresholds.as_deref().or(self.plan.thresholds.as_deref());
+        set.unwrap_or(&context.catalog.notices.thresholds)
     }
 
     /// That the credit runs out before the month does, if it does; of usage of an earlier month nobody can tell.

@@ -118,6 +118,62 @@ fn thresholds_are_shares_of_credit_that_is_asked() {
     assert!(names.contains(&"threshold_crossed"), "{names:?}");
 }
 
+/// The shares that were crossed.
+fn crossed(kinds: &[NoticeKind]) -> Vec<u8> {
+    let percent = |kind: &NoticeKind| match kind {
+        NoticeKind::ThresholdCrossed { percent, .. } => Some(*percent),
+        _ => None,
+    };
+    kinds.iter().filter_map(percent).collect()
+}
+
+#[test]
+fn the_thresholds_of_an_org_take_the_place_of_those_of_its_plan_and_those_of_the_catalogs() {
+    let plan = |notices: &str| CATALOG.replace("name = \"Team\"", &format!("name = \"Team\"\n{notices}"));
+    let of_all = |text: &str| format!("[notices]\nthresholds = [70, 70, 20]\n{text}");
+    let own = |set: Option<&[u8]>| OrgCommand::SetThresholds(set.map(<[u8]>::to_vec));
+    for (catalog, set, wanted) in [
+        (CATALOG.to_owned(), None, vec![80, 100]),
+        (of_all(CATALOG), None, vec![20, 70]),
+        (of_all(&plan("notices = { thresholds = [90, 30] }")), None, vec![30, 90]),
+        (of_all(&plan("notices = { thresholds = [] }")), None, vec![]),
+        (of_all(&plan("notices = { thresholds = [90] }")), Some(&[10_u8, 55][..]), vec![10, 55]),
+        (CATALOG.to_owned(), Some(&[]), vec![]),
+    ] {
+        let mut world = World::new(&catalog);
+        if set.is_some() {
+            world.tell(THREE_DAYS, &own(set));
+        }
+        let kinds = told(&mut world, THREE_DAYS, OrgCommand::Use, "tokens", "100");
+        assert_eq!(crossed(&kinds), wanted, "{catalog} {set:?}");
+    }
+}
+
+/// Each once for a crossing, whoever changes them meanwhile; again when there is more credit; and as the plan says when the org
+/// no longer does.
+#[test]
+fn thresholds_that_change_are_told_once_and_again_with_more_credit() {
+    const LATE: &str = "2026-10-30T23:00:00Z";
+    let mut world = World::new(CATALOG);
+    let own = |set: &[u8]| OrgCommand::SetThresholds(Some(set.to_vec()));
+    let uses =
+        |world: &mut World, amount: &str| crossed(&told(world, LATE, OrgCommand::Use, "tokens", amount));
+    let changed = world.tell(LATE, &own(&[25, 60]));
+    assert!(matches!(&changed, OrgDecision::Change(Ok(changed)) if changed.entry.is_some()), "{changed:?}");
+    let again = world.tell(LATE, &own(&[25, 60]));
+    assert!(matches!(&again, OrgDecision::Change(Ok(changed)) if changed.entry.is_none()), "{again:?}");
+    assert_eq!(uses(&mut world, "30"), [25]);
+    assert_eq!(uses(&mut world, "5"), []);
+    world.tell(LATE, &own(&[20, 40, 60]));
+    assert_eq!(uses(&mut world, "10"), [40], "20 is less than what was told");
+    world.tell(LATE, &own(&[60, 62]));
+    assert_eq!(uses(&mut world, "17"), [60, 62]);
+    world.tell(LATE, &top_up("100", TopUpExpiry::Never));
+    assert_eq!(uses(&mut world, "58"), [60], "120 of 200");
+    world.tell(LATE, &OrgCommand::SetThresholds(None));
+    assert_eq!(uses(&mut world, "80"), [80, 100], "as the catalog says");
+}
+
 /// A trial of 100 that ends at the moment given with it.
 fn trial() -> (World, Timestamp) {
     let world = World::new(TRIAL);

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use tollgate_api::{
-    CloseRequest, LimitRequest, OrgRequest, PlanReply, PlanRequest, PortalLinkReply, PortalLinkRequest,
-    TopUpRequest, VoidRequest,
+    CloseRequest, LimitRequest, OrgNoticesRequest, OrgRequest, PlanReply, PlanRequest, PortalLinkReply,
+    PortalLinkRequest, TopUpRequest, VoidRequest,
 };
 use tollgate_domain::{OrgId, UsageKey};
 
@@ -155,6 +155,43 @@ pub(crate) async fn name(
         Err(failure) => Err(failure),
     };
     answer(app, org, sent, "name", acted).await
+}
+
+/// Sets which shares of the credit notices tell of; without any, as the plan says.
+pub(crate) async fn thresholds(
+    State(app): State<App>,
+    OrgPath(org): OrgPath,
+    sent: Sent,
+) -> Result<Response, Failure> {
+    let acted = match shares_request(&sent) {
+        Ok(request) => {
+            let word = if request.thresholds.is_some() { "thresholds" } else { "as_planned" };
+            let (state, caller, path) =
+                (State(app.clone()), sent.visitor.caller.clone(), OrgPath(org.clone()));
+            native::org_notices::put(state, caller, path, NoQuery, Json(request)).await.map(|_| word)
+        }
+        Err(mut failure) => {
+            // Which of them, its text says.
+            let of_shares = |field: &String| field.starts_with("thresholds[");
+            if failure.problem.field.as_ref().is_some_and(of_shares) {
+                failure.problem.field = Some("thresholds".to_owned());
+            }
+            Err(failure)
+        }
+    };
+    answer(app, org, sent, "notices", acted).await
+}
+
+fn shares_request(sent: &Sent) -> Result<OrgNoticesRequest, Failure> {
+    let text = sent.value("thresholds");
+    let shares = text.split([',', ' ', '%']).filter(|share| !share.is_empty());
+    let number = |share: &str| share.parse::<i64>().map_or_else(|_| share.into(), serde_json::Value::from);
+    let thresholds: Option<Vec<serde_json::Value>> = match text.trim() {
+        "" => None,
+        "none" => Some(Vec::new()),
+        _ => Some(shares.map(number).collect()),
+    };
+    crate::extract::parse(serde_json::json!({ "thresholds": thresholds }).to_string().as_bytes())
 }
 
 /// Makes a link for the customer; it is on the page that answers.

@@ -41,7 +41,7 @@ use crate::auth::hexadecimal;
 use crate::extract::{NoQuery, parse};
 use crate::reply::Failure;
 
-pub(crate) use actions::{call_off, close, limit, name, plan, portal_link, top_up, void};
+pub(crate) use actions::{call_off, close, limit, name, plan, portal_link, thresholds, top_up, void};
 pub(crate) use bills::{bill, of_all as bills, of_org as org_bills};
 pub(crate) use channels::{
     change as change_channel, list as channels, make as make_channel, remove as remove_channel,
@@ -224,6 +224,8 @@ fn done(word: Option<&str>) -> Option<&'static str> {
         "limit" => "The limit is set.",
         "unlimited" => "The limit is removed.",
         "name" => "It is saved.",
+        "thresholds" => "Notices go by these shares of the credit now.",
+        "as_planned" => "Notices go by the plan again.",
         "added" => "The organization is there.",
         "closed" => "The bill is closed.",
         "channel" => "The channel is saved.",

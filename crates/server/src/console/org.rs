@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use tollgate_api::{
-    BalanceReply, HoldPage, LedgerPage, LimitsReply, OrgItem, PlanReply, TopUpPage, UsageSeries,
+    BalanceReply, HoldPage, LedgerPage, LimitsReply, OrgItem, OrgNoticesReply, PlanReply, TopUpPage,
+    UsageSeries,
 };
 use tollgate_console::{Answered, Bar, Chart, Mark, OrgHead, OrgTab, OrgView, Section};
 use tollgate_domain::{Amount, MeterId, OrgId, Period, Window, Zone};
@@ -52,6 +53,8 @@ pub(super) async fn summary(
     let (state, who, path) = at();
     let limits: LimitsReply = said(native::orgs::show_limits(state, who, path, super::NO_QUERY)).await?;
     let (state, who, path) = at();
+    let told_at: OrgNoticesReply = said(native::org_notices::show(state, who, path, super::NO_QUERY)).await?;
+    let (state, who, path) = at();
     let top_ups: TopUpPage =
         said(native::top_ups::list(state, who, path, Query::of([("limit", "20")]))).await?;
     let (state, who, path) = at();
@@ -70,6 +73,7 @@ pub(super) async fn summary(
         plan,
         balance,
         limits,
+        told_at,
         top_ups: top_ups.top_ups,
         more_holds: holds.next.is_some(),
         holds: holds.holds,

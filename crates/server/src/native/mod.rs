@@ -11,6 +11,7 @@ pub(crate) mod channels;
 pub(crate) mod filters;
 pub(crate) mod holds;
 pub(crate) mod ledger;
+pub(crate) mod org_notices;
 pub(crate) mod orgs;
 pub(crate) mod plans;
 pub(crate) mod problems;

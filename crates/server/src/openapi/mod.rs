@@ -22,7 +22,7 @@ mod shape;
         native::holds::hold, native::holds::show, native::holds::capture, native::holds::release, native::holds::list,
         native::orgs::list, native::orgs::show, native::orgs::put, native::plans::show, native::plans::set,
         native::plans::leave, native::plans::call_off, native::orgs::show_limits, native::orgs::put_limit,
-        native::orgs::delete_limit, crate::console::portal::link, native::top_ups::top_up, native::top_ups::list, native::top_ups::void,
+        native::orgs::delete_limit, native::org_notices::show, native::org_notices::put, crate::console::portal::link, native::top_ups::top_up, native::top_ups::list, native::top_ups::void,
         native::top_ups::void_by_key,
         native::balance::show, native::balance::users, native::series::series,
         native::bill_list::list, native::bills::show, native::bills::close, native::bills::what_if,

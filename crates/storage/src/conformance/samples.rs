@@ -406,6 +406,7 @@ pub(super) fn lines_of_every_kind_after(version: u64) -> Vec<Line> {
         limit_set("tokens", LimitScope::EachUser, Some(5)),
         limit_set("tokens", LimitScope::User(user("ann")), Some(1)),
         limit_set("tokens", LimitScope::User(user("bob")), None),
+        EntryKind::ThresholdsSet { thresholds: Some(vec![50, 90]) },
         bill_closed(MONTH, 1),
         bill_closed(MONTH - 2, 2),
         used(UsedEntry {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::{Allowed, Amount, Catalog, Denial, Entry, Notice, NoticeKind, OrgId, Period, Use};
+use tollgate_domain::{Allowed, Amount, Denial, Entry, Notice, NoticeKind, OrgId, Period, Use};
 
 use super::hold;
 
@@ -92,10 +92,10 @@ pub fn first_denial_is_told(entries: &[Entry], usage: &Use, period: Option<Perio
     !worth_telling || any_told(entries, first)
 }
 
-/// Every share of the credit that is used has been told in this period.
+/// Every share of the credit that is used has been told in this period, of those that cause a notice.
 pub fn credit_is_told(
     entries: &[Entry],
-    catalog: &Catalog,
+    thresholds: &[u8],
     usage: &Use,
     period: Option<Period>,
     allowed: &Allowed,
@@ -105,7 +105,7 @@ pub fn credit_is_told(
         return Ok(());
     }
     let here = |notice: &Notice| notice.meter.as_ref() == Some(&usage.meter) && notice.period == period;
-    for share in &catalog.notices.thresholds {
+    for share in thresholds {
         let at = standing.granted.billionths() * i128::from(*share);
         if standing.used.billionths() * 100 >= at {
             let told = any_told(entries, |notice| {

@@ -137,6 +137,13 @@ impl Now<'_> {
         self.changed(known != set.amount, false)
     }
 
+    pub(super) fn set_thresholds(&self, set: Option<&Vec<u8>>) -> (OrgDecision, bool) {
+        match self.history() {
+            None => refused(ConfigDenial::UnknownOrg),
+            Some(history) => self.changed(history.thresholds != set, false),
+        }
+    }
+
     pub(super) fn top_up(&self, top_up: &TopUp) -> (OrgDecision, bool) {
         let result = match self.known_top_up(top_up) {
             Some(answer) => answer,

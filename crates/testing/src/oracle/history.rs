@@ -28,6 +28,8 @@ pub struct History<'a> {
     pub trial: Option<(Timestamp, Timestamp)>,
     /// The limits it set.
     pub limits: BTreeMap<(&'a MeterId, LimitScope, Window), Amount>,
+    /// The shares of credit that cause a notice, where it says which.
+    pub thresholds: Option<&'a Vec<u8>>,
     /// What it used, with what was taken back.
     pub uses: Vec<Counted<'a>>,
     /// What it was granted beyond its plan.
@@ -127,6 +129,7 @@ impl<'a> History<'a> {
             plans: Vec::new(),
             trial: None,
             limits: BTreeMap::new(),
+            thresholds: None,
             uses: Vec::new(),
             grants: Vec::new(),
             burned: BTreeMap::new(),
@@ -190,6 +193,7 @@ impl<'a> History<'a> {
                     None => self.limits.remove(&place),
                 };
             }
+            OrgCommand::SetThresholds(set) => self.thresholds = set.as_ref(),
             OrgCommand::TopUp(top_up) => {
                 let (from, until) = self.stretch(at, top_up);
                 self.grants.push(Granted {

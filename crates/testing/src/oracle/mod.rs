@@ -123,6 +123,7 @@ impl Oracle {
             OrgCommand::SetPlan(set) => now.set_plan(set),
             OrgCommand::CallOffPlan => now.call_off(),
             OrgCommand::SetLimit(set) => now.set_limit(set),
+            OrgCommand::SetThresholds(set) => now.set_thresholds(set.as_ref()),
             OrgCommand::TopUp(top_up) => now.top_up(top_up),
             OrgCommand::Void(void) => now.void(void),
             OrgCommand::CloseMonth(close) => now.close(close.month),
@@ -182,6 +183,22 @@ impl Oracle {
         let mut history = self.history(org)?;
         history.pay(at, catalog, meter);
         history.standing(catalog, at, meter, user)
+    }
+
+    /// The shares of credit that cause a notice of usage counted at a moment.
+    #[must_use]
+    pub fn thresholds<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+        at: Timestamp,
+        org: &OrgId,
+        look: Look,
+    ) -> &'a [u8] {
+        let history = self.history(org);
+        let own = history.as_ref().and_then(|history| history.thresholds);
+        let plan = history.as_ref().and_then(|history| history.plan_in(catalog, at, look));
+        let planned = plan.and_then(|plan| plan.notices.as_ref()).map(|notices| &notices.thresholds);
+        own.or(planned).unwrap_or(&catalog.notices.thresholds)
     }
 
     /// When a change of plan asked for at a moment takes effect.

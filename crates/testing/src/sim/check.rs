@@ -412,6 +412,7 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
         (EntryKind::LimitSet { meter, scope, window, amount }, OrgCommand::SetLimit(set)) => {
             *meter == set.meter && *scope == set.scope && *window == set.window && *amount == set.amount
         }
+        (EntryKind::ThresholdsSet { thresholds }, OrgCommand::SetThresholds(set)) => thresholds == set,
         (EntryKind::Voided(voided), OrgCommand::Void(void)) => {
             voided.key == void.key && voided.reason == void.reason
         }
@@ -461,7 +462,8 @@ fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
             EntryKind::Put { .. }
             | EntryKind::PlanSet { .. }
             | EntryKind::PlanCalledOff
-            | EntryKind::LimitSet { .. },
+            | EntryKind::LimitSet { .. }
+            | EntryKind::ThresholdsSet { .. },
             answer,
         ) => matches!(answer, OrgDecision::Change(Ok(_))),
         (EntryKind::BillClosed(bill), OrgDecision::Close(Ok(closed))) => {

@@ -501,7 +501,8 @@ impl World {
             }
             Ok(allowed) if allowed.replayed => Ok(()),
             Ok(allowed) => {
-                notices::credit_is_told(entries, &self.catalog, usage, period, allowed)?;
+                let thresholds = self.oracle.thresholds(&self.catalog, at, &org.id, Look::Gate);
+                notices::credit_is_told(entries, thresholds, usage, period, allowed)?;
                 notices::limits_are_told(entries, usage, allowed)
             }
         }
@@ -526,7 +527,8 @@ impl World {
         hold!(used.periods.contains(&month), "not counted in {month:?}: {used:?}");
         let (standing, policies) = (used.standing, Default::default());
         let allowed = Allowed { entry: 0, replayed: false, standing, policies };
-        notices::credit_is_told(entries, &self.catalog, usage, (!on_trial).then_some(month), &allowed)
+        let thresholds = self.oracle.thresholds(&self.catalog, own, &org.id, Look::Record);
+        notices::credit_is_told(entries, thresholds, usage, (!on_trial).then_some(month), &allowed)
     }
 
     /// The end of a trial is told with a usage only when nothing more of it would be allowed.

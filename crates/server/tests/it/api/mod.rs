@@ -8,6 +8,7 @@ mod holds;
 mod ledger;
 mod lists;
 mod members;
+mod org_notices;
 mod orgs;
 mod samples;
 mod statuses;

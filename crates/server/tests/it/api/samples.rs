@@ -89,6 +89,7 @@ fn october() -> Vec<Call> {
         ("list_orgs", "GET", "/v1/orgs", None),
         ("bill", "GET", "/v1/orgs/acme/bill", None),
         ("list_limits", "GET", "/v1/orgs/acme/limits", None),
+        ("get_org_notices", "GET", "/v1/orgs/acme/notices", None),
         ("list_top_ups", "GET", "/v1/orgs/acme/top-ups", None),
         ("reverse", "POST", "/v1/usage/reversals", Some(json!({"org": "acme", "key": "report-1"}))),
         (
@@ -117,6 +118,7 @@ fn october() -> Vec<Call> {
         ("create_portal_link", "POST", "/v1/orgs/acme/portal-links", Some(json!({"expires_in": 3600}))),
         ("void_top_up", "POST", "/v1/orgs/acme/top-ups/7/void", Some(json!({"reason": "entered twice"}))),
         ("delete_limit", "DELETE", "/v1/orgs/acme/limits?meter=reports&scope=user", None),
+        ("put_org_notices", "PUT", "/v1/orgs/acme/notices", Some(json!({"thresholds": [50, 90, 100]}))),
     ]
 }
 

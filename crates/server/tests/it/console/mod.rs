@@ -346,6 +346,7 @@ fn forms(channel: &str) -> Vec<(String, Fields)> {
             "/console/orgs/acme/limits",
             vec![("meter", "reports"), ("scope", "user"), ("window", "month"), ("amount", "50")],
         ),
+        ("/console/orgs/acme/notices", vec![("thresholds", "50, 90 %")]),
         ("/console/orgs/acme/name", vec![("name", "Acme & Sons"), ("time_zone", "Europe/Paris")]),
         ("/console/orgs/acme/portal-links", vec![("expires_in", "3600")]),
         ("/console/keys", vec![("name", "one more"), ("role", "admin")]),
@@ -377,7 +378,7 @@ fn forms_do_what_they_say_in_the_name_of_who_sent_them() {
         }
     }
     let mut client = server.client().with_key(ADMIN);
-    let entries = client.get("/v1/orgs/acme/ledger?limit=7").ok();
+    let entries = client.get("/v1/orgs/acme/ledger?limit=8").ok();
     let id = person.page("/console").split_once("<span>key ").expect("who").1[..16].to_owned();
     let kinds: Vec<&str> = entries["entries"]
         .as_array()
@@ -390,7 +391,16 @@ fn forms_do_what_they_say_in_the_name_of_who_sent_them() {
         .collect();
     assert_eq!(
         kinds,
-        ["org_set", "limit_set", "hold_ended", "plan_called_off", "plan_set", "top_up_voided", "topped_up"]
+        [
+            "org_set",
+            "thresholds_set",
+            "limit_set",
+            "hold_ended",
+            "plan_called_off",
+            "plan_set",
+            "top_up_voided",
+            "topped_up"
+        ]
     );
     assert_eq!(client.get("/v1/orgs/new/plan").ok()["plan"], "basic");
     let ledger = person.page("/console/orgs/acme/ledger?kind=topped_up");
@@ -529,6 +539,11 @@ fn what_is_refused_stands_beside_its_field_with_what_was_typed() {
             "/console/orgs/acme/name",
             vec![("name", "A"), ("time_zone", "Mars/Olympus")],
             "name-time_zone-hint\">time_zone:",
+        ),
+        (
+            "/console/orgs/acme/notices",
+            vec![("thresholds", "50, 900")],
+            "notices-thresholds-hint\">thresholds[1]: must be a whole number of percent from 1 to 100, not 900",
         ),
         ("/console/orgs", vec![("org", ""), ("plan", "basic")], "org-org-hint\">org:"),
         ("/console/keys", vec![("name", "first"), ("role", "read")], "key-role-wrong\">role:"),

@@ -157,6 +157,7 @@ choices! {
         },
         11 = Held(held: Box<HeldEntry>),
         12 = HoldEnded(ended: Box<HoldEndedEntry>),
+        13 = ThresholdsSet { thresholds: Option<Vec<u8>> },
     }
     SystemEntryKind {
         0 = CatalogApplied {

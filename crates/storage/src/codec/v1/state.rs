@@ -10,28 +10,16 @@ use tollgate_domain::{
     HoldEnd, Holds, KeyRecord, Limit, LimitScope, MeterId, OnExpiry, OpenCounter, Org, OrgId, Overdraft,
     Period, Periods, PlanChange, PlanId, Plans, Quantity, Rank, Ranks, Role, Shipment, ShipmentId,
     ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter, UserId,
-    Window, Zone,
+    Window,
 };
 
 use crate::codec::wire::{In, Wire, choices, fields, invalid, put_items, put_len};
 
+/// What an org may have besides: bits of a byte.
+const HAS_HOLDS: u8 = 1;
+const HAS_THRESHOLDS: u8 = 2;
+
 fields! {
-    Org {
-        id: OrgId,
-        name: Option<String>,
-        zone: Zone,
-        metadata: BTreeMap<String, String>,
-        plans: Plans,
-        bills: u32,
-        billed_until: Option<i32>,
-        trial: Option<Trial>,
-        limits: Vec<Limit>,
-        holds: Option<Arc<Holds>>,
-        meters: Arc<[UsedMeter]>,
-        settled: u64,
-        version: u64,
-        created_at: Timestamp,
-    }
     Hold {
         number: u64,
         key: UsageKey,
@@ -205,6 +193,58 @@ choices! {
         1 = Read,
         2 = Manage,
         3 = Admin,
+    }
+}
+
+/// Field by field, but for what few orgs have: one byte says which of it follows.
+impl Wire for Org {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { id, name, zone, metadata, plans, bills, billed_until, trial, limits, .. } = self;
+        let Self { holds, thresholds, meters, settled, version, created_at, .. } = self;
+        id.put(out);
+        name.put(out);
+        zone.put(out);
+        metadata.put(out);
+        plans.put(out);
+        bills.put(out);
+        billed_until.put(out);
+        trial.put(out);
+        limits.put(out);
+        let has = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+        (has(holds.is_some(), HAS_HOLDS) | has(thresholds.is_some(), HAS_THRESHOLDS)).put(out);
+        holds.iter().for_each(|holds| holds.put(out));
+        thresholds.iter().for_each(|thresholds| thresholds.put(out));
+        meters.put(out);
+        settled.put(out);
+        version.put(out);
+        created_at.put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let mut org = Self::new(OrgId::take(from)?, Timestamp::UNIX_EPOCH);
+        org.name = Wire::take(from)?;
+        org.zone = Wire::take(from)?;
+        org.metadata = Wire::take(from)?;
+        org.plans = Wire::take(from)?;
+        org.bills = Wire::take(from)?;
+        org.billed_until = Wire::take(from)?;
+        org.trial = Wire::take(from)?;
+        org.limits = Wire::take(from)?;
+        let has = u8::take(from)?;
+        if has & !(HAS_HOLDS | HAS_THRESHOLDS) != 0 {
+            return Err(invalid());
+        }
+        if has & HAS_HOLDS != 0 {
+            org.holds = Some(Wire::take(from)?);
+        }
+        if has & HAS_THRESHOLDS != 0 {
+            org.thresholds = Some(Wire::take(from)?);
+        }
+        org.meters = Wire::take(from)?;
+        org.settled = Wire::take(from)?;
+        org.version = Wire::take(from)?;
+        org.created_at = Wire::take(from)?;
+        Ok(org)
     }
 }
 

@@ -105,6 +105,7 @@ every! {
             window: Window::Lifetime,
             amount: Some(amount("5000")),
         },
+        EntryKind::ThresholdsSet { .. } => EntryKind::ThresholdsSet { thresholds: Some(vec![50, 90, 100]) },
         EntryKind::ToppedUp(_) => EntryKind::ToppedUp(Box::new(ToppedUpEntry {
             meter: id("reports"),
             fingerprint: u64::MAX,
@@ -180,6 +181,7 @@ fn least_kinds() -> Vec<EntryKind> {
             window: Window::Minute,
             amount: None,
         },
+        EntryKind::ThresholdsSet { thresholds: None },
         EntryKind::ToppedUp(Box::new(ToppedUpEntry {
             meter: meter(),
             fingerprint: 0,

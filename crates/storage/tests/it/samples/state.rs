@@ -33,6 +33,8 @@ every! {
 pub(super) fn samples() -> Vec<Sample> {
     let mut samples = vec![
         Sample::value("org-full", org()),
+        Sample::value("org-thresholds", Org { thresholds: Some(vec![50, 90, 100]), ..org() }),
+        Sample::value("org-thresholds-only", Org { thresholds: Some(Vec::new()), holds: None, ..org() }),
         Sample::value("org-least", Org::new(id("a"), Timestamp::UNIX_EPOCH)),
         Sample::value("account-full", account()),
         Sample::value("account-least", Account::default()),
@@ -158,6 +160,7 @@ fn org() -> Org {
         settled: 9,
         version: 1_234,
         created_at: at(1_780_000_000, 999_999_999),
+        thresholds: None,
     }
 }
 
