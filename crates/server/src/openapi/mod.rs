@@ -39,6 +39,7 @@ mod shape;
         compat::billing::record, compat::billing::list, compat::billing::bill,
         compat::credits::take,
         compat::litellm::take,
+        compat::portkey::take,
         compat::pulses::take, compat::pulses::list, compat::pulses::commit,
     ),
     tags(
@@ -56,6 +57,7 @@ mod shape;
         (name = "Billing API", description = "A compatible API: records usage and estimates bills, as an older billing engine did."),
         (name = "Credits API", description = "A compatible API: charges calls of language models to prepaid credit."),
         (name = "LiteLLM", description = "A compatible API: records what LiteLLM logs of calls of language models."),
+        (name = "Portkey", description = "A compatible API: holds and charges credit as a guardrail of Portkey's gateway."),
         (name = "Pulses API", description = "A compatible API: takes pulses and commits what they add up to."),
     ),
     // What only parameters and problems name is not found by itself.

@@ -21,6 +21,9 @@ const WITH_ERROR_OF_REQUEST: &str = "Credits API";
 /// The tag of the API that answers with a text where a request is wrong.
 const WITH_WORDS: &str = "Pulses API";
 
+/// The tag of the API that answers whatever is wrong with a verdict.
+const WITH_VERDICT: &str = "Portkey";
+
 /// The operations of a document, each with its path.
 pub(super) fn operations(document: &mut OpenApi) -> impl Iterator<Item = (&str, &mut Operation)> {
     document.paths.paths.iter_mut().flat_map(|(path, item)| {
@@ -36,6 +39,11 @@ impl Modify for Refusals {
     fn modify(&self, document: &mut OpenApi) {
         for (path, operation) in operations(document) {
             let found = &mut operation.responses.responses;
+            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
+            if tag == WITH_VERDICT {
+                found.insert("default".to_owned(), Ref::from_response_name("Problem").into());
+                continue;
+            }
             let needs_key = operation.security.is_none();
             let native = path.starts_with("/v1/");
             let has_body = operation.request_body.is_some();
@@ -49,7 +57,6 @@ impl Modify for Refusals {
             add("400", reads);
             add("401", needs_key);
             add("403", needs_key);
-            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
             for status in ["408", "413"] {
                 // Where a wrong request is told by words, so is one that does not arrive.
                 add(status, has_body && tag != WITH_WORDS);

@@ -1,23 +1,20 @@
 //! The real proxy of LiteLLM with the hook of `examples/litellm/`, before a model whose answers wait until they are let go.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::channels::until;
 use crate::client::{Ask, Client, Reply, connect};
+use crate::model::{Model, PATIENCE, TOKENS};
 use crate::server::TestServer;
 use crate::tools::tool;
-
-/// How long a call may take before a test fails instead of hanging: the first of a proxy loads half of LiteLLM.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Held while a proxy runs: one takes the machine for a while.
 static ONE_PROXY: Mutex<()> = Mutex::new(());
@@ -36,110 +33,8 @@ allowances = [{ meter = "usd", amount = "0.45" }]
 
 const KEY: &str = "sk-proxy";
 
-/// A call of twenty tokens at 0.0075 USD: it costs 0.15.
-const TOKENS: u32 = 20;
-
 const MODELS: [(&str, &str); 4] =
     [("waits", "0.0075"), ("fails", "0.0075"), ("streams", "0.0001"), ("is-silent", "0.0001")];
-
-/// Stands in for a provider of models.
-struct Model {
-    address: SocketAddr,
-    is_open: Arc<(Mutex<bool>, Condvar)>,
-    asked: mpsc::Receiver<String>,
-}
-
-impl Model {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let is_open = Arc::new((Mutex::new(false), Condvar::new()));
-        let (tell, asked) = mpsc::channel();
-        let gate = Arc::clone(&is_open);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (tell, gate) = (tell.clone(), Arc::clone(&gate));
-                thread::spawn(move || answer(&stream, &gate, &tell));
-            }
-        });
-        Self { address, is_open, asked }
-    }
-
-    /// Waits for a call.
-    fn is_asked(&self) -> String {
-        self.asked.recv_timeout(PATIENCE).expect("the model is asked")
-    }
-
-    /// Lets the answers go, those to come too.
-    fn open(&self) {
-        *self.is_open.0.lock().expect("not poisoned") = true;
-        self.is_open.1.notify_all();
-    }
-}
-
-fn answer(
-    mut stream: &TcpStream,
-    (is_open, opened): &(Mutex<bool>, Condvar),
-    tell: &mpsc::Sender<String>,
-) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let lines = reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-        let length = lines.filter_map(|line| {
-            line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok()
-        });
-        let mut body = vec![0; length.last()?];
-        reader.read_exact(&mut body).ok()?;
-        let model = serde_json::from_slice::<Value>(&body).ok()?["model"].as_str()?.to_owned();
-        tell.send(model.clone()).ok()?;
-        let (status, body) = match model.as_str() {
-            "waits" => {
-                let guard = opened.wait_while(is_open.lock().ok()?, |is_open| !*is_open);
-                drop(guard);
-                (200, completion())
-            }
-            "fails" => (500, json!({"error": {"message": "broken"}})),
-            model => {
-                write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-                )
-                .ok()?;
-                let words = if model == "streams" { 50 } else { 0 };
-                for _ in 0..words {
-                    write!(stream, "data: {}\n\n", word()).ok()?;
-                }
-                // The stream never ends by itself.
-                reader.read_exact(&mut [0]).ok()?;
-                return None;
-            }
-        };
-        let body = body.to_string();
-        let length = body.len();
-        write!(
-            stream,
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .ok()?;
-    }
-}
-
-fn completion() -> Value {
-    let message = json!({"role": "assistant", "content": "yes"});
-    json!({
-        "id": "c", "object": "chat.completion", "created": 1, "model": "waits",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": TOKENS, "total_tokens": 10 + TOKENS},
-    })
-}
-
-fn word() -> Value {
-    let delta = json!({"role": "assistant", "content": "word "});
-    json!({
-        "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "streams",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": null}],
-    })
-}
 
 /// A running proxy; killed when dropped.
 struct Proxy {
@@ -281,7 +176,7 @@ fn concurrent_requests_cannot_bypass_a_budget_before_spend_is_recorded() {
         }
     });
     stands_at(&server, 0.45, 0.0);
-    assert!(model.asked.try_recv().is_err(), "the model was asked three times");
+    assert!(model.is_left_alone(), "the model was asked three times");
 }
 
 #[test]

@@ -15,6 +15,9 @@ use crate::server::TestServer;
 
 const CATALOG: &str = r#"currency = "USD"
 
+[compat.portkey]
+meter = "tokens"
+
 [[meters]]
 id = "reports"
 name = "Reports"
@@ -162,6 +165,9 @@ fn november() -> Vec<Call> {
         "completion_tokens": 1000, "cache_hit": false,
         "metadata": {"user_api_key_team_id": "acme", "user_api_key_user_id": "ada"}});
     let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
+    let guardrail = json!({"eventType": "beforeRequestHook", "provider": "openai", "requestType": "chatComplete",
+        "request": {"json": {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}},
+        "metadata": {"org": "beta", "_user": "ben", "request_id": "call-9", "estimate": "400"}});
     vec![
         ("close_bill", "POST", "/v1/orgs/acme/bill/close", Some(json!({"month": "2026-10"}))),
         ("delete_plan", "DELETE", "/v1/orgs/acme/plan?at=next_month", None),
@@ -196,6 +202,7 @@ fn november() -> Vec<Call> {
         ("ready", "GET", "/ready", None),
         ("root", "GET", "/", None),
         ("litellm_calls", "POST", "/litellm/calls", Some(json!([litellm]))),
+        ("portkey_guardrail", "POST", "/portkey/guardrail", Some(guardrail)),
     ]
 }
 
