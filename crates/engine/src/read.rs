@@ -62,12 +62,16 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// As [`Engine::balance`].
-    pub async fn usage_of_key(&self, id: &OrgId, key: &UsageKey) -> Result<Option<UsedEntry>, EngineError> {
+    pub async fn usage_of_key(
+        &self,
+        id: &OrgId,
+        key: &UsageKey,
+    ) -> Result<Option<(Timestamp, UsedEntry)>, EngineError> {
         self.view(id, |state, _| {
             let known = state.key(KeySpace::Use, key).filter(|known| known.reversed_by.is_none())?;
             let entry = state.entry(known.entry)?;
             match &entry.kind {
-                EntryKind::Used(used) => Some((**used).clone()),
+                EntryKind::Used(used) => Some((entry.at, (**used).clone())),
                 _ => None,
             }
         })

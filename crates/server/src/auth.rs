@@ -1,9 +1,12 @@
 //! Who calls, and what they may do. Only hashes of secrets are kept.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
@@ -102,7 +105,7 @@ impl ApiKeys {
         let secret = sent_secret(headers).ok_or_else(|| {
             unauthorized("send an API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'")
         })?;
-        self.caller(&hash(secret)).ok_or_else(|| unauthorized("the API key is not known or was revoked"))
+        self.caller(&hash(&secret)).ok_or_else(|| unauthorized("the API key is not known or was revoked"))
     }
 
     /// The caller whose secret has a hash.
@@ -125,12 +128,22 @@ impl ApiKeys {
 
 static X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-fn sent_secret(headers: &HeaderMap) -> Option<&str> {
+/// Whether a request brings an API key, or what could be one.
+pub(crate) fn brings_secret(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key(&X_API_KEY)
+}
+
+/// The secret of a request: a bearer's, the name of a user without a password, or that of a header of its own.
+fn sent_secret(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     if let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
         let (scheme, secret) = value.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim());
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Cow::Borrowed(secret.trim()));
+        }
+        let text = BASE64.decode(secret.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+        return String::from_utf8(text).ok()?.strip_suffix(':').map(|user| Cow::Owned(user.to_owned()));
     }
-    headers.get(&X_API_KEY)?.to_str().ok()
+    headers.get(&X_API_KEY)?.to_str().ok().map(Cow::Borrowed)
 }
 
 pub(crate) fn hash(secret: &str) -> [u8; 32] {

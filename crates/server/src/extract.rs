@@ -324,8 +324,13 @@ impl Query {
 
     /// The query of an address.
     pub(crate) fn read(uri: &Uri) -> Result<Self, Failure> {
+        Self::parse(uri.query().unwrap_or_default().as_bytes())
+    }
+
+    /// What a form or the query of an address says.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, Failure> {
         let mut found = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        for (name, value) in form_urlencoded::parse(text) {
             let values: &mut Vec<String> = found.entry(name.clone().into_owned()).or_default();
             if !values.is_empty() && name != GROUP_BY {
                 return Err(invalid_parameter(&name, "is given twice"));

@@ -9,7 +9,6 @@ use tollgate_console::{Page, ProblemView};
 use tollgate_engine::EngineError;
 use tollgate_storage::StoreErrorKind;
 
-use crate::compat::portkey::{Verdict, VerdictData};
 use crate::console::style_name;
 use crate::limits::RETRY_AFTER_SECS;
 
@@ -94,10 +93,10 @@ enum Words {
     None,
     /// A text, or what another system answered, as the member `error` beside those of the problem.
     Beside(serde_json::Value),
-    /// A text and nothing else.
-    Only(&'static str),
-    /// What a verdict goes by, in a body that a guardrail reads.
-    Verdict(bool),
+    /// A text, or what another system answered, and nothing else.
+    Only(serde_json::Value),
+    /// A body of a compatible API's own that the problem is in.
+    Around(fn(Problem) -> serde_json::Value),
     /// A page that says it.
     Page,
 }
@@ -120,10 +119,7 @@ pub(crate) fn write_problem(response: &mut Response, request_id: &str) -> Option
         Words::None => json(StatusCode::OK, &problem),
         Words::Beside(error) => json(StatusCode::OK, &CompatError { error, problem: &problem }),
         Words::Only(words) => json(StatusCode::OK, words),
-        Words::Verdict(verdict) => {
-            let data = VerdictData::Problem(Box::new(problem));
-            json(StatusCode::OK, &Verdict { verdict: *verdict, data, transformed_data: None })
-        }
+        Words::Around(body) => json(StatusCode::OK, &body(problem)),
     };
     *response.body_mut() = written.into_body();
     Some(code)
@@ -165,19 +161,25 @@ pub(crate) fn compat_response(failure: Failure, error: impl Into<serde_json::Val
 pub(crate) fn words_response(failure: Failure, words: &'static str) -> Response {
     failure.log();
     let detail: String = failure.problem.detail.chars().filter(char::is_ascii).collect();
-    let mut response = leaving(*failure.problem, Words::Only(words), "application/json");
+    let mut response = leaving(*failure.problem, Words::Only(words.into()), "application/json");
     if let Ok(detail) = HeaderValue::from_str(&detail) {
         response.headers_mut().insert("x-problem-detail", detail);
     }
     response
 }
 
-/// A problem as what a verdict goes by. Whoever asks for a verdict takes another status for none.
-pub(crate) fn verdict_response(failure: Failure, verdict: bool) -> Response {
+/// A problem within the answer of a compatible API whose clients look at the body alone.
+pub(crate) fn answer_around(failure: Failure, body: fn(Problem) -> serde_json::Value) -> Response {
     failure.log();
-    let mut response = leaving(*failure.problem, Words::Verdict(verdict), "application/json");
+    let mut response = leaving(*failure.problem, Words::Around(body), "application/json");
     *response.status_mut() = StatusCode::OK;
     response
+}
+
+/// A problem for a compatible API whose errors have a body of their own.
+pub(crate) fn own_response(failure: Failure, body: serde_json::Value) -> Response {
+    failure.log();
+    leaving(*failure.problem, Words::Only(body), "application/json")
 }
 
 fn leaving(problem: Problem, words: Words, content_type: &'static str) -> Response {

@@ -14,7 +14,9 @@ use crate::app::App;
 use crate::compat::billing::Billing;
 use crate::compat::credits::CreditsFailure;
 use crate::compat::failure::CompatFailure;
+use crate::compat::lago::LagoFailure;
 use crate::compat::reports::Reports;
+use crate::compat::stripe::StripeFailure;
 use crate::console::{self, dressed};
 use crate::extract::PathParams;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -91,6 +93,11 @@ fn table() -> Vec<Route> {
         credits("/api/v1/token_used").post(compat::credits::take),
         native("/litellm/calls").post(compat::litellm::take),
         native("/portkey/guardrail").post(compat::portkey::take),
+        lago("/lago/api/v1/events").post(compat::lago::take),
+        lago("/lago/api/v1/events/batch").post(compat::lago::take_many),
+        lago("/lago/api/v1/events/{transaction_id}").get(compat::lago::show),
+        stripe("/v1/billing/meter_events").post(compat::stripe::take),
+        stripe("/v1/billing/meter_event_adjustments").post(compat::stripe::adjust),
         billing("/api/v1/usage").post(compat::billing::record),
         billing("/api/v1/usage/{customer_id}").get(compat::billing::list),
         billing("/api/v1/billing/{customer_id}").get(compat::billing::bill),
@@ -162,6 +169,14 @@ fn native(path: &'static str) -> Route {
 
 fn billing(path: &'static str) -> Route {
     Route::new(path, refusal::<CompatFailure<Billing>>)
+}
+
+fn lago(path: &'static str) -> Route {
+    Route::new(path, refusal::<LagoFailure>)
+}
+
+fn stripe(path: &'static str) -> Route {
+    Route::new(path, refusal::<StripeFailure>)
 }
 
 fn reports(path: &'static str) -> Route {

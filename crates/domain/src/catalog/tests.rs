@@ -65,6 +65,13 @@ fn a_wrong_catalog_says_where() {
         ),
         (format!("[compat.portkey]\norg_key = \"\"\n{meters}{plan}"), "org_key must be a line"),
         (format!("[compat.portkey]\non_expiry = \"keep\"\n{meters}{plan}"), "unknown variant `keep`"),
+            format!("[compat.stripe]\nmeters = {{ calls = \"x\" }}\n{meters}{plan}"),
+            "compat.stripe: meters: 'calls': meter 'x' is not in the catalog",
+        ),
+        (
+            format!("[compat.lago]\nmetrics = {{ calls = {{ meter = \"x\" }} }}\n{meters}{plan}"),
+            "compat.lago: metrics: 'calls': meter 'x' is not in the catalog",
+        ),
         (format!("[compat.bling]\n{meters}{plan}"), "unknown field `bling`"),
         (format!("meters = []\n{plan}"), "meters: between 1 and 1000 are needed"),
         (format!("plans = []\n{meters}"), "plans: between 1 and 1000 are needed"),

@@ -235,7 +235,7 @@ async fn charged(
     body: &Body,
 ) -> Result<Option<Response>, CreditsFailure> {
     let used = app.engine.usage_of_key(&body.user_id, &body.trace_id).await.map_err(Failure::from)?;
-    let Some(UsedEntry { key, quantity, properties, .. }) = used else { return Ok(None) };
+    let Some((_, UsedEntry { key, quantity, properties, .. })) = used else { return Ok(None) };
     let noted = properties.get(COST).and_then(|cost| cost.parse().ok());
     let cost = noted.or_else(|| usd(settings, plan, quantity.amount())).ok_or_else(conflict)?;
     Ok(Some(json(StatusCode::CREATED, &reply(&key, cost, quantity.amount()))))

@@ -40,6 +40,8 @@ mod shape;
         compat::credits::take,
         compat::litellm::take,
         compat::portkey::take,
+        compat::lago::take, compat::lago::take_many, compat::lago::show,
+        compat::stripe::take, compat::stripe::adjust,
         compat::pulses::take, compat::pulses::list, compat::pulses::commit,
     ),
     tags(
@@ -58,10 +60,12 @@ mod shape;
         (name = "Credits API", description = "A compatible API: charges calls of language models to prepaid credit."),
         (name = "LiteLLM", description = "A compatible API: records what LiteLLM logs of calls of language models."),
         (name = "Portkey", description = "A compatible API: holds and charges credit as a guardrail of Portkey's gateway."),
+        (name = "Lago API", description = "A compatible API: takes events, as Lago's clients send them."),
+        (name = "Stripe API", description = "A compatible API: takes meter events, as Stripe's clients send them."),
         (name = "Pulses API", description = "A compatible API: takes pulses and commits what they add up to."),
     ),
     // What only parameters and problems name is not found by itself.
-    components(schemas(Problem, OrderName, ResultsName, SeriesWindow, HeaderKey, Month, BillFormat)),
+    components(schemas(Problem, OrderName, ResultsName, SeriesWindow, HeaderKey, Month, BillFormat, compat::stripe::ErrorItem, compat::lago::ErrorBody)),
     modifiers(&Security, &Refusals, &Parameters, &Descriptions, &Samples),
     security(("bearer" = []), ("api_key" = [])),
 )]

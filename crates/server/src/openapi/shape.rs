@@ -18,6 +18,12 @@ const WITH_ERROR: [&str; 2] = ["Reports API", "Billing API"];
 /// The tag of the API whose errors have it where a request is wrong.
 const WITH_ERROR_OF_REQUEST: &str = "Credits API";
 
+/// The tag of the API whose errors have an object of their own as `error`.
+const WITH_OBJECT: &str = "Stripe API";
+
+/// The tag of the API whose errors have a body of their own.
+const WITH_BODY: &str = "Lago API";
+
 /// The tag of the API that answers with a text where a request is wrong.
 const WITH_WORDS: &str = "Pulses API";
 
@@ -45,7 +51,8 @@ impl Modify for Refusals {
                 continue;
             }
             let needs_key = operation.security.is_none();
-            let native = path.starts_with("/v1/");
+            let tag = operation.tags.iter().flatten().next().map_or("", String::as_str);
+            let native = path.starts_with("/v1/") && tag != WITH_OBJECT;
             let has_body = operation.request_body.is_some();
             let reads = native || has_body || operation.parameters.is_some();
             let mut add = |status: &str, holds: bool| {
@@ -70,7 +77,13 @@ impl Modify for Refusals {
         }
         let components = document.components.get_or_insert_default();
         components.responses.extend(problems());
-        components.schemas.insert("CompatProblem".to_owned(), compat_problem());
+        let words = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("What is wrong, in the words of this API."));
+        components.schemas.insert("CompatProblem".to_owned(), compat_problem(words));
+        let mut object = Ref::from_schema_name("StripeError");
+        object.description = "What is wrong, in the words of this API.".to_owned();
+        components.schemas.insert("StripeProblem".to_owned(), compat_problem(object));
     }
 }
 
@@ -81,6 +94,10 @@ fn reword(responses: &mut BTreeMap<String, RefOr<Response>>, tag: &str) {
         let of_request = tag == WITH_ERROR_OF_REQUEST && matches!(status.as_str(), "400" | "415");
         if WITH_ERROR.contains(&tag) || of_request {
             reference.ref_location = reference.ref_location.replace("/Problem", "/CompatProblem");
+        } else if tag == WITH_OBJECT {
+            reference.ref_location = reference.ref_location.replace("/Problem", "/StripeProblem");
+        } else if tag == WITH_BODY {
+            reference.ref_location = reference.ref_location.replace("/Problem", "/LagoError");
         } else if tag == WITH_WORDS && matches!(status.as_str(), "400" | "415" | "502") {
             reference.ref_location = reference.ref_location.replace("/Problem", "/Words");
         }
@@ -88,10 +105,7 @@ fn reword(responses: &mut BTreeMap<String, RefOr<Response>>, tag: &str) {
 }
 
 /// The error of a compatible API: a problem with the API's own words beside it.
-fn compat_problem() -> RefOr<Schema> {
-    let error = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .description(Some("What is wrong, in the words of this API."));
+fn compat_problem(error: impl Into<RefOr<Schema>>) -> RefOr<Schema> {
     let own = ObjectBuilder::new().property("error", error).required("error");
     let all = AllOfBuilder::new().item(Ref::from_schema_name(Problem::name())).item(own);
     all.description(Some("An error of a compatible API.")).into()
@@ -101,6 +115,8 @@ fn compat_problem() -> RefOr<Schema> {
 fn problems() -> BTreeMap<String, RefOr<Response>> {
     let native = json(Ref::from_schema_name(Problem::name()));
     let compat = json(Ref::from_schema_name("CompatProblem"));
+    let lago = json(Ref::from_schema_name("LagoError"));
+    let stripe = json(Ref::from_schema_name("StripeProblem"));
     let words = json(ObjectBuilder::new().schema_type(Type::String));
     let mut found = BTreeMap::new();
     let mut add = |kind: &str, status: &str, media: &str, content: &Content| {
@@ -124,6 +140,8 @@ fn problems() -> BTreeMap<String, RefOr<Response>> {
     for status in ["", "400", "401", "402", "403", "404", "408", "409", "413", "415", "422", "429", "502"] {
         add("Problem", status, "application/problem+json", &native);
         add("CompatProblem", status, "application/json", &compat);
+        add("LagoError", status, "application/json", &lago);
+        add("StripeProblem", status, "application/json", &stripe);
         if matches!(status, "400" | "415" | "502") {
             add("Words", status, "application/json", &words);
         }

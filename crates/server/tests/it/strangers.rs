@@ -1,5 +1,7 @@
 //! Who may call what: without a key, with a wrong or revoked one, with one of a lesser role or of another org.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use tollgate_server::Secret;
 
@@ -36,6 +38,9 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
     let of = |rest: &str| format!("/v1/orgs/{org}{rest}");
     let put = |path: String, body: Value| Ask::new("PUT", &path).json(body);
     let post = |path: &str, body: Value| Ask::new("POST", path).json(body);
+    let form = |path: &str, body: &str| {
+        Ask::new("POST", path).header("content-type", "application/x-www-form-urlencoded").body(body)
+    };
     let usage = json!({"org": org, "user": "ada", "meter": "reports", "key": key});
     let limit = json!({"meter": "reports", "scope": "user", "amount": 50});
     vec![
@@ -80,6 +85,24 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (post("/limit", json!({"org_id": org, "limit": 50})), MANAGE),
         (post("/use", json!({"org_id": org, "user_id": "ada", "report_id": format!("{key}-compat")})), GATE),
         (post("/top-up", json!({"org_id": org, "count": 1})), MANAGE),
+        (
+            form(
+                "/v1/billing/meter_events",
+                &format!(
+                    "event_name=reports&payload[value]=1&payload[stripe_customer_id]={org}&identifier={key}-stripe"
+                ),
+            ),
+            GATE,
+        ),
+        (
+            form(
+                "/v1/billing/meter_event_adjustments",
+                &format!(
+                    "event_name=reports&type=cancel&cancel[stripe_customer_id]={org}&cancel[identifier]={key}-stripe"
+                ),
+            ),
+            GATE,
+        ),
     ]
 }
 
@@ -111,12 +134,15 @@ fn without_a_valid_key_nothing_is_told() {
     let before = admin.get("/v1/orgs").ok();
     let (revoked, id) = make(&mut admin, "admin", None);
     admin.delete(&format!("/v1/api-keys/{id}")).ok();
+    let with_password = format!("Basic {}", BASE64.encode(format!("{ADMIN}:x")));
     let headers = [
         ("none", vec![]),
         ("unknown", vec![("authorization", "Bearer tg_unknown")]),
         ("empty", vec![("authorization", "Bearer ")]),
         ("revoked", vec![("x-api-key", revoked.as_str())]),
-        ("another scheme", vec![("authorization", "Basic dXNlcjpwYXNz")]),
+        ("another scheme", vec![("authorization", "Digest dXNlcjpwYXNz")]),
+        ("a user with a password", vec![("authorization", with_password.as_str())]),
+        ("a user that is no text", vec![("authorization", "Basic /zo=")]),
         ("no scheme", vec![("authorization", ADMIN)]),
         ("half of it", vec![("x-api-key", &ADMIN[..ADMIN.len() - 1])]),
         ("its hash", vec![("x-api-key", "0000000000000000000000000000000000000000000000000000000000000000")]),
@@ -144,6 +170,8 @@ fn both_headers_are_taken() {
     let mut client = server.client();
     for (name, value) in [
         ("Authorization", format!("Bearer {ADMIN}")),
+        // As curl sends `-u KEY:`.
+        ("Authorization", format!("Basic {}", BASE64.encode(format!("{ADMIN}:")))),
         ("authorization", format!("bearer {ADMIN}")),
         ("X-API-Key", ADMIN.to_owned()),
     ] {

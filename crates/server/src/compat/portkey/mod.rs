@@ -33,7 +33,7 @@ use crate::native::batch::{read_aside, record_all, wait_for_turn};
 use crate::native::holds::{denial, refusal};
 use crate::newcomers::Way;
 use crate::pricing::{content, of_capture};
-use crate::reply::{Failure, ok, verdict_response};
+use crate::reply::{Failure, answer_around, ok};
 
 /// The key of the metadata that names the user, in Portkey's own words.
 const USER: &str = "_user";
@@ -77,8 +77,18 @@ impl PortkeyFailure {
 
 impl IntoResponse for PortkeyFailure {
     fn into_response(self) -> Response {
-        verdict_response(self.failure, self.verdict)
+        let body: fn(Problem) -> serde_json::Value = match self.verdict {
+            true => |problem| verdict_of(true, problem),
+            false => |problem| verdict_of(false, problem),
+        };
+        answer_around(self.failure, body)
     }
+}
+
+/// A verdict that goes by a problem.
+fn verdict_of(verdict: bool, problem: Problem) -> serde_json::Value {
+    let data = VerdictData::Problem(Box::new(problem));
+    serde_json::to_value(Verdict { verdict, data, transformed_data: None }).unwrap_or_default()
 }
 
 /// What a field of the native API is called here.

@@ -17,6 +17,8 @@ const CATALOG: &str = r#"currency = "USD"
 
 [compat.portkey]
 meter = "tokens"
+[compat.lago.metrics]
+completions = { meter = "tokens", field = "tokens" }
 
 [[meters]]
 id = "reports"
@@ -46,6 +48,11 @@ meter = "tokens"
 quantity = "$.usage.tokens"
 user = "$.user"
 "#;
+
+/// A meter event of Stripe's, and what takes it back.
+const METER_EVENT: &str = "event_name=tokens&payload[stripe_customer_id]=acme&payload[value]=25&identifier=me-1&timestamp=1793613540";
+const ADJUSTMENT: &str =
+    "event_name=tokens&type=cancel&cancel[identifier]=me-1&cancel[stripe_customer_id]=acme";
 
 /// Operations whose answers are another every time, or do not end.
 const WITHOUT: [&str; 2] = ["metrics", "stream"];
@@ -164,6 +171,10 @@ fn november() -> Vec<Call> {
         "model": "gpt-4o", "custom_llm_provider": "openai", "call_type": "acompletion", "prompt_tokens": 1000,
         "completion_tokens": 1000, "cache_hit": false,
         "metadata": {"user_api_key_team_id": "acme", "user_api_key_user_id": "ada"}});
+    let lago = |id: &str, tokens: u64| {
+        json!({"transaction_id": id, "external_subscription_id": "acme", "code": "completions",
+            "timestamp": 1_793_613_540, "properties": {"tokens": tokens, "model": "large"}})
+    };
     let reports_use = json!({"org_id": "beta", "user_id": "ben", "report_id": "r-1"});
     let guardrail = json!({"eventType": "beforeRequestHook", "provider": "openai", "requestType": "chatComplete",
         "request": {"json": {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 100}},
@@ -203,6 +214,21 @@ fn november() -> Vec<Call> {
         ("root", "GET", "/", None),
         ("litellm_calls", "POST", "/litellm/calls", Some(json!([litellm]))),
         ("portkey_guardrail", "POST", "/portkey/guardrail", Some(guardrail)),
+        ("lago_event", "POST", "/lago/api/v1/events", Some(json!({"event": lago("lago-1", 120)}))),
+        (
+            "lago_events",
+            "POST",
+            "/lago/api/v1/events/batch",
+            Some(json!({"events": [lago("lago-2", 7), lago("lago-3", 5)]})),
+        ),
+        ("lago_show_event", "GET", "/lago/api/v1/events/lago-1?external_subscription_id=acme", None),
+        ("stripe_meter_event", "POST", "/v1/billing/meter_events", Some(json!(METER_EVENT))),
+        (
+            "stripe_meter_event_adjustment",
+            "POST",
+            "/v1/billing/meter_event_adjustments",
+            Some(json!(ADJUSTMENT)),
+        ),
     ]
 }
 
@@ -241,6 +267,9 @@ fn tour(
         let path = path.replace("{id}", drawn.last().map_or("", |(id, _)| id.as_str()));
         let ask = Ask::new(method, &path);
         let ask = match &body {
+            Some(Value::String(form)) if operation.starts_with("stripe_") => {
+                ask.header("content-type", "application/x-www-form-urlencoded").body(form.as_bytes())
+            }
             Some(Value::String(text)) => ask.header("content-type", "application/toml").body(text.as_bytes()),
             Some(body) => ask.json(body.clone()),
             None => ask,

@@ -33,7 +33,7 @@ struct Operation<'a> {
 impl Operation<'_> {
     fn target(&self, of: &str) -> String {
         let path = self.path.replace("{org}", of).replace("{customer_id}", of).replace("{entry}", "99");
-        let path = path.replace("{hold}", &format!("99-{of}"));
+        let path = path.replace("{hold}", &format!("99-{of}")).replace("{transaction_id}", of);
         let mut target = path.replace("{version}", "99").replace("{id}", of);
         for parameter in self.operation["parameters"].as_array().into_iter().flatten() {
             if parameter["in"] == "query" && parameter["required"] == true {
@@ -76,6 +76,9 @@ impl Operation<'_> {
                     None,
                 ),
             ],
+            403 if self.id == "lago_show_event" => {
+                vec![self.ask(&format!("{acme}?external_subscription_id=acme"), None)]
+            }
             401 | 403 => vec![whole(None)],
             // Setting a plan makes its organization, so no two operations name the same.
             404 => vec![self.ask(&self.target(&format!("nobody-{}", self.id)), None)],
@@ -137,6 +140,7 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("reports_use", 409, post("/use", report("acme", "back"))),
         ("reports_use", 422, post("/use", report("acme", "large"))),
         ("reports_top_up", 404, post("/top-up", json!({"org_id": "nobody", "count": 5}))),
+        ("lago_show_event", 404, Ask::new("GET", "/lago/api/v1/events/none?external_subscription_id=acme")),
         ("billing_usage", 409, post("/api/v1/usage", billed(1, "back"))),
         ("billing_usage", 422, post("/api/v1/usage", billed(1, "large"))),
         ("token_used", 404, post("/api/v1/token_used", json!({"userId": "acme", "traceId": "t-1"}))),

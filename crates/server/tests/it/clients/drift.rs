@@ -48,7 +48,8 @@ fn operations() -> Vec<Operation> {
     let document = document();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
-        if !(path.starts_with("/v1/") || path == "/health" || path == "/ready") {
+        let is_compatible = path.starts_with("/v1/billing/");
+        if is_compatible || !(path.starts_with("/v1/") || path == "/health" || path == "/ready") {
             continue;
         }
         for (method, operation) in item.as_object().expect("methods") {
