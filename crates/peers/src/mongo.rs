@@ -155,6 +155,19 @@ impl Mongo {
         format!("mongodb://{}/{database}?replicaSet={SET}", hosts.join(","))
     }
 
+    /// How often a collection, named with its database before a dot, was read so far, as the first member counts it.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn reads(&self, collection: &str) -> Result<u64, Error> {
+        let answer = command(self.port(), Bson::default().int("top", 1))?;
+        let of_it = behind(&answer, &[b"\x03", collection.as_bytes(), b"\0"].concat());
+        let queries = of_it.and_then(|of_it| behind(of_it, b"\x03queries\0"));
+        let count = queries.and_then(|queries| number(queries, "count"));
+        let uncounted = || Error::other(format!("reads of {collection} are not counted"));
+        count.ok_or_else(uncounted)
+    }
+
     /// Tells the members of each other.
     fn initiate(&self) -> Result<(), Error> {
         let members = (0..).zip(&self.members).fold(Bson::default(), |members, (number, member)| {
@@ -236,5 +249,22 @@ fn command(port: u16, command: Bson) -> Result<Vec<u8>, Error> {
 }
 
 fn holds(answer: &[u8], wanted: &[u8]) -> bool {
-    answer.windows(wanted.len()).any(|window| window == wanted)
+    behind(answer, wanted).is_some()
+}
+
+/// The next number with a name, which small ones have in fewer bytes.
+fn number(document: &[u8], name: &str) -> Option<u64> {
+    let place = behind(document, &[name.as_bytes(), b"\0"].concat())?;
+    let kind = document.get(document.len() - place.len() - name.len() - 2)?;
+    match kind {
+        0x10 => place.first_chunk().map(|bytes| u64::from(u32::from_le_bytes(*bytes))),
+        0x12 => place.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)),
+        _ => None,
+    }
+}
+
+/// What comes behind some bytes.
+fn behind<'a>(answer: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let place = answer.windows(wanted.len()).position(|window| window == wanted)?;
+    answer.get(place + wanted.len()..)
 }

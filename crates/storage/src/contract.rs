@@ -16,7 +16,7 @@ use crate::StoreError;
 /// The entries of a partition are the truth. Its *image* holds its records as of one of its versions, so that not all
 /// entries must be gone through: a partition is its image, and the entries since. Images follow entries at leisure, by
 /// [`Store::checkpoint`]. What [`Store::find`] finds and the scans of entries and notices show follow from the entries
-/// alone, and are always as new as the latest append.
+/// alone; the scans are always as new as the latest append.
 ///
 /// All methods may be called from any thread at any time; appends to one partition are ordered by its version.
 pub trait Store: Send + Sync + 'static {
@@ -64,6 +64,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is remembered of callers' keys: one answer per key, in the order asked. A key that was seen long ago may be
     /// forgotten; of one that was used again after that, the latest use is answered.
+    ///
+    /// An answer is as of the version of the key's org that this store object last opened, said or appended, or of a later one:
+    /// what others appended since may not be in it. Whoever decides on it appends behind that version, which is refused then, or sees that
+    /// the version has moved.
     ///
     /// # Errors
     /// As for [`Store::open`].

@@ -144,7 +144,7 @@ async fn prepare<T: Table>(
     let name = name_of(partition);
     if core.ends.of(partition).end != expected {
         let end = pack::version(&core.table, &name).await?;
-        core.ends.see(partition, end);
+        core.see(partition, end);
         if end != expected {
             return Ok(None);
         }
@@ -180,7 +180,7 @@ fn has_notices(append: &Append) -> bool {
 
 async fn note_made<T: Table>(core: &Core<T>, append: &Append) {
     let end = append.entries.last().map_or(append.expected_version, EntryChange::number);
-    core.ends.see(&append.partition, end);
+    core.see(&append.partition, end);
     if let Partition::Org(org) = &append.partition {
         core.keys.note(org, append.expected_version, &append.entries).await;
     }

@@ -1,13 +1,16 @@
 //! Callers' keys: which entry a key made.
 //!
 //! A key is in its entry, and nothing else is written for it when it is used. Who looks for keys of an org reads the packs that it
-//! has not seen yet, and remembers a hash of each key. The keys of every [`RUN_ENTRIES`] entries are written down once as a *run*: four bytes of
+//! has not seen yet, and remembers a hash of each key. Of an org whose keys are known up to the version that was last seen here
+//! nothing is read: what another process appended since has moved the version, so what is decided without it is refused.
+//!
+//! The keys of every [`RUN_ENTRIES`] entries are written down once as a *run*: four bytes of
 //! hash and two of the entry's number for each. A run says nothing that the ledger does not, so whoever writes it writes the same; it
 //! is read in place of the packs by those who come later. What a hash finds is looked up in the ledger, which says whether
 //! it is the key.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -32,13 +35,22 @@ const REVERSAL_BYTES: usize = 16;
 /// The keys of the orgs that are worked on.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    orgs: Mutex<HashMap<OrgId, Arc<AsyncMutex<OrgKeys>>>>,
+    orgs: Mutex<HashMap<OrgId, Arc<OfOrg>>>,
     bytes: AtomicUsize,
+}
+
+/// The keys of an org, from when on somebody looked for one.
+#[derive(Debug, Default)]
+struct OfOrg {
+    /// The latest version of the org that was seen here since.
+    seen: AtomicU64,
+    keys: AsyncMutex<OrgKeys>,
 }
 
 /// What is known of the keys of an org.
 #[derive(Debug, Default)]
 struct OrgKeys {
+    /// Whether all up to `until` are known.
     loaded: bool,
     /// The keys of the entries up to this number are in runs; those behind, up to the next, are in `recent`.
     sealed: u64,
@@ -158,11 +170,11 @@ impl Run {
 }
 
 impl Keys {
-    fn orgs(&self) -> MutexGuard<'_, HashMap<OrgId, Arc<AsyncMutex<OrgKeys>>>> {
+    fn orgs(&self) -> MutexGuard<'_, HashMap<OrgId, Arc<OfOrg>>> {
         self.orgs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, org: &OrgId) -> Arc<AsyncMutex<OrgKeys>> {
+    fn of(&self, org: &OrgId) -> Arc<OfOrg> {
         let mut orgs = self.orgs();
         if self.bytes.load(Ordering::Relaxed) > KEYS_BYTES_MAX {
             orgs.clear();
@@ -171,11 +183,18 @@ impl Keys {
         Arc::clone(orgs.entry(org.clone()).or_default())
     }
 
+    /// Notes the number of a latest entry that was seen: whoever looks for keys from now on knows those up to it.
+    pub(crate) fn see(&self, org: &OrgId, version: u64) {
+        if let Some(known) = self.orgs().get(org) {
+            known.seen.fetch_max(version, Ordering::SeqCst);
+        }
+    }
+
     /// Notes the keys of what was appended behind a version, where all before it are known.
     pub(crate) async fn note(&self, org: &OrgId, after: u64, entries: &[EntryChange]) {
         let known = self.orgs().get(org).map(Arc::clone);
         if let Some(known) = known {
-            let mut known = known.lock().await;
+            let mut known = known.keys.lock().await;
             if known.loaded && known.until == after {
                 known.note(entries);
             }
@@ -209,12 +228,12 @@ async fn find_in<T: Table>(
     indexes: &[usize],
     keys: &[KeyId],
 ) -> Result<Vec<(usize, KeyRecord)>, StoreError> {
-    let known = core.keys.of(org);
+    let kept = core.keys.of(org);
     let mut asked = Vec::new();
     {
-        let mut known = known.lock().await;
+        let mut known = kept.keys.lock().await;
         let before = known.bytes();
-        let extended = extend(core, org, &mut known).await;
+        let extended = extend(core, org, &mut known, kept.seen.load(Ordering::SeqCst)).await;
         core.keys.bytes.fetch_add(known.bytes().saturating_sub(before), Ordering::Relaxed);
         extended?;
         for (index, id) in indexes.iter().filter_map(|index| Some((*index, keys.get(*index)?))) {
@@ -239,20 +258,15 @@ async fn find_in<T: Table>(
     Ok(found.collect())
 }
 
-/// Reads what came since the last look, and writes down runs that are due.
-async fn extend<T: Table>(core: &Core<T>, org: &OrgId, known: &mut OrgKeys) -> Result<(), StoreError> {
-    let name = of_org(org);
-    if !known.loaded {
-        load_runs(&core.table, &name, known).await?;
-        let straddling = pack::holding(&core.table, &name, known.until + 1).await?;
-        known.loaded = true;
-        if let Some((place, item)) = straddling {
-            known.note(&pack::entries_of(&core.table, &Partition::Org(org.clone()), &place, &item).await?);
-        }
-    }
-    for (sort, item) in core.table.read_all(packs(&name, known.until, u64::MAX)).await? {
-        let place = Place { partition: name.clone(), sort };
-        known.note(&pack::entries_of(&core.table, &Partition::Org(org.clone()), &place, &item).await?);
+/// Reads what came since the last look, where something did that was seen, and writes down runs that are due.
+async fn extend<T: Table>(
+    core: &Core<T>,
+    org: &OrgId,
+    known: &mut OrgKeys,
+    seen: u64,
+) -> Result<(), StoreError> {
+    if !known.loaded || known.until < seen {
+        read_on(core, org, known).await?;
     }
     // The latest are asked for most, and stay apart.
     while known.until >= known.sealed + 2 * RUN_ENTRIES {
@@ -262,6 +276,23 @@ async fn extend<T: Table>(core: &Core<T>, org: &OrgId, known: &mut OrgKeys) -> R
         known.recent.retain(|_, number| *number > sealed_until);
         known.runs.push(sealed);
     }
+    Ok(())
+}
+
+/// Reads all that is not known yet.
+async fn read_on<T: Table>(core: &Core<T>, org: &OrgId, known: &mut OrgKeys) -> Result<(), StoreError> {
+    let (partition, name) = (Partition::Org(org.clone()), of_org(org));
+    if !known.loaded {
+        load_runs(&core.table, &name, known).await?;
+        if let Some((place, item)) = pack::holding(&core.table, &name, known.until + 1).await? {
+            known.note(&pack::entries_of(&core.table, &partition, &place, &item).await?);
+        }
+    }
+    for (sort, item) in core.table.read_all(packs(&name, known.until, u64::MAX)).await? {
+        let place = Place { partition: name.clone(), sort };
+        known.note(&pack::entries_of(&core.table, &partition, &place, &item).await?);
+    }
+    known.loaded = true;
     Ok(())
 }
 

@@ -10,7 +10,8 @@
 //! **Lost answers.** A pack carries the number of its call. An append that is not answered is asked for again; if a pack lies in its place by then, its number
 //! says whose it is. What arrives late finds the place taken. Only what does not answer for long is answered with an error.
 //!
-//! **Keys** are in the packs and nowhere else, until thousands of them are written down at once (`keys.rs`).
+//! **Keys** are in the packs and nowhere else, until thousands of them are written down at once. Those of orgs that are worked on are in
+//! memory, and nothing is read to look for one that nobody used (`keys.rs`).
 //!
 //! **Images** are written part by part, each with the version that it is of; the head says at last which is the image (`images.rs`).
 //!
@@ -88,6 +89,14 @@ impl<T: Table> Core<T> {
         table.ask(|| table.table.prepare(opening.migrate)).await?;
         let (ends, keys) = (append::Ends::default(), keys::Keys::default());
         Ok(Self { table, ends, keys, keeping: opening.keeping })
+    }
+
+    /// Notes the number of a latest entry that was seen.
+    fn see(&self, partition: &Partition, end: u64) {
+        self.ends.see(partition, end);
+        if let Partition::Org(org) = partition {
+            self.keys.see(org, end);
+        }
     }
 }
 

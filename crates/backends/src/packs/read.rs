@@ -56,7 +56,7 @@ async fn open_one<T: Table>(
         entries.extend(pack::entries_of(&core.table, partition, &place, &item).await?);
     }
     let opened = Opened { head, entries };
-    core.ends.see(partition, opened.version());
+    core.see(partition, opened.version());
     Ok(opened)
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn versions<T: Table>(
         async move { pack::version(&core.table, &name).await }
     };
     let versions = each(partitions.iter().map(version)).await?;
-    partitions.iter().zip(&versions).for_each(|(partition, version)| core.ends.see(partition, *version));
+    partitions.iter().zip(&versions).for_each(|(partition, version)| core.see(partition, *version));
     Ok(versions)
 }
 

@@ -44,6 +44,13 @@ fn packs() -> Packs<MongoStore> {
 
 faults!(packs());
 
+#[test]
+fn a_turn_over_an_org_in_memory_reads_nothing() {
+    packs().a_turn_over_an_org_in_memory_reads_nothing(|_, database| {
+        server().reads(&format!("{database}.tollgate")).expect("it counts")
+    });
+}
+
 /// Asks for what a test run has no time for.
 const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 

@@ -5,9 +5,11 @@ use std::fmt::Debug;
 use std::thread;
 
 use tollgate_peers::Proxy;
-use tollgate_storage::{Store, StoreError, StoreErrorKind};
+use tollgate_storage::conformance::append_using;
+use tollgate_storage::{Appended, Store, StoreError, StoreErrorKind};
 
 use crate::shared;
+use crate::support::{key_id, org, run};
 
 /// A server of such a database, and how stores in it are opened.
 pub(crate) struct Packs<S> {
@@ -52,6 +54,38 @@ impl<S: Store + Debug> Packs<S> {
     pub(crate) fn a_call_of_many_orgs_is_made_for_each_by_itself_and_a_larger_one_is_refused(&self) {
         let store = self.opened(&(self.url)(None, &(self.next)()));
         shared::a_call_of_many_orgs_is_made_for_each_by_itself_and_a_larger_one_is_refused(&store);
+    }
+
+    /// Given how much was read so far by a store or in its place.
+    pub(crate) fn a_turn_over_an_org_in_memory_reads_nothing<R: PartialEq + Debug>(
+        &self,
+        reads: impl Fn(&S, &str) -> R,
+    ) {
+        let place = (self.next)();
+        let [store, beside] = [(); 2].map(|()| self.opened(&(self.url)(None, &place)));
+        let acme = org("acme");
+        // What a turn asks of a store: which of the keys were used, and then to append.
+        let turn = |store: &S, version: u64, key: &str| {
+            assert_eq!(run(store.find(&[key_id(&acme, key)])).expect("finds"), [None], "{key} is new");
+            let append = append_using(&acme, 1, version, [key]);
+            run(store.append(vec![append])).expect("appends").answers
+        };
+        assert_eq!(shared::version(&store, &acme), 0);
+        assert_eq!(turn(&store, 0, "first"), [Appended::Done]);
+        let before = reads(&store, &place);
+        for version in 1..20 {
+            assert_eq!(turn(&store, version, &format!("key {version}")), [Appended::Done]);
+        }
+        assert_eq!(reads(&store, &place), before, "nothing was read");
+        // One that was used before is looked up in the ledger.
+        assert_eq!(shared::entry(&store, &acme, "key 7"), Some(8));
+        assert_ne!(reads(&store, &place), before, "reads are counted");
+        // Another process uses a key meanwhile: it is not known here, and what is decided without it is refused.
+        assert_eq!(shared::version(&beside, &acme), 20);
+        assert_eq!(turn(&beside, 20, "raced"), [Appended::Done]);
+        assert_eq!(turn(&store, 20, "raced"), [Appended::Conflict]);
+        assert_eq!(shared::version(&store, &acme), 21);
+        assert_eq!(shared::entry(&store, &acme, "raced"), Some(21));
     }
 
     pub(crate) fn many_open_a_new_store_at_once_and_one_makes_its_place(&self) {

@@ -60,6 +60,8 @@ pub(crate) fn an_append_whose_answer_is_lost_is_made_once(
     proxy.lose_next_answer();
     assert_eq!(answers(store, &append_using(&acme, 3, 3, ["e"])), [Appended::Conflict]);
     assert_eq!(proxy.cuts(), before + 2, "the answer was lost");
+    // Keys are found as of what was opened.
+    assert_eq!(version(store, &acme), 4);
     assert_eq!((entry(store, &acme, "d"), entry(store, &acme, "e")), (Some(4), None));
 }
 

@@ -164,6 +164,7 @@ impl<'a, S: Subject> Harness<'a, S> {
         Some(records)
     }
 
+    /// What is remembered of keys, as of what was last seen of their orgs through this object, or later.
     pub(super) fn find(&self, keys: &[KeyId]) -> Vec<Option<KeyRecord>> {
         let mut records = Vec::with_capacity(keys.len());
         for some in keys.chunks(CALL_MAX) {
@@ -172,6 +173,13 @@ impl<'a, S: Subject> Harness<'a, S> {
             records.extend(found);
         }
         records
+    }
+
+    /// What is remembered of keys now, whoever appended last.
+    pub(super) fn find_now(&self, keys: &[KeyId]) -> Vec<Option<KeyRecord>> {
+        let orgs: BTreeSet<Partition> = keys.iter().map(|key| Partition::Org(key.org.clone())).collect();
+        self.versions(&orgs.into_iter().collect::<Vec<_>>());
+        self.find(keys)
     }
 
     pub(super) fn claim(&self, lease: &str, holder: u64, time: Duration) -> Option<u64> {

@@ -245,7 +245,7 @@ impl History {
         for (key, found) in keys.iter().zip(harness.records(&keys)) {
             assert_eq!(found, self.world.record(key), "{key:?} (left: the store's, right: expected)");
         }
-        for (id, found) in ids.iter().zip(harness.find(&ids)) {
+        for (id, found) in ids.iter().zip(harness.find_now(&ids)) {
             assert_eq!(found, self.world.find(id), "{id:?} (left: the store's, right: expected)");
         }
         harness.check_behind(&self.world);

@@ -5,6 +5,8 @@
 pub(crate) enum Fault {
     /// Nothing.
     Sound,
+    /// Nothing: it finds keys as of the version of an org that it last saw, as a store may.
+    FindsAsOfWhatWasSeen,
 
     /// Answers in the order of what was asked for.
     SortsAnswers,
@@ -105,6 +107,8 @@ pub(crate) enum Fault {
 
     /// Opens what it has opened before from memory, whatever others have appended.
     MissesWhatOthersAppend,
+    /// Finds the keys of orgs to which it appended itself, whatever it has seen.
+    MissesKeysOfOthers,
     /// Names only what it appended itself.
     MissesWhatOthersLeaveBehind,
 
@@ -122,6 +126,7 @@ impl Fault {
         matches!(
             self,
             Self::MissesWhatOthersAppend
+                | Self::MissesKeysOfOthers
                 | Self::MissesWhatOthersLeaveBehind
                 | Self::GivesLeasesToAll
                 | Self::NumbersLeasesAlike
@@ -131,7 +136,7 @@ impl Fault {
 }
 
 /// Each fault, and a case that notices it.
-pub(crate) const NOTICED: [(Fault, &str); 64] = [
+pub(crate) const NOTICED: [(Fault, &str); 66] = [
     (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
     (Fault::SharesKeySpaces, "keys::keys_of_usages_and_of_top_ups_are_apart"),
     (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
@@ -188,6 +193,8 @@ pub(crate) const NOTICED: [(Fault, &str); 64] = [
     (Fault::LosesTheSystem, "durability::closing_and_reopening_keeps_everything"),
     (Fault::MissesWhatOthersAppend, "guards::a_loser_reads_the_entries_that_won"),
     (Fault::MissesWhatOthersAppend, "random::a_random_history_matches_the_model"),
+    (Fault::MissesKeysOfOthers, "keys::keys_are_found_at_once"),
+    (Fault::MissesKeysOfOthers, "scans::what_is_appended_is_seen_at_once"),
     (Fault::MissesWhatOthersLeaveBehind, "images::behind_are_those_whose_images_lack_entries"),
     (Fault::GivesLeasesToAll, "leases::one_holder_has_a_lease_until_it_ends"),
     (Fault::GivesLeasesToAll, "leases::of_many_who_claim_one_gets_it"),

@@ -85,6 +85,8 @@ pub(crate) struct KeptStore {
     pub(crate) cache: Mutex<BTreeMap<Partition, Opened>>,
     /// To which partitions this object has appended.
     pub(crate) own: Mutex<BTreeSet<Partition>>,
+    /// The latest versions of partitions that this object has seen.
+    seen: Mutex<BTreeMap<Partition, u64>>,
 }
 
 impl Subject for Kept {
@@ -144,6 +146,7 @@ impl Kept {
             closed: Mutex::new(false),
             cache: Mutex::default(),
             own: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 }
@@ -185,6 +188,18 @@ impl KeptStore {
         Arc::clone(&self.shelf().inner)
     }
 
+    fn see(&self, partition: &Partition, version: u64) {
+        let mut seen = self.seen.lock().expect("no panic");
+        let known = seen.entry(partition.clone()).or_default();
+        *known = version.max(*known);
+    }
+
+    /// The latest version of an org that this object has seen.
+    pub(crate) fn seen_of(&self, org: &OrgId) -> u64 {
+        let seen = self.seen.lock().expect("no panic");
+        seen.get(&Partition::Org(org.clone())).copied().unwrap_or_default()
+    }
+
     /// Appends one after another, or entry by entry, where a fault says so.
     fn append_to(&self, inner: &MemoryStore, appends: &[Append]) -> Result<Appends, StoreError> {
         let append_all = |appends: Vec<Append>| pollster::block_on(inner.append(appends));
@@ -217,9 +232,13 @@ impl Store for KeptStore {
         // The log is in the order of the calls.
         let order = self.order.lock().expect("no panic");
         let mut done = self.append_to(&self.inner(), &appends)?;
-        let lost = appends.iter().zip(&done.answers).filter(|(_, answer)| **answer == Appended::Conflict);
+        let (made, lost): (Vec<_>, Vec<_>) =
+            appends.iter().zip(&done.answers).partition(|(_, answer)| **answer == Appended::Done);
+        for (append, _) in made {
+            self.see(&append.partition, append.entries.last().map_or(0, EntryChange::number));
+        }
         let mut shelf = self.shelf();
-        shelf.conflicts.extend(lost.map(|(append, _)| append.clone()));
+        shelf.conflicts.extend(lost.into_iter().map(|(append, _)| append.clone()));
         self.own.lock().expect("no panic").extend(appends.iter().map(|append| append.partition.clone()));
         shelf.log.push(Call::Append(appends));
         drop((shelf, order));
@@ -243,6 +262,7 @@ impl Store for KeptStore {
         let mut all = self.open_torn(&inner, &partitions);
         for (partition, opened) in partitions.iter().zip(&mut all) {
             self.spoil(&inner, partition, opened);
+            self.see(partition, opened.version());
         }
         Ok(all)
     }
@@ -253,6 +273,7 @@ impl Store for KeptStore {
             let inner = self.inner();
             versions = partitions.iter().map(|partition| image_in(&inner, partition)).collect();
         }
+        partitions.iter().zip(&versions).for_each(|(partition, version)| self.see(partition, *version));
         Ok(versions)
     }
 

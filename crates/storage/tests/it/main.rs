@@ -53,6 +53,12 @@ fn a_shared_store_keeps_the_contract() {
     conformance::run(&Kept::shared(Fault::Sound));
 }
 
+/// What the suite asks of a store is no more than the contract promises.
+#[test]
+fn a_store_that_finds_keys_as_of_what_it_saw_keeps_the_contract() {
+    conformance::run(&Kept::shared(Fault::FindsAsOfWhatWasSeen));
+}
+
 #[test]
 fn a_fault_is_noticed() {
     let mut passed = BTreeSet::new();

@@ -66,6 +66,14 @@ impl KeptStore {
         match (self.fault, &mut *known) {
             (Fault::ForgetsKeysAtCheckpoints, Some(record)) if record.entry <= image() => *known = None,
             (Fault::FindsKeysAfterCheckpoints, Some(record)) if record.entry > image() => *known = None,
+            (Fault::FindsAsOfWhatWasSeen, Some(record)) => {
+                let seen = self.seen_of(&key.org);
+                record.reversed_by = record.reversed_by.filter(|by| *by <= seen);
+                if record.entry > seen {
+                    *known = None;
+                }
+            }
+            (Fault::MissesKeysOfOthers, Some(_)) if !self.has_appended_to(&key.org) => *known = None,
             (Fault::MissesReversals, Some(record)) => record.reversed_by = None,
             (Fault::MissesLateReversals, Some(record)) if record.entry <= image() => {
                 record.reversed_by = None;
@@ -74,6 +82,10 @@ impl KeptStore {
             (Fault::FindsTheFirst, Some(_)) => *known = self.first_made(key, true),
             _ => {}
         }
+    }
+
+    fn has_appended_to(&self, org: &OrgId) -> bool {
+        self.own.lock().expect("no panic").contains(&Partition::Org(org.clone()))
     }
 
     /// What the first entry that made a key made of it: of the entries that were appended, or of those that were not.

@@ -44,6 +44,11 @@ fn packs() -> Packs<DynamoStore> {
 
 faults!(packs());
 
+#[test]
+fn a_turn_over_an_org_in_memory_reads_nothing() {
+    packs().a_turn_over_an_org_in_memory_reads_nothing(|store, _| store.consumed().read_units);
+}
+
 /// Asks for what a test run has no time for.
 const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 
