@@ -23,9 +23,7 @@ use foldhash::fast::RandomState;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX};
-use crate::{
-    Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Org, OrgId, Period, PlanId, Sku, Window,
-};
+use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Org, Period, PlanId, Sku, Window};
 use faults::{Faults, Place};
 use read::{amount, nearest, repeated, sorted, text_line, unique};
 

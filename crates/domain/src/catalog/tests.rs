@@ -65,6 +65,7 @@ fn a_wrong_catalog_says_where() {
         ),
         (format!("[compat.portkey]\norg_key = \"\"\n{meters}{plan}"), "org_key must be a line"),
         (format!("[compat.portkey]\non_expiry = \"keep\"\n{meters}{plan}"), "unknown variant `keep`"),
+        (
             format!("[compat.stripe]\nmeters = {{ calls = \"x\" }}\n{meters}{plan}"),
             "compat.stripe: meters: 'calls': meter 'x' is not in the catalog",
         ),
