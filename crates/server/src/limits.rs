@@ -8,6 +8,12 @@ pub const PAGE_ROWS_DEFAULT: usize = 50;
 /// Most rows of a list in one answer: about half a megabyte of JSON.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
+/// Most rows that a query of a meter in the words of OpenMeter is answered with: it has no pages.
+pub const METER_QUERY_ROWS_MAX: usize = 10_000;
+
+/// Most organizations that such a query names, as in OpenMeter.
+pub const METER_QUERY_SUBJECTS_MAX: usize = 100;
+
 /// Rows of a filtered list that are read at a time.
 pub const FILTER_ROWS_READ: usize = 200;
 

@@ -90,6 +90,14 @@ fn table() -> Vec<Route> {
         native("/docs/redoc-2.5.4.js").get_at_hand(docs::renderer),
         native("/v1/orgs/{org}/portal-links").post(console::make_link),
         native("/api/v1/events").post(compat::events::take),
+        native("/api/v1/subjects/{customer}/entitlements/{feature}/value")
+            .get(compat::openmeter::subject_value),
+        native("/api/v1/customers/{customer}/entitlements/{feature}/value").get(compat::openmeter::value),
+        native("/api/v2/customers/{customer}/entitlements/{feature}/value").get(compat::openmeter::value_v2),
+        native("/api/v1/customers/{customer}/access").get(compat::openmeter::access),
+        native("/api/v1/meters/{meter}/query")
+            .get(compat::openmeter::query)
+            .post(compat::openmeter::query_by_body),
         credits("/api/v1/token_used").post(compat::credits::take),
         native("/litellm/calls").post(compat::litellm::take),
         native("/portkey/guardrail").post(compat::portkey::take),

@@ -7,6 +7,7 @@ pub(crate) mod failure;
 mod keys;
 pub(crate) mod lago;
 pub(crate) mod litellm;
+pub(crate) mod openmeter;
 pub(crate) mod portkey;
 pub(crate) mod pulses;
 pub(crate) mod reports;

@@ -96,7 +96,7 @@ fn read_window(text: &str) -> Result<Window, &'static str> {
     named.ok_or("must be 'minute', 'hour', 'day', 'week' or 'month'")
 }
 
-fn failure(error: SeriesError, org: &OrgId) -> Failure {
+pub(crate) fn failure(error: SeriesError, org: &OrgId) -> Failure {
     match error {
         SeriesError::UnknownOrg => unknown_org(org),
         SeriesError::TooManyPeriods => {
@@ -107,15 +107,15 @@ fn failure(error: SeriesError, org: &OrgId) -> Failure {
 }
 
 /// In which parts the usage is asked for.
-struct Parts {
-    user: Option<UserId>,
-    group_by: Vec<String>,
-    only: BTreeMap<String, String>,
+pub(crate) struct Parts {
+    pub(crate) user: Option<UserId>,
+    pub(crate) group_by: Vec<String>,
+    pub(crate) only: BTreeMap<String, String>,
 }
 
 impl Parts {
     /// The same as the engine reads it, and the names of the properties to be shown; a problem where it is not counted.
-    fn split(
+    pub(crate) fn split(
         self,
         meter: Option<&Meter>,
         id: &MeterId,
@@ -201,7 +201,7 @@ fn unknown_meter(meter: &MeterId) -> Failure {
 
 /// Where a range begins or ends, as it is written.
 #[derive(Clone, Copy, Debug)]
-enum Edge {
+pub(crate) enum Edge {
     Label(Period),
     Time(Timestamp),
 }
@@ -224,7 +224,12 @@ impl Edge {
 }
 
 /// The numbers of the windows that are asked for: the first, and the first after them.
-fn range(zone: &Zone, window: Window, from: Option<Edge>, to: Option<Edge>) -> Result<(i32, i32), Failure> {
+pub(crate) fn range(
+    zone: &Zone,
+    window: Window,
+    from: Option<Edge>,
+    to: Option<Edge>,
+) -> Result<(i32, i32), Failure> {
     let at = |name: &str, edge: Option<Edge>| {
         let at = edge.map(|edge| edge.at(zone).ok_or_else(|| invalid_parameter(name, "is beyond all time")));
         at.transpose()

@@ -17,6 +17,7 @@ const CATALOG: &str = r#"currency = "USD"
 
 [compat.portkey]
 meter = "tokens"
+
 [compat.lago.metrics]
 completions = { meter = "tokens", field = "tokens" }
 
@@ -194,6 +195,17 @@ fn november() -> Vec<Call> {
         ("reports_use", "POST", "/use", Some(reports_use)),
         ("reports_top_up", "POST", "/top-up", Some(json!({"org_id": "beta", "count": 10}))),
         ("events", "POST", "/api/v1/events", Some(event)),
+        ("openmeter_subject_value", "GET", "/api/v1/subjects/acme/entitlements/tokens/value", None),
+        ("openmeter_customer_value", "GET", "/api/v1/customers/acme/entitlements/tokens/value", None),
+        ("openmeter_value", "GET", "/api/v2/customers/acme/entitlements/tokens/value", None),
+        ("openmeter_access", "GET", "/api/v1/customers/acme/access", None),
+        ("openmeter_query", "GET", "/api/v1/meters/tokens/query?subject=acme&windowSize=MONTH", None),
+        (
+            "openmeter_query_by_body",
+            "POST",
+            "/api/v1/meters/tokens/query",
+            Some(json!({"subject": ["acme"], "from": "2026-10-31T23:00:00Z"})),
+        ),
         ("token_used", "POST", "/api/v1/token_used", Some(call)),
         ("billing_usage", "POST", "/api/v1/usage", Some(billed)),
         ("billing_list", "GET", "/api/v1/usage/acme?limit=1", None),
