@@ -9,7 +9,8 @@ use crate::Result;
 use crate::process::{root, say, target_folder};
 
 /// What of the repository is needed to build the crates.
-const SOURCES: [&str; 6] = ["Cargo.toml", "Cargo.lock", "catalog.toml", "crates", "bench", "xtask"];
+const SOURCES: [&str; 7] =
+    ["Cargo.toml", "Cargo.lock", "catalog.toml", "crates", "bench", "clients/rust", "xtask"];
 
 /// Most characters of what a test says that are shown.
 const SAYS_CHARS_MAX: usize = 110;

@@ -51,6 +51,8 @@ struct State {
     position: u64,
     /// Who has which lease.
     leases: BTreeMap<String, Held>,
+    /// From when on the time of leases is told.
+    since: Option<Instant>,
 }
 
 /// A lease that somebody has, or had.
@@ -58,7 +60,7 @@ struct State {
 struct Held {
     holder: u64,
     number: u64,
-    until: Instant,
+    until: Duration,
 }
 
 impl MemoryStore {
@@ -66,6 +68,11 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// [`Store::claim`] at a moment, as a time since some other: whoever simulates has a time of their own.
+    pub fn claim_at(&self, now: Duration, lease: &str, holder: u64, time: Duration) -> Option<u64> {
+        self.state().claim(now, lease, holder, time)
     }
 
     /// A call changes the state only after everything was checked, so a lock left by a panic guards a whole state.
@@ -148,17 +155,9 @@ impl Store for MemoryStore {
     }
 
     async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
-        let (mut state, now) = (self.state(), Instant::now());
-        let held = state.leases.entry(lease.to_owned());
-        let held = held.or_insert(Held { holder, number: 1, until: now });
-        if held.holder != holder {
-            if now < held.until {
-                return Ok(None);
-            }
-            held.number += 1;
-        }
-        (held.holder, held.until) = (holder, now + time);
-        Ok(Some(held.number))
+        let mut state = self.state();
+        let now = state.since.get_or_insert_with(Instant::now).elapsed();
+        Ok(state.claim(now, lease, holder, time))
     }
 
     fn position(&self) -> u64 {
@@ -175,6 +174,19 @@ impl Store for MemoryStore {
 }
 
 impl State {
+    fn claim(&mut self, now: Duration, lease: &str, holder: u64, time: Duration) -> Option<u64> {
+        let held = self.leases.entry(lease.to_owned());
+        let held = held.or_insert(Held { holder, number: 1, until: now });
+        if held.holder != holder {
+            if now < held.until {
+                return None;
+            }
+            held.number += 1;
+        }
+        (held.holder, held.until) = (holder, now + time);
+        Some(held.number)
+    }
+
     /// The number of a partition's latest entry.
     fn version(&self, partition: &Partition) -> u64 {
         match partition {

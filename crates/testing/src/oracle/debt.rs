@@ -117,6 +117,7 @@ impl<'a> History<'a> {
             let taken = parts.iter().filter(|(entry, _)| *entry == grant.entry);
             grant.voided += sum(taken.map(|(_, amount)| *amount));
             grant.closed |= closes == Some(grant.entry);
+            grant.renamed |= void.key.is_some() && grant.top_up.key == void.key;
         }
         self.touch(at, meter);
     }
@@ -133,7 +134,8 @@ impl<'a> History<'a> {
             VoidTarget::Meter(_) => None,
             VoidTarget::Entry(entry) => self.grants.iter().rev().find(|grant| grant.entry == *entry),
             VoidTarget::Key(key) => {
-                self.grants.iter().rev().find(|grant| grant.top_up.key.as_ref() == Some(key))
+                let mut latest_first = self.grants.iter().rev();
+                latest_first.find(|grant| !grant.renamed && grant.top_up.key.as_ref() == Some(key))
             }
         }
     }

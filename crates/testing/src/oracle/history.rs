@@ -84,6 +84,8 @@ pub struct Granted<'a> {
     pub voided: Amount,
     /// Whether what comes back to it is taken back, too.
     pub closed: bool,
+    /// Whether its key was forgotten and is that of a correction by now.
+    pub renamed: bool,
 }
 
 /// One source of credit of a meter.
@@ -204,6 +206,7 @@ impl<'a> History<'a> {
                     until,
                     voided: Amount::ZERO,
                     closed: false,
+                    renamed: false,
                 });
                 self.pay(at, catalog, &top_up.meter);
                 self.touch(at, &top_up.meter);

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Amount, Balance, Catalog, Closed, Entry, EntryKind, MeterBalance, OrgCommand, OrgDecision, OrgId,
-    PlanTime, Quantity, SetPlan, Settle, Timestamp, Zone,
+    Actor, Amount, Balance, Catalog, CloseMonth, Closed, Entry, EntryKind, MeterBalance, OrgCommand,
+    OrgDecision, OrgId, PlanTime, Quantity, SetPlan, Settle, Timestamp, Zone,
 };
 
 use super::log::{Ask, Attempt, Happened, Reply, UnsentOf};
@@ -213,6 +213,10 @@ impl<'a> Story<'a> {
             let settle = Settle { shipment: *shipment, day: *day, lines: lines.clone() };
             return self.settled(oracle, &catalog, entry, settle);
         }
+        if let (EntryKind::BillClosed(bill), Actor::Closing) = (&entry.kind, &entry.actor) {
+            let close = CloseMonth { month: bill.rated.month.number };
+            return self.closed(oracle, &catalog, entry, close);
+        }
         let claimed = self.claims.remove(&number);
         let attempt = match claimed {
             Some((_, attempt)) => attempt,
@@ -263,6 +267,21 @@ impl<'a> Story<'a> {
         let answer = oracle.decide(catalog, entry.at, org, &OrgCommand::Settle(settle));
         hold!(promised(&answer) == Some(number), "{org}: {entry:?}\nthe oracle says {answer:#?}");
         Ok(())
+    }
+
+    /// A month is closed by the engines themselves, as the oracle closes it.
+    fn closed(
+        &self,
+        oracle: &mut Oracle,
+        catalog: &Arc<Catalog>,
+        entry: &Entry,
+        close: CloseMonth,
+    ) -> Result<(), String> {
+        let (org, number) = (self.org, entry.number);
+        hold!(!self.claims.contains_key(&number), "{org}: entry {number} answers a request: {entry:?}");
+        let answer = oracle.decide(catalog, entry.at, org, &OrgCommand::CloseMonth(close));
+        hold!(promised(&answer) == Some(number), "{org}: {entry:?}\nthe oracle says {answer:#?}");
+        agrees(entry, &answer).map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
     }
 
     /// A refusal is written down for somebody who was refused.

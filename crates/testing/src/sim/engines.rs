@@ -1,7 +1,9 @@
 //! The engines: started, crashed, and started again, each as the only thing in its process.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use tollgate_storage::{MemoryStore, Row, Scan, Store};
 use super::faults::{Fault, Faults};
 use super::log::Log;
 use super::store::{Crash, Inner, SimStore};
-use super::{Sim, at_once};
+use super::{Sim, World, at_once};
 
 /// Rows read at a time.
 const PAGE: usize = 100;
@@ -98,7 +100,7 @@ pub(super) struct Host {
 
 impl Host {
     /// Starts the engine of a slot again and again until it was shut down.
-    pub(super) async fn keep(self, slot: Arc<Slot>) {
+    pub(super) async fn keep(self, slot: Arc<Slot>, world: Arc<World>) {
         loop {
             let crash = Crash::default();
             if self.faults.fires(Fault::CrashInStart) {
@@ -110,7 +112,7 @@ impl Host {
                 });
             }
             let ended = match self.open() {
-                Some(inner) => self.serve(&slot, crash, inner).await,
+                Some(inner) => self.serve(&slot, &world, crash, inner).await,
                 None => Ended::Crashed,
             };
             *slot.inner() = None;
@@ -127,7 +129,7 @@ impl Host {
     }
 
     /// Runs an engine until its process ends.
-    async fn serve(&self, slot: &Slot, crash: Crash, inner: Inner) -> Ended {
+    async fn serve(&self, slot: &Slot, world: &Arc<World>, crash: Crash, inner: Inner) -> Ended {
         let store = Arc::new(SimStore {
             sim: self.sim.clone(),
             faults: self.faults.clone(),
@@ -136,13 +138,16 @@ impl Host {
             inner,
         });
         let held = Arc::downgrade(&store);
-        let options = EngineOptions { clock: slot.clock.clone(), ..self.options.clone() };
+        // Whoever starts is another holder of leases.
+        let holder = 1 + self.sim.below(u64::MAX);
+        let options = EngineOptions { clock: slot.clock.clone(), holder, ..self.options.clone() };
         let ended = match crash.outlives(&self.faults, Engine::prepare(store, options)).await {
             None | Some(Err(_)) => Ended::Crashed,
             Some(Ok((engine, writer))) => {
                 let engine = Arc::new(engine);
                 *slot.inner() = Some(Arc::clone(&engine));
-                let ran = crash.outlives(&self.faults, writer.run()).await;
+                let work = Arc::clone(world).work(Arc::clone(&engine), holder, crash.clone());
+                let ran = crash.outlives(&self.faults, beside(writer.run(), work)).await;
                 match ran {
                     None => Ended::Crashed,
                     Some(()) if engine.stopped().is_some() => Ended::Stopped,
@@ -267,6 +272,16 @@ impl Host {
             disk.set_capacity(None);
         }
     }
+}
+
+/// Runs a future to its end, and another one beside it for as long.
+async fn beside<T>(main: impl Future<Output = T>, other: impl Future<Output = ()>) -> T {
+    let (mut main, mut other, mut is_over) = (pin!(main), pin!(other), false);
+    std::future::poll_fn(|context| {
+        is_over = is_over || other.as_mut().poll(context).is_ready();
+        main.as_mut().poll(context)
+    })
+    .await
 }
 
 /// How a process ended.

@@ -94,6 +94,8 @@ faults! {
     CrashAnywhere "crash at any step" 15 All,
     /// The process ends while it starts.
     CrashInStart "crash while starting" 800 All,
+    /// The process does nothing for seconds, and goes on.
+    ProcessStopped "process stopped for a while" 25 All,
     /// The power goes before or after a disk operation.
     PowerCut "power cut at a disk operation" 0 Embedded,
     /// The power goes while the store is recovering.
@@ -122,6 +124,16 @@ faults! {
     ClockAhead "clock jumped ahead" 0 All,
     /// A month ends somewhere.
     MonthEnd "month ended" 0 All,
+    /// Who has a lease is stopped until it ends, and goes on with its work.
+    HolderStopped "holder of a lease stopped until it ended" 2_000 Memory,
+    /// Another engine has the lease of work that one has just done.
+    LeaseLost "work done after its lease was lost" 0 Shared,
+    /// A lease is claimed, and who claims it does not hear of it.
+    ClaimAnswerLost "lease claimed, answer lost" 500 Memory,
+    /// A lease is claimed after it was said that it cannot be.
+    LateClaim "lease claimed late" 300 Memory,
+    /// Leases go by clocks that differ.
+    LeaseClockSkew "clocks of leases differ" 500 Memory,
     /// The clocks of two engines differ.
     ClockSkew "clocks of engines differ" 5_000 Shared,
     /// A request is sent twice at once.
@@ -201,6 +213,12 @@ impl Faults {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What throws the dice.
+    #[must_use]
+    pub const fn sim(&self) -> &Sim {
+        &self.sim
     }
 
     /// Lets faults happen, or no more.

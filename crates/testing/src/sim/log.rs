@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tollgate_domain::{
     Amount, Balance, OrgCommand, OrgDecision, OrgId, Sku, SystemCommand, SystemDenial, Timestamp,
@@ -90,8 +91,39 @@ pub(super) struct Happened {
     pub(super) commits: BTreeMap<OrgId, Vec<u64>>,
     /// What the clock of each engine showed from when on.
     pub(super) clocks: Vec<Vec<(u64, Timestamp)>>,
+    /// Who has which lease.
+    pub(super) leases: BTreeMap<String, Lease>,
+    /// How many months engines say that they closed by themselves, by label.
+    pub(super) closed: BTreeMap<String, u64>,
     /// What was seen to be wrong while the run went on.
     pub(super) wrong: Vec<String>,
+}
+
+/// A lease that somebody has, or had.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    holder: u64,
+    number: u64,
+    /// By the clock of the store.
+    until: Duration,
+    /// When each holder got it last.
+    given: BTreeMap<u64, u64>,
+}
+
+impl Lease {
+    /// What is wrong with its being given under a number at a time to a holder, or to nobody.
+    fn refuses(&self, holder: u64, at: Duration, given: Option<u64>) -> Option<&'static str> {
+        let (is_ours, is_held) = (self.holder == holder, at < self.until);
+        match given {
+            None if is_ours || !is_held => Some("is not given, though nobody else has it"),
+            Some(_) if !is_ours && is_held => Some("is given while another has it"),
+            Some(number) if !is_ours && number <= self.number => Some("has no higher number"),
+            Some(number) if is_ours && is_held && number != self.number => {
+                Some("is kept under another number")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Log {
@@ -203,6 +235,60 @@ impl Log {
             while length(known) < *version {
                 known.push(stamp);
             }
+        }
+    }
+
+    /// A lease was claimed at a time, by the store's clock, until another: given under a number, or not.
+    pub(super) fn claimed(
+        &self,
+        lease: &str,
+        holder: u64,
+        (at, until): (Duration, Duration),
+        given: Option<u64>,
+    ) {
+        let stamp = self.sim.stamp();
+        self.sim.trace(&format!("{lease} of {holder} from {at:?} to {until:?}: {given:?}"));
+        let mut inner = self.inner();
+        let Happened { leases, wrong, .. } = &mut *inner;
+        let known = leases.get(lease);
+        let says = match (known, given) {
+            (Some(known), given) => known.refuses(holder, at, given),
+            (None, None) => Some("is not given, though nobody has it"),
+            (None, Some(_)) => None,
+        };
+        if let Some(says) = says {
+            wrong.push(format!("the lease {lease} {says}: {given:?} to {holder} at {at:?} after {known:?}"));
+        }
+        if let Some(number) = given {
+            let mut given = known.map(|known| known.given.clone()).unwrap_or_default();
+            given.insert(holder, stamp);
+            leases.insert(lease.to_owned(), Lease { holder, number, until, given });
+        }
+    }
+
+    /// Whether a lease was given to a holder since.
+    pub(super) fn was_given_to(&self, lease: &str, holder: u64, since: u64) -> bool {
+        let inner = self.inner();
+        let given = inner.leases.get(lease).and_then(|lease| lease.given.get(&holder));
+        given.is_some_and(|given| *given >= since)
+    }
+
+    /// Whether a lease was given to anybody since.
+    pub(super) fn was_given(&self, lease: &str, since: u64) -> bool {
+        let inner = self.inner();
+        inner.leases.get(lease).is_some_and(|lease| lease.given.values().any(|given| *given >= since))
+    }
+
+    /// Whether somebody else has a lease, or had it last.
+    pub(super) fn has_another(&self, lease: &str, holder: u64) -> bool {
+        self.inner().leases.get(lease).is_some_and(|lease| lease.holder != holder)
+    }
+
+    /// An engine says how many months it closed by themselves.
+    pub(super) fn closed(&self, months: BTreeMap<String, u64>) {
+        let mut inner = self.inner();
+        for (month, count) in months {
+            *inner.closed.entry(month).or_default() += count;
         }
     }
 

@@ -5,7 +5,7 @@
 //! engines.rs    start, crash, start again        faults.rs    what goes wrong, how often it did
 //! store.rs      slow, refusing, failing stores   log.rs       who asked what when, and what came back
 //! check.rs      every reply against the oracle   state.rs     the final state against ledger and oracle
-//! shipping.rs   the processor of shipments
+//! shipping.rs   the processor of shipments       work.rs      what one of several engines does, by leases
 //! ```
 //! The production code under it is the real one: domain, engine, memory store and embedded store.
 //!
@@ -22,6 +22,7 @@ mod report;
 mod shipping;
 mod state;
 mod store;
+mod work;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +47,7 @@ use crate::generate::Generator;
 use engines::{Host, Medium, Slot};
 use log::{Ask, Happened, Log};
 use shipping::Processor;
+use work::Work;
 
 /// Requests of the clients in one run, unless said otherwise.
 pub const COMMANDS: u32 = 100;
@@ -103,6 +105,12 @@ struct World {
     tags: AtomicU64,
     in_flight: AtomicU64,
     processor: Processor,
+    /// What one engine does at a time, beside answering.
+    works: Vec<Work>,
+    /// How long a month is over when it is closed by itself.
+    grace_days: i64,
+    /// Whether such work is over.
+    rests: AtomicBool,
     /// How long a client thinks between two requests at most, in milliseconds.
     think_millis: u64,
     begun: AtomicBool,
@@ -206,6 +214,9 @@ impl Prepared {
             tags: AtomicU64::new(1),
             in_flight: AtomicU64::new(0),
             processor: Processor::default(),
+            works: if kind == StoreKind::Embedded { Vec::new() } else { Work::draw(sim) },
+            grace_days: [0, 0, 3][sim.place(3)],
+            rests: AtomicBool::new(false),
             think_millis: [10, 100, 400][sim.place(3)],
             begun: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -225,7 +236,7 @@ impl Prepared {
                 while number > 0 && !world.begun.load(Ordering::Relaxed) {
                     world.sim.sleep(Duration::from_millis(20)).await;
                 }
-                host.keep(slot).await;
+                host.keep(slot, world).await;
             });
         }
         executor.spawn(host.clone().trouble_the_disk());
@@ -254,6 +265,7 @@ impl Prepared {
         let found = state::read(store, happened)?;
         check::check(&found, happened, key_keep_secs)?;
         state::check(&found, store, happened, key_keep_secs, self.all_hard)?;
+        work::check(&found, happened)?;
         self.world.processor.check(&found)
     }
 }
@@ -392,6 +404,7 @@ impl World {
         if !self.settled(most).await {
             self.log.wrong(format!("without faults some request is not decided after {most:?}"));
         }
+        self.claim_the_rest().await;
         self.ship_the_rest(most).await;
         for slot in &self.slots {
             let Some(engine) = slot.engine() else { continue };

@@ -66,8 +66,8 @@ impl Processor {
     }
 }
 
-/// Ships for one client.
-struct Trip(Arc<World>);
+/// Brings shipments to the processor.
+pub(super) struct Trip(pub(super) Arc<World>);
 
 impl Carrier for Trip {
     type Error = Fault;

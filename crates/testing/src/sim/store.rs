@@ -1,7 +1,7 @@
 //! A store as an engine sees it in the simulation: slow, refusing, failing, and sometimes the end of the process.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -18,41 +18,64 @@ use super::executor::Sim;
 use super::faults::{Fault, Faults};
 use super::log::Log;
 
-/// The end of one process; clones are the same process.
+/// The end of one process, and when it is stopped; clones are the same process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Crash {
-    inner: Arc<Mutex<(bool, Option<Waker>)>>,
+    inner: Arc<Mutex<Process>>,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    ended: bool,
+    waker: Option<Waker>,
+    /// Until when it is stopped.
+    stopped: Duration,
 }
 
 impl Crash {
-    fn inner(&self) -> MutexGuard<'_, (bool, Option<Waker>)> {
+    fn inner(&self) -> MutexGuard<'_, Process> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The process ends now.
     pub(super) fn now(&self) {
         let mut inner = self.inner();
-        inner.0 = true;
-        let waker = inner.1.take();
+        inner.ended = true;
+        let waker = inner.waker.take();
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
+    /// The process does nothing until a time, and then goes on as if nothing had happened.
+    pub(super) fn stop_until(&self, until: Duration) {
+        let mut inner = self.inner();
+        inner.stopped = inner.stopped.max(until);
+    }
+
     /// Runs a part of the process; `None` when the process ended first.
     pub(super) async fn outlives<T>(&self, faults: &Faults, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
+        let mut stopped = None;
         std::future::poll_fn(|context| {
-            if self.inner().0 || faults.fires(Fault::CrashAnywhere) {
+            if self.inner().ended || faults.fires(Fault::CrashAnywhere) {
                 return Poll::Ready(None);
+            }
+            let until = self.inner().stopped;
+            if faults.active() && faults.sim().now() < until {
+                self.inner().waker = Some(context.waker().clone());
+                let sleep = stopped.insert(faults.sim().sleep(until - faults.sim().now()));
+                if Pin::new(sleep).poll(context).is_pending() {
+                    return Poll::Pending;
+                }
             }
             let polled = future.as_mut().poll(context);
             let mut inner = self.inner();
-            if inner.0 {
+            if inner.ended {
                 return Poll::Ready(None);
             }
-            inner.1 = Some(context.waker().clone());
+            inner.waker = Some(context.waker().clone());
             polled.map(Some)
         })
         .await
@@ -94,6 +117,9 @@ fn failed() -> StoreError {
 
 impl SimStore {
     async fn wait(&self, slow: Fault) {
+        if self.faults.fires(Fault::ProcessStopped) {
+            self.crash.stop_until(self.sim.now() + self.sim.millis(1_000, 8_000));
+        }
         let length =
             if self.faults.fires(slow) { self.sim.millis(1_000, 8_000) } else { self.sim.millis(0, 40) };
         self.sim.sleep(length).await;
@@ -179,6 +205,23 @@ async fn write<S: Store>(store: &S, log: &Log, appends: Vec<Append>) -> Result<A
         }
     }
     Ok(appended)
+}
+
+/// Claims a lease, and writes down who got it. The clocks of machines may differ, and some stores go by those.
+fn claim(
+    sim: &Sim,
+    faults: &Faults,
+    log: &Log,
+    store: &MemoryStore,
+    lease: &str,
+    holder: u64,
+    time: Duration,
+) -> Option<u64> {
+    let skewed = faults.fires(Fault::LeaseClockSkew);
+    let now = sim.now() + if skewed { sim.millis(0, 20_000) } else { Duration::ZERO };
+    let given = store.claim_at(now, lease, holder, time);
+    log.claimed(lease, holder, (now, now + time), given);
+    given
 }
 
 impl Store for SimStore {
@@ -284,8 +327,25 @@ impl Store for SimStore {
 
     async fn claim(&self, lease: &str, holder: u64, time: Duration) -> Result<Option<u64>, StoreError> {
         self.before_read(Fault::OpenFailed).await?;
-        let claimed = of_inner!(self, store => store.claim(lease, holder, time).await);
-        self.after_read(claimed).await
+        let Inner::Memory(store, _) = &self.inner else {
+            let claimed = of_inner!(self, store => store.claim(lease, holder, time).await);
+            return self.after_read(claimed).await;
+        };
+        if self.faults.fires(Fault::LateClaim) {
+            let (sim, faults, log) = (self.sim.clone(), self.faults.clone(), self.log.clone());
+            let (store, lease) = (Arc::clone(store), lease.to_owned());
+            self.sim.spawn(async move {
+                let length = sim.millis(1, 3_000);
+                sim.sleep(length).await;
+                claim(&sim, &faults, &log, &store, &lease, holder, time);
+            });
+            return Err(failed());
+        }
+        let claimed = claim(&self.sim, &self.faults, &self.log, store, lease, holder, time);
+        if self.faults.fires(Fault::ClaimAnswerLost) {
+            return self.after_read(Err(failed())).await;
+        }
+        self.after_read(Ok(claimed)).await
     }
 
     fn position(&self) -> u64 {

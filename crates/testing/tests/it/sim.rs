@@ -47,6 +47,9 @@ fn the_simulator_finds_nothing_wrong() {
         Fault::TimedOut,
         Fault::ShipmentLost,
         Fault::ShipmentAgain,
+        Fault::HolderStopped,
+        Fault::LeaseLost,
+        Fault::ClaimAnswerLost,
     ] {
         assert!(totals.count(fault) > 0, "{} never happened", fault.name());
     }
