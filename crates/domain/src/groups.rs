@@ -67,16 +67,9 @@ impl Groups {
         self.counters.iter()
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.counters.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.counters.is_empty()
+    /// How much of memory they take, in parts of an org of the usual size: five groups are one.
+    pub(crate) fn weight(&self) -> usize {
+        1 + self.counters.len() / 5
     }
 
     /// The counter of a group.

@@ -230,6 +230,11 @@ impl System {
 }
 
 impl Record {
+    /// How much of memory it takes, in parts of an org of the usual size.
+    pub(crate) fn weight(&self) -> usize {
+        if let Self::Groups(groups) = self { groups.weight() } else { 1 }
+    }
+
     /// The version of the ledger that it is of, if it is a head: an org or the system. Zero otherwise.
     #[must_use]
     pub fn version(&self) -> u64 {

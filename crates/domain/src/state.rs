@@ -22,9 +22,6 @@ use crate::{
     OrgId, PartKey, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId, Wants,
 };
 
-/// How many groups take as much memory as a part of the usual size.
-const GROUPS_OF_A_PART: usize = 5;
-
 /// A loaded part; `None`: it is known to be absent.
 #[derive(Clone, Debug)]
 struct Slot<T> {
@@ -419,10 +416,7 @@ impl OrgState {
     #[must_use]
     pub fn weight(&self) -> usize {
         let meters = self.meters.iter().map(|meter| 1 + meter.users.len());
-        let parts = self.parts.values().map(|slot| match &slot.value {
-            Some(Record::Groups(groups)) => 1 + groups.len() / GROUPS_OF_A_PART,
-            _ => 1,
-        });
+        let parts = self.parts.values().map(|slot| slot.value.as_ref().map_or(1, Record::weight));
         meters.chain(parts).sum()
     }
 
