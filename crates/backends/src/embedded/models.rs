@@ -92,6 +92,8 @@ impl Shelves {
             }
             (shelf.0, Arc::clone(&shelf.1))
         };
+        // How far the tables are is said of the ledger of the schedule before.
+        shelf.tables.batch(0).commit(&Folded::default()).expect("the tables begin anew");
         let disk = FaultDisk::new(number);
         let options = EmbeddedOptions {
             segment_bytes: SEGMENT_BYTES,

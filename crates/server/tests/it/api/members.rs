@@ -59,6 +59,7 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
             json!({"key": "t-1", "amount": 1, "reason": "entered twice"}),
         ),
         ("POST", "/v1/orgs/{org}/top-ups/{entry}/void", json!({"amount": 1, "reason": "entered twice"})),
+        ("PUT", "/v1/orgs/{org}/notices", json!({"thresholds": [50, 90]})),
         ("POST", "/v1/orgs/{org}/portal-links", json!({"expires_in": 60})),
         ("POST", "/v1/orgs/{org}/bill/close", json!({"month": "2026-10"})),
         ("POST", "/v1/whatif", json!({"catalog": tollgate_domain::catalog::DEFAULT, "month": "2026-11"})),
