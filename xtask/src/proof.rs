@@ -17,7 +17,7 @@ struct Proof {
     told: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 13] = [
+const PROOFS: [Proof; 14] = [
     Proof { name: "calendar", package: "tollgate-testing", test: "zones::", told: &[("TOLLGATE_FULL", "1")] },
     Proof {
         name: "clocks",
@@ -72,6 +72,12 @@ const PROOFS: [Proof; 13] = [
         package: "tollgate-e2e",
         test: "many_due_notices_drain_beside_the_gate",
         told: &[("TOLLGATE_NOTICES", "10000")],
+    },
+    Proof {
+        name: "clients",
+        package: "tollgate-e2e",
+        test: "loses_and_doubles_nothing_over_kills",
+        told: &[("TOLLGATE_CLIENT_CALLS", "10000")],
     },
     Proof {
         name: "keys",
