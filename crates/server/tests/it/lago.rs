@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tollgate_server::Secret;
 
 use crate::client::{Ask, Client};
 use crate::server::TestServer;
@@ -44,16 +43,6 @@ allowances = [{ meter = "tokens", amount = 10 }]
 const EVENTS: &str = "/lago/api/v1/events";
 const BATCH: &str = "/lago/api/v1/events/batch";
 
-fn server() -> (TestServer, Client) {
-    let server = TestServer::with(|settings| settings.api_key = Some(Secret("admin".to_owned())));
-    let mut client = server.client().with_key("admin");
-    client.ask(&Ask::new("PUT", "/v1/catalog").toml(CATALOG)).ok();
-    for org in ["acme", "globex"] {
-        client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
-    }
-    (server, client)
-}
-
 fn used(client: &mut Client, meter: &str) -> Value {
     client.get("/v1/orgs/acme/balance").ok()["meters"][meter]["lifetime"].clone()
 }
@@ -64,7 +53,7 @@ fn event(id: &str, code: &str, properties: Value) -> Value {
 
 #[test]
 fn the_client_of_lago_is_served() {
-    let (server, mut client) = server();
+    let (server, mut client) = TestServer::selling(CATALOG, "basic");
     let key = json!({"name": "lago", "role": "ingest", "org": "acme"});
     let bound = client.post("/v1/api-keys", key).json()["secret"].as_str().expect("a secret").to_owned();
     let mut python = Command::new(tool("lago-client").join("bin/python"));
@@ -127,7 +116,7 @@ fn the_client_of_lago_is_served() {
 
 #[test]
 fn the_catalog_says_which_property_is_the_quantity() {
-    let (_server, mut client) = server();
+    let (_server, mut client) = TestServer::selling(CATALOG, "basic");
     let seat = event(
         "t-1",
         "completions",
@@ -154,7 +143,7 @@ fn the_catalog_says_which_property_is_the_quantity() {
 
 #[test]
 fn what_is_wrong_is_named_as_lago_names_it_and_counts_nothing() {
-    let (_server, mut client) = server();
+    let (_server, mut client) = TestServer::selling(CATALOG, "basic");
     let right = || event("x", "completions", json!({"tokens": 1}));
     let set = |member: &str, value: Value| {
         let mut event = right();
@@ -203,7 +192,7 @@ fn what_is_wrong_is_named_as_lago_names_it_and_counts_nothing() {
 
 #[test]
 fn what_is_no_event_is_refused() {
-    let (_server, mut client) = server();
+    let (_server, mut client) = TestServer::selling(CATALOG, "basic");
     let before = used(&mut client, "files");
     for (body, status, field) in [
         ("{", 400, None),

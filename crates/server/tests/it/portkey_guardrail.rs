@@ -1,7 +1,6 @@
 //! The route that Portkey's guardrail `default.webhook` asks, as the gateway asks it.
 
 use serde_json::{Value, json};
-use tollgate_server::Secret;
 
 use crate::client::{Ask, Client, Reply};
 use crate::server::TestServer;
@@ -29,13 +28,7 @@ rates = [{ input = 1000 }]
 const PATH: &str = "/portkey/guardrail";
 
 fn server(more: &str) -> (TestServer, Client) {
-    let server = TestServer::with(|settings| settings.api_key = Some(Secret("admin".to_owned())));
-    let mut client = server.client().with_key("admin");
-    client.ask(&Ask::new("PUT", "/v1/catalog").toml(format!("{more}{CATALOG}"))).ok();
-    for org in ["acme", "globex"] {
-        client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "budget"})).ok();
-    }
-    (server, client)
+    TestServer::selling(&format!("{more}{CATALOG}"), "budget")
 }
 
 /// What the gateway posts before a call that may cost 0.01 of prompt and 0.2 of answer.

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use rcgen::CertifiedKey;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tollgate_domain::Timestamp;
 use tollgate_engine::Clock;
-use tollgate_server::{RunningServer, ServeError, Settings, StoreUrl, TlsFiles, start};
+use tollgate_server::{RunningServer, Secret, ServeError, Settings, StoreUrl, TlsFiles, start};
 
-use crate::client::Client;
+use crate::client::{Ask, Client};
 
 /// When every test begins: a Monday morning.
 pub(crate) const START: &str = "2026-11-02T10:00:00Z";
@@ -47,6 +48,17 @@ impl TestServer {
         let running = runtime.block_on(start(settings.clone(), clock.clone())).expect("the server starts");
         let address = running.address;
         Self { runtime, running: Some(running), address, settings, clock, _folder: folder }
+    }
+
+    /// One with an admin key and a catalog, and two orgs on a plan of it, with a client that has the key.
+    pub(crate) fn selling(catalog: &str, plan: &str) -> (Self, Client) {
+        let server = Self::with(|settings| settings.api_key = Some(Secret("admin".to_owned())));
+        let mut client = server.client().with_key("admin");
+        client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
+        for org in ["acme", "globex"] {
+            client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": plan})).ok();
+        }
+        (server, client)
     }
 
     /// The same over TLS; the certificate, for `localhost`, is `cert.pem` in the folder.

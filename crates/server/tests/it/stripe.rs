@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tollgate_server::Secret;
 
 use crate::client::{Ask, Client, Reply};
 use crate::server::TestServer;
@@ -40,16 +39,6 @@ const ADJUSTMENTS: &str = "/v1/billing/meter_event_adjustments";
 /// An event that is recorded.
 const RIGHT: &str = "event_name=tokens&payload[stripe_customer_id]=acme&payload[value]=1&identifier=x";
 
-fn server() -> (TestServer, Client) {
-    let server = TestServer::with(|settings| settings.api_key = Some(Secret("admin".to_owned())));
-    let mut client = server.client().with_key("admin");
-    client.ask(&Ask::new("PUT", "/v1/catalog").toml(CATALOG)).ok();
-    for org in ["acme", "globex"] {
-        client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "basic"})).ok();
-    }
-    (server, client)
-}
-
 fn form(path: &str, body: &str) -> Ask {
     Ask::new("POST", path).header("content-type", "application/x-www-form-urlencoded").body(body)
 }
@@ -70,7 +59,7 @@ fn error(reply: &Reply) -> (u16, String, String, Option<String>) {
 
 #[test]
 fn the_client_of_stripe_is_served() {
-    let (server, mut client) = server();
+    let (server, mut client) = TestServer::selling(CATALOG, "basic");
     let key = json!({"name": "stripe", "role": "ingest", "org": "acme"});
     let bound = client.post("/v1/api-keys", key).json()["secret"].as_str().expect("a secret").to_owned();
     let mut python = Command::new(tool("stripe-client").join("bin/python"));
@@ -133,7 +122,7 @@ fn the_client_of_stripe_is_served() {
 
 #[test]
 fn the_catalog_says_how_an_event_is_read() {
-    let (_server, mut client) = server();
+    let (_server, mut client) = TestServer::selling(CATALOG, "basic");
     let send = |client: &mut Client, body: &str| client.ask(&form(EVENTS, body)).ok();
     // Brackets may be encoded; what the meter does not take is left out; a meter's own id is a name too.
     let body = "event_name=tokens&payload%5Bvalue%5D=3&payload[stripe_customer_id]=acme&payload[seat]=ada\
@@ -176,7 +165,7 @@ fn the_catalog_says_how_an_event_is_read() {
 
 #[test]
 fn what_is_wrong_is_named_as_stripe_names_it_and_counts_nothing() {
-    let (_server, mut client) = server();
+    let (_server, mut client) = TestServer::selling(CATALOG, "basic");
     let long = format!("{RIGHT}&payload[model]={}", "x".repeat(300));
     for (body, code, param) in [
         ("", "parameter_missing", "event_name"),
