@@ -48,6 +48,11 @@ impl Keys {
         self.many.insert((space, key), record);
     }
 
+    /// Whether none was looked up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.few.is_empty() && self.many.is_empty()
+    }
+
     /// Forgets a key.
     pub(crate) fn remove(&mut self, space: KeySpace, key: &UsageKey) {
         self.few.retain(|(of, known, _)| known != key || *of != space);

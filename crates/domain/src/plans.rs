@@ -136,6 +136,11 @@ impl Plans {
         std::iter::once(first).chain(later)
     }
 
+    /// The latest change, called off or not.
+    pub(crate) fn last(&self) -> Option<&PlanChange> {
+        self.changes.last()
+    }
+
     fn standing(&self) -> impl DoubleEndedIterator<Item = &PlanChange> {
         self.changes.iter().filter(|change| !change.called_off)
     }

@@ -73,6 +73,9 @@ pub const FOLLOWED_AGE_MAX: Duration = Duration::from_secs(5);
 /// any of them decides by an older catalog, and than what it decided may be on its way to the store.
 pub const RETIRED_MIN: Duration = Duration::from_mins(1);
 
+/// Requests whose orgs are read at once before they are decided one by one: they fit the caches of a core.
+pub(crate) const WARMED_AT_ONCE: usize = 64;
+
 /// Orgs read at a time when all are looked through.
 pub const ORG_PAGE: usize = 1_000;
 

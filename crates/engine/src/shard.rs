@@ -8,16 +8,17 @@
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Context, Entry, EntryKind, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey,
-    Partition, Record, RecordKey, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp,
-    apply, apply_system, decide, decide_system, read_by_system, touched, touched_by_system,
+    Actor, Context, Entry, EntryKind, KeyId, KeyRecord, KeySpace, Moments, OrgCommand, OrgDecision, OrgId,
+    OrgState, PartKey, Partition, Record, RecordKey, SystemCommand, SystemDenial, SystemOutcome,
+    SystemRecords, Timestamp, UsageKey, apply, apply_system, decide, decide_system, read_by_system, touched,
+    touched_by_system,
 };
 use tollgate_storage::{Append, Appended, EntryChange, Image, Opened, Store, StoreError, StoreErrorKind};
 
 use crate::Pace;
 use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
-use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX};
+use crate::limits::{OPEN_ROUNDS_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
 use crate::queue::Asked;
 use crate::resident::{Checkpoint, Place, Resident, Residents};
 
@@ -80,6 +81,9 @@ pub(crate) struct Shard<S> {
     /// The position of the first append that the system's image lacks.
     system_unsaved: Option<u64>,
 }
+
+/// A key that a command names, and what is known of it.
+type FoundKey = (KeySpace, UsageKey, Option<KeyRecord>);
 
 /// The entries of a turn: one append per org, and where each org is.
 #[derive(Default)]
@@ -204,8 +208,8 @@ impl<S: Store> Shard<S> {
         requests: &[Asked<'_>],
     ) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
         let places = self.open_all(requests.iter().map(|asked| asked.org)).await.map_err(TurnError::Load)?;
-        self.find_keys(requests, &places).await.map_err(TurnError::Load)?;
-        let (mut settled, staged) = self.decide_all(terms, requests, &places).await?;
+        let keys = find_keys(self.store.as_ref(), requests).await.map_err(TurnError::Load)?;
+        let (mut settled, staged) = self.decide_all(terms, requests, &places, keys).await?;
         let stale = self.append(staged, requests, &places).await?;
         for (place, settled) in places.into_iter().zip(&mut settled) {
             if stale.contains(&place) {
@@ -229,26 +233,36 @@ impl<S: Store> Shard<S> {
         terms: Terms<'_>,
         requests: &[Asked<'_>],
         places: &[Place],
+        mut keys: impl Iterator<Item = Option<FoundKey>>,
     ) -> Result<(Vec<Settled<OrgDecision>>, Staged), TurnError> {
         let moments = Moments::new(terms.at);
         let mut decisions = Vec::with_capacity(requests.len());
         let mut staged = Staged::default();
-        for (asked, place) in requests.iter().zip(places) {
-            let expire = Asked { actor: &Actor::System, command: &OrgCommand::Expire, ..*asked };
-            let decision = loop {
-                // What has expired by now has ended before anything else is decided.
-                let is_due = self.residents.at(*place).is_some_and(|org| org.state.has_due_hold(terms.at));
-                let next = if is_due { &expire } else { asked };
-                match self.decide_one(terms, &moments, next, *place, &mut staged)? {
-                    Ok(_) if is_due => {}
-                    Ok(decision) => break decision,
-                    Err(wants) => self.load_parts(*place, wants).await.map_err(TurnError::Load)?,
+        for (requests, places) in requests.chunks(WARMED_AT_ONCE).zip(places.chunks(WARMED_AT_ONCE)) {
+            self.residents.warm(requests.iter().map(|asked| asked.command).zip(places));
+            for (asked, place) in requests.iter().zip(places) {
+                if let Some((space, key, found)) = keys.next().flatten()
+                    && let Some(resident) = self.residents.at(*place)
+                {
+                    resident.state.put_key(space, key, found);
                 }
-            };
-            if matches!(asked.command, OrgCommand::Hold(_) | OrgCommand::Expire) {
-                self.note_expiry(asked, *place);
+                let expire = Asked { actor: &Actor::System, command: &OrgCommand::Expire, ..*asked };
+                let decision = loop {
+                    // What has expired by now has ended before anything else is decided.
+                    let is_due =
+                        self.residents.at(*place).is_some_and(|org| org.state.has_due_hold(terms.at));
+                    let next = if is_due { &expire } else { asked };
+                    match self.decide_one(terms, &moments, next, *place, &mut staged)? {
+                        Ok(_) if is_due => {}
+                        Ok(decision) => break decision,
+                        Err(wants) => self.load_parts(*place, wants).await.map_err(TurnError::Load)?,
+                    }
+                };
+                if matches!(asked.command, OrgCommand::Hold(_) | OrgCommand::Expire) {
+                    self.note_expiry(asked, *place);
+                }
+                decisions.push(Settled::Answered(decision));
             }
-            decisions.push(Settled::Answered(decision));
         }
         Ok((decisions, staged))
     }
@@ -320,29 +334,6 @@ impl<S: Store> Shard<S> {
             self.residents.insert(state, image);
         }
         orgs.map(|org| self.residents.place(org).ok_or_else(moved)).collect()
-    }
-
-    /// Looks up the keys that commands name.
-    async fn find_keys(&mut self, requests: &[Asked<'_>], places: &[Place]) -> Result<(), StoreError> {
-        let mut keys = Vec::with_capacity(requests.len());
-        let mut of = Vec::with_capacity(requests.len());
-        for (Asked { org, command, .. }, place) in requests.iter().zip(places) {
-            if let Some(PartKey::Key(space, key)) = command.named_key() {
-                keys.push(KeyId { org: (*org).clone(), space, key });
-                of.push(*place);
-            }
-        }
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let found = self.store.find(&keys).await?;
-        assert_eq!(found.len(), keys.len(), "a store answers every key");
-        for ((KeyId { space, key, .. }, found), place) in keys.into_iter().zip(found).zip(of) {
-            if let Some(resident) = self.residents.at(place) {
-                resident.state.put_key(space, key, found);
-            }
-        }
-        Ok(())
     }
 
     /// Loads parts of an org that is in memory.
@@ -614,6 +605,27 @@ pub(crate) async fn replayed<S: Store>(
     }
     state.forget_facts();
     Ok((state, image))
+}
+
+/// Looks up the keys that commands name; what is known of each, `None` where a command names none.
+async fn find_keys<S: Store>(
+    store: &S,
+    requests: &[Asked<'_>],
+) -> Result<impl Iterator<Item = Option<FoundKey>> + use<S>, StoreError> {
+    let mut keys = Vec::with_capacity(requests.len());
+    let mut names = Vec::with_capacity(requests.len());
+    for Asked { org, command, .. } in requests {
+        let named = match command.named_key() {
+            Some(PartKey::Key(space, key)) => Some((space, key)),
+            _ => None,
+        };
+        names.push(named.is_some());
+        keys.extend(named.map(|(space, key)| KeyId { org: (*org).clone(), space, key }));
+    }
+    let found = if keys.is_empty() { Vec::new() } else { store.find(&keys).await? };
+    assert_eq!(found.len(), keys.len(), "a store answers every key");
+    let mut found = keys.into_iter().zip(found).map(|(KeyId { space, key, .. }, found)| (space, key, found));
+    Ok(names.into_iter().map(move |named| if named { found.next() } else { None }))
 }
 
 /// Loads parts of an org.
