@@ -25,7 +25,7 @@ use crate::{
 
 pub(super) fn decide_hold(state: &OrgState, context: &Context<'_>, take: &TakeHold) -> Outcome {
     let (result, entry) = match hold(state, context, take) {
-        Ok((taken, entry)) => (Ok(taken), entry),
+        Ok((taken, entry)) => (Ok(Box::new(taken)), entry),
         Err(HoldRefused::Gate(denied)) => {
             let entry = deny(state, context, &Ask::from(&take.usage), &denied);
             (Err(HoldRefused::Gate(denied)), entry)
@@ -72,7 +72,7 @@ fn hold(
     };
     let room = match parent {
         Some(parent) => room_within(state, context, org, parent, take.usage.quantity)?,
-        None => room(state, context, &take.usage).map_err(HoldRefused::Gate)?,
+        None => room(state, context, &take.usage).map_err(|denied| HoldRefused::Gate(Box::new(denied)))?,
     };
     let mut hold = new_hold(context, org, (take, content), room.periods, room.reserve);
     if let Some(parent) = parent {
@@ -89,8 +89,8 @@ fn hold(
 }
 
 /// A refusal as of a usage, before it is known how the org stands.
-const fn denied(denial: Denial) -> HoldRefused {
-    HoldRefused::Gate(Denied { denial, standing: None })
+fn denied(denial: Denial) -> HoldRefused {
+    HoldRefused::Gate(Box::new(Denied { denial, standing: None }))
 }
 
 /// What is remembered of a key.
@@ -162,7 +162,7 @@ fn room_within(
             held: parent.carved,
             resets_at: None,
         };
-        return Err(HoldRefused::ParentReached(reached));
+        return Err(HoldRefused::ParentReached(Box::new(reached)));
     }
     let (reserve, _) = parent.drawn(quantity.amount());
     let (periods, policies) = (parent.periods.clone(), Policies::new());
@@ -204,7 +204,7 @@ fn new_hold(
 
 pub(super) fn decide_capture(state: &OrgState, context: &Context<'_>, capture: &Capture) -> Outcome {
     let (result, entry) = match take(state, context, capture) {
-        Ok((captured, entry)) => (Ok(captured), entry),
+        Ok((captured, entry)) => (Ok(Box::new(captured)), entry),
         Err(denial) => (Err(denial), None),
     };
     Outcome { decision: OrgDecision::Capture(result), entry }

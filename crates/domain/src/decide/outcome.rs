@@ -18,19 +18,19 @@ pub struct Outcome {
     pub entry: Option<Entry>,
 }
 
-/// What the caller is told.
+/// What the caller is told. A batch has thousands of them on their way: what is large is boxed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrgDecision {
     /// To a use.
-    Use(Result<Allowed, Denied>),
+    Use(Result<Box<Allowed>, Box<Denied>>),
     /// To a record.
     Record(Result<Recorded, RecordDenial>),
     /// To a check.
-    Check(Checked),
+    Check(Box<Checked>),
     /// To a hold.
-    Hold(Result<TakenHold, HoldRefused>),
+    Hold(Result<Box<TakenHold>, HoldRefused>),
     /// To a capture.
-    Capture(Result<CapturedHold, HoldDenial>),
+    Capture(Result<Box<CapturedHold>, HoldDenial>),
     /// To a release.
     Release(Result<EndedHold, HoldDenial>),
     /// To [`crate::OrgCommand::Expire`]: whether a hold had expired.
@@ -38,9 +38,9 @@ pub enum OrgDecision {
     /// To a reversal.
     Reverse(Result<Reversed, ReversalDenial>),
     /// To a top-up.
-    TopUp(Result<ToppedUp, ConfigDenial>),
+    TopUp(Result<Box<ToppedUp>, ConfigDenial>),
     /// To [`crate::OrgCommand::Void`].
-    Void(Result<Voided, ConfigDenial>),
+    Void(Result<Box<Voided>, ConfigDenial>),
     /// To a change of org, plan or limits.
     Change(Result<Changed, ConfigDenial>),
     /// To the closing of a month.
@@ -64,7 +64,7 @@ pub struct TakenHold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldRefused {
     /// As a usage would be.
-    Gate(Denied),
+    Gate(Box<Denied>),
     /// The meter is not a sum, so nothing of it can be held.
     NotHeld,
     /// As many holds are open as may be.
@@ -72,7 +72,7 @@ pub enum HoldRefused {
     /// The hold that it is to be carved out of is not open, or of another meter or user.
     NoParent,
     /// The hold that it is to be carved out of does not leave room for it.
-    ParentReached(ReachedLimit),
+    ParentReached(Box<ReachedLimit>),
 }
 
 impl HoldRefused {
@@ -459,4 +459,14 @@ pub enum ConfigDenial {
     ExpiryPassed,
     /// The org has as many limits, open grants or changes of plan as it may have.
     TooMany,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_are_small() {
+        assert!(size_of::<OrgDecision>() <= 48, "{}", size_of::<OrgDecision>());
+    }
 }

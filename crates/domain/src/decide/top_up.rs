@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) fn decide_top_up(state: &OrgState, context: &Context<'_>, top_up: &TopUp) -> Outcome {
     let (result, entry) = match add_credit(state, context, top_up) {
-        Ok((topped_up, entry)) => (Ok(topped_up), entry),
+        Ok((topped_up, entry)) => (Ok(Box::new(topped_up)), entry),
         Err(denial) => (Err(denial), None),
     };
     Outcome { decision: OrgDecision::TopUp(result), entry }

@@ -67,13 +67,14 @@ pub(super) fn decide_use(state: &OrgState, context: &Context<'_>, usage: &Use) -
             let policies = Policies::new();
             Ok(Allowed { entry: known.entry, replayed: true, standing: known.standing, policies })
         };
+        let result = result.map(Box::new).map_err(Box::new);
         return Outcome { decision: OrgDecision::Use(result), entry: None };
     }
     match gate(state, context, &Ask::from(usage)) {
         Ok(mut gate) => allow(state, context, &mut gate, usage, fingerprint),
         Err(denied) => {
             let entry = deny(state, context, &Ask::from(usage), &denied);
-            Outcome { decision: OrgDecision::Use(Err(denied)), entry }
+            Outcome { decision: OrgDecision::Use(Err(Box::new(denied))), entry }
         }
     }
 }
@@ -95,7 +96,7 @@ pub(super) fn decide_check(state: &OrgState, context: &Context<'_>, check: &Chec
         let standing = gate.standing();
         Allowed { entry: 0, replayed: false, standing, policies: gate.policies(&standing) }
     });
-    Outcome { decision: OrgDecision::Check(Checked { result, steps }), entry: None }
+    Outcome { decision: OrgDecision::Check(Box::new(Checked { result, steps })), entry: None }
 }
 
 /// The checks of a usage after its key, in order; the first that fails is the answer.
@@ -406,7 +407,7 @@ fn allow(
     let counted = Counted { usage, fingerprint, burns, standing, captured: None };
     let entry = used_entry(state, context, gate, counted);
     let allowed = Allowed { entry: entry.number, replayed: false, standing, policies };
-    Outcome { decision: OrgDecision::Use(Ok(allowed)), entry: Some(entry) }
+    Outcome { decision: OrgDecision::Use(Ok(Box::new(allowed))), entry: Some(entry) }
 }
 
 /// Counts a usage that has happened, whatever credit and limits say.

@@ -17,7 +17,7 @@ use crate::{
 
 pub(super) fn decide_void(state: &OrgState, context: &Context<'_>, void: &Void) -> Outcome {
     let (result, entry) = match take_back(state, context, void) {
-        Ok((voided, entry)) => (Ok(voided), entry),
+        Ok((voided, entry)) => (Ok(Box::new(voided)), entry),
         Err(denial) => (Err(denial), None),
     };
     Outcome { decision: OrgDecision::Void(result), entry }

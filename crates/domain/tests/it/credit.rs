@@ -25,7 +25,7 @@ const CATALOG: &str = r#"
 
 fn tops_up(world: &mut World, at: &str, expiry: TopUpExpiry) -> Result<ToppedUp, ConfigDenial> {
     match world.tell(at, &top_up("1", expiry)) {
-        OrgDecision::TopUp(result) => result,
+        OrgDecision::TopUp(result) => result.map(|topped_up| *topped_up),
         other => panic!("{other:?}"),
     }
 }

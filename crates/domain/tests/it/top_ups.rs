@@ -46,7 +46,7 @@ impl World {
         let OrgCommand::TopUp(mut command) = top_up("10", TopUpExpiry::EndOfMonth) else { unreachable!() };
         change(&mut command);
         match self.tell(at, &OrgCommand::TopUp(command)) {
-            OrgDecision::TopUp(result) => result,
+            OrgDecision::TopUp(result) => result.map(|topped_up| *topped_up),
             other => panic!("{other:?}"),
         }
     }
@@ -61,7 +61,7 @@ impl World {
         let amount = amount.map(quantity);
         let void = Void { target, amount, key: named.map(key), reason: Some("by mistake".to_owned()) };
         match self.tell(at, &OrgCommand::Void(void)) {
-            OrgDecision::Void(result) => result,
+            OrgDecision::Void(result) => result.map(|voided| *voided),
             other => panic!("{other:?}"),
         }
     }

@@ -192,11 +192,12 @@ async fn item(
         quantity: Quantity::new(Amount::from_billionths(1)).map_err(|_| conflict())?,
         properties: BTreeMap::new(),
     };
-    let OrgDecision::Check(Checked { result, .. }) =
+    let OrgDecision::Check(checked) =
         app.engine.submit(&caller.actor, org.clone(), OrgCommand::Check(check)).await?
     else {
         return Err(conflict());
     };
+    let Checked { result, .. } = *checked;
     let granted = line.allowance + line.topped_up;
     let is_asked = line.remaining.is_some();
     let overdrawn = if is_asked && line.used > granted { line.used - granted } else { Amount::ZERO };

@@ -199,11 +199,12 @@ pub(crate) async fn check(
     let (quantity, properties) =
         content(|| app.engine.catalog(), request.quantity, request.call.as_deref(), given)?;
     let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
-    let OrgDecision::Check(Checked { result, steps }) =
+    let OrgDecision::Check(checked) =
         app.engine.submit(&caller.actor, request.org.clone(), OrgCommand::Check(check)).await?
     else {
         return Err(conflict());
     };
+    let Checked { result, steps } = *checked;
     let standing = match &result {
         Ok(allowed) => Some(allowed.standing),
         Err(denied) => denied.standing,

@@ -150,7 +150,7 @@ impl Now<'_> {
             None => self.new_top_up(top_up),
         };
         let accepted = matches!(&result, Ok(topped_up) if !topped_up.replayed);
-        (OrgDecision::TopUp(result), accepted)
+        (OrgDecision::TopUp(result.map(Box::new)), accepted)
     }
 
     /// The answer to a top-up whose key was seen.
@@ -188,7 +188,7 @@ impl Now<'_> {
     pub(super) fn void(&self, void: &Void) -> (OrgDecision, bool) {
         let result = self.try_void(void);
         let accepted = matches!(&result, Ok(voided) if !voided.replayed);
-        (OrgDecision::Void(result), accepted)
+        (OrgDecision::Void(result.map(Box::new)), accepted)
     }
 
     fn try_void(&self, void: &Void) -> Result<Voided, ConfigDenial> {

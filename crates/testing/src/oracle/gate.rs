@@ -21,11 +21,11 @@ struct Ask<'a> {
 impl Now<'_> {
     pub(super) fn decide_use(&self, usage: &Use) -> (OrgDecision, bool) {
         if let Some(answer) = self.known_key(usage) {
-            return (OrgDecision::Use(answer), false);
+            return (OrgDecision::Use(answer.map(Box::new).map_err(Box::new)), false);
         }
         let result = self.try_use(usage, self.entry);
         let accepted = result.is_ok();
-        (OrgDecision::Use(result), accepted)
+        (OrgDecision::Use(result.map(Box::new).map_err(Box::new)), accepted)
     }
 
     /// What has been used is counted, whatever is left.
@@ -58,7 +58,7 @@ impl Now<'_> {
             Ok(key) => self.try_use(&as_use(user, meter, quantity, key, properties), 0),
             Err(_) => Err(Denied { denial: Denial::KeyReused, standing: None }),
         };
-        OrgDecision::Check(Checked { result, steps: Vec::new() })
+        OrgDecision::Check(Box::new(Checked { result, steps: Vec::new() }))
     }
 
     /// The answer to a usage whose key was seen.

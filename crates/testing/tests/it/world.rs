@@ -486,7 +486,7 @@ impl World {
         at: Timestamp,
         org: &Org,
         usage: &Use,
-        result: &Result<Allowed, Denied>,
+        result: &Result<Box<Allowed>, Box<Denied>>,
     ) -> Result<(), String> {
         let plan = org.plans.in_force(at).and_then(|change| self.catalog.plan(change.plan.as_ref()?));
         let on_trial = plan.is_some_and(|plan| plan.trial_days.is_some());
