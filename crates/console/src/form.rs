@@ -45,6 +45,11 @@ pub struct Choice {
     pub label: String,
 }
 
+/// How a choice is shown; one that is not among some is shown as it is sent.
+pub(crate) fn name_in<'a>(choices: &'a [Choice], value: &'a str) -> &'a str {
+    choices.iter().find(|choice| choice.value == value).map_or(value, |choice| choice.label.as_str())
+}
+
 impl Choice {
     /// A choice that is shown as it is sent.
     #[must_use]

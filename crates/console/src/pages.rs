@@ -172,6 +172,8 @@ pub struct OverviewView {
     pub refused: Vec<RefusedRow>,
     /// The channels on which notices did not arrive.
     pub undelivered: Vec<Undelivered>,
+    /// The meters there are.
+    pub meters: Vec<Choice>,
 }
 
 /// The organizations.
@@ -194,6 +196,8 @@ pub struct OrgsView {
     pub wrong: Option<Problem>,
     /// The plans there are.
     pub plans: Vec<Choice>,
+    /// The meters there are.
+    pub meters: Vec<Choice>,
     /// What was sent to make one.
     pub sent: Option<Answered>,
 }
@@ -630,10 +634,5 @@ pub struct PortalView {
 impl PortalView {
     fn chart(&self, meter: &str) -> Option<&Chart> {
         self.charts.iter().find(|(of, _)| of == meter).map(|(_, chart)| chart)
-    }
-
-    fn meter_name<'a>(&'a self, meter: &'a str) -> &'a str {
-        let found = self.meters.iter().find(|choice| choice.value == meter);
-        found.map_or(meter, |choice| choice.label.as_str())
     }
 }

@@ -6,6 +6,7 @@ use tollgate_api::{
     BalanceReply, BurnLine, Code, CreditItem, Decimal, EntryItem, GivenLimitItem, LimitDetail, LimitGiver,
     LimitItem, MeterBalanceReply, OrgItem, OrgMeterItem, Problem, ScopeName, TrialItem, shortened,
 };
+use tollgate_domain::catalog::units;
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
     Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit,
@@ -340,7 +341,12 @@ fn limit_parts(meter: &MeterId, scope: &LimitScope, window: Window, amount: Deci
     }
 }
 
-pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
+/// An entry as replies tell it; what was used is said in the units that a catalog has for it.
+pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
+    let counted = |amount: Amount, meter: &MeterId| match catalog.meter(meter) {
+        Some(meter) => format!("{amount} {}", units(&meter.unit, amount)),
+        None => format!("{amount} {meter}"),
+    };
     let mut item = EntryItem {
         entry: entry.number,
         at: entry.at.to_string(),
@@ -353,7 +359,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
     match &entry.kind {
         EntryKind::Used(used) => {
             used_item(&mut item, used, false);
-            item.summary = format!("used {} {}", used.quantity.amount(), used.meter);
+            item.summary = format!("used {}", counted(used.quantity.amount(), &used.meter));
             if let Some(captured) = used.captured {
                 item.hold = Some(captured.hold);
                 // Writing to a string cannot fail.
@@ -364,14 +370,15 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             used_item(&mut item, used, true);
             item.remaining = None;
             item.reverses = Some(*entry);
-            item.summary = format!("took back {} {} of entry {entry}", used.quantity.amount(), used.meter);
+            item.summary =
+                format!("took back {} of entry {entry}", counted(used.quantity.amount(), &used.meter));
         }
         EntryKind::Refused { user, meter, quantity, reason } => {
             item.user = user.clone().map(Into::into);
             item.meter = Some(meter.to_string());
             item.quantity = Some(quantity.amount().into());
             item.reason = Some(reason.clone());
-            item.summary = format!("refused {} {meter}: {reason}", quantity.amount());
+            item.summary = format!("refused {}: {reason}", counted(quantity.amount(), meter));
         }
         EntryKind::Held(held) => {
             let HeldEntry { hold, standing } = &**held;
@@ -383,7 +390,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.properties.clone_from(&hold.properties);
             item.remaining = standing.remaining.map(Into::into);
             item.summary =
-                format!("held {} {} until {}", hold.quantity.amount(), hold.meter, hold.expires_at);
+                format!("held {} until {}", counted(hold.quantity.amount(), &hold.meter), hold.expires_at);
         }
         EntryKind::HoldEnded(ended) => {
             item.user = ended.user.clone().map(Into::into);
@@ -393,7 +400,8 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.hold = Some(ended.hold);
             item.remaining = ended.standing.remaining.map(Into::into);
             let HoldEndedEntry { hold, amount, meter, .. } = &**ended;
-            item.summary = format!("hold {hold} {}: {amount} {meter} given back", ended.ends.by.name());
+            item.summary =
+                format!("hold {hold} {}: {} given back", ended.ends.by.name(), counted(*amount, meter));
         }
         EntryKind::Put { name, zone, metadata } => {
             item.metadata.clone_from(metadata);
@@ -419,8 +427,8 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
                     format!("user {user}")
                 }
             };
-            let amount = amount.map_or_else(|| "no limit".to_owned(), |amount| amount.to_string());
-            item.summary = format!("{amount} {meter} a {window} for {whose}");
+            let most = amount.map_or_else(|| format!("no limit on {meter}"), |amount| counted(amount, meter));
+            item.summary = format!("{most} a {window} for {whose}");
         }
         EntryKind::ThresholdsSet { thresholds: None } => {
             "notices go by the thresholds of the plan".clone_into(&mut item.summary);
@@ -443,7 +451,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
             item.remaining = standing.remaining.map(Into::into);
             item.reason.clone_from(&grant.reason);
             let until = grant.expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
-            item.summary = format!("topped up {} {meter} {until}", grant.amount);
+            item.summary = format!("topped up {} {until}", counted(grant.amount, meter));
         }
         EntryKind::Voided(voided) => {
             let VoidedEntry { meter, key, grants, reason, standing, .. } = &**voided;
@@ -459,7 +467,7 @@ pub(crate) fn entry_item(entry: &Entry) -> EntryItem {
                     burn_line(Burn { source: Source::Grant(*entry), amount: *amount }, false)
                 })
                 .collect();
-            item.summary = format!("took back {amount} {meter} of credit that was not used");
+            item.summary = format!("took back {} of credit that was not used", counted(amount, meter));
         }
         EntryKind::BillClosed(bill) => {
             item.plan = bill.rated.plan().map(ToString::to_string);

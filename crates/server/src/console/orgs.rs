@@ -11,7 +11,9 @@ use tollgate_console::{Answered, OrgsView, Section, percent};
 use tollgate_domain::OrgId;
 
 use super::session::{Sent, Visitor};
-use super::{address, encoded, next_page, page, plan_choices, refused, request, said, see_other};
+use super::{
+    address, encoded, meter_choices, next_page, page, plan_choices, refused, request, said, see_other,
+};
 use crate::app::App;
 use crate::extract::{Json, OrgPath, Query, invalid_parameter};
 use crate::native;
@@ -75,6 +77,7 @@ async fn show(
         asked,
         wrong,
         plans: plan_choices(app),
+        meters: meter_choices(app),
         sent,
     };
     page(StatusCode::from_u16(status).unwrap_or_default(), &view)

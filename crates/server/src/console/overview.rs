@@ -7,7 +7,7 @@ use tollgate_console::{OverviewView, RefusedRow, Section};
 use tollgate_domain::{Role, Window};
 
 use super::session::Visitor;
-use super::{channels, page, see_other, survey};
+use super::{channels, meter_choices, page, see_other, survey};
 use crate::app::App;
 use crate::extract::Query;
 use crate::limits::SURVEY_LISTED_MAX;
@@ -32,6 +32,7 @@ pub(crate) async fn show(
         looking,
         refused: refused_today(&app).await?,
         undelivered: channels::undelivered(&app, &visitor.caller).await?,
+        meters: meter_choices(&app),
     };
     page(StatusCode::OK, &view)
 }

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::request::Parts;
 use tollgate_api::{Code, EntryItem, Id, LedgerPage, NoticePage, OrderName, Problem};
-use tollgate_domain::Role;
+use tollgate_domain::{Entry, Role};
 use tollgate_notifier::notice_item;
 use tollgate_storage::{Order, Row, Scan};
 
@@ -51,10 +51,12 @@ pub(crate) async fn list(
     query.end()?;
     app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let order = order.unwrap_or(Order::Newest);
-    let passes = |row: &Row| matches!(row, Row::Entry(entry) if filter.passes(entry.at, &entry_item(entry)));
+    let catalog = app.engine.catalog().catalog;
+    let item = |entry: &Entry| entry_item(entry, &catalog);
+    let passes = |row: &Row| matches!(row, Row::Entry(entry) if filter.passes(entry.at, &item(entry)));
     let page = paging.read_where(&app, &Scan::Entries { org, order }, &Filter::by(&filter), passes).await?;
     let entries = page.rows.iter().filter_map(|row| match row {
-        Row::Entry(entry) => Some(entry_item(entry)),
+        Row::Entry(entry) => Some(item(entry)),
         _ => None,
     });
     let resume = (order == Order::Oldest).then_some(page.resume);
@@ -94,7 +96,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, Some(&org))?;
     match app.engine.entry(&org, number).await? {
-        Some(entry) => Ok(ok(&entry_item(&entry))),
+        Some(entry) => Ok(ok(&entry_item(&entry, &app.engine.catalog().catalog))),
         None => {
             let detail = format!("the ledger of '{org}' has no entry {number}");
             Err(Problem::new(Code::UnknownEntry, detail).on_field("entry").into())

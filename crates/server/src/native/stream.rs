@@ -113,6 +113,7 @@ impl Source {
         let mut events = Vec::new();
         match self {
             Self::Entries(org, mut after) => {
+                let catalog = app.engine.catalog().catalog;
                 for _ in 0..STREAM_ROWS {
                     let Some(entry) = app.engine.entry(&org, after + 1).await? else { break };
                     for (index, notice) in (0..).zip(&entry.notices) {
@@ -122,7 +123,12 @@ impl Source {
                         event(&mut events, "notice", None, &notice_item(&row));
                     }
                     after = entry.number;
-                    event(&mut events, "entry", Some(after.to_string().as_str()), &entry_item(&entry));
+                    event(
+                        &mut events,
+                        "entry",
+                        Some(after.to_string().as_str()),
+                        &entry_item(&entry, &catalog),
+                    );
                 }
                 Ok((Self::Entries(org, after), events))
             }

@@ -175,8 +175,8 @@ async function act(page, round) {
   await page.getByRole('button', { name: 'Call it off' }).click();
   await page.waitForURL(/done=called_off/);
   await does(at, 'Set a limit', { scope: 'user', window: 'day', amount: '9' }, 'Set the limit', 'The limit is set.');
-  await does(at, 'Set when people are told', { thresholds: '40 95' }, 'Set the shares', 'Told at 40 %, 95 % of the credit, set here.');
-  await does(at, 'Set when people are told', { thresholds: '' }, 'Set the shares', 'Notices go by the plan again.');
+  await does(at, 'Set notice thresholds', { thresholds: '40 95' }, 'Set the shares', 'Told at 40 %, 95 % of the credit, set here.');
+  await does(at, 'Set notice thresholds', { thresholds: '' }, 'Set the shares', 'Notices go by the plan again.');
   await does(`${at}/holds`, 'Release', {}, 'Release', 'The hold is released');
   await does(at, 'Name and time zone', { name: `Acme ${round}`, time_zone: 'Europe/Paris' }, 'Save', 'It is saved.');
   await does('/console/orgs', 'Add an organization', { org: `new-${round}`, plan: 'basic' }, 'Add', 'The organization is there.');
