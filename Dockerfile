@@ -9,7 +9,7 @@ RUN apk add --no-cache build-base
 WORKDIR /source
 COPY . .
 # Stores, sinks and commands beyond the defaults; an empty value builds the smallest binary.
-ARG FEATURES=postgres,nats,mcp
+ARG FEATURES=full
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     cargo build --release --locked --package tollgate --features "$FEATURES" \

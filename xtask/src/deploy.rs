@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
+use crate::package;
 use crate::process::{output, root, run as run_command, say, target_folder};
 use crate::tools::{ensure_for_deploy, newest_python, python_environment};
 
@@ -39,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
     for rules in [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]] {
         step("alerts", within(&promtool, "deploy/prometheus", &rules)?)?;
     }
+    package::check_formula().map_err(|error| format!("formula: {error}"))?;
     chart(&helm, &linters)?;
     terraform(&linters)?;
     for (framework, target) in [("terraform", "deploy/terraform"), ("dockerfile", ".")] {

@@ -9,7 +9,8 @@ use crate::process::{cargo, say, stream, target_folder};
 use crate::tools::{ensure, ensure_for_tests};
 
 /// What is built and tested beside what is always there.
-pub(crate) const FEATURES: &str = "tollgate/aws,tollgate/mcp,tollgate/mongodb,tollgate/nats,tollgate/redis,tollgate-testing/aws,tollgate-testing/mongodb,tollgate-testing/redis";
+pub(crate) const FEATURES: &str =
+    "tollgate/full,tollgate-testing/aws,tollgate-testing/mongodb,tollgate-testing/redis";
 
 /// Tests that ran, over all test programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

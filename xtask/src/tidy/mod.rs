@@ -15,6 +15,10 @@ use crate::process::root;
 /// Folders that hold no sources of ours.
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
 
+/// Data of every release is kept here, for tests that open it; all of it together may take so much.
+const RELEASED_DATA: &str = "crates/e2e/golden";
+const RELEASED_DATA_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
 /// A rule broken at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
@@ -62,6 +66,12 @@ pub(crate) fn run() -> Result<()> {
             findings.extend(docs::check_guards(&page.path, &page.text, &functions));
         }
     }
+    let released = bytes_below(&root.join(RELEASED_DATA))?;
+    if released > RELEASED_DATA_BYTES_MAX {
+        let rule =
+            format!("{released} bytes: at most {RELEASED_DATA_BYTES_MAX}; keep less data of each release");
+        findings.push(Finding::new(RELEASED_DATA, 1, rule));
+    }
     if findings.is_empty() {
         return Ok(());
     }
@@ -69,6 +79,17 @@ pub(crate) fn run() -> Result<()> {
         eprintln!("{path}:{line}: {rule}");
     }
     Err(format!("tidy: {} findings", findings.len()).into())
+}
+
+/// How much all files of a folder are.
+fn bytes_below(folder: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        sum += if kind.is_dir() { bytes_below(&path)? } else { entry.metadata()?.len() };
+    }
+    Ok(sum)
 }
 
 /// Every file below `root` with this extension, in order of its path; hidden folders hold none of ours.
@@ -93,4 +114,15 @@ fn files(root: &Path, extension: &str) -> Result<Vec<File>> {
     }
     found.sort_by(|left, right| left.path.cmp(&right.path));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn released_data_is_there_and_small() {
+        let bytes = bytes_below(&root().expect("a root").join(RELEASED_DATA)).expect("a folder");
+        assert!((1..=RELEASED_DATA_BYTES_MAX).contains(&bytes), "{bytes}");
+    }
 }
