@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollgate_domain::{Catalog, CreatedMeter, MeterId, NewMeter, RecordKey, Timestamp};
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
-use crate::shard::system_records;
+use crate::loading::system_records;
 
 /// The catalog in force.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ mod engine;
 mod error;
 mod expiring;
 pub mod limits;
+mod loading;
 mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]

@@ -12,8 +12,9 @@ use tollgate_domain::{
 use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
 use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
+use crate::loading::system_records;
 use crate::queue::{Alone, Job};
-use crate::shard::{Which, system_records};
+use crate::shard::Which;
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// Some users of a meter, and what they used of it.

@@ -18,10 +18,11 @@ use crate::limits::{
     BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, FOLLOWED_AGE_MAX, OPEN_ROUNDS_MAX,
     SAVE_AGAIN_AFTER, SAVE_AGAIN_TURNS,
 };
+use crate::loading::system_records;
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Reply};
 use crate::resident::Checkpoint;
-use crate::shard::{Settled, Shard, Terms, TurnError, Which, system_records};
+use crate::shard::{Settled, Shard, Terms, TurnError, Which};
 use crate::sync::{RwLock, mpsc, watch};
 use crate::{EngineError, EngineMetrics, EngineOptions, OutcomeLabel};
 

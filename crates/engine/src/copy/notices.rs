@@ -15,7 +15,7 @@ use tollgate_storage::{Cursor, NoticeRow, Row, Scan, Store, StoreError};
 use super::orgs::Ledgers;
 use super::{CopyError, CopyStep, Pages, Told};
 use crate::limits::{COPY_NOTICES_AT_ONCE, COPY_ROWS_READ};
-use crate::shard::system_records;
+use crate::loading::system_records;
 
 /// Of each org that has some, the latest notice up to which all were read: the number of its entry and its place there.
 type Latest = HashMap<OrgId, (u64, u32), RandomState>;

@@ -15,7 +15,7 @@ use crate::limits::{
     COPY_CALLS_AT_ONCE, COPY_ENTRIES_AT_ONCE, COPY_LAG_ENTRIES_MAX, COPY_ORGS_AT_ONCE, COPY_ROWS_READ,
     SAVED_AT_ONCE_MAX,
 };
-use crate::shard::{replayed, save_system};
+use crate::loading::{replayed, save_system};
 
 type ByOrg<V> = HashMap<OrgId, V, RandomState>;
 

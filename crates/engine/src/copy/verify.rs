@@ -10,7 +10,7 @@ use super::orgs::name_of;
 use super::system::without_places;
 use super::{Copied, CopyError, CopyStep, Pages, Told, orgs_of, version_of};
 use crate::limits::{COPY_CALLS_AT_ONCE, COPY_DIFFERENCES_NAMED_MAX, COPY_ORGS_AT_ONCE};
-use crate::shard::{load, replayed};
+use crate::loading::{load, replayed};
 
 /// A hash.
 type Hash = [u8; 32];
