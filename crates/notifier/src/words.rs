@@ -49,7 +49,9 @@ pub fn notice_summary(notice: &Notice) -> String {
             format!("the trial ends: {} {meter} left, until {ends_at}", grouped(remaining))
         }
         NoticeKind::TrialEnded { used } => format!("the trial is over: {} {meter} used", grouped(used)),
-        NoticeKind::FirstDenial { reason } => format!("the first denial of {meter} this period: {reason}"),
+        NoticeKind::FirstDenial { reason } => {
+            format!("the first denial of {meter} this period: {}", reason.replace('_', " "))
+        }
         NoticeKind::TopUpGranted { amount, expires_at, .. } => {
             let until = expires_at.map_or_else(|| "for ever".to_owned(), |at| format!("until {at}"));
             format!("{} {meter} were added {until}", grouped(amount))

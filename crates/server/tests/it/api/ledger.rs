@@ -45,7 +45,7 @@ fn every_kind_of_entry_is_told() {
         json!({
             "entry": 6, "at": at, "actor": "local", "kind": "refused", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
             "reason": "user_limit_reached", "summary": "refused 2 reports: user_limit_reached",
-            "notices": ["the first denial of reports this period: user_limit_reached"]
+            "notices": ["the first denial of reports this period: user limit reached"]
         }),
         json!({
             "entry": 7, "at": at, "actor": "local", "kind": "reversed", "catalog": 1, "meter": "reports", "user": "ada", "quantity": 2,
@@ -145,7 +145,7 @@ fn each_notice_goes_out_once() {
             "first_denial",
             noon,
             json!("ada"),
-            "the first denial of reports this period: org_limit_reached",
+            "the first denial of reports this period: org limit reached",
         ),
         notice(7, 0, "top_up_granted", one, Value::Null, "30 reports were added until 2026-12-01T00:00:00Z"),
         // The raised limit re-arms them.
