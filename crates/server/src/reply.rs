@@ -26,7 +26,7 @@ impl Failure {
         self
     }
 
-    fn log(&self) {
+    pub(crate) fn log(&self) {
         if let Some(internal) = &self.internal {
             tracing::warn!(code = self.problem.code.text(), error = internal.as_str(), "a request failed");
         }

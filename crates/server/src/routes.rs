@@ -13,6 +13,8 @@ use tollgate_api::{Code, Problem};
 use crate::app::App;
 use crate::compat::billing::Billing;
 use crate::compat::credits::CreditsFailure;
+#[cfg(feature = "envoy")]
+use crate::compat::envoy::EnvoyFailure;
 use crate::compat::failure::CompatFailure;
 use crate::compat::lago::LagoFailure;
 use crate::compat::reports::Reports;
@@ -109,6 +111,8 @@ fn table() -> Vec<Route> {
         billing("/api/v1/usage").post(compat::billing::record),
         billing("/api/v1/usage/{customer_id}").get(compat::billing::list),
         billing("/api/v1/billing/{customer_id}").get(compat::billing::bill),
+        #[cfg(feature = "envoy")]
+        envoy("/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit").post(compat::envoy::take),
         native("/pulses").post(compat::pulses::take),
         native("/aggregates").get(compat::pulses::list),
         native("/aggregates/commit").post(compat::pulses::commit),
@@ -169,6 +173,11 @@ fn pages(path: &'static str) -> Route {
 
 fn credits(path: &'static str) -> Route {
     Route::new(path, refusal::<CreditsFailure>)
+}
+
+#[cfg(feature = "envoy")]
+fn envoy(path: &'static str) -> Route {
+    Route::new(path, refusal::<EnvoyFailure>)
 }
 
 fn native(path: &'static str) -> Route {

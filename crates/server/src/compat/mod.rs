@@ -2,6 +2,8 @@
 
 pub(crate) mod billing;
 pub(crate) mod credits;
+#[cfg(feature = "envoy")]
+pub(crate) mod envoy;
 pub(crate) mod events;
 pub(crate) mod failure;
 mod keys;

@@ -19,6 +19,8 @@ mod console;
 mod cors;
 mod credits;
 mod early;
+#[cfg(feature = "envoy")]
+mod envoy;
 mod events;
 mod focus;
 mod idempotency;

@@ -64,6 +64,12 @@ impl Receiver {
         Self { address, status, received }
     }
 
+    /// Where it listens.
+    #[cfg(feature = "envoy")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
