@@ -17,6 +17,7 @@ usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--open-secon
                             [--stores embedded,postgres,redis,dynamodb,mongodb]
        tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
        tollgate-bench keys  [--orgs N] [--usages N] [--connections N] [--batch N]
+       tollgate-bench pages [--orgs N] [--usages N] [--batch N] [--rounds N]
 all:   [--server FILE] [--folder DIR] [--seed N]
 
   --seconds S          how long each closed loop is measured, and the peers' open loop (default: 6)
@@ -38,6 +39,8 @@ pub(crate) enum Mode {
     Scale,
     /// Many keys, all of them remembered.
     Keys,
+    /// The pages of the console, on many orgs.
+    Pages,
 }
 
 /// What was asked for on the command line.
@@ -72,16 +75,17 @@ impl Options {
             Mode::Ingest => (8, 10_000),
             Mode::Scale => (128, 1_000_000),
             Mode::Keys => (8, 10_000),
+            Mode::Pages => (8, 1_000_000),
         };
         let systems = match mode {
             Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
-            Mode::Gate | Mode::Stores | Mode::Scale | Mode::Keys => {
+            Mode::Gate | Mode::Stores | Mode::Scale | Mode::Keys | Mode::Pages => {
                 vec![Kind::Tollgate, Kind::Redis, Kind::Postgres]
             }
         };
         Self {
             mode,
-            rounds: 3,
+            rounds: if mode == Mode::Pages { 21 } else { 3 },
             measure: Duration::from_secs(6),
             warmup: Duration::from_secs(2),
             open: Duration::from_secs(60),
@@ -107,6 +111,7 @@ impl Options {
             Some("stores") => Mode::Stores,
             Some("scale") => Mode::Scale,
             Some("keys") => Mode::Keys,
+            Some("pages") => Mode::Pages,
             _ => return Err(HELP.into()),
         };
         let mut options = Self::defaults(mode);
@@ -128,11 +133,14 @@ impl Options {
         let in_parts: &[u64] = match self.mode {
             Mode::Ingest => &[self.usages, self.variant_usages],
             Mode::Keys => &[self.usages],
-            Mode::Gate | Mode::Stores | Mode::Scale => &[],
+            Mode::Gate | Mode::Stores | Mode::Scale | Mode::Pages => &[],
         };
         let whole = u64::try_from(self.batch)? * u64::from(PARTS);
         if in_parts.iter().any(|usages| whole == 0 || *usages == 0 || !usages.is_multiple_of(whole)) {
             return Err(format!("usages must be a multiple of {whole}, {PARTS} batches").into());
+        }
+        if self.mode == Mode::Pages && (self.rounds < 2 || self.batch == 0) {
+            return Err("at least 2 rounds, and batches of at least 1".into());
         }
         if self.orgs >= ORGS_MAX {
             return Err(format!("at most {} orgs", ORGS_MAX - 1).into());
@@ -187,6 +195,8 @@ mod tests {
             parse("stores --stores redis,mongodb").unwrap().stores,
             [StoreKind::Redis, StoreKind::Mongo]
         );
+        let options = parse("pages --orgs 100000").unwrap();
+        assert_eq!((options.mode, options.orgs, options.rounds), (Mode::Pages, 100_000, 21));
         assert_eq!(parse("gate --open-seconds 5").unwrap().open, Duration::from_secs(5));
         for bad in [
             "",
@@ -196,6 +206,7 @@ mod tests {
             "ingest --variant-usages 1001",
             "keys --usages 1001",
             "gate --rounds",
+            "pages --rounds 1",
             "gate --rounds x",
             "gate --orgs 0",
             "gate --systems mysql",

@@ -6,8 +6,8 @@
 //! prebuilt bytes and reads whole answers, as fast as they come or at times fixed beforehand (`pace.rs`); only `wire.rs`
 //! knows where an answer ends and whether it is a yes.
 //! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
-//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `scale.rs` (a month of ten million usages) or `keys.rs` (a
-//! hundred million keys), then `client.rs`.
+//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `scale.rs` (a month of ten million usages), `keys.rs` (a
+//! hundred million keys) or `pages.rs` (the console on many orgs), then `client.rs`.
 
 mod args;
 mod client;
@@ -17,6 +17,7 @@ mod keys;
 mod load;
 mod machine;
 mod pace;
+mod pages;
 mod report;
 mod rounds;
 mod scale;
@@ -53,6 +54,7 @@ fn run() -> Result<()> {
         args::Mode::Stores => stores::run(&options)?,
         args::Mode::Scale => scale::run(&options)?,
         args::Mode::Keys => keys::run(&options)?,
+        args::Mode::Pages => pages::run(&options)?,
     };
     let mut out = std::io::stdout().lock();
     out.write_all(tables.as_bytes())?;

@@ -256,8 +256,8 @@ pub(crate) fn measured(
 
 pub(crate) use store::StoreKind;
 pub(crate) use tollgate::{
-    Background, Work, make_orgs, start as start_tollgate, template as tollgate_template,
-    used as tollgate_used,
+    Background, Work, call as tollgate_asked, make_orgs, start as start_tollgate,
+    template as tollgate_template, used as tollgate_used,
 };
 
 /// A server process that ends with this value, whatever happens.

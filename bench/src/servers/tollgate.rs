@@ -242,7 +242,7 @@ fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
 }
 
 /// One request on its own connection.
-fn call(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+pub(crate) fn call(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
     let mut stream = open(address)?;
     stream.write_all(&request(method, path, body))?;
     let mut answer = Vec::new();
