@@ -1,7 +1,10 @@
 //! Notices on their way to a receiver: from a server that is killed between commit and delivery, and beside a busy gate.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -29,6 +32,10 @@ const CONNECTIONS: usize = 64;
 
 /// The gate's p99 while notices are delivered is at most so many times what it is without.
 const TIMES_MAX: f64 = 1.2;
+
+/// How often it is looked how many were delivered, and of such looks in the stated run, the share of those that must find more: none does while all are made due again.
+const LOOK: Duration = Duration::from_millis(500);
+const BUSY_SHARE_MIN: f64 = 0.75;
 
 /// How often it is measured; the median counts, for another process on the machine may have had the cores.
 const ROUNDS: u64 = 3;
@@ -92,17 +99,50 @@ fn notices_are_heard_over_kills() {
     }
 }
 
-/// The gate's p99 under a steady load.
-fn gate_p99(fleet: &mut Fleet, rate: f64, lasts: Duration, first: u64) -> Result<Duration> {
+/// The gate's p99 under a steady load, over connections of its own: the server ends those that are idle for long.
+fn gate_p99(address: SocketAddr, rate: f64, lasts: Duration, first: u64) -> Result<Duration> {
     let call = |number: u64| {
         let org = format!("o{}", number % ORGS);
         let body = json!({"org": org, "meter": METER, "quantity": 1, "key": format!("n{number}")});
         http::request("POST", "/v1/usage", Some(&body))
     };
-    let flood = fleet.run(Pace::Open(rate), lasts, first, call)?;
+    let flood = Fleet::connect(address, CONNECTIONS)?.run(Pace::Open(rate), lasts, first, call)?;
     let shots: Vec<&Shot> = flood.shots.iter().collect();
     assert!(shots.iter().all(|shot| shot.reply.as_ref().is_some_and(|reply| reply.status == 200)));
     Ok(percentile(&shots, 0.99))
+}
+
+/// Has all notices be due, and again whenever all were delivered, until it is told to stop; says when the first are delivered.
+/// Gives how often all were due, and how many were delivered between two looks from the first ones on.
+fn keep_due(
+    client: &mut Client,
+    path: &str,
+    due: u64,
+    going: &AtomicBool,
+    stop: &AtomicBool,
+) -> Result<(u64, Vec<u64>)> {
+    let all = json!({"since": "2000-01-01T00:00:00Z"});
+    let delivered = |client: &mut Client| -> Result<u64> {
+        client.get(path)?["delivered"].as_u64().ok_or_else(|| "a number".into())
+    };
+    let first = delivered(client)?;
+    let (mut times, mut seen, mut looks) = (0, first, Vec::new());
+    while !stop.load(Ordering::Relaxed) {
+        if seen >= first + times * due {
+            client.expect_ok("POST", &format!("{path}/replay"), Some(&all))?;
+            times += 1;
+        }
+        pause(LOOK);
+        let now = delivered(client)?;
+        if now > seen || !looks.is_empty() {
+            looks.push(now - seen);
+            going.store(true, Ordering::Relaxed);
+        }
+        seen = now;
+    }
+    let all_came = || Ok((delivered(client)? >= first + times * due).then_some(()));
+    until("all notices", Duration::from_secs(120), all_came)?;
+    Ok((times, looks))
 }
 
 #[test]
@@ -131,32 +171,37 @@ fn many_due_notices_drain_beside_the_gate() -> Result<()> {
     let is_stated = is_release_build()? && due >= DUE_STATED;
     let (rate, lasts) =
         if is_stated { (2_000.0, Duration::from_secs(10)) } else { (100.0, Duration::from_secs(2)) };
-    let delivered = |client: &mut Client| -> Result<u64> {
-        client.get(&path)?["delivered"].as_u64().ok_or_else(|| "a number".into())
-    };
-    let mut times = Vec::new();
+    let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
         let first = round * 100_000_000;
-        let calm = gate_p99(&mut fleet, rate, lasts, first)?;
-        let (before, began) = (delivered(&mut client)?, Instant::now());
-        // All that there are are due at once.
-        let all = json!({"since": "2000-01-01T00:00:00Z"});
-        client.expect_ok("POST", &format!("{path}/replay"), Some(&all))?;
-        let busy = gate_p99(&mut fleet, rate, lasts, first + 50_000_000)?;
-        let meanwhile = delivered(&mut client)? - before;
-        let all_came = || Ok((delivered(&mut client)? >= before + due).then_some(()));
-        until("all notices", Duration::from_secs(120), all_came)?;
+        let calm = gate_p99(server.address(), rate, lasts, first)?;
+        let (going, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (busy, kept) = thread::scope(|scope| {
+            let keeper = scope.spawn(|| keep_due(&mut client, &path, due, &going, &stop));
+            let begun = || Ok((going.load(Ordering::Relaxed) || keeper.is_finished()).then_some(()));
+            let busy = until("deliveries", Duration::from_secs(60), begun)
+                .and_then(|()| gate_p99(server.address(), rate, lasts, first + 50_000_000));
+            stop.store(true, Ordering::Relaxed);
+            (busy, keeper.join())
+        });
+        let (busy, (times, looks)) = (busy?, kept.map_err(|_| "the notices are not kept due")??);
+        let meanwhile: u64 = looks.iter().sum();
+        let busy_looks = looks.iter().filter(|delivered| **delivered > 0).count();
         let ratio = busy.as_secs_f64() / calm.as_secs_f64();
         println!(
-            "{due} due notices: the gate's p99 is {calm:?} without and {busy:?} while {meanwhile} of them are delivered, \
-             {ratio:.2} times; all were within {:.1} s",
-            began.elapsed().as_secs_f64()
+            "{due} due notices, {times} times: the gate's p99 is {calm:?} without and {busy:?} while {meanwhile} are delivered, \
+             {ratio:.2} times; {busy_looks} of {} looks found more of them delivered",
+            looks.len()
         );
         assert!(meanwhile > 0, "some were delivered meanwhile");
-        times.push(ratio);
+        let share = f64::from(u32::try_from(busy_looks)?) / f64::from(u32::try_from(looks.len())?);
+        assert!(!is_stated || share >= BUSY_SHARE_MIN, "notices were delivered all the time: {looks:?}");
+        ratios.push(ratio);
     }
     assert_eq!(u64::try_from(receiver.batches().count())?, due, "each of them, under its id");
-    times.sort_by(f64::total_cmp);
-    assert!(!is_stated || times[times.len() / 2] <= TIMES_MAX, "notices hold up the gate: {times:?}");
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ratios.len() / 2];
+    println!("the median of {ROUNDS} rounds is {median:.2} times");
+    assert!(!is_stated || median <= TIMES_MAX, "notices hold up the gate: {ratios:?}");
     server.stop()
 }
