@@ -146,6 +146,10 @@ atpublic==9.0.0 --hash=sha256:449c3c4f0c74df79749d6fe225ba55e2a2fce34b303f032921
 attrs==26.1.0 --hash=sha256:c647aa4a12dfbad9333ca4e71fe62ddc36f4e63b2d260a37a8b83d2f043ac309
 ";
 
+/// Two servers of SQS and SNS.
+const MINISTACK: &str = include_str!("ministack.txt");
+const FAUXQS: &str = "fauxqs@1.9.2";
+
 /// Makes sure that all is there that tests run besides our own programs.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
@@ -169,6 +173,8 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     locked_packages(&folder.join("envoy-client"), "a client of Envoy's services", ENVOY_CLIENT)?;
     python_packages(&folder.join("envoy"), &[ENVOY])?;
     locked_packages(&folder.join("lago-client"), "the client of Lago", LAGO_CLIENT)?;
+    locked_packages(&folder.join("ministack"), "a server of SQS and SNS", MINISTACK)?;
+    node_packages(&folder.join("fauxqs"), &[FAUXQS])?;
     ensure_stores()
 }
 

@@ -18,7 +18,7 @@ pub struct ChannelRequest {
     /// To what it leads.
     #[serde(deserialize_with = "word")]
     pub kind: ChannelKind,
-    /// The URL of a webhook or of Slack. A channel that has one keeps it where none is given.
+    /// The URL of a webhook, of Slack or of a queue of SQS. A channel that has one keeps it where none is given.
     #[serde(default, deserialize_with = "given")]
     #[schema(required = false, value_type = String)]
     pub url: Option<String>,
@@ -26,6 +26,10 @@ pub struct ChannelRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(required = false, value_type = String, example = "ann@example.com")]
     pub to: Option<String>,
+    /// The ARN of a topic of SNS. A channel that has one keeps it where none is given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(required = false, value_type = String, example = "arn:aws:sns:eu-west-1:123456789012:notices")]
+    pub topic: Option<String>,
     /// Only notices of these kinds; all unless given.
     #[serde(default)]
     #[schema(required = false, example = json!(["limit_reached"]))]
@@ -42,6 +46,18 @@ pub struct ChannelRequest {
     #[serde(default)]
     #[schema(required = false, value_type = Vec<Id>)]
     pub meters: Vec<MeterId>,
+    /// When nothing is delivered: only for people, which is Slack and e-mail.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(required = false, value_type = QuietTimes)]
+    pub quiet_hours: Option<QuietTimes>,
+    /// The time of the day at which the notices since the day before are delivered as one message: only for people.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(required = false, value_type = String, example = "09:00")]
+    pub digest_at: Option<String>,
+    /// The IANA time zone of `quiet_hours` and `digest_at`; UTC unless given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(required = false, value_type = String, example = "Europe/Berlin")]
+    pub time_zone: Option<String>,
     /// Whether it delivers; it does unless this is `false`.
     #[serde(default = "yes")]
     #[schema(required = false, default = true)]
@@ -50,6 +66,18 @@ pub struct ChannelRequest {
 
 const fn yes() -> bool {
     true
+}
+
+/// A part of each day: from a time to another, on the next day if that is earlier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuietTimes {
+    /// When it begins.
+    #[schema(example = "22:00")]
+    pub from: String,
+    /// When it ends.
+    #[schema(example = "07:00")]
+    pub to: String,
 }
 
 /// To what a channel leads.
@@ -64,6 +92,10 @@ pub enum ChannelKind {
     Log,
     /// E-mail to one address.
     Email,
+    /// A queue of AWS's SQS.
+    Sqs,
+    /// A topic of AWS's SNS.
+    Sns,
 }
 
 /// How a channel is.
@@ -93,6 +125,8 @@ pub struct ChannelItem {
     pub url: Option<String>,
     /// The address that its e-mail goes to.
     pub to: Option<String>,
+    /// The ARN of its topic.
+    pub topic: Option<String>,
     /// Only notices of these kinds; all where there are none.
     pub notices: Vec<String>,
     /// Only notices of these organizations.
@@ -101,6 +135,14 @@ pub struct ChannelItem {
     pub plans: Vec<String>,
     /// Only notices about these meters.
     pub meters: Vec<String>,
+    /// When nothing is delivered.
+    pub quiet_hours: Option<QuietTimes>,
+    /// The time of the day at which notices are delivered as one message.
+    pub digest_at: Option<String>,
+    /// The time zone of both.
+    pub time_zone: Option<String>,
+    /// Until when its notices wait for the end of the quiet hours, or for the digest.
+    pub waits_until: Option<String>,
     /// How it is.
     pub state: ChannelState,
     /// When it was made.
@@ -190,8 +232,11 @@ pub struct DeliveryList {
 pub struct DeliveryItem {
     /// Its number among those of its channel.
     pub number: u64,
-    /// The id of the notice; null where it was about a channel that was disabled.
+    /// The id of the notice; null where it was about a channel that was disabled, and for a digest.
     pub notice: Option<String>,
+    /// The ids of the notices in a digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digest: Vec<String>,
     /// The channel that was disabled.
     pub disabled_channel: Option<String>,
     /// Which attempt of the message it was: 1, 2 …

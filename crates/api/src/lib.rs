@@ -40,7 +40,8 @@ pub use body::{BodyError, read_body, shortened};
 pub use call::{CALL_TOKENS_MAX, CallRequest, ServiceTierName};
 pub use channel::{
     ChannelCreated, ChannelItem, ChannelKind, ChannelList, ChannelRequest, ChannelState, ChannelTested,
-    DeliveryItem, DeliveryList, DeliveryResult, ReplayRequest, RotateReply, RotateRequest, SentMessage,
+    DeliveryItem, DeliveryList, DeliveryResult, QuietTimes, ReplayRequest, RotateReply, RotateRequest,
+    SentMessage,
 };
 pub use decimal::{Decimal, NonZeroDecimal, PositiveDecimal, RequestDecimal};
 pub use hold::{

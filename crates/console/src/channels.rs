@@ -37,6 +37,8 @@ impl ChannelsView {
             ("webhook", "webhook: signed JSON for a program"),
             ("slack", "slack: a message for people"),
             ("email", "email: a mail for people"),
+            ("sqs", "sqs: a queue of AWS"),
+            ("sns", "sns: a topic of AWS"),
             ("log", "log: a line of the server’s log"),
         ]
         .map(Choice::pair)
@@ -89,11 +91,19 @@ impl ChannelView {
     }
 
     fn has_url(&self) -> bool {
-        matches!(self.channel.kind, ChannelKind::Webhook | ChannelKind::Slack)
+        matches!(self.channel.kind, ChannelKind::Webhook | ChannelKind::Slack | ChannelKind::Sqs)
+    }
+
+    fn is_topic(&self) -> bool {
+        self.channel.kind == ChannelKind::Sns
     }
 
     fn is_mail(&self) -> bool {
         self.channel.kind == ChannelKind::Email
+    }
+
+    fn is_of_people(&self) -> bool {
+        matches!(self.channel.kind, ChannelKind::Slack | ChannelKind::Email)
     }
 
     fn is_stopped(&self) -> bool {
@@ -109,6 +119,9 @@ pub struct Undelivered {
     /// The latest attempt that failed.
     pub latest: Option<DeliveryItem>,
 }
+
+/// The fields of a channel's hours.
+const HOURS: [&str; 4] = ["quiet_from", "quiet_to", "digest_at", "time_zone"];
 
 /// What stands in the form of a channel: as it was sent and refused, as it is, or nothing.
 struct ChannelFields<'a> {
@@ -138,6 +151,23 @@ impl ChannelFields<'_> {
             Some(sent) => sent.values.contains_key(&format!("notice-{kind}")),
             None => self.channel.is_some_and(|channel| channel.notices.iter().any(|notice| notice == kind)),
         }
+    }
+
+    /// What stands in a field of the hours.
+    fn hour(&self, field: &str) -> String {
+        let quiet = self.channel.and_then(|channel| channel.quiet_hours.as_ref());
+        let known = match field {
+            "quiet_from" => quiet.map(|quiet| &quiet.from),
+            "quiet_to" => quiet.map(|quiet| &quiet.to),
+            "digest_at" => self.channel.and_then(|channel| channel.digest_at.as_ref()),
+            _ => self.channel.and_then(|channel| channel.time_zone.as_ref()),
+        };
+        Answered::value(self.sent, self.form, field, known.map_or("", String::as_str)).to_owned()
+    }
+
+    /// Whether the fields of the hours are shown: there is something in them.
+    fn has_hours(&self) -> bool {
+        HOURS.iter().any(|field| !self.hour(field).is_empty() || self.wrong(field).is_some())
     }
 
     /// Whether the lists of the filter are shown: there is something in them.

@@ -108,6 +108,8 @@ pub(crate) fn channel_kind(kind: &ChannelKind) -> &'static str {
         ChannelKind::Slack => "slack",
         ChannelKind::Log => "log",
         ChannelKind::Email => "e-mail",
+        ChannelKind::Sqs => "SQS",
+        ChannelKind::Sns => "SNS",
     }
 }
 

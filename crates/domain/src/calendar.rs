@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,14 @@ impl Zone {
             day += 1;
         }
         day
+    }
+
+    /// The moment at which clocks show a minute of a day: the first one, where they show it twice; as much later as they
+    /// skip, where they skip it.
+    pub(crate) fn at_clock(&self, day: i32, minute: u32) -> Option<Timestamp> {
+        let [hour, minute] = [minute / 60, minute % 60].map(|part| i8::try_from(part).ok());
+        let time = Time::new(hour?, minute?, 0, 0).ok()?;
+        Some(date_of_day(day).to_datetime(time).to_zoned(self.tz.clone()).ok()?.timestamp())
     }
 
     /// First instant of a date; where clocks skip midnight, the first instant after the gap.

@@ -4,7 +4,7 @@
 //! that order, until they are delivered or given up; of an org, one after the other. Whoever delivers them writes down
 //! what it read and what became of its attempts, so a crash in between repeats an attempt and loses none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::limits::{
     CHANNEL_DELIVERIES_KEPT, CHANNEL_FAILING_SECS_MAX, CHANNEL_OUTAGE_SECS, CHANNEL_SECRETS_MAX,
 };
-use crate::{MeterId, NoticeRef, OrgId, PlanId, Record, RecordKey, System, SystemRecords};
+use crate::{Hours, MeterId, NoticeRef, OrgId, PlanId, Record, RecordKey, System, SystemRecords};
 
 /// The public id of a channel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,8 @@ pub struct ChannelSetup {
     pub filter: Filter,
     /// Whether it delivers.
     pub enabled: bool,
+    /// When it delivers, if not always. Only those of people have hours.
+    pub hours: Option<Box<Hours>>,
 }
 
 /// To whom a channel leads.
@@ -69,6 +71,16 @@ pub enum Target {
         /// Its address.
         to: String,
     },
+    /// A queue of AWS's SQS.
+    Sqs {
+        /// Its URL, as AWS names it.
+        queue_url: String,
+    },
+    /// A topic of AWS's SNS.
+    Sns {
+        /// Its ARN.
+        topic_arn: String,
+    },
 }
 
 impl Target {
@@ -80,7 +92,15 @@ impl Target {
             Self::Slack { .. } => "slack",
             Self::Log => "log",
             Self::Email { .. } => "email",
+            Self::Sqs { .. } => "sqs",
+            Self::Sns { .. } => "sns",
         }
+    }
+
+    /// Whether people read it, not programs.
+    #[must_use]
+    pub const fn is_of_people(&self) -> bool {
+        matches!(self, Self::Slack { .. } | Self::Email { .. })
     }
 }
 
@@ -156,6 +176,17 @@ pub enum Subject {
         /// When.
         at: Timestamp,
     },
+    /// The notices since the last one, in one.
+    Digest(Box<Digest>),
+}
+
+/// Notices that are delivered as one message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest {
+    /// When it was due.
+    pub at: Timestamp,
+    /// Which, in the order of their commits.
+    pub notices: Vec<NoticeRef>,
 }
 
 /// A message that is to be delivered.
@@ -170,12 +201,12 @@ pub struct Waiting {
 }
 
 impl Subject {
-    /// What is delivered one after the other: the messages of an org, and those of no org.
+    /// What is delivered one after the other: the messages of an org, and those of none or of several.
     #[must_use]
     pub const fn lane(&self) -> Option<&OrgId> {
         match self {
             Self::Notice(notice) => Some(&notice.org),
-            Self::ChannelDisabled { .. } => None,
+            Self::ChannelDisabled { .. } | Self::Digest(_) => None,
         }
     }
 }
@@ -286,6 +317,47 @@ impl Channel {
         self.removed_at.is_none() && self.setup.enabled && self.progress.gave_up_at.is_none()
     }
 
+    /// Whether nothing is delivered now because of its quiet hours.
+    #[must_use]
+    pub fn is_quiet(&self, now: Timestamp) -> bool {
+        self.setup.hours.as_ref().is_some_and(|hours| hours.quiet_until(now).is_some())
+    }
+
+    /// Whether its notices are delivered as digests.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.setup.hours.as_ref().is_some_and(|hours| hours.digest.is_some())
+    }
+
+    /// When it delivers again, if now it does not because of its hours: until then its notices wait.
+    #[must_use]
+    pub fn waits_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let hours = self.setup.hours.as_ref()?;
+        let has_notices =
+            || self.progress.waiting.iter().any(|each| matches!(each.subject, Subject::Notice(_)));
+        hours.quiet_until(now).or_else(|| hours.next_digest(now).filter(|_| has_notices()))
+    }
+
+    /// The notices that are to become one message now: those that waited when the latest digest was due, or all of them where
+    /// there are so many that no more are read. Where an earlier one of the same org is left out, so is a later one.
+    #[must_use]
+    pub fn digest_due(&self, now: Timestamp, most: usize) -> Option<Digest> {
+        let hours = self.setup.hours.as_ref()?;
+        let last = hours.last_digest(now)?;
+        let is_full = self.progress.waiting.len() >= most;
+        let mut left_out = HashSet::new();
+        let mut notices = Vec::new();
+        for each in &self.progress.waiting {
+            let Subject::Notice(notice) = &each.subject else { continue };
+            if is_full || (each.due <= last && !left_out.contains(&notice.org)) {
+                notices.push(notice.clone());
+            } else {
+                left_out.insert(&notice.org);
+            }
+        }
+        (!notices.is_empty()).then(|| Digest { at: if is_full { now } else { last }, notices })
+    }
+
     /// The secrets that a request is signed with at a moment, the latest first.
     pub fn secrets_at(&self, at: Timestamp) -> impl Iterator<Item = &str> {
         let valid = move |secret: &&ChannelSecret| secret.until.is_none_or(|until| at < until);
@@ -345,6 +417,19 @@ impl Channel {
                 progress.waiting.push(Waiting { subject, failed: 0, due: at });
             }
         }
+    }
+
+    /// Has queued notices delivered as one message, in the place of the first of them.
+    pub(crate) fn gather(&mut self, digest: &Digest, at: Timestamp) {
+        let progress = &mut self.progress;
+        progress.round += 1;
+        let gathered: HashSet<&NoticeRef> = digest.notices.iter().collect();
+        let is_gathered =
+            |each: &Waiting| matches!(&each.subject, Subject::Notice(notice) if gathered.contains(notice));
+        let Some(first) = progress.waiting.iter().position(is_gathered) else { return };
+        progress.waiting.retain(|each| !is_gathered(each));
+        let subject = Subject::Digest(Box::new(digest.clone()));
+        progress.waiting.insert(first, Waiting { subject, failed: 0, due: at });
     }
 
     /// Has it tell that another channel was disabled.
@@ -444,6 +529,8 @@ pub enum ChannelChange {
     Replay(Replay),
     /// Remove it.
     Remove,
+    /// Make one message of queued notices.
+    Gather(Digest),
 }
 
 /// Changes a channel as its entry says.
@@ -477,6 +564,7 @@ pub(crate) fn change_channel(
         }
         ChannelChange::Rotate { secret, old_until } => channel.rotate(secret.clone(), *old_until),
         ChannelChange::Replay(replay) => channel.replay(replay, at),
+        ChannelChange::Gather(digest) => channel.gather(digest, at),
         ChannelChange::Remove => {
             channel.removed_at = Some(at);
             system.channels.retain(|known| known != id);
@@ -520,96 +608,4 @@ pub enum Replay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a time")
-    }
-
-    fn notice(org: &str, entry: u64) -> NoticeRef {
-        NoticeRef { org: OrgId::new(org).expect("an id"), entry, index: 0 }
-    }
-
-    fn channel() -> Channel {
-        let setup = ChannelSetup {
-            name: "ops".to_owned(),
-            target: Target::Log,
-            filter: Filter::default(),
-            enabled: true,
-        };
-        Channel {
-            id: ChannelId("c".to_owned()),
-            setup,
-            secrets: Vec::new(),
-            created_at: at(0),
-            removed_at: None,
-            progress: Progress::default(),
-        }
-    }
-
-    fn round(channel: &Channel, found: &[NoticeRef], attempts: Vec<Attempt>) -> Round {
-        let read = (!found.is_empty()).then(|| (ReadTo::default(), found.to_vec()));
-        let round = channel.progress.round;
-        Round { channel: channel.id.clone(), round, read, attempts, told: Vec::new() }
-    }
-
-    fn attempt(notice: &NoticeRef, second: i64, result: AttemptResult) -> Attempt {
-        let subject = Subject::Notice(notice.clone());
-        Attempt { subject, at: at(second), result, status: None, millis: 1, reply: String::new() }
-    }
-
-    #[test]
-    fn what_waited_through_an_outage_is_due_when_it_ends() {
-        let (first, second) = (notice("a", 1), notice("b", 1));
-        for (outage, due) in [(CHANNEL_OUTAGE_SECS, CHANNEL_OUTAGE_SECS), (CHANNEL_OUTAGE_SECS - 1, 90_000)] {
-            let mut channel = channel();
-            let failed = AttemptResult::Failed { next: at(90_000) };
-            let begin = vec![attempt(&first, 0, failed), attempt(&second, 0, failed)];
-            let begin = round(&channel, &[first.clone(), second.clone()], begin);
-            let log = channel.follow(&begin, false, at(0));
-            assert_eq!(
-                log.iter().map(|line| (line.number, line.attempt)).collect::<Vec<_>>(),
-                [(1, 1), (2, 1)]
-            );
-            let end = vec![attempt(&first, outage, AttemptResult::Delivered)];
-            let end = round(&channel, &[], end);
-            channel.follow(&end, false, at(outage));
-            let [waiting] = channel.progress.waiting.as_slice() else { panic!("one waits: {channel:?}") };
-            assert_eq!((waiting.due, waiting.failed), (at(due), 1));
-            assert_eq!((channel.progress.failing_since, channel.progress.delivered), (None, 1));
-        }
-    }
-
-    #[test]
-    fn it_is_disabled_when_all_attempts_failed_for_five_days_or_its_receiver_is_gone() {
-        let first = notice("a", 1);
-        let failed = |second| vec![attempt(&first, second, AttemptResult::Failed { next: at(second) })];
-        let mut channel = channel();
-        let begin = round(&channel, std::slice::from_ref(&first), failed(0));
-        assert!(!channel.is_disabled_by(&begin, at(0)));
-        channel.follow(&begin, false, at(0));
-        for (second, attempts, disabled) in [
-            (CHANNEL_FAILING_SECS_MAX - 1, failed(1), false),
-            (CHANNEL_FAILING_SECS_MAX, failed(1), true),
-            (CHANNEL_FAILING_SECS_MAX, Vec::new(), false),
-            (CHANNEL_FAILING_SECS_MAX, vec![attempt(&first, 1, AttemptResult::Delivered)], false),
-            (1, vec![attempt(&first, 1, AttemptResult::Gone)], true),
-        ] {
-            let round = round(&channel, &[], attempts);
-            assert_eq!(channel.is_disabled_by(&round, at(second)), disabled, "{second}: {round:?}");
-        }
-    }
-
-    #[test]
-    fn two_secrets_sign_while_one_takes_the_place_of_the_other() {
-        let mut channel = channel();
-        channel.rotate("one".to_owned(), at(0));
-        channel.rotate("two".to_owned(), at(100));
-        assert_eq!(channel.secrets_at(at(99)).collect::<Vec<_>>(), ["two", "one"]);
-        assert_eq!(channel.secrets_at(at(100)).collect::<Vec<_>>(), ["two"]);
-        channel.rotate("three".to_owned(), at(300));
-        assert_eq!(channel.secrets_at(at(200)).collect::<Vec<_>>(), ["three", "two"], "one ended before");
-        assert!(!format!("{channel:?}").contains("three"));
-    }
-}
+mod tests;

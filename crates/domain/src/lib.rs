@@ -28,6 +28,7 @@ mod explain;
 mod forecast;
 mod groups;
 mod hold;
+mod hours;
 mod ids;
 mod keys;
 pub mod limits;
@@ -59,7 +60,7 @@ pub use calendar::{Period, Window, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError, ThresholdsFrom};
 pub use channel::{
     Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSecret, ChannelSetup,
-    Delivery, Filter, Progress, ReadTo, Replay, Round, Subject, Target, Waiting,
+    Delivery, Digest, Filter, Progress, ReadTo, Replay, Round, Subject, Target, Waiting,
 };
 pub use command::{
     ApplyCatalog, Capture, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PRICED_AS,
@@ -82,6 +83,7 @@ pub use explain::{Step, explain};
 pub use forecast::{Pace, project};
 pub use groups::{GROUPED, Group, GroupBy, Groups, usage_by};
 pub use hold::{Captured, EndedBy, Hold, HoldEnd, HoldSum, Holds, OnExpiry};
+pub use hours::{ClockTime, Hours, HoursError, QuietHours};
 pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};

@@ -13,15 +13,19 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tollgate_domain::{
-    Actor, Attempt, AttemptResult, Channel, ChannelId, DeliveryClaim, OrgId, Round, Subject, SystemCommand,
-    SystemDenial, Target, Timestamp, Waiting,
+    Actor, Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, DeliveryClaim, OrgId,
+    Round, Subject, SystemCommand, SystemDenial, Target, Timestamp, Waiting,
 };
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::Store;
 
 use crate::CourierMetrics;
 use crate::address::Reach;
-use crate::limits::{CLAIM_RENEWED_SECS, CLAIM_SECS, ROUND_LANES_AT_ONCE, ROUND_MESSAGES_MAX, ROUND_TIME};
+#[cfg(feature = "aws")]
+use crate::aws::Aws;
+use crate::limits::{
+    CLAIM_RENEWED_SECS, CLAIM_SECS, ROUND_LANES_AT_ONCE, ROUND_MESSAGES_MAX, ROUND_TIME, WAITING_MAX,
+};
 use crate::mail::Mailer;
 use crate::message::Message;
 use crate::outlet::{Outcome, Outlets};
@@ -46,6 +50,9 @@ pub enum CourierError {
     /// TLS cannot be set up.
     #[error("no TLS for webhooks: {0}")]
     Tls(#[from] rustls::Error),
+    /// AWS is not part of this binary.
+    #[error("aws-endpoint is set, and this binary is built without the feature 'aws'")]
+    NoAws,
     /// The system gives no randomness.
     #[error("no randomness: {0}")]
     Randomness(#[from] getrandom::Error),
@@ -55,15 +62,28 @@ pub enum CourierError {
 type Lane = Vec<Waiting>;
 
 impl Courier {
-    /// A courier whose endpoints are within reach, with what sends mail, if anything does.
+    /// A courier whose endpoints are within reach, with what sends mail, if anything does, and where AWS is asked, if not at
+    /// AWS.
     ///
     /// # Errors
     /// [`CourierError`].
-    pub fn new(reach: Reach, mailer: Option<Mailer>) -> Result<Self, CourierError> {
+    pub fn new(
+        reach: Reach,
+        mailer: Option<Mailer>,
+        aws_endpoint: Option<String>,
+    ) -> Result<Self, CourierError> {
+        if aws_endpoint.is_some() && !Self::REACHES_AWS {
+            return Err(CourierError::NoAws);
+        }
         let mut name = [0_u8; 8];
         getrandom::fill(&mut name)?;
         Ok(Self {
-            outlets: Outlets { poster: Poster::new(reach)?, mailer },
+            outlets: Outlets {
+                poster: Poster::new(reach)?,
+                mailer,
+                #[cfg(feature = "aws")]
+                aws: Aws::new(aws_endpoint),
+            },
             metrics: CourierMetrics::default(),
             holder: name.iter().map(|byte| format!("{byte:02x}")).collect(),
             closing: watch::Sender::default(),
@@ -86,6 +106,9 @@ impl Courier {
         let secrets: Vec<String> = channel.secrets_at(at).map(str::to_owned).collect();
         self.outlets.send(channel, &secrets, &Message::test(channel, at)).await
     }
+
+    /// Whether messages can go to AWS: it is a feature.
+    pub const REACHES_AWS: bool = cfg!(feature = "aws");
 
     /// Whether mail can be sent.
     #[must_use]
@@ -212,13 +235,16 @@ impl Courier {
         channel: &Channel,
         told: Vec<ChannelId>,
     ) -> Result<bool, EngineError> {
+        if self.gathers(engine, channel).await? {
+            return Ok(true);
+        }
         let Ahead { read, more } = read_ahead(engine, channel).await?;
         let now = engine.clock().now();
         let mut waiting = channel.progress.waiting.clone();
         for notice in read.iter().flat_map(|(_, found)| found) {
             waiting.push(Waiting { subject: Subject::Notice(notice.clone()), failed: 0, due: now });
         }
-        let lanes = due_lanes(&waiting, now);
+        let lanes = due_lanes(channel, &waiting, now);
         let until = Instant::now() + ROUND_TIME;
         let work = lanes.into_iter().map(|lane| self.lane(engine, channel, lane, until));
         let tried: Vec<Vec<Attempt>> =
@@ -238,6 +264,16 @@ impl Courier {
         }
     }
 
+    /// Makes one message of the notices that a digest is due of; says whether it did.
+    async fn gathers<S: Store>(&self, engine: &Engine<S>, channel: &Channel) -> Result<bool, EngineError> {
+        let now = engine.clock().now();
+        let due = channel.digest_due(now, WAITING_MAX).filter(|_| !channel.is_quiet(now));
+        let Some(digest) = due else { return Ok(false) };
+        let change = ChangeChannel { id: channel.id.clone(), change: ChannelChange::Gather(digest) };
+        let change = SystemCommand::ChangeChannel(Box::new(change));
+        Ok(engine.submit_system(&Actor::System, change).await?.is_ok())
+    }
+
     /// Tries the messages of a lane, one after the other, until one fails.
     async fn lane<S: Store>(
         &self,
@@ -249,7 +285,7 @@ impl Courier {
         let mut closing = self.closing.subscribe();
         let mut attempts = Vec::new();
         for waiting in lane {
-            if Instant::now() >= until {
+            if Instant::now() >= until || channel.is_quiet(engine.clock().now()) {
                 break;
             }
             let attempt = tokio::select! {
@@ -336,15 +372,24 @@ fn told_of_others(channels: &[Channel]) -> Vec<ChannelId> {
     of_all.map(|channel| channel.id.clone()).collect()
 }
 
-/// What is due, by lane and in order: a lane whose first message is not due waits for it.
-fn due_lanes(waiting: &[Waiting], now: Timestamp) -> Vec<Lane> {
+/// What is due, by lane and in order: a lane whose first message is not due waits for it. All is one lane where there is a
+/// digest, for it is of several orgs.
+fn due_lanes(channel: &Channel, waiting: &[Waiting], now: Timestamp) -> Vec<Lane> {
+    if channel.is_quiet(now) {
+        return Vec::new();
+    }
+    let has_digest = waiting.iter().any(|each| matches!(each.subject, Subject::Digest(_)));
     let mut places: HashMap<Option<&OrgId>, Option<usize>> = HashMap::new();
     let mut lanes: Vec<Lane> = Vec::new();
     for each in waiting.iter() {
+        if channel.gathers() && matches!(each.subject, Subject::Notice(_)) {
+            continue;
+        }
         if lanes.iter().map(Vec::len).sum::<usize>() >= ROUND_MESSAGES_MAX {
             break;
         }
-        let place = *places.entry(each.subject.lane()).or_insert_with(|| {
+        let lane = each.subject.lane().filter(|_| !has_digest);
+        let place = *places.entry(lane).or_insert_with(|| {
             (each.due <= now).then(|| {
                 lanes.push(Vec::new());
                 lanes.len() - 1
@@ -359,9 +404,54 @@ fn due_lanes(waiting: &[Waiting], now: Timestamp) -> Vec<Lane> {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_domain::NoticeRef;
+    use tollgate_domain::{ChannelSetup, Digest, Filter, Hours, NoticeRef, Progress, QuietHours, Zone};
 
     use super::*;
+
+    fn channel(hours: Option<Hours>) -> Channel {
+        let setup = ChannelSetup {
+            name: "ops".to_owned(),
+            target: Target::Email { to: "ann@example.com".to_owned() },
+            filter: Filter::default(),
+            enabled: true,
+            hours: hours.map(Box::new),
+        };
+        Channel {
+            id: ChannelId("c".to_owned()),
+            setup,
+            secrets: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            removed_at: None,
+            progress: Progress::default(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_in_quiet_hours_and_no_notice_passes_a_digest() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let notice = |org: &str| NoticeRef { org: OrgId::new(org).expect("an id"), entry: 1, index: 0 };
+        let waiting = |subject, due: &str| Waiting { subject, failed: 0, due: at(due) };
+        let digest = |due: &str| {
+            let digest = Digest { at: at("2026-11-02T09:00:00Z"), notices: vec![notice("a")] };
+            waiting(Subject::Digest(Box::new(digest)), due)
+        };
+        let single = |org: &str| waiting(Subject::Notice(notice(org)), "2026-11-02T10:00:00Z");
+        let time = |text: &str| text.parse().expect("a time of the day");
+        let quiet = QuietHours { from: time("22:00"), to: time("07:00") };
+        let hours = |quiet, digest| Some(Hours { zone: Zone::UTC, quiet, digest });
+        let (day, night) = ("2026-11-02T12:00:00Z", "2026-11-02T23:00:00Z");
+        for (hours, all, now, lanes) in [
+            (hours(Some(quiet), None), vec![single("a"), single("b")], day, vec![1, 1]),
+            (hours(Some(quiet), None), vec![single("a"), single("b")], night, vec![]),
+            (hours(None, Some(time("09:00"))), vec![single("a")], day, vec![]),
+            (hours(None, Some(time("09:00"))), vec![digest(day), single("a")], day, vec![1]),
+            (None, vec![digest(day), single("a"), single("b")], day, vec![3]),
+            (None, vec![digest(night), single("a"), single("b")], day, vec![]),
+        ] {
+            let due = due_lanes(&channel(hours), &all, at(now));
+            assert_eq!(due.iter().map(Vec::len).collect::<Vec<_>>(), lanes, "{all:?} at {now}");
+        }
+    }
 
     #[test]
     fn a_lane_waits_for_its_first_message_and_holds_up_no_other() {
@@ -378,8 +468,9 @@ mod tests {
             waiting("b", 2, 10),
             waiting("c", 1, 6),
         ];
+        let channel = channel(None);
         let due = |now| {
-            let lanes = due_lanes(&all, at(now)).into_iter();
+            let lanes = due_lanes(&channel, &all, at(now)).into_iter();
             let names =
                 |lane: Lane| lane.into_iter().map(|each| (each.subject, each.due)).collect::<Vec<_>>();
             lanes.map(names).map(|lane| lane.len()).collect::<Vec<_>>()

@@ -1,11 +1,11 @@
 //! Letters: a message as people read it in their mail, as plain text and as HTML.
 
 use askama::Template;
-use tollgate_domain::{Channel, OrgId};
+use tollgate_domain::{Channel, OrgId, Zone};
 
 use crate::limits::SUBJECT_CHARS_MAX;
 use crate::message::Message;
-use crate::words::notice_facts;
+use crate::words::{notice_facts, time_at};
 
 /// What a mail says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct Letter {
     /// What happened.
     headline: String,
     /// What there is to know of it, each with what it is called.
-    facts: Vec<(&'static str, String)>,
+    facts: Vec<(String, String)>,
     /// Where to read on.
     link: String,
     link_text: String,
@@ -42,11 +42,16 @@ impl Letter {
     pub(crate) fn new(channel: &Channel, message: &Message, url: &str, unsubscribe: &str) -> Self {
         let (link, link_text) = match &message.org {
             Some(org) => (format!("{url}/console/orgs/{}", path_part(org)), "Open it in the console"),
-            None => (format!("{url}/console"), "Open the console"),
+            None if message.lines.is_empty() => (format!("{url}/console"), "Open the console"),
+            None => (format!("{url}/console/notices"), "Open the notices in the console"),
         };
+        let zone = channel.setup.hours.as_ref().map_or(Zone::UTC, |hours| hours.zone.clone());
         let facts = match (&message.notice, &message.home) {
-            (Some(row), Some(home)) => notice_facts(row, home),
-            _ => vec![("When", message.at.to_string())],
+            (Some(row), Some(home)) => {
+                notice_facts(row, home).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+            }
+            _ if message.lines.is_empty() => vec![("When".to_owned(), message.at.to_string())],
+            _ => message.lines.iter().map(|line| (time_at(&zone, line.at), line.text.clone())).collect(),
         };
         Self {
             subject: subject(&message.text),

@@ -1,7 +1,7 @@
 //! The way out: what was counted, on its way to whoever processes it, and notices, on their way to whoever should know.
 //!
 //! The [`Courier`] delivers notices through channels: a reconciler that reads what is new, tries what is due, and writes
-//! down what came of it. An `outlet` sends one message by webhook, Slack, e-mail or the log.
+//! down what came of it. An `outlet` sends one message by webhook, Slack, e-mail, SQS, SNS or the log.
 //!
 //! The [`Shipper`] ships what is unsent when it is told to, and every interval. A [`Sink`] brings one shipment: to an HTTP
 //! endpoint, to a NATS stream, or into a folder. What is shipped, and that nothing is lost or shipped twice, is the
@@ -12,6 +12,8 @@
 //! Start reading at [`Courier`], then the `outlet` module; or at [`Shipper`], then the `sink` module.
 
 mod address;
+#[cfg(feature = "aws")]
+mod aws;
 mod body;
 mod courier;
 mod letter;

@@ -20,6 +20,16 @@ pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long sending a mail may take: an SMTP server may look closely before it takes one.
 pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Characters of a text in a message for Slack, as Slack has it.
+pub const SLACK_TEXT_CHARS_MAX: usize = 3_000;
+
+/// Texts of a digest for Slack: it takes 50 parts of a message, of which the headline and the time are two.
+pub const SLACK_TEXTS_MAX: usize = 45;
+
+/// Characters of what SQS and SNS order messages among, as they have it.
+#[cfg(feature = "aws")]
+pub const AWS_GROUP_CHARS_MAX: usize = 128;
+
 /// Characters of a mail's subject: programs show no more.
 pub const SUBJECT_CHARS_MAX: usize = 120;
 

@@ -1,9 +1,11 @@
 //! Messages: what a channel delivers, always the same for the same subject.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use tollgate_api::NoticeItem;
-use tollgate_domain::{Channel, ChannelId, NoticeRef, OrgId, Subject, Timestamp, Zone};
+use tollgate_domain::{Channel, ChannelId, Digest, NoticeRef, OrgId, Subject, Timestamp, Zone};
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::{NoticeRow, Store};
 
@@ -28,6 +30,17 @@ pub(crate) struct Message {
     pub(crate) notice: Option<NoticeRow>,
     /// Whose it is, to people; looked up only for them.
     pub(crate) home: Option<Home>,
+    /// What a digest is made of: a line for each notice.
+    pub(crate) lines: Vec<DigestLine>,
+}
+
+/// A notice in a digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DigestLine {
+    /// When it was decided.
+    pub(crate) at: Timestamp,
+    /// For people: whose it is, and what happened.
+    pub(crate) text: String,
 }
 
 /// An org, as people know it.
@@ -44,15 +57,13 @@ impl Message {
         subject: &Subject,
     ) -> Result<Option<Self>, EngineError> {
         match subject {
-            Subject::Notice(NoticeRef { org, entry: number, index }) => {
-                let Some(mut entry) = engine.entry(org, *number).await? else { return Ok(None) };
-                let place = usize::try_from(*index).unwrap_or(usize::MAX);
-                if place >= entry.notices.len() {
-                    return Ok(None);
+            Subject::Notice(notice) => Ok(row_of(engine, notice).await?.map(Self::of_notice)),
+            Subject::Digest(digest) => {
+                let mut items = Vec::new();
+                for notice in &digest.notices {
+                    items.extend(row_of(engine, notice).await?.map(|row| (row.at, notice_item(&row))));
                 }
-                let notice = entry.notices.swap_remove(place);
-                let row = NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice };
-                Ok(Some(Self::of_notice(row)))
+                Ok((!items.is_empty()).then(|| Self::of_digest(digest, &items)))
             }
             Subject::ChannelDisabled { channel, at } => {
                 let name = engine.channel(channel).await?.map(|known| known.setup.name);
@@ -81,6 +92,28 @@ impl Message {
             data: serde_json::to_value(item).unwrap_or_default(),
             notice: Some(row),
             home: None,
+            lines: Vec::new(),
+        }
+    }
+
+    fn of_digest(digest: &Digest, items: &[(Timestamp, NoticeItem)]) -> Self {
+        let names: Vec<String> = digest.notices.iter().map(ToString::to_string).collect();
+        let orgs: BTreeSet<&str> = items.iter().map(|(_, item)| item.org.as_str()).collect();
+        let line = |(at, item): &(Timestamp, NoticeItem)| DigestLine {
+            at: *at,
+            text: format!("{}: {}", item.org, item.summary),
+        };
+        let told: Vec<&NoticeItem> = items.iter().map(|(_, item)| item).collect();
+        Self {
+            id: message_id(&format!("digest {} {}", digest.at.as_nanosecond(), names.join("\n"))),
+            kind: "notice.digest".to_owned(),
+            at: digest.at,
+            org: None,
+            text: format!("{} of {}", counted(items.len(), "notice"), counted(orgs.len(), "organization")),
+            data: json!({"notices": told}),
+            notice: None,
+            home: None,
+            lines: items.iter().map(line).collect(),
         }
     }
 
@@ -99,6 +132,7 @@ impl Message {
             data: json!({"channel": id, "name": name, "at": at.to_string()}),
             notice: None,
             home: None,
+            lines: Vec::new(),
         }
     }
 
@@ -114,6 +148,7 @@ impl Message {
             data: json!({"channel": channel.id.0, "name": name}),
             notice: None,
             home: None,
+            lines: Vec::new(),
         }
     }
 
@@ -121,6 +156,22 @@ impl Message {
     pub(crate) fn document(&self) -> Value {
         json!({"type": self.kind, "timestamp": self.at.to_string(), "data": self.data})
     }
+}
+
+/// A notice out of the ledger.
+async fn row_of<S: Store>(engine: &Engine<S>, notice: &NoticeRef) -> Result<Option<NoticeRow>, EngineError> {
+    let NoticeRef { org, entry: number, index } = notice;
+    let Some(mut entry) = engine.entry(org, *number).await? else { return Ok(None) };
+    let place = usize::try_from(*index).unwrap_or(usize::MAX);
+    if place >= entry.notices.len() {
+        return Ok(None);
+    }
+    let notice = entry.notices.swap_remove(place);
+    Ok(Some(NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice }))
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// An id made of what names a message.

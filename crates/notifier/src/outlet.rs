@@ -7,6 +7,9 @@ use serde_json::json;
 use tollgate_domain::{Channel, OrgId, Target};
 
 use crate::SigningKey;
+#[cfg(feature = "aws")]
+use crate::aws::Aws;
+use crate::limits::{SLACK_TEXT_CHARS_MAX, SLACK_TEXTS_MAX};
 use crate::mail::Mailer;
 use crate::message::Message;
 use crate::post::{Poster, Reply, line};
@@ -54,6 +57,8 @@ pub(crate) struct Outlets {
     pub(crate) poster: Poster,
     /// Where there is an SMTP server.
     pub(crate) mailer: Option<Mailer>,
+    #[cfg(feature = "aws")]
+    pub(crate) aws: Aws,
 }
 
 impl Outlets {
@@ -71,6 +76,14 @@ impl Outlets {
                     return Outcome::failed("there is no SMTP server: set smtp-host");
                 };
                 return mailer.send(channel, to, message).await;
+            }
+            #[cfg(feature = "aws")]
+            Target::Sqs { queue_url } => return Box::pin(self.aws.send(queue_url, message)).await,
+            #[cfg(feature = "aws")]
+            Target::Sns { topic_arn } => return Box::pin(self.aws.publish(topic_arn, message)).await,
+            #[cfg(not(feature = "aws"))]
+            Target::Sqs { .. } | Target::Sns { .. } => {
+                return Outcome::failed("this server is built without the feature 'aws'");
             }
             Target::Log => {
                 let org = message.org.as_ref().map(OrgId::as_str);
@@ -105,12 +118,63 @@ fn slack(message: &Message) -> Vec<u8> {
     let plain = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let text = plain(&message.text);
     let about = format!("{} · {}", message.kind, message.at);
-    let body = json!({
-        "text": text,
-        "blocks": [
-            {"type": "section", "text": {"type": "plain_text", "text": message.text, "emoji": false}},
-            {"type": "context", "elements": [{"type": "plain_text", "text": about, "emoji": false}]},
-        ],
-    });
-    body.to_string().into_bytes()
+    let section =
+        |text: &str| json!({"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}});
+    let mut blocks = vec![section(&message.text)];
+    blocks.extend(slack_texts(message).iter().map(|text| section(text)));
+    blocks.push(
+        json!({"type": "context", "elements": [{"type": "plain_text", "text": about, "emoji": false}]}),
+    );
+    json!({"text": text, "blocks": blocks}).to_string().into_bytes()
+}
+
+/// The lines of a digest, as many in a text as Slack takes, and how many are left out if it does not take so many texts.
+fn slack_texts(message: &Message) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for (number, line) in message.lines.iter().enumerate() {
+        let line: String = line.text.chars().take(SLACK_TEXT_CHARS_MAX).collect();
+        let is_full = texts.len() == SLACK_TEXTS_MAX;
+        let fits =
+            |last: &&mut String| last.chars().count() + 1 + line.chars().count() <= SLACK_TEXT_CHARS_MAX;
+        if let Some(last) = texts.last_mut().filter(fits) {
+            last.push('\n');
+            last.push_str(&line);
+        } else if is_full {
+            texts.push(format!("and {} more, which the console lists", message.lines.len() - number));
+            break;
+        } else {
+            texts.push(line);
+        }
+    }
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::DigestLine;
+
+    #[test]
+    fn a_digest_for_slack_is_as_long_as_slack_takes_and_says_what_is_left_out() {
+        let at = tollgate_domain::Timestamp::UNIX_EPOCH;
+        let message = |count: usize, chars: usize| Message {
+            id: String::new(),
+            kind: String::new(),
+            at,
+            org: None,
+            text: String::new(),
+            data: json!({}),
+            notice: None,
+            home: None,
+            lines: vec![DigestLine { at, text: "界".repeat(chars) }; count],
+        };
+        assert_eq!(slack_texts(&message(3, 2)), ["界界\n界界\n界界"]);
+        let long = slack_texts(&message(1_000, 1_400));
+        assert_eq!(
+            (long.len(), long.last().map(String::as_str)),
+            (46, Some("and 910 more, which the console lists"))
+        );
+        assert!(long.iter().all(|text| text.chars().count() <= SLACK_TEXT_CHARS_MAX));
+        assert_eq!(slack_texts(&message(1, 9_000)), ["界".repeat(SLACK_TEXT_CHARS_MAX)]);
+    }
 }

@@ -120,7 +120,7 @@ fn price(total: &Money) -> String {
 }
 
 /// A time as the clocks of a zone show it, to the minute.
-fn time_at(zone: &Zone, at: Timestamp) -> String {
+pub(crate) fn time_at(zone: &Zone, at: Timestamp) -> String {
     let text = zone.text(at);
     let minute = text.get(..16).map_or_else(|| text.clone(), |minute| minute.replace('T', " "));
     format!("{minute} ({})", zone.name())

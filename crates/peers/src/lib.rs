@@ -9,6 +9,7 @@
 //! Start reading at [`Postgres`], [`Redis`] and [`Proxy`].
 
 mod bouncer;
+mod cloud;
 mod dynamo;
 mod keeper;
 mod mongo;
@@ -17,6 +18,7 @@ mod proxy;
 mod redis;
 
 pub use bouncer::Bouncer;
+pub use cloud::Cloud;
 pub use dynamo::Dynamo;
 pub use mongo::Mongo;
 pub use postgres::Postgres;

@@ -229,6 +229,7 @@ async fn hold_and_tell(app: &App, now: Timestamp) -> Result<(), ServeError> {
         target: Target::Log,
         filter: Filter { kinds: kinds.into(), ..Filter::default() },
         enabled: true,
+        hours: None,
     };
     // Its notices are those that come from now on.
     let read = ReadTo { since: Some(now), ..ReadTo::default() };

@@ -249,7 +249,8 @@ fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
 fn courier(settings: &Settings) -> Result<Courier, ServeError> {
     let mailer = settings.mail.as_ref().map(Mailer::new).transpose();
     let mailer = mailer.map_err(|error| ServeError::Channels(error.to_string()))?;
-    Courier::new(settings.webhook_reach, mailer).map_err(|error| ServeError::Channels(error.to_string()))
+    Courier::new(settings.webhook_reach, mailer, settings.aws_endpoint.clone())
+        .map_err(|error| ServeError::Channels(error.to_string()))
 }
 
 /// Whether the thread that runs this answers every caller.

@@ -79,6 +79,8 @@ pub struct Settings {
     pub commit_patience: Duration,
     /// Where the endpoints of channels may be.
     pub webhook_reach: Reach,
+    /// Where channels to SQS and SNS send to, if not to AWS.
+    pub aws_endpoint: Option<String>,
     /// How e-mail leaves, if it does.
     pub mail: Option<MailSettings>,
     /// How often is looked for notices to deliver.
@@ -125,6 +127,7 @@ impl Default for Settings {
             flush_interval: Duration::from_mins(1),
             commit_patience: Duration::from_secs(30),
             webhook_reach: Reach::Public,
+            aws_endpoint: None,
             mail: None,
             notice_interval: Duration::from_secs(1),
             segment_bytes: 64 * 1024 * 1024,

@@ -6,7 +6,7 @@ use super::Finding;
 use crate::Result;
 
 /// Which of our crates each may build on. Tests may use more: `[dev-dependencies]` are not looked at.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("tollgate-domain", &[]),
     ("tollgate-storage", &["tollgate-domain"]),
     // Under the feature that puts them under the model checker.
@@ -15,9 +15,17 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("tollgate-threads", &[]),
     // Private servers of others for tests.
     ("tollgate-peers", &[]),
-    ("tollgate-backends", &["tollgate-domain", "tollgate-storage", "tollgate-schedules", "tollgate-threads"]),
+    // How services of AWS are asked.
+    ("tollgate-aws", &[]),
+    (
+        "tollgate-backends",
+        &["tollgate-domain", "tollgate-storage", "tollgate-aws", "tollgate-schedules", "tollgate-threads"],
+    ),
     ("tollgate-engine", &["tollgate-domain", "tollgate-storage", "tollgate-schedules", "tollgate-threads"]),
-    ("tollgate-notifier", &["tollgate-domain", "tollgate-storage", "tollgate-engine", "tollgate-api"]),
+    (
+        "tollgate-notifier",
+        &["tollgate-domain", "tollgate-storage", "tollgate-aws", "tollgate-engine", "tollgate-api"],
+    ),
     ("tollgate-api", &["tollgate-domain"]),
     ("tollgate-console", &["tollgate-domain", "tollgate-api"]),
     (

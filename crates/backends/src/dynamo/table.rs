@@ -5,10 +5,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::Config;
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::update_time_to_live::UpdateTimeToLiveError;
@@ -18,8 +16,8 @@ use aws_sdk_dynamodb::types::{
     KeysAndAttributes, ProvisionedThroughput, ReturnConsumedCapacity, ScalarAttributeType, TableDescription,
     TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures_util::future::join_all;
+use tollgate_aws::Access;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::error::{failure, says};
@@ -52,29 +50,19 @@ pub struct DynamoTable {
 impl DynamoTable {
     /// Finds out who asks, and where; asks nothing of DynamoDB yet.
     pub(crate) async fn connect(options: DynamoOptions) -> Result<Self, StoreError> {
-        let http = aws_smithy_http_client::Builder::new();
-        let http = http.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(ANSWER_TIMEOUT);
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .timeout_config(timeouts.build())
-            .retry_config(RetryConfig::disabled());
-        if let Some((key, secret)) = &options.credentials {
-            loader = loader.credentials_provider(Credentials::new(key, secret, None, None, "url"));
-        }
-        if let Some(region) = &options.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(endpoint) = &options.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
-        let config = loader.load().await;
+        let (region, endpoint) = (options.region.clone(), options.endpoint.clone());
+        let access = Access { region, endpoint, connect: CONNECT_TIMEOUT, answer: ANSWER_TIMEOUT };
+        let config = access.load().await;
         if config.region().is_none() {
             let text = "no region: name one with `region` in the URL, or with AWS_REGION";
             return Err(StoreError::new(StoreErrorKind::Format, text));
         }
-        Ok(Self { client: Client::new(&config), options, consumed: Mutex::default() })
+        let mut config = Config::from(&config);
+        if let Some((key, secret)) = &options.credentials {
+            let credentials = Credentials::new(key, secret, None, None, "url");
+            config = config.to_builder().credentials_provider(credentials).build();
+        }
+        Ok(Self { client: Client::from_conf(config), options, consumed: Mutex::default() })
     }
 
     pub(crate) fn consumed(&self) -> Consumed {

@@ -1,9 +1,10 @@
 //! Channels, which deliver notices.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tollgate_api::{
-    ChannelCreated, ChannelItem, ChannelList, ChannelTested, DeliveryItem, DeliveryList, RotateReply,
+    ChannelCreated, ChannelItem, ChannelList, ChannelState, ChannelTested, DeliveryItem, DeliveryList,
+    QuietTimes, RotateReply,
 };
 use ureq::http::Method;
 
@@ -33,6 +34,13 @@ pub(crate) enum ChannelCommand {
     Enable {
         /// The id of the channel.
         id: String,
+    },
+    /// Set the quiet hours and the digest of a channel for people; what is not given is removed.
+    Hours {
+        /// The id of the channel.
+        id: String,
+        #[command(flatten)]
+        hours: HoursArgs,
     },
     /// Remove a channel.
     Remove {
@@ -94,6 +102,27 @@ pub(crate) struct CreateArgs {
     /// Only notices about this meter; may be given several times.
     #[arg(long = "meter", value_name = "METER")]
     meters: Vec<String>,
+    #[command(flatten)]
+    hours: HoursArgs,
+}
+
+/// When a channel for people delivers.
+#[derive(Debug, Args)]
+pub(crate) struct HoursArgs {
+    /// Deliver nothing in these hours of each day, such as 22:00-07:00; Slack and e-mail only.
+    #[arg(long, value_name = "FROM-TO", value_parser = quiet_times)]
+    quiet_hours: Option<QuietTimes>,
+    /// Deliver the notices of a day as one message at this time, such as 09:00; Slack and e-mail only.
+    #[arg(long, value_name = "TIME")]
+    digest_at: Option<String>,
+    /// Time zone of these hours, such as Europe/Berlin; UTC unless given.
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+}
+
+fn quiet_times(text: &str) -> Result<QuietTimes, String> {
+    let (from, to) = text.split_once('-').ok_or("expected FROM-TO, such as 22:00-07:00")?;
+    Ok(QuietTimes { from: from.to_owned(), to: to.to_owned() })
 }
 
 /// Where a channel leads.
@@ -109,6 +138,12 @@ struct TargetArgs {
     /// A mailbox.
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
+    /// A queue of AWS's SQS, by its URL.
+    #[arg(long, value_name = "URL")]
+    sqs: Option<String>,
+    /// A topic of AWS's SNS, by its ARN.
+    #[arg(long, value_name = "ARN")]
+    sns: Option<String>,
     /// The server's log.
     #[arg(long)]
     log: bool,
@@ -127,8 +162,18 @@ pub(crate) fn run(session: &mut Session, command: &ChannelCommand) -> Result<(),
         ChannelCommand::List => session.show(Method::GET, &all, &Sent::Nothing, list_text),
         ChannelCommand::Show { id } => session.show(Method::GET, &of(id), &Sent::Nothing, text),
         ChannelCommand::Remove { id } => session.show(Method::DELETE, &of(id), &Sent::Nothing, text),
-        ChannelCommand::Enable { id } => enable(session, &of(id), true),
-        ChannelCommand::Disable { id } => enable(session, &of(id), false),
+        ChannelCommand::Enable { id } => {
+            change(session, &of(id), |channel| channel.insert("enabled".to_owned(), true.into()))
+        }
+        ChannelCommand::Disable { id } => {
+            change(session, &of(id), |channel| channel.insert("enabled".to_owned(), false.into()))
+        }
+        ChannelCommand::Hours { id, hours } => change(session, &of(id), |channel| {
+            let HoursArgs { quiet_hours, digest_at, time_zone } = hours;
+            channel.insert("quiet_hours".to_owned(), json!(quiet_hours));
+            channel.insert("digest_at".to_owned(), json!(digest_at));
+            channel.insert("time_zone".to_owned(), json!(time_zone))
+        }),
         ChannelCommand::Test { id } => {
             session.show(Method::POST, &doing(id, "test"), &Sent::Nothing, tested_text)
         }
@@ -157,28 +202,34 @@ pub(crate) fn run(session: &mut Session, command: &ChannelCommand) -> Result<(),
 }
 
 fn created(args: &CreateArgs) -> Value {
-    let TargetArgs { webhook, slack, email, log: _ } = &args.target;
-    let (kind, url) = match (webhook, slack, email) {
-        (Some(url), ..) => ("webhook", Some(url)),
-        (None, Some(url), _) => ("slack", Some(url)),
-        (None, None, Some(_)) => ("email", None),
-        (None, None, None) => ("log", None),
-    };
+    let TargetArgs { webhook, slack, email, sqs, sns, log: _ } = &args.target;
+    let given_as = [("webhook", webhook), ("slack", slack), ("email", email), ("sqs", sqs), ("sns", sns)];
+    let kind = given_as.iter().find(|(_, target)| target.is_some()).map_or("log", |(kind, _)| *kind);
+    let url = webhook.as_ref().or(slack.as_ref()).or(sqs.as_ref());
     given(json!({
-        "name": args.name, "kind": kind, "url": url, "to": email, "notices": args.notices, "orgs": args.orgs, "plans": args.plans,
-        "meters": args.meters,
+        "name": args.name, "kind": kind, "url": url, "to": email, "topic": sns, "notices": args.notices, "orgs": args.orgs, "plans": args.plans,
+        "meters": args.meters, "quiet_hours": args.hours.quiet_hours, "digest_at": args.hours.digest_at,
+        "time_zone": args.hours.time_zone,
     }))
 }
 
-/// Says all of a channel as it is, but for whether it delivers.
-fn enable(session: &mut Session, route: &Route, enabled: bool) -> Result<(), Failure> {
+/// Says all of a channel as it is, but for a change.
+fn change<T>(
+    session: &mut Session,
+    route: &Route,
+    change: impl FnOnce(&mut Map<String, Value>) -> T,
+) -> Result<(), Failure> {
     let reply = session.ask(Method::GET, route, &Sent::Nothing)?;
     let is = serde_json::from_str::<ChannelItem>(&reply)
         .map_err(|error| Failure::Other(format!("the server's answer cannot be read: {error}")))?;
-    let ChannelItem { name, kind, notices, orgs, plans, meters, .. } = is;
-    let body = json!({"name": name, "kind": kind, "notices": notices, "orgs": orgs, "plans": plans,
-        "meters": meters, "enabled": enabled});
-    session.show(Method::PUT, route, &Sent::Json(body), |channel: &ChannelItem| pairs(about(channel)))
+    let ChannelItem { name, kind, notices, orgs, plans, meters, quiet_hours, digest_at, time_zone, .. } = is;
+    let mut body = json!({"name": name, "kind": kind, "notices": notices, "orgs": orgs, "plans": plans,
+        "meters": meters, "quiet_hours": quiet_hours, "digest_at": digest_at, "time_zone": time_zone,
+        "enabled": is.state != ChannelState::Paused});
+    if let Some(members) = body.as_object_mut() {
+        change(members);
+    }
+    session.show(Method::PUT, route, &Sent::Json(given(body)), |channel: &ChannelItem| pairs(about(channel)))
 }
 
 /// A value as the word that JSON has for it.
@@ -191,17 +242,23 @@ fn listed(names: &[String]) -> Field {
 }
 
 fn about(channel: &ChannelItem) -> Vec<(&'static str, Field)> {
+    let quiet = channel.quiet_hours.as_ref().map(|quiet| format!("{}-{}", quiet.from, quiet.to));
     vec![
         ("id", (&channel.id).into()),
         ("name", (&channel.name).into()),
         ("kind", word(channel.kind).into()),
         ("url", channel.url.as_deref().unwrap_or("-").into()),
         ("to", channel.to.as_deref().unwrap_or("-").into()),
+        ("topic", channel.topic.as_deref().unwrap_or("-").into()),
         ("state", word(channel.state).into()),
         ("notices", listed(&channel.notices)),
         ("orgs", listed(&channel.orgs)),
         ("plans", listed(&channel.plans)),
         ("meters", listed(&channel.meters)),
+        ("quiet hours", (&quiet).into()),
+        ("digest at", channel.digest_at.as_deref().unwrap_or("-").into()),
+        ("time zone", channel.time_zone.as_deref().unwrap_or("-").into()),
+        ("waits until", time_or(channel.waits_until.as_ref(), "-")),
         ("waiting", channel.waiting.into()),
         ("delivered", channel.delivered.into()),
         ("lost", channel.lost.into()),
@@ -247,7 +304,8 @@ fn tested_text(tested: &ChannelTested) -> String {
 
 fn attempt(delivery: &DeliveryItem) -> Vec<(&'static str, Field)> {
     let status = delivery.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-    let what = delivery.notice.as_ref().or(delivery.disabled_channel.as_ref());
+    let digest = (!delivery.digest.is_empty()).then(|| format!("digest of {}", delivery.digest.len()));
+    let what = delivery.notice.as_ref().or(delivery.disabled_channel.as_ref()).or(digest.as_ref());
     vec![
         ("number", delivery.number.into()),
         ("at", time(&delivery.at)),

@@ -405,6 +405,15 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some((chosen.server.webhook_reach == Reach::Anywhere).to_string()),
     },
     Setting {
+        name: "aws-endpoint",
+        value: "URL",
+        help: "Where channels to SQS and SNS send to instead of AWS, such as an emulator (feature aws)",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| endpoint(text).map(|url| chosen.server.aws_endpoint = Some(url)),
+        show: |chosen| chosen.server.aws_endpoint.clone(),
+    },
+    Setting {
         name: "public-url",
         value: "URL",
         help: "Where people reach this server, such as https://tollgate.example.com; links in e-mail begin with it",
@@ -581,6 +590,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     // `localhost` is both: the IPv4 one is what other programs try first.
     let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
     address.copied().ok_or_else(wrong)
+}
+
+/// A URL that a service is asked at.
+fn endpoint(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['@', ' ']) => Ok(text.to_owned()),
+        _ => Err("not a URL; expected such as http://127.0.0.1:4566".to_owned()),
+    }
 }
 
 /// A name or an address of a host, without a port.

@@ -153,6 +153,7 @@ fn values_reach_the_server() {
         ("portkey-api-key", "pk"),
         ("portkey-workspace", "space"),
         ("portkey-timeout", "18"),
+        ("aws-endpoint", "http://127.0.0.1:4566"),
         ("public-url", "https://tollgate.example.com/"),
         ("smtp-host", "smtp.example.com"),
         ("smtp-port", "2525"),
@@ -192,6 +193,7 @@ fn values_reach_the_server() {
     assert_eq!(server.sink.as_ref().map(ToString::to_string).as_deref(), Some("folder:/out"));
     assert!(server.sink_secret.is_some());
     assert_eq!((server.commit_interval.as_secs(), server.commit_patience.as_secs()), (12, 13));
+    assert_eq!(server.aws_endpoint.as_deref(), Some("http://127.0.0.1:4566"));
     assert_eq!((server.webhook_reach, server.notice_interval.as_secs()), (Reach::Anywhere, 16));
     let mail = MailSettings {
         host: "smtp.example.com".to_owned(),

@@ -306,3 +306,46 @@ fn bills_of_all_organizations_are_one_table() {
     );
     check(&server, "bill", 2, &["<ORG>"]);
 }
+
+#[test]
+fn channels_are_made_and_have_hours_that_stay_when_they_are_stopped() {
+    let folder = folder();
+    let server = Server::start(folder.path(), &[], &["--allow-private-webhooks"]);
+    check(&server, "channel list", 0, &["no channels"]);
+    let hours = "--quiet-hours 22:00-07:00 --digest-at 09:00 --time-zone Europe/Berlin";
+    let made = check(
+        &server,
+        &format!("channel create desk --slack http://127.0.0.1:9/x --notice limit_reached {hours}"),
+        0,
+        &["kind slack", "quiet hours 22:00-07:00", "digest at 09:00", "time zone Europe/Berlin"],
+    );
+    let words: Vec<&str> = made.out.split_whitespace().collect();
+    let id = words[1];
+    for (command, says) in [
+        (
+            "disable",
+            &["state paused", "quiet hours 22:00-07:00", "digest at 09:00", "notices limit_reached"][..],
+        ),
+        ("hours", &["state paused", "quiet hours -", "digest at -", "time zone -", "notices limit_reached"]),
+        ("enable", &["state live", "quiet hours -"]),
+    ] {
+        check(&server, &format!("channel {command} {id}"), 0, says);
+    }
+    let hours = format!("channel hours {id} --digest-at 18:30");
+    check(&server, &hours, 0, &["digest at 18:30", "time zone UTC", "quiet hours -"]);
+    check(
+        &server,
+        &format!("{hours} --quiet-hours 18:00-19:00"),
+        2,
+        &["field: digest_at", "in the quiet hours"],
+    );
+    check(&server, &format!("channel hours {id} --quiet-hours late"), 2, &["expected FROM-TO"]);
+    check(
+        &server,
+        "channel create w --webhook http://127.0.0.1:9/ --digest-at 09:00",
+        2,
+        &["for people only"],
+    );
+    check(&server, &format!("channel deliveries {id}"), 0, &["no attempts"]);
+    check(&server, &format!("channel remove {id}"), 0, &[]);
+}

@@ -4,6 +4,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+#[cfg(feature = "aws")]
+mod aws;
 mod client;
 mod exits;
 mod import;

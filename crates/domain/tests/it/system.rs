@@ -3,10 +3,10 @@
 use tollgate_domain::limits::{CHANNELS_MAX, CREATED_METERS_MAX, SHIPMENT_LINES_MAX};
 use tollgate_domain::{
     Actor, Amount, ApiKey, ApiKeyId, ApplyCatalog, Attempt, AttemptResult, Catalog, ChangeChannel,
-    ChannelChange, ChannelId, ChannelSetup, Filter, MakeShipment, MeterId, NewMeter, NoticeRef, OrgCommand,
-    OrgDecision, OrgId, PlanId, ReadTo, Record, RecordKey, Replay, Reverse, RevokeApiKey, Role, Round,
-    Settle, ShipmentId, ShipmentLine, Sku, Subject, SystemCommand, SystemDenial, SystemRecords, Target,
-    Timestamp, apply_system, decide_system, read_by_system, touched_by_system,
+    ChannelChange, ChannelId, ChannelSetup, Digest, Filter, MakeShipment, MeterId, NewMeter, NoticeRef,
+    OrgCommand, OrgDecision, OrgId, PlanId, ReadTo, Record, RecordKey, Replay, Reverse, RevokeApiKey, Role,
+    Round, Settle, ShipmentId, ShipmentLine, Sku, Subject, SystemCommand, SystemDenial, SystemRecords,
+    Target, Timestamp, apply_system, decide_system, read_by_system, touched_by_system,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -288,6 +288,7 @@ fn make_channel(id: &str) -> SystemCommand {
         target: Target::Log,
         filter: Filter::default(),
         enabled: true,
+        hours: None,
     };
     channel_change(id, ChannelChange::Make { setup, secret: None, read: ReadTo::default() })
 }
@@ -310,6 +311,8 @@ fn a_channel_moves_on_by_rounds_that_nobody_overtook() {
             told,
         }))
     };
+    let other = NoticeRef { entry: 9, ..notice.clone() };
+    let digest = |notices| Digest { at: FIRST.parse().expect("a time"), notices };
     let failed = AttemptResult::Failed { next: SECOND.parse().expect("a time") };
     let (done, moved) = (Ok((0, true)), Err(SystemDenial::ChannelMoved));
     for (command, told) in [
@@ -322,6 +325,11 @@ fn a_channel_moves_on_by_rounds_that_nobody_overtook() {
         (deliver(0, failed), moved.clone()),
         (channel_change("a", ChannelChange::Replay(Replay::One(notice.clone()))), done.clone()),
         (deliver(1, failed), moved),
+        (channel_change("a", ChannelChange::Gather(digest(vec![other]))), Err(SystemDenial::ChannelMoved)),
+        (
+            channel_change("c", ChannelChange::Gather(digest(vec![notice.clone()]))),
+            Err(SystemDenial::UnknownChannel),
+        ),
         (deliver(2, AttemptResult::Gone), done.clone()),
     ] {
         assert_eq!(system.tell(FIRST, &command), told, "{command:?}");

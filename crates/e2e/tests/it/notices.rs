@@ -12,7 +12,7 @@ use tollgate_e2e::flood::{Fleet, Pace, Shot, need_open_files, percentile};
 use tollgate_e2e::http::{self, Client};
 use tollgate_e2e::load::METER;
 use tollgate_e2e::processor::Processor;
-use tollgate_e2e::{Result, Tollgate, is_release_build, pause, until};
+use tollgate_e2e::{Result, Server, Tollgate, clock, is_release_build, pause, until};
 
 const KILLS: usize = 8;
 
@@ -97,6 +97,69 @@ fn notices_are_heard_over_kills() {
         server.kill().expect("killed");
         in_time += u32::from(receiver.batches().count() < made);
     }
+}
+
+#[test]
+fn what_waits_for_a_digest_survives_kills_and_comes_in_one_message() -> Result<()> {
+    let _machine = crate::beside_others();
+    let mut rng = Rng::with_seed(crate::seed());
+    let (folder, data) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let receiver = Processor::start(0)?;
+    receiver.be_reliable();
+    // Seconds of 2027-03-26.
+    let at = |hour: i64, minute: i64, second: i64| 1_806_019_200 + 3_600 * hour + 60 * minute + second;
+    let serve = |now| -> Result<Server> {
+        let wrapper = clock::set_to(now, folder.path())?;
+        let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+        Tollgate::serve(data.path()).arg("--allow-private-webhooks").under(&wrapper).start()
+    };
+    let mut server = serve(at(12, 0, 0))?;
+    let mut client = server.client();
+    let channel = json!({"name": "desk", "kind": "slack", "url": receiver.url(), "digest_at": "13:00"});
+    let made = client.call("POST", "/v1/channels", Some(&channel))?;
+    let path = format!("/v1/channels/{}", made.text("id").ok_or("an id")?);
+    for (org, key) in [("a", "one"), ("b", "one"), ("a", "two")] {
+        client.expect_ok("PUT", &format!("/v1/orgs/{org}/plan"), Some(&json!({"plan": "basic"})))?;
+        let top_up = json!({"meter": "reports", "amount": 5, "key": key});
+        client.expect_ok("POST", &format!("/v1/orgs/{org}/top-ups"), Some(&top_up))?;
+    }
+    let waits = |client: &mut Client| {
+        until("the notices", Duration::from_secs(30), || {
+            Ok((client.get(&path)?["waiting"] == 3).then_some(()))
+        })
+    };
+    waits(&mut client)?;
+    server.kill()?;
+    server = serve(at(12, 59, 0))?;
+    waits(&mut server.client())?;
+    assert_eq!(receiver.batches().count(), 0, "it is not time yet");
+    server.kill()?;
+    // It is time: the server is killed while it makes one message of them, sends it, and writes down that it did.
+    for _ in 0..KILLS {
+        server = serve(at(13, 0, 1))?;
+        pause(Duration::from_millis(rng.u64(0..150)));
+        server.kill()?;
+    }
+    server = serve(at(13, 1, 0))?;
+    let mut client = server.client();
+    let shown = || Ok((client.get(&path)?["delivered"] == 1).then_some(()));
+    until("the digest", Duration::from_secs(30), shown)?;
+    let batches = receiver.batches();
+    let bodies = batches.bodies()?;
+    let [body] = bodies.as_slice() else { return Err(format!("one message, not {bodies:?}").into()) };
+    let text = body["blocks"][1]["text"]["text"].as_str().unwrap_or_default();
+    let orgs: Vec<&str> = text.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(
+        (&body["text"], orgs),
+        (&json!("3 notices of 2 organizations"), vec!["a", "b", "a"]),
+        "{body}"
+    );
+    let log = client.get(&format!("{path}/deliveries"))?;
+    assert_eq!(log["deliveries"][0]["digest"], json!(["a/2/0", "b/2/0", "a/3/0"]), "{log}");
+    println!("a digest over {KILLS} kills, it came {} times", batches.repeats + 1);
+    server.stop()?;
+    crate::assert_verified(data.path());
+    Ok(())
 }
 
 /// The gate's p99 under a steady load, over connections of its own: the server ends those that are idle for long.

@@ -70,7 +70,7 @@ pub(crate) async fn make(State(app): State<App>, sent: Sent) -> Result<Response,
         Ok(request) => {
             let key = IdempotencyKey(UsageKey::new(sent.value("once")).ok());
             let (state, caller) = (State(app.clone()), sent.visitor.caller.clone());
-            said(native::channels::create(state, caller, NoQuery, key, Json(request))).await
+            said(native::channels::create(state, caller, NoQuery, key, Json(request))).await.map_err(of_field)
         }
         Err(failure) => Err(failure),
     };
@@ -96,28 +96,39 @@ fn setup(values: &BTreeMap<String, String>, known: Option<&ChannelItem>) -> Resu
         "plans": lines("plans"),
         "meters": lines("meters"),
     });
-    for field in ["name", "kind", "url", "to"] {
+    for field in ["name", "kind", "url", "to", "topic", "digest_at"] {
         let value = values.get(field).map(|value| value.trim()).filter(|value| !value.is_empty());
         if let (Some(value), Some(members)) = (value, members.as_object_mut()) {
             members.insert(field.to_owned(), value.into());
         }
     }
+    let typed = |field: &str| values.get(field).map_or("", |value| value.trim());
+    let (from, to) = (typed("quiet_from"), typed("quiet_to"));
+    let is_quiet = !from.is_empty() || !to.is_empty();
+    if let (true, Some(members)) = (is_quiet || !typed("digest_at").is_empty(), members.as_object_mut()) {
+        if is_quiet {
+            members.insert("quiet_hours".to_owned(), serde_json::json!({"from": from, "to": to}));
+        }
+        let zone = Some(typed("time_zone")).filter(|zone| !zone.is_empty()).unwrap_or("UTC");
+        members.insert("time_zone".to_owned(), zone.into());
+    }
     if let (Some(known), Some(members)) = (known, members.as_object_mut()) {
         members.insert("kind".to_owned(), kind_of(known));
         members.insert("enabled".to_owned(), (known.state != ChannelState::Paused).into());
     }
-    parse(members.to_string().as_bytes()).map_err(of_list)
+    parse(members.to_string().as_bytes()).map_err(of_field)
 }
 
 fn kind_of(known: &ChannelItem) -> serde_json::Value {
     serde_json::to_value::<ChannelKind>(known.kind).unwrap_or_default()
 }
 
-/// What is wrong with an element of a list is wrong with the list: it is one field of the form.
-fn of_list(mut failure: Failure) -> Failure {
-    let field = failure.problem.field.take();
-    failure.problem.field =
-        field.map(|field| field.split_once('[').map_or(field.clone(), |(list, _)| list.to_owned()));
+/// What is wrong with an element of a list is wrong with the list: it is one field of the form. Quiet hours are two.
+fn of_field(mut failure: Failure) -> Failure {
+    failure.problem.field = failure.problem.field.take().map(|field| match field.split_once('[') {
+        Some((list, _)) => list.to_owned(),
+        None => field.replace("quiet_hours.", "quiet_"),
+    });
     failure
 }
 
@@ -216,7 +227,7 @@ pub(crate) async fn change(
     let caller = sent.visitor.caller.clone();
     let acted = async {
         let known = known(&app, &caller, &id).await?;
-        put(&app, &caller, &id, setup(&sent.values, Some(&known))?).await?;
+        put(&app, &caller, &id, setup(&sent.values, Some(&known))?).await.map_err(of_field)?;
         Ok(Acted::Done("channel"))
     };
     let acted = acted.await;
@@ -244,16 +255,30 @@ pub(crate) async fn set_enabled(
         // No field of the page is to blame: a button sends it.
         let wrong = || Problem::new(Code::InvalidField, "enabled: must be 'true' or 'false'");
         let enabled: bool = sent.value("enabled").parse().map_err(|_| Failure::from(wrong()))?;
-        let ChannelItem { name, kind, notices, orgs, plans, meters, .. } = known(&app, &caller, &id).await?;
+        let known = known(&app, &caller, &id).await?;
+        let ChannelItem {
+            name, kind, notices, orgs, plans, meters, quiet_hours, digest_at, time_zone, ..
+        } = known;
         let members = serde_json::json!({
             "name": name, "kind": kind, "notices": notices, "orgs": orgs, "plans": plans, "meters": meters,
             "enabled": enabled,
         });
+        let hours =
+            serde_json::json!({"quiet_hours": quiet_hours, "digest_at": digest_at, "time_zone": time_zone});
+        let members = with_given(members, hours);
         put(&app, &caller, &id, parse(members.to_string().as_bytes())?).await?;
         Ok(Acted::Done(if enabled { "enabled" } else { "paused" }))
     };
     let acted = acted.await;
     answer(app, id, sent, "state", acted).await
+}
+
+/// An object with the members of another that are not null.
+fn with_given(mut members: serde_json::Value, others: serde_json::Value) -> serde_json::Value {
+    if let (Some(members), serde_json::Value::Object(others)) = (members.as_object_mut(), others) {
+        members.extend(others.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    members
 }
 
 /// Sends a message that tries it.

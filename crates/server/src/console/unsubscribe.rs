@@ -63,7 +63,7 @@ fn shown(link: Link, done: bool) -> Result<Response, Failure> {
     let Link { text, channel } = link;
     let to = match channel.setup.target {
         Target::Email { to } => to,
-        Target::Webhook { .. } | Target::Slack { .. } | Target::Log => String::new(),
+        _ => String::new(),
     };
     page(
         StatusCode::OK,

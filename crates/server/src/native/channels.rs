@@ -9,14 +9,16 @@ use http::request::Parts;
 use http::{StatusCode, Uri};
 use tollgate_api::{
     ChannelCreated, ChannelItem, ChannelKind, ChannelList, ChannelRequest, ChannelTested, Code, DeliveryItem,
-    DeliveryList, HeaderKey, Problem, ReplayRequest, RotateReply, RotateRequest, SentMessage, shortened,
+    DeliveryList, HeaderKey, Problem, QuietTimes, ReplayRequest, RotateReply, RotateRequest, SentMessage,
+    shortened,
 };
 use tollgate_domain::limits::CHANNEL_DELIVERIES_KEPT;
 use tollgate_domain::{
-    Actor, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSetup, Filter, NoticeKind, NoticeRef,
-    ReadTo, Replay, Role, SystemCommand, SystemDenial, Target,
+    Actor, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSetup, ClockTime, Filter, Hours,
+    HoursError, NoticeKind, NoticeRef, QuietHours, ReadTo, Replay, Role, SystemCommand, SystemDenial, Target,
+    Zone,
 };
-use tollgate_notifier::{SigningKey, end_of_notices, is_address};
+use tollgate_notifier::{Courier, SigningKey, end_of_notices, is_address};
 
 use crate::app::App;
 use crate::auth::{Caller, id_for, new_secret};
@@ -47,6 +49,10 @@ fn unknown_channel() -> Failure {
 
 fn wrong(field: &str, text: &str) -> Failure {
     Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field).into()
+}
+
+fn item_of(app: &App, channel: &Channel) -> ChannelItem {
+    channel_item(channel, app.engine.clock().now())
 }
 
 async fn known(app: &App, id: &ChannelId) -> Result<Channel, Failure> {
@@ -81,51 +87,141 @@ async fn setup(app: &App, request: ChannelRequest, former: Option<&Target>) -> R
         let names = NoticeKind::NAMES.join("', '");
         return Err(wrong("notices", &format!("'{}' is none of '{names}'", shortened(unknown))));
     }
-    let target = target(app, request.kind, request.url, request.to, former).await?;
+    let hours = hours(request.kind, request.quiet_hours, request.digest_at, request.time_zone)?;
+    let leads = Leads { kind: request.kind, url: request.url, to: request.to, topic: request.topic };
+    let target = target(app, leads, former).await?;
     let filter = Filter {
         kinds: request.notices.into_iter().collect(),
         orgs: request.orgs.into_iter().collect(),
         plans: request.plans.into_iter().collect(),
         meters: BTreeSet::from_iter(request.meters),
     };
-    Ok(ChannelSetup { name, target, filter, enabled: request.enabled })
+    Ok(ChannelSetup { name, target, filter, enabled: request.enabled, hours: hours.map(Box::new) })
 }
 
-/// Where a channel leads. What is said of another kind of channel is refused, not passed over.
-async fn target(
-    app: &App,
+/// When a channel delivers, if not always. Programs have no hours.
+fn hours(
+    kind: ChannelKind,
+    quiet: Option<QuietTimes>,
+    digest: Option<String>,
+    zone: Option<String>,
+) -> Result<Option<Hours>, Failure> {
+    let given =
+        [("quiet_hours", quiet.is_some()), ("digest_at", digest.is_some()), ("time_zone", zone.is_some())];
+    let Some((first, _)) = given.iter().find(|(_, is_given)| *is_given) else { return Ok(None) };
+    if !matches!(kind, ChannelKind::Slack | ChannelKind::Email) {
+        return Err(wrong(first, "is for people only: for the kinds 'slack' and 'email'"));
+    }
+    if quiet.is_none() && digest.is_none() {
+        return Err(wrong("time_zone", "is that of 'quiet_hours' or 'digest_at': give one of them, too"));
+    }
+    let time = |field: &str, text: String| text.parse::<ClockTime>().map_err(|error| wrong(field, error));
+    let quiet = match quiet {
+        Some(QuietTimes { from, to }) => {
+            Some(QuietHours { from: time("quiet_hours.from", from)?, to: time("quiet_hours.to", to)? })
+        }
+        None => None,
+    };
+    let digest = digest.map(|text| time("digest_at", text)).transpose()?;
+    let zone = zone.map_or(Ok(Zone::UTC), |name| {
+        Zone::new(&name).map_err(|error| wrong("time_zone", &format!("'{}' {error}", shortened(&name))))
+    });
+    let hours = Hours { zone: zone?, quiet, digest };
+    match hours.check() {
+        Ok(()) => Ok(Some(hours)),
+        Err(error @ HoursError::AllDay) => Err(wrong("quiet_hours.to", &error.to_string())),
+        Err(error @ HoursError::QuietDigest) => Err(wrong("digest_at", &error.to_string())),
+    }
+}
+
+/// Where people say that a channel leads.
+struct Leads {
     kind: ChannelKind,
     url: Option<String>,
     to: Option<String>,
-    former: Option<&Target>,
-) -> Result<Target, Failure> {
+    topic: Option<String>,
+}
+
+impl Leads {
+    /// What is said of another kind of channel is refused, not passed over.
+    fn check(&self) -> Result<(), Failure> {
+        use ChannelKind::{Email, Log, Sns};
+        match self {
+            Self { kind: Log, url: Some(_), .. } => Err(wrong("url", "the log has none")),
+            Self { kind: Email, url: Some(_), .. } => {
+                Err(wrong("url", "e-mail has none; its address is 'to'"))
+            }
+            Self { kind: Sns, url: Some(_), .. } => Err(wrong("url", "SNS has none; its topic is 'topic'")),
+            Self { kind, to: Some(_), .. } if *kind != Email => Err(wrong("to", "is for e-mail only")),
+            Self { kind, topic: Some(_), .. } if *kind != Sns => Err(wrong("topic", "is for SNS only")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where a channel leads.
+async fn target(app: &App, leads: Leads, former: Option<&Target>) -> Result<Target, Failure> {
+    leads.check()?;
+    let Leads { kind, url, to, topic } = leads;
     let was_email = matches!(former, Some(Target::Email { .. }));
     if former.is_some() && was_email != (kind == ChannelKind::Email) {
         return Err(wrong("kind", "cannot change from or to 'email'; make a new channel"));
     }
-    match (kind, &url, &to) {
-        (ChannelKind::Log, Some(_), _) => return Err(wrong("url", "the log has none")),
-        (ChannelKind::Email, Some(_), _) => return Err(wrong("url", "e-mail has none; its address is 'to'")),
-        (ChannelKind::Webhook | ChannelKind::Slack | ChannelKind::Log, _, Some(_)) => {
-            return Err(wrong("to", "is for e-mail only"));
-        }
-        _ => {}
+    if matches!(kind, ChannelKind::Sqs | ChannelKind::Sns) && !Courier::REACHES_AWS {
+        return Err(wrong("kind", "this server is built without the feature 'aws'"));
     }
-    let url = match url {
-        Some(url) => Some(checked_url(app, url).await?),
-        None => None,
+    let url = match (kind, url) {
+        (ChannelKind::Sqs, Some(url)) => Some(checked_queue(url)?),
+        (_, Some(url)) => Some(checked_url(app, url).await?),
+        (_, None) => None,
     };
     Ok(match (kind, url, former) {
         (ChannelKind::Log, ..) => Target::Log,
         (ChannelKind::Email, ..) => Target::Email { to: checked_address(app, to, former)? },
+        (ChannelKind::Sns, ..) => Target::Sns { topic_arn: checked_topic(topic, former)? },
         (ChannelKind::Webhook, Some(url), _) => Target::Webhook { url },
-        (ChannelKind::Webhook, None, Some(former @ Target::Webhook { .. }))
-        | (ChannelKind::Slack, None, Some(former @ Target::Slack { .. })) => former.clone(),
         (ChannelKind::Slack, Some(url), _) => Target::Slack { url },
-        (ChannelKind::Webhook | ChannelKind::Slack, None, _) => {
+        (ChannelKind::Sqs, Some(queue_url), _) => Target::Sqs { queue_url },
+        (ChannelKind::Webhook, None, Some(former @ Target::Webhook { .. }))
+        | (ChannelKind::Slack, None, Some(former @ Target::Slack { .. }))
+        | (ChannelKind::Sqs, None, Some(former @ Target::Sqs { .. })) => former.clone(),
+        (ChannelKind::Webhook | ChannelKind::Slack | ChannelKind::Sqs, None, _) => {
             return Err(wrong("url", "must be given for this kind of channel"));
         }
     })
+}
+
+/// The URL of a queue. It only names the queue: requests go to AWS, or to the endpoint of the settings.
+fn checked_queue(url: String) -> Result<String, Failure> {
+    let text = "must be the URL of a queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/notices";
+    let parsed: Uri = url.parse().map_err(|_| wrong("url", text))?;
+    let has_user = parsed.authority().is_none_or(|authority| authority.as_str().contains('@'));
+    let is_http = matches!(parsed.scheme_str(), Some("http" | "https"));
+    let names = parsed.path().trim_start_matches('/').split('/').filter(|name| !name.is_empty()).count();
+    let is_queue = is_http && !has_user && names >= 2 && parsed.query().is_none();
+    if is_queue && url.len() <= URL_CHARS_MAX { Ok(url) } else { Err(wrong("url", text)) }
+}
+
+/// The ARN of a topic.
+fn checked_topic(topic: Option<String>, former: Option<&Target>) -> Result<String, Failure> {
+    let text = "must be the ARN of a topic, such as arn:aws:sns:eu-west-1:123456789012:notices";
+    let Some(topic) = topic else {
+        return match former {
+            Some(Target::Sns { topic_arn }) => Ok(topic_arn.clone()),
+            _ => Err(wrong("topic", "must be given for SNS")),
+        };
+    };
+    let parts: Vec<&str> = topic.split(':').collect();
+    let is_topic = match parts.as_slice() {
+        ["arn", partition, "sns", region, account, name] => {
+            let plain =
+                |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            let is_one = |text: &&str| !text.is_empty() && plain(text);
+            [partition, region, account, name].into_iter().all(is_one) && partition.starts_with("aws")
+        }
+        _ => false,
+    };
+    if is_topic && topic.len() <= URL_CHARS_MAX { Ok(topic) } else { Err(wrong("topic", text)) }
 }
 
 /// An address that mail may go to.
@@ -170,7 +266,8 @@ async fn checked_url(app: &App, url: String) -> Result<String, Failure> {
 pub(crate) async fn list(State(app): State<App>, caller: Caller, _: NoQuery) -> Result<Response, Failure> {
     caller.require(Role::Read, None)?;
     let (channels, _) = app.engine.channels().await?;
-    Ok(ok(&ChannelList { channels: channels.iter().map(channel_item).collect() }))
+    let now = app.engine.clock().now();
+    Ok(ok(&ChannelList { channels: channels.iter().map(|channel| channel_item(channel, now)).collect() }))
 }
 
 /// Makes a channel. It delivers the notices that come from then on.
@@ -197,7 +294,7 @@ pub(crate) async fn create(
         None => ChannelId(new_secret()?.2.0),
     };
     if let Some(made) = app.engine.channel(&id).await? {
-        return Ok(ok(&ChannelCreated { secret: None, item: channel_item(&made) }));
+        return Ok(ok(&ChannelCreated { secret: None, item: item_of(&app, &made) }));
     }
     let setup = setup(&app, request, None).await?;
     // What signs the links in e-mail is nobody's but the server's.
@@ -207,7 +304,7 @@ pub(crate) async fn create(
     let read = notices_end(&app).await?;
     change(&app, &caller.actor, &id, ChannelChange::Make { setup, secret: secret.clone(), read }).await?;
     let secret = secret.filter(|_| is_shown);
-    let item: ChannelItem = channel_item(&known(&app, &id).await?);
+    let item: ChannelItem = item_of(&app, &known(&app, &id).await?);
     Ok(json(StatusCode::CREATED, &ChannelCreated { secret, item }))
 }
 
@@ -244,7 +341,7 @@ pub(crate) async fn show(
     _: NoQuery,
 ) -> Result<Response, Failure> {
     caller.require(Role::Read, None)?;
-    Ok(ok(&channel_item(&known(&app, &id).await?)))
+    Ok(ok(&item_of(&app, &known(&app, &id).await?)))
 }
 
 /// Says all of a channel that people say of it. One that was disabled delivers again.
@@ -271,7 +368,7 @@ pub(crate) async fn put(
         return Err(wrong("kind", "was another; make a new channel, which has a secret"));
     }
     change(&app, &caller.actor, &id, ChannelChange::Set(setup)).await?;
-    Ok(ok(&channel_item(&known(&app, &id).await?)))
+    Ok(ok(&item_of(&app, &known(&app, &id).await?)))
 }
 
 /// Removes a channel, and what was tried of it. Its queued messages are not delivered any more.
@@ -292,7 +389,7 @@ pub(crate) async fn remove(
     caller.require(Role::Manage, None)?;
     let former = known(&app, &id).await?;
     change(&app, &caller.actor, &id, ChannelChange::Remove).await?;
-    Ok(ok(&channel_item(&former)))
+    Ok(ok(&item_of(&app, &former)))
 }
 
 /// Sends a message that tries the channel, once and at once, whatever its state; nothing is written down.
@@ -389,7 +486,7 @@ pub(crate) async fn replay(
         _ => return Err(wrong("notice", "give either this or 'since'")),
     };
     change(&app, &caller.actor, &id, ChannelChange::Replay(replay)).await?;
-    Ok(ok(&channel_item(&known(&app, &id).await?)))
+    Ok(ok(&item_of(&app, &known(&app, &id).await?)))
 }
 
 /// What was tried of a channel, the latest first: the latest 500 attempts are kept.

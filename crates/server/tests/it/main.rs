@@ -23,6 +23,7 @@ mod early;
 mod envoy;
 mod events;
 mod focus;
+mod hours;
 mod idempotency;
 mod lago;
 mod litellm;

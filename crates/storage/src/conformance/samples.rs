@@ -578,6 +578,7 @@ pub(super) fn channel_changed(id: &str, what: u8) -> SystemEntryKind {
         target: Target::Webhook { url: format!("https://hooks.example/{id}") },
         filter: Filter::default(),
         enabled: true,
+        hours: None,
     };
     let change = match what {
         0 | 1 => ChannelChange::Make {

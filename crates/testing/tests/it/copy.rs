@@ -130,6 +130,7 @@ async fn read_with_channels<S: Store>(engine: &Engine<S>) {
             target: Target::Log,
             filter: Filter::default(),
             enabled: true,
+            hours: None,
         };
         let read = ReadTo::default();
         let change = ChannelChange::Make { setup, secret: None, read };

@@ -13,7 +13,8 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
     });
     let channel = json!({
         "name": "team", "kind": "webhook", "url": "https://1.1.1.1/in", "to": "ann@example.com", "notices": ["limit_reached"], "orgs": ["acme"],
-        "plans": ["basic"], "meters": ["reports"], "enabled": false,
+        "plans": ["basic"], "meters": ["reports"], "enabled": false, "topic": "arn:aws:sns:eu-west-1:123456789012:notices",
+        "quiet_hours": {"from": "22:00", "to": "07:00"}, "digest_at": "09:00", "time_zone": "Europe/Berlin",
     });
     vec![
         ("POST", "/v1/usage", usage.clone()),

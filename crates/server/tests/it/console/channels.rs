@@ -241,3 +241,68 @@ fn what_is_wrong_with_a_channel_stands_beside_its_field_with_what_was_typed() {
         assert_eq!(reply.status, 404, "{form}: {}", reply.text());
     }
 }
+
+#[test]
+fn a_channel_for_people_has_quiet_hours_and_a_digest() {
+    let (server, receiver) = (server(), Receiver::start());
+    let mut client = server.client().with_key(ADMIN);
+    let mut person = Person::signed_in(&server, ADMIN);
+    person.page("/console/channels");
+    let url = receiver.url("/x");
+    let made = [
+        ("name", "desk"),
+        ("kind", "slack"),
+        ("url", url.as_str()),
+        ("digest_at", "12:30"),
+        ("quiet_from", ""),
+    ];
+    let page = person.send("/console/channels", &made).text();
+    let path = format!("/console/channels/{}", between(&page, "href=\"/console/channels/", "\""));
+    let known = path.replace("console", "v1");
+    let shown = client.get(&known).ok();
+    assert_eq!((&shown["digest_at"], &shown["time_zone"]), (&json!("12:30"), &json!("UTC")), "{shown:#}");
+
+    let hours = [
+        ("name", "desk"),
+        ("quiet_from", "18:00"),
+        ("quiet_to", "07:00"),
+        ("digest_at", "09:30"),
+        ("time_zone", "Europe/Berlin"),
+    ];
+    leads(&person.send(&path, &hours), &format!("{path}?done=channel"));
+    leads(&person.send(&format!("{path}/state"), &[("enabled", "true")]), &format!("{path}?done=enabled"));
+    let shown = client.get(&known).ok();
+    assert_eq!(
+        (&shown["quiet_hours"], &shown["digest_at"], &shown["time_zone"]),
+        (&json!({"from": "18:00", "to": "07:00"}), &json!("09:30"), &json!("Europe/Berlin")),
+        "a button leaves them as they are: {shown:#}"
+    );
+    furnish(&mut client, "acme");
+    let says = [
+        "until 2026-11-03 09:30",
+        "quiet from 18:00 to 07:00",
+        "a digest at 09:30",
+        "times of Europe/Berlin",
+    ];
+    let page = until(&mut person, &path, &says);
+    assert!(page.contains("name=\"quiet_from\" type=\"time\" value=\"18:00\""), "{page}");
+    server.at("2026-11-03T08:30:00Z");
+    person = Person::signed_in(&server, ADMIN);
+    until(&mut person, &path, &["a digest of ", ">delivered</span>", "notice.digest"]);
+    assert!(receiver.next().json()["text"].as_str().is_some_and(|text| text.ends_with("of 1 organization")));
+
+    for (fields, says) in [
+        (vec![("quiet_from", "18:00")], "change-quiet_to-hint\">quiet_hours.to: must be a time"),
+        (vec![("digest_at", "noon")], "change-digest_at-hint\">digest_at: must be a time"),
+        (vec![("digest_at", "09:00"), ("time_zone", "Berlin")], "change-time_zone-hint\">time_zone: "),
+    ] {
+        let fields: Vec<_> = [("name", "desk")].into_iter().chain(fields).collect();
+        let reply = person.send(&path, &fields);
+        assert!(
+            (400..500).contains(&reply.status) && reply.text().contains(says),
+            "{fields:?}: {}",
+            reply.text()
+        );
+        is_sound(&reply, &path);
+    }
+}

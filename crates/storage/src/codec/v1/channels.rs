@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use tollgate_domain::{
     Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSecret, ChannelSetup,
-    Delivery, DeliveryClaim, Filter, MeterId, NoticeRef, OrgId, PlanId, Progress, ReadTo, Replay, Round,
-    Subject, Target, Timestamp, Waiting,
+    ClockTime, Delivery, DeliveryClaim, Digest, Filter, Hours, MeterId, NoticeRef, OrgId, PlanId, Progress,
+    QuietHours, ReadTo, Replay, Round, Subject, Target, Timestamp, Waiting, Zone,
 };
 
-use crate::codec::wire::{choices, fields};
+use crate::codec::wire::{In, Wire, choices, fields, invalid};
+
+/// Bits of the byte that says whether a channel delivers, and what else it has.
+const IS_ENABLED: u8 = 1;
+const HAS_HOURS: u8 = 2;
 
 fields! {
     Channel {
@@ -18,12 +22,6 @@ fields! {
         created_at: Timestamp,
         removed_at: Option<Timestamp>,
         progress: Progress,
-    }
-    ChannelSetup {
-        name: String,
-        target: Target,
-        filter: Filter,
-        enabled: bool,
     }
     Filter {
         kinds: BTreeSet<String>,
@@ -93,6 +91,53 @@ fields! {
         holder: String,
         until: Timestamp,
     }
+    Hours {
+        zone: Zone,
+        quiet: Option<QuietHours>,
+        digest: Option<ClockTime>,
+    }
+    QuietHours {
+        from: ClockTime,
+        to: ClockTime,
+    }
+    Digest {
+        at: Timestamp,
+        notices: Vec<NoticeRef>,
+    }
+}
+
+/// Field by field, but for the hours, which few have: the byte that says whether it delivers says whether they follow.
+impl Wire for ChannelSetup {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { name, target, filter, enabled, hours } = self;
+        name.put(out);
+        target.put(out);
+        filter.put(out);
+        let has = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+        (has(*enabled, IS_ENABLED) | has(hours.is_some(), HAS_HOURS)).put(out);
+        hours.iter().for_each(|hours| hours.put(out));
+    }
+
+    fn take(from: &mut In<'_>) -> postcard::Result<Self> {
+        let (name, target, filter) = (Wire::take(from)?, Wire::take(from)?, Wire::take(from)?);
+        let has = u8::take(from)?;
+        if has & !(IS_ENABLED | HAS_HOURS) != 0 {
+            return Err(invalid());
+        }
+        let hours = if has & HAS_HOURS == 0 { None } else { Some(Wire::take(from)?) };
+        Ok(Self { name, target, filter, enabled: has & IS_ENABLED != 0, hours })
+    }
+}
+
+/// The minutes since midnight.
+impl Wire for ClockTime {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.minute().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> postcard::Result<Self> {
+        Self::from_minute(u32::take(from)?).ok_or_else(invalid)
+    }
 }
 
 choices! {
@@ -101,6 +146,8 @@ choices! {
         1 = Slack { url: String },
         2 = Log,
         3 = Email { to: String },
+        4 = Sqs { queue_url: String },
+        5 = Sns { topic_arn: String },
     }
     Subject {
         0 = Notice(notice: NoticeRef),
@@ -108,6 +155,7 @@ choices! {
             channel: ChannelId,
             at: Timestamp,
         },
+        2 = Digest(digest: Box<Digest>),
     }
     AttemptResult {
         0 = Delivered,
@@ -128,6 +176,7 @@ choices! {
         },
         3 = Replay(replay: Replay),
         4 = Remove,
+        5 = Gather(digest: Digest),
     }
     Replay {
         0 = Since(since: Timestamp),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use tollgate_domain::{
     Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSecret, ChannelSetup,
-    Delivery, DeliveryClaim, Filter, NoticeRef, Progress, ReadTo, Replay, Round, Subject, SystemEntryKind,
-    Target, Timestamp, Waiting,
+    ClockTime, Delivery, DeliveryClaim, Digest, Filter, Hours, NoticeRef, Progress, QuietHours, ReadTo,
+    Replay, Round, Subject, SystemEntryKind, Target, Timestamp, Waiting, Zone,
 };
 
 use super::values::{at, id};
@@ -17,6 +17,12 @@ every! {
         Target::Slack { .. } => Target::Slack { url: "https://hooks.slack.com/services/T/B/x".to_owned() },
         Target::Log => Target::Log,
         Target::Email { .. } => Target::Email { to: "ann@example.com".to_owned() },
+        Target::Sqs { .. } => {
+            Target::Sqs { queue_url: "https://sqs.eu-west-1.amazonaws.com/123456789012/notices.fifo".to_owned() }
+        },
+        Target::Sns { .. } => {
+            Target::Sns { topic_arn: "arn:aws:sns:eu-west-1:123456789012:notices".to_owned() }
+        },
     }
 }
 
@@ -26,6 +32,7 @@ every! {
         Subject::ChannelDisabled { .. } => {
             Subject::ChannelDisabled { channel: channel_id("0f"), at: at(1_795_000_000, 7) }
         },
+        Subject::Digest(_) => Subject::Digest(Box::new(digest())),
     }
 }
 
@@ -56,6 +63,7 @@ every! {
         },
         ChannelChange::Replay(_) => ChannelChange::Replay(Replay::One(notice(7))),
         ChannelChange::Remove => ChannelChange::Remove,
+        ChannelChange::Gather(_) => ChannelChange::Gather(digest()),
     }
 }
 
@@ -66,17 +74,32 @@ pub(super) fn samples() -> (Vec<Sample>, Vec<(String, SystemEntryKind)>) {
         let name = format!("channel-{}", target.kind());
         values.push(Sample::value(&name, Channel { setup: setup(target), ..channel() }));
     }
-    for (number, (result, subject)) in (1..).zip(results().into_iter().zip(subjects().into_iter().cycle())) {
+    for (number, (result, subject)) in (1..).zip(results().into_iter().zip(first_subjects().cycle())) {
         values.push(Sample::value(&format!("delivery-{number}"), delivery(number, subject, result)));
     }
+    let of_digest = Subject::Digest(Box::new(digest()));
+    values.push(Sample::value("delivery-digest", delivery(9, of_digest.clone(), AttemptResult::Delivered)));
+    let (email, everything) = (Target::Email { to: "ann@example.com".to_owned() }, hours());
+    for (name, hours) in [
+        ("channel-hours", everything.clone()),
+        ("channel-hours-least", Hours { zone: Zone::UTC, quiet: None, digest: None }),
+    ] {
+        let setup = ChannelSetup { hours: Some(Box::new(hours)), ..setup(email.clone()) };
+        values.push(Sample::value(name, Channel { setup, ..channel() }));
+    }
+    let mut gathered = Channel { setup: setup(email.clone()), ..channel() };
+    gathered.progress.waiting = vec![Waiting { subject: of_digest, failed: 0, due: at(1_795_000_300, 9) }];
+    values.push(Sample::value("channel-digest", gathered));
     let mut lines = Vec::new();
     let mut change = |name: &str, change| {
         let change = Box::new(ChangeChannel { id: channel_id("1f2e3d4c"), change });
         lines.push((format!("channel-{name}"), SystemEntryKind::ChannelChanged(change)));
     };
-    for (kind, name) in changes().into_iter().zip(["make", "set", "rotate", "replay", "remove"]) {
+    for (kind, name) in changes().into_iter().zip(["make", "set", "rotate", "replay", "remove", "gather"]) {
         change(name, kind);
     }
+    let with_hours = ChannelSetup { enabled: false, hours: Some(Box::new(everything)), ..setup(email) };
+    change("set-hours", ChannelChange::Set(with_hours));
     for (replay, name) in replays().into_iter().zip(["replay-since", "replay-one"]) {
         change(name, ChannelChange::Replay(replay));
     }
@@ -115,6 +138,22 @@ pub(super) fn channel_id(text: &str) -> ChannelId {
     ChannelId(text.to_owned())
 }
 
+/// Those of the first files; others have files of their own.
+fn first_subjects() -> impl Iterator<Item = Subject> + Clone {
+    let is_first = |subject: &Subject| !matches!(subject, Subject::Digest(_));
+    subjects().into_iter().filter(is_first).collect::<Vec<_>>().into_iter()
+}
+
+fn digest() -> Digest {
+    Digest { at: at(1_795_003_200, 0), notices: vec![notice(5), notice(6)] }
+}
+
+fn hours() -> Hours {
+    let time = |text: &str| text.parse::<ClockTime>().expect("a time of the day");
+    let quiet = Some(QuietHours { from: time("22:00"), to: time("06:30") });
+    Hours { zone: Zone::new("Europe/Berlin").expect("a zone"), quiet, digest: Some(time("09:00")) }
+}
+
 fn notice(entry: u64) -> NoticeRef {
     NoticeRef { org: id("acme"), entry, index: 1 }
 }
@@ -134,7 +173,7 @@ fn setup(target: Target) -> ChannelSetup {
         plans: BTreeSet::from([id("basic")]),
         meters: BTreeSet::from([id("reports")]),
     };
-    ChannelSetup { name: "billing team".to_owned(), target, filter, enabled: true }
+    ChannelSetup { name: "billing team".to_owned(), target, filter, enabled: true, hours: None }
 }
 
 fn channel() -> Channel {
@@ -152,7 +191,7 @@ fn channel() -> Channel {
         progress: Progress {
             round: 300,
             read: read(),
-            waiting: subjects().into_iter().map(waiting).collect(),
+            waiting: first_subjects().map(waiting).collect(),
             failing_since: Some(at(1_795_000_000, 3)),
             gave_up_at: Some(at(1_795_500_000, 4)),
             attempts: 1_000,
@@ -163,8 +202,13 @@ fn channel() -> Channel {
 }
 
 fn least() -> Channel {
-    let setup =
-        ChannelSetup { name: String::new(), target: Target::Log, filter: Filter::default(), enabled: false };
+    let setup = ChannelSetup {
+        name: String::new(),
+        target: Target::Log,
+        filter: Filter::default(),
+        enabled: false,
+        hours: None,
+    };
     Channel {
         id: channel_id(""),
         setup,
