@@ -55,11 +55,13 @@ pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
     MeterBalanceReply, OrgItem, OrgMeterItem, OrgNoticesReply, OrgNoticesRequest, OrgPage, OrgRequest,
     Percent, PlanReply, PlanRequest, PortalLinkReply, PortalLinkRequest, ScheduledPlan, ScopeName,
-    ThresholdsGiver, TrialItem, UserItem, UserPage, WindowName,
+    ThresholdsGiver, TrialItem, UserItem, UserPage,
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
-pub use text::{Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever, grouped};
+pub use text::{
+    Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever, WindowName, grouped,
+};
 pub use top_up::{
     TopUpItem, TopUpPage, TopUpReply, TopUpRequest, TopUpState, VoidByKeyRequest, VoidReply, VoidRequest,
 };

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::body::given;
 use crate::text::word;
-use crate::{Decimal, Id, Line, Metadata, PositiveDecimal};
+use crate::{Decimal, Id, Line, Metadata, PositiveDecimal, WindowName};
 
 /// Sets name and time zone; what is not given stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -161,24 +161,6 @@ pub enum ScopeName {
     Org,
     /// That of each user, or of one user.
     User,
-}
-
-/// The names of windows.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WindowName {
-    /// From full minute to full minute.
-    Minute,
-    /// From full hour to full hour.
-    Hour,
-    /// A day of the organization's calendar.
-    Day,
-    /// A week of the organization's calendar, from Monday on.
-    Week,
-    /// A month of the organization's calendar.
-    Month,
-    /// Without end.
-    Lifetime,
 }
 
 /// The limit is set or removed.

@@ -305,7 +305,15 @@ impl OrgView {
     }
 
     fn windows(&self) -> Vec<Choice> {
-        ["minute", "hour", "day", "week", "month", "lifetime"].map(Choice::plain).into()
+        let named = ["minute", "hour", "day", "week", "month", "lifetime"].map(Choice::plain);
+        let others = [
+            ("plan_month", "month of the plan"),
+            ("rolling_5h", "any 5 hours"),
+            ("rolling_7d", "any 7 days"),
+            ("first_use_5h", "5 hours from the first use"),
+            ("first_use_7d", "7 days from the first use"),
+        ];
+        named.into_iter().chain(others.map(Choice::pair)).collect()
     }
 
     fn lifetimes(&self) -> Vec<Choice> {

@@ -31,7 +31,7 @@ pub(crate) fn limit(catalog: &Catalog, limit: &PlanLimit) -> String {
         PlanLimitScope::Org => "",
         PlanLimitScope::User => " for each user",
     };
-    format!("at most {} {unit} a {}{whose}", num(limit.amount), limit.window.name())
+    format!("at most {} {unit} {}{whose}", num(limit.amount), limit.window.phrase())
 }
 
 /// What a plan's price are in.

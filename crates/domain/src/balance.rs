@@ -6,9 +6,11 @@ use crate::catalog::MeterRules;
 use crate::counter::ScopeRef;
 use crate::decide::settle::settled;
 use crate::decide::{Context, Credit, InForce, limits_in_force};
+use crate::moving::Moves;
+use crate::state::Counters;
 use crate::{
-    Amount, Grant, LimitScope, MeterId, Org, OrgState, Pace, Scope, Source, Timestamp, UserId, Window,
-    project,
+    Amount, Grant, Limit, LimitScope, MeterId, Moment, Org, OrgState, Pace, Scope, Source, Timestamp, UserId,
+    Window, project,
 };
 
 /// The balance of an org.
@@ -87,7 +89,7 @@ pub struct LimitLine {
 }
 
 /// The user a limit names.
-const fn limited_user(limit: &crate::Limit) -> Option<&UserId> {
+const fn limited_user(limit: &Limit) -> Option<&UserId> {
     match &limit.scope {
         LimitScope::User(user) => Some(user),
         LimitScope::Org | LimitScope::EachUser => None,
@@ -184,38 +186,42 @@ fn limit_lines(
     org: &Org,
     plan: &MeterRules,
     meter: &MeterId,
-    moment: &crate::Moment,
+    moment: &Moment,
 ) -> Vec<LimitLine> {
     let mut lines: Vec<LimitLine> = limits_in_force(org, plan, meter, None)
         .into_iter()
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
-            let limit = InForce::load(&state.counters(meter, ScopeRef::Org), org, moment, limit, None);
-            let counted = (!each_user).then_some((limit.used, limit.held));
-            line(org, moment, limit.limit, counted)
+            let counters = state.counters(meter, ScopeRef::Org);
+            let limit = in_force(&counters, org, moment, limit);
+            let mut line = line(org, moment, &limit);
+            if each_user {
+                line = LimitLine { used: None, held: None, ..line };
+                line.resets_at = line.resets_at.filter(|_| !line.window.moves());
+            }
+            line
         })
         .collect();
     for limit in org.limits.iter().filter(|limit| limit.meter == *meter) {
         if let Some(user) = limited_user(limit) {
-            let period = moment.period(limit.window);
-            let used = state.counters(meter, ScopeRef::User(user)).of(period).value;
-            let held = org.held_in(meter, Some(user), period);
-            lines.push(line(org, moment, limit, Some((used, held))));
+            let counters = state.counters(meter, ScopeRef::User(user));
+            lines.push(line(org, moment, &in_force(&counters, org, moment, limit)));
         }
     }
     lines
 }
 
+/// A limit as it stands now.
+fn in_force<'a>(counters: &Counters<'a, 'a>, org: &Org, moment: &Moment, limit: &'a Limit) -> InForce<'a> {
+    let moves = Moves::now(moment, [counters.tally, None]);
+    InForce::load(counters, org, (moment, &moves), limit, None)
+}
+
 /// A limit with what is used and held of it.
-fn line(
-    org: &Org,
-    moment: &crate::Moment,
-    limit: &crate::Limit,
-    counted: Option<(Amount, Amount)>,
-) -> LimitLine {
-    let crate::Limit { scope, window, amount, .. } = limit.clone();
-    let (used, held) = counted.unzip();
-    LimitLine { scope, window, amount, used, held, resets_at: org.zone.bounds(moment.period(window)).1 }
+fn line(org: &Org, moment: &Moment, limit: &InForce<'_>) -> LimitLine {
+    let Limit { scope, window, amount, .. } = limit.limit.clone();
+    let (used, held) = (Some(limit.used), Some(limit.held));
+    LimitLine { scope, window, amount, used, held, resets_at: limit.resets_at(org, moment) }
 }
 
 /// A top-up of an org, and how much of it can still be used, now or later.

@@ -1,71 +1,17 @@
-//! Windows of time: minute and hour of UTC, day, week and month of the org's calendar, the lifetime, and the segments of a
-//! month in which one plan was in force.
-
-use std::fmt;
+//! Periods of windows on the calendar of a time zone.
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use serde::{Deserialize, Serialize};
 
 use crate::limits::SEGMENTS_OF_MONTH;
-
-/// A stretch of time that counters and limits go by.
-///
-/// Minutes and hours are those of UTC: a day of 23 or 25 hours moves none of them. Days, weeks and months are those of the
-/// org's own calendar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Window {
-    /// From full minute to full minute.
-    Minute,
-    /// From full hour to full hour.
-    Hour,
-    /// A day of the org's calendar.
-    Day,
-    /// A week of the org's calendar, from Monday on.
-    Week,
-    /// A month of the org's calendar.
-    Month,
-    /// From the first usage on, without end.
-    Lifetime,
-    /// The part of a month in which one plan was in force: what bills go by. Nobody asks for it by name.
-    #[serde(skip)]
-    Segment,
-}
-
-impl Window {
-    /// All windows that limits and series know, narrowest first.
-    pub const ALL: [Self; 6] = [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month, Self::Lifetime];
-
-    /// Those that are counted only where a limit or a meter asks for them.
-    pub const ON_REQUEST: [Self; 3] = [Self::Minute, Self::Hour, Self::Week];
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-            Self::Lifetime => "lifetime",
-            Self::Segment => "segment",
-        }
-    }
-}
-
-impl fmt::Display for Window {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
+use crate::{MonthDay, Window};
 
 /// One window on the calendar, named by its number so that it stays the same window when the org's time zone changes.
 ///
-/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, weeks since that of 1970-01-01, months since year 0, zero for the lifetime,
-/// or of a segment its month and plan in one ([`Period::segment`]).
+/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, weeks since that of 1970-01-01, months since year 0 (of a month from
+/// a day on that in which it begins), zero for the lifetime, or of a segment its month and plan in one ([`Period::segment`]). A window that
+/// goes by usage is named by the usage: of a rolling one by its slot since 1970 ([`Period::minute_in`]), of one from the first use by its minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period {
     /// Which kind of window.
@@ -125,8 +71,12 @@ impl Zone {
             Window::Hour => whole(at.as_second().div_euclid(3_600)),
             Window::Day => self.day_at(at),
             Window::Week => week_of_day(self.day_at(at)),
-            Window::Month => month_number(date_of_day(self.day_at(at))),
+            Window::Month | Window::PlanMonth => month_number(date_of_day(self.day_at(at))),
+            Window::MonthFrom(day) => return Period::month_from(day, self.day_at(at)),
             Window::Lifetime => 0,
+            Window::Rolling(_) | Window::FirstUse(_) => {
+                return Period::minute_in(window, whole(at.as_second().div_euclid(60)));
+            }
             // Before the first plan: which one was in force is known to the org alone.
             Window::Segment => return Period::segment(self.period_at(Window::Month, at).number, 0),
         };
@@ -145,7 +95,21 @@ impl Zone {
                 let [first, next] = [number, number + 1].map(|week| date_of_day(first_day_of_week(week)));
                 (self.start_of(first), self.start_of(next))
             }
-            Window::Month => (self.start_of(date_of_month(number)), self.start_of(date_of_month(number + 1))),
+            Window::Month | Window::PlanMonth => {
+                (self.start_of(date_of_month(number)), self.start_of(date_of_month(number + 1)))
+            }
+            Window::MonthFrom(day) => {
+                let [first, next] = [number, number + 1].map(|month| day_in_month(month, day));
+                (self.start_of(first), self.start_of(next))
+            }
+            Window::Rolling(hours) => {
+                let minute = |slot: i64| second(slot * i64::from(hours.get()) * 60);
+                (minute(number.into()), minute(i64::from(number) + 1))
+            }
+            Window::FirstUse(hours) => {
+                let start = i64::from(number) * 60;
+                (second(start), second(start + i64::from(hours.secs())))
+            }
             Window::Lifetime => (None, None),
             Window::Segment => self.bounds(Period::month_of_segment(number)),
         }
@@ -174,6 +138,12 @@ impl Zone {
         let [hour, minute] = [minute / 60, minute % 60].map(|part| i8::try_from(part).ok());
         let time = Time::new(hour?, minute?, 0, 0).ok()?;
         Some(date_of_day(day).to_datetime(time).to_zoned(self.tz.clone()).ok()?.timestamp())
+    }
+
+    /// The day of the month that a moment lies in.
+    pub(crate) fn month_day(&self, at: Timestamp) -> MonthDay {
+        let day = date_of_day(self.day_at(at)).day();
+        MonthDay::new(day.cast_unsigned()).unwrap_or(MonthDay::FIRST)
     }
 
     /// First instant of a date; where clocks skip midnight, the first instant after the gap.
@@ -218,6 +188,26 @@ impl Period {
         Self { window: Window::Week, number: week_of_day(day) }
     }
 
+    /// The month from a day on that holds a day of the calendar.
+    #[must_use]
+    pub(crate) fn month_from(from: MonthDay, day: i32) -> Self {
+        let date = date_of_day(day);
+        let month = month_number(date);
+        let begun = date >= day_in_month(month, from);
+        Self { window: Window::MonthFrom(from), number: if begun { month } else { month - 1 } }
+    }
+
+    /// What names a minute of UTC in a window that goes by usage: of a rolling one the slot that holds it, which is a sixtieth
+    /// of the window, of one from the first use the minute itself.
+    #[must_use]
+    pub(crate) fn minute_in(window: Window, minute: i32) -> Self {
+        let number = match window {
+            Window::Rolling(hours) => minute.div_euclid(hours.get().into()),
+            _ => minute,
+        };
+        Self { window, number }
+    }
+
     /// The day with a number.
     #[must_use]
     pub const fn day(number: i32) -> Self {
@@ -236,8 +226,8 @@ impl Period {
         (day_number(date_of_month(month)), day_number(date_of_month(month + 1)))
     }
 
-    /// The calendar name of the period, of a segment that of its month: `2026-10`, `2026-W44`, `2026-10-31`, `2026-10-31T09:00Z`,
-    /// `lifetime`.
+    /// The calendar name of the period, of a segment that of its month, of others the time that names them: `2026-10`, `2026-W44`,
+    /// `2026-10-31`, `2026-10-31T09:00Z`, `lifetime`.
     #[must_use]
     pub fn label(self) -> String {
         match self.window {
@@ -248,10 +238,13 @@ impl Period {
                 let week = date_of_day(first_day_of_week(self.number)).iso_week_date();
                 format!("{:04}-W{:02}", week.year(), week.week())
             }
-            Window::Month => {
+            Window::Month | Window::PlanMonth => {
                 let date = date_of_month(self.number);
                 format!("{:04}-{:02}", date.year(), date.month())
             }
+            Window::MonthFrom(day) => day_in_month(self.number, day).to_string(),
+            Window::Rolling(hours) => stamp_label(i64::from(self.number) * i64::from(hours.get()) * 60),
+            Window::FirstUse(_) => stamp_label(i64::from(self.number) * 60),
             Window::Lifetime => "lifetime".to_owned(),
             Window::Segment => Self::month_of_segment(self.number).label(),
         }
@@ -322,6 +315,13 @@ fn date_of_month(month: i32) -> Date {
     let year = i16::try_from(month.div_euclid(12)).unwrap_or(i16::MAX);
     let month = i8::try_from(month.rem_euclid(12) + 1).unwrap_or(1);
     Date::new(year, month, 1).unwrap_or(Date::MAX)
+}
+
+/// A day of a month, or its last one.
+fn day_in_month(month: i32, day: MonthDay) -> Date {
+    let first = date_of_month(month);
+    let day = day.get().cast_signed().min(first.days_in_month());
+    Date::new(first.year(), first.month(), day).unwrap_or(first)
 }
 
 #[cfg(test)]

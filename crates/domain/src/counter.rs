@@ -2,13 +2,14 @@
 //!
 //! A usage moves a counter in each window, but of each window only the latest period is still open. The open counters
 //! of a scope are kept together in its [`Tally`], one record however many windows there are; when a later period
-//! begins, the counter of the one before is closed into a record of its own.
+//! begins, the counter of the one before is closed into a record of its own. Windows that go by usage are kept in the tally
+//! alone ([`crate::moving`]).
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::{Amount, MeterId, OrgId, Period, Ranks, Seen, UserId};
+use crate::{Amount, MeterId, OrgId, Period, Ranks, Seen, Slots, UserId, Window};
 
 /// Which counter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,9 +104,9 @@ impl Tally {
     /// Where the counter of a period is.
     #[must_use]
     pub fn place(&self, period: Period) -> Place<'_> {
-        match self.open.iter().find(|open| open.period.window == period.window) {
+        match self.of_window(period.window) {
             Some(open) if open.period.number == period.number => Place::Open(&open.counter),
-            Some(open) if open.period.number > period.number => Place::Closed,
+            Some(open) if open.period.number > period.number && !period.window.moves() => Place::Closed,
             _ => Place::NotYet,
         }
     }
@@ -116,22 +117,37 @@ impl Tally {
         &self.open
     }
 
-    /// The counter of a period, opened if need be; adds what that closed. `None`: it is closed itself.
-    pub(crate) fn open_mut(&mut self, period: Period, closed: &mut Vec<OpenCounter>) -> Option<&mut Counter> {
+    /// The open counter of a window.
+    pub(crate) fn of_window(&self, window: Window) -> Option<&OpenCounter> {
+        self.open.iter().find(|open| open.period.window == window)
+    }
+
+    /// Changes the counter of a period, opened if need be; adds what that closed. False: it is closed itself, and not changed.
+    pub(crate) fn change(
+        &mut self,
+        period: Period,
+        closed: &mut Vec<OpenCounter>,
+        change: impl FnOnce(&mut Counter),
+    ) -> bool {
         let fresh = || OpenCounter { period, counter: Counter::default() };
         let known = self.open.iter().position(|open| open.period.window == period.window);
         let place = known.unwrap_or_else(|| {
             self.open.push(fresh());
             self.open.len() - 1
         });
-        let open = self.open.get_mut(place)?;
-        if open.period.number > period.number {
-            return None;
+        let Some(open) = self.open.get_mut(place) else { return true };
+        match period.window {
+            Window::Rolling(_) => open.roll(period.number, change),
+            Window::FirstUse(hours) => open.begin(period.number, hours, change),
+            _ if open.period.number > period.number => return false,
+            _ => {
+                if open.period.number < period.number {
+                    closed.push(std::mem::replace(open, fresh()));
+                }
+                change(&mut open.counter);
+            }
         }
-        if open.period.number < period.number {
-            closed.push(std::mem::replace(open, fresh()));
-        }
-        Some(&mut open.counter)
+        true
     }
 }
 
@@ -160,6 +176,8 @@ pub struct CounterExtras {
     pub reached_of: Amount,
     /// What the largest or last quantity is found by.
     pub ranks: Option<Arc<Ranks>>,
+    /// When the usage of a rolling window was counted.
+    pub slots: Option<Arc<Slots>>,
 }
 
 impl Counter {
@@ -189,7 +207,8 @@ impl Counter {
 }
 
 impl CounterExtras {
-    const NOTHING: &'static Self = &Self { overage: Amount::ZERO, reached_of: Amount::ZERO, ranks: None };
+    const NOTHING: &'static Self =
+        &Self { overage: Amount::ZERO, reached_of: Amount::ZERO, ranks: None, slots: None };
 }
 
 #[cfg(test)]

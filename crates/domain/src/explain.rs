@@ -7,6 +7,7 @@ use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move};
 use crate::decide::settle::settled;
 use crate::decide::{Ask, Context, Credit, InForce, gate, limits_in_force};
+use crate::moving::Moves;
 use crate::{Amount, Check, OrgState, Scope};
 
 /// One check of a usage.
@@ -82,12 +83,14 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     for limit in limits_in_force(known, rules, meter, check.user.as_ref()) {
         let user = check.user.as_ref().filter(|_| limit.is_on_users());
         let counters = state.counters(meter, ScopeRef::of(user));
-        let limit = InForce::load(&counters, known, &moment, limit, Some(&usage));
+        let of_org = state.counters(meter, ScopeRef::Org);
+        let moves = Moves::now(&moment, [of_org.tally, user.and(counters.tally)]);
+        let limit = InForce::load(&counters, known, (&moment, &moves), limit, Some(&usage));
         let passed = limit.passes();
         let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
         let (used, amount, window): (Amount, Amount, _) =
-            (limit.used, limit.limit.amount, limit.limit.window);
-        step("limit", passed, format!("{whose} a {window}: {used} of {amount} used, {quantity} asked"));
+            (limit.used, limit.limit.amount, limit.limit.window.phrase());
+        step("limit", passed, format!("{whose} {window}: {used} of {amount} used, {quantity} asked"));
     }
     steps
 }

@@ -155,6 +155,11 @@ impl Hold {
         self.end.is_none() && amounts.all(|amount| (Amount::ZERO..=HELD_MAX).contains(&amount))
     }
 
+    /// Whether it reserves room in a period.
+    pub(crate) fn is_held_in(&self, period: Period) -> bool {
+        self.periods.iter().any(|held| held_as(*held) == held_as(period))
+    }
+
     /// Whether its time is over at a moment.
     pub(crate) fn is_due(&self, at: Timestamp) -> bool {
         self.expires_at <= at
@@ -266,6 +271,11 @@ impl OrgState {
     }
 }
 
+/// The period that a hold is summed up in.
+const fn held_as(period: Period) -> Period {
+    if period.window.moves() { Period { number: 0, ..period } } else { period }
+}
+
 /// The open holds of an org.
 #[derive(Clone, Debug, Default)]
 pub struct Holds {
@@ -363,13 +373,15 @@ impl Holds {
         same.map(|held| held.amount).sum()
     }
 
-    /// What is held in a period, by the org or by a user of it.
+    /// What is held in a period, by the org or by a user of it; in a window that goes by usage whatever is: it counts when it is
+    /// captured.
     pub(crate) fn held_in(&self, meter: &MeterId, user: Option<&UserId>, period: Period) -> Amount {
         let Some(on) = self.sums.get(meter) else { return Amount::ZERO };
         let periods = match user {
             Some(user) => on.users.get(user),
             None => Some(&on.org),
         };
+        let period = held_as(period);
         let held = periods.into_iter().flatten().find(|(of, _)| *of == period);
         held.map_or(Amount::ZERO, |(_, amount)| *amount)
     }
@@ -426,10 +438,10 @@ impl Holds {
         on.sources.retain(|held| !held.amount.is_zero());
         let free = hold.free();
         let in_periods = |sums: &mut Vec<(Period, Amount)>| {
-            for period in &hold.periods {
-                match sums.iter_mut().find(|(of, _)| of == period) {
+            for period in hold.periods.iter().map(|period| held_as(*period)) {
+                match sums.iter_mut().find(|(of, _)| *of == period) {
                     Some((_, sum)) => *sum = change(*sum, free),
-                    None => sums.push((*period, change(Amount::ZERO, free))),
+                    None => sums.push((period, change(Amount::ZERO, free))),
                 }
             }
             sums.retain(|(_, sum)| !sum.is_zero());

@@ -34,6 +34,7 @@ mod keys;
 pub mod limits;
 mod moment;
 mod money;
+mod moving;
 mod notice;
 mod org;
 mod part;
@@ -48,6 +49,7 @@ mod state;
 mod text;
 mod users;
 mod whatif;
+mod window;
 
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Overdraft, Source};
 pub use actor::Actor;
@@ -56,7 +58,7 @@ pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_system, load_and_apply, touched, touched_by_system};
 pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, top_ups};
 pub use bill::{Adjustment, Bill, BillError, bill, rate_month};
-pub use calendar::{Period, Window, Zone, ZoneError};
+pub use calendar::{Period, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError, ThresholdsFrom};
 pub use channel::{
     Attempt, AttemptResult, ChangeChannel, Channel, ChannelChange, ChannelId, ChannelSecret, ChannelSetup,
@@ -87,6 +89,7 @@ pub use hours::{ClockTime, Hours, HoursError, QuietHours};
 pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
+pub use moving::Slots;
 pub use notice::{Notice, NoticeKind, NoticeRef};
 pub use org::{Limit, LimitScope, Org, Trial, UsedMeter};
 pub use part::{PartKey, Wants};
@@ -104,6 +107,7 @@ pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;
 pub use state::OrgState;
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
+pub use window::{MonthDay, Window, WindowError, WindowHours};
 
 /// A stretch of time of fixed length, to the nanosecond.
 pub use jiff::SignedDuration;

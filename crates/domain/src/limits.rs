@@ -81,6 +81,13 @@ pub const PLANS_KEPT_MAX: usize = 1_000;
 /// Changes of plan that have counters of their own in one month: more than an org remembers.
 pub const SEGMENTS_OF_MONTH: u32 = 16_384;
 
+/// The longest window that moves with usage, in hours (366 days).
+pub const WINDOW_HOURS_MAX: u16 = 366 * 24;
+
+/// Into how many slots the usage of a rolling window is counted: usage leaves it no later than a sixtieth of the window after
+/// its time, and a counter of it stays small.
+pub const ROLLING_SLOTS: i32 = 60;
+
 /// How far from a month the plans may lie that its usage was counted under, in seconds (40 days): the org may have changed
 /// its time zone, and the server's clock may have stepped back.
 pub const SEGMENT_MARGIN_SECS: i64 = 40 * 86_400;

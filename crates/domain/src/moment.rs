@@ -60,32 +60,38 @@ impl Moment {
         Self { at, minute, hour, ..self }
     }
 
-    /// The first instant after the period of a window that holds this moment; `None`: it has no end.
+    /// The first instant after a period of this moment, as an org sees it; `None`: it has no end.
     #[must_use]
-    pub fn end(&self, window: Window) -> Option<Timestamp> {
-        let end = match window {
-            Window::Minute | Window::Hour => return Zone::UTC.bounds(self.period(window)).1,
+    pub(crate) fn end(&self, zone: &Zone, period: Period) -> Option<Timestamp> {
+        let end = match period.window {
             Window::Day => self.day_end,
             Window::Week => self.week_end,
             Window::Month | Window::Segment => self.month_end,
-            Window::Lifetime => return None,
+            _ => return zone.bounds(period).1,
         };
         (end < Timestamp::MAX).then_some(end)
     }
 
     /// The period of a window that holds this moment.
     #[must_use]
-    pub const fn period(&self, window: Window) -> Period {
+    pub fn period(&self, window: Window) -> Period {
         match window {
             Window::Minute => self.minute,
             Window::Hour => self.hour,
             Window::Day => self.day,
             Window::Week => Period::week_of(self.day.number),
-            Window::Month => self.month,
+            Window::Month | Window::PlanMonth => self.month,
+            Window::MonthFrom(day) => Period::month_from(day, self.day.number),
+            Window::Rolling(_) | Window::FirstUse(_) => Period::minute_in(window, self.minute.number),
             Window::Lifetime => Period { window: Window::Lifetime, number: 0 },
             Window::Segment => Period::segment(self.month.number, self.plan),
         }
     }
+}
+
+/// The minute of UTC that holds a moment.
+pub(crate) fn minute_of(at: Timestamp) -> i32 {
+    Zone::UTC.period_at(Window::Minute, at).number
 }
 
 /// One moment as seen from every zone that asked, and others of the days around it: calendar arithmetic is done once for

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::limits::{ADJUSTED_MONTHS, SEGMENT_MARGIN_SECS};
 use crate::{
-    Amount, Hold, Holds, MeterId, OrgId, Period, PlanId, Plans, SignedDuration, Source, UserId, Window, Zone,
+    Amount, Hold, Holds, MeterId, MonthDay, OrgId, Period, PlanId, Plans, SignedDuration, Source, UserId,
+    Window, Zone,
 };
 
 /// The paying organization.
@@ -100,7 +101,8 @@ impl Limit {
 
     /// The order in which limits are checked: those of the org before those of users, the widest first.
     pub(crate) fn checked_before(&self, other: &Self) -> Ordering {
-        (self.is_on_users(), other.window).cmp(&(other.is_on_users(), self.window))
+        let wide = |limit: &Self| (limit.window.width_secs(), limit.window);
+        self.is_on_users().cmp(&other.is_on_users()).then_with(|| wide(other).cmp(&wide(self)))
     }
 }
 
@@ -141,6 +143,17 @@ impl Org {
     /// What holds reserve in a period, of the org or of a user of it.
     pub(crate) fn held_in(&self, meter: &MeterId, user: Option<&UserId>, period: Period) -> Amount {
         self.holds.as_ref().map_or(Amount::ZERO, |holds| holds.held_in(meter, user, period))
+    }
+
+    /// A window as this org has it, under the plan with a number in its history.
+    pub(crate) fn window(&self, window: Window, plan: u32) -> Window {
+        match window {
+            Window::PlanMonth => {
+                let began = self.plans.began(plan);
+                Window::MonthFrom(began.map_or(MonthDay::FIRST, |began| self.zone.month_day(began)))
+            }
+            window => window,
+        }
     }
 
     /// Changes what it holds.

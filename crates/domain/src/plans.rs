@@ -99,6 +99,17 @@ impl Plans {
         self.standing().rev().find(|change| change.at_once || change.since <= now)
     }
 
+    /// When the plans began that an org has had without a break until the change with a number.
+    #[must_use]
+    pub fn began(&self, number: u32) -> Option<Timestamp> {
+        self.first_of(number).map(|first| first.since)
+    }
+
+    fn first_of(&self, number: u32) -> Option<&PlanChange> {
+        let until = self.standing().take_while(|change| change.number <= number);
+        until.fold(None, |first, change| change.plan.as_ref().and(first.or(Some(change))))
+    }
+
     /// The change with a number.
     #[must_use]
     pub fn numbered(&self, number: u32) -> Option<&PlanChange> {
@@ -158,10 +169,12 @@ impl Plans {
         scheduled.for_each(|change| change.called_off = true);
     }
 
-    /// Forgets what was over at a moment, but for the numbers.
+    /// Forgets what was over at a moment, but for the numbers, and for the change that [`Self::began`] goes by.
     pub(crate) fn forget_before(&mut self, at: Timestamp) {
         let in_force = self.at(at).map_or(0, |change| change.number);
-        self.changes.retain(|change| change.number >= in_force || change.since >= at);
+        let first = self.first_of(in_force).map_or(0, |first| first.number);
+        self.changes
+            .retain(|change| change.number >= in_force || change.since >= at || change.number == first);
     }
 }
 
@@ -220,13 +233,33 @@ mod tests {
     }
 
     #[test]
+    fn plans_begin_when_the_first_without_a_break_was_set() {
+        let mut plans = history(&[
+            (Some("a"), 10, 10),
+            (Some("b"), 20, 20),
+            (None, 30, 30),
+            (Some("c"), 40, 40),
+            (Some("a"), 90, 45),
+            (Some("d"), 50, 50),
+            (Some("e"), 60, 60),
+        ]);
+        let began = [0, 1, 2, 3, 4, 6, 7].map(|number| plans.began(number).map(Timestamp::as_second));
+        assert_eq!(began, [None, Some(10), Some(10), None, Some(40), Some(40), Some(40)]);
+        plans.forget_before(at(70));
+        assert_eq!(plans.changes().len(), 3);
+        assert_eq!(plans.began(7), Some(at(40)), "it outlives what is forgotten");
+        assert_eq!(plans.plan_at(at(70)).map(PlanId::as_str), Some("e"));
+    }
+
+    #[test]
     fn what_is_forgotten_leaves_the_plan_in_force() {
-        let mut plans = history(&[(Some("a"), 10, 10), (Some("b"), 20, 20), (Some("c"), 40, 40)]);
+        let mut plans =
+            history(&[(Some("a"), 10, 10), (None, 15, 15), (Some("b"), 20, 20), (Some("c"), 40, 40)]);
         plans.forget_before(at(30));
         assert_eq!(plans.changes().len(), 2);
         assert_eq!(plans.plan_at(at(30)).map(PlanId::as_str), Some("b"));
         plans.forget_before(at(30));
         plans.change(None, at(50), true, at(50));
-        assert_eq!(plans.at(at(50)).map(|change| change.number), Some(4));
+        assert_eq!(plans.at(at(50)).map(|change| change.number), Some(5));
     }
 }

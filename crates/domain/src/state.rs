@@ -544,9 +544,8 @@ impl OrgState {
         let mut closed = Vec::new();
         self.change_tally(meter, scope, |tally| {
             for period in periods {
-                match tally.open_mut(period, &mut closed) {
-                    Some(counter) => change(period, counter),
-                    None => late.push(period),
+                if !tally.change(period, &mut closed, |counter| change(period, counter)) {
+                    late.push(period);
                 }
             }
         });
@@ -649,7 +648,7 @@ pub(crate) struct Counters<'s, 'a> {
     state: &'s OrgState,
     meter: &'a MeterId,
     scope: ScopeRef<'a>,
-    tally: Option<&'s Tally>,
+    pub(crate) tally: Option<&'s Tally>,
 }
 
 impl<'s, 'a> Counters<'s, 'a> {

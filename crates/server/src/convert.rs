@@ -63,13 +63,9 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
                 .user
                 .as_ref()
                 .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
-            let window = limit.window.map_or("", Window::name);
-            let detail = format!(
-                "{} of {} {meter} a {window} are {} by {whose}",
-                limit.used,
-                limit.amount,
-                used(limit)
-            );
+            let window = limit.window.map(Window::phrase).unwrap_or_default();
+            let detail =
+                format!("{} of {} {meter} {window} are {} by {whose}", limit.used, limit.amount, used(limit));
             let user = matches!(denied.denial, Denial::UserLimitReached(_));
             (if user { Code::UserLimitReached } else { Code::OrgLimitReached }, detail)
         }
@@ -106,7 +102,7 @@ pub(crate) fn limit_detail(limit: &ReachedLimit) -> LimitDetail {
     LimitDetail {
         scope: if limit.user.is_some() { "user" } else { "org" }.to_owned(),
         user: limit.user.clone().map(Into::into),
-        window: limit.window.map(|window| window.name().to_owned()),
+        window: limit.window.map(|window| window.to_string()),
         amount: limit.amount.into(),
         used: limit.used.into(),
         held: some_held(limit.held),
@@ -143,6 +139,13 @@ pub(crate) fn config_problem(denial: &ConfigDenial, org: &OrgId) -> Problem {
             Code::InvalidField,
             "meter: is counted by max, last or unique; such meters burn no credit".to_owned(),
             "meter",
+        ),
+        ConfigDenial::MeterWithoutSum => on(
+            Code::InvalidField,
+            "window: the meter is counted by max, last or unique, which no rolling window and none from the first use \
+             limits; use a window of the calendar"
+                .to_owned(),
+            "window",
         ),
         ConfigDenial::UnknownOrg => {
             on(Code::UnknownOrg, format!("the organization '{org}' is not known"), "org")

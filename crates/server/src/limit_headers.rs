@@ -29,8 +29,7 @@ struct Item {
 
 impl From<&Policy> for Item {
     fn from(policy: &Policy) -> Self {
-        let window = policy.period.map(|period| period.window);
-        let Policy { user, amount, remaining, resets_at, .. } = *policy;
+        let Policy { user, window, amount, remaining, resets_at, .. } = *policy;
         Self { user, window, amount, remaining, resets_at }
     }
 }
@@ -83,9 +82,17 @@ pub(crate) fn gate_problem(
     problem
 }
 
-/// Whether a limit leaves room for a quantity within a day by itself. A quantity above the limit never fits.
+/// A month of the calendar is never shorter.
+const MONTH_HOURS: u16 = 28 * 24;
+
+/// Whether a limit leaves room for a quantity by itself, within a day, or a window that goes by usage and is shorter than a
+/// month. A quantity above the limit never fits.
 fn waiting_helps(limit: &ReachedLimit, counted: Quantity) -> bool {
-    let soon = matches!(limit.window, Some(Window::Minute | Window::Hour | Window::Day));
+    let soon = match limit.window {
+        Some(Window::Minute | Window::Hour | Window::Day) => true,
+        Some(Window::Rolling(hours) | Window::FirstUse(hours)) => hours.get() < MONTH_HOURS,
+        _ => false,
+    };
     soon && limit.resets_at.is_some() && counted.amount() <= limit.amount
 }
 
@@ -173,14 +180,15 @@ pub(crate) fn floor(amount: Amount) -> i128 {
     }
 }
 
-const fn fixed_secs(window: Window) -> Option<u32> {
+fn fixed_secs(window: Window) -> Option<u32> {
     match window {
         Window::Minute => Some(60),
         Window::Hour => Some(3_600),
         Window::Day => Some(86_400),
         // One in which the clocks change is an hour longer or shorter, as a day is.
         Window::Week => Some(604_800),
-        Window::Month | Window::Lifetime | Window::Segment => None,
+        Window::Rolling(hours) | Window::FirstUse(hours) => Some(hours.secs()),
+        Window::Month | Window::PlanMonth | Window::MonthFrom(_) | Window::Lifetime | Window::Segment => None,
     }
 }
 

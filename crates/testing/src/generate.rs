@@ -35,6 +35,17 @@ pub const ZONES: [&str; 10] = [
 /// The third is that of a SKU: what is used of it is shipped.
 const METERS: [&str; 7] = ["reports", "tokens", "seat:day", "peaks", "levels", "people", "models"];
 const PLANS: [&str; 5] = ["large", "middle", "small", "other", "trial"];
+/// Windows that limits alone go by.
+const LIMITED_BY: [&str; 8] = [
+    "plan_month",
+    "month_from_31",
+    "month_from_15",
+    "rolling_1h",
+    "rolling_7d",
+    "first_use_1h",
+    "first_use_5h",
+    "first_use_3d",
+];
 const USERS: [&str; 3] = ["ann", "bob", "cid"];
 const DAY: i64 = 86_400;
 
@@ -341,6 +352,10 @@ impl Generator {
             occurred_at: None,
             properties,
         };
+        if self.one_in(8) {
+            let window = self.pick(&LIMITED_BY).parse().expect("a window");
+            self.note_edge(window);
+        }
         self.used.entry(org.clone()).or_default().push(usage.clone());
         usage
     }
@@ -531,12 +546,32 @@ impl Generator {
             _ => LimitScope::User(id(USERS[self.rng.usize(0..USERS.len())], UserId::new)),
         };
         let amount = (!self.one_in(3)).then(|| Amount::from_whole(self.rng.i64(1..40)));
-        OrgCommand::SetLimit(SetLimit {
-            meter: self.meter(),
-            scope,
-            window: *self.pick(&Window::ALL),
-            amount,
-        })
+        OrgCommand::SetLimit(SetLimit { meter: self.meter(), scope, window: self.window(), amount })
+    }
+
+    /// Mostly a window of the calendar; now and then another of a few.
+    fn window(&mut self) -> Window {
+        if self.rng.bool() {
+            return *self.pick(&Window::ALL);
+        }
+        let window = self.pick(&LIMITED_BY).parse().expect("a window");
+        self.note_edge(window);
+        window
+    }
+
+    /// What is used now leaves such a window then, or the next one may begin.
+    fn note_edge(&mut self, window: Window) {
+        let secs = match window {
+            Window::Rolling(hours) => {
+                let slot = i64::from(hours.get()) * 60;
+                (self.at.as_second().div_euclid(slot) + 61) * slot
+            }
+            Window::FirstUse(hours) => {
+                self.at.as_second().div_euclid(60) * 60 + i64::from(hours.get()) * 3_600
+            }
+            _ => return,
+        };
+        self.edges.push(Timestamp::from_second(secs).expect("a time"));
     }
 
     fn set_thresholds(&mut self) -> OrgCommand {

@@ -72,8 +72,15 @@ const fn window_tag(window: Window) -> u8 {
         Window::Lifetime => 5,
         Window::Segment => 6,
         Window::Week => 7,
+        Window::PlanMonth => 8,
+        Window::Rolling(_) => 9,
+        Window::FirstUse(_) => 10,
+        Window::MonthFrom(day) => MONTH_FROM + day.get(),
     }
 }
+
+/// The tag of months from a day on, before the first day.
+const MONTH_FROM: u8 = 32;
 
 fn push_period(bytes: &mut Vec<u8>, period: Period) {
     bytes.push(window_tag(period.window));
@@ -208,6 +215,10 @@ pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
         3 => Some(next * DAY + DAY),
         // Months of unequal length are never further than these days from the mean.
         4 => Some(((next - 1970 * 12) * CYCLE.1 / CYCLE.0 + 5) * DAY),
+        // So many days later.
+        day @ 33..=63 => {
+            Some(((next - 1970 * 12) * CYCLE.1 / CYCLE.0 + 5 + i64::from(day - MONTH_FROM) - 1) * DAY)
+        }
         // The first week begins three days before 1970.
         7 => Some((next * 7 - 3) * DAY + DAY),
         _ => None,
@@ -364,7 +375,8 @@ mod tests {
     #[test]
     fn a_counter_ends_after_its_period_in_every_zone_and_not_much_later() {
         let (org, meter) = (OrgId::new("o").expect("an id"), MeterId::new("m").expect("an id"));
-        for window in Window::ALL {
+        let from = |day| Window::MonthFrom(tollgate_domain::MonthDay::new(day).expect("a day"));
+        for window in Window::ALL.into_iter().chain([1, 15, 28, 31].map(from)) {
             for number in [0, 1, 20_758, 24_322, 24_323, 24_324, 26_000, 30_000] {
                 let period = Period { window, number };
                 let scope = Scope::User(UserId::new("u").expect("an id"));
@@ -385,8 +397,7 @@ mod tests {
                 };
                 let late = end.expect("it ends") - wanted.as_second();
                 let day = 86_400;
-                let least =
-                    if matches!(window, Window::Day | Window::Week | Window::Month) { day } else { 0 };
+                let least = if matches!(window, Window::Minute | Window::Hour) { 0 } else { day };
                 assert!((least..=9 * day).contains(&late), "{period:?} ends {late} s late");
             }
         }

@@ -6,6 +6,7 @@ use tollgate_api::{
     LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgNoticesReply, OrgPage, ScopeName,
     ThresholdsGiver,
 };
+use tollgate_domain::Window;
 use ureq::http::Method;
 
 use super::pages::more;
@@ -92,9 +93,10 @@ pub(crate) struct LimitArgs {
     /// Limit only this user.
     #[arg(long)]
     user: Option<String>,
-    /// The time window.
-    #[arg(long, value_parser = ["minute", "hour", "day", "week", "month", "lifetime"], default_value = "month")]
-    window: String,
+    /// The time window: minute, hour, day, week, month, lifetime; plan_month (from the day the plan began),
+    /// month_from_15; rolling_5h, rolling_7d (the last hours or days); first_use_5h, first_use_7d (from the first use).
+    #[arg(long, value_parser = str::parse::<Window>, default_value = "month")]
+    window: Window,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -164,7 +166,7 @@ pub(crate) fn limit(session: &mut Session, command: &LimitCommand) -> Result<(),
                 .with("meter", Some(&which.meter.meter))
                 .with("scope", Some(which.scope.name()))
                 .with("user", which.user.as_deref())
-                .with("window", Some(&which.window));
+                .with("window", Some(&which.window.name()));
             session.show(Method::DELETE, &route, &Sent::Nothing, limits_text)
         }
     }

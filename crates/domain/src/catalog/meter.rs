@@ -273,7 +273,8 @@ impl Meter {
                 "{place}: windows: \"minute\", \"hour\" and \"week\" may stand there; days and months are always counted"
             )));
         }
-        unique(&format!("{place}: windows"), self.windows.iter().map(|window| window.name()))?;
+        let names: Vec<_> = self.windows.iter().map(|window| window.name()).collect();
+        unique(&format!("{place}: windows"), names.iter().map(AsRef::as_ref))?;
         if let Aggregation::Unique(UniqueBy::Property(property)) = &self.aggregation {
             text_line(&place, "unique_by", property)?;
             if self.properties.contains(property) {

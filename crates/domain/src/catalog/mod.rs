@@ -446,6 +446,7 @@ impl Catalog {
             .collect();
         note(unique(&format!("{place}: limits"), limits.iter().map(String::as_str)));
         plan.allowances.iter().for_each(|allowance| note(self.check_allowance(&place, allowance)));
+        plan.limits.iter().for_each(|limit| note(self.check_limit(&place, limit)));
         note(refuse(
             plan.allowances.iter().any(|allowance| allowance.amount < Amount::ZERO),
             "an allowance must not be negative",
@@ -461,6 +462,19 @@ impl Catalog {
     fn unknown_meter(&self, id: &MeterId) -> String {
         let meant = self.nearest_meter(id.as_str()).map(|near| format!("; did you mean '{near}'?"));
         format!("meter '{id}' is not in the catalog{}", meant.unwrap_or_default())
+    }
+
+    /// Windows that go by usage forget it bit by bit, which only a sum survives.
+    fn check_limit(&self, place: &str, limit: &PlanLimit) -> Result<(), CatalogError> {
+        let PlanLimit { meter, window, .. } = limit;
+        match self.meter(meter).map(|meter| &meter.aggregation) {
+            Some(aggregation) if window.moves() && !aggregation.adds_up() => Err(CatalogError(format!(
+                "{place}: a limit of '{meter}' cannot go by '{window}': aggregation = \"{}\" does not add up; use a \
+                 window of the calendar",
+                aggregation.name()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Credit is burned by what adds up only: what a usage adds to a maximum depends on the others, and would have to be

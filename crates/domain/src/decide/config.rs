@@ -61,8 +61,9 @@ pub(super) fn decide_thresholds(
 }
 
 fn set_limit(org: Option<&Org>, context: &Context<'_>, set: &SetLimit) -> ChangeResult {
-    if context.catalog.meter(&set.meter).is_none() {
-        return Err(ConfigDenial::UnknownMeter);
+    let Some(meter) = context.catalog.meter(&set.meter) else { return Err(ConfigDenial::UnknownMeter) };
+    if set.amount.is_some() && set.window.moves() && !meter.aggregation.adds_up() {
+        return Err(ConfigDenial::MeterWithoutSum);
     }
     let Some(org) = org else { return Err(ConfigDenial::UnknownOrg) };
     let known = org

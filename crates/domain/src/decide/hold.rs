@@ -316,7 +316,7 @@ fn captured_entry(
         properties: hold.properties.clone(),
     };
     let ask = Ask::from(&usage);
-    let mut gate = Gate::load(Tense::Happened, state, context, &ask, (org, meter, plan), moment);
+    let mut gate = Gate::load(Tense::Captured, state, context, &ask, (org, meter, plan), moment);
     let burns = gate.capture(hold, quantity.amount(), ends.is_some());
     let mut left = hold.clone();
     left.capture(quantity.amount());

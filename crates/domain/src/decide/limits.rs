@@ -5,8 +5,9 @@ use smallvec::SmallVec;
 use crate::catalog::{Meter, MeterRules, Plan, PlanLimit};
 use crate::counting::Move;
 use crate::moment::Moment;
+use crate::moving::{Moves, Running};
 use crate::state::Counters;
-use crate::{Amount, Counter, Limit, LimitScope, MeterId, Org, UserId, Window};
+use crate::{Amount, Counting, Hold, Limit, LimitScope, MeterId, Org, Period, Timestamp, UserId, Window};
 
 /// The limits on a meter that apply to a user, the org's own and those of its plan, in the order they are checked in.
 ///
@@ -69,10 +70,10 @@ pub(crate) const ALWAYS_COUNTED: [Window; 4] =
     [Window::Day, Window::Month, Window::Lifetime, Window::Segment];
 
 /// The windows whose counters a usage of a meter moves: days, months with their segments and the lifetime, and those that
-/// the meter or a limit on it asks for.
+/// the meter or a limit on it asks for, under the plan with a number in the history of the org. What does not add up is not counted in windows that go by usage.
 pub(crate) fn windows_counted<'a>(
     org: &'a Org,
-    plan: &'a MeterRules,
+    (plan, number): (&'a MeterRules, u32),
     meter: &'a Meter,
 ) -> SmallVec<[Window; 7]> {
     let asked = move |window: &Window| {
@@ -83,7 +84,20 @@ pub(crate) fn windows_counted<'a>(
     };
     let mut windows = SmallVec::from_slice(&ALWAYS_COUNTED);
     windows.extend(Window::ON_REQUEST.into_iter().filter(asked));
+    let limits = org.limits.iter().filter(|limit| limit.meter == meter.id).chain(&plan.limits);
+    for limit in limits.filter(|limit| limit.window.is_of_limits()) {
+        let window = org.window(limit.window, number);
+        let counted = !window.moves() || meter.aggregation.adds_up();
+        if counted && !windows.contains(&window) {
+            windows.push(window);
+        }
+    }
     windows
+}
+
+/// The period of a window that a usage is counted under.
+pub(crate) fn period_of(org: &Org, moment: &Moment, moves: &Moves<'_>, window: Window) -> Period {
+    if window.moves() { moves.period(window) } else { moment.period(org.window(window, moment.plan)) }
 }
 
 /// A limit in force with the counter it goes by.
@@ -92,8 +106,12 @@ pub(crate) struct InForce<'a> {
     pub(crate) limit: &'a Limit,
     /// The user whose counter it is, for a limit on users.
     pub(crate) user: Option<&'a UserId>,
-    /// The counter as it is stored.
-    pub(crate) counter: &'a Counter,
+    /// The period that it is of.
+    pub(crate) period: Period,
+    /// The same of a window that goes by usage: few do.
+    running: Option<Box<Running<'a>>>,
+    /// The limit on the counter that was reported as reached.
+    pub(crate) reached_of: Amount,
     /// What was used of it.
     pub(crate) used: Amount,
     /// What is held of it.
@@ -107,20 +125,55 @@ impl<'a> InForce<'a> {
     pub(crate) fn load(
         counters: &Counters<'a, 'a>,
         org: &Org,
-        moment: &Moment,
+        (moment, moves): (&Moment, &Moves<'_>),
         limit: &'a Limit,
         usage: Option<&Move<'_>>,
     ) -> Self {
-        let period = moment.period(limit.window);
+        let (user, period) = (counters.user(), period_of(org, moment, moves, limit.window));
+        let held = org.held_in(&limit.meter, user, period);
+        if limit.window.moves() {
+            let running = Running::of(counters.tally, period);
+            let Running { period, used, reached_of, takes, .. } = running;
+            let more = usage.filter(|usage| takes && *usage.counting == Counting::Sum);
+            let after = used + more.map_or(Amount::ZERO, |usage| usage.quantity);
+            let running = Some(Box::new(running));
+            return Self { limit, user, period, running, reached_of, used, held, after };
+        }
         let counter = counters.of(period);
         let after = usage.map_or(counter.value, |usage| counters.after(usage, period, counter));
-        let held = org.held_in(&limit.meter, counters.user(), period);
-        Self { limit, user: counters.user(), counter, used: counter.value, held, after }
+        let reached_of = counter.extras().reached_of;
+        Self { limit, user, period, running: None, reached_of, used: counter.value, held, after }
     }
 
     /// Whether a usage may pass: it raises the counter not at all, or not above the limit.
     pub(crate) fn passes(&self) -> bool {
         self.after <= self.used || self.after + self.held <= self.limit.amount
+    }
+
+    /// Counts, in the view of a decision, the usage that it was loaded with.
+    pub(crate) fn take(&mut self) {
+        self.used = self.after;
+    }
+
+    /// Whether a hold reserves room in it.
+    pub(crate) fn holds(&self, hold: &Hold) -> bool {
+        hold.is_held_in(self.period)
+    }
+
+    /// When it starts afresh, after what was taken: of a rolling window when nothing of now is in it any more.
+    pub(crate) fn resets_at(&self, org: &Org, moment: &Moment) -> Option<Timestamp> {
+        match &self.running {
+            Some(running) => running.ends_at(self.used > running.used),
+            None => moment.end(&org.zone, self.period),
+        }
+    }
+
+    /// When a usage that does not pass would: of a rolling window when enough has left it.
+    pub(crate) fn passes_at(&self, org: &Org, moment: &Moment) -> Option<Timestamp> {
+        match &self.running {
+            Some(running) => running.frees_at(self.after + self.held - self.limit.amount),
+            None => moment.end(&org.zone, self.period),
+        }
     }
 
     /// What may still be used.

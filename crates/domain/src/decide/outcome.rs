@@ -327,7 +327,9 @@ impl ReachedLimit {
 pub struct Policy {
     /// The user's rather than the whole org's.
     pub user: bool,
-    /// The window; `None` is the org's credit.
+    /// The window as the limit names it; `None` is the org's credit.
+    pub window: Option<Window>,
+    /// Which one of its kind.
     pub period: Option<Period>,
     /// How much may be used in it.
     pub amount: Amount,
@@ -425,6 +427,8 @@ pub enum ConfigDenial {
     UnknownMeter,
     /// The meter does not add up, so it burns no credit.
     MeterWithoutCredit,
+    /// The meter does not add up, so no window that goes by usage limits it.
+    MeterWithoutSum,
     /// Nobody has heard of the org.
     UnknownOrg,
     /// The catalog has no such plan.

@@ -8,14 +8,17 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::catalog::{Meter, MeterRules};
 use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move};
-use crate::decide::limits::{ALWAYS_COUNTED, InForce, limits_in_force, needs_user, windows_counted};
+use crate::decide::limits::{
+    ALWAYS_COUNTED, InForce, limits_in_force, needs_user, period_of, windows_counted,
+};
 use crate::decide::settle::{add_burn, settled};
 use crate::decide::{
     Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policies, Policy,
     ReachedLimit,
 };
 use crate::limits::TRIAL_ENDING_SECS;
-use crate::moment::Moment;
+use crate::moment::{Moment, minute_of};
+use crate::moving::Moves;
 use crate::records::Standing;
 use crate::state::Counters;
 use crate::{
@@ -32,6 +35,8 @@ pub(crate) enum Tense {
     /// It is counted whatever they say, and looks at credit as it was at its own time: what was burned of the allowance later,
     /// under other plans, does not matter to it.
     Happened,
+    /// The same of what was held: it was allowed before.
+    Captured,
 }
 
 /// Everything a usage that passed the checks is made of.
@@ -46,6 +51,8 @@ pub(crate) struct Gate<'a> {
     settled: Vec<Burn>,
     credit: Credit,
     limits: SmallVec<[InForce<'a>; 2]>,
+    /// What windows that go by usage go by.
+    moves: Moves<'a>,
     /// How much the usage counts.
     quantity: Quantity,
     counting: Counting,
@@ -151,13 +158,18 @@ impl<'a> Gate<'a> {
         let account = on.account().unwrap_or_else(|| Account::nothing());
         let (standing, settled) = settled(context, org, id, Cow::Borrowed(account));
         let mut credit = Credit::new(org, id, plan, &standing, &moment, org_month);
-        if tense == Tense::Happened {
+        if tense != Tense::Asked {
             credit.as_of_segment(&standing);
         }
+        // What happens now, or is captured now, is never before what was counted; what is told late is never after now.
+        let now = minute_of(context.at());
+        let minute = if tense == Tense::Happened { minute_of(moment.at).min(now) } else { now };
+        let tallies = [of_org.tally, of_user.and_then(|of_user| of_user.tally)];
+        let moves = Moves { minute, now: tense != Tense::Happened, tallies };
         // Usage of nobody in particular moves no user's counter.
         let in_force = limits_in_force(org, plan, id, user).into_iter().filter_map(|limit| {
             let counters = if limit.is_on_users() { of_user.as_ref()? } else { &of_org };
-            Some(InForce::load(counters, org, &moment, limit, Some(&usage)))
+            Some(InForce::load(counters, org, (&moment, &moves), limit, Some(&usage)))
         });
         let limits = in_force.collect();
         Self {
@@ -170,6 +182,7 @@ impl<'a> Gate<'a> {
             settled,
             credit,
             limits,
+            moves,
             quantity,
             after,
             user_month: user_month.map(|(month, _)| month.value),
@@ -205,7 +218,7 @@ impl Gate<'_> {
             amount: reached.limit.amount,
             used: reached.used,
             held: reached.held,
-            resets_at: self.moment.end(reached.limit.window),
+            resets_at: reached.passes_at(self.org, &self.moment),
         };
         Some(if reached.limit.is_on_users() {
             Denial::UserLimitReached(limit)
@@ -221,9 +234,7 @@ impl Gate<'_> {
 
     /// Burns and counts in the view of this decision.
     fn take(&mut self) -> Burns {
-        for limit in &mut self.limits {
-            limit.used = limit.after;
-        }
+        self.limits.iter_mut().for_each(InForce::take);
         self.user_month = self.user_after;
         if !self.counting.adds_up() {
             // What does not add up burns no credit.
@@ -232,7 +243,7 @@ impl Gate<'_> {
         }
         match self.tense {
             Tense::Asked => self.credit.burn(self.quantity.amount()),
-            Tense::Happened => self.credit.burn_afterwards(self.quantity.amount()),
+            Tense::Happened | Tense::Captured => self.credit.burn_afterwards(self.quantity.amount()),
         }
     }
 
@@ -251,9 +262,8 @@ impl Gate<'_> {
         // What goes back to another hold stays held.
         let freed = hold.frees(self.org).filter(|_| ends).map_or(Amount::ZERO, |free| free - within);
         for limit in &mut self.limits {
-            let holds = hold.periods.contains(&self.moment.period(limit.limit.window));
-            limit.held -= if holds { within + freed } else { Amount::ZERO };
-            limit.used = limit.after;
+            limit.held -= if limit.holds(hold) { within + freed } else { Amount::ZERO };
+            limit.take();
         }
         self.user_month = self.user_after;
         if freed.is_positive() {
@@ -267,8 +277,18 @@ impl Gate<'_> {
 
     /// The periods that a usage counts in.
     pub(super) fn periods(&self) -> Periods {
-        let windows = windows_counted(self.org, self.plan, self.meter);
-        windows.iter().map(|window| self.moment.period(*window)).collect()
+        let windows = windows_counted(self.org, (self.plan, self.moment.plan), self.meter);
+        windows.iter().map(|window| period_of(self.org, &self.moment, &self.moves, *window)).collect()
+    }
+
+    /// The periods that what is captured of a hold counts in: where the hold reserved its room, and in windows that go by usage
+    /// now.
+    fn periods_of(&self, hold: &Hold) -> Periods {
+        let now = |period: &Period| match period.window.moves() {
+            true => self.moves.period(period.window),
+            false => *period,
+        };
+        hold.periods.iter().map(now).collect()
     }
 
     /// How credit that came into force settles the debt of an overdraft.
@@ -285,6 +305,7 @@ impl Gate<'_> {
         if let Some(remaining) = standing.remaining {
             policies.push(Policy {
                 user: false,
+                window: None,
                 period: None,
                 amount: standing.granted,
                 remaining: remaining.at_least_zero(),
@@ -294,10 +315,11 @@ impl Gate<'_> {
         for limit in &self.limits {
             policies.push(Policy {
                 user: limit.user.is_some(),
-                period: Some(self.moment.period(limit.limit.window)),
+                window: Some(limit.limit.window),
+                period: Some(limit.period),
                 amount: limit.limit.amount,
                 remaining: limit.remaining(),
-                resets_at: self.moment.end(limit.limit.window),
+                resets_at: limit.resets_at(self.org, &self.moment),
             });
         }
         policies
@@ -375,13 +397,14 @@ impl Gate<'_> {
     }
 
     fn limit_notices<'b>(&'b self, meter: &'b MeterId) -> impl Iterator<Item = Notice> + 'b {
-        let reached = self.limits.iter().filter(|limit| {
-            limit.used >= limit.limit.amount && limit.counter.extras().reached_of < limit.limit.amount
-        });
+        let reached = self
+            .limits
+            .iter()
+            .filter(|limit| limit.used >= limit.limit.amount && limit.reached_of < limit.limit.amount);
         reached.map(|limit| Notice {
             meter: Some(meter.clone()),
             user: limit.user.cloned(),
-            period: Some(self.moment.period(limit.limit.window)),
+            period: Some(limit.period),
             kind: NoticeKind::LimitReached { used: limit.used, limit: limit.limit.amount, credit: false },
         })
     }
@@ -444,7 +467,7 @@ pub(super) fn used_entry(
 ) -> Entry {
     let Counted { usage, fingerprint, burns, standing, captured } = counted;
     let notices = gate.notices(context, &usage.meter, &standing);
-    let periods = captured.map_or_else(|| gate.periods(), |(hold, _)| hold.periods.clone());
+    let periods = captured.map_or_else(|| gate.periods(), |(hold, _)| gate.periods_of(hold));
     let month = captured.and_then(|(hold, _)| hold.month()).unwrap_or(gate.moment.month);
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month, segment and lifetime are always counted");
     let used = UsedEntry {
@@ -454,7 +477,7 @@ pub(super) fn used_entry(
         key: usage.key.clone(),
         fingerprint,
         occurred_at: usage.occurred_at,
-        recorded: gate.tense == Tense::Happened,
+        recorded: gate.tense != Tense::Asked,
         counting: gate.counting.clone(),
         properties: usage.properties.clone(),
         burns,

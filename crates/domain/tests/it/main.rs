@@ -16,4 +16,5 @@ mod rate;
 mod reversals;
 mod system;
 mod top_ups;
+mod windows;
 mod world;

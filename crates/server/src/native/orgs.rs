@@ -287,10 +287,7 @@ pub(crate) async fn delete_limit(
 }
 
 pub(crate) fn read_window(text: &str) -> Result<Window, &'static str> {
-    Window::ALL
-        .into_iter()
-        .find(|window| window.name() == text)
-        .ok_or("must be 'minute', 'hour', 'day', 'week', 'month' or 'lifetime'")
+    text.parse().map_err(|_| Window::NAMES)
 }
 
 pub(super) fn read_time(field: &str, text: &str) -> Result<Timestamp, Failure> {

@@ -264,7 +264,7 @@ fn reply(ask: SeriesAsk, page: SeriesPage, next: Option<String>) -> UsageSeries 
     UsageSeries {
         org: ask.org.into(),
         meter: ask.meter.into(),
-        window: ask.window.name().to_owned(),
+        window: ask.window.to_string(),
         points: points.collect(),
         next,
     }
@@ -282,7 +282,8 @@ fn csv(ask: &SeriesAsk, page: &SeriesPage, columns: &[String]) -> String {
     let headings = ["org", "meter", "window", "period", "start", "end"].into_iter();
     let headings = headings.chain(by_user.then_some(USER)).chain(named.iter().map(String::as_str));
     let mut table = Table::new(headings.chain(["quantity"]));
-    let head = [Cell::text(ask.org.as_str()), Cell::text(ask.meter.as_str()), Cell::plain(ask.window.name())];
+    let name = ask.window.name();
+    let head = [Cell::text(ask.org.as_str()), Cell::text(ask.meter.as_str()), Cell::plain(&name)];
     for point in &page.points {
         let SeriesPoint { period, user, properties, value } = point;
         let mut cells = head.to_vec();

@@ -128,7 +128,7 @@ pub(super) fn org_counters_come_by_period<S: Subject>(harness: Harness<'_, S>) {
         for (id, of) in [("a", "m"), ("a", "m "), ("a", "mm"), ("a ", "m"), ("aa", "m")] {
             let some = if of == "m" { &NUMBERS[..] } else { &[-9, 0, 9] };
             let lines = [
-                in_periods(used_once(of, Some("ann"), window.name()), some, window),
+                in_periods(used_once(of, Some("ann"), &window.name()), some, window),
                 in_periods(used_once(of, None, &format!("{window} again")), &[0], window),
             ];
             let append = world.append(&org(id), lines);
@@ -344,7 +344,7 @@ pub(super) fn foreign_cursors_are_refused<S: Subject>(harness: Harness<'_, S>) {
         for of in ["m", "n"] {
             for by in ["u", "v"] {
                 for window in [Window::Day, Window::Month] {
-                    lines.push(in_periods(used_once(of, Some(by), window.name()), &[7, 8, 9], window));
+                    lines.push(in_periods(used_once(of, Some(by), &window.name()), &[7, 8, 9], window));
                 }
             }
         }

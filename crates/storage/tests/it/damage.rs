@@ -1,7 +1,7 @@
 //! Bytes that are not a whole, valid value are refused.
 
 use proptest::prelude::*;
-use tollgate_domain::{Account, Groups, Org, Tally};
+use tollgate_domain::{Account, Counter, Groups, Org, Tally};
 use tollgate_storage::StoreErrorKind;
 use tollgate_storage::codec::{DecodeError, VERSION, decode, decode_line, encode};
 
@@ -49,9 +49,25 @@ fn an_unknown_variant_is_refused() {
     let mut bytes = Vec::new();
     encode(&Tally::default(), &mut bytes);
     assert_eq!(bytes, [VERSION, 0]);
-    // One open counter of an eighth window.
-    assert_eq!(decode::<Tally>(&[VERSION, 1, 7, 0, 0, 0, 0, 0]), Err(DecodeError::Damaged));
-    assert!(decode::<Tally>(&[VERSION, 1, 6, 0, 0, 0, 0, 0]).is_ok());
+    // One open counter of a twelfth window.
+    assert_eq!(decode::<Tally>(&[VERSION, 1, 11, 0, 0, 0, 0, 0]), Err(DecodeError::Damaged));
+    assert!(decode::<Tally>(&[VERSION, 1, 7, 0, 0, 0, 0, 0]).is_ok());
+    // Months from days that none has, and windows of no hours or too many; slots that are not in order.
+    for (window, bytes, good) in [(8, [31, 0], true), (8, [32, 0], false), (8, [0, 0], false)] {
+        let read = decode::<Tally>(&[&[VERSION, 1, window][..], &bytes, &[0, 0, 0, 0]].concat());
+        assert_eq!(read.is_ok(), good, "{window} {bytes:?}");
+    }
+    for (hours, good) in
+        [([1, 0].as_slice(), true), (&[0, 0], false), (&[0xd0, 0x44, 0], true), (&[0xd1, 0x44, 0], false)]
+    {
+        for window in [9, 10] {
+            let read = decode::<Tally>(&[&[VERSION, 1, window][..], hours, &[0, 0, 0, 0]].concat());
+            assert_eq!(read.is_ok(), good, "{window} {hours:?}");
+        }
+    }
+    let slots = |slots: &[u8]| decode::<Counter>(&[&[VERSION, 0, 0, 0, 2][..], slots].concat());
+    assert!(slots(&[2, 2, 2, 4, 2]).is_ok());
+    assert!(slots(&[2, 4, 2, 2, 2]).is_err());
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tollgate_domain::Window;
 
-use super::{Generator, METERS, PLANS};
+use super::{Generator, LIMITED_BY, METERS, PLANS};
 
 impl Generator {
     /// A catalog with all plans; a meter may be missing.
@@ -123,8 +123,13 @@ impl Generator {
 
     fn plan_limits(&mut self, text: &mut String, meter: &str) {
         for scope in ["org", "user"] {
-            for window in Window::ALL {
-                if self.one_in(14) {
+            let of_calendar = Window::ALL.map(|window| (window, 14));
+            let others = LIMITED_BY.map(|name| (name.parse::<Window>().expect("a window"), 25));
+            for (window, rare) in of_calendar.into_iter().chain(others) {
+                if window.moves() && !aggregation(meter).is_empty() {
+                    continue;
+                }
+                if self.one_in(rare) {
                     let amount = self.rng.u32(1..40);
                     let _ = write!(
                         text,

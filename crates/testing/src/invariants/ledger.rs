@@ -136,7 +136,8 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
     }
     groups(books, all, &wanted)?;
     let found = held_counters(all)?;
-    for (id, counter) in &found {
+    moving(books, &found)?;
+    for (id, counter) in found.iter().filter(|(id, _)| !id.period.window.moves()) {
         let nothing = Uses::new();
         let uses = wanted.get(id).unwrap_or(&nothing);
         let of_month = id.scope == Scope::Org && matches!(id.period.window, Window::Month | Window::Segment);
@@ -160,7 +161,7 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
 fn moved(used: &UsedEntry) -> Vec<(Scope, Period)> {
     let seen = |among, value: &Arc<str>| Scope::Seen(Arc::new(Seen { among, value: Arc::clone(value) }));
     let mut moved = Vec::new();
-    for period in &used.periods {
+    for period in used.periods.iter().filter(|period| !period.window.moves()) {
         moved.push((Scope::Org, *period));
         // Segments are those of the org alone.
         let user = used.user.as_ref().filter(|_| period.window != Window::Segment);
@@ -172,6 +173,59 @@ fn moved(used: &UsedEntry) -> Vec<(Scope, Period)> {
         moved.extend(group.map(|group| (seen(Among::Group(group.clone()), value), *period)));
     }
     moved
+}
+
+/// Usage by which a window that goes by usage was moved: what it was counted under, and how much, if it was not taken back.
+type Moved = Vec<(i32, Amount)>;
+
+/// The counters of windows that go by usage say what the ledger says, gone through in order.
+fn moving(books: &Books<'_>, found: &BTreeMap<CounterId, Counter>) -> Result<(), String> {
+    let mut moved: BTreeMap<(OrgId, MeterId, Scope, Window), Moved> = BTreeMap::new();
+    for (org, entries) in books.ledgers {
+        let standing = standing(entries);
+        for entry in entries {
+            let EntryKind::Used(used) = &entry.kind else { continue };
+            let kept = standing.contains_key(&entry.number);
+            let amount = if kept { used.quantity.amount() } else { Amount::ZERO };
+            for period in used.periods.iter().filter(|period| period.window.moves()) {
+                let user = used.user.iter().map(|user| Scope::User(user.clone()));
+                for scope in std::iter::once(Scope::Org).chain(user) {
+                    let key = (org.clone(), used.meter.clone(), scope, period.window);
+                    moved.entry(key).or_default().push((period.number, amount));
+                }
+            }
+        }
+    }
+    let wanted = moved.into_iter().map(|((org, meter, scope, window), moved)| {
+        let (number, value) = match window {
+            Window::FirstUse(hours) => since_first_use(hours.minutes(), &moved),
+            _ => {
+                let last = moved.iter().map(|(slot, _)| *slot).max().unwrap_or_default();
+                let kept = moved.iter().filter(|(slot, _)| *slot >= last - 60);
+                (last, kept.map(|(_, amount)| *amount).sum())
+            }
+        };
+        (CounterId { org, meter, scope, period: Period { window, number } }, value)
+    });
+    let wanted: BTreeMap<CounterId, Amount> = wanted.collect();
+    let found = found.iter().filter(|(id, _)| id.period.window.moves());
+    let found: BTreeMap<CounterId, Amount> = found.map(|(id, counter)| (id.clone(), counter.value)).collect();
+    hold!(found == wanted, "windows that go by usage hold {found:#?}\nthe ledger says {wanted:#?}");
+    Ok(())
+}
+
+/// When the last window of some minutes from the first use began, and what was used since.
+fn since_first_use(minutes: i32, moved: &Moved) -> (i32, Amount) {
+    let (mut begun, mut used) = (i32::MIN, Amount::ZERO);
+    for (minute, amount) in moved {
+        if begun == i32::MIN || *minute >= begun + minutes {
+            (begun, used) = (*minute, Amount::ZERO);
+        }
+        if *minute >= begun {
+            used += *amount;
+        }
+    }
+    (begun, used)
 }
 
 /// The counters in records, open and closed.

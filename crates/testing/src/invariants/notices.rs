@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::{Allowed, Amount, Denial, Entry, Notice, NoticeKind, OrgId, Period, Use};
+use tollgate_domain::{Allowed, Amount, Denial, Entry, Notice, NoticeKind, OrgId, Period, Use, Window};
 
 use super::hold;
 
@@ -130,8 +130,12 @@ pub fn limits_are_told(entries: &[Entry], usage: &Use, allowed: &Allowed) -> Res
         let Some(period) = policy.period.filter(|_| policy.remaining.is_zero()) else { continue };
         let user = usage.user.as_ref().filter(|_| policy.user);
         let told = any_told(entries, |notice| {
-            notice.period == Some(period)
-                && notice.user.as_ref() == user
+            // A rolling window has gone on since.
+            let same = notice.period.is_some_and(|told| match period.window {
+                Window::Rolling(_) => told.window == period.window,
+                _ => told == period,
+            });
+            same && notice.user.as_ref() == user
                 && notice.meter.as_ref() == Some(&usage.meter)
                 && matches!(notice.kind, NoticeKind::LimitReached { credit: false, .. })
         });

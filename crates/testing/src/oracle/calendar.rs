@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use tollgate_domain::{Period, PlanTime, Window, Zone};
+use tollgate_domain::{MonthDay, Period, PlanTime, Window, Zone};
 
 /// What a window that holds a moment is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ pub enum Label {
     Week(Date),
     /// Year and month on the org's calendar.
     Month(i16, i8),
+    /// A day of the month, year and month in which such a month began.
+    MonthFrom(MonthDay, i16, i8),
     /// The one lifetime.
     Lifetime,
 }
@@ -37,6 +39,9 @@ impl Label {
             Self::Day(date) => (Window::Day, days_from_civil(date)),
             Self::Week(monday) => (Window::Week, (days_from_civil(monday) + 3).div_euclid(7)),
             Self::Month(year, month) => (Window::Month, i64::from(year) * 12 + i64::from(month) - 1),
+            Self::MonthFrom(day, year, month) => {
+                (Window::MonthFrom(day), i64::from(year) * 12 + i64::from(month) - 1)
+            }
             Self::Lifetime => (Window::Lifetime, 0),
         };
         Period { window, number: i32::try_from(number).unwrap_or(i32::MAX) }
@@ -141,8 +146,18 @@ impl WallClock {
                 let date = self.tz.to_datetime(at).date();
                 Label::Month(date.year(), date.month())
             }
-            // Bills go by segments, and the oracle makes bills of usages.
-            Window::Lifetime | Window::Segment => Label::Lifetime,
+            Window::MonthFrom(day) => {
+                let date = self.tz.to_datetime(at).date();
+                let begun = date.day() >= day.get().cast_signed() || date == date.last_of_month();
+                let start = if begun { date } else { date.first_of_month().saturating_sub(1.day()) };
+                Label::MonthFrom(day, start.year(), start.month())
+            }
+            // Bills go by segments, and the oracle makes bills of usages; what goes by usage has no label.
+            Window::Lifetime
+            | Window::Segment
+            | Window::PlanMonth
+            | Window::Rolling(_)
+            | Window::FirstUse(_) => Label::Lifetime,
         }
     }
 
@@ -156,8 +171,8 @@ impl WallClock {
             Window::Hour => 3_600,
             Window::Day => 50 * 3_600,
             Window::Week => 9 * 86_400,
-            Window::Month => 33 * 86_400,
-            Window::Lifetime | Window::Segment => return None,
+            Window::Month | Window::MonthFrom(_) => 33 * 86_400,
+            _ => return None,
         };
         let end = self.first_after(window, at, label, longest_secs);
         self.ends.insert(label, end);

@@ -132,6 +132,10 @@ impl Now<'_> {
         if !self.knows_meter(&set.meter) {
             return refused(ConfigDenial::UnknownMeter);
         }
+        let forgets = matches!(set.window, Window::Rolling(_) | Window::FirstUse(_));
+        if set.amount.is_some() && forgets && !burns(&aggregation(self.catalog, &set.meter)) {
+            return refused(ConfigDenial::MeterWithoutSum);
+        }
         let Some(history) = self.history() else { return refused(ConfigDenial::UnknownOrg) };
         let known = history.limits.get(&(&set.meter, set.scope.clone(), set.window)).copied();
         self.changed(known != set.amount, false)

@@ -143,9 +143,22 @@ impl Now<'_> {
             }));
         }
         for limit in history.limits_on(self.catalog, self.at, ask.meter, ask.user) {
-            let label = self.calendar.label(&history.zone, limit.window, self.at);
-            let used = history.counted(ask.meter, limit.user.as_ref(), label);
-            let then = after.counted(ask.meter, limit.user.as_ref(), label);
+            let (used, then, resets_at) = match limit.window.moves() {
+                true => {
+                    let part = history.part_now((ask.meter, ask.user), limit.window, self.at);
+                    let look = |history: &History<'_>| {
+                        history.running(ask.meter, limit.user.as_ref(), limit.window, part)
+                    };
+                    let (before, after) = (look(history), look(after));
+                    (before.used, after.used, before.frees_at(after.used - limit.amount))
+                }
+                false => {
+                    let label = history.label(limit.window, self.at, Look::Gate);
+                    let counted =
+                        |history: &History<'_>| history.counted(ask.meter, limit.user.as_ref(), label);
+                    (counted(history), counted(after), self.end_of(history, label.period().window))
+                }
+            };
             if then > used && then > limit.amount {
                 let of_user = limit.user.is_some();
                 let reached = ReachedLimit {
@@ -154,7 +167,7 @@ impl Now<'_> {
                     amount: limit.amount,
                     used,
                     held: Amount::ZERO,
-                    resets_at: self.end_of(history, limit.window),
+                    resets_at,
                 };
                 let denial = if of_user { Denial::UserLimitReached } else { Denial::OrgLimitReached };
                 return Some(denial(reached));
@@ -202,17 +215,28 @@ impl Now<'_> {
                 self.end_of(history, Window::Month)
             };
             let remaining = if remaining < Amount::ZERO { Amount::ZERO } else { remaining };
-            policies.push(Policy { user: false, period: None, amount, remaining, resets_at });
+            policies.push(Policy { user: false, window: None, period: None, amount, remaining, resets_at });
         }
         for limit in history.limits_on(self.catalog, self.at, ask.meter, ask.user) {
-            let label = self.calendar.label(&history.zone, limit.window, self.at);
-            let used = history.counted(ask.meter, limit.user.as_ref(), label);
+            let (used, period, resets_at) = match limit.window.moves() {
+                true => {
+                    let part = history.part_now((ask.meter, ask.user), limit.window, self.at);
+                    let now = history.running(ask.meter, limit.user.as_ref(), limit.window, part);
+                    (now.used, now.period, now.ends_at)
+                }
+                false => {
+                    let label = history.label(limit.window, self.at, Look::Gate);
+                    let used = history.counted(ask.meter, limit.user.as_ref(), label);
+                    (used, label.period(), self.end_of(history, label.period().window))
+                }
+            };
             policies.push(Policy {
                 user: limit.user.is_some(),
-                period: Some(label.period()),
+                window: Some(limit.window),
+                period: Some(period),
                 amount: limit.amount,
                 remaining: if used > limit.amount { Amount::ZERO } else { limit.amount - used },
-                resets_at: self.end_of(history, limit.window),
+                resets_at,
             });
         }
         policies

@@ -55,6 +55,8 @@ pub struct Counted<'a> {
     pub aggregation: Aggregation,
     /// The windows it was counted in.
     pub labels: Vec<Label>,
+    /// By which part of time it was counted in windows that go by usage.
+    pub parts: Vec<(Window, i64)>,
     /// Which of the org's plans it was counted under; zero: before the first.
     pub under: u32,
     /// Which credit it burned.
@@ -155,12 +157,12 @@ impl<'a> History<'a> {
         match command {
             OrgCommand::Use(usage) => {
                 self.pay(at, catalog, &usage.meter);
-                self.count(entry, at, catalog, usage, false);
+                self.count(entry, (at, at), catalog, usage, false);
                 self.touch(at, &usage.meter);
             }
             OrgCommand::Record(usage) => {
                 self.pay(at, catalog, &usage.meter);
-                self.count(entry, usage.occurred_at.unwrap_or(at), catalog, usage, true);
+                self.count(entry, (usage.occurred_at.unwrap_or(at), at), catalog, usage, true);
                 self.touch(at, &usage.meter);
             }
             OrgCommand::Check(_)
@@ -402,13 +404,33 @@ impl<'a> History<'a> {
         }
     }
 
-    fn count(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, usage: &'a Use, afterwards: bool) {
+    fn count(
+        &mut self,
+        entry: u64,
+        (at, now): (Timestamp, Timestamp),
+        catalog: &Catalog,
+        usage: &'a Use,
+        afterwards: bool,
+    ) {
         let look = if afterwards { Look::Record } else { Look::Gate };
-        let labels = Window::ALL
+        let adds_up = burns(&aggregation(catalog, &usage.meter));
+        let limited = self.windows_limited(catalog, at, &usage.meter, look);
+        let (by_usage, others): (Vec<Window>, Vec<Window>) = limited
+            .into_iter()
+            .filter(|window| !Window::ALL.contains(window))
+            .partition(|window| window.moves());
+        let on_calendar = Window::ALL
             .into_iter()
             .filter(|window| self.is_counted(catalog, at, &usage.meter, *window, look))
-            .map(|window| self.calendar.label(&self.zone, window, at))
-            .collect();
+            .chain(others)
+            .map(|window| self.label(window, at, look));
+        let labels = on_calendar.collect();
+        let who = (&usage.meter, usage.user.as_ref());
+        let part = |window| match afterwards {
+            true => Self::part_then(window, at, now),
+            false => self.part_now(who, window, now),
+        };
+        let parts = by_usage.into_iter().filter(|_| adds_up).map(|window| (window, part(window))).collect();
         let enforcement = self.enforcement(catalog, at, &usage.meter, look);
         let quantity = quantity(catalog, usage);
         let aggregation = aggregation(catalog, &usage.meter);
@@ -420,6 +442,7 @@ impl<'a> History<'a> {
             quantity,
             aggregation,
             labels,
+            parts,
             under: self.setting_at(at, look).map_or(0, |setting| setting.number),
             burns: Vec::new(),
             debt: Amount::ZERO,

@@ -6,6 +6,7 @@ mod config;
 mod debt;
 mod gate;
 mod history;
+mod moving;
 mod plans;
 mod totals;
 

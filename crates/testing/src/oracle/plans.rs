@@ -2,9 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::{Plan, PlanLimitScope};
-use tollgate_domain::{Amount, Catalog, LimitScope, MeterId, PlanId, PlanTime, UserId, Window};
+use tollgate_domain::{Amount, Catalog, LimitScope, MeterId, MonthDay, PlanId, PlanTime, UserId, Window};
 
-use super::History;
+use super::{History, Label};
 
 /// A plan, or none, from a moment on.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,8 @@ impl<'a> History<'a> {
             };
             limits.iter().find(is_it).map(|limit| limit.amount)
         };
-        let widest_first = || Window::ALL.into_iter().rev();
+        let limited = self.windows_limited(catalog, at, meter, Look::Gate);
+        let widest_first = || limited.iter().rev().copied();
         let of_org = widest_first().filter_map(|window| {
             let amount = own(LimitScope::Org, window).or_else(|| planned(PlanLimitScope::Org, window))?;
             Some(LimitOn { user: None, window, amount })
@@ -122,6 +123,40 @@ impl<'a> History<'a> {
         of_org.chain(of_user).collect()
     }
 
+    /// The windows of limits on a meter, the org's and its plan's, narrowest first.
+    pub(super) fn windows_limited(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        look: Look,
+    ) -> Vec<Window> {
+        let own = self.limits.keys().filter(|(on, ..)| *on == meter).map(|(_, _, window)| *window);
+        let plan = self.plan_in(catalog, at, look).into_iter().flat_map(|plan| &plan.limits);
+        let planned = plan.filter(|limit| limit.meter == *meter).map(|limit| limit.window);
+        let mut windows: Vec<Window> = own.chain(planned).collect();
+        windows.sort_by_key(|window| (minutes(*window), *window));
+        windows.dedup();
+        windows
+    }
+
+    /// The label of a window that holds a moment; the month of a plan begins on the day that the first of the plans was set on
+    /// that the org has had since it had none.
+    pub(super) fn label(&self, window: Window, at: Timestamp, look: Look) -> Label {
+        let Window::PlanMonth = window else { return self.calendar.label(&self.zone, window, at) };
+        let number = self.setting_at(at, look).map_or(0, |setting| setting.number);
+        let until = self.plans.iter().filter(|setting| !setting.off && setting.number <= number);
+        let mut began = None;
+        for setting in until {
+            began = setting.plan.map(|_| began.unwrap_or(setting.since));
+        }
+        let day = match began.map(|began| self.calendar.label(&self.zone, Window::Day, began)) {
+            Some(Label::Day(date)) => MonthDay::new(date.day().cast_unsigned()),
+            _ => MonthDay::new(1),
+        };
+        self.calendar.label(&self.zone, Window::MonthFrom(day.unwrap_or(MonthDay::FIRST)), at)
+    }
+
     /// Whether some user of a meter is limited.
     pub(super) fn limits_users(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> bool {
         let own = self.limits.keys().any(|(on, scope, _)| *on == meter && *scope != LimitScope::Org);
@@ -129,6 +164,19 @@ impl<'a> History<'a> {
         own || plan.is_some_and(|plan| {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.scope == PlanLimitScope::User)
         })
+    }
+}
+
+/// How long a window is, a month being 31 days and the lifetime longer than all.
+fn minutes(window: Window) -> u32 {
+    match window {
+        Window::Minute => 1,
+        Window::Hour => 60,
+        Window::Day => 24 * 60,
+        Window::Week => 7 * 24 * 60,
+        Window::Month | Window::PlanMonth | Window::MonthFrom(_) | Window::Segment => 31 * 24 * 60,
+        Window::Rolling(hours) | Window::FirstUse(hours) => u32::from(hours.get()) * 60,
+        Window::Lifetime => u32::MAX,
     }
 }
 

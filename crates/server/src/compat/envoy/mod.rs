@@ -265,7 +265,7 @@ fn limit(of_user: bool, window: Option<Window>, amount: Amount) -> Limit {
         Some(Window::Day) => Unit::Day,
         Some(Window::Week) => Unit::Week,
         Some(Window::Month) => Unit::Month,
-        Some(Window::Lifetime | Window::Segment) | None => Unit::Unknown,
+        _ => Unit::Unknown,
     };
     Limit { requests_per_unit: whole(amount), unit: unit.into(), name }
 }

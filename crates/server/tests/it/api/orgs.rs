@@ -103,8 +103,10 @@ fn limits_are_set_replaced_and_removed() {
     };
     let mut limits = Vec::new();
     for (scope, user) in [("org", None), ("user", None), ("user", Some("ada"))] {
-        for (place, window) in ["minute", "hour", "day", "week", "month", "lifetime"].into_iter().enumerate()
-        {
+        let of_calendar =
+            ["minute", "hour", "day", "week", "month", "lifetime", "plan_month", "month_from_31"];
+        let windows = of_calendar.into_iter().chain(["rolling_5h", "rolling_366d", "first_use_7d"]);
+        for (place, window) in windows.enumerate() {
             let new = limit(scope, user, window, json!(10 + place));
             limits.push(new.clone());
             let told = json!({"org": "acme", "changed": true, "limits": limits});

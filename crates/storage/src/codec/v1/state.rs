@@ -9,7 +9,7 @@ use tollgate_domain::{
     CounterExtras, CreatedMeter, CreditMarks, DayUse, DeliveryClaim, EndedBy, Grant, Group, Groups, Hold,
     HoldEnd, Holds, KeyRecord, Limit, LimitScope, MeterId, OnExpiry, OpenCounter, Org, OrgId, Overdraft,
     Period, Periods, PlanChange, PlanId, Plans, Quantity, Rank, Ranks, Role, Shipment, ShipmentId,
-    ShipmentLine, Sku, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter, UserId,
+    ShipmentLine, Sku, Slots, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter, UserId,
     Window,
 };
 
@@ -18,6 +18,10 @@ use crate::codec::wire::{In, Wire, choices, fields, invalid, put_items, put_len}
 /// What an org may have besides: bits of a byte.
 const HAS_HOLDS: u8 = 1;
 const HAS_THRESHOLDS: u8 = 2;
+
+/// What a counter may have besides: bits of a byte.
+const HAS_RANKS: u8 = 1;
+const HAS_SLOTS: u8 = 2;
 
 fields! {
     Hold {
@@ -116,11 +120,6 @@ fields! {
     OpenCounter {
         period: Period,
         counter: Counter,
-    }
-    CounterExtras {
-        overage: Amount,
-        reached_of: Amount,
-        ranks: Option<Arc<Ranks>>,
     }
     Rank {
         by: i128,
@@ -292,6 +291,36 @@ impl Wire for Counter {
 
     fn take(from: &mut In<'_>) -> Result<Self> {
         Ok(Self::from_parts(Amount::take(from)?, CounterExtras::take(from)?))
+    }
+}
+
+/// The amounts, and which of the lists there are: most have none, and none has both.
+impl Wire for CounterExtras {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { overage, reached_of, ranks, slots } = self;
+        overage.put(out);
+        reached_of.put(out);
+        let has = |has: bool, bit| if has { bit } else { 0 };
+        (has(ranks.is_some(), HAS_RANKS) | has(slots.is_some(), HAS_SLOTS)).put(out);
+        if let Some(ranks) = ranks {
+            ranks.put(out);
+        }
+        if let Some(slots) = slots {
+            put_items(slots.parts(), out);
+        }
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let (overage, reached_of, has) = (Amount::take(from)?, Amount::take(from)?, u8::take(from)?);
+        if has & !(HAS_RANKS | HAS_SLOTS) != 0 {
+            return Err(invalid());
+        }
+        let ranks = if has & HAS_RANKS == 0 { None } else { Some(Arc::take(from)?) };
+        let slots = match has & HAS_SLOTS {
+            0 => None,
+            _ => Some(Arc::new(Slots::from_parts(Vec::take(from)?).ok_or_else(invalid)?)),
+        };
+        Ok(Self { overage, reached_of, ranks, slots })
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use postcard::Result;
 use tollgate_domain::{
-    Amount, ApiKeyId, ChannelId, Currency, Exact, Group, MeterId, Money, OrgId, Period, PlanId, Quantity,
-    ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, Zone,
+    Amount, ApiKeyId, ChannelId, Currency, Exact, Group, MeterId, Money, MonthDay, OrgId, Period, PlanId,
+    Quantity, ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, WindowHours, Zone,
 };
 
 use crate::codec::wire::{In, Wire, choices, fields, invalid, put_len, put_text, take_text};
@@ -109,6 +109,26 @@ impl Wire for Group {
     }
 }
 
+impl Wire for MonthDay {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.get().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::new(u8::take(from)?).ok_or_else(invalid)
+    }
+}
+
+impl Wire for WindowHours {
+    fn put(&self, out: &mut Vec<u8>) {
+        u32::from(self.get()).put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        u32::take(from)?.try_into().ok().and_then(Self::new).ok_or_else(invalid)
+    }
+}
+
 fields! {
     Money {
         currency: Currency,
@@ -133,6 +153,10 @@ choices! {
         4 = Lifetime,
         5 = Segment,
         6 = Week,
+        7 = PlanMonth,
+        8 = MonthFrom(day: MonthDay),
+        9 = Rolling(hours: WindowHours),
+        10 = FirstUse(hours: WindowHours),
     }
     Source {
         0 = Allowance(segment: i32),

@@ -12,6 +12,7 @@ use tollgate_storage::codec::{Line, StoredNotice};
 
 use super::values::{
     NO_STANDING, amount, at, burns, each_with, group, id, money, periods, quantity, sku, standing, texts,
+    windows,
 };
 use super::{Sample, bills, channels, every, state};
 
@@ -247,13 +248,15 @@ pub(super) fn samples() -> Vec<Sample> {
             EntryKind::LimitSet { meter: id("m"), scope, window: Window::Month, amount: Some(amount("1")) };
         samples.push(line(&format!("limit-scope-{name}"), least(kind)));
     }
-    let by_week = EntryKind::LimitSet {
-        meter: id("m"),
-        scope: LimitScope::Org,
-        window: Window::Week,
-        amount: Some(amount("1")),
-    };
-    samples.push(line("limit-window-week", least(by_week)));
+    for window in windows().split_off(6) {
+        let name = window.name();
+        let (meter, scope, amount) = (id("m"), LimitScope::Org, Some(amount("1")));
+        let by_window = EntryKind::LimitSet { meter, scope, window, amount };
+        samples.push(line(&format!("limit-window-{name}"), least(by_window)));
+        let periods = Periods::from_slice(&[Period { window, number: 29_900_000 }]);
+        let used = UsedEntry { periods, ..least_used() };
+        samples.push(line(&format!("used-window-{name}"), least(EntryKind::Used(Box::new(used)))));
+    }
     let names = [
         "catalog_applied",
         "meters_created",

@@ -7,7 +7,7 @@ use tollgate_domain::{
     Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, Counter, CounterExtras,
     CreatedMeter, CreditMarks, DayUse, EndedBy, Grant, Groups, Hold, HoldSum, KeyRecord, Limit, LimitScope,
     OnExpiry, OpenCounter, Org, Overdraft, Periods, PlanChange, Plans, Rank, Ranks, Role, Shipment,
-    ShipmentLine, Source, System, Tally, Timestamp, Trial, Unsent, UsedMeter, Window, Zone,
+    ShipmentLine, Slots, Source, System, Tally, Timestamp, Trial, Unsent, UsedMeter, Window, Zone,
 };
 
 use super::values::{NO_STANDING, amount, at, burns, group, id, periods, quantity, sku, standing, texts};
@@ -42,6 +42,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::value("tally-least", Tally::default()),
         Sample::value("counter-full", counter()),
         Sample::value("counter-least", Counter::default()),
+        Sample::value("counter-rolling", rolling()),
         Sample::value("groups-full", groups()),
         Sample::value("groups-least", Groups::default()),
         Sample::value("bill-full", bills::full()),
@@ -257,7 +258,14 @@ fn counter() -> Counter {
     let rank = |by, entry| Rank { by, entry, value: amount("41.5") };
     let ranks = Ranks::from_parts(vec![rank(1_795_000_000_123_456_789, 12), rank(i128::MIN, 7)], 70_000);
     let ranks = Some(Arc::new(ranks));
-    let extras = CounterExtras { overage: amount("-1"), reached_of: amount("40"), ranks };
+    let extras = CounterExtras { overage: amount("-1"), reached_of: amount("40"), ranks, slots: None };
+    Counter::from_parts(amount("41.5"), extras)
+}
+
+fn rolling() -> Counter {
+    let slots = vec![(-1, amount("0.5")), (99_650, amount("2")), (99_710, amount("39"))];
+    let slots = Slots::from_parts(slots).map(Arc::new);
+    let extras = CounterExtras { overage: Amount::ZERO, reached_of: amount("40"), ranks: None, slots };
     Counter::from_parts(amount("41.5"), extras)
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    Amount, Burn, Currency, Exact, Group, Money, Period, Quantity, Sku, Source, Standing, Timestamp, Window,
+    Amount, Burn, Currency, Exact, Group, Money, MonthDay, Period, Quantity, Sku, Source, Standing,
+    Timestamp, Window, WindowHours,
 };
 
 use super::every;
@@ -63,6 +64,10 @@ every! {
         Window::Lifetime => Window::Lifetime,
         Window::Segment => Window::Segment,
         Window::Week => Window::Week,
+        Window::PlanMonth => Window::PlanMonth,
+        Window::MonthFrom(_) => Window::MonthFrom(MonthDay::new(31).expect("a day")),
+        Window::Rolling(_) => Window::Rolling(WindowHours::new(5).expect("hours")),
+        Window::FirstUse(_) => Window::FirstUse(WindowHours::new(168).expect("hours")),
     }
 }
 
@@ -79,7 +84,7 @@ every! {
 /// A period of each window of the first files; others have files of their own.
 pub(super) fn periods() -> Vec<Period> {
     let numbers = [29_900_000, 498_000, 20_775, 24_322, 0, 398_491_651];
-    let first = windows().into_iter().filter(|window| *window != Window::Week).collect();
+    let first = windows().into_iter().take(6).collect();
     each_with(first, numbers).map(|(window, number)| Period { window, number }).collect()
 }
 
