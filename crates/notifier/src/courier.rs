@@ -32,12 +32,14 @@ use crate::outlet::{Outcome, Outlets};
 use crate::post::Poster;
 use crate::read_ahead::{Ahead, read_ahead};
 use crate::retry::message_pause;
+use crate::traces::Traces;
 
 /// Delivers what channels have to tell.
 #[derive(Debug)]
 pub struct Courier {
     outlets: Outlets,
     metrics: CourierMetrics,
+    traces: Traces,
     /// Names this server among those that share a store.
     holder: String,
     /// Whether the server is on its way down: nothing more is tried.
@@ -85,6 +87,7 @@ impl Courier {
                 aws: Aws::new(aws_endpoint),
             },
             metrics: CourierMetrics::default(),
+            traces: Traces::default(),
             holder: name.iter().map(|byte| format!("{byte:02x}")).collect(),
             closing: watch::Sender::default(),
         })
@@ -96,6 +99,12 @@ impl Courier {
         &self.metrics
     }
 
+    /// Where traces are noted that webhooks carry on.
+    #[must_use]
+    pub const fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
     /// Tries nothing any more; what was tried is still written down.
     pub fn close(&self) {
         self.closing.send_replace(true);
@@ -104,7 +113,7 @@ impl Courier {
     /// Sends a message that tries a channel, once.
     pub async fn test(&self, channel: &Channel, at: Timestamp) -> Outcome {
         let secrets: Vec<String> = channel.secrets_at(at).map(str::to_owned).collect();
-        self.outlets.send(channel, &secrets, &Message::test(channel, at)).await
+        self.outlets.send(channel, &secrets, &Message::test(channel, at), None).await
     }
 
     /// Whether messages can go to AWS: it is a feature.
@@ -314,7 +323,9 @@ impl Courier {
         let outcome = match message_for(engine, channel, &waiting.subject).await {
             Ok(Some(message)) => {
                 let secrets: Vec<String> = channel.secrets_at(at).map(str::to_owned).collect();
-                self.outlets.send(channel, &secrets, &message).await
+                let of = |org: &OrgId| self.traces.find(org, message.cause.as_ref()?);
+                let traceparent = message.org.as_ref().and_then(of);
+                self.outlets.send(channel, &secrets, &message, traceparent).await
             }
             Ok(None) => Outcome::failed("the ledger has no such notice"),
             Err(error) => {

@@ -28,6 +28,7 @@ mod retry;
 mod shipper;
 mod sign;
 mod sink;
+mod traces;
 mod words;
 
 pub use address::Reach;
@@ -42,4 +43,5 @@ pub use read_ahead::{end_of_notices, notices_after};
 pub use shipper::Shipper;
 pub use sign::{SigningKey, SigningKeyError};
 pub use sink::{Sink, SinkError, SinkUrl, SinkUrlError};
+pub use traces::Traces;
 pub use words::{notice_item, notice_summary};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tollgate_api::NoticeItem;
-use tollgate_domain::{Channel, ChannelId, Digest, NoticeRef, OrgId, Subject, Timestamp, Zone};
+use tollgate_domain::{Channel, ChannelId, Digest, NoticeRef, OrgId, Subject, Timestamp, UsageKey, Zone};
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::{NoticeRow, Store};
 
@@ -28,6 +28,8 @@ pub(crate) struct Message {
     pub(crate) data: Value,
     /// The notice that it is about, if it is about one.
     pub(crate) notice: Option<NoticeRow>,
+    /// The key of the usage that caused it, if one did.
+    pub(crate) cause: Option<UsageKey>,
     /// Whose it is, to people; looked up only for them.
     pub(crate) home: Option<Home>,
     /// What a digest is made of: a line for each notice.
@@ -57,11 +59,14 @@ impl Message {
         subject: &Subject,
     ) -> Result<Option<Self>, EngineError> {
         match subject {
-            Subject::Notice(notice) => Ok(row_of(engine, notice).await?.map(Self::of_notice)),
+            Subject::Notice(notice) => {
+                let found = row_of(engine, notice).await?;
+                Ok(found.map(|(row, cause)| Self { cause, ..Self::of_notice(row) }))
+            }
             Subject::Digest(digest) => {
                 let mut items = Vec::new();
                 for notice in &digest.notices {
-                    items.extend(row_of(engine, notice).await?.map(|row| (row.at, notice_item(&row))));
+                    items.extend(row_of(engine, notice).await?.map(|(row, _)| (row.at, notice_item(&row))));
                 }
                 Ok((!items.is_empty()).then(|| Self::of_digest(digest, &items)))
             }
@@ -91,6 +96,7 @@ impl Message {
             text: format!("{}: {}", item.org, item.summary),
             data: serde_json::to_value(item).unwrap_or_default(),
             notice: Some(row),
+            cause: None,
             home: None,
             lines: Vec::new(),
         }
@@ -112,6 +118,7 @@ impl Message {
             text: format!("{} of {}", counted(items.len(), "notice"), counted(orgs.len(), "organization")),
             data: json!({"notices": told}),
             notice: None,
+            cause: None,
             home: None,
             lines: items.iter().map(line).collect(),
         }
@@ -131,6 +138,7 @@ impl Message {
             ),
             data: json!({"channel": id, "name": name, "at": at.to_string()}),
             notice: None,
+            cause: None,
             home: None,
             lines: Vec::new(),
         }
@@ -147,6 +155,7 @@ impl Message {
             text: format!("a test of the channel '{name}': notices come here"),
             data: json!({"channel": channel.id.0, "name": name}),
             notice: None,
+            cause: None,
             home: None,
             lines: Vec::new(),
         }
@@ -159,7 +168,10 @@ impl Message {
 }
 
 /// A notice out of the ledger.
-async fn row_of<S: Store>(engine: &Engine<S>, notice: &NoticeRef) -> Result<Option<NoticeRow>, EngineError> {
+async fn row_of<S: Store>(
+    engine: &Engine<S>,
+    notice: &NoticeRef,
+) -> Result<Option<(NoticeRow, Option<UsageKey>)>, EngineError> {
     let NoticeRef { org, entry: number, index } = notice;
     let Some(mut entry) = engine.entry(org, *number).await? else { return Ok(None) };
     let place = usize::try_from(*index).unwrap_or(usize::MAX);
@@ -167,7 +179,8 @@ async fn row_of<S: Store>(engine: &Engine<S>, notice: &NoticeRef) -> Result<Opti
         return Ok(None);
     }
     let notice = entry.notices.swap_remove(place);
-    Ok(Some(NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice }))
+    let cause = entry.named_key().map(|(_, key)| key.clone());
+    Ok(Some((NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice }, cause)))
 }
 
 fn counted(number: usize, what: &str) -> String {

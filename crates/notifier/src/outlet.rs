@@ -63,11 +63,20 @@ pub(crate) struct Outlets {
 
 impl Outlets {
     /// Sends a message to where a channel leads, signed with some secrets.
-    pub(crate) async fn send(&self, channel: &Channel, secrets: &[String], message: &Message) -> Outcome {
+    ///
+    /// To a webhook it carries on the trace that a header `traceparent` names.
+    pub(crate) async fn send(
+        &self,
+        channel: &Channel,
+        secrets: &[String],
+        message: &Message,
+        traceparent: Option<String>,
+    ) -> Outcome {
         let posted = match &channel.setup.target {
             Target::Webhook { url } => {
                 let body = message.document().to_string().into_bytes();
-                let headers = signed(secrets, &message.id, &body);
+                let mut headers = signed(secrets, &message.id, &body);
+                headers.extend(traceparent.map(|trace| (HeaderName::from_static("traceparent"), trace)));
                 self.poster.post(url, &headers, body).await
             }
             Target::Slack { url } => self.poster.post(url, &[], slack(message)).await,

@@ -41,6 +41,9 @@ pub(crate) struct AppState {
     pub(crate) courier: Courier,
     /// A place in the notices that was found to be their end, at some time.
     pub(crate) notices_end: Mutex<ReadTo>,
+    /// What sends spans and metrics, where there is a collector.
+    #[cfg(feature = "otlp")]
+    pub(crate) telemetry: Option<crate::telemetry::Telemetry>,
     /// Where reads run.
     pub(crate) readers: Readers,
     /// Event streams that may be open at a time.

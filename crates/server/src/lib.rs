@@ -44,13 +44,15 @@ mod routes;
 mod serve;
 mod settings;
 mod stores;
+#[cfg(feature = "otlp")]
+mod telemetry;
 
 pub use copying::copy;
 pub use openapi::openapi_json;
 pub use origins::Origins;
 pub use portkey::PortkeyUrl;
 pub use serve::{RunningServer, ServeError, serve, serve_demo, start};
-pub use settings::{DatabaseUrl, Secret, Settings, StoreUrl, TlsFiles};
+pub use settings::{DatabaseUrl, OtlpUrl, Secret, Settings, StoreUrl, TlsFiles};
 pub use stores::{embedded_options, migrate};
 pub use tollgate_engine::{Copied, CopyError, CopyStep, Progress, Side};
 pub use tollgate_notifier::{

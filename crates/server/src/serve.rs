@@ -45,6 +45,8 @@ pub enum ServeError {
     Gateway(String),
     /// Notices cannot be delivered.
     Channels(String),
+    /// Spans and metrics cannot be sent.
+    Telemetry(String),
     /// Certificate or key cannot be used.
     Tls(String),
     /// Anything but loopback needs an API key, or a network that is said to be trusted.
@@ -60,6 +62,7 @@ impl std::fmt::Display for ServeError {
             | Self::Sink(text)
             | Self::Gateway(text)
             | Self::Channels(text)
+            | Self::Telemetry(text)
             | Self::Tls(text) => formatter.write_str(text),
             Self::Unprotected(address) => write!(
                 formatter,
@@ -116,6 +119,8 @@ impl RunningServer {
                 tracing::error!(%error, "{name} ended by a panic");
             }
         }
+        #[cfg(feature = "otlp")]
+        crate::telemetry::Telemetry::end(&self.app).await;
         self.app.readers.close().await;
         let queue = self.app.engine.queue_depth();
         self.app.engine.shutdown().await?;
@@ -180,6 +185,11 @@ pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, Se
         ("delivering of notices", work(&app, deliver(Arc::clone(&app)))),
         ("expiring of holds", work(&app, expiring::run(Arc::clone(&app), stopping.clone()))),
     ];
+    #[cfg(feature = "otlp")]
+    background.push((
+        "sending of metrics",
+        tokio::spawn(crate::telemetry::Telemetry::run(Arc::clone(&app), stopping.clone())),
+    ));
     if let Some(days) = app.settings.close_after_days {
         background
             .push(("closing of months", work(&app, closing::run(Arc::clone(&app), days, stopping.clone()))));
@@ -263,6 +273,17 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     let shipper = shipper(&settings)?;
     let portkey = Portkey::new(&settings).map_err(ServeError::Gateway)?;
     let courier = courier(&settings)?;
+    #[cfg(feature = "otlp")]
+    let telemetry =
+        settings.otlp.as_ref().map(|url| crate::telemetry::Telemetry::start(url, &settings.environment));
+    #[cfg(feature = "otlp")]
+    let telemetry = telemetry.transpose().map_err(ServeError::Telemetry)?;
+    #[cfg(not(feature = "otlp"))]
+    if settings.otlp.is_some() {
+        tracing::warn!(
+            "no spans and metrics are sent: this build lacks the feature otlp (cargo build --features otlp)"
+        );
+    }
     let readers =
         Readers::start().map_err(|error| ServeError::Store(format!("no threads to read on: {error}")))?;
     let store = AnyStore::open(&settings)?;
@@ -309,6 +330,8 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         portkey,
         courier,
         notices_end: Mutex::default(),
+        #[cfg(feature = "otlp")]
+        telemetry,
         readers,
         refusals: Refusals::default(),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),

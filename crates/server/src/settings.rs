@@ -83,6 +83,8 @@ pub struct Settings {
     pub aws_endpoint: Option<String>,
     /// How e-mail leaves, if it does.
     pub mail: Option<MailSettings>,
+    /// Where spans and metrics are sent, if anywhere.
+    pub otlp: Option<OtlpUrl>,
     /// How often is looked for notices to deliver.
     pub notice_interval: Duration,
     /// Size of the ledger's segment files, in bytes; 4 KiB to 2 GiB. Two of them are taken ahead.
@@ -129,6 +131,7 @@ impl Default for Settings {
             webhook_reach: Reach::Public,
             aws_endpoint: None,
             mail: None,
+            otlp: None,
             notice_interval: Duration::from_secs(1),
             segment_bytes: 64 * 1024 * 1024,
             threads: None,
@@ -239,6 +242,38 @@ impl fmt::Display for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Where a collector of OpenTelemetry takes OTLP over HTTP: the address that `/v1/traces` and `/v1/metrics` are added to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpUrl(String);
+
+impl OtlpUrl {
+    /// Where one kind of telemetry goes.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn of(&self, signal: &str) -> String {
+        format!("{}/v1/{signal}", self.0)
+    }
+}
+
+impl FromStr for OtlpUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "not the address of a collector; expected such as http://127.0.0.1:4318".to_owned();
+        let url: http::Uri = text.parse().map_err(|_| wrong())?;
+        let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+        // A password in it would be in the log.
+        let is_bare =
+            url.query().is_none() && url.authority().is_some_and(|host| !host.as_str().contains('@'));
+        if is_http && is_bare { Ok(Self(text.trim_end_matches('/').to_owned())) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Display for OtlpUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
     }
 }
 

@@ -259,6 +259,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| chosen.server.sink_secret.as_ref().map(|key| format!("{key:?}")),
     },
     Setting {
+        name: "otlp-endpoint",
+        value: "URL",
+        help: "Where traces and metrics are sent by OTLP over HTTP, such as http://127.0.0.1:4318; needs a build with the \
+               feature otlp",
+        seeds: &[("OTEL_EXPORTER_OTLP_ENDPOINT", take_otlp)],
+        secret: false,
+        take: take_otlp,
+        show: |chosen| chosen.server.otlp.as_ref().map(ToString::to_string),
+    },
+    Setting {
         name: "portkey-url",
         value: "URL",
         help: "The AI gateway that prices calls of the credits API, such as https://api.portkey.ai; without it each call says \
@@ -538,6 +548,12 @@ fn take_mongo(chosen: &mut Chosen, text: &str) -> Result<(), String> {
 
 fn take_api_key(chosen: &mut Chosen, text: &str) -> Result<(), String> {
     api_key(text).map(|key| chosen.server.api_key = Some(key))
+}
+
+/// A variable that is there and empty is none, as OpenTelemetry has it.
+fn take_otlp(chosen: &mut Chosen, text: &str) -> Result<(), String> {
+    chosen.server.otlp = if text.is_empty() { None } else { Some(told(text.parse())?) };
+    Ok(())
 }
 
 fn take_portkey_url(chosen: &mut Chosen, text: &str) -> Result<(), String> {

@@ -149,6 +149,7 @@ fn values_reach_the_server() {
         ("allow-private-webhooks", "true"),
         ("notice-interval", "16"),
         ("flush-interval", "17"),
+        ("otlp-endpoint", "http://127.0.0.1:4318/"),
         ("portkey-url", "api.portkey.ai"),
         ("portkey-api-key", "pk"),
         ("portkey-workspace", "space"),
@@ -192,6 +193,7 @@ fn values_reach_the_server() {
     assert_eq!((server.request_timeout.as_secs(), server.shutdown_grace.as_secs()), (9, 10));
     assert_eq!(server.sink.as_ref().map(ToString::to_string).as_deref(), Some("folder:/out"));
     assert!(server.sink_secret.is_some());
+    assert_eq!(server.otlp.as_ref().map(ToString::to_string).as_deref(), Some("http://127.0.0.1:4318"));
     assert_eq!((server.commit_interval.as_secs(), server.commit_patience.as_secs()), (12, 13));
     assert_eq!(server.aws_endpoint.as_deref(), Some("http://127.0.0.1:4566"));
     assert_eq!((server.webhook_reach, server.notice_interval.as_secs()), (Reach::Anywhere, 16));
@@ -256,6 +258,11 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
             environment(&[("TOLLGATE_SINK", "ftp://u:hush@h/x")]),
             "sink: not a sink; expected http://…, https://…, nats://HOST:PORT/SUBJECT or folder:PATH (from environment \
              TOLLGATE_SINK)",
+        ),
+        (
+            environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:hush@h")]),
+            "otlp-endpoint: not the address of a collector; expected such as http://127.0.0.1:4318 (from environment \
+             OTEL_EXPORTER_OTLP_ENDPOINT)",
         ),
         (
             environment(&[("TOLLGATE_SINK_SECRET", "hush")]),

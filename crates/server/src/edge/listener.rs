@@ -250,6 +250,8 @@ impl Connection {
         let accepts_gzip = gzip::is_accepted(request.headers());
         let origin = cors::origin(&request, edge.app.settings.cors_origins.as_slice());
         let (route, metrics) = edge.routes.find(&mut request);
+        #[cfg(feature = "otlp")]
+        let heard = heard.spanned(|| Some(edge.app.telemetry.as_ref()?.begin(&request, route.template)));
         let answer = heard.begun(route, || edge.answer(route, *address, request, heard.started));
         Begun { heard, route, metrics, answer, rest, keeps_alive, accepts_gzip, origin }
     }
@@ -289,7 +291,7 @@ mod tests {
     #[test]
     fn what_every_request_moves_is_small() {
         for (name, bytes, most) in [
-            ("edge", bytes_of(Connection::request), 704),
+            ("edge", bytes_of(Connection::request), 720),
             ("POST /v1/usage", bytes_of(native::usage::use_), 1_600),
             (
                 "POST /use",

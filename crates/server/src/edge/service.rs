@@ -78,18 +78,38 @@ pub(crate) struct Heard {
     pub(crate) started: Instant,
     method: Method,
     id: HeaderValue,
+    /// Its span, in a box: few servers send one.
+    #[cfg(feature = "otlp")]
+    span: Option<Box<crate::telemetry::RequestSpan>>,
 }
 
 impl Heard {
     pub(crate) fn new(ids: &RequestIds, request: &Request<Body>) -> Self {
         let id = ids.id_of(request.headers());
-        Self { started: Instant::now(), method: request.method().clone(), id }
+        Self {
+            started: Instant::now(),
+            method: request.method().clone(),
+            id,
+            #[cfg(feature = "otlp")]
+            span: None,
+        }
+    }
+
+    /// The same with a span, where spans are sent.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn spanned(self, begin: impl FnOnce() -> Option<crate::telemetry::RequestSpan>) -> Self {
+        Self { span: begin().map(Box::new), ..self }
     }
 
     /// Begins an answer; a panic becomes one.
     pub(crate) fn begun(&self, route: &Route, answer: impl FnOnce() -> Answering) -> Answering {
         let begun = catch_unwind(AssertUnwindSafe(answer));
-        begun.unwrap_or_else(|panic| told(self.panicked(route, panic.as_ref())))
+        let answering = begun.unwrap_or_else(|panic| told(self.panicked(route, panic.as_ref())));
+        #[cfg(feature = "otlp")]
+        if let Some(span) = &self.span {
+            return span.around(answering);
+        }
+        answering
     }
 
     /// Waits for an answer; a panic becomes one.
@@ -106,6 +126,10 @@ impl Heard {
         let elapsed = self.started.elapsed();
         metrics.observe(status, elapsed);
         log(&self.method, route.template, status, elapsed, request_id, code);
+        #[cfg(feature = "otlp")]
+        if let Some(span) = self.span {
+            span.end(status, code);
+        }
         response.headers_mut().insert(&REQUEST_ID, self.id);
         if self.method == Method::HEAD {
             leave_out_body(response);

@@ -211,6 +211,8 @@ pub(crate) async fn record_all(
                 outcomes.push(Some(Err(Box::new(no_room(&usage.meter)))));
             }
             Ok((org, usage)) => {
+                #[cfg(feature = "otlp")]
+                crate::telemetry::note(app, &org, &usage.key);
                 places.push((outcomes.len(), org.clone(), usage.meter.clone()));
                 commands.push((org, OrgCommand::Record(usage)));
                 outcomes.push(None);

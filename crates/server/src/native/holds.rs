@@ -66,6 +66,8 @@ pub(crate) async fn hold(
     let take = read_hold(request, header, || app.engine.catalog())?;
     let (meter, quantity) = (take.usage.meter.clone(), take.usage.quantity);
     let now = || app.engine.clock().now();
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note(&app, &org, &take.usage.key);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Hold(take)).await? {
         OrgDecision::Hold(Ok(taken)) => {
             let reply = HoldReply {

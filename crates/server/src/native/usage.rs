@@ -58,6 +58,8 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     let (org, usage) = read_usage(request, key, || app.engine.catalog(), read_time)?;
     let (key, user, meter, quantity) =
         (usage.key.clone(), usage.user.clone(), usage.meter.clone(), usage.quantity);
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note(&app, &org, &key);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
             let reply = UsageReply {

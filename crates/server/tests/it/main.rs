@@ -53,6 +53,8 @@ mod strangers;
 mod streams;
 mod stripe;
 mod task_sheet;
+#[cfg(feature = "otlp")]
+mod telemetry;
 mod tools;
 mod whatif;
 mod wire;

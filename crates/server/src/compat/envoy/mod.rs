@@ -142,6 +142,8 @@ impl Decision {
     }
 
     async fn use_(&mut self, Asked { org, usage, .. }: Asked) -> Result<(), Failure> {
+        #[cfg(feature = "otlp")]
+        crate::telemetry::note(&self.app, &org, &usage.key);
         let command = OrgCommand::Use(usage.clone());
         match self.app.engine.submit(&self.actor, org.clone(), command).await? {
             OrgDecision::Use(Ok(allowed)) => {

@@ -1,0 +1,165 @@
+//! OpenTelemetry: what a collector receives, decoded by OpenTelemetry's own messages.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use serde_json::json;
+use tollgate_server::Reach;
+
+use crate::channels::channel;
+use crate::client::{Ask, Client};
+use crate::receiver::Receiver;
+use crate::server::TestServer;
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CALLER: &str = "b7ad6b7169203331";
+
+fn server(collector: &Receiver) -> TestServer {
+    TestServer::with(|settings| {
+        settings.otlp = Some(collector.url("").parse().expect("an address"));
+        settings.webhook_reach = Reach::Anywhere;
+        settings.notice_interval = Duration::from_millis(20);
+    })
+}
+
+/// Attributes as texts.
+fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+    let text = |attribute: &KeyValue| match attribute.value.clone()?.value? {
+        Any::StringValue(text) => Some(text),
+        Any::IntValue(number) => Some(number.to_string()),
+        _ => None,
+    };
+    attributes.iter().filter_map(|each| Some((each.key.clone(), text(each)?))).collect()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn usage(client: &mut Client, key: &str, quantity: u32, trace: bool) -> u16 {
+    let body = json!({"org": "acme", "meter": "reports", "key": key, "quantity": quantity});
+    let ask = Ask::new("POST", "/v1/usage").json(body);
+    let parent = format!("00-{TRACE}-{CALLER}-01");
+    client.ask(&if trace { ask.header("traceparent", &parent) } else { ask }).status
+}
+
+/// All that a collector was sent once its server has ended.
+fn received(collector: &Receiver) -> (Vec<Span>, Vec<Metric>) {
+    let (mut spans, mut metrics) = (Vec::new(), Vec::new());
+    while let Some(request) = collector.waiting() {
+        assert_eq!(request.header("content-type"), "application/x-protobuf");
+        let mut resources = Vec::new();
+        match request.path.as_str() {
+            "/v1/traces" => {
+                let sent = ExportTraceServiceRequest::decode(request.body.as_slice()).expect("spans");
+                for each in sent.resource_spans {
+                    resources.extend(each.resource);
+                    spans.extend(each.scope_spans.into_iter().flat_map(|scope| scope.spans));
+                }
+            }
+            "/v1/metrics" => {
+                let sent = ExportMetricsServiceRequest::decode(request.body.as_slice()).expect("metrics");
+                for each in sent.resource_metrics {
+                    resources.extend(each.resource);
+                    metrics.extend(each.scope_metrics.into_iter().flat_map(|scope| scope.metrics));
+                }
+            }
+            other => panic!("{other}"),
+        }
+        assert_eq!(resources.len(), 1);
+        let of = texts(&resources[0].attributes);
+        assert_eq!(
+            (of["service.name"].as_str(), of["deployment.environment.name"].as_str()),
+            ("tollgate", "test")
+        );
+    }
+    (spans, metrics)
+}
+
+#[test]
+fn a_collector_receives_a_span_of_each_request_and_the_metrics() {
+    let collector = Receiver::start();
+    let mut server = server(&collector);
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    assert_eq!(usage(&mut client, "k-1", 1, true), 200);
+    assert_eq!(usage(&mut client, "k-2", 1_000, false), 402);
+    server.stop();
+    let (spans, metrics) = received(&collector);
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(names, ["PUT /v1/orgs/{org}/plan", "POST /v1/usage", "POST /v1/usage"]);
+    let (allowed, denied) = (&spans[1], &spans[2]);
+    // Within the trace of the caller, where there is one.
+    assert_eq!(
+        (hexadecimal(&allowed.trace_id).as_str(), hexadecimal(&allowed.parent_span_id).as_str()),
+        (TRACE, CALLER)
+    );
+    assert!(denied.parent_span_id.is_empty() && hexadecimal(&denied.trace_id) != TRACE, "{denied:?}");
+    assert!(
+        spans.iter().all(|span| span.kind == 2 && span.start_time_unix_nano <= span.end_time_unix_nano),
+        "{spans:?}"
+    );
+    let attributes =
+        [("http.request.method", "POST"), ("http.response.status_code", "200"), ("http.route", "/v1/usage")];
+    assert_eq!(
+        texts(&allowed.attributes),
+        attributes.map(|(name, text)| (name.to_owned(), text.to_owned())).into()
+    );
+    assert_eq!(texts(&denied.attributes)["error.type"], "org_limit_reached");
+    let requests = metrics.iter().find(|metric| metric.name == "tollgate_requests").expect("requests");
+    let Some(Data::Sum(sum)) = &requests.data else { panic!("{requests:?}") };
+    let of = |status: &str| {
+        sum.data_points.iter().find(|point| {
+            let labels = texts(&point.attributes);
+            labels["route"] == "/v1/usage" && labels["status"] == status
+        })
+    };
+    for status in ["200", "402"] {
+        assert_eq!(of(status).and_then(|point| point.value), Some(Number::AsInt(1)), "{sum:?}");
+    }
+    let took = metrics.iter().find(|metric| metric.name == "tollgate_request_seconds").expect("times");
+    let Some(Data::Histogram(histogram)) = &took.data else { panic!("{took:?}") };
+    let point = histogram.data_points.iter().find(|point| texts(&point.attributes)["route"] == "/v1/usage");
+    let point = point.expect("a point");
+    assert_eq!((point.count, point.bucket_counts.iter().sum::<u64>()), (2, 2));
+    assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+}
+
+#[test]
+fn webhooks_carry_on_the_trace_of_the_usage_that_caused_them() {
+    let (collector, hook) = (Receiver::start(), Receiver::start());
+    let mut server = server(&collector);
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    channel(&mut client, json!({"name": "hook", "kind": "webhook", "url": hook.url("/in")}));
+    // Four fifths of 20 are used: a notice.
+    assert_eq!(usage(&mut client, "k-1", 16, true), 200);
+    let carried = hook.next().header("traceparent").to_owned();
+    server.stop();
+    let (spans, _) = received(&collector);
+    let span = spans.iter().find(|span| span.name == "POST /v1/usage").expect("a span");
+    assert_eq!(carried, format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id)));
+}
+
+#[test]
+fn a_collector_that_is_not_there_holds_nothing_up() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port");
+    let mut server = TestServer::with(|settings| {
+        settings.otlp = Some(format!("http://{nobody}").parse().expect("an address"));
+    });
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    assert_eq!(usage(&mut client, "k-1", 1, true), 200);
+    server.stop();
+}
