@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::keeper::Keeper;
+use tempfile::TempDir;
+
+use crate::keeper::{self, Keeper};
 use crate::postgres::free_port;
 
 /// Names the folder with the program.
@@ -24,40 +26,75 @@ const READY: Duration = Duration::from_mins(1);
 
 /// What the keeper runs: the server, until nobody is there any more, however that came about.
 const KEEPER: &str = r#"
-java -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.library.path=DynamoDBLocal_lib -jar DynamoDBLocal.jar -inMemory -sharedDb -port "$1" \
+java -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Djava.library.path=DynamoDBLocal_lib -jar DynamoDBLocal.jar "$@" -sharedDb \
   </dev/null >/dev/null 2>&1 &
 read -r word
 kill -9 $!
+wait
 "#;
 
-/// A running DynamoDB, which keeps what it is told in memory.
+/// A running DynamoDB.
 #[derive(Debug)]
 pub struct Dynamo {
     port: u16,
-    /// Held: its end is the end of the server.
-    _keeper: Keeper,
+    /// Its end is the end of the server, before its folder does.
+    keeper: Option<Keeper>,
+    /// Where it keeps what it is told; `None`: in memory.
+    data: Option<TempDir>,
 }
 
 impl Dynamo {
-    /// Starts a server without tables.
+    /// Starts a server without tables, which keeps what it is told in memory.
     ///
     /// # Errors
     /// When its program is not there, or does not listen.
     pub fn start() -> Result<Self, Error> {
-        let folder = folder()?;
-        let port = free_port()?;
-        let mut keeper = Command::new("/bin/sh");
-        keeper.args(["-c", KEEPER, "keeper", &port.to_string()]).current_dir(folder);
-        keeper.stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self { port, _keeper: Keeper::start(keeper)? };
+        Self::start_with(None)
+    }
+
+    /// The same with what it is told in a folder, so that it can be killed and started again.
+    ///
+    /// # Errors
+    /// As [`Dynamo::start`].
+    pub fn start_in_folder() -> Result<Self, Error> {
+        Self::start_with(Some(keeper::folder("tollgate-dynamo-")?))
+    }
+
+    fn start_with(data: Option<TempDir>) -> Result<Self, Error> {
+        let mut server = Self { port: free_port()?, keeper: None, data };
+        server.run()?;
+        Ok(server)
+    }
+
+    /// Starts it again after it was killed, with what its folder has.
+    ///
+    /// # Errors
+    /// As [`Dynamo::start`].
+    pub fn run(&mut self) -> Result<(), Error> {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", KEEPER, "keeper", "-port", &self.port.to_string()]).current_dir(folder()?);
+        match &self.data {
+            Some(data) => shell.arg("-dbPath").arg(data.path()),
+            None => shell.arg("-inMemory"),
+        };
+        shell.stdout(Stdio::null()).stderr(Stdio::null());
+        self.keeper = Some(Keeper::start(shell)?);
         let began = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if began.elapsed() > READY {
                 return Err(Error::other("DynamoDB Local does not listen; is there a Java?"));
             }
             thread::yield_now();
         }
-        Ok(server)
+        Ok(())
+    }
+
+    /// Kills the server in the middle of anything; it is gone when this returns.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        self.keeper.take().map(drop).ok_or_else(|| Error::other("it does not run"))
     }
 
     /// The port on which it listens.

@@ -163,63 +163,104 @@ fn tell(story: impl Fn(&TestServer, &mut Teller)) {
 
 #[test]
 fn five_hundred_reports_a_month_fifty_a_user_and_a_top_up() {
-    tell(|server, teller| {
-        assert_eq!(teller.report("acme", "ada", "early"), Answer::UnknownOrg);
-        teller.plan("acme", "Enterprise");
-        teller.user_limit("acme", Some(50));
-        assert_eq!(teller.report("acme", None, "whose"), Answer::UserRequired);
+    tell(the_month);
+}
 
-        // Ten users, fifty each, in turn; the 51st of the first is refused while the others go on.
-        let mut remaining = 500;
-        for (place, user) in USERS.into_iter().enumerate() {
-            for number in 1..=50 {
-                remaining -= 1;
-                let answer = teller.report("acme", user, &format!("{user}-{number}"));
-                assert_eq!(answer, Answer::Counted { remaining, total: 500, by_user: number });
-            }
-            if place < USERS.len() - 1 {
-                assert_eq!(teller.report("acme", user, &format!("{user}-51")), Answer::UserLimit);
-            }
-        }
+/// The same month on a store: through the reports API and through the native API, each with a store of its own.
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "redis"))]
+fn tell_on(url: impl Fn(&str) -> String) {
+    for (through, name) in [(Through::Reports, "reports"), (Through::Native, "native")] {
+        let server = TestServer::with(|settings| settings.store = url(name).parse().expect("a store"));
+        the_month(&server, &mut Teller::new(&server, through));
+    }
+}
 
-        // The 501st of the org, by a user who has not used any.
-        assert_eq!(teller.report("acme", "kim", "kim-1"), Answer::OrgLimit);
-        let before = teller.all_of("acme");
-        assert_eq!(teller.report("acme", "kim", "kim-1"), Answer::OrgLimit);
-        teller.plan("acme", "Enterprise");
-        assert_eq!(teller.all_of("acme"), before, "a refusal and the same plan change nothing");
-
-        // The top-up opens the gate for ten more, to users within their own limit; a refused id may be tried again.
-        assert_eq!(teller.top_up("acme", 10), (10, 510));
-        assert_eq!(teller.report("acme", "ada", "ada-51"), Answer::UserLimit);
-        for number in 1..=10 {
-            let answer = teller.report("acme", "kim", &format!("kim-{number}"));
-            assert_eq!(answer, Answer::Counted { remaining: 10 - number, total: 510, by_user: number });
-        }
-        assert_eq!(teller.report("acme", "kim", "kim-11"), Answer::OrgLimit);
-
-        // The same report id counts once, also when nothing is left.
-        assert_eq!(
-            teller.report("acme", "kim", "kim-4"),
-            Answer::Replayed { remaining: 6, total: 510, by_user: 4 }
-        );
-        assert_eq!(teller.report("acme", "kim", "kim-11"), Answer::OrgLimit);
-
-        // To the last moment of the month, then all starts afresh and the top-up is gone.
-        server.at("2026-11-30T23:59:59.999999999Z");
-        assert_eq!(teller.report("acme", "kim", "kim-11"), Answer::OrgLimit);
-        server.at("2026-12-01T00:00:00Z");
-        assert_eq!(
-            teller.report("acme", "ada", "ada-51"),
-            Answer::Counted { remaining: 499, total: 500, by_user: 1 }
-        );
-        assert_eq!(
-            teller.report("acme", "ada", "ada-1"),
-            Answer::Replayed { remaining: 499, total: 500, by_user: 1 },
-            "an id of last month is still remembered"
-        );
-        assert_eq!(teller.all_of("acme").1["meters"]["reports"]["used"], 1);
+#[cfg(feature = "redis")]
+#[test]
+fn the_same_month_on_postgres_and_on_redis_before_it() {
+    let start = || tollgate_peers::Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+    let databases = [start(), start()];
+    let of = |name: &str| if name == "reports" { &databases[0] } else { &databases[1] };
+    tell_on(|name| of(name).url());
+    let databases = [start(), start()];
+    let of = |name: &str| if name == "reports" { &databases[0] } else { &databases[1] };
+    let caches = [(); 2].map(|()| tollgate_peers::Redis::start(&[]).expect("Redis starts"));
+    tell_on(|name| {
+        let cache = if name == "reports" { &caches[0] } else { &caches[1] };
+        format!("redis+{}?redis={}", of(name).url(), cache.url())
     });
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn the_same_month_on_dynamodb() {
+    let database = tollgate_peers::Dynamo::start().expect("DynamoDB Local starts");
+    tell_on(|name| database.url(name));
+}
+
+#[cfg(feature = "mongodb")]
+#[test]
+fn the_same_month_on_mongodb() {
+    let database = tollgate_peers::Mongo::start(1).expect("MongoDB starts");
+    tell_on(|name| database.url(name));
+}
+
+fn the_month(server: &TestServer, teller: &mut Teller) {
+    assert_eq!(teller.report("acme", "ada", "early"), Answer::UnknownOrg);
+    teller.plan("acme", "Enterprise");
+    teller.user_limit("acme", Some(50));
+    assert_eq!(teller.report("acme", None, "whose"), Answer::UserRequired);
+
+    // Ten users, fifty each, in turn; the 51st of the first is refused while the others go on.
+    let mut remaining = 500;
+    for (place, user) in USERS.into_iter().enumerate() {
+        for number in 1..=50 {
+            remaining -= 1;
+            let answer = teller.report("acme", user, &format!("{user}-{number}"));
+            assert_eq!(answer, Answer::Counted { remaining, total: 500, by_user: number });
+        }
+        if place < USERS.len() - 1 {
+            assert_eq!(teller.report("acme", user, &format!("{user}-51")), Answer::UserLimit);
+        }
+    }
+
+    // The 501st of the org, by a user who has not used any.
+    assert_eq!(teller.report("acme", "kim", "kim-1"), Answer::OrgLimit);
+    let before = teller.all_of("acme");
+    assert_eq!(teller.report("acme", "kim", "kim-1"), Answer::OrgLimit);
+    teller.plan("acme", "Enterprise");
+    assert_eq!(teller.all_of("acme"), before, "a refusal and the same plan change nothing");
+
+    // The top-up opens the gate for ten more, to users within their own limit; a refused id may be tried again.
+    assert_eq!(teller.top_up("acme", 10), (10, 510));
+    assert_eq!(teller.report("acme", "ada", "ada-51"), Answer::UserLimit);
+    for number in 1..=10 {
+        let answer = teller.report("acme", "kim", &format!("kim-{number}"));
+        assert_eq!(answer, Answer::Counted { remaining: 10 - number, total: 510, by_user: number });
+    }
+    assert_eq!(teller.report("acme", "kim", "kim-11"), Answer::OrgLimit);
+
+    // The same report id counts once, also when nothing is left.
+    assert_eq!(
+        teller.report("acme", "kim", "kim-4"),
+        Answer::Replayed { remaining: 6, total: 510, by_user: 4 }
+    );
+    assert_eq!(teller.report("acme", "kim", "kim-11"), Answer::OrgLimit);
+
+    // To the last moment of the month, then all starts afresh and the top-up is gone.
+    server.at("2026-11-30T23:59:59.999999999Z");
+    assert_eq!(teller.report("acme", "kim", "kim-11"), Answer::OrgLimit);
+    server.at("2026-12-01T00:00:00Z");
+    assert_eq!(
+        teller.report("acme", "ada", "ada-51"),
+        Answer::Counted { remaining: 499, total: 500, by_user: 1 }
+    );
+    assert_eq!(
+        teller.report("acme", "ada", "ada-1"),
+        Answer::Replayed { remaining: 499, total: 500, by_user: 1 },
+        "an id of last month is still remembered"
+    );
+    assert_eq!(teller.all_of("acme").1["meters"]["reports"]["used"], 1);
 }
 
 #[test]
