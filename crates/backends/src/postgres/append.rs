@@ -267,13 +267,15 @@ impl<'a> Entries<'a> {
     fn add_usage(&mut self, kind: &'a EntryKind) {
         let (user, quantity, occurred_at) = match kind {
             EntryKind::Used(used) | EntryKind::Reversed { used, .. } => {
-                (used.user.as_ref(), Some(used.quantity), used.occurred_at)
+                (used.user.as_ref(), Some(used.quantity.amount()), used.occurred_at)
             }
-            EntryKind::Refused { user, quantity, .. } => (user.as_ref(), Some(*quantity), None),
+            EntryKind::Refused { user, quantity, .. } => (user.as_ref(), Some(quantity.amount()), None),
+            EntryKind::ToppedUp(topped_up) => (None, Some(topped_up.grant.amount), None),
+            EntryKind::Voided(voided) => (None, Some(voided.amount()), None),
             _ => (None, None, None),
         };
         self.users.push(user.map(tollgate_domain::UserId::as_str));
-        self.quantities.push(quantity.map(|quantity| quantity.amount().to_string()));
+        self.quantities.push(quantity.map(|quantity| quantity.to_string()));
         self.occurred.push(occurred_at.map(SystemTime::from));
     }
 }

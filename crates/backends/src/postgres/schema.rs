@@ -8,7 +8,10 @@ use super::error::{Failure, bad_column, unfit};
 use super::limits::{ANSWER_TIMEOUT, SERVER_VERSION_MIN};
 
 /// The migrations, in order; the first is number 1.
-const MIGRATIONS: &[(&str, &str)] = &[("ledgers", include_str!("migrations/0001_ledgers.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("ledgers", include_str!("migrations/0001_ledgers.sql")),
+    ("views", include_str!("migrations/0002_views.sql")),
+];
 
 /// Refuses a server that would not keep what the store promises.
 pub(crate) async fn check_server(database: &Database) -> Result<(), StoreError> {

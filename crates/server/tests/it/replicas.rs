@@ -64,3 +64,34 @@ fn servers_on_one_database_are_one() {
     until("the key is revoked", || reader.get("/v1/orgs").status == 401);
     first.get("/v1/orgs").ok();
 }
+
+#[test]
+fn analysts_read_views_of_what_was_used_and_granted() {
+    let database = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+    let server = replica(&database);
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    client.post("/v1/orgs/acme/top-ups", json!({"meter": "reports", "amount": "2.5", "key": "t-1"})).ok();
+    let usage = |user: &str, quantity, key: &str| json!({"org": "acme", "user": user, "meter": "reports", "quantity": quantity, "key": key});
+    client.post("/v1/usage", usage("ada", 3, "u-1")).ok();
+    client.post("/v1/usage", usage("ben", 1, "u-2")).ok();
+    let mut late = usage("ben", 4, "u-3");
+    late["time"] = json!("2026-10-31T12:00:00Z");
+    client.post("/v1/usage/batch", json!([late])).ok();
+    client.post("/v1/usage/reversals", json!({"org": "acme", "key": "u-1"})).ok();
+    let read = |statement: &str| database.query(statement).expect("rows");
+    assert_eq!(read("SELECT org, entries FROM tollgate.orgs"), "acme|6");
+    let records = "SELECT entry, kind, user_id, quantity, key, used_at AT TIME ZONE 'UTC' FROM tollgate.usage_records ORDER BY entry";
+    let wanted = [
+        "3|used|ada|3|u-1|2026-11-02 10:00:00",
+        "4|used|ben|1|u-2|2026-11-02 10:00:00",
+        "5|used|ben|4|u-3|2026-10-31 12:00:00",
+        // What takes a usage back has no key of its own.
+        "6|reversed|ada|-3||2026-11-02 10:00:00",
+    ];
+    assert_eq!(read(records), wanted.join("\n"));
+    let counters = "SELECT user_id, month, quantity, usages FROM tollgate.counters ORDER BY user_id, month";
+    assert_eq!(read(counters), "ada|2026-11-01|0|1\nben|2026-10-01|4|1\nben|2026-11-01|1|1");
+    let grants = "SELECT entry, kind, meter, key, quantity FROM tollgate.grants";
+    assert_eq!(read(grants), "2|topped_up|reports|t-1|2.5");
+}
