@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// Hold is an amount to reserve. Quantity and Overrun are exact decimals as text.
+// Hold is an amount to reserve. Quantity and Overrun are exact decimals as text; a Call is priced by the catalog.
 type Hold struct {
 	Org        string         `json:"org"`
 	Meter      string         `json:"meter"`
-	Quantity   string         `json:"quantity"`
+	Quantity   string         `json:"quantity,omitempty"`
+	Call       *ModelCall     `json:"call,omitempty"` // in place of a quantity
 	User       string         `json:"user,omitempty"`
 	Key        string         `json:"key,omitempty"`
 	ExpiresIn  int            `json:"expires_in,omitempty"` // seconds; 600 if 0
@@ -97,6 +98,11 @@ func (c *Client) Hold(ctx context.Context, hold Hold) (*Held, error) {
 // Capture charges what was used and ends the hold; the rest is given back.
 func (h *Held) Capture(ctx context.Context, quantity string) error {
 	return h.capture(ctx, map[string]any{"quantity": quantity})
+}
+
+// CaptureCall charges what a call of a model cost and ends the hold; the rest is given back.
+func (h *Held) CaptureCall(ctx context.Context, call ModelCall) error {
+	return h.capture(ctx, map[string]any{"call": call})
 }
 
 // CapturePart charges a part; the hold stays open.

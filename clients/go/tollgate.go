@@ -61,15 +61,29 @@ func New(url, apiKey string) *Client {
 	}
 }
 
-// Usage is one use of a meter. Quantity is an exact decimal as text and 1 if empty.
+// Usage is one use of a meter. Quantity is an exact decimal as text and 1 if empty; or Call is priced by the catalog.
 type Usage struct {
 	Org        string         `json:"org"`
 	Meter      string         `json:"meter"`
 	Quantity   string         `json:"quantity,omitempty"`
+	Call       *ModelCall     `json:"call,omitempty"`
 	User       string         `json:"user,omitempty"`
 	Key        string         `json:"key,omitempty"`
 	Time       *time.Time     `json:"time,omitempty"`
 	Properties map[string]any `json:"properties,omitempty"`
+}
+
+// ModelCall is a call of a language model, in place of a quantity: the catalog prices it.
+type ModelCall struct {
+	Model             string `json:"model"`
+	Tier              string `json:"tier,omitempty"` // standard, batch, flex or priority
+	InputTokens       uint64 `json:"input_tokens,omitempty"`
+	CachedInputTokens uint64 `json:"cached_input_tokens,omitempty"`
+	CacheWriteTokens  uint64 `json:"cache_write_tokens,omitempty"`
+	AudioInputTokens  uint64 `json:"audio_input_tokens,omitempty"`
+	OutputTokens      uint64 `json:"output_tokens,omitempty"` // in a hold: what may come at most
+	ReasoningTokens   uint64 `json:"reasoning_tokens,omitempty"`
+	AudioOutputTokens uint64 `json:"audio_output_tokens,omitempty"`
 }
 
 // Limit is the limit or credit that decided a denial.

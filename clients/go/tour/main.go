@@ -20,6 +20,7 @@ func main() {
 	gate := tollgate.New(os.Args[1], "")
 	tour(gate)
 	holds(gate)
+	calls(gate)
 	batches(gate)
 	middleware(gate)
 	fmt.Println("done")
@@ -114,6 +115,35 @@ func holds(gate *tollgate.Client) {
 	assert(gate.Do(ctx, tollgate.OpListHolds, nil, nil, nil) != nil, "it needs an org")
 	wrongName := map[string]string{"org": "acme", "limits": "1"}
 	assert(gate.Do(ctx, tollgate.OpListHolds, wrongName, nil, nil) != nil, "it takes no limits")
+}
+
+func calls(gate *tollgate.Client) {
+	reply := struct {
+		Catalog map[string]any `json:"catalog"`
+	}{}
+	must(gate.Do(ctx, tollgate.OpGetCatalog, nil, nil, &reply))
+	catalog := reply.Catalog
+	more := func(list string, item map[string]any) {
+		items, _ := catalog[list].([]any)
+		catalog[list] = append(items, item)
+	}
+	more("meters", map[string]any{"id": "usd", "name": "US dollars", "unit": "USD"})
+	allowance := map[string]any{"meter": "usd", "amount": 1}
+	more("plans", map[string]any{"id": "calls", "name": "Calls", "allowances": []any{allowance}})
+	more("models", map[string]any{"id": "small", "rates": []any{map[string]any{"input": 1, "output": 2}}})
+	must(gate.Call(ctx, http.MethodPut, "/v1/catalog", catalog, nil))
+	must(gate.SetPlan(ctx, "initech", "calls"))
+
+	most := tollgate.ModelCall{Model: "small", InputTokens: 1_000, OutputTokens: 100_000}
+	cost := tollgate.ModelCall{Model: "small", InputTokens: 1_000, OutputTokens: 500}
+	held, err := gate.Hold(ctx, tollgate.Hold{Org: "initech", Meter: "usd", Call: &most})
+	must(err)
+	assert(held.Item.Quantity.String() == "0.201", held.Item)
+	must(held.CaptureCall(ctx, cost))
+	assert(held.Item.Captured.String() == "0.002", held.Item)
+	used, err := gate.Use(ctx, tollgate.Usage{Org: "initech", Meter: "usd", Call: &cost})
+	must(err)
+	assert(used.Allowed && used.Quantity.String() == "0.002", used)
 }
 
 func batches(gate *tollgate.Client) {

@@ -6,7 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 import httpx
-from tollgate import ApiError, AsyncTollgate, Batcher, Caller, Denied, DeniedError, Tollgate, TollgateMiddleware
+from tollgate import (
+    ApiError,
+    AsyncTollgate,
+    Batcher,
+    Caller,
+    Denied,
+    DeniedError,
+    ModelCall,
+    Tollgate,
+    TollgateMiddleware,
+)
 
 URL = sys.argv[1]
 
@@ -75,6 +85,22 @@ def holds(gate: Tollgate) -> None:
             pass
 
 
+def calls(gate: Tollgate) -> None:
+    catalog = gate.call("get_catalog")["catalog"]
+    catalog["meters"].append({"id": "usd", "name": "US dollars", "unit": "USD"})
+    catalog["plans"].append({"id": "calls", "name": "Calls", "allowances": [{"meter": "usd", "amount": 1}]})
+    catalog["models"] = [{"id": "small", "rates": [{"input": 1, "output": 2}]}]
+    gate.call("put_catalog", catalog)
+    gate.set_plan("initech", "calls")
+    cost: ModelCall = {"model": "small", "input_tokens": 1_000, "output_tokens": 500}
+    most: ModelCall = {"model": "small", "input_tokens": 1_000, "output_tokens": 100_000}
+    with gate.hold("initech", "usd", most) as held:
+        assert str(held.item["quantity"]) == "0.201"
+        assert str(held.capture(cost)["captured"]) == "0.002"
+    used = gate.require("initech", "usd", quantity=cost)
+    assert str(used.quantity) == "0.002"
+
+
 def batches(gate: Tollgate) -> None:
     with Batcher(gate, batch_max=10, wait_secs=0.01) as batcher:
         for number in range(25):
@@ -122,6 +148,7 @@ async def middleware() -> None:
 with Tollgate(URL) as client:
     tour(client)
     holds(client)
+    calls(client)
     batches(client)
 asyncio.run(middleware())
 print("done")

@@ -16,8 +16,8 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tollgate_client::{
-    Batcher, BatcherOptions, Caller, Client, Decision, Error as Failed, Hold, HoldDecision, Reason,
-    TollgateLayer, TopUp, Usage, operations,
+    Batcher, BatcherOptions, Caller, Client, Decision, Error as Failed, Hold, HoldDecision, ModelCall,
+    Reason, TollgateLayer, TopUp, Usage, operations,
 };
 use tower_service::Service;
 
@@ -29,6 +29,7 @@ async fn main() -> Outcome {
     let gate = Client::builder().url(url).build()?;
     tour(&gate).await?;
     holds(&gate).await?;
+    calls(&gate).await?;
     batches(&gate).await?;
     layer(&gate).await?;
     println!("done");
@@ -122,6 +123,26 @@ async fn holds(gate: &Client) -> Outcome {
         return Err("there is no room".into());
     };
     assert_eq!(denied.reason, Reason::UserLimitReached);
+    Ok(())
+}
+
+async fn calls(gate: &Client) -> Outcome {
+    let reply: Value = gate.call(&operations::GET_CATALOG, &[], None::<&Value>).await?;
+    let mut catalog = reply["catalog"].clone();
+    for (list, item) in [
+        ("meters", json!({"id": "usd", "name": "US dollars", "unit": "USD"})),
+        ("plans", json!({"id": "calls", "name": "Calls", "allowances": [{"meter": "usd", "amount": 1}]})),
+    ] {
+        catalog[list].as_array_mut().ok_or("a list")?.push(item);
+    }
+    catalog["models"] = json!([{"id": "small", "rates": [{"input": 1, "output": 2}]}]);
+    let _: Value = gate.call(&operations::PUT_CATALOG, &[], Some(&catalog)).await?;
+    gate.set_plan("initech", "calls").await?;
+    let (most, cost) = (ModelCall::new("small", 1_000, 100_000), ModelCall::new("small", 1_000, 500));
+    let mut held = gate.hold(&Hold::for_call("initech", "usd", most)).await?.require()?;
+    assert_eq!(held.item().quantity, "0.201");
+    assert_eq!(held.capture_call(&cost).await?.captured, "0.002");
+    assert_eq!(gate.require(&Usage::new("initech", "usd").call(cost)).await?.quantity, "0.002");
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::amount::{Amount, Quantity};
 use crate::client::{Client, new_key, path};
 use crate::error::Error;
-use crate::wire::Denied;
+use crate::wire::{Denied, ModelCall};
 
 /// An amount to reserve.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,7 +22,11 @@ pub struct Hold {
     /// What will be used.
     pub meter: String,
     /// How much at most.
-    pub quantity: Quantity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<Quantity>,
+    /// A call of a language model in place of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<ModelCall>,
     /// The user within the organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -49,10 +53,20 @@ pub struct Hold {
 impl Hold {
     /// So much of a meter.
     pub fn new(org: impl Into<String>, meter: impl Into<String>, quantity: impl Into<Quantity>) -> Self {
+        Self { quantity: Some(quantity.into()), ..Self::of(org.into(), meter.into()) }
+    }
+
+    /// What a call of a language model may cost, by the catalog.
+    pub fn for_call(org: impl Into<String>, meter: impl Into<String>, call: ModelCall) -> Self {
+        Self { call: Some(call), ..Self::of(org.into(), meter.into()) }
+    }
+
+    fn of(org: String, meter: String) -> Self {
         Self {
-            org: org.into(),
-            meter: meter.into(),
-            quantity: quantity.into(),
+            org,
+            meter,
+            quantity: None,
+            call: None,
             user: None,
             key: None,
             expires_in: None,
@@ -250,6 +264,14 @@ impl Held {
     /// [`Error`], but never [`Error::Denied`].
     pub async fn capture(&mut self, quantity: impl Into<Quantity>) -> Result<Captured, Error> {
         self.captured(&json!({"quantity": quantity.into()})).await
+    }
+
+    /// Charges what a call of a language model cost, by the catalog, and ends the hold; the rest is given back.
+    ///
+    /// # Errors
+    /// [`Error`], but never [`Error::Denied`].
+    pub async fn capture_call(&mut self, call: &ModelCall) -> Result<Captured, Error> {
+        self.captured(&json!({"call": call})).await
     }
 
     /// Charges a part; the hold stays open.

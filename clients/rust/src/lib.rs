@@ -27,4 +27,6 @@ pub use self::error::{ApiError, Error};
 pub use self::hold::{Captured, Held, Hold, HoldDecision, HoldItem};
 #[cfg(feature = "tower")]
 pub use self::tower::{Caller, Tollgate, TollgateLayer};
-pub use self::wire::{Allowed, Batch, Decision, Denied, Limit, Reason, RecordResult, TopUp, Usage};
+pub use self::wire::{
+    Allowed, Batch, Decision, Denied, Limit, ModelCall, Reason, RecordResult, TopUp, Usage,
+};

@@ -9,6 +9,38 @@ use serde_json::Value;
 
 use crate::amount::{Amount, Quantity};
 
+/// A call of a language model, in place of a quantity: the catalog prices it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ModelCall {
+    /// The model, as the catalog names it.
+    pub model: String,
+    /// `standard`, `batch`, `flex` or `priority`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Tokens of the prompt, all of them.
+    pub input_tokens: u64,
+    /// Of those, read from the provider's cache.
+    pub cached_input_tokens: u64,
+    /// Of those, written to it.
+    pub cache_write_tokens: u64,
+    /// Of those, of sound.
+    pub audio_input_tokens: u64,
+    /// Tokens of the answer, all of them; in a hold: what may come at most.
+    pub output_tokens: u64,
+    /// Of those, what the model thought with.
+    pub reasoning_tokens: u64,
+    /// Of those, of sound.
+    pub audio_output_tokens: u64,
+}
+
+impl ModelCall {
+    /// A call of a model with so many tokens of prompt and of answer.
+    pub fn new(model: impl Into<String>, input_tokens: u64, output_tokens: u64) -> Self {
+        Self { model: model.into(), input_tokens, output_tokens, ..Self::default() }
+    }
+}
+
 /// One use of a meter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -18,7 +50,11 @@ pub struct Usage {
     /// What is used.
     pub meter: String,
     /// How much; 1 unless set.
-    pub quantity: Quantity,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<Quantity>,
+    /// A call of a language model in place of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<ModelCall>,
     /// The user within the organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -39,7 +75,8 @@ impl Usage {
         Self {
             org: org.into(),
             meter: meter.into(),
-            quantity: Quantity::from(1_u8),
+            quantity: Some(Quantity::from(1_u8)),
+            call: None,
             user: None,
             key: None,
             time: None,
@@ -50,7 +87,14 @@ impl Usage {
     /// So much of it.
     #[must_use]
     pub fn quantity(mut self, quantity: impl Into<Quantity>) -> Self {
-        self.quantity = quantity.into();
+        (self.quantity, self.call) = (Some(quantity.into()), None);
+        self
+    }
+
+    /// What a call of a language model costs.
+    #[must_use]
+    pub fn call(mut self, call: ModelCall) -> Self {
+        (self.quantity, self.call) = (None, Some(call));
         self
     }
 

@@ -1,10 +1,11 @@
 import type { Tollgate } from "./client.js";
-import { ApiError, exactly, newKey, type Quantity, Unreachable } from "./protocol.js";
+import { amount, ApiError, type ModelCall, newKey, type Quantity, Unreachable } from "./protocol.js";
 
 export interface UsageRecord {
   org: string;
   meter: string;
-  quantity?: Quantity;
+  /** 1 unless given; or a `call` of a model, which the catalog prices. */
+  quantity?: Quantity | ModelCall;
   user?: string;
   key?: string;
   /** RFC 3339. */
@@ -25,6 +26,11 @@ export interface BatcherOptions {
   /** Records that are not sent yet before `add` waits; 100,000 unless given. */
   waitingMax?: number;
   onRejection?: (rejection: Rejection) => void;
+}
+
+/** A record as it is sent. */
+function sent({ quantity = 1, ...rest }: UsageRecord): unknown {
+  return { ...rest, ...amount(quantity) };
 }
 
 /**
@@ -55,7 +61,9 @@ export class Batcher {
   async add(record: UsageRecord): Promise<string> {
     while (this.#waiting.length >= this.#waitingMax) await this.#send();
     const key = record.key ?? newKey();
-    this.#waiting.push({ ...record, quantity: exactly(record.quantity ?? 1), key });
+    // What is not exact is refused here, not in the batch.
+    amount(record.quantity ?? 1);
+    this.#waiting.push({ ...record, key });
     if (this.#waiting.length >= this.#batchMax) void this.#send().catch(() => undefined);
     return key;
   }
@@ -76,7 +84,7 @@ export class Batcher {
     if (batch.length === 0) return;
     for (;;) {
       try {
-        const answer = await this.client.record(batch);
+        const answer = await this.client.record(batch.map(sent));
         this.counted += answer.counted;
         this.duplicates += answer.duplicates;
         for (const { index, code, detail, status } of answer.results) {

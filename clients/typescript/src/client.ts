@@ -1,9 +1,11 @@
 import {
+  amount,
   type Allowed,
   type Decision,
   type Denied,
   DeniedError,
   exactly,
+  type ModelCall,
   newKey,
   path,
   persistent,
@@ -26,7 +28,7 @@ export interface Options {
 }
 
 export interface UseOptions {
-  quantity?: Quantity;
+  quantity?: Quantity | ModelCall;
   user?: string;
   /** The id of your work. Without one, a random key is made for the call and kept over its retries. */
   key?: string;
@@ -79,7 +81,7 @@ export class Tollgate {
   /** Checks and counts in one step. */
   async use(org: string, meter: string, options: UseOptions = {}): Promise<Decision> {
     const { quantity = 1, key = newKey(), ...rest } = options;
-    return (await this.request("POST", "/v1/usage", { org, meter, quantity: exactly(quantity), key, ...rest })) as Decision;
+    return (await this.request("POST", "/v1/usage", { org, meter, ...amount(quantity), key, ...rest })) as Decision;
   }
 
   /** `use` that throws `DeniedError` in place of a denial. */
@@ -92,7 +94,7 @@ export class Tollgate {
   /** Whether a usage would pass, with every check; nothing is counted. */
   check(org: string, meter: string, options: Omit<UseOptions, "key" | "properties"> = {}): Promise<unknown> {
     const { quantity = 1, ...rest } = options;
-    return this.request("POST", "/v1/usage/check", { org, meter, quantity: exactly(quantity), ...rest });
+    return this.request("POST", "/v1/usage/check", { org, meter, ...amount(quantity), ...rest });
   }
 
   /** Takes a usage back by its key, once. */
@@ -122,11 +124,12 @@ export class Tollgate {
     return this.request("GET", path("orgs", org, "balance"));
   }
 
-  /** Reserves an amount; throws `DeniedError` if there is no room. */
-  async hold(org: string, meter: string, quantity: Quantity, options: HoldOptions = {}): Promise<Held> {
+  /** Reserves an amount, or what a call of a model may cost; throws `DeniedError` if there is no room. */
+  async hold(org: string, meter: string, quantity: Quantity | ModelCall, options: HoldOptions = {}): Promise<Held> {
     const { key = newKey(), expiresIn, onExpiry, overrun, ...rest } = options;
     const body = {
-      ...{ org, meter, quantity: exactly(quantity), key, expires_in: expiresIn, on_expiry: onExpiry },
+      // Its `quantity`, or its `call`.
+      ...{ org, meter, ...amount(quantity), key, expires_in: expiresIn, on_expiry: onExpiry },
       ...{ overrun: overrun === undefined ? undefined : exactly(overrun), ...rest },
     };
     const answer = (await this.request("POST", "/v1/holds", body)) as HoldReply | Denied;
@@ -136,7 +139,7 @@ export class Tollgate {
 
   /** The same as a scope: what was not captured when `work` ends, or fails, is given back. */
   async withHold<T>(
-    ...[org, meter, quantity, options, work]: [string, string, Quantity, HoldOptions, (held: Held) => Promise<T>]
+    ...[org, meter, quantity, options, work]: [string, string, Quantity | ModelCall, HoldOptions, (held: Held) => Promise<T>]
   ): Promise<T> {
     const held = await this.hold(org, meter, quantity, options);
     try {

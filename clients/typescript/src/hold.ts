@@ -1,5 +1,5 @@
 import type { Tollgate } from "./client.js";
-import { exactly, type HoldItem, newKey, path, type Quantity, Unreachable } from "./protocol.js";
+import { amount, type HoldItem, type ModelCall, newKey, path, type Quantity, Unreachable } from "./protocol.js";
 
 export interface HoldOptions {
   user?: string;
@@ -52,10 +52,13 @@ export class Held {
   }
 
   /** Charges what was used. The last capture ends the hold; one that is not final is a part. */
-  async capture(quantity: Quantity, options: { final?: boolean; key?: string } = {}): Promise<CaptureReply> {
+  async capture(
+    quantity: Quantity | ModelCall,
+    options: { final?: boolean; key?: string } = {},
+  ): Promise<CaptureReply> {
     const part = options.final === false ? { final: false, key: options.key ?? newKey() } : {};
     try {
-      const body = { quantity: exactly(quantity), ...part };
+      const body = { ...amount(quantity), ...part };
       const reply = (await this.client.request("POST", path("holds", this.id, "capture"), body)) as CaptureReply;
       this.#see(reply.hold);
       return reply;

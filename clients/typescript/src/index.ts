@@ -19,5 +19,6 @@ export {
   type HoldItem,
   type Limit,
   type Problem,
+  type ModelCall,
   type Quantity,
 } from "./protocol.js";

@@ -3,6 +3,20 @@
 /** A whole number, or a text such as "2.5": fractions of a JavaScript number are not exact, so they are refused. */
 export type Quantity = number | string;
 
+/** A call of a language model, in place of a quantity: the catalog prices it. */
+export interface ModelCall {
+  model: string;
+  tier?: "standard" | "batch" | "flex" | "priority";
+  input_tokens?: number;
+  cached_input_tokens?: number;
+  cache_write_tokens?: number;
+  audio_input_tokens?: number;
+  /** In a hold: what may come at most. */
+  output_tokens?: number;
+  reasoning_tokens?: number;
+  audio_output_tokens?: number;
+}
+
 /** The limit or credit that decided a denial. */
 export interface Limit {
   /** `org`, `user` or `hold`. */
@@ -186,6 +200,11 @@ function standing(response: Response, body: unknown): unknown {
   if (problem.allowed !== false) throw new ApiError(response.status, problem);
   const after = response.headers.get("retry-after");
   return after === null ? problem : { ...problem, retryAfterSecs: Number(after) };
+}
+
+/** How much, as it is sent: a quantity, or a call that is priced. */
+export function amount(quantity: Quantity | ModelCall): { quantity: Quantity } | { call: ModelCall } {
+  return typeof quantity === "object" ? { call: quantity } : { quantity: exactly(quantity) };
 }
 
 /** A quantity that is exact in JSON. */

@@ -52,6 +52,19 @@ await assert.rejects(gate.hold("acme", "reports", 20, { user: "cal" }), (error) 
 });
 assert.throws(() => gate.call("list_holds", {}), TypeError);
 
+const { catalog } = await gate.call("get_catalog", {});
+catalog.meters.push({ id: "usd", name: "US dollars", unit: "USD" });
+catalog.plans.push({ id: "calls", name: "Calls", allowances: [{ meter: "usd", amount: 1 }] });
+catalog.models = [{ id: "small", rates: [{ input: 1, output: 2 }] }];
+await gate.call("put_catalog", {}, catalog);
+await gate.setPlan("initech", "calls");
+const cost = { model: "small", input_tokens: 1_000, output_tokens: 500 };
+await gate.withHold("initech", "usd", { ...cost, output_tokens: 100_000 }, {}, async (held) => {
+  assert.equal(held.item.quantity, 0.201);
+  assert.equal((await held.capture(cost)).captured, 0.002);
+});
+assert.equal((await gate.require("initech", "usd", { quantity: cost })).quantity, 0.002);
+
 const batcher = new Batcher(gate, { batchMax: 10 });
 for (let number = 0; number < 25; number += 1) await batcher.add({ org: "acme", meter: "reports", key: `late-${number}` });
 await batcher.add({ org: "acme", meter: "reports", key: "late-0" });

@@ -7,7 +7,7 @@ sent again after a lost answer, a restart of the server or a 503, and still coun
 from ._batcher import Batcher, Rejection
 from ._client import AsyncHeld, AsyncTollgate, Held, Tollgate
 from ._middleware import Caller, TollgateMiddleware
-from ._protocol import Allowed, ApiError, Decision, Denied, DeniedError, Limit, Unreachable
+from ._protocol import Allowed, ApiError, Decision, Denied, DeniedError, Limit, ModelCall, Unreachable
 
 __all__ = [
     "Allowed",
@@ -21,6 +21,7 @@ __all__ = [
     "DeniedError",
     "Held",
     "Limit",
+    "ModelCall",
     "Rejection",
     "Tollgate",
     "TollgateMiddleware",

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from . import _protocol as protocol
 from ._client import Tollgate
-from ._protocol import Json, Quantity, Unreachable
+from ._protocol import Json, ModelCall, Quantity, Unreachable
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Batcher:
         org: str,
         meter: str,
         *,
-        quantity: Quantity = 1,
+        quantity: Quantity | ModelCall = 1,
         user: str | None = None,
         key: str | None = None,
         time: str | None = None,

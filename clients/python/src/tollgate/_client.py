@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from . import _protocol as protocol
-from ._protocol import Call, Decision, Denied, DeniedError, Json, Quantity, Request, Unreachable
+from ._protocol import Call, Decision, Denied, DeniedError, Json, ModelCall, Quantity, Request, Unreachable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -38,7 +38,7 @@ class _Calls:
         self,
         org: str,
         meter: str,
-        quantity: Quantity,
+        quantity: Quantity | ModelCall,
         user: str | None,
         key: str | None,
         properties: Mapping[str, Any] | None,
@@ -46,7 +46,7 @@ class _Calls:
         body = protocol.usage(org, meter, quantity, user, key or protocol.new_key(), properties)
         return self._persistent("POST", "/v1/usage", body)
 
-    def _check(self, org: str, meter: str, quantity: Quantity, user: str | None) -> Call:
+    def _check(self, org: str, meter: str, quantity: Quantity | ModelCall, user: str | None) -> Call:
         return self._persistent("POST", "/v1/usage/check", protocol.usage(org, meter, quantity, user, None, None))
 
     def _top_up(self, org: str, body: Json) -> Call:
@@ -55,8 +55,8 @@ class _Calls:
     def _call(self, operation: str, parameters: Mapping[str, Any], body: Any) -> Call:
         return protocol.persistent(protocol.operation(operation, parameters, body), self._patience_secs)
 
-    def _capture(self, hold: str, quantity: Quantity, final: bool, key: str | None) -> Call:
-        body: Json = {"quantity": protocol.exactly(quantity)}
+    def _capture(self, hold: str, quantity: Quantity | ModelCall, final: bool, key: str | None) -> Call:
+        body = protocol.amount(quantity)
         if not final:
             body |= {"final": False, "key": key or protocol.new_key()}
         return self._persistent("POST", protocol.path("holds", hold, "capture"), body)
@@ -104,7 +104,7 @@ class Tollgate(_Calls):
         org: str,
         meter: str,
         *,
-        quantity: Quantity = 1,
+        quantity: Quantity | ModelCall = 1,
         user: str | None = None,
         key: str | None = None,
         properties: Mapping[str, Any] | None = None,
@@ -119,7 +119,7 @@ class Tollgate(_Calls):
             raise DeniedError(decided)
         return decided
 
-    def check(self, org: str, meter: str, *, quantity: Quantity = 1, user: str | None = None) -> Json:
+    def check(self, org: str, meter: str, *, quantity: Quantity | ModelCall = 1, user: str | None = None) -> Json:
         """Whether a usage would pass, with every check; nothing is counted."""
         return self._run(self._check(org, meter, quantity, user))
 
@@ -160,7 +160,7 @@ class Tollgate(_Calls):
         self,
         org: str,
         meter: str,
-        quantity: Quantity,
+        quantity: Quantity | ModelCall,
         *,
         user: str | None = None,
         key: str | None = None,
@@ -174,6 +174,8 @@ class Tollgate(_Calls):
 
             with gate.hold("acme", "tokens", 4_000, key="call-7") as held:
                 held.capture(ask_the_model().tokens)
+
+        A call of a model in place of the quantity is priced by the catalog, here and when it is captured.
         """
         body = protocol.reservation(
             org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties
@@ -240,7 +242,7 @@ class AsyncTollgate(_Calls):
         org: str,
         meter: str,
         *,
-        quantity: Quantity = 1,
+        quantity: Quantity | ModelCall = 1,
         user: str | None = None,
         key: str | None = None,
         properties: Mapping[str, Any] | None = None,
@@ -253,7 +255,7 @@ class AsyncTollgate(_Calls):
             raise DeniedError(decided)
         return decided
 
-    async def check(self, org: str, meter: str, *, quantity: Quantity = 1, user: str | None = None) -> Json:
+    async def check(self, org: str, meter: str, *, quantity: Quantity | ModelCall = 1, user: str | None = None) -> Json:
         return await self._run(self._check(org, meter, quantity, user))
 
     async def reverse(self, org: str, key: str) -> Json:
@@ -288,7 +290,7 @@ class AsyncTollgate(_Calls):
         self,
         org: str,
         meter: str,
-        quantity: Quantity,
+        quantity: Quantity | ModelCall,
         *,
         user: str | None = None,
         key: str | None = None,
@@ -348,7 +350,7 @@ class Held(_Holding):
         super().__init__(body)
         self._client = client
 
-    def capture(self, quantity: Quantity, *, final: bool = True, key: str | None = None) -> Json:
+    def capture(self, quantity: Quantity | ModelCall, *, final: bool = True, key: str | None = None) -> Json:
         """Charges what was used. The last capture ends the hold; one that is not final is a part."""
         try:
             return self._captured(self._client._run(self._client._capture(self.id, quantity, final, key)))
@@ -376,7 +378,7 @@ class AsyncHeld(_Holding):
         super().__init__(body)
         self._client = client
 
-    async def capture(self, quantity: Quantity, *, final: bool = True, key: str | None = None) -> Json:
+    async def capture(self, quantity: Quantity | ModelCall, *, final: bool = True, key: str | None = None) -> Json:
         try:
             return self._captured(await self._client._run(self._client._capture(self.id, quantity, final, key)))
         except Unreachable:

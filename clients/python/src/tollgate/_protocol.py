@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +18,23 @@ from ._operations import OPERATIONS
 Json = dict[str, Any]
 #: Anything that says a quantity exactly; a float is refused, for it cannot.
 Quantity = int | str | Decimal
+
+
+class ModelCall(TypedDict, total=False):
+    """A call of a language model, in place of a quantity: the catalog prices it."""
+
+    model: Required[str]
+    #: `standard`, `batch`, `flex` or `priority`.
+    tier: str
+    input_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    audio_input_tokens: int
+    #: In a hold: what may come at most.
+    output_tokens: int
+    reasoning_tokens: int
+    audio_output_tokens: int
+
 
 #: Statuses after which the same call may succeed, and is safe to send again.
 TRANSIENT = frozenset({408, 500, 502, 503, 504})
@@ -182,16 +199,22 @@ def exactly(quantity: Quantity) -> int | str:
     return quantity if isinstance(quantity, int) else str(quantity)
 
 
+def amount(quantity: Quantity | ModelCall) -> Json:
+    """How much: a quantity, or a call that is priced."""
+    return {"call": dict(quantity)} if isinstance(quantity, Mapping) else {"quantity": exactly(quantity)}
+
+
 def usage(
     org: str,
     meter: str,
-    quantity: Quantity,
+    quantity: Quantity | ModelCall,
     user: str | None,
     key: str | None,
     properties: Mapping[str, Any] | None,
     time: str | None = None,
 ) -> Json:
-    body: Json = {"org": org, "meter": meter, "quantity": exactly(quantity)}
+    # `quantity`, or `call`.
+    body: Json = {"org": org, "meter": meter} | amount(quantity)
     rest = {"user": user, "key": key, "time": time, "properties": dict(properties) if properties else None}
     return body | {name: value for name, value in rest.items() if value is not None}
 
@@ -215,7 +238,7 @@ def credit(
 def reservation(
     org: str,
     meter: str,
-    quantity: Quantity,
+    quantity: Quantity | ModelCall,
     user: str | None,
     key: str | None,
     expires_in: int | None,
@@ -226,6 +249,7 @@ def reservation(
 ) -> Json:
     rest: Json = {"expires_in": expires_in, "on_expiry": on_expiry, "within": within}
     rest["overrun"] = None if overrun is None else exactly(overrun)
+    # A `call` may stand for the quantity.
     body = usage(org, meter, quantity, user, key or new_key(), properties)
     return body | {name: value for name, value in rest.items() if value is not None}
 

@@ -161,9 +161,6 @@ const NO_DENIAL: &[&str] = &["allowed", "conflicts", "hold", "limit", "quantity"
 /// Members of a problem that a denial has in its whole answer only.
 const IN_THE_PROBLEM: &[&str] = &["allowed", "conflicts", "field", "hold", "request_id", "title", "type"];
 
-/// A call of a model in place of a quantity is sent through the operation by its id.
-const CALL: &[&str] = &["call"];
-
 const fn declared(
     file: &'static str,
     begins: &'static str,
@@ -182,7 +179,11 @@ const TYPESCRIPT: &str = "typescript/src/protocol.ts";
 const TYPESCRIPT_HOLD: &str = "typescript/src/hold.ts";
 
 const DECLARED: &[Declared] = &[
-    declared(GO, "type Usage struct", "\n}", "UsageRequest", CALL),
+    declared(GO, "type Usage struct", "\n}", "UsageRequest", &[]),
+    declared(GO, "type ModelCall struct", "\n}", "CallRequest", &[]),
+    declared(PYTHON, "class ModelCall(", "\n\n\n", "CallRequest", &[]),
+    declared(RUST, "pub struct ModelCall ", "\n}", "CallRequest", &[]),
+    declared(TYPESCRIPT, "interface ModelCall ", "\n}", "CallRequest", &[]),
     declared(GO, "type Decision struct", "\n}", "UsageReply", &[]),
     declared(GO, "type Decision struct", "\n}", "Problem", IN_THE_PROBLEM),
     declared(GO, "type Limit struct", "\n}", "LimitDetail", &[]),
@@ -190,14 +191,14 @@ const DECLARED: &[Declared] = &[
     declared(GO, "type TopUp struct", "\n}", "TopUpRequest", &[]),
     declared(GO, "type Recorded struct", "\n}", "BatchReply", &[]),
     declared(GO, "type Recorded struct", "\n}", "RecordResult", &[]),
-    declared(PYTHON, "def usage(", "return", "UsageRequest", CALL),
+    declared(PYTHON, "def usage(", "return", "UsageRequest", &[]),
     declared(PYTHON, "class Allowed:", "\nclass ", "UsageReply", &[]),
     declared(PYTHON, "class Denied:", "\nDecision", "Problem", IN_THE_PROBLEM),
     declared(PYTHON, "class Limit:", "\nclass ", "LimitDetail", &[]),
     // It has the whole problem as a dictionary.
     declared(PYTHON, "class ApiError(", "\nclass ", "Problem", NO_DENIAL),
     declared(PYTHON, "def credit(", "return", "TopUpRequest", &[]),
-    declared(RUST, "pub struct Usage ", "\n}", "UsageRequest", CALL),
+    declared(RUST, "pub struct Usage ", "\n}", "UsageRequest", &[]),
     // That it is allowed is its type.
     declared(RUST, "pub struct Allowed ", "\n}", "UsageReply", &["allowed"]),
     declared(RUST, "pub struct Denied ", "\n}", "Problem", IN_THE_PROBLEM),
@@ -206,15 +207,15 @@ const DECLARED: &[Declared] = &[
     declared(RUST, "pub struct RecordResult ", "\n}", "RecordResult", &[]),
     declared(RUST, "pub struct TopUp ", "\n}", "TopUpRequest", &[]),
     declared("rust/src/error.rs", "pub struct ApiError ", "\n}", "Problem", NO_DENIAL),
-    declared("go/hold.go", "type Hold struct", "\n}", "HoldRequest", CALL),
+    declared("go/hold.go", "type Hold struct", "\n}", "HoldRequest", &[]),
     declared("go/hold.go", "type HoldItem struct", "\n}", "HoldItem", &[]),
-    declared(PYTHON, "def reservation(", "return", "HoldRequest", CALL),
+    declared(PYTHON, "def reservation(", "return", "HoldRequest", &[]),
     declared(
         "typescript/src/client.ts",
         "async hold(",
         "\n  }",
         "HoldRequest",
-        &["user", "within", "properties", "call"],
+        &["user", "within", "properties"],
     ),
     declared(
         TYPESCRIPT_HOLD,
@@ -226,10 +227,10 @@ const DECLARED: &[Declared] = &[
     declared(TYPESCRIPT, "interface HoldItem ", "\n}", "HoldItem", &[]),
     declared(TYPESCRIPT_HOLD, "interface HoldReply ", "\n}", "HoldReply", &[]),
     declared(TYPESCRIPT_HOLD, "interface CaptureReply ", "\n}", "CaptureReply", &[]),
-    declared(RUST_HOLD, "pub struct Hold ", "\n}", "HoldRequest", CALL),
+    declared(RUST_HOLD, "pub struct Hold ", "\n}", "HoldRequest", &[]),
     declared(RUST_HOLD, "pub struct HoldItem ", "\n}", "HoldItem", &[]),
     declared(RUST_HOLD, "pub struct Captured ", "\n}", "CaptureReply", &[]),
-    declared("typescript/src/batcher.ts", "interface UsageRecord ", "\n}", "UsageRequest", CALL),
+    declared("typescript/src/batcher.ts", "interface UsageRecord ", "\n}", "UsageRequest", &[]),
     declared(TYPESCRIPT, "interface Allowed ", "\n}", "UsageReply", &[]),
     declared(TYPESCRIPT, "interface Problem ", "\n}", "Problem", &[]),
     declared(TYPESCRIPT, "interface Limit ", "\n}", "LimitDetail", &[]),
