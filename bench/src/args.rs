@@ -13,6 +13,7 @@ usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--open-secon
                             [--systems tollgate,redis,postgres]
        tollgate-bench ingest [--rounds N] [--connections N] [--orgs N] [--usages N] [--variant-usages N] [--batch N]
                             [--systems tollgate,postgres]
+       tollgate-bench holds  [--rounds N] [--seconds S] [--warmup S] [--connections N] [--orgs N]
        tollgate-bench stores [--rounds N] [--seconds S] [--warmup S] [--orgs N]
                             [--stores embedded,postgres,redis,dynamodb,mongodb]
        tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
@@ -33,6 +34,8 @@ pub(crate) enum Mode {
     Gate,
     /// Usage after the fact, in batches, side by side with PostgreSQL.
     Ingest,
+    /// Holds, side by side with plain usage.
+    Holds,
     /// On each store, side by side with what is written by hand on the same server.
     Stores,
     /// Many orgs, a full month, restarts.
@@ -71,7 +74,7 @@ pub(crate) struct Options {
 impl Options {
     fn defaults(mode: Mode) -> Self {
         let (connections, orgs) = match mode {
-            Mode::Gate | Mode::Stores => (64, 10_000),
+            Mode::Gate | Mode::Holds | Mode::Stores => (64, 10_000),
             Mode::Ingest => (8, 10_000),
             Mode::Scale => (128, 1_000_000),
             Mode::Keys => (8, 10_000),
@@ -79,7 +82,7 @@ impl Options {
         };
         let systems = match mode {
             Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
-            Mode::Gate | Mode::Stores | Mode::Scale | Mode::Keys | Mode::Pages => {
+            Mode::Gate | Mode::Holds | Mode::Stores | Mode::Scale | Mode::Keys | Mode::Pages => {
                 vec![Kind::Tollgate, Kind::Redis, Kind::Postgres]
             }
         };
@@ -108,6 +111,7 @@ impl Options {
         let mode = match args.next().as_deref() {
             Some("gate") => Mode::Gate,
             Some("ingest") => Mode::Ingest,
+            Some("holds") => Mode::Holds,
             Some("stores") => Mode::Stores,
             Some("scale") => Mode::Scale,
             Some("keys") => Mode::Keys,
@@ -133,7 +137,7 @@ impl Options {
         let in_parts: &[u64] = match self.mode {
             Mode::Ingest => &[self.usages, self.variant_usages],
             Mode::Keys => &[self.usages],
-            Mode::Gate | Mode::Stores | Mode::Scale | Mode::Pages => &[],
+            Mode::Gate | Mode::Holds | Mode::Stores | Mode::Scale | Mode::Pages => &[],
         };
         let whole = u64::try_from(self.batch)? * u64::from(PARTS);
         if in_parts.iter().any(|usages| whole == 0 || *usages == 0 || !usages.is_multiple_of(whole)) {

@@ -6,12 +6,13 @@
 //! prebuilt bytes and reads whole answers, as fast as they come or at times fixed beforehand (`pace.rs`); only `wire.rs`
 //! knows where an answer ends and whether it is a yes.
 //! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
-//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `scale.rs` (a month of ten million usages), `keys.rs` (a
-//! hundred million keys) or `pages.rs` (the console on many orgs), then `client.rs`.
+//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `holds.rs` (holds beside usages), `scale.rs` (a month of ten million
+//! usages), `keys.rs` (a hundred million keys) or `pages.rs` (the console on many orgs), then `client.rs`.
 
 mod args;
 mod client;
 mod gate;
+mod holds;
 mod ingest;
 mod keys;
 mod load;
@@ -51,6 +52,7 @@ fn run() -> Result<()> {
     let tables = match options.mode {
         args::Mode::Gate => gate::run(&options)?,
         args::Mode::Ingest => ingest::run(&options)?,
+        args::Mode::Holds => holds::run(&options)?,
         args::Mode::Stores => stores::run(&options)?,
         args::Mode::Scale => scale::run(&options)?,
         args::Mode::Keys => keys::run(&options)?,

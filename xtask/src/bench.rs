@@ -13,15 +13,17 @@ const STORES: &str = "tollgate/aws,tollgate/mongodb,tollgate/redis";
 const PAGE_HEAD: &str = "\
 # Benchmarks
 
-Written by `cargo xtask bench gate --write`, and `ingest`, `stores`, `scale`, `keys` and `pages` likewise. The load generator shares the cores with
+Written by `cargo xtask bench gate --write`, and `ingest`, `holds`, `stores`, `scale`, `keys` and `pages` likewise. The load generator shares the cores with
 the servers it measures: use the ratios, not the absolute figures.
 ";
 
-/// Runs `gate`, `ingest`, `stores`, `scale`, `keys` or `pages` with the remaining arguments.
+/// Runs `gate`, `ingest`, `holds`, `stores`, `scale`, `keys` or `pages` with the remaining arguments.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let (mode, rest) = match args {
-        [mode @ ("gate" | "ingest" | "stores" | "scale" | "keys" | "pages"), rest @ ..] => (*mode, rest),
-        _ => return Err("say `bench gate`, `ingest`, `stores`, `scale`, `keys` or `pages`".into()),
+        [mode @ ("gate" | "ingest" | "holds" | "stores" | "scale" | "keys" | "pages"), rest @ ..] => {
+            (*mode, rest)
+        }
+        _ => return Err("say `bench gate`, `ingest`, `holds`, `stores`, `scale`, `keys` or `pages`".into()),
     };
     let writes = rest.contains(&"--write");
     if matches!(mode, "gate" | "stores") {

@@ -146,6 +146,14 @@ pub(crate) fn used(address: SocketAddr, org: u32) -> Result<u64> {
     Ok(text.parse()?)
 }
 
+/// The number of the latest entry of an org.
+pub(crate) fn last_entry(address: SocketAddr, org: u32) -> Result<u64> {
+    let (status, body) = call(address, "GET", &format!("/v1/orgs/{}/ledger?limit=1", org_id(org)), "")?;
+    let page: serde_json::Value = serde_json::from_str(&body)?;
+    let entry = page.pointer("/entries/0/entry").and_then(serde_json::Value::as_u64);
+    entry.ok_or_else(|| format!("no entry in the ledger: {status} {body}").into())
+}
+
 /// What the server has done so far besides answering.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
