@@ -194,6 +194,7 @@ mod tests {
             text: String::new(),
             data: json!({"a": "\u{FFFF}"}),
             notice: None,
+            cause: None,
             home: None,
             lines: Vec::new(),
         }

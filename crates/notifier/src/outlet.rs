@@ -174,6 +174,7 @@ mod tests {
             text: String::new(),
             data: json!({}),
             notice: None,
+            cause: None,
             home: None,
             lines: vec![DigestLine { at, text: "界".repeat(chars) }; count],
         };
