@@ -85,7 +85,7 @@ fn a_wrong_command_line_is_exit_code_2() {
     for (args, says) in [
         (&["balance"][..], "<ORG>"),
         (&["nonsense"], "unrecognized subcommand"),
-        (&["limit", "set", "acme", "1", "--window", "year"], "possible values"),
+        (&["limit", "set", "acme", "1", "--window", "year"], "must be one of 'minute'"),
         (&["balance", "acme", "--url", "localhost:1"], "expected http://HOST:PORT"),
         (&["use", "acme", "--property", "x"], "expected NAME=VALUE"),
         (&["serve", "--threads", "none"], "threads: 'none' is not allowed"),

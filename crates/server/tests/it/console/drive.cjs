@@ -104,7 +104,8 @@ async function send(page, lidText, fields, button) {
   if (!isOpen) await lid.click();
   const form = page.locator('details[open] form', { has: page.getByRole('button', { name: button }) }).last();
   // What is folded away within the form is opened first.
-  for (const folded of await form.locator('details:not([open]) > summary').all()) await folded.click();
+  const folded = form.locator('details:not([open]) > summary');
+  while (await folded.count()) await folded.first().click();
   for (const [name, value] of Object.entries(fields)) {
     const input = form.locator(`[name="${name}"]`);
     if (await input.evaluate((element) => element.tagName) === 'SELECT') await input.selectOption(value);
