@@ -68,7 +68,7 @@ pub struct Batcher {
 
 /// What the task is given.
 enum Order {
-    Record(Usage),
+    Record(Box<Usage>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -90,7 +90,7 @@ impl Batcher {
     /// [`Closed`]; then it was not added.
     pub async fn add(&self, mut record: Usage) -> Result<String, Closed> {
         let key = record.key.get_or_insert_with(new_key).clone();
-        self.orders.send(Order::Record(record)).await.map_err(|_| Closed)?;
+        self.orders.send(Order::Record(Box::new(record))).await.map_err(|_| Closed)?;
         Ok(key)
     }
 
@@ -130,7 +130,7 @@ impl Sender {
             let mut next = Some(order);
             while let Some(order) = next {
                 match order {
-                    Order::Record(record) => batch.push(record),
+                    Order::Record(record) => batch.push(*record),
                     Order::Flush(done) => {
                         flushed = Some(done);
                         break;

@@ -355,7 +355,7 @@ impl Channel {
                 left_out.insert(&notice.org);
             }
         }
-        (!notices.is_empty()).then(|| Digest { at: if is_full { now } else { last }, notices })
+        (!notices.is_empty()).then_some(Digest { at: if is_full { now } else { last }, notices })
     }
 
     /// The secrets that a request is signed with at a moment, the latest first.

@@ -17,7 +17,7 @@ use crate::table::{Field, pairs, parts, rows, time, time_or};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChannelCommand {
     /// Create a channel; the secret of a webhook is shown only once.
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List all channels.
     List,
     /// Show a channel.
