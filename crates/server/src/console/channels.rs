@@ -90,32 +90,30 @@ fn setup(values: &BTreeMap<String, String>, known: Option<&ChannelItem>) -> Resu
         text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
     };
     let checked = |kind: &&&str| values.contains_key(&format!("notice-{kind}"));
-    let mut members = serde_json::json!({
+    let members = serde_json::json!({
         "notices": NoticeKind::NAMES.iter().filter(checked).collect::<Vec<_>>(),
         "orgs": lines("orgs"),
         "plans": lines("plans"),
         "meters": lines("meters"),
     });
-    for field in ["name", "kind", "url", "to", "topic", "digest_at"] {
-        let value = values.get(field).map(|value| value.trim()).filter(|value| !value.is_empty());
-        if let (Some(value), Some(members)) = (value, members.as_object_mut()) {
-            members.insert(field.to_owned(), value.into());
-        }
-    }
-    let typed = |field: &str| values.get(field).map_or("", |value| value.trim());
-    let (from, to) = (typed("quiet_from"), typed("quiet_to"));
-    let is_quiet = !from.is_empty() || !to.is_empty();
-    if let (true, Some(members)) = (is_quiet || !typed("digest_at").is_empty(), members.as_object_mut()) {
-        if is_quiet {
-            members.insert("quiet_hours".to_owned(), serde_json::json!({"from": from, "to": to}));
-        }
-        let zone = Some(typed("time_zone")).filter(|zone| !zone.is_empty()).unwrap_or("UTC");
-        members.insert("time_zone".to_owned(), zone.into());
-    }
-    if let (Some(known), Some(members)) = (known, members.as_object_mut()) {
-        members.insert("kind".to_owned(), kind_of(known));
-        members.insert("enabled".to_owned(), (known.state != ChannelState::Paused).into());
-    }
+    let typed = |field: &str| values.get(field).map(|value| value.trim()).filter(|value| !value.is_empty());
+    let (from, to, digest) = (typed("quiet_from"), typed("quiet_to"), typed("digest_at"));
+    let quiet = from
+        .or(to)
+        .map(|_| serde_json::json!({"from": from.unwrap_or_default(), "to": to.unwrap_or_default()}));
+    let has_hours = quiet.is_some() || digest.is_some();
+    let given = serde_json::json!({
+        "name": typed("name"),
+        "kind": known.map(kind_of).or_else(|| typed("kind").map(Into::into)),
+        "url": typed("url"),
+        "to": typed("to"),
+        "topic": typed("topic"),
+        "quiet_hours": quiet,
+        "digest_at": digest,
+        "time_zone": has_hours.then(|| typed("time_zone").unwrap_or("UTC")),
+        "enabled": known.map(|known| known.state != ChannelState::Paused),
+    });
+    let members = with_given(members, given);
     parse(members.to_string().as_bytes()).map_err(of_field)
 }
 
