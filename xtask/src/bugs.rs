@@ -120,6 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_patch_fits_the_sources() {
+        for bugs in ["crates/testing/bugs", "crates/schedules/bugs"] {
+            let hunt = Hunt { folder: "", bugs, hunt: |_, _| Ok(None) };
+            for patch in hunt.patches(&[]).unwrap() {
+                let mut git = Command::new("git");
+                git.args(["apply", "--check", "--whitespace=nowarn"]).arg(&patch).current_dir(root().unwrap());
+                assert!(git.status().unwrap().success(), "{} no longer applies", patch.display());
+            }
+        }
+    }
+
+    #[test]
     fn a_copy_becomes_what_the_original_is() {
         let folder = std::env::temp_dir().join(format!("tollgate-xtask-copy-{}", std::process::id()));
         let (from, to) = (folder.join("from"), folder.join("to"));

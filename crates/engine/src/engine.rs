@@ -13,16 +13,17 @@ use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 use crate::catalog::CatalogInForce;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, DUE_ENTRIES, QUEUE_REQUESTS_MAX, RESIDENT_PARTS_MAX,
-    UNSAVED_ORGS_MAX,
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, DUE_ENTRIES, FLIGHT_ENTRIES_MIN, QUEUE_REQUESTS_MAX,
+    RESIDENT_PARTS_MAX, UNSAVED_ORGS_MAX,
 };
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Many, Reply, weight};
+use crate::saving::Saving;
 use crate::shard::Shard;
 #[cfg(not(feature = "shuttle"))]
 use crate::sync::spawn_here;
 use crate::sync::{Running, RwLock, join, mpsc, oneshot, spawn, watch};
-use crate::writer::{Saving, Writer};
+use crate::writer::Writer;
 use crate::{Clock, EngineError, EngineMetrics};
 
 /// How the engine works.
@@ -52,7 +53,7 @@ impl Default for EngineOptions {
     }
 }
 
-/// How much of the organizations is kept in memory, and how far their images lag behind.
+/// How much of the organizations is kept in memory, how far their images lag behind, and when turns overlap.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Entries after which the image of an org that changed is due.
@@ -61,6 +62,8 @@ pub struct Pace {
     pub unsaved_orgs_max: usize,
     /// Parts of orgs in memory beyond which orgs are let go of.
     pub resident_parts_max: usize,
+    /// Entries from which on a turn is on its way to the store while the next is decided.
+    pub flight_entries_min: usize,
 }
 
 impl Default for Pace {
@@ -69,6 +72,7 @@ impl Default for Pace {
             due_entries: DUE_ENTRIES,
             unsaved_orgs_max: UNSAVED_ORGS_MAX,
             resident_parts_max: RESIDENT_PARTS_MAX,
+            flight_entries_min: FLIGHT_ENTRIES_MIN,
         }
     }
 }
@@ -155,6 +159,8 @@ impl<S: Store> Engine<S> {
             jobs,
             shutdown: shutdown_seen,
             stop,
+            flying: None,
+            flown: 0,
             saving: Saving::default(),
             waiting: VecDeque::new(),
             beside_callers: false,

@@ -12,6 +12,14 @@ pub const QUEUE_REQUESTS_MAX: usize = 16_384;
 /// comes in pieces may exceed it by one piece. A model checker gets through few, and is to see how they are cut.
 pub const BATCH_REQUESTS_MAX: usize = if cfg!(feature = "shuttle") { 2 } else { 1_024 };
 
+/// Entries from which on a turn is on its way to the store while the next is decided: to append them takes a good part of a
+/// millisecond, and to decide as many more.
+pub const FLIGHT_ENTRIES_MIN: usize = 256;
+
+/// Turns one after the other of which each is decided while the one before is on its way. Callers' keys of all of them stay in
+/// memory; after so many everything arrives, and they are forgotten.
+pub const FLIGHTS_MAX: u32 = 16;
+
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 

@@ -13,7 +13,7 @@ use tollgate_domain::{
     Quantity, Record, RecordKey, SetPlan, SystemCommand, Timestamp, UsageKey, Use,
 };
 use tollgate_schedules::check;
-use tollgate_schedules::shuttle::future::block_on;
+use tollgate_schedules::shuttle::future::{self, block_on};
 use tollgate_schedules::shuttle::rand::{Rng, thread_rng};
 use tollgate_schedules::shuttle::sync::atomic::AtomicUsize as Step;
 use tollgate_schedules::shuttle::thread;
@@ -86,6 +86,8 @@ impl Store for Watched {
                 Err(failed())
             }
             _ => {
+                // The next turn may be decided before it is made.
+                future::yield_now().await;
                 let appended = self.inner.append(appends).await;
                 self.step();
                 appended
@@ -216,12 +218,16 @@ fn start(store: Watched) -> Arc<Engine<Watched>> {
         let plan = OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id")));
         let asked = Asked { actor: &Actor::Local, org: &org(), command: &plan };
         let mut shard = Shard::new(Arc::clone(&store.inner), Pace::default());
-        let settled = shard.run_orgs(terms, &[asked]).await;
-        assert!(settled.is_ok_and(|settled| settled.len() == 1));
+        let turn = shard.decide(terms, &[asked]).await.expect("it is decided");
+        shard.send(turn).await;
+        shard.arrive().await;
+        assert!(shard.arrived().expect("it was sent").is_ok_and(|settled| settled.len() == 1));
         // Saved and let go of after every turn, or not before the end.
         let pace = match thread_rng().gen_bool(0.5) {
-            true => Pace { due_entries: 0, unsaved_orgs_max: 0, resident_parts_max: 0 },
-            false => Pace::default(),
+            true => {
+                Pace { due_entries: 0, unsaved_orgs_max: 0, resident_parts_max: 0, flight_entries_min: 1 }
+            }
+            false => Pace { flight_entries_min: thread_rng().gen_range(1..=2), ..Pace::default() },
         };
         let clock = Clock::manual(at);
         let options = EngineOptions { clock, queue_requests_max: QUEUE, pace, ..EngineOptions::default() };

@@ -5,8 +5,8 @@ use tollgate_domain::{
 };
 
 use crate::EngineError;
+use crate::flight::Settled;
 use crate::plans::PlansGuard;
-use crate::shard::{Settled, Which};
 use crate::sync::oneshot;
 
 /// Where an answer goes.
@@ -42,6 +42,19 @@ pub(crate) enum Alone {
     DueHolds { answer: Reply<Vec<OrgId>> },
     /// Images brought up to date.
     Save { which: Which, answer: Reply<()> },
+}
+
+/// Which images are to be brought up to date.
+#[derive(Clone, Debug)]
+pub(crate) enum Which {
+    /// All.
+    All,
+    /// Those of orgs of which more changed than usage.
+    Heads,
+    /// One org's.
+    Org(OrgId),
+    /// The system's.
+    System,
 }
 
 /// A command of an org that is to be decided.

@@ -13,8 +13,8 @@ use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
 use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
 use crate::loading::system_records;
+use crate::queue::Which;
 use crate::queue::{Alone, Job};
-use crate::shard::Which;
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// Some users of a meter, and what they used of it.

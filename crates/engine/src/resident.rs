@@ -19,6 +19,8 @@ pub(crate) struct Resident {
     pub(crate) image: u64,
     /// Which of the appends of this turn is its, if there is one.
     pub(crate) append: Option<usize>,
+    /// Whether its facts are to be forgotten once the store knows them.
+    touched: bool,
     /// Whether it is known that its image lacks entries.
     unsaved: bool,
     /// Whether it was asked for since it was last passed over.
@@ -40,6 +42,8 @@ pub(crate) struct Residents {
     orgs: Vec<Option<Box<Resident>>>,
     /// Places without an org.
     free: Vec<Place>,
+    /// Where orgs were decided on of which the store may not know everything yet: these stay in memory.
+    touched: Vec<Place>,
     /// The place that is looked at next when there are too many.
     hand: usize,
     /// How many parts are in memory, large ones counted as several.
@@ -87,6 +91,7 @@ impl Residents {
             places: HashMap::default(),
             orgs: Vec::new(),
             free: Vec::new(),
+            touched: Vec::new(),
             hand: 0,
             parts: 0,
             is_crowded: false,
@@ -105,6 +110,31 @@ impl Residents {
         let resident = self.orgs.get_mut(place.0)?.as_deref_mut()?;
         resident.used = true;
         Some(resident)
+    }
+
+    /// Notes that an org is decided on.
+    pub(crate) fn touch(&mut self, place: Place) {
+        if let Some(Some(resident)) = self.orgs.get_mut(place.0)
+            && !std::mem::replace(&mut resident.touched, true)
+        {
+            self.touched.push(place);
+        }
+    }
+
+    /// Forgets the facts of the orgs that were decided on: the store knows them. Also those that a denial asked for: each of
+    /// its keys may be new.
+    pub(crate) fn forget_facts(&mut self) {
+        for place in self.touched.drain(..) {
+            if let Some(Some(resident)) = self.orgs.get_mut(place.0) {
+                resident.state.forget_facts();
+                resident.touched = false;
+            }
+        }
+    }
+
+    /// Forgets the orgs that were decided on: the store did not take what was decided.
+    pub(crate) fn forget_touched(&mut self) {
+        std::mem::take(&mut self.touched).into_iter().for_each(|place| self.forget_at(place));
     }
 
     /// Reads what some commands will read of their orgs. Where there are many orgs they lie in no cache: memory sends many
@@ -131,7 +161,15 @@ impl Residents {
             Place(self.orgs.len() - 1)
         });
         if let Some(free) = self.orgs.get_mut(place.0) {
-            *free = Some(Box::new(Resident { state, image, append: None, unsaved, used: true, counted: 0 }));
+            *free = Some(Box::new(Resident {
+                state,
+                image,
+                append: None,
+                touched: false,
+                unsaved,
+                used: true,
+                counted: 0,
+            }));
         }
         self.places.insert(id, place);
         self.count(place);
@@ -165,8 +203,8 @@ impl Residents {
         }
     }
 
-    /// Notes that entries of an org were appended at a position.
-    pub(crate) fn appended(&mut self, place: Place, position: u64) {
+    /// Notes that the image of an org lacks entries from a position on.
+    pub(crate) fn changed(&mut self, place: Place, position: u64) {
         let Some(Some(resident)) = self.orgs.get_mut(place.0) else { return };
         if !std::mem::replace(&mut resident.unsaved, true) {
             let org = resident.state.id();
@@ -332,7 +370,7 @@ impl Residents {
             looks -= 1;
             self.hand = if self.hand + 1 < self.orgs.len() { self.hand + 1 } else { 0 };
             let Some(Some(resident)) = self.orgs.get_mut(self.hand) else { continue };
-            if std::mem::take(&mut resident.used) || resident.unsaved {
+            if std::mem::take(&mut resident.used) || resident.unsaved || resident.touched {
                 continue;
             }
             let org = resident.state.id().clone();

@@ -6,21 +6,23 @@
 //! No threads, no queues, no clock.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use tollgate_domain::{
-    Actor, Context, Entry, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
-    Record, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system,
-    decide, decide_system, read_by_system,
+    Actor, Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
+    SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system, decide,
+    decide_system, read_by_system,
 };
-use tollgate_storage::{Append, Appended, EntryChange, Image, Store, StoreError, StoreErrorKind};
+use tollgate_storage::{Append, Appended, Appends, EntryChange, Image, Store, StoreError, StoreErrorKind};
 
 use crate::Pace;
 use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
+use crate::flight::{Appending, Flight, Settled, Staged, Turn};
 use crate::limits::{SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
-use crate::loading::{FoundKey, find_keys, load, moved, replayed, save_system, system_records};
-use crate::queue::Asked;
-use crate::resident::{Checkpoint, Place, Resident, Residents};
+use crate::loading::{find_keys, load, moved, replayed, save_system, system_records};
+use crate::queue::{Asked, Which};
+use crate::resident::{Checkpoint, Place, Residents};
 
 /// What one turn goes by.
 #[derive(Clone, Copy)]
@@ -43,26 +45,7 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// What became of one request of a turn.
-#[derive(Debug)]
-pub(crate) enum Settled<T> {
-    /// Durable and true: to be answered.
-    Answered(T),
-    /// Another process was faster: to be decided again.
-    Again,
-}
-
-impl<T> Settled<T> {
-    /// The answer, if there is one.
-    pub(crate) fn answered(self) -> Option<T> {
-        match self {
-            Self::Answered(answer) => Some(answer),
-            Self::Again => None,
-        }
-    }
-}
-
-/// Where a turn failed.
+/// Where a command of the system failed.
 pub(crate) enum TurnError {
     /// Nothing was written.
     Load(StoreError),
@@ -76,67 +59,21 @@ pub(crate) struct Shard<S> {
     pub(crate) store: Arc<S>,
     residents: Residents,
     expiries: Expiries,
+    /// The turn that is on its way to the store.
+    flight: Option<Flight>,
+    /// What became of the one before, until that is told.
+    arrived: Option<Result<Vec<Settled<OrgDecision>>, StoreError>>,
     /// The position of the latest append.
     latest: u64,
     /// The position of the first append that the system's image lacks.
     system_unsaved: Option<u64>,
 }
 
-/// The entries of a turn: one append per org, and where each org is.
-#[derive(Default)]
-struct Staged {
-    appends: Vec<Append>,
-    places: Vec<Place>,
-    entries: usize,
-}
-
-impl Staged {
-    /// Adds an entry of an org that is at a place.
-    fn add(&mut self, resident: &mut Resident, place: Place, entry: Entry) {
-        self.entries += 1;
-        match resident.append.and_then(|append| self.appends.get_mut(append)) {
-            Some(append) => append.entries.push(EntryChange::Org(entry)),
-            None => {
-                resident.append = Some(self.appends.len());
-                self.places.push(place);
-                self.appends.push(Append {
-                    partition: Partition::Org(resident.state.id().clone()),
-                    expected_version: entry.number - 1,
-                    entries: vec![EntryChange::Org(entry)],
-                });
-            }
-        }
-    }
-
-    /// An entry of the turn: no store has it yet.
-    fn entry(&self, append: Option<usize>, number: u64) -> Option<Record> {
-        let append = self.appends.get(append?)?;
-        let place = usize::try_from(number.checked_sub(append.expected_version + 1)?).ok()?;
-        match append.entries.get(place)? {
-            EntryChange::Org(entry) => Some(Record::Entry(Arc::new(entry.clone()))),
-            EntryChange::System(_) => None,
-        }
-    }
-
-    /// Gives an org those of the parts it wants that are of the turn; the others are left.
-    fn give(&self, resident: &mut Resident, wants: &mut Vec<PartKey>) {
-        wants.retain(|key| {
-            let PartKey::Entry(number) = key else { return true };
-            let entry = self.entry(resident.append, *number);
-            let is_left = entry.is_none();
-            if !is_left {
-                resident.state.put(key.clone(), entry);
-            }
-            is_left
-        });
-    }
-}
-
 impl<S: Store> Shard<S> {
     pub(crate) fn new(store: Arc<S>, pace: Pace) -> Self {
         let latest = store.position();
         let (residents, expiries) = (Residents::new(pace), Expiries::default());
-        Self { store, residents, expiries, latest, system_unsaved: None }
+        Self { store, residents, expiries, flight: None, arrived: None, latest, system_unsaved: None }
     }
 
     /// Whether other processes may change the store.
@@ -172,7 +109,7 @@ impl<S: Store> Shard<S> {
     }
 
     /// Which of some orgs are not in memory as they are in the store.
-    async fn stale(&mut self, orgs: &[(OrgId, Place)]) -> Result<Vec<Place>, StoreError> {
+    pub(crate) async fn stale(&mut self, orgs: &[(OrgId, Place)]) -> Result<Vec<Place>, StoreError> {
         if orgs.is_empty() {
             return Ok(Vec::new());
         }
@@ -185,59 +122,33 @@ impl<S: Store> Shard<S> {
         Ok(stale.map(|((_, place), _)| *place).collect())
     }
 
-    /// Decides requests of orgs in order, appends once, and says what became of each.
-    pub(crate) async fn run_orgs(
+    /// Decides requests of orgs, in order. Nothing of it is in the store until it is appended.
+    pub(crate) async fn decide(
         &mut self,
         terms: Terms<'_>,
         requests: &[Asked<'_>],
-    ) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
-        let run = self.run_staged(terms, requests).await;
-        if run.is_err() {
-            // What was decided is not in the store: it is opened again as it is there.
+    ) -> Result<Turn, StoreError> {
+        let decided = self.decide_all(terms, requests).await;
+        if decided.is_err() {
+            // What was decided is not in the store: it is opened again as it is there. What is on its way comes first, for
+            // it is noted of the orgs that it is of.
+            self.arrive().await;
             requests.iter().for_each(|asked| self.residents.forget(asked.org));
         }
-        run
-    }
-
-    async fn run_staged(
-        &mut self,
-        terms: Terms<'_>,
-        requests: &[Asked<'_>],
-    ) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
-        let places = self.open_all(requests.iter().map(|asked| asked.org)).await.map_err(TurnError::Load)?;
-        let keys = find_keys(self.store.as_ref(), requests).await.map_err(TurnError::Load)?;
-        let (mut settled, staged) = self.decide_all(terms, requests, &places, keys).await?;
-        let stale = self.append(staged, requests, &places).await?;
-        for (place, settled) in places.into_iter().zip(&mut settled) {
-            if stale.contains(&place) {
-                *settled = Settled::Again;
-            }
-            if let Some(resident) = self.residents.at(place) {
-                // Also those that a denial asked for: each of its keys may be new.
-                resident.state.forget_facts();
-                resident.append = None;
-            }
-        }
-        for place in stale {
-            self.residents.forget_at(place);
-        }
-        Ok(settled)
+        decided
     }
 
     /// Decides requests in order, each on what the one before made of its org.
-    async fn decide_all(
-        &mut self,
-        terms: Terms<'_>,
-        requests: &[Asked<'_>],
-        places: &[Place],
-        mut keys: impl Iterator<Item = Option<FoundKey>>,
-    ) -> Result<(Vec<Settled<OrgDecision>>, Staged), TurnError> {
+    async fn decide_all(&mut self, terms: Terms<'_>, requests: &[Asked<'_>]) -> Result<Turn, StoreError> {
+        let places = self.open_all(requests.iter().map(|asked| asked.org)).await?;
+        let mut keys = find_keys(self.store.as_ref(), requests).await?;
         let moments = Moments::new(terms.at);
         let mut decisions = Vec::with_capacity(requests.len());
         let mut staged = Staged::default();
         for (requests, places) in requests.chunks(WARMED_AT_ONCE).zip(places.chunks(WARMED_AT_ONCE)) {
             self.residents.warm(requests.iter().map(|asked| asked.command).zip(places));
             for (asked, place) in requests.iter().zip(places) {
+                self.residents.touch(*place);
                 if let Some((space, key, found)) = keys.next().flatten()
                     && let Some(resident) = self.residents.at(*place)
                 {
@@ -252,16 +163,16 @@ impl<S: Store> Shard<S> {
                     match self.decide_one(terms, &moments, next, *place, &mut staged)? {
                         Ok(_) if is_due => {}
                         Ok(decision) => break decision,
-                        Err(wants) => self.load_parts(*place, wants).await.map_err(TurnError::Load)?,
+                        Err(wants) => self.load_wanted(*place, wants).await?,
                     }
                 };
                 if matches!(asked.command, OrgCommand::Hold(_) | OrgCommand::Expire) {
                     self.note_expiry(asked, *place);
                 }
-                decisions.push(Settled::Answered(decision));
+                decisions.push(decision);
             }
         }
-        Ok((decisions, staged))
+        Ok(Turn { decisions, places, staged })
     }
 
     /// Decides a request on what the ones before made of its org, or says which parts that lacks.
@@ -272,8 +183,8 @@ impl<S: Store> Shard<S> {
         Asked { actor, org, command }: &Asked<'_>,
         place: Place,
         staged: &mut Staged,
-    ) -> Result<Result<OrgDecision, Vec<PartKey>>, TurnError> {
-        let Some(resident) = self.residents.at(place) else { return Err(TurnError::Load(moved())) };
+    ) -> Result<Result<OrgDecision, Vec<PartKey>>, StoreError> {
+        let Some(resident) = self.residents.at(place) else { return Err(moved()) };
         let outcome = match decide(&resident.state, &terms.context(moments, actor), command) {
             Ok(outcome) => outcome,
             Err(mut wants) => {
@@ -290,6 +201,22 @@ impl<S: Store> Shard<S> {
             }
         }
         Ok(Ok(outcome.decision))
+    }
+
+    /// Forgets what the store knows by now of the orgs that were decided on. Nothing may be on its way, nor be decided and not
+    /// sent.
+    pub(crate) fn forget_facts(&mut self) {
+        self.residents.forget_facts();
+    }
+
+    /// Has images gathered anew that hold what the store did not take.
+    pub(crate) fn discard(&mut self, images: &[Image]) {
+        for image in images {
+            if let Partition::Org(org) = &image.partition {
+                self.residents.forget(org);
+                self.residents.note_behind(org);
+            }
+        }
     }
 
     /// Notes when the next hold of an org expires, once it holds something more, or what had expired is ended.
@@ -333,6 +260,14 @@ impl<S: Store> Shard<S> {
         orgs.map(|org| self.residents.place(org).ok_or_else(moved)).collect()
     }
 
+    /// Loads parts of an org that a decision lacks. An entry may be one of those that are on their way.
+    async fn load_wanted(&mut self, place: Place, wants: Vec<PartKey>) -> Result<(), StoreError> {
+        if wants.iter().any(|part| matches!(part, PartKey::Entry(_))) {
+            self.arrive().await;
+        }
+        self.load_parts(place, wants).await
+    }
+
     /// Loads parts of an org that is in memory.
     async fn load_parts(&mut self, place: Place, keys: Vec<PartKey>) -> Result<(), StoreError> {
         let store = self.store.as_ref();
@@ -351,39 +286,109 @@ impl<S: Store> Shard<S> {
         loaded
     }
 
-    /// Appends what was decided, and says of which orgs another process was faster.
-    async fn append(
-        &mut self,
-        staged: Staged,
-        requests: &[Asked<'_>],
-        places: &[Place],
-    ) -> Result<Vec<Place>, TurnError> {
-        let mut stale = Vec::new();
-        if !staged.appends.is_empty() {
-            let appended = self.store.append(staged.appends).await.map_err(TurnError::Append)?;
-            assert_eq!(appended.answers.len(), staged.places.len(), "a store answers every append");
-            self.latest = appended.position;
-            for (place, answer) in staged.places.into_iter().zip(appended.answers) {
-                match answer {
-                    Appended::Done => self.residents.appended(place, appended.position),
-                    Appended::Conflict => stale.push(place),
-                }
-                if self.is_shared() {
-                    self.residents.note_lag(place, SHARED_LAG_ENTRIES_MAX);
-                }
+    /// Sends a turn to the store, after the one before has arrived.
+    pub(crate) async fn send(&mut self, turn: Turn) {
+        let Turn { decisions, places, staged } = turn;
+        let unguarded = if self.is_shared() { self.unguarded(&places) } else { Vec::new() };
+        let Staged { appends, places: appended, entries } = staged;
+        let next = self.latest + 1;
+        for place in &appended {
+            if let Some(resident) = self.residents.at(*place) {
+                resident.append = None;
             }
-            self.residents.count_entries(staged.entries);
+            if !self.is_shared() {
+                // Images that are gathered from now on hold what was decided, and are written when it has arrived.
+                self.residents.changed(*place, next);
+            }
         }
-        if self.is_shared() {
-            let asked = requests.iter().zip(places);
-            let unguarded = asked.filter(|(_, place)| {
-                self.residents.at(**place).is_some_and(|resident| resident.append.is_none())
-            });
-            let unguarded: Vec<(OrgId, Place)> =
-                unguarded.map(|(asked, place)| (asked.org.clone(), *place)).collect();
+        let store = Arc::clone(&self.store);
+        let mut appending: Appending = Box::pin(async move {
+            if appends.is_empty() { Ok(None) } else { store.append(appends).await.map(Some) }
+        });
+        // Nothing begins before it is asked for.
+        let result = std::future::poll_fn(|context| match appending.as_mut().poll(context) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await;
+        self.flight = Some(Flight { decisions, places, appended, entries, unguarded, appending, result });
+    }
+
+    /// Whether a turn is on its way.
+    pub(crate) fn is_flying(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.result.is_none())
+    }
+
+    /// The orgs of which a turn appends nothing.
+    fn unguarded(&mut self, places: &[Place]) -> Vec<(OrgId, Place)> {
+        let unguarded = |place: &Place| {
+            let resident = self.residents.at(*place).filter(|resident| resident.append.is_none())?;
+            Some((resident.state.id().clone(), *place))
+        };
+        places.iter().filter_map(unguarded).collect()
+    }
+
+    /// Waits until the turn that is on its way has arrived, if there is one, and notes it. Whoever stops waiting may wait again.
+    pub(crate) async fn arrive(&mut self) {
+        let Some(flight) = &mut self.flight else { return };
+        if flight.result.is_none() {
+            flight.result = Some(flight.appending.as_mut().await);
+        }
+        let unguarded = std::mem::take(&mut flight.unguarded);
+        let is_refused = matches!(flight.result, Some(Err(_)));
+        let mut stale = Vec::new();
+        if !is_refused {
             self.check_unguarded(&unguarded, &mut stale).await;
         }
-        Ok(stale)
+        if let Some(flight) = self.flight.take() {
+            self.arrived = Some(self.note(flight, stale));
+        }
+    }
+
+    /// What became of each request of the turn that arrived last; told once. An error is that of the append: a refusal wrote
+    /// nothing, of any other it is not known.
+    pub(crate) const fn arrived(&mut self) -> Option<Result<Vec<Settled<OrgDecision>>, StoreError>> {
+        self.arrived.take()
+    }
+
+    /// Notes that a turn was appended, or was not.
+    fn note(
+        &mut self,
+        flight: Flight,
+        mut stale: Vec<Place>,
+    ) -> Result<Vec<Settled<OrgDecision>>, StoreError> {
+        let Flight { decisions, places, appended, entries, result, .. } = flight;
+        let appends = match result {
+            Some(Ok(appends)) => appends,
+            Some(Err(error)) => {
+                // What was decided since is not in the store either.
+                self.residents.forget_touched();
+                return Err(error);
+            }
+            None => None,
+        };
+        if let Some(Appends { answers, position }) = appends {
+            assert_eq!(answers.len(), appended.len(), "a store answers every append");
+            self.latest = position;
+            for (place, answer) in appended.into_iter().zip(answers) {
+                match answer {
+                    Appended::Done if self.is_shared() => {
+                        self.residents.changed(place, position);
+                        self.residents.note_lag(place, SHARED_LAG_ENTRIES_MAX);
+                    }
+                    Appended::Done => {}
+                    Appended::Conflict => stale.push(place),
+                }
+            }
+            self.residents.count_entries(entries);
+        }
+        let settled = |(decision, place)| match stale.contains(&place) {
+            true => Settled::Again,
+            false => Settled::Answered(decision),
+        };
+        let settled = decisions.into_iter().zip(places).map(settled).collect();
+        stale.into_iter().for_each(|place| self.residents.forget_at(place));
+        Ok(settled)
     }
 
     /// A denial counts only if it was decided on the current version.
@@ -570,17 +575,4 @@ const fn is_more_than_usage(kind: &EntryKind) -> bool {
             | EntryKind::Held(_)
             | EntryKind::HoldEnded(_)
     )
-}
-
-/// Which images are to be brought up to date.
-#[derive(Clone, Debug)]
-pub(crate) enum Which {
-    /// All.
-    All,
-    /// Those of orgs of which more changed than usage.
-    Heads,
-    /// One org's.
-    Org(OrgId),
-    /// The system's.
-    System,
 }

@@ -1,8 +1,6 @@
 //! The one writer of an engine: takes the queued requests, has them decided and appended, answers, and saves in between.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
@@ -14,15 +12,17 @@ use tollgate_domain::{
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 use crate::catalog::{CatalogInForce, declared};
+use crate::flight::{Settled, Turn};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, FOLLOWED_AGE_MAX, OPEN_ROUNDS_MAX,
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, FLIGHTS_MAX, FOLLOWED_AGE_MAX, OPEN_ROUNDS_MAX,
     SAVE_AGAIN_AFTER, SAVE_AGAIN_TURNS,
 };
 use crate::loading::system_records;
 use crate::plans::{PlansGiven, PlansGuard};
-use crate::queue::{Alone, Job, Reply};
+use crate::queue::{Alone, Job, Which};
 use crate::resident::Checkpoint;
-use crate::shard::{Settled, Shard, Terms, TurnError, Which};
+use crate::saving::{Failed, Saving, Waiting};
+use crate::shard::{Shard, Terms, TurnError};
 use crate::sync::{RwLock, mpsc, watch};
 use crate::{EngineError, EngineMetrics, EngineOptions, OutcomeLabel};
 
@@ -36,6 +36,10 @@ pub struct Writer<S> {
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) stop: watch::Sender<Option<Arc<StoreError>>>,
+    /// The requests of the turn that is on its way to the store.
+    pub(crate) flying: Option<Flying>,
+    /// Turns that went on their way since none was.
+    pub(crate) flown: u32,
     pub(crate) saving: Saving,
     /// Who waits for images.
     pub(crate) waiting: VecDeque<Waiting>,
@@ -45,48 +49,23 @@ pub struct Writer<S> {
     pub(crate) followed: Timestamp,
 }
 
-/// Somebody who waits for images.
-pub(crate) struct Waiting {
-    which: Which,
-    /// What comes later is not waited for.
-    until: u64,
-    answer: Reply<()>,
+/// Requests that are decided, and answered once what was decided is durable.
+pub(crate) struct Flying {
+    jobs: Vec<Job>,
+    began: Instant,
+}
+
+/// What became of the turn that was on its way.
+enum Arrival {
+    /// The store has it, or there was none. These requests are to be decided again.
+    Kept(Vec<Job>),
+    /// The store has nothing of it, and its callers know.
+    Refused,
 }
 
 impl<S> std::fmt::Debug for Writer<S> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Writer").finish_non_exhaustive()
-    }
-}
-
-/// Images on their way to the store.
-#[derive(Default)]
-pub(crate) enum Saving {
-    /// None.
-    #[default]
-    Idle,
-    /// They are being written.
-    Running(Checkpoint, Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>),
-    /// They could not be written; it is tried again after a while, and where a scan reads them.
-    Failed(Failed),
-}
-
-/// Images that could not be written.
-pub(crate) struct Failed {
-    checkpoint: Checkpoint,
-    error: Arc<StoreError>,
-    at: Timestamp,
-    /// Turns since.
-    turns: u32,
-}
-
-impl Saving {
-    /// Waits for those that are being written; never ends when there are none.
-    async fn wait(&mut self) -> Result<(), StoreError> {
-        match self {
-            Self::Running(_, writing) => writing.await,
-            Self::Idle | Self::Failed(..) => std::future::pending().await,
-        }
     }
 }
 
@@ -97,23 +76,10 @@ impl<S: Store> Writer<S> {
     /// Dropping the future is like the end of the process: pending callers get
     /// [`EngineError::ShuttingDown`], and what was being written may or may not be.
     pub async fn run(mut self) {
-        while let Some((of_orgs, others)) = self.next_batch().await {
-            let requests: usize = of_orgs.iter().map(Job::requests).sum();
-            if requests > 0 {
-                self.metrics.batch_requests.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
-            }
-            let mut settled = self.settle(of_orgs).await;
-            for other in others {
-                match &settled {
-                    Ok(()) => settled = self.settle_other(other).await,
-                    Err(reason) => other.fail(EngineError::Stopped(Arc::clone(reason))),
-                }
-            }
-            if let Err(reason) = settled {
-                self.fail_stop(reason).await;
-                return;
-            }
-            self.save_due(requests).await;
+        let settled = self.settle_all().await;
+        if let Err(reason) = settled {
+            self.fail_stop(reason).await;
+            return;
         }
         let (organizations, began) = (self.shard.unsaved_orgs(), Instant::now());
         let saved = self.save(&Which::All).await;
@@ -130,10 +96,37 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// Settles the queued requests until no more are taken. An error is a reason to stop.
+    async fn settle_all(&mut self) -> Result<(), Arc<StoreError>> {
+        while let Some((of_orgs, others)) = self.next_batch().await? {
+            let requests: usize = of_orgs.iter().map(Job::requests).sum();
+            if requests > 0 {
+                self.metrics.batch_requests.observe(f64::from(u32::try_from(requests).unwrap_or(u32::MAX)));
+            }
+            let mut settled = self.settle(of_orgs).await;
+            if !others.is_empty() && settled.is_ok() {
+                settled = self.rest().await.map(drop);
+            }
+            for other in others {
+                match &settled {
+                    Ok(()) => settled = self.settle_other(other).await,
+                    Err(reason) => other.fail(EngineError::Stopped(Arc::clone(reason))),
+                }
+            }
+            settled?;
+            self.save_due(requests).await;
+        }
+        self.rest().await.map(drop)
+    }
+
     /// Takes the queued requests: commands of orgs, which are decided together, and what comes after them. `None` at the end.
-    async fn next_batch(&mut self) -> Option<(Vec<Job>, Vec<Alone>)> {
+    /// An error is a reason to stop.
+    async fn next_batch(&mut self) -> Result<Option<(Vec<Job>, Vec<Alone>)>, Arc<StoreError>> {
         let (mut of_orgs, mut others) = (Vec::new(), Vec::new());
-        let mut next = Some(self.next_job().await?);
+        let mut next = self.next_job().await?;
+        if next.is_none() {
+            return Ok(None);
+        }
         if self.beside_callers {
             // Those that can go on put their requests first: one append for all of them.
             tokio::task::yield_now().await;
@@ -149,22 +142,57 @@ impl<S: Store> Writer<S> {
             let room = requests < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX;
             next = if room { self.jobs.try_recv().ok() } else { None };
         }
-        Some((of_orgs, others))
+        Ok(Some((of_orgs, others)))
     }
 
-    async fn next_job(&mut self) -> Option<Job> {
+    async fn next_job(&mut self) -> Result<Option<Job>, Arc<StoreError>> {
         loop {
-            let written = tokio::select! {
+            tokio::select! {
                 biased;
                 () = stopping(&mut self.shutdown), if !self.jobs.is_closed() => {
                     self.jobs.close();
                     continue;
                 }
-                job = self.jobs.recv() => return job,
-                written = self.saving.wait() => written,
-            };
-            self.saved(written);
+                () = self.shard.arrive(), if self.flying.is_some() => drop(self.rest().await?),
+                job = self.jobs.recv() => return Ok(job),
+                written = self.saving.wait() => self.saved(written),
+            }
             self.save_due(0).await;
+        }
+    }
+
+    /// Waits until nothing is on its way any more, and answers what was. An error is a reason to stop.
+    async fn rest(&mut self) -> Result<Arrival, Arc<StoreError>> {
+        let arrival = self.arrive().await;
+        self.shard.forget_facts();
+        self.flown = 0;
+        arrival
+    }
+
+    /// Waits for the turn that is on its way, if there is one, and answers it. An error is a reason to stop.
+    async fn arrive(&mut self) -> Result<Arrival, Arc<StoreError>> {
+        self.shard.arrive().await;
+        let (Some(Flying { jobs, began }), Some(arrived)) = (self.flying.take(), self.shard.arrived()) else {
+            return Ok(Arrival::Kept(Vec::new()));
+        };
+        match arrived {
+            Ok(settled) => {
+                self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+                self.write_gathered();
+                let jobs = self.answer(jobs, settled);
+                let again = jobs.iter().map(Job::requests).sum::<usize>();
+                self.metrics.conflicts.inc_by(u64::try_from(again).unwrap_or_default());
+                Ok(Arrival::Kept(jobs))
+            }
+            Err(error) => {
+                self.discard_gathered();
+                if error.kind().is_refusal() {
+                    self.refuse(jobs, error).await?;
+                } else {
+                    self.lose(jobs, error)?;
+                }
+                Ok(Arrival::Refused)
+            }
         }
     }
 
@@ -182,20 +210,33 @@ impl<S: Store> Writer<S> {
             if jobs.is_empty() {
                 return Ok(());
             }
-            let started = Instant::now();
-            match self.turn(&jobs).await {
-                Ok(settled) => {
-                    self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-                    jobs = self.answer(jobs, settled);
-                    let again = jobs.iter().map(Job::requests).sum::<usize>();
-                    self.metrics.conflicts.inc_by(u64::try_from(again).unwrap_or_default());
+            let began = Instant::now();
+            let decided = self.decide(&jobs).await;
+            // What was decided beside a turn that is on its way counts only if that arrives.
+            match self.arrive().await {
+                Ok(Arrival::Kept(_)) => {}
+                Ok(Arrival::Refused) => continue,
+                Err(reason) => {
+                    jobs.into_iter().for_each(|job| job.fail(EngineError::Stopped(Arc::clone(&reason))));
+                    return Err(reason);
                 }
-                Err(TurnError::Load(error)) if error.kind() == StoreErrorKind::Moved => {}
-                Err(TurnError::Load(error)) => return self.settle_alone(jobs, error).await,
-                Err(TurnError::Append(error)) if error.kind().is_refusal() => {
-                    return self.refuse(jobs, error).await;
+            }
+            match decided {
+                Ok(turn) => {
+                    let goes_on = self.goes_on_beside(&turn);
+                    self.flying = Some(Flying { jobs, began });
+                    self.shard.send(turn).await;
+                    if goes_on && self.shard.is_flying() {
+                        self.flown += 1;
+                        return Ok(());
+                    }
+                    match self.rest().await? {
+                        Arrival::Kept(again) => jobs = again,
+                        Arrival::Refused => return Ok(()),
+                    }
                 }
-                Err(TurnError::Append(error)) => return self.lose(jobs, error),
+                Err(error) if error.kind() == StoreErrorKind::Moved => {}
+                Err(error) => return self.settle_alone(jobs, error).await,
             }
         }
         for job in jobs {
@@ -229,15 +270,23 @@ impl<S: Store> Writer<S> {
         Err(reason)
     }
 
-    async fn turn(&mut self, jobs: &[Job]) -> Result<Vec<Settled<OrgDecision>>, TurnError> {
+    async fn decide(&mut self, jobs: &[Job]) -> Result<Turn, StoreError> {
         let catalog = self.catalog_in_force();
         let key_keep_secs = self.options.key_keep_secs;
         let terms = Terms { catalog: &catalog, key_keep_secs, at: self.options.clock.now() };
         let mut asked = Vec::with_capacity(jobs.len());
         jobs.iter().for_each(|job| job.ask(&mut asked));
-        let settled = self.shard.run_orgs(terms, &asked).await;
+        let decided = self.shard.decide(terms, &asked).await;
         self.plans_given.add(asked.iter().filter_map(|asked| asked.command.plan_given()));
-        settled
+        decided
+    }
+
+    /// Whether the next turn is decided while this one is on its way: where that takes as long as to append this one. Of few
+    /// requests more come in meanwhile, which are better decided together.
+    fn goes_on_beside(&self, turn: &Turn) -> bool {
+        !self.shard.is_shared()
+            && turn.entries() >= self.options.pace.flight_entries_min
+            && self.flown < FLIGHTS_MAX
     }
 
     /// One damaged record must not refuse the requests that only happened to share its batch.
@@ -450,6 +499,10 @@ impl<S: Store> Writer<S> {
                 }
                 again
             }
+            gathered @ Saving::Gathered(_) => {
+                self.saving = gathered;
+                false
+            }
             saving @ Saving::Running(..) => {
                 self.saving = saving;
                 // Far too many: the disk sets the pace.
@@ -527,11 +580,32 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// Begins to write images; those gathered while a turn is on its way hold what it changed, and wait for it.
     fn write(&mut self, checkpoint: Checkpoint) {
+        if self.shard.is_flying() {
+            self.saving = Saving::Gathered(checkpoint);
+            return;
+        }
         let store = Arc::clone(&self.shard.store);
         let Checkpoint { images, whole_until } = checkpoint.clone();
         let writing = Box::pin(async move { store.checkpoint(images, whole_until).await });
         self.saving = Saving::Running(checkpoint, writing);
+    }
+
+    /// Begins to write what was gathered while a turn was on its way, which has arrived.
+    fn write_gathered(&mut self) {
+        match std::mem::take(&mut self.saving) {
+            Saving::Gathered(checkpoint) => self.write(checkpoint),
+            saving => self.saving = saving,
+        }
+    }
+
+    /// Discards what was gathered while a turn was on its way of which the store has nothing.
+    fn discard_gathered(&mut self) {
+        match std::mem::take(&mut self.saving) {
+            Saving::Gathered(checkpoint) => self.shard.discard(&checkpoint.images),
+            saving => self.saving = saving,
+        }
     }
 
     /// What became of the images that are being written, if that is known by now.

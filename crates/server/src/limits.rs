@@ -55,6 +55,9 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Bytes from which on an answer is worth packing.
 pub const GZIP_BYTES_MIN: u64 = 1_024;
 
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`, 4,096 mostly).
+pub(crate) const QUEUED_CONNECTIONS_MAX: u32 = 16_384;
+
 /// Seconds after which a refused caller should try again.
 pub const RETRY_AFTER_SECS: u32 = 1;
 

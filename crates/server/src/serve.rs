@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -21,7 +21,7 @@ use crate::auth::ApiKeys;
 use crate::console::{NoticeMarks, Sessions, Survey};
 use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
-use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, STREAMS_MAX};
+use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, QUEUED_CONNECTIONS_MAX, STREAMS_MAX};
 use crate::metrics::Metrics;
 use crate::portkey::Portkey;
 use crate::readers::Readers;
@@ -215,11 +215,22 @@ impl Listening {
         let thread = thread.worker_threads(1).thread_name("tollgate-listen").enable_all();
         let thread = thread.on_thread_start(tollgate_threads::answer_first).build()?;
         let thread = Self { handle: thread.handle().clone(), runtime: Some(thread) };
-        let bound = thread.handle.spawn(TcpListener::bind(address));
+        let bound = thread.handle.spawn(async move { listen(address) });
         let listener = bound.await.unwrap_or_else(|error| Err(io::Error::other(error)))?;
         let address = listener.local_addr()?;
         Ok((thread, listener, address))
     }
+}
+
+/// Listens, with room for connections that come faster than they are accepted: where the system's queue is full, a
+/// client hears nothing for a second or more.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A server that starts again may take the address of the one before at once.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUED_CONNECTIONS_MAX)
 }
 
 impl Drop for Listening {

@@ -10,6 +10,9 @@ pub(crate) const FRAME_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// threads are a tenth of that.
 pub(crate) const SLOW_APPEND_MICROS: u64 = 1_000;
 
+/// From how many entries on a thread of the store appends them: to encode them and note their facts takes as long as the disk.
+pub(crate) const MANY_ENTRIES: usize = 256;
+
 /// Default size of a segment file in bytes: half a million usages, zeroed in the background in well under a second.
 pub(crate) const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 

@@ -19,7 +19,7 @@ use super::fingerprints::{facts_of, of_key, of_partition, of_reversal};
 use super::frame::EntrySpot;
 use super::io::to_u64;
 use super::ledger::Ledger;
-use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, SLOW_APPEND_MICROS};
+use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, MANY_ENTRIES, SLOW_APPEND_MICROS};
 use super::metrics::Metrics;
 use super::options::{EmbeddedOptions, Work};
 use super::orders::Orders;
@@ -116,9 +116,11 @@ impl Core {
     }
 
     /// Appends entries; see [`tollgate_storage::Store::append`]. While the disk is fast, the caller waits for it: that takes
-    /// less than to wake another thread and be woken by it. While it is slow, a thread of the store waits.
+    /// less than to wake another thread and be woken by it. While it is slow, or where there is much to append, a thread of the
+    /// store does it.
     pub(crate) async fn append_in_time(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
-        let slow = self.append_micros.load(Ordering::Relaxed) > SLOW_APPEND_MICROS;
+        let entries: usize = appends.iter().map(|append| append.entries.len()).sum();
+        let slow = entries >= MANY_ENTRIES || self.append_micros.load(Ordering::Relaxed) > SLOW_APPEND_MICROS;
         if !slow || self.options.work == Work::Inline {
             return self.append(&appends);
         }

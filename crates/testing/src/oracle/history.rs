@@ -242,9 +242,11 @@ impl<'a> History<'a> {
         let mut end = self.calendar.end(&self.zone, Window::Month, from)?;
         if let TopUpStart::At { at, written_month } = start
             && at == from
-            && self.calendar.label(&self.zone, Window::Month, from).period().number < written_month
         {
-            end = self.calendar.end(&self.zone, Window::Month, end)?;
+            let mut month = self.calendar.label(&self.zone, Window::Month, from).period().number;
+            while month < written_month {
+                (month, end) = (month + 1, self.calendar.end(&self.zone, Window::Month, end)?);
+            }
         }
         Some(end)
     }
