@@ -125,7 +125,9 @@ mod tests {
             let hunt = Hunt { folder: "", bugs, hunt: |_, _| Ok(None) };
             for patch in hunt.patches(&[]).unwrap() {
                 let mut git = Command::new("git");
-                git.args(["apply", "--check", "--whitespace=nowarn"]).arg(&patch).current_dir(root().unwrap());
+                git.args(["apply", "--check", "--whitespace=nowarn"])
+                    .arg(&patch)
+                    .current_dir(root().unwrap());
                 assert!(git.status().unwrap().success(), "{} no longer applies", patch.display());
             }
         }

@@ -105,7 +105,7 @@ pub use records::{
 };
 pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;
-pub use state::OrgState;
+pub use state::{Distance, OrgState};
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
 pub use window::{MonthDay, Window, WindowError, WindowHours};
 

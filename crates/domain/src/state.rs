@@ -7,6 +7,8 @@
 
 mod warm;
 
+pub use warm::Distance;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;

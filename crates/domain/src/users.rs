@@ -25,6 +25,11 @@ impl<T> Users<T> {
         usize::from(self.first.is_some()) + self.others.len()
     }
 
+    /// Reads where a user would be looked for, which lies elsewhere than what is found there.
+    pub(crate) fn warm(&self) -> bool {
+        self.others.keys().next().is_some()
+    }
+
     /// That of a user.
     pub(crate) fn get(&self, user: &UserId) -> Option<&T> {
         match &self.first {

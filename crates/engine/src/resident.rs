@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tollgate_domain::{OrgCommand, OrgId, OrgState, Partition};
+use tollgate_domain::{Distance, OrgCommand, OrgId, OrgState, Partition};
 use tollgate_storage::Image;
 
 use crate::Pace;
@@ -139,11 +139,14 @@ impl Residents {
 
     /// Reads what some commands will read of their orgs. Where there are many orgs they lie in no cache: memory sends many
     /// at once that are asked for together, and one after the other to decisions that are made one after the other.
-    pub(crate) fn warm<'a>(&self, commands: impl Iterator<Item = (&'a OrgCommand, &'a Place)>) {
-        let orgs =
-            commands.filter_map(|(command, place)| Some((command, self.orgs.get(place.0)?.as_deref()?)));
-        let read: u64 =
-            orgs.map(|(command, resident)| resident.state.warm(command)).fold(0, u64::wrapping_add);
+    pub(crate) fn warm<'a>(&self, commands: impl Iterator<Item = (&'a OrgCommand, &'a Place)> + Clone) {
+        let mut read = 0;
+        for distance in Distance::ALL {
+            for (command, place) in commands.clone() {
+                let Some(Some(resident)) = self.orgs.get(place.0) else { continue };
+                read ^= resident.state.warm(command, distance) ^ u64::from(resident.touched);
+            }
+        }
         // What came of it is nothing, so that it must be said to be wanted.
         std::hint::black_box(read);
     }
