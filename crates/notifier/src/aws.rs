@@ -28,26 +28,24 @@ pub(crate) struct Aws {
     access: Access,
     /// Found out when it is first needed: that asks the machine.
     config: OnceCell<SdkConfig>,
-    clients: Mutex<Clients>,
+    sqs: Clients<aws_sdk_sqs::Client>,
+    sns: Clients<aws_sdk_sns::Client>,
 }
 
-/// By region; without one, that of the machine.
-#[derive(Debug, Default)]
-struct Clients {
-    sqs: HashMap<Option<String>, aws_sdk_sqs::Client>,
-    sns: HashMap<Option<String>, aws_sdk_sns::Client>,
-}
+/// Clients by region; without one, that of the machine.
+type Clients<C> = Mutex<HashMap<Option<String>, C>>;
 
 impl Aws {
     /// Asks AWS, or another endpoint.
     pub(crate) fn new(endpoint: Option<String>) -> Self {
         let access = Access { region: None, endpoint, connect: CONNECT_TIMEOUT, answer: MESSAGE_TIMEOUT };
-        Self { access, config: OnceCell::new(), clients: Mutex::default() }
+        Self { access, config: OnceCell::new(), sqs: Mutex::default(), sns: Mutex::default() }
     }
 
     /// Puts a message into a queue.
     pub(crate) async fn send(&self, queue_url: &str, message: &Message) -> Outcome {
-        let Some(client) = self.sqs(region_of_queue(queue_url)).await else { return no_region() };
+        let client = self.client(&self.sqs, region_of_queue(queue_url), aws_sdk_sqs::Client::new).await;
+        let Some(client) = client else { return no_region() };
         let mut request = client.send_message().queue_url(queue_url).message_body(body(message));
         for (name, value) in attributes(message) {
             let value = SqsAttribute::builder().data_type("String").string_value(value).build();
@@ -64,7 +62,8 @@ impl Aws {
 
     /// Publishes a message to a topic.
     pub(crate) async fn publish(&self, topic_arn: &str, message: &Message) -> Outcome {
-        let Some(client) = self.sns(region_of_topic(topic_arn)).await else { return no_region() };
+        let client = self.client(&self.sns, region_of_topic(topic_arn), aws_sdk_sns::Client::new).await;
+        let Some(client) = client else { return no_region() };
         let mut request = client.publish().topic_arn(topic_arn).message(body(message));
         for (name, value) in attributes(message) {
             let value = SnsAttribute::builder().data_type("String").string_value(value).build();
@@ -79,28 +78,22 @@ impl Aws {
         outcome(request.send().await, aws_sdk_sns::operation::publish::PublishOutput::message_id)
     }
 
-    async fn sqs(&self, region: Option<&str>) -> Option<aws_sdk_sqs::Client> {
+    /// The client of a service for a region, made once; without one, for that of the machine.
+    async fn client<C: Clone>(
+        &self,
+        clients: &Clients<C>,
+        region: Option<&str>,
+        make: impl FnOnce(&SdkConfig) -> C,
+    ) -> Option<C> {
         let config = self.config.get_or_init(|| self.access.load()).await;
         let region = region.map(str::to_owned);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = clients.sqs.get(&region) {
+        let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = clients.get(&region) {
             return Some(known.clone());
         }
         let place = region.clone().map(Region::new).or_else(|| config.region().cloned())?;
-        let config = aws_sdk_sqs::config::Builder::from(config).region(place).build();
-        Some(clients.sqs.entry(region).or_insert(aws_sdk_sqs::Client::from_conf(config)).clone())
-    }
-
-    async fn sns(&self, region: Option<&str>) -> Option<aws_sdk_sns::Client> {
-        let config = self.config.get_or_init(|| self.access.load()).await;
-        let region = region.map(str::to_owned);
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = clients.sns.get(&region) {
-            return Some(known.clone());
-        }
-        let place = region.clone().map(Region::new).or_else(|| config.region().cloned())?;
-        let config = aws_sdk_sns::config::Builder::from(config).region(place).build();
-        Some(clients.sns.entry(region).or_insert(aws_sdk_sns::Client::from_conf(config)).clone())
+        let config = config.clone().into_builder().region(place).build();
+        Some(clients.entry(region).or_insert(make(&config)).clone())
     }
 }
 
