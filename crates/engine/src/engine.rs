@@ -14,7 +14,7 @@ use tollgate_storage::{Store, StoreError, StoreErrorKind};
 use crate::catalog::CatalogInForce;
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, DUE_ENTRIES, FLIGHT_ENTRIES_MIN, QUEUE_REQUESTS_MAX,
-    RESIDENT_PARTS_MAX, UNSAVED_ORGS_MAX,
+    RESIDENT_PARTS_MAX, SAVED_AT_ONCE_MAX, UNSAVED_ORGS_MAX,
 };
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Many, Reply, weight};
@@ -58,6 +58,8 @@ impl Default for EngineOptions {
 pub struct Pace {
     /// Entries after which the image of an org that changed is due.
     pub due_entries: u64,
+    /// Orgs whose images are due that are saved together: each write is a sync, behind which a commit may wait.
+    pub saved_at_once: usize,
     /// Orgs whose images may lag behind before saving keeps pace with what comes in.
     pub unsaved_orgs_max: usize,
     /// Parts of orgs in memory beyond which orgs are let go of.
@@ -70,6 +72,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             due_entries: DUE_ENTRIES,
+            saved_at_once: SAVED_AT_ONCE_MAX,
             unsaved_orgs_max: UNSAVED_ORGS_MAX,
             resident_parts_max: RESIDENT_PARTS_MAX,
             flight_entries_min: FLIGHT_ENTRIES_MIN,

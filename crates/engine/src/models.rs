@@ -224,9 +224,13 @@ fn start(store: Watched) -> Arc<Engine<Watched>> {
         assert!(shard.arrived().expect("it was sent").is_ok_and(|settled| settled.len() == 1));
         // Saved and let go of after every turn, or not before the end.
         let pace = match thread_rng().gen_bool(0.5) {
-            true => {
-                Pace { due_entries: 0, unsaved_orgs_max: 0, resident_parts_max: 0, flight_entries_min: 1 }
-            }
+            true => Pace {
+                due_entries: 0,
+                saved_at_once: 1,
+                unsaved_orgs_max: 0,
+                resident_parts_max: 0,
+                flight_entries_min: 1,
+            },
             false => Pace { flight_entries_min: thread_rng().gen_range(1..=2), ..Pace::default() },
         };
         let clock = Clock::manual(at);

@@ -46,6 +46,8 @@ pub(crate) struct Residents {
     touched: Vec<Place>,
     /// The place that is looked at next when there are too many.
     hand: usize,
+    /// How many orgs should have been saved since some were.
+    owed: usize,
     /// How many parts are in memory, large ones counted as several.
     parts: usize,
     /// Whether there were too many after the last look for some to let go of: most have images that lack entries.
@@ -93,6 +95,7 @@ impl Residents {
             free: Vec::new(),
             touched: Vec::new(),
             hand: 0,
+            owed: 0,
             parts: 0,
             is_crowded: false,
             unsaved: Unsaved::default(),
@@ -271,7 +274,7 @@ impl Residents {
     }
 
     /// How many orgs are to be saved now, after a turn of some entries: none while the oldest change is young and they are
-    /// few; then so many that saving goes on evenly; and more once they are many, or take too much memory.
+    /// few; then so many that saving goes on evenly, some at a time; and more once they are many, or take too much memory.
     pub(crate) fn due(&mut self, entries: usize) -> usize {
         if self.unsaved.entries - self.unsaved.stuck_since > self.pace.due_entries {
             self.try_stuck();
@@ -281,7 +284,15 @@ impl Residents {
             return SAVED_IN_NEED_MAX;
         }
         let age = unsaved.queue.front().map_or(0, |(_, since, _)| unsaved.entries - since);
-        if age > self.pace.due_entries { (entries / 8 + 1).min(SAVED_AT_ONCE_MAX) } else { 0 }
+        if age <= self.pace.due_entries {
+            return 0;
+        }
+        self.owed += entries / 8 + 1;
+        if self.owed < self.pace.saved_at_once {
+            0
+        } else {
+            std::mem::take(&mut self.owed).min(SAVED_AT_ONCE_MAX)
+        }
     }
 
     /// Has those that could not be opened come next.

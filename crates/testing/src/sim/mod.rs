@@ -275,6 +275,7 @@ impl Prepared {
 fn draw_pace(sim: &Sim) -> Pace {
     Pace {
         due_entries: [0, 2, 10, 1_000][sim.place(4)],
+        saved_at_once: [1, 1, 2, 5][sim.place(4)],
         unsaved_orgs_max: [0, 1, 2, 100][sim.place(4)],
         resident_parts_max: [0, 8, 40, 1_000][sim.place(4)],
         flight_entries_min: [1, 1, 3, 1_000][sim.place(4)],
