@@ -87,6 +87,7 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
     state.change_org(entry.at, |org| {
         assert_eq!(org.next_entry(), entry.number, "entries of an org are applied in order");
         org.version = entry.number;
+        org.latest_at = entry.at;
     });
 }
 

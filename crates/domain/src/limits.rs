@@ -92,6 +92,10 @@ pub const ROLLING_SLOTS: i32 = 60;
 /// its time zone, and the server's clock may have stepped back.
 pub const SEGMENT_MARGIN_SECS: i64 = 40 * 86_400;
 
+/// How far behind the latest entry of an org a clock may be for the org's time to stand still until the clock has caught up, in
+/// seconds: clocks of servers on one store differ by less. One that is further ahead drags nobody along.
+pub const CLOCKS_APART_SECS_MAX: i64 = 5;
+
 /// Most prices of one plan: each is compared with each when the catalog is read.
 pub const PLAN_PRICES_MAX: usize = 1_000;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::limits::{ADJUSTED_MONTHS, SEGMENT_MARGIN_SECS};
+use crate::limits::{ADJUSTED_MONTHS, CLOCKS_APART_SECS_MAX, SEGMENT_MARGIN_SECS};
 use crate::{
-    Amount, Hold, Holds, MeterId, MonthDay, OrgId, Period, PlanId, Plans, SignedDuration, Source, UserId,
-    Window, Zone,
+    Amount, Hold, Holds, MeterId, MonthDay, OrgId, OrgState, Period, PlanId, Plans, SignedDuration, Source,
+    UserId, Window, Zone,
 };
 
 /// The paying organization.
@@ -43,6 +43,8 @@ pub struct Org {
     pub version: u64,
     /// When it was first heard of.
     pub created_at: Timestamp,
+    /// When its latest entry was decided; where an older version kept it, when it was first heard of.
+    pub latest_at: Timestamp,
     /// The shares of its credit, in percent, that cause a notice when crossed, in order, each once; `None`: its plan says.
     pub thresholds: Option<Vec<u8>>,
 }
@@ -125,8 +127,17 @@ impl Org {
             settled: 0,
             version: 0,
             created_at,
+            latest_at: created_at,
             thresholds: None,
         }
+    }
+
+    /// What time it is for the org while a clock shows a time: not before its latest entry, as long as that is not further
+    /// ahead of the clock than clocks differ. So what one server granted, another one sees at once.
+    #[must_use]
+    pub fn now(&self, clock: Timestamp) -> Timestamp {
+        let is_behind = || self.latest_at.duration_since(clock) <= SignedDuration::from_secs(CLOCKS_APART_SECS_MAX);
+        if self.latest_at > clock && is_behind() { self.latest_at } else { clock }
     }
 
     /// An open hold.
@@ -199,5 +210,13 @@ impl Org {
     #[must_use]
     pub const fn next_entry(&self) -> u64 {
         self.version + 1
+    }
+}
+
+impl OrgState {
+    /// [`Org::now`]; of an org that does not exist, what the clock shows.
+    #[must_use]
+    pub fn now(&self, clock: Timestamp) -> Timestamp {
+        self.org().map_or(clock, |org| org.now(clock))
     }
 }

@@ -232,9 +232,9 @@ impl<S: Store> Engine<S> {
         id: &OrgId,
         month: Option<i32>,
     ) -> Result<Option<(Period, Result<Arc<Bill>, BillError>)>, EngineError> {
-        let (in_force, at) = (self.catalog(), self.clock().now());
+        let (in_force, clock) = (self.catalog(), self.clock().now());
         let Some(org) = self.org(id).await? else { return Ok(None) };
-        let month = month.unwrap_or_else(|| org.zone.period_at(Window::Month, at).number);
+        let month = month.unwrap_or_else(|| org.zone.period_at(Window::Month, org.now(clock)).number);
         let view = |state: &OrgState, at| {
             state.org()?;
             Some(self.in_context(&in_force, at, |context| bill(state, context, month)))
@@ -318,7 +318,7 @@ impl<S: Store> Engine<S> {
         for _ in 0..READ_ROUNDS_MAX {
             let mut state = self.state_of(id, wanted.clone()).await?;
             // Later than all that is in the state.
-            let at = self.clock().now();
+            let at = state.now(self.clock().now());
             let seen = self.expire(&mut state, at).and_then(|()| state.ask(|state| view(state, at)));
             match seen {
                 Ok(answer) => return Ok(answer),

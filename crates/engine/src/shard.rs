@@ -143,6 +143,8 @@ impl<S: Store> Shard<S> {
         let places = self.open_all(requests.iter().map(|asked| asked.org)).await?;
         let mut keys = find_keys(self.store.as_ref(), requests).await?;
         let moments = Moments::new(terms.at);
+        // Of an org whose latest entry is of another engine, by a clock that is ahead of this one's.
+        let mut ahead = Moments::new(terms.at);
         let mut decisions = Vec::with_capacity(requests.len());
         let mut staged = Staged::default();
         for (requests, places) in requests.chunks(WARMED_AT_ONCE).zip(places.chunks(WARMED_AT_ONCE)) {
@@ -154,13 +156,17 @@ impl<S: Store> Shard<S> {
                 {
                     resident.state.put_key(space, key, found);
                 }
+                let at = self.residents.at(*place).map_or(terms.at, |resident| resident.state.now(terms.at));
+                if at != terms.at && at != ahead.at() {
+                    ahead = Moments::new(at);
+                }
                 let expire = Asked { actor: &Actor::System, command: &OrgCommand::Expire, ..*asked };
                 let decision = loop {
                     // What has expired by now has ended before anything else is decided.
-                    let is_due =
-                        self.residents.at(*place).is_some_and(|org| org.state.has_due_hold(terms.at));
+                    let is_due = self.residents.at(*place).is_some_and(|org| org.state.has_due_hold(at));
                     let next = if is_due { &expire } else { asked };
-                    match self.decide_one(terms, &moments, next, *place, &mut staged)? {
+                    let moments = if at == terms.at { &moments } else { &ahead };
+                    match self.decide_one(terms, moments, next, *place, &mut staged)? {
                         Ok(_) if is_due => {}
                         Ok(decision) => break decision,
                         Err(wants) => self.load_wanted(*place, wants).await?,

@@ -239,7 +239,8 @@ impl Generator {
             75..82 => SignedDuration::from_secs(self.rng.i64(DAY..4 * DAY)),
             82..85 => SignedDuration::from_secs(self.rng.i64(7 * DAY..22 * DAY)),
             85..96 => return self.land_on_edge(),
-            96..99 => -SignedDuration::from_millis(self.rng.i64(1..2 * DAY * 1_000)),
+            96 | 97 => -SignedDuration::from_millis(self.rng.i64(1..2 * DAY * 1_000)),
+            98 => -SignedDuration::from_millis(self.rng.i64(1..8_000)),
             _ => -SignedDuration::from_secs(self.rng.i64(DAY..STEP_BACK_SECS_MAX)),
         };
         self.set_clock(self.at + step);

@@ -1,8 +1,12 @@
 //! Whether two stores hold the same: hashes of ledgers and of what they come to.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest as _, Sha256};
-use tollgate_domain::{EntryKind, MeterId, OrgId, OrgState, PartKey, Partition, Period, Record, Window};
+use tollgate_domain::{
+    EntryKind, MeterId, Org, OrgId, OrgState, PartKey, Partition, Period, Record, Window,
+};
 use tollgate_storage::codec::{LineRef, Stored, encode, encode_line};
 use tollgate_storage::{Order, Row, Scan, Store, StoreError};
 
@@ -96,7 +100,9 @@ async fn of_state<S: Store>(
     parts: &[PartKey],
 ) -> Result<Hash, StoreError> {
     let mut hash = Sha256::new();
-    add_record(&mut hash, state.head().as_ref());
+    // When the latest entry was decided is in the ledger; an image that an older version kept does not say it.
+    let org = state.org().map(|org| Org { latest_at: org.created_at, ..org.clone() });
+    add_record(&mut hash, org.map(|org| Record::Org(Arc::new(org))).as_ref());
     let lacking = parts.iter().filter(|part| !state.holds(part)).cloned().collect();
     load(store, state, image, lacking).await?;
     parts.iter().for_each(|part| add_record(&mut hash, state.record(part).as_ref()));

@@ -221,7 +221,8 @@ async fn plan_of(app: &App, settings: &CreditsSettings, user: &OrgId) -> Result<
     let denied = |code, detail: &str| no_package(Problem::new(code, detail));
     let org = app.engine.org(user).await.map_err(Failure::from)?;
     let org = org.ok_or_else(|| denied(Code::UnknownOrg, "unknown"))?;
-    let plan = org.plans.plan_at(app.engine.clock().now()).ok_or_else(|| denied(Code::NoPlan, "no plan"))?;
+    let now = org.now(app.engine.clock().now());
+    let plan = org.plans.plan_at(now).ok_or_else(|| denied(Code::NoPlan, "no plan"))?;
     let catalog = app.engine.catalog().catalog;
     let allowance = catalog.plan(plan).and_then(|plan| plan.allowance(&settings.meter));
     allowance.map(|_| plan.clone()).ok_or_else(|| denied(Code::NoPlan, "no allowance"))

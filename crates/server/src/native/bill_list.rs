@@ -60,7 +60,7 @@ pub(crate) async fn list(
 /// month before.
 fn months(app: &App, org: &Org) -> (i32, i32) {
     let month_at = |at| org.zone.period_at(Window::Month, at).number;
-    (month_at(org.created_at).saturating_sub(1), month_at(app.engine.clock().now()))
+    (month_at(org.created_at).saturating_sub(1), month_at(org.now(app.engine.clock().now())))
 }
 
 /// The month before the one that a cursor names.

@@ -139,7 +139,7 @@ impl OrgFilter {
 
     /// Whether an organization passes, but for its balance.
     pub(crate) fn passes(&self, org: &Org, now: Timestamp, refused_today: impl FnOnce(&Org) -> bool) -> bool {
-        let has = |org: &'_ Org| org.plans.in_force(now).and_then(|change| change.plan.clone());
+        let has = |org: &'_ Org| org.plans.in_force(org.now(now)).and_then(|change| change.plan.clone());
         let named = |part: &String| {
             org.name.as_ref().is_some_and(|name| name.to_lowercase().contains(part))
                 || org.id.as_str().to_lowercase().contains(part)

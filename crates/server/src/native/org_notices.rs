@@ -65,7 +65,7 @@ pub(crate) async fn put(
 async fn in_force(app: &App, org: OrgId, changed: bool) -> Result<Response, Failure> {
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let catalog = app.engine.catalog().catalog;
-    let in_force = known.plans.in_force(app.engine.clock().now());
+    let in_force = known.plans.in_force(known.now(app.engine.clock().now()));
     let plan = in_force.and_then(|change| change.plan.as_ref());
     let (thresholds, from) = catalog.thresholds(&known, plan.and_then(|plan| catalog.plan(plan)));
     Ok(ok(&OrgNoticesReply {

@@ -193,7 +193,7 @@ pub(crate) async fn show_limits(
     caller.require(Role::Read, Some(&org))?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let catalog = app.engine.catalog().catalog;
-    let in_force = known.plans.in_force(app.engine.clock().now());
+    let in_force = known.plans.in_force(known.now(app.engine.clock().now()));
     let plan = in_force.and_then(|change| change.plan.as_ref());
     Ok(ok(&LimitsReply {
         org: org.into(),

@@ -109,7 +109,7 @@ pub(crate) async fn call_off(
 /// How the org stands now.
 async fn reply(app: &App, id: &OrgId, changed: &Changed) -> Result<Response, Failure> {
     let org = app.engine.org(id).await?.ok_or_else(|| unknown_org(id))?;
-    Ok(ok(&plan_reply(&org, app.engine.clock().now(), changed)))
+    Ok(ok(&plan_reply(&org, org.now(app.engine.clock().now()), changed)))
 }
 
 fn plan_reply(org: &Org, now: Timestamp, changed: &Changed) -> PlanReply {

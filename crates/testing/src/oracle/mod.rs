@@ -220,6 +220,15 @@ impl Oracle {
         self.orgs.get(org).map_or(&[][..], Vec::as_slice)
     }
 
+    /// What time it is for an org while a clock shows a time: that of the latest it accepted, where the clock is up to five
+    /// seconds behind it.
+    #[must_use]
+    pub fn time_of(&self, org: &OrgId, clock: Timestamp) -> Timestamp {
+        let latest = self.facts(org).last().map_or(clock, |fact| fact.at);
+        let behind = latest.as_nanosecond() - clock.as_nanosecond();
+        if (0..=5_000_000_000).contains(&behind) { latest } else { clock }
+    }
+
     /// The calendar it goes by.
     #[must_use]
     pub const fn calendar(&self) -> &Calendar {

@@ -3,8 +3,9 @@
 //! The ledger of an org fixes the order of everything that made an entry: the oracle follows it, entry by entry, at the
 //! entry's own time and under its own catalog. A reply that made an entry must be the oracle's answer there. A reply
 //! that made none must be the oracle's answer at some moment between request and reply: at one of the org's versions,
-//! one of the times the engine's clock showed, and one of the catalogs it had in force. What is unsent must be what the
-//! ledger says at one of those versions, and the list of all orgs must have all that is not usage.
+//! one of the times the engine's clock showed (or that of the entry before, where the clock was a little behind it), and
+//! one of the catalogs it had in force. What is unsent must be what the ledger says at one of those versions, and the
+//! list of all orgs must have all that is not usage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,7 +135,7 @@ impl<'a> Story<'a> {
             (Ask::Listed, Reply::Listed(listed)) => self.lists(version, *listed),
             (Ask::Command(command), Reply::Decision(decision)) => {
                 let reply = without_steps(decision);
-                self.moments(other.attempt).into_iter().any(|(at, catalog)| {
+                self.moments(oracle, other.attempt).into_iter().any(|(at, catalog)| {
                     let (answer, accepted) = oracle.answer(&catalog, at, self.org, command);
                     !accepted && answer == reply
                 })
@@ -146,12 +147,12 @@ impl<'a> Story<'a> {
     /// What the oracle would say at a version, for the report.
     fn answers(&self, oracle: &Oracle, attempt: &Attempt) -> Vec<(Timestamp, OrgDecision)> {
         let Ask::Command(command) = &attempt.ask else { return Vec::new() };
-        let moments = self.moments(attempt).into_iter();
+        let moments = self.moments(oracle, attempt).into_iter();
         moments.map(|(at, catalog)| (at, oracle.answer(&catalog, at, self.org, command).0)).collect()
     }
 
     /// The times and catalogs at which an attempt may have been decided, the latest first.
-    fn moments(&self, attempt: &Attempt) -> Vec<(Timestamp, Arc<Catalog>)> {
+    fn moments(&self, oracle: &Oracle, attempt: &Attempt) -> Vec<(Timestamp, Arc<Catalog>)> {
         let clock = &self.happened.clocks[attempt.engine];
         let replied = attempt.replied.unwrap_or(u64::MAX);
         let from = clock.partition_point(|(stamp, _)| *stamp <= attempt.sent).saturating_sub(1);
@@ -159,7 +160,8 @@ impl<'a> Story<'a> {
         let (first, last) = attempt.catalogs;
         let catalogs: Vec<_> =
             (first..=last).rev().filter_map(|version| self.found.catalog(version)).collect();
-        let mut times: Vec<Timestamp> = clock[from..until].iter().map(|(_, at)| *at).collect();
+        let shown = clock[from..until].iter().map(|(_, at)| *at);
+        let mut times: Vec<Timestamp> = shown.map(|at| oracle.time_of(self.org, at)).collect();
         times.dedup();
         let with_catalogs =
             |at: Timestamp| catalogs.iter().map(move |catalog| (at, Arc::clone(catalog))).collect::<Vec<_>>();
@@ -187,8 +189,11 @@ impl<'a> Story<'a> {
         if usize::try_from(*of) != Ok(version) {
             return false;
         }
+        // It is never of a moment a little before the latest entry.
+        let is_in_time = oracle.time_of(self.org, balance.at) == balance.at;
         // Which catalog it went by is not told: one of those there were.
-        oracle.history(self.org).is_some()
+        is_in_time
+            && oracle.history(self.org).is_some()
             && self.found.catalogs.iter().any(|catalog| {
                 balance.meters.iter().all(|(meter, shown)| {
                     oracle
@@ -236,7 +241,7 @@ impl<'a> Story<'a> {
                 committed <= replied,
                 "{org}: entry {number} was answered before it was durable: {attempt:?}"
             );
-            let in_time = self.moments(attempt).iter().any(|(at, _)| *at == entry.at);
+            let in_time = self.moments(oracle, attempt).iter().any(|(at, _)| *at == entry.at);
             hold!(in_time, "{org}: entry {number} is of no time between request and reply: {attempt:?}");
         }
         let answer = oracle.decide(&catalog, entry.at, org, command);

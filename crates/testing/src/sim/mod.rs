@@ -373,7 +373,9 @@ impl World {
             self.faults.count(Fault::MonthEnd, u64::from(month_ended(before, at)));
             for (number, slot) in self.slots.iter().enumerate() {
                 let skewed = number > 0 && self.faults.fires(Fault::ClockSkew);
-                let ahead = if skewed { self.sim.below(7_200_000) } else { 0 };
+                // By so little that the time of an org stands still, or by more.
+                let most = if self.sim.chance(5_000) { 8_000 } else { 7_200_000 };
+                let ahead = if skewed { self.sim.below(most) } else { 0 };
                 let ahead = SignedDuration::from_millis(i64::try_from(ahead).unwrap_or(0));
                 slot.clock.set(at + ahead);
                 self.log.clock_set(number, slot.clock.now());

@@ -7,8 +7,8 @@ use tokio::runtime::Runtime;
 use tollgate_domain::limits::CREATED_METERS_MAX;
 use tollgate_domain::{
     Actor, ApplyCatalog, Bill, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity,
-    RecordDenial, Reverse, SetPlan, SignedDuration, SystemCommand, Timestamp, UsageKey, Use, Welcome, Zone,
-    catalog,
+    RecordDenial, Reverse, SetPlan, SignedDuration, SystemCommand, Timestamp, TopUp, TopUpExpiry, TopUpStart,
+    UsageKey, Use, Welcome, Zone, catalog,
 };
 use tollgate_engine::{Clock, Closing, Engine, EngineOptions};
 use tollgate_storage::MemoryStore;
@@ -156,6 +156,47 @@ fn a_usage_is_taken_back_in_the_batch_that_counts_it() {
             assert_eq!((again.entry, again.replayed), (reversed.entry, true));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_by_little_takes_no_credit_away() {
+    let replicas = Replicas::start(1, "2026-11-02T10:00:00Z");
+    let acme = org("acme");
+    let at = |millis: i64| time("2026-11-02T10:00:00Z") + SignedDuration::from_millis(millis);
+    let lite = PlanId::new("lite").expect("an id");
+    replicas.ask(0, &acme, OrgCommand::Welcome(Welcome { plan: Some(lite) }));
+    let usage = |key: &str, quantity: &str| Use {
+        user: None,
+        meter: MeterId::new("reports").expect("an id"),
+        quantity: Quantity::parse(quantity).expect("a quantity"),
+        key: UsageKey::new(key).expect("a key"),
+        occurred_at: None,
+        properties: BTreeMap::new(),
+    };
+    let top_up = TopUp {
+        meter: MeterId::new("reports").expect("an id"),
+        amount: Quantity::parse("5").expect("a quantity"),
+        key: None,
+        expiry: TopUpExpiry::Never,
+        start: TopUpStart::Now,
+        priority: 0,
+        reason: None,
+        metadata: BTreeMap::new(),
+    };
+    let is_allowed = |key: &str, quantity: &str| match replicas.ask(
+        0,
+        &acme,
+        OrgCommand::Use(usage(key, quantity)),
+    ) {
+        OrgDecision::Use(result) => result.is_ok(),
+        other => panic!("{other:?}"),
+    };
+    assert!(is_allowed("all of the plan", "20"));
+    replicas.ask(0, &acme, OrgCommand::TopUp(top_up));
+    for (clock, allowed) in [(-5_000, true), (-2_000, true), (-5_001, false), (1, true)] {
+        replicas.at(at(clock));
+        assert_eq!(is_allowed(&format!("at {clock}"), "1"), allowed, "at {clock} ms");
     }
 }
 

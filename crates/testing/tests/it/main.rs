@@ -7,6 +7,8 @@
     reason = "tests"
 )]
 
+#[cfg(feature = "postgres")]
+mod apart;
 mod clocks;
 #[cfg(all(feature = "aws", feature = "mongodb", feature = "redis"))]
 mod copy;

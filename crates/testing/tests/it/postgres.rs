@@ -8,21 +8,22 @@ use tollgate_domain::{
 use tollgate_engine::{Clock, Engine};
 use tollgate_peers::{Postgres, Proxy};
 
+use crate::apart::decide_by_clocks_apart;
 use crate::shared::{Replicas, count_while_killed, race};
 
 /// Engines, each by way of a proxy of its own.
 fn replicas(server: &Postgres, count: usize) -> Replicas<PostgresStore> {
-    replicas_by(server, count, &Clock::System)
+    replicas_by(server, count, &[Clock::System])
 }
 
-/// The same by a clock.
-fn replicas_by(server: &Postgres, count: usize, clock: &Clock) -> Replicas<PostgresStore> {
+/// The same by clocks, that of each engine or one for all.
+fn replicas_by(server: &Postgres, count: usize, clocks: &[Clock]) -> Replicas<PostgresStore> {
     let opened = (0..count).map(|_| {
         let proxy = Proxy::start(server.port()).expect("a proxy");
         let options = PostgresOptions::from_url(&server.url_by(proxy.port())).expect("a URL");
         (PostgresStore::open(options).expect("opens"), vec![proxy])
     });
-    Replicas::start_by(opened, clock)
+    Replicas::start_by(opened, clocks)
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn a_plan_is_retired_before_a_catalog_lacks_it_and_no_engine_gives_it_to_anybody
     let server = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
     let noon: Timestamp = "2026-11-15T12:00:00Z".parse().expect("a time");
     let clock = Clock::manual(noon);
-    let replicas = replicas_by(&server, 2, &clock);
+    let replicas = replicas_by(&server, 2, std::slice::from_ref(&clock));
     let [first, second] = replicas.engines() else { panic!("two engines") };
     let meter = "[[meters]]\nid = \"reports\"\nname = \"R\"\nunit = \"report\"\n[[plans]]\nid = \"new\"\nname = \"New\"\n";
     let old = "[[plans]]\nid = \"old\"\nname = \"Old\"\n";
@@ -77,6 +78,15 @@ fn a_plan_is_retired_before_a_catalog_lacks_it_and_no_engine_gives_it_to_anybody
     assert!(!give(second, &late));
     assert_eq!(apply(&without_old), Ok(3));
     replicas.shut_down();
+}
+
+#[test]
+fn a_clock_that_is_ahead_by_little_hides_nothing_and_one_far_ahead_drags_nobody_along() {
+    let server = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+    let noon: Timestamp = "2026-11-15T12:00:00Z".parse().expect("a time");
+    let (slow, fast) = (Clock::manual(noon), Clock::manual(noon));
+    let clocks = [slow.clone(), fast.clone(), slow.clone()];
+    decide_by_clocks_apart(replicas_by(&server, 3, &clocks), &slow, &fast, noon);
 }
 
 #[test]

@@ -39,15 +39,15 @@ pub(crate) struct Replicas<S> {
 impl<S: Store> Replicas<S> {
     /// Starts one on each of some store objects.
     pub(crate) fn start(opened: impl IntoIterator<Item = (S, Vec<Proxy>)>) -> Self {
-        Self::start_by(opened, &Clock::System)
+        Self::start_by(opened, std::slice::from_ref(&Clock::System))
     }
 
-    /// The same by a clock.
-    pub(crate) fn start_by(opened: impl IntoIterator<Item = (S, Vec<Proxy>)>, clock: &Clock) -> Self {
+    /// The same by clocks, that of each engine or one for all.
+    pub(crate) fn start_by(opened: impl IntoIterator<Item = (S, Vec<Proxy>)>, clocks: &[Clock]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (mut engines, mut proxies) = (Vec::new(), Vec::new());
-        for (store, before) in opened {
+        for ((store, before), clock) in opened.into_iter().zip(clocks.iter().cycle()) {
             let engine = runtime.block_on(Engine::start(
                 Arc::new(store),
                 EngineOptions { clock: clock.clone(), ..EngineOptions::default() },
@@ -67,7 +67,7 @@ impl<S: Store> Replicas<S> {
     }
 
     /// An org with a plan of [`CREDITS`] reports.
-    fn customer(&self, name: &str) -> OrgId {
+    pub(crate) fn customer(&self, name: &str) -> OrgId {
         let org = OrgId::new(name).expect("an id");
         let put = OrgCommand::Put(PutOrg { name: None, zone: None, metadata: None });
         let plan = OrgCommand::SetPlan(SetPlan::now(PlanId::new("lite").expect("an id")));

@@ -18,6 +18,7 @@ use crate::codec::wire::{In, Wire, choices, fields, invalid, put_items, put_len}
 /// What an org may have besides: bits of a byte.
 const HAS_HOLDS: u8 = 1;
 const HAS_THRESHOLDS: u8 = 2;
+const HAS_LATEST: u8 = 4;
 
 /// What a counter may have besides: bits of a byte.
 const HAS_RANKS: u8 = 1;
@@ -199,7 +200,7 @@ choices! {
 impl Wire for Org {
     fn put(&self, out: &mut Vec<u8>) {
         let Self { id, name, zone, metadata, plans, bills, billed_until, trial, limits, .. } = self;
-        let Self { holds, thresholds, meters, settled, version, created_at, .. } = self;
+        let Self { holds, thresholds, meters, settled, version, created_at, latest_at, .. } = self;
         id.put(out);
         name.put(out);
         zone.put(out);
@@ -210,13 +211,18 @@ impl Wire for Org {
         trial.put(out);
         limits.put(out);
         let has = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
-        (has(holds.is_some(), HAS_HOLDS) | has(thresholds.is_some(), HAS_THRESHOLDS)).put(out);
+        let latest_at = (latest_at != created_at).then_some(latest_at);
+        let has = has(holds.is_some(), HAS_HOLDS)
+            | has(thresholds.is_some(), HAS_THRESHOLDS)
+            | has(latest_at.is_some(), HAS_LATEST);
+        has.put(out);
         holds.iter().for_each(|holds| holds.put(out));
         thresholds.iter().for_each(|thresholds| thresholds.put(out));
         meters.put(out);
         settled.put(out);
         version.put(out);
         created_at.put(out);
+        latest_at.iter().for_each(|latest_at| latest_at.put(out));
     }
 
     fn take(from: &mut In<'_>) -> Result<Self> {
@@ -230,7 +236,7 @@ impl Wire for Org {
         org.trial = Wire::take(from)?;
         org.limits = Wire::take(from)?;
         let has = u8::take(from)?;
-        if has & !(HAS_HOLDS | HAS_THRESHOLDS) != 0 {
+        if has & !(HAS_HOLDS | HAS_THRESHOLDS | HAS_LATEST) != 0 {
             return Err(invalid());
         }
         if has & HAS_HOLDS != 0 {
@@ -243,6 +249,7 @@ impl Wire for Org {
         org.settled = Wire::take(from)?;
         org.version = Wire::take(from)?;
         org.created_at = Wire::take(from)?;
+        org.latest_at = if has & HAS_LATEST == 0 { org.created_at } else { Wire::take(from)? };
         Ok(org)
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn samples() -> Vec<Sample> {
         Sample::value("org-full", org()),
         Sample::value("org-thresholds", Org { thresholds: Some(vec![50, 90, 100]), ..org() }),
         Sample::value("org-thresholds-only", Org { thresholds: Some(Vec::new()), holds: None, ..org() }),
+        Sample::value("org-latest", Org { latest_at: at(1_790_000_000, 123_456_000), ..org() }),
         Sample::value("org-least", Org::new(id("a"), Timestamp::UNIX_EPOCH)),
         Sample::value("account-full", account()),
         Sample::value("account-least", Account::default()),
@@ -161,6 +162,7 @@ fn org() -> Org {
         settled: 9,
         version: 1_234,
         created_at: at(1_780_000_000, 999_999_999),
+        latest_at: at(1_780_000_000, 999_999_999),
         thresholds: None,
     }
 }
