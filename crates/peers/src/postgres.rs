@@ -20,6 +20,10 @@ const PROGRAMS_VARIABLE: &str = "TOLLGATE_POSTGRES_PROGRAMS";
 /// Where Debian keeps the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
+/// Where `cargo xtask test` puts what Debian has not, behind the folder that cargo builds in.
+const TOOLS: &str = "tools/postgres-";
+const TOOLS_FOLDER: &str = "package/native";
+
 const ADVICE: &str =
     "PostgreSQL is needed: `cargo xtask test` installs it, or on Debian `apt-get install postgresql`";
 
@@ -55,8 +59,28 @@ impl Postgres {
     /// # Errors
     /// When its programs are not there, or do not do what they should.
     pub fn start(settings: &[&str]) -> Result<Self, Error> {
-        let programs = programs()?;
         let folder = keeper::folder("tollgate-postgres-")?;
+        Self::start_in(folder, &programs()?, settings)
+    }
+
+    /// The same of another version: 14, 16, 17 or 18.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn start_version(version: u32, settings: &[&str]) -> Result<Self, Error> {
+        let folder = keeper::folder("tollgate-postgres-")?;
+        // Who may run them may not get to where they are.
+        let programs = folder.path().join("programs");
+        let mut copy = Command::new("cp");
+        copy.arg("-r").arg(tools(version)?).arg(&programs);
+        let copied = copy.output()?;
+        if !copied.status.success() {
+            return Err(Error::other(format!("cp: {}", String::from_utf8_lossy(&copied.stderr))));
+        }
+        Self::start_in(folder, &programs.join("bin"), settings)
+    }
+
+    fn start_in(folder: TempDir, programs: &Path, settings: &[&str]) -> Result<Self, Error> {
         let data = folder.path().join("data");
         let mut initdb = command(&programs.join("initdb"), folder.path())?;
         initdb.args([
@@ -75,7 +99,7 @@ impl Postgres {
         let mut options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=");
         settings.iter().for_each(|setting| options.push_str(&format!(" -c {setting}")));
         let mut keeper = command(Path::new("/bin/sh"), folder.path())?;
-        keeper.args(["-c", KEEPER, "keeper"]).arg(&programs).arg(&data).arg(options);
+        keeper.args(["-c", KEEPER, "keeper"]).arg(programs).arg(&data).arg(options);
         keeper.stdout(Stdio::piped());
         let mut keeper = Keeper::start(keeper)?;
         let news = keeper.news()?;
@@ -148,7 +172,17 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// The folder with the programs of the newest version.
+/// The folder with all of a version that Debian has not.
+fn tools(version: u32) -> Result<PathBuf, Error> {
+    let program = env::current_exe()?;
+    let mut found =
+        program.ancestors().map(|folder| folder.join(format!("{TOOLS}{version}")).join(TOOLS_FOLDER));
+    let missing =
+        || Error::other(format!("PostgreSQL {version} is needed: `cargo xtask test` fetches it into target/tools"));
+    found.find(|folder| folder.join("bin/initdb").exists()).ok_or_else(missing)
+}
+
+/// The folder with the programs of the newest version that the system has.
 fn programs() -> Result<PathBuf, Error> {
     if let Some(named) = env::var_os(PROGRAMS_VARIABLE) {
         return Ok(PathBuf::from(named));

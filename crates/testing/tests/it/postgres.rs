@@ -33,6 +33,12 @@ fn of_the_last_credits_exactly_those_that_are_there_are_used() {
 }
 
 #[test]
+fn of_the_last_credits_exactly_those_that_are_there_are_used_on_the_newest_version() {
+    let server = Postgres::start_version(18, &["fsync=off", "max_connections=100"]);
+    race(replicas(&server.expect("PostgreSQL starts"), 3));
+}
+
+#[test]
 fn a_plan_is_retired_before_a_catalog_lacks_it_and_no_engine_gives_it_to_anybody() {
     let server = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
     let noon: Timestamp = "2026-11-15T12:00:00Z".parse().expect("a time");
@@ -91,7 +97,17 @@ fn a_clock_that_is_ahead_by_little_hides_nothing_and_one_far_ahead_drags_nobody_
 
 #[test]
 fn nothing_is_lost_or_counted_twice_while_postgres_is_killed() {
-    let mut server = Postgres::start(&["max_connections=100"]).expect("PostgreSQL starts");
+    count_while_it_is_killed(Postgres::start(&["max_connections=100"]).expect("PostgreSQL starts"));
+}
+
+#[test]
+fn nothing_is_lost_or_counted_twice_while_the_newest_version_is_killed() {
+    count_while_it_is_killed(
+        Postgres::start_version(18, &["max_connections=100"]).expect("PostgreSQL starts"),
+    );
+}
+
+fn count_while_it_is_killed(mut server: Postgres) {
     let replicas = replicas(&server, 2);
     count_while_killed(replicas, |_| {
         server.kill().expect("it ran");

@@ -5,25 +5,29 @@ use std::thread;
 use fastrand::Rng;
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 use tollgate_domain::{OrgId, Partition};
-use tollgate_peers::Proxy;
+use tollgate_peers::{Postgres, Proxy};
 use tollgate_storage::conformance::{append_using, image_after};
 use tollgate_storage::{Appended, Store, StoreErrorKind};
 
-use super::{next_schema, open, server};
+use super::{next_schema, server};
 use crate::shared::{self, answers, entry, version};
 use crate::support::{org, run};
 
 /// A store of this schema by way of a proxy.
-fn open_by(proxy: &Proxy, schema: &str, settings: &str) -> PostgresStore {
-    let url = format!("{}?schema={schema}{settings}", server().url_by(proxy.port()));
+fn open_by(server: &Postgres, proxy: &Proxy, schema: &str, settings: &str) -> PostgresStore {
+    let url = format!("{}?schema={schema}{settings}", server.url_by(proxy.port()));
     PostgresStore::open(PostgresOptions::from_url(&url).expect("a URL")).expect("opens")
 }
 
 #[test]
 fn an_append_whose_answer_is_lost_is_made_once() {
+    append_is_made_once(server());
+}
+
+pub(super) fn append_is_made_once(server: &Postgres) {
     let (schema, acme) = (next_schema(), org("acme"));
-    let proxy = Proxy::start(server().port()).expect("a proxy");
-    let store = open_by(&proxy, &schema, "");
+    let proxy = Proxy::start(server.port()).expect("a proxy");
+    let store = open_by(server, &proxy, &schema, "");
     assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
     let before = proxy.cuts();
     proxy.lose_next_answer();
@@ -38,16 +42,24 @@ fn an_append_whose_answer_is_lost_is_made_once() {
 
 #[test]
 fn what_arrives_late_changes_nothing_any_more() {
-    let proxy = Proxy::start(server().port()).expect("a proxy");
-    shared::what_arrives_late_changes_nothing(&open_by(&proxy, &next_schema(), ""), &proxy);
+    late_changes_nothing(server());
+}
+
+pub(super) fn late_changes_nothing(server: &Postgres) {
+    let proxy = Proxy::start(server.port()).expect("a proxy");
+    shared::what_arrives_late_changes_nothing(&open_by(server, &proxy, &next_schema(), ""), &proxy);
 }
 
 #[test]
 fn what_is_not_known_is_not_said_to_be_nothing() {
+    unknown_is_said(server());
+}
+
+pub(super) fn unknown_is_said(server: &Postgres) {
     let (schema, acme) = (next_schema(), org("acme"));
-    let proxy = Proxy::start(server().port()).expect("a proxy");
-    let store = open_by(&proxy, &schema, "&patience=1");
-    let beside = open(&schema).expect("opens");
+    let proxy = Proxy::start(server.port()).expect("a proxy");
+    let store = open_by(server, &proxy, &schema, "&patience=1");
+    let beside = super::open_by(&server.url(), &schema).expect("opens");
     assert_eq!(answers(&store, &append_using(&acme, 1, 0, ["a"])), [Appended::Done]);
     // It is made, the answer is lost, and then nobody answers any more.
     proxy.lose_next_answer();
@@ -68,6 +80,10 @@ fn what_is_not_known_is_not_said_to_be_nothing() {
 
 #[test]
 fn calls_on_the_same_ledgers_in_any_order_never_wait_in_a_circle() {
+    no_circle(server());
+}
+
+pub(super) fn no_circle(server: &Postgres) {
     const ORGS: usize = 12;
     const CALLS: u32 = 60;
     let schema = next_schema();
@@ -76,20 +92,20 @@ fn calls_on_the_same_ledgers_in_any_order_never_wait_in_a_circle() {
         let writers: Vec<_> = (0..4_u64)
             .map(|writer| {
                 let (schema, orgs) = (&schema, &orgs);
-                scope.spawn(move || write_in_any_order(schema, orgs, writer, CALLS))
+                scope.spawn(move || write_in_any_order(server, schema, orgs, writer, CALLS))
             })
             .collect();
         writers.into_iter().map(|writer| writer.join().expect("no writer failed")).sum()
     });
-    let store = open(&schema).expect("opens");
+    let store = super::open_by(&server.url(), &schema).expect("opens");
     let total: u64 = orgs.iter().map(|id| version(&store, id)).sum();
     assert_eq!(usize::try_from(total).expect("few"), made, "every append that was made, once");
     assert!(made > ORGS, "somebody came through");
 }
 
 /// Appends to some orgs at a time, new ones among them, and keeps images in between; gives how many appends were made.
-fn write_in_any_order(schema: &str, orgs: &[OrgId], writer: u64, calls: u32) -> usize {
-    let store = open(schema).expect("opens");
+fn write_in_any_order(server: &Postgres, schema: &str, orgs: &[OrgId], writer: u64, calls: u32) -> usize {
+    let store = super::open_by(&server.url(), schema).expect("opens");
     let mut rng = Rng::with_seed(writer);
     let mut made = 0;
     for call in 0..calls {

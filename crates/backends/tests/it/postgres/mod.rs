@@ -2,6 +2,7 @@
 
 mod faults;
 mod schema;
+mod versions;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
