@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use tollgate_domain::{
-    Entry, EntryKind, KeyId, KeySpace, OrgId, Partition, SystemEntryKind, Timestamp, UsageKey,
+    Entry, EntryKind, KeyId, KeySpace, OrgId, Partition, Period, SystemEntryKind, Timestamp, UsageKey,
 };
 use tollgate_storage::codec::{LineRef, StoredNotice, encode, encode_line};
 use tollgate_storage::{Append, Appended, EntryChange, StoreError, StoreErrorKind};
@@ -21,6 +21,7 @@ use super::incarnations::Held;
 use super::limits::ANSWER_TIMEOUT;
 #[cfg(feature = "redis")]
 use super::limits::LONG_ANSWER_TIMEOUT;
+use super::reports::{bill_of, details_of};
 
 /// The system's ledger is that of the org without a name: no org has this id.
 const SYSTEM: &str = "";
@@ -114,7 +115,16 @@ struct Notices<'a> {
     kinds: Vec<&'static str>,
     meters: Vec<Option<&'a str>>,
     users: Vec<Option<&'a str>>,
+    periods: Vec<Option<String>>,
+    details: Vec<String>,
     bodies: Vec<Vec<u8>>,
+}
+
+/// Bills that are closed, each as JSON.
+#[derive(Default)]
+struct Bills {
+    places: Vec<i32>,
+    bills: Vec<String>,
 }
 
 /// What an append does to a key, all its entries together.
@@ -156,6 +166,7 @@ struct Call<'a> {
     keys: Keys,
     reversals: Reversals,
     notices: Notices<'a>,
+    bills: Bills,
 }
 
 impl<'a> Call<'a> {
@@ -195,6 +206,10 @@ impl<'a> Call<'a> {
                 let order = origins.and_then(|origins| origins.get(at)).map(|origin| origin.order);
                 if let (Partition::Org(org), EntryChange::Org(entry)) = (&append.partition, change) {
                     call.notices.add(*place, order, org, entry)?;
+                    if let Some(bill) = bill_of(org.as_str(), entry) {
+                        call.bills.places.push(*place);
+                        call.bills.bills.push(bill);
+                    }
                 }
             }
         }
@@ -313,6 +328,8 @@ impl<'a> Notices<'a> {
             self.kinds.push(notice.kind.name());
             self.meters.push(notice.meter.as_ref().map(tollgate_domain::MeterId::as_str));
             self.users.push(notice.user.as_ref().map(tollgate_domain::UserId::as_str));
+            self.periods.push(notice.period.map(Period::label));
+            self.details.push(details_of(notice));
             let mut body = Vec::new();
             let stored =
                 StoredNotice { org: org.clone(), entry: entry.number, at: entry.at, notice: notice.clone() };
@@ -388,7 +405,7 @@ pub(crate) async fn made(
 impl Call<'_> {
     /// The values of the statement.
     fn values<'v>(&'v self, id: &'v Uuid) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
-        let Self { ledgers, entries, keys, reversals, notices } = self;
+        let Self { ledgers, entries, keys, reversals, notices, bills } = self;
         vec![
             (id, Type::UUID),
             (&ledgers.orgs, Type::TEXT_ARRAY),
@@ -423,7 +440,11 @@ impl Call<'_> {
             (&notices.kinds, Type::TEXT_ARRAY),
             (&notices.meters, Type::TEXT_ARRAY),
             (&notices.users, Type::TEXT_ARRAY),
+            (&notices.periods, Type::TEXT_ARRAY),
+            (&notices.details, Type::TEXT_ARRAY),
             (&notices.bodies, Type::BYTEA_ARRAY),
+            (&bills.places, Type::INT4_ARRAY),
+            (&bills.bills, Type::TEXT_ARRAY),
         ]
     }
 }

@@ -7,6 +7,7 @@
 //! parts     images, keyed as in every store            upserted by checkpoints
 //! notices   in the order in which readers number them
 //! leases    who does what one process should do
+//! bills     and their lines, for people alone
 //! ```
 //!
 //! **One round trip.** Every call is one statement that runs one function of the schema, in a transaction of its own: no
@@ -46,6 +47,7 @@ pub(crate) mod leases;
 mod limits;
 mod options;
 pub(crate) mod read;
+mod reports;
 mod schema;
 
 use std::sync::atomic::{AtomicU64, Ordering};

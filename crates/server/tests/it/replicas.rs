@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tollgate_domain::catalog::DEFAULT;
 use tollgate_peers::Postgres;
 
@@ -94,4 +94,75 @@ fn analysts_read_views_of_what_was_used_and_granted() {
     assert_eq!(read(counters), "ada|2026-11-01|0|1\nben|2026-10-01|4|1\nben|2026-11-01|1|1");
     let grants = "SELECT entry, kind, meter, key, quantity FROM tollgate.grants";
     assert_eq!(read(grants), "2|topped_up|reports|t-1|2.5");
+}
+
+#[test]
+fn analysts_read_bills_and_notices_as_the_api_tells_them() {
+    let database = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+    let server = replica(&database);
+    let mut client = server.client();
+    client.put("/v1/orgs/acme", json!({"name": "Acme", "time_zone": "Europe/Berlin"})).ok();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "pro"})).ok();
+    let usage = |quantity, key: &str| given(json!({"org": "acme", "meter": "api_call", "quantity": quantity, "key": key}));
+    client.post("/v1/usage", usage(250, "u-1")).ok();
+    client.post("/v1/usage", usage(1200, "u-2")).ok();
+    server.at("2026-12-02T10:00:00Z");
+    client.post("/v1/orgs/acme/bill/close", json!({"month": "2026-11"})).ok();
+    client.post("/v1/usage/reversals", json!({"org": "acme", "key": "u-1"})).ok();
+    client.post("/v1/usage", usage(7, "u-3")).ok();
+    server.at("2027-01-02T10:00:00Z");
+    client.post("/v1/orgs/acme/bill/close", json!({"month": "2026-12"})).ok();
+    let read = |statement: &str| database.query(statement).expect("rows");
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for month in ["2026-11", "2026-12"] {
+        let bill = client.get(&format!("/v1/orgs/acme/bill?month={month}")).ok();
+        let (number, total) = (text(&bill["number"]), text(&bill["total"]));
+        let head = format!(
+            "SELECT to_char(month, 'YYYY-MM'), name, time_zone, plan, catalog, currency, total, begins_at = '{}', ends_at = '{}', \
+             closed_at = '{}' FROM tollgate.bills WHERE org = 'acme' AND number = {number}",
+            text(&bill["from"]), text(&bill["until"]), text(&bill["closed_at"])
+        );
+        assert_eq!(read(&head), format!("{month}|Acme|Europe/Berlin|pro|0|USD|{total}|t|t|t"), "{bill}");
+        let told = |line: &Value| {
+            ["description", "plan", "meter", "quantity", "included", "billable", "amount", "arithmetic"]
+                .map(|field| text(&line[field]))
+                .join("|")
+        };
+        let lines: Vec<String> = bill["lines"].as_array().expect("lines").iter().map(told).collect();
+        assert_eq!(lines.len(), 1, "{bill}");
+        let rows = format!(
+            "SELECT description, plan, meter, quantity, included, billable, amount, arithmetic FROM tollgate.bill_lines \
+             WHERE org = 'acme' AND bill = {number} AND kind = 'usage' ORDER BY line"
+        );
+        assert_eq!(read(&rows), lines.join("\n"));
+        let adjusted = |item: &Value| format!("{}|{}", text(&item["month"]), text(&item["amount"]));
+        let adjustments: Vec<String> =
+            bill["adjustments"].as_array().expect("adjustments").iter().map(adjusted).collect();
+        assert_eq!(adjustments.len(), usize::from(month == "2026-12"), "{bill}");
+        let rows = format!(
+            "SELECT to_char(adjusted_month, 'YYYY-MM'), amount FROM tollgate.bill_lines \
+             WHERE org = 'acme' AND bill = {number} AND kind = 'adjustment' ORDER BY line"
+        );
+        assert_eq!(read(&rows), adjustments.join("\n"));
+        let sum = format!("SELECT sum(amount) FROM tollgate.bill_lines WHERE org = 'acme' AND bill = {number}");
+        assert_eq!(read(&sum), total);
+    }
+
+    client.put("/v1/orgs/beta/plan", json!({"plan": "lite"})).ok();
+    client.post("/v1/usage", json!({"org": "beta", "meter": "reports", "quantity": 16, "key": "u-1"})).ok();
+    let page = client.get("/v1/notices").ok();
+    let notices = page["notices"].as_array().expect("notices");
+    let told = |notice: &Value| {
+        let period = notice["period"].as_str().unwrap_or_default();
+        let meter = notice["meter"].as_str().unwrap_or_default();
+        format!("{}|{}|{meter}|{period}", text(&notice["id"]), text(&notice["kind"]))
+    };
+    let told: Vec<String> = notices.iter().map(told).collect();
+    let rows = "SELECT org || '/' || entry || '/' || index, kind, meter, period FROM tollgate.notices ORDER BY position";
+    assert_eq!(read(rows), told.join("\n"));
+    let details = "SELECT details ->> 'percent', (details ->> 'used')::numeric, (details ->> 'limit')::numeric \
+                   FROM tollgate.notices WHERE kind = 'threshold_crossed'";
+    assert_eq!(read(details), "80|16|20");
+    let totals = "SELECT (details ->> 'total')::numeric, details ->> 'currency' FROM tollgate.notices WHERE kind = 'bill_closed' ORDER BY position";
+    assert_eq!(read(totals), "14.50|USD\n-2.43|USD");
 }

@@ -1,0 +1,151 @@
+//! What people read of bills and notices: JSON, of which the functions of the schema make columns.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tokio_postgres::Transaction;
+use tokio_postgres::types::Type;
+use tollgate_domain::{Adjustment, Bill, BillLine, Entry, EntryKind, Notice, NoticeKind, Period, Zone};
+use tollgate_storage::StoreError;
+use tollgate_storage::codec::decode;
+
+use super::error::{Failure, bad_column, unfit};
+use super::limits::BILLS_AT_ONCE;
+
+/// A closed bill with its lines, as the function `keep_bills` takes it; `None`: the entry closes none.
+pub(super) fn bill_of(org: &str, entry: &Entry) -> Option<String> {
+    let EntryKind::BillClosed(bill) = &entry.kind else { return None };
+    let Bill { number, closed_at, name, zone, from, until, rated, adjustments, total } = bill.as_ref();
+    let lines = rated.lines.iter().map(of_line).chain(adjustments.iter().map(of_adjustment));
+    let lines: Vec<Value> = (1..).zip(lines).map(|(number, line)| numbered(number, line)).collect();
+    let bill = json!({
+        "org": org,
+        "number": number,
+        "entry": entry.number,
+        "month": first_day(rated.month),
+        "begins_at": from.map(|at| at.to_string()),
+        "ends_at": until.map(|at| at.to_string()),
+        "time_zone": Zone::name(zone),
+        "closed_at": closed_at.unwrap_or(entry.at).to_string(),
+        "name": name.as_deref().map(told),
+        "plan": rated.plan().map(ToString::to_string),
+        "catalog": rated.catalog(),
+        "currency": total.currency.code(),
+        "total": total.number(),
+        "lines": lines,
+    });
+    Some(bill.to_string())
+}
+
+fn of_line(line: &BillLine) -> Value {
+    let properties: BTreeMap<String, String> =
+        line.properties.iter().map(|(name, value)| (told(name), told(value))).collect();
+    json!({
+        "kind": if line.meter.is_some() { "usage" } else { "fee" },
+        "plan": line.price.plan.as_str(),
+        "begins_at": line.from.map(|at| at.to_string()),
+        "ends_at": line.until.map(|at| at.to_string()),
+        "description": told(&line.description),
+        "meter": line.meter.as_ref().map(ToString::to_string),
+        "properties": properties,
+        "quantity": line.quantity.to_string(),
+        "included": line.included.to_string(),
+        "billable": line.billable.to_string(),
+        "amount": line.amount.number(),
+        "arithmetic": told(&line.arithmetic),
+    })
+}
+
+fn of_adjustment(adjustment: &Adjustment) -> Value {
+    json!({
+        "kind": "adjustment",
+        "adjusted_month": first_day(adjustment.month),
+        "amount": adjustment.amount.number(),
+    })
+}
+
+fn numbered(number: u32, mut line: Value) -> Value {
+    if let Value::Object(fields) = &mut line {
+        fields.insert("line".to_owned(), number.into());
+    }
+    line
+}
+
+fn first_day(month: Period) -> String {
+    format!("{}-01", month.label())
+}
+
+/// A text as the database takes it, which keeps no zero character.
+fn told(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// What a notice says, each number and text by a name.
+pub(super) fn details_of(notice: &Notice) -> String {
+    let mut details = Map::new();
+    let mut say = |name: &str, value: Value| drop(details.insert(name.to_owned(), value));
+    match &notice.kind {
+        NoticeKind::ThresholdCrossed { percent, used, limit } => {
+            say("percent", (*percent).into());
+            say("used", used.to_string().into());
+            say("limit", limit.to_string().into());
+        }
+        NoticeKind::OnTrackToRunOut { used, projected, limit, day } => {
+            say("used", used.to_string().into());
+            say("projected", projected.to_string().into());
+            say("limit", limit.to_string().into());
+            say("runs_out_on", Period::day(*day).label().into());
+        }
+        NoticeKind::LimitReached { used, limit, credit } => {
+            say("used", used.to_string().into());
+            say("limit", limit.to_string().into());
+            say("credit", (*credit).into());
+        }
+        NoticeKind::TrialEnding { ends_at, remaining } => {
+            say("ends_at", ends_at.to_string().into());
+            say("remaining", remaining.to_string().into());
+        }
+        NoticeKind::TrialEnded { used } => say("used", used.to_string().into()),
+        NoticeKind::FirstDenial { reason } => say("reason", told(reason).into()),
+        NoticeKind::TopUpGranted { amount, expires_at, plan } => {
+            say("amount", amount.to_string().into());
+            say("expires_at", expires_at.map(|at| at.to_string()).into());
+            say("plan", plan.as_ref().map(ToString::to_string).into());
+        }
+        NoticeKind::BillClosed { number, total } => {
+            say("number", (*number).into());
+            say("total", total.number().into());
+            say("currency", total.currency.code().into());
+        }
+    }
+    Value::Object(details).to_string()
+}
+
+/// Writes down the bills that were closed before there were tables of bills.
+pub(super) async fn fill_in_bills(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    let failed = |error| Failure::answered(error).error;
+    let (mut org, mut number) = (String::new(), 0_i64);
+    loop {
+        let statement = "SELECT org, number, body FROM entries WHERE kind = 'bill_closed' AND (org, number) > ($1, $2) \
+                         ORDER BY org, number LIMIT $3";
+        let values: &super::database::Values<'_> =
+            &[(&org, Type::TEXT), (&number, Type::INT8), (&BILLS_AT_ONCE, Type::INT8)];
+        let rows = transaction.query_typed(statement, values).await.map_err(failed)?;
+        let mut bills = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for row in &rows {
+            let (org, number): (String, i64) =
+                (row.try_get(0).map_err(bad_column)?, row.try_get(1).map_err(bad_column)?);
+            let entry: Entry = decode(row.try_get(2).map_err(bad_column)?)
+                .map_err(|error| unfit(format!("entry {number} of {org} cannot be read")).caused_by(error))?;
+            bills.extend(bill_of(&org, &entry));
+            last = Some((org, number));
+        }
+        let Some(place) = last else { return Ok(()) };
+        transaction
+            .query_typed("SELECT keep_bills($1)", &[(&bills, Type::TEXT_ARRAY)])
+            .await
+            .map_err(failed)?;
+        (org, number) = place;
+    }
+}
