@@ -136,7 +136,8 @@ impl Org {
     /// ahead of the clock than clocks differ. So what one server granted, another one sees at once.
     #[must_use]
     pub fn now(&self, clock: Timestamp) -> Timestamp {
-        let is_behind = || self.latest_at.duration_since(clock) <= SignedDuration::from_secs(CLOCKS_APART_SECS_MAX);
+        let is_behind =
+            || self.latest_at.duration_since(clock) <= SignedDuration::from_secs(CLOCKS_APART_SECS_MAX);
         if self.latest_at > clock && is_behind() { self.latest_at } else { clock }
     }
 

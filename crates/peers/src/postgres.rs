@@ -177,8 +177,11 @@ fn tools(version: u32) -> Result<PathBuf, Error> {
     let program = env::current_exe()?;
     let mut found =
         program.ancestors().map(|folder| folder.join(format!("{TOOLS}{version}")).join(TOOLS_FOLDER));
-    let missing =
-        || Error::other(format!("PostgreSQL {version} is needed: `cargo xtask test` fetches it into target/tools"));
+    let missing = || {
+        Error::other(format!(
+            "PostgreSQL {version} is needed: `cargo xtask test` fetches it into target/tools"
+        ))
+    };
     found.find(|folder| folder.join("bin/initdb").exists()).ok_or_else(missing)
 }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest as _, Sha256};
-use tollgate_domain::{
-    EntryKind, MeterId, Org, OrgId, OrgState, PartKey, Partition, Period, Record, Window,
-};
+use tollgate_domain::{EntryKind, MeterId, Org, OrgId, OrgState, PartKey, Partition, Period, Record, Window};
 use tollgate_storage::codec::{LineRef, Stored, encode, encode_line};
 use tollgate_storage::{Order, Row, Scan, Store, StoreError};
 

@@ -103,7 +103,9 @@ fn analysts_read_bills_and_notices_as_the_api_tells_them() {
     let mut client = server.client();
     client.put("/v1/orgs/acme", json!({"name": "Acme", "time_zone": "Europe/Berlin"})).ok();
     client.put("/v1/orgs/acme/plan", json!({"plan": "pro"})).ok();
-    let usage = |quantity, key: &str| given(json!({"org": "acme", "meter": "api_call", "quantity": quantity, "key": key}));
+    let usage = |quantity, key: &str| {
+        given(json!({"org": "acme", "meter": "api_call", "quantity": quantity, "key": key}))
+    };
     client.post("/v1/usage", usage(250, "u-1")).ok();
     client.post("/v1/usage", usage(1200, "u-2")).ok();
     server.at("2026-12-02T10:00:00Z");
@@ -120,7 +122,9 @@ fn analysts_read_bills_and_notices_as_the_api_tells_them() {
         let head = format!(
             "SELECT to_char(month, 'YYYY-MM'), name, time_zone, plan, catalog, currency, total, begins_at = '{}', ends_at = '{}', \
              closed_at = '{}' FROM tollgate.bills WHERE org = 'acme' AND number = {number}",
-            text(&bill["from"]), text(&bill["until"]), text(&bill["closed_at"])
+            text(&bill["from"]),
+            text(&bill["until"]),
+            text(&bill["closed_at"])
         );
         assert_eq!(read(&head), format!("{month}|Acme|Europe/Berlin|pro|0|USD|{total}|t|t|t"), "{bill}");
         let told = |line: &Value| {
@@ -144,7 +148,8 @@ fn analysts_read_bills_and_notices_as_the_api_tells_them() {
              WHERE org = 'acme' AND bill = {number} AND kind = 'adjustment' ORDER BY line"
         );
         assert_eq!(read(&rows), adjustments.join("\n"));
-        let sum = format!("SELECT sum(amount) FROM tollgate.bill_lines WHERE org = 'acme' AND bill = {number}");
+        let sum =
+            format!("SELECT sum(amount) FROM tollgate.bill_lines WHERE org = 'acme' AND bill = {number}");
         assert_eq!(read(&sum), total);
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    Actor, Denial, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, SetPlan, SignedDuration,
-    Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use,
+    Actor, Denial, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, SetPlan,
+    SignedDuration, Timestamp, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use,
 };
 use tollgate_engine::Clock;
 use tollgate_storage::{Scan, Store};
@@ -110,7 +110,11 @@ pub(crate) fn decide_by_clocks_apart<S: Store>(
     assert_eq!(asked.uses(SLOW, &acme, "1"), None, "the plan has no more");
     assert_eq!(asked.tops_up(FAST, &acme, TopUpExpiry::Never), after(2_000));
     assert_eq!(asked.left(SLOW, &acme), ("5".to_owned(), after(2_000)));
-    assert_eq!(asked.uses(SLOW, &acme, "1"), Some(after(2_000)), "what another engine granted is there at once");
+    assert_eq!(
+        asked.uses(SLOW, &acme, "1"),
+        Some(after(2_000)),
+        "what another engine granted is there at once"
+    );
     slow.set(after(1_999));
     assert_eq!(asked.changes(SLOW, &acme, "a"), after(2_000));
     slow.set(after(2_001));

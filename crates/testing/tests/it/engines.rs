@@ -184,14 +184,11 @@ fn a_clock_that_steps_back_by_little_takes_no_credit_away() {
         reason: None,
         metadata: BTreeMap::new(),
     };
-    let is_allowed = |key: &str, quantity: &str| match replicas.ask(
-        0,
-        &acme,
-        OrgCommand::Use(usage(key, quantity)),
-    ) {
-        OrgDecision::Use(result) => result.is_ok(),
-        other => panic!("{other:?}"),
-    };
+    let is_allowed =
+        |key: &str, quantity: &str| match replicas.ask(0, &acme, OrgCommand::Use(usage(key, quantity))) {
+            OrgDecision::Use(result) => result.is_ok(),
+            other => panic!("{other:?}"),
+        };
     assert!(is_allowed("all of the plan", "20"));
     replicas.ask(0, &acme, OrgCommand::TopUp(top_up));
     for (clock, allowed) in [(-5_000, true), (-2_000, true), (-5_001, false), (1, true)] {

@@ -175,7 +175,9 @@ fn closed_bills_are_rows() {
     // What lost a race leaves no bill.
     let lost = run(store.append(vec![append])).expect("answers");
     assert_eq!(lost.answers, [Appended::Conflict]);
-    let read = |statement: &str| server().query(&statement.replace("FROM ", &format!("FROM {schema}."))).expect("rows");
+    let read = |statement: &str| {
+        server().query(&statement.replace("FROM ", &format!("FROM {schema}."))).expect("rows")
+    };
     let bills = "SELECT org, number, entry, month, closed_at AT TIME ZONE 'UTC', time_zone, name, plan, catalog, currency, total FROM bills";
     assert_eq!(
         read(bills),
