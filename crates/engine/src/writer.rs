@@ -294,6 +294,8 @@ impl<S: Store> Writer<S> {
         if jobs.len() > 1 {
             for job in jobs {
                 Box::pin(self.settle(vec![job])).await?;
+                // Whoever waited for the turn that this is instead of finds nothing on its way.
+                Box::pin(self.rest()).await?;
             }
             return Ok(());
         }
