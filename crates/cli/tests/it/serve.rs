@@ -149,6 +149,20 @@ fn the_world_is_not_let_in_without_a_key() {
     assert!(start.ends_with(", no API key: everybody who can reach it may do everything"), "{start}");
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn a_collector_that_wants_another_protocol_is_refused() {
+    let folder = folder();
+    for name in ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] {
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"), (name, "grpc")];
+        let refused =
+            run(folder.path(), &environment, &["serve", "--listen", "127.0.0.1:0", "--store", "memory:"]);
+        assert_eq!(refused.code, 3, "{refused:?}");
+        let wanted = format!("{name} is 'grpc': only http/protobuf is spoken here");
+        assert!(refused.err.contains(&wanted), "{refused:?}");
+    }
+}
+
 #[test]
 fn a_demo_shows_organizations_at_work() {
     let folder = folder();
