@@ -184,5 +184,5 @@ fn closed_bills_are_rows() {
         "acme|4|1|2026-10-01|2026-11-01 00:00:00|UTC|Acme\u{fffd} & \\u0000 Söhne|pro|7|USD|9.50"
     );
     let lines = "SELECT bill, line, kind, plan, adjusted_month, meter, properties ->> 'region', quantity, included, billable, amount FROM bill_lines ORDER BY line";
-    assert_eq!(read(lines), "4|1|usage|pro||reports|eu|12|2|10|10.00\n4|2|adjustment||2026-09-01|||||-0.50");
+    assert_eq!(read(lines), "4|1|usage|pro||reports|eu|12|2|10|10.00\n4|2|adjustment||2026-09-01||||||-0.50");
 }
