@@ -16,7 +16,7 @@ pub enum Reach {
 
 /// Why a name leads to no address.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AddressError {
+pub enum AddressError {
     /// It has none, or the resolver does not answer.
     #[error("its name has no address: {0}")]
     Unknown(io::Error),

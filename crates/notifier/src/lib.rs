@@ -12,6 +12,7 @@
 //! Start reading at [`Courier`], then the `outlet` module; or at [`Shipper`], then the `sink` module.
 
 mod address;
+mod ask;
 #[cfg(feature = "aws")]
 mod aws;
 mod body;
@@ -31,7 +32,8 @@ mod sink;
 mod traces;
 mod words;
 
-pub use address::Reach;
+pub use address::{AddressError, Reach};
+pub use ask::{AskError, Asker};
 pub use body::aggregate;
 pub use courier::{Courier, CourierError};
 pub use mail::{

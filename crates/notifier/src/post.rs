@@ -1,39 +1,19 @@
-//! One POST to an endpoint: to an address that was checked, following no redirect, with bounded patience and memory.
+//! One POST to an endpoint.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::handshake;
-use hyper_util::rt::TokioIo;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::address::{AddressError, Reach};
-use crate::limits::{CONNECT_TIMEOUT, MESSAGE_TIMEOUT, REPLY_BYTES_MAX, REPLY_CHARS_MAX, RETRY_AFTER_MAX};
+use crate::ask::{AskError, Asker, Heard};
+use crate::limits::{MESSAGE_TIMEOUT, REPLY_BYTES_MAX, REPLY_CHARS_MAX, RETRY_AFTER_MAX};
 
 /// Sends requests to endpoints.
+#[derive(Debug)]
 pub(crate) struct Poster {
     reach: Reach,
-    tls: TlsConnector,
-}
-
-impl std::fmt::Debug for Poster {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Poster").field("reach", &self.reach).finish_non_exhaustive()
-    }
+    asker: Asker,
 }
 
 /// What an endpoint replied.
@@ -47,41 +27,10 @@ pub(crate) struct Reply {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// Why there is no reply. Tells no URL: there may be a secret in it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PostError {
-    /// It is no URL of an endpoint.
-    #[error("its URL is not one")]
-    Url,
-    /// Its name leads to no address that may be connected to.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// None of its addresses takes a connection.
-    #[error("it takes no connection: {0}")]
-    Connect(std::io::Error),
-    /// Its certificate is not trusted, or it speaks no TLS.
-    #[error("no TLS with it: {0}")]
-    Tls(std::io::Error),
-    /// It does not speak HTTP, or ended the connection.
-    #[error("it did not answer: {0}")]
-    Http(#[from] hyper::Error),
-    /// It took too long.
-    #[error("it did not answer within {} s", MESSAGE_TIMEOUT.as_secs())]
-    Late,
-}
-
 impl Poster {
     /// Trusts the authorities that browsers trust.
     pub(crate) fn new(reach: Reach) -> Result<Self, rustls::Error> {
-        Self::trusting(reach, webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
-    }
-
-    fn trusting(reach: Reach, roots: RootCertStore) -> Result<Self, rustls::Error> {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { reach, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { reach, asker: Asker::new(reach)? })
     }
 
     /// Why no request may go to a URL, as far as its name leads anywhere now.
@@ -93,98 +42,30 @@ impl Poster {
         refused.filter(|error| matches!(error, AddressError::Private { .. }))
     }
 
-    /// Posts JSON with some headers. Any reply is one, also a redirect.
+    /// Posts JSON with some headers. Any reply is one, also a redirect, and also one that is cut off: its status has come.
     pub(crate) async fn post(
         &self,
         url: &str,
         headers: &[(HeaderName, String)],
         body: Vec<u8>,
-    ) -> Result<Reply, PostError> {
-        let trip = self.exchange(url, headers, body);
-        timeout(MESSAGE_TIMEOUT, trip).await.unwrap_or(Err(PostError::Late))
-    }
-
-    async fn exchange(
-        &self,
-        url: &str,
-        headers: &[(HeaderName, String)],
-        body: Vec<u8>,
-    ) -> Result<Reply, PostError> {
-        let url: Uri = url.parse().map_err(|_| PostError::Url)?;
-        let host = url.host().ok_or(PostError::Url)?;
-        let secure = url.scheme_str() == Some("https");
-        let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let request = request(&url, headers, body).ok_or(PostError::Url)?;
-        let stream = self.connect(host, port).await?;
-        if !secure {
-            return ask(stream, request).await;
-        }
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| PostError::Url)?;
-        ask(self.tls.connect(name, stream).await.map_err(PostError::Tls)?, request).await
-    }
-
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, PostError> {
-        let mut failed = std::io::ErrorKind::NotFound.into();
-        for address in self.reach.resolve(host, port).await? {
-            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failed = error,
-                Err(_) => failed = std::io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(PostError::Connect(failed))
+    ) -> Result<Reply, AskError> {
+        let url: Uri = url.parse().map_err(|_| AskError::Url)?;
+        let request = request(url, headers, body).ok_or(AskError::Url)?;
+        let Heard { head, bytes, .. } = self.asker.hear(request, MESSAGE_TIMEOUT, REPLY_BYTES_MAX).await?;
+        Ok(Reply {
+            status: head.status.as_u16(),
+            text: line(&String::from_utf8_lossy(&bytes)),
+            retry_after: retry_after(&head.headers),
+        })
     }
 }
 
-fn request(url: &Uri, headers: &[(HeaderName, String)], body: Vec<u8>) -> Option<Request<Full<Bytes>>> {
-    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let mut request = Request::post(path)
-        .header(HOST, url.authority()?.as_str())
-        .header(CONTENT_TYPE, "application/json")
-        .header(CONTENT_LENGTH, body.len())
-        .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+fn request(url: Uri, headers: &[(HeaderName, String)], body: Vec<u8>) -> Option<Request<Vec<u8>>> {
+    let mut request = Request::post(url).header(CONTENT_TYPE, "application/json");
     for (name, value) in headers {
         request = request.header(name, HeaderValue::from_str(value).ok()?);
     }
-    request.body(Full::from(body)).ok()
-}
-
-/// One request over a connection of its own, all on the thread that waits for it.
-async fn ask(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Reply, PostError> {
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let mut exchange = pin!(async { read(sender.send_request(request).await?).await });
-    let mut connection = pin!(connection);
-    let mut open = true;
-    poll_fn(|context| {
-        // What ends the connection, the exchange hears of.
-        open = open && connection.as_mut().poll(context).is_pending();
-        match exchange.as_mut().poll(context) {
-            Poll::Pending if !open => exchange.as_mut().poll(context),
-            polled => polled,
-        }
-    })
-    .await
-}
-
-async fn read(response: Response<Incoming>) -> Result<Reply, PostError> {
-    let status = response.status().as_u16();
-    let retry_after = retry_after(response.headers());
-    let mut body = response.into_body();
-    let mut bytes = Vec::new();
-    while bytes.len() < REPLY_BYTES_MAX
-        && let Some(frame) = body.frame().await
-    {
-        // What is cut off is as good as a whole one: the status has come.
-        let Ok(frame) = frame else { break };
-        if let Some(data) = frame.data_ref() {
-            bytes.extend(data.iter().take(REPLY_BYTES_MAX - bytes.len()));
-        }
-    }
-    Ok(Reply { status, text: line(&String::from_utf8_lossy(&bytes)), retry_after })
+    request.body(body).ok()
 }
 
 /// A text in one line, shortened.
@@ -203,9 +84,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener};
+    use std::sync::Arc;
     use std::thread::{self, JoinHandle};
 
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use rustls::crypto::ring;
+    use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
     use super::*;
 
@@ -307,10 +190,11 @@ mod tests {
         });
         let url = format!("https://localhost:{port}/");
         let refused = anywhere().post(&url, &[], b"{}".to_vec()).await;
-        assert!(matches!(refused, Err(PostError::Tls(_))), "{refused:?}");
+        assert!(matches!(refused, Err(AskError::Tls(_))), "{refused:?}");
         let mut roots = RootCertStore::empty();
         roots.add(made.cert.der().clone()).expect("an authority");
-        let poster = Poster::trusting(Reach::Anywhere, roots).expect("a poster");
+        let asker = Asker::trusting(Reach::Anywhere, roots).expect("an asker");
+        let poster = Poster { reach: Reach::Anywhere, asker };
         let reply = poster.post(&url, &[], b"{}".to_vec()).await.expect("a reply");
         assert_eq!((reply.status, served.join().is_ok()), (204, true));
     }
