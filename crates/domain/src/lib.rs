@@ -52,7 +52,7 @@ mod whatif;
 mod window;
 
 pub use account::{Account, AllowanceUse, CreditMarks, DayUse, Grant, Overdraft, Source};
-pub use actor::Actor;
+pub use actor::{Actor, PersonId};
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_system, load_and_apply, touched, touched_by_system};

@@ -9,6 +9,9 @@ pub const METADATA_NAME_CHARS_MAX: usize = 64;
 /// Longest id (org, user, meter, plan, key) in characters: room for a URL-safe UUID with a prefix, small in an index.
 pub const ID_CHARS_MAX: usize = 128;
 
+/// Longest name of a person who signed in by a provider of identities, in characters: that of a subject in OpenID Connect.
+pub const PERSON_CHARS_MAX: usize = 255;
+
 /// Longest name or reason in characters: a line of text for people.
 pub const TEXT_CHARS_MAX: usize = 256;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tollgate_domain::{
     Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Captured, ChangeChannel, Counting, DeliveryClaim,
     EndedBy, Entry, EntryKind, Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum, LimitScope, MeterId,
-    Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PlanId, Quantity, Round, Shipment, Sku,
-    Source, Standing, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry,
-    UserId, VoidedEntry, Window, Zone,
+    Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PersonId, PlanId, Quantity, Round, Shipment,
+    Sku, Source, Standing, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey,
+    UsedEntry, UserId, VoidedEntry, Window, Zone,
 };
 
 use crate::codec::StoredNotice;
@@ -183,6 +183,7 @@ choices! {
         3 = Closing,
         4 = Shipper,
         5 = System,
+        6 = Person(id: PersonId),
     }
     Counting {
         0 = Sum,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use postcard::Result;
 use tollgate_domain::{
-    Amount, ApiKeyId, ChannelId, Currency, Exact, Group, MeterId, Money, MonthDay, OrgId, Period, PlanId,
-    Quantity, ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, WindowHours, Zone,
+    Amount, ApiKeyId, ChannelId, Currency, Exact, Group, MeterId, Money, MonthDay, OrgId, Period, PersonId,
+    PlanId, Quantity, ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, WindowHours, Zone,
 };
 
 use crate::codec::wire::{In, Wire, choices, fields, invalid, put_len, put_text, take_text};
@@ -52,6 +52,17 @@ macro_rules! plain_texts {
 }
 
 plain_texts! { ApiKeyId, ChannelId }
+
+/// The name alone.
+impl Wire for PersonId {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self.name(), out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::named(take_text(from)?).ok_or_else(invalid)
+    }
+}
 
 /// A count of billionths.
 impl Wire for Amount {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, ApiKeyId, Burns, Captured, Counting, EndedBy, Entry, EntryKind, HeldEntry, HoldEndedEntry,
-    HoldSum, LimitScope, NewMeter, Notice, NoticeKind, Period, Periods, Quantity, SystemEntry,
+    HoldSum, LimitScope, NewMeter, Notice, NoticeKind, Period, Periods, PersonId, Quantity, SystemEntry,
     SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry, Window, Zone,
 };
 use tollgate_storage::codec::{Line, StoredNotice};
@@ -21,6 +21,7 @@ every! {
         Actor::Local => Actor::Local,
         Actor::Configured => Actor::Configured,
         Actor::Key(_) => Actor::Key(ApiKeyId("1f2e3d4c".to_owned())),
+        Actor::Person(_) => Actor::Person(PersonId::named("ann@example.com").expect("a name")),
         Actor::Closing => Actor::Closing,
         Actor::Shipper => Actor::Shipper,
         Actor::System => Actor::System,
@@ -229,7 +230,11 @@ pub(super) fn samples() -> Vec<Sample> {
         samples.push(line(&format!("{}-least", kind.name()), least(kind)));
     }
     for actor in actors() {
-        let name = format!("actor-{}", if let Actor::Key(_) = actor { "key" } else { actor.text() });
+        let name = match &actor {
+            Actor::Key(_) => "actor-key".to_owned(),
+            Actor::Person(_) => "actor-person".to_owned(),
+            other => format!("actor-{other}"),
+        };
         samples.push(line(&name, Entry { actor, ..least(EntryKind::PlanCalledOff) }));
     }
     for by in state::ends() {
