@@ -176,6 +176,10 @@ attrs==26.1.0 --hash=sha256:c647aa4a12dfbad9333ca4e71fe62ddc36f4e63b2d260a37a8b8
 const MINISTACK: &str = include_str!("ministack.txt");
 const FAUXQS: &str = "fauxqs@1.9.2";
 
+/// A certified provider of OpenID Connect, and the lock file of all it asks for.
+const OIDC_PROVIDER: &str = "oidc-provider@9.13.3";
+const OIDC_PROVIDER_LOCK: &str = include_str!("oidc-provider.json");
+
 /// Makes sure that all is there that tests run besides our own programs.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     let folder = process::target_folder()?.join("tools");
@@ -201,6 +205,7 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     locked_packages(&folder.join("lago-client"), "the client of Lago", LAGO_CLIENT)?;
     locked_packages(&folder.join("ministack"), "a server of SQS and SNS", MINISTACK)?;
     node_packages(&folder.join("fauxqs"), &[FAUXQS])?;
+    locked_node_package(&folder.join("oidc-provider"), OIDC_PROVIDER, OIDC_PROVIDER_LOCK)?;
     ensure_stores()
 }
 
@@ -453,6 +458,24 @@ fn node_packages(folder: &Path, packages: &[&str]) -> Result<()> {
     process::run(npm)
         .map_err(|error| format!("{} cannot be had from npm's registry ({error})", packages.join(" ")))?;
     fs::write(folder.join(MADE_FOR), packages.join("\n"))?;
+    Ok(())
+}
+
+/// A package of Node and what it asks for, by the hashes of their archives in a lock file, and nothing else.
+fn locked_node_package(folder: &Path, package: &str, lock: &str) -> Result<()> {
+    if is_made_for(folder, &[lock]) {
+        return Ok(());
+    }
+    ensure("node", &["nodejs"])?;
+    ensure("npm", &["npm"])?;
+    fs::create_dir_all(folder)?;
+    let (name, version) = package.rsplit_once('@').ok_or("a package is written NAME@VERSION")?;
+    fs::write(folder.join("package.json"), format!("{{\"dependencies\": {{\"{name}\": \"{version}\"}}}}"))?;
+    fs::write(folder.join("package-lock.json"), lock)?;
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder);
+    process::run(npm).map_err(|error| format!("{package} cannot be had from npm's registry ({error})"))?;
+    fs::write(folder.join(MADE_FOR), lock)?;
     Ok(())
 }
 

@@ -30,7 +30,8 @@ pub struct EntryItem {
     /// `shipped`.
     pub kind: String,
     /// Who caused it: the id of an API key, `configured` (the key of the settings), `local` (a caller without a key, from
-    /// the server's own machine), or the server itself: `closing`, `shipper`, `system`.
+    /// the server's own machine), `person:` and a name (somebody who signed in to the console by a provider of OpenID Connect), or
+    /// the server itself: `closing`, `shipper`, `system`.
     pub actor: String,
     /// The version of the catalog it was decided on.
     pub catalog: u32,

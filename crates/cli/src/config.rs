@@ -7,6 +7,7 @@
 pub(crate) mod flags;
 pub(crate) mod report;
 pub(crate) mod rows;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +16,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use tollgate_server::{
-    MailSettings, PublicUrl, Secret, Sender, Settings, SmtpLogin, SmtpTls, StoreUrl, TlsFiles,
+    Issuer, MailSettings, OidcSettings, PublicUrl, RoleMap, Scopes, Secret, Sender, Settings, SmtpLogin,
+    SmtpTls, StoreUrl, TlsFiles,
 };
 
 use crate::failure::Failure;
@@ -64,7 +66,39 @@ pub(crate) struct Chosen {
     pub(crate) tls_key: Option<PathBuf>,
     /// How e-mail leaves.
     pub(crate) smtp: Smtp,
+    /// Who says who people are.
+    pub(crate) oidc: Oidc,
 }
+
+/// What the settings say of sign-ins by a provider of OpenID Connect.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oidc {
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) client_secret: Option<Secret>,
+    pub(crate) scopes: Scopes,
+    pub(crate) role_claim: Option<String>,
+    pub(crate) roles: RoleMap,
+    pub(crate) ca: Option<PathBuf>,
+}
+
+impl Oidc {
+    /// All of it together; `None` without a provider.
+    fn whole(self, public_url: Option<PublicUrl>) -> Result<Option<OidcSettings>, Failure> {
+        let Self { issuer, client_id, client_secret, scopes, role_claim, roles, ca } = self;
+        let Some(issuer) = issuer else { return Ok(None) };
+        let missing = |name: &str| {
+            Failure::Usage(format!("oidc-issuer is set and {name} is not: signing in needs both"))
+        };
+        let client_id = client_id.ok_or_else(|| missing("oidc-client-id"))?;
+        let public_url = public_url.ok_or_else(|| missing("public-url"))?;
+        let role_claim = role_claim.unwrap_or_else(|| ROLE_CLAIM.to_owned());
+        Ok(Some(OidcSettings { issuer, client_id, client_secret, scopes, role_claim, roles, ca, public_url }))
+    }
+}
+
+/// The claim that says what a person may do, unless another is named.
+pub(crate) const ROLE_CLAIM: &str = "roles";
 
 /// What the settings say of e-mail.
 #[derive(Clone, Debug, Default)]
@@ -181,6 +215,7 @@ pub(crate) fn resolve(flags: &Flags, environment: &Environment) -> Result<Config
         (None, Some(_)) => return Err(half_tls("tls-key", "tls-cert")),
     };
     chosen.server.mail = chosen.smtp.clone().whole()?;
+    chosen.server.oidc = chosen.oidc.clone().whole(chosen.smtp.public_url.clone())?;
     complete_store(&mut chosen, &origins, environment)?;
     listen_everywhere(&mut chosen, &origins, &file);
     let mut warnings = warnings(environment, &chosen);

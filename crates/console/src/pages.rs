@@ -27,6 +27,10 @@ pub struct SignInView {
     pub to: String,
     /// What was wrong with the key.
     pub wrong: Option<String>,
+    /// Why somebody was not let in who came without a key.
+    pub failed: Option<String>,
+    /// Where one signs in without a key, if one can.
+    pub provider: Option<String>,
 }
 
 /// Where the receiver of a channel's e-mail says that no more is wanted.

@@ -29,6 +29,9 @@ pub(crate) struct AppState {
     pub(crate) refusals: Refusals,
     /// Who is signed in to the console.
     pub(crate) sessions: Sessions,
+    /// Who says who people are, if anybody does.
+    #[cfg(feature = "oidc")]
+    pub(crate) oidc: Option<crate::oidc::Provider>,
     /// What the overview shows of all organizations.
     pub(crate) survey: Survey,
     /// How the console reads notices backwards.

@@ -24,6 +24,8 @@ pub(crate) struct ApiKeys {
     configured: Option<[u8; 32]>,
     /// Stored keys by the hash of their secret; revoked ones are not among them.
     stored: RwLock<HashMap<[u8; 32], Caller>>,
+    /// Whether people sign in without a key.
+    people: bool,
     /// Whether there ever was a stored key: revoking the last one must not open the server to everybody.
     ever_stored: AtomicBool,
 }
@@ -45,11 +47,9 @@ impl Caller {
     /// Lets pass who may do this.
     pub(crate) fn require(&self, role: Role, org: Option<&OrgId>) -> Result<(), Failure> {
         if !self.role.covers(role) {
-            let detail = format!(
-                "this needs the role '{}'; the API key has the role '{}'",
-                role.name(),
-                self.role.name()
-            );
+            let who = if let Actor::Person(_) = self.actor { "you have" } else { "the API key has" };
+            let detail =
+                format!("this needs the role '{}'; {who} the role '{}'", role.name(), self.role.name());
             return Err(Problem::new(Code::Forbidden, detail).into());
         }
         match (&self.org, org) {
@@ -64,10 +64,11 @@ impl Caller {
 }
 
 impl ApiKeys {
-    pub(crate) fn new(configured: Option<&Secret>) -> Self {
+    pub(crate) fn new(configured: Option<&Secret>, people: bool) -> Self {
         Self {
             configured: configured.map(|secret| hash(&secret.0)),
             stored: RwLock::default(),
+            people,
             ever_stored: AtomicBool::new(false),
         }
     }
@@ -84,9 +85,10 @@ impl ApiKeys {
         }
     }
 
-    /// Whether nobody needs a key: none is configured and none was ever made.
+    /// Whether nobody needs a key: none is configured, none was ever made, and people cannot sign in without one, who could
+    /// make some.
     pub(crate) fn is_empty(&self) -> bool {
-        self.configured.is_none() && !self.ever_stored.load(Ordering::SeqCst)
+        self.configured.is_none() && !self.people && !self.ever_stored.load(Ordering::SeqCst)
     }
 
     /// Whether the settings have an admin key.

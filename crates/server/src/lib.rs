@@ -32,6 +32,7 @@ pub mod limits;
 mod metrics;
 mod native;
 mod newcomers;
+mod oidc;
 mod openapi;
 mod origins;
 mod paging;
@@ -48,6 +49,7 @@ mod stores;
 mod telemetry;
 
 pub use copying::copy;
+pub use oidc::{Issuer, OidcSettings, RoleMap, Scopes};
 pub use openapi::openapi_json;
 pub use origins::Origins;
 pub use portkey::PortkeyUrl;

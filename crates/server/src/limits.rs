@@ -101,6 +101,42 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long somebody stays signed in to the console: a long working day.
 pub const SESSION_SECS: i64 = 12 * 3_600;
 
+/// How long somebody may take to sign in at a provider of OpenID Connect.
+#[cfg(feature = "oidc")]
+pub const OIDC_VISIT_SECS: i64 = 600;
+
+/// Most sign-ins that are remembered to have come back; the oldest makes room. A code is good once at its provider, too.
+#[cfg(feature = "oidc")]
+pub const OIDC_ENDED_MAX: usize = 1_000;
+
+/// Bytes of the address of the page that one signs in for: it travels in a cookie.
+#[cfg(feature = "oidc")]
+pub const OIDC_PAGE_BYTES_MAX: usize = 1_000;
+
+/// How long what a provider says of itself, its keys among it, is believed before it is asked again.
+#[cfg(feature = "oidc")]
+pub const OIDC_BELIEVED_FOR: Duration = Duration::from_mins(10);
+
+/// How long a provider that could not be asked is left alone.
+#[cfg(feature = "oidc")]
+pub const OIDC_LEFT_ALONE_FOR: Duration = Duration::from_secs(1);
+
+/// How long a provider may take for one answer.
+#[cfg(feature = "oidc")]
+pub const OIDC_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a provider's answer; none has so many.
+#[cfg(feature = "oidc")]
+pub const OIDC_ANSWER_BYTES_MAX: usize = 512 * 1024;
+
+/// Characters of why a provider cannot be asked or believed, in the log.
+#[cfg(feature = "oidc")]
+pub const OIDC_ERROR_CHARS_MAX: usize = 500;
+
+/// Most people who come back from a provider at a time, for each of whom it is asked.
+#[cfg(feature = "oidc")]
+pub const OIDC_AT_ONCE_MAX: usize = 64;
+
 /// Most that are signed in at a time; the one who did so first makes room.
 pub const SESSIONS_MAX: usize = 1_000;
 

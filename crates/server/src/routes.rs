@@ -124,6 +124,10 @@ fn table() -> Vec<Route> {
         pages("/console").page(console::overview),
         pages("/console/style.css").page(console::style),
         pages("/console/sign-in").page(console::sign_in_page).form(console::sign_in),
+        #[cfg(feature = "oidc")]
+        pages("/console/sign-in/oidc").page_at_hand(console::begin_sign_in),
+        #[cfg(feature = "oidc")]
+        pages("/console/sign-in/oidc/callback").page_at_hand(console::end_sign_in),
         pages("/console/sign-out").form(console::sign_out),
         pages("/console/orgs").page(console::orgs).form(console::add_org),
         pages("/console/orgs/{org}").page(console::org),
@@ -254,12 +258,22 @@ impl Route {
 
     /// A form of such a page.
     fn form<T: 'static>(self, handler: impl Handler<T, App>) -> Self {
+        self.dressed(Method::POST, handler)
+    }
+
+    /// A page that reads nothing from the store, and may wait for others.
+    #[cfg(feature = "oidc")]
+    fn page_at_hand<T: 'static>(self, handler: impl Handler<T, App>) -> Self {
+        self.dressed(Method::GET, handler)
+    }
+
+    fn dressed<T: 'static>(self, method: Method, handler: impl Handler<T, App>) -> Self {
         let path = self.template;
         let answer: Answer = Box::new(move |app, request| {
             let answering = handler.clone().call(request, Arc::clone(app));
             Box::pin(async move { dressed(answering.await, path, &[]) })
         });
-        self.method(Method::POST, answer)
+        self.method(method, answer)
     }
 
     fn post<T: 'static>(self, handler: impl Handler<T, App, Future = Answering>) -> Self {

@@ -23,6 +23,8 @@ use crate::edge::listener::Edge;
 use crate::edge::tls::Tls;
 use crate::limits::{API_KEYS_MAX, BATCHES_AT_ONCE_MAX, PAGE_ROWS_MAX, QUEUED_CONNECTIONS_MAX, STREAMS_MAX};
 use crate::metrics::Metrics;
+#[cfg(feature = "oidc")]
+use crate::oidc::Provider;
 use crate::portkey::Portkey;
 use crate::readers::Readers;
 use crate::refusals::Refusals;
@@ -41,6 +43,8 @@ pub enum ServeError {
     Listen(String),
     /// Aggregates cannot be committed to this sink.
     Sink(String),
+    /// Nobody can sign in by this provider.
+    SignIn(String),
     /// Calls cannot be priced.
     Gateway(String),
     /// Notices cannot be delivered.
@@ -60,6 +64,7 @@ impl std::fmt::Display for ServeError {
             | Self::Catalog(text)
             | Self::Listen(text)
             | Self::Sink(text)
+            | Self::SignIn(text)
             | Self::Gateway(text)
             | Self::Channels(text)
             | Self::Telemetry(text)
@@ -284,6 +289,15 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
     let shipper = shipper(&settings)?;
     let portkey = Portkey::new(&settings).map_err(ServeError::Gateway)?;
     let courier = courier(&settings)?;
+    #[cfg(feature = "oidc")]
+    let oidc = settings.oidc.clone().map(|oidc| Provider::new(oidc, settings.webhook_reach));
+    #[cfg(feature = "oidc")]
+    let oidc = oidc.transpose().map_err(ServeError::SignIn)?;
+    #[cfg(not(feature = "oidc"))]
+    if settings.oidc.is_some() {
+        let text = "oidc-issuer is set and this build lacks the feature oidc (cargo build --features oidc)";
+        return Err(ServeError::SignIn(text.to_owned()));
+    }
     #[cfg(feature = "otlp")]
     let telemetry =
         settings.otlp.as_ref().map(|url| crate::telemetry::Telemetry::start(url, &settings.environment));
@@ -321,7 +335,7 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         engine.shutdown().await?;
         return Err(error);
     }
-    let api_keys = ApiKeys::new(settings.api_key.as_ref());
+    let api_keys = ApiKeys::new(settings.api_key.as_ref(), settings.oidc.is_some());
     learn_api_keys(store.as_ref(), &api_keys).await?;
     let sessions =
         Sessions::new().map_err(|error| ServeError::Store(format!("no randomness for sessions: {error}")))?;
@@ -348,6 +362,8 @@ pub(crate) async fn assemble(settings: Settings, clock: Clock) -> Result<App, Se
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         closing: watch::Sender::default(),
         sessions,
+        #[cfg(feature = "oidc")]
+        oidc,
         survey: Survey::default(),
         notice_marks: NoticeMarks::default(),
         batches: Semaphore::new(BATCHES_AT_ONCE_MAX),

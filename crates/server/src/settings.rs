@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tollgate_notifier::{MailSettings, Reach, SigningKey, SinkUrl};
 
-use crate::{Origins, PortkeyUrl};
+use crate::{OidcSettings, Origins, PortkeyUrl};
 
 /// How the server is set up.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub api_key: Option<Secret>,
     /// Origins whose web pages may use the server; none unless given.
     pub cors_origins: Origins,
+    /// Who says who people are, if they can sign in to the console so.
+    pub oidc: Option<OidcSettings>,
     /// Origins whose pages may show the customer portal in a frame; none unless given.
     pub portal_frames: Origins,
     /// Certificate and key files; plain HTTP unless given.
@@ -102,6 +104,7 @@ impl Default for Settings {
             catalog: None,
             api_key: None,
             cors_origins: Origins::default(),
+            oidc: None,
             portal_frames: Origins::default(),
             tls: None,
             environment: "production".to_owned(),

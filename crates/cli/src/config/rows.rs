@@ -1,14 +1,11 @@
 //! The settings, a row each: name, environment names, help, how a value is read and shown.
 
-use std::fmt::Display;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::time::Duration;
-
 use tollgate_server::{Reach, Secret, StoreUrl};
 
-use super::Chosen;
+use super::values::{
+    address, api_key, endpoint, host, name, or, path, seconds, segment_bytes, told, truth, unless, whole,
+};
+use super::{Chosen, ROLE_CLAIM};
 
 /// Reads a text into the settings; `Err` says what is wrong with it and what is allowed.
 pub(crate) type Take = fn(&mut Chosen, &str) -> Result<(), String>;
@@ -426,11 +423,75 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "public-url",
         value: "URL",
-        help: "Where people reach this server, such as https://tollgate.example.com; links in e-mail begin with it",
+        help: "Where people reach this server, such as https://tollgate.example.com; links in e-mail begin with it, and people come back to it from a sign-in",
         seeds: &[],
         secret: false,
         take: |chosen, text| text.parse().map(|url| chosen.smtp.public_url = Some(url)),
         show: |chosen| chosen.smtp.public_url.as_ref().map(ToString::to_string),
+    },
+    Setting {
+        name: "oidc-issuer",
+        value: "URL",
+        help: "Provider of OpenID Connect by which people sign in to the console; needs oidc-client-id and public-url, and a \
+               build with the feature oidc",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|issuer| chosen.oidc.issuer = Some(issuer)),
+        show: |chosen| chosen.oidc.issuer.as_ref().map(ToString::to_string),
+    },
+    Setting {
+        name: "oidc-client-id",
+        value: "ID",
+        help: "What the provider knows this server by",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| name(text).map(|id| chosen.oidc.client_id = Some(id)),
+        show: |chosen| chosen.oidc.client_id.clone(),
+    },
+    Setting {
+        name: "oidc-client-secret",
+        value: "SECRET",
+        help: "Secret of that client, if it has one; prefer the environment variable or the file",
+        seeds: &[],
+        secret: true,
+        take: |chosen, text| api_key(text).map(|secret| chosen.oidc.client_secret = Some(secret)),
+        show: |chosen| chosen.oidc.client_secret.as_ref().map(|secret| secret.0.clone()),
+    },
+    Setting {
+        name: "oidc-scopes",
+        value: "SCOPES",
+        help: "What the provider is asked for, separated by spaces; openid always",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|scopes| chosen.oidc.scopes = scopes),
+        show: |chosen| Some(chosen.oidc.scopes.to_string()),
+    },
+    Setting {
+        name: "oidc-role-claim",
+        value: "CLAIM",
+        help: "Claim that says what a person may do, with dots where it lies in another",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| name(text).map(|claim| chosen.oidc.role_claim = Some(claim)),
+        show: |chosen| Some(chosen.oidc.role_claim.clone().unwrap_or_else(|| ROLE_CLAIM.to_owned())),
+    },
+    Setting {
+        name: "oidc-roles",
+        value: "VALUE=ROLE,…",
+        help: "Which value of the claim gives which role (read, manage or admin); the names of the roles unless given",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| text.parse().map(|roles| chosen.oidc.roles = roles),
+        show: |chosen| Some(chosen.oidc.roles.to_string()).filter(|roles| !roles.is_empty()),
+    },
+    Setting {
+        name: "oidc-ca",
+        value: "FILE",
+        help: "Certificates that the provider's must be signed by (PEM); the public authorities unless given",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| path(text).map(|path| chosen.oidc.ca = Some(path)),
+        show: |chosen| chosen.oidc.ca.as_ref().map(|path| path.display().to_string()),
     },
     Setting {
         name: "smtp-host",
@@ -572,14 +633,6 @@ fn take_portkey_workspace(chosen: &mut Chosen, text: &str) -> Result<(), String>
     Ok(())
 }
 
-fn api_key(text: &str) -> Result<Secret, String> {
-    // A key travels in a header: it must be one word of visible characters. The text itself stays out of the message.
-    if text.is_empty() || !text.chars().all(|character| character.is_ascii_graphic()) {
-        return Err("not an API key; expected visible ASCII characters without spaces".to_owned());
-    }
-    Ok(Secret(text.to_owned()))
-}
-
 /// Seconds, or as Go writes a time: `60s`, `1m`.
 fn take_flush_interval(chosen: &mut Chosen, text: &str) -> Result<(), String> {
     let text = match text.strip_suffix('m') {
@@ -591,98 +644,4 @@ fn take_flush_interval(chosen: &mut Chosen, text: &str) -> Result<(), String> {
 
 fn take_environment(chosen: &mut Chosen, text: &str) -> Result<(), String> {
     name(text).map(|name| chosen.server.environment = name)
-}
-
-fn name(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err("not a name; expected a word such as production".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || format!("'{text}' is not an address; expected HOST:PORT such as 127.0.0.1:8080");
-    let found: Vec<SocketAddr> = text.to_socket_addrs().map_err(|_| wrong())?.collect();
-    // `localhost` is both: the IPv4 one is what other programs try first.
-    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    address.copied().ok_or_else(wrong)
-}
-
-/// A URL that a service is asked at.
-fn endpoint(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(['@', ' ']) => Ok(text.to_owned()),
-        _ => Err("not a URL; expected such as http://127.0.0.1:4566".to_owned()),
-    }
-}
-
-/// A name or an address of a host, without a port.
-fn host(text: &str) -> Result<String, String> {
-    let fits = |each: char| each.is_ascii_alphanumeric() || "-._:".contains(each);
-    let is_host =
-        !text.is_empty() && text.chars().all(fits) && (!text.contains(':') || text.matches(':').count() > 1);
-    if is_host {
-        Ok(text.to_owned())
-    } else {
-        Err("not a host; expected such as smtp.example.com".to_owned())
-    }
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("the path is empty".to_owned()) } else { Ok(PathBuf::from(text)) }
-}
-
-fn truth(text: &str) -> Result<bool, String> {
-    match text {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(format!("'{text}' is neither true nor false")),
-    }
-}
-
-fn whole<N>(text: &str, allowed: RangeInclusive<N>) -> Result<N, String>
-where
-    N: std::str::FromStr + PartialOrd + Display,
-{
-    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(|| {
-        format!(
-            "'{text}' is not allowed; expected a whole number from {} to {}",
-            allowed.start(),
-            allowed.end()
-        )
-    })
-}
-
-/// A number, or the word that stands for none.
-fn unless<N>(text: &str, word: &str, allowed: RangeInclusive<N>) -> Result<Option<N>, String>
-where
-    N: std::str::FromStr + PartialOrd + Display,
-{
-    if text == word {
-        return Ok(None);
-    }
-    whole(text, allowed).map(Some).map_err(|reason| format!("{reason}, or {word}"))
-}
-
-fn or<N: Display>(number: Option<N>, word: &str) -> String {
-    number.map_or_else(|| word.to_owned(), |number| number.to_string())
-}
-
-fn segment_bytes(text: &str) -> Result<u64, String> {
-    const STEP: u64 = 8;
-    let bytes: u64 = whole(text, 4 * 1024..=2 * 1024 * 1024 * 1024)?;
-    if bytes.is_multiple_of(STEP) {
-        Ok(bytes)
-    } else {
-        Err(format!("'{text}' is not allowed; expected a multiple of {STEP}"))
-    }
-}
-
-fn told<T, E: Display>(read: Result<T, E>) -> Result<T, String> {
-    read.map_err(|error| error.to_string())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    whole(text, 1..=3_600).map(Duration::from_secs)
 }

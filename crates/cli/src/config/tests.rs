@@ -156,6 +156,13 @@ fn values_reach_the_server() {
         ("portkey-timeout", "18"),
         ("aws-endpoint", "http://127.0.0.1:4566"),
         ("public-url", "https://tollgate.example.com/"),
+        ("oidc-issuer", "https://login.example.com"),
+        ("oidc-client-id", "tollgate"),
+        ("oidc-client-secret", "hush"),
+        ("oidc-scopes", "openid groups"),
+        ("oidc-role-claim", "groups"),
+        ("oidc-roles", "ops=admin,desk=read"),
+        ("oidc-ca", "ca.pem"),
         ("smtp-host", "smtp.example.com"),
         ("smtp-port", "2525"),
         ("smtp-tls", "implicit"),
@@ -207,6 +214,17 @@ fn values_reach_the_server() {
         public_url: "https://tollgate.example.com".parse().expect("a URL"),
     };
     assert_eq!(server.mail, Some(mail));
+    let oidc = OidcSettings {
+        issuer: "https://login.example.com".parse().expect("a provider"),
+        client_id: "tollgate".to_owned(),
+        client_secret: Some(Secret("hush".to_owned())),
+        scopes: "groups".parse().expect("scopes"),
+        role_claim: "groups".to_owned(),
+        roles: "ops=admin,desk=read".parse().expect("roles"),
+        ca: Some(PathBuf::from("ca.pem")),
+        public_url: "https://tollgate.example.com".parse().expect("a URL"),
+    };
+    assert_eq!(server.oidc, Some(oidc));
     assert!(chosen.demo && chosen.log_json);
     assert_eq!(chosen.log_level.text(), "debug");
 }
@@ -287,6 +305,27 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
             "smtp-host is set and public-url is not: e-mail needs both",
         ),
         (file("smtp_host = 'h'\nsmtp_user = 'ann'"), "smtp-user is set and smtp-password is not"),
+        (
+            file("oidc_issuer = 'https://login.example.com'"),
+            "oidc-issuer is set and oidc-client-id is not: signing in needs both",
+        ),
+        (
+            file("oidc_issuer = 'https://login.example.com'\noidc_client_id = 'tollgate'"),
+            "oidc-issuer is set and public-url is not: signing in needs both",
+        ),
+        (
+            environment(&[("TOLLGATE_OIDC_ISSUER", "http://u:hush@login.example.com")]),
+            "oidc-issuer: not the URL of a provider; expected such as https://login.example.com (http:// only on this \
+             machine) (from environment TOLLGATE_OIDC_ISSUER)",
+        ),
+        (
+            file("oidc_roles = 'ops=owner'"),
+            "oidc-roles: not a map of roles; expected VALUE=ROLE,… with the roles read, manage and admin (from file t.toml)",
+        ),
+        (
+            file("oidc_scopes = ''"),
+            "oidc-scopes: not scopes; expected words such as 'email groups' (from file t.toml)",
+        ),
         (file("queue = 1.5"), "t.toml: queue is float; expected text, a whole number, true or false"),
         (file("tls_cert = 'c.pem'"), "tls-cert is set and tls-key is not: TLS needs both"),
     ] {
@@ -461,6 +500,9 @@ fn secrets_are_shown_nowhere() {
         ("TOLLGATE_PUBLIC_URL", "https://tollgate.example.com"),
         ("TOLLGATE_SMTP_USER", "ann"),
         ("TOLLGATE_SMTP_PASSWORD", "hush hush"),
+        ("TOLLGATE_OIDC_ISSUER", "https://login.example.com"),
+        ("TOLLGATE_OIDC_CLIENT_ID", "tollgate"),
+        ("TOLLGATE_OIDC_CLIENT_SECRET", "hush-hush"),
     ];
     let said = Said { environment, ..Said::default() };
     let config = resolved(&said).expect("a key");

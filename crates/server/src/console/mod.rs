@@ -9,6 +9,8 @@ mod bills;
 mod channels;
 mod health;
 mod holds;
+#[cfg(feature = "oidc")]
+mod identity;
 mod keys;
 mod lists;
 mod notices;
@@ -28,7 +30,8 @@ use std::future::Future;
 
 use axum::response::Response;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, REFRESH,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
@@ -50,6 +53,8 @@ pub(crate) use channels::{
 };
 pub(crate) use health::show as health;
 pub(crate) use holds::{list as holds, release as release_hold};
+#[cfg(feature = "oidc")]
+pub(crate) use identity::{begin as begin_sign_in, end as end_sign_in};
 pub(crate) use keys::{list as keys, make as make_key, revoke as revoke_key};
 pub(crate) use lists::{entry, ledger, users};
 pub(crate) use notices::{NoticeMarks, show as notices};
@@ -59,6 +64,8 @@ pub(crate) use overview::show as overview;
 pub(crate) use plans::{apply as apply_catalog, show as plans, try_form, try_it as try_catalog};
 pub(crate) use portal::{bill as portal_bill, link as make_link, show as portal};
 pub(crate) use session::Sessions;
+#[cfg(feature = "oidc")]
+pub(crate) use session::sign;
 pub(crate) use sign_in::{show as sign_in_page, sign_in, sign_out};
 pub(crate) use survey::Survey;
 pub(crate) use unsubscribe::{show as unsubscribe_page, stop as unsubscribe};
@@ -93,6 +100,16 @@ fn see_other(path: &str) -> Response {
     *response.status_mut() = StatusCode::SEE_OTHER;
     if let Ok(path) = HeaderValue::from_str(path) {
         response.headers_mut().insert(LOCATION, path);
+    }
+    response
+}
+
+/// Has a browser ask for a page of its own accord: with the cookie, which it leaves out where a link from elsewhere, or what that
+/// leads to, asks.
+fn afresh(path: &str) -> Response {
+    let mut response = Response::default();
+    if let Ok(path) = HeaderValue::from_str(&format!("0; url={path}")) {
+        response.headers_mut().insert(REFRESH, path);
     }
     response
 }

@@ -1,7 +1,8 @@
 //! The portal: a customer's own page, by a link that ends.
 //!
-//! A link names an organization and when it ends, and is signed with the API key that made it: it ends with that key, and
-//! every server on the same store knows it. Who has no keys signs with a secret of the process.
+//! A link names an organization, when it ends, and who made it. It is signed with the API key of whoever that is: it ends with that
+//! key, and every server on the same store knows it. That of a person is signed with what the server shows the provider by which
+//! people sign in. Who has neither signs with a secret of the process.
 
 use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
@@ -13,7 +14,7 @@ use tollgate_api::{
     BalanceReply, BillPage, Code, Id, OrgItem, PlanReply, PortalLinkReply, PortalLinkRequest, Problem,
 };
 use tollgate_console::{BillsView, PortalView};
-use tollgate_domain::{Actor, ApiKeyId, OrgId, Role, SignedDuration, Timestamp};
+use tollgate_domain::{Actor, ApiKeyId, OrgId, PersonId, Role, SignedDuration, Timestamp};
 
 use super::org::charts;
 use super::session::sign;
@@ -64,8 +65,15 @@ pub(crate) async fn link(
     Ok(ok(&PortalLinkReply { org: org.to_string(), path, expires_at: until.to_string() }))
 }
 
+/// What stands before the name of a person, which may hold anything.
+const PERSON: &str = "person:";
+
 /// What a link says: until when, by whom it was made, whose it is. Only the last may hold a space.
 fn text_of(actor: &Actor, until: Timestamp, org: &OrgId) -> String {
+    let actor = match actor {
+        Actor::Person(id) => format!("{PERSON}{}", BASE64_URL_SAFE_NO_PAD.encode(id.name())),
+        other => other.to_string(),
+    };
     format!("{} {actor} {org}", until.as_second())
 }
 
@@ -79,8 +87,17 @@ fn key_of(app: &App, actor: &Actor) -> Option<[u8; 32]> {
     match actor {
         Actor::Local if app.api_keys.is_empty() => Some(app.sessions.signature("portal links")),
         Actor::Local => None,
+        Actor::Person(_) => Some(match &app.settings.oidc.as_ref()?.client_secret {
+            Some(secret) => hash(&secret.0),
+            None => app.sessions.signature("portal links of people"),
+        }),
         other => app.api_keys.hash_of(other),
     }
+}
+
+/// A person as a link names them.
+fn person(name: &str) -> Option<PersonId> {
+    PersonId::named(&String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(name).ok()?).ok()?)
 }
 
 fn no_link() -> Failure {
@@ -114,6 +131,7 @@ impl Guest {
         let actor = match words.next()? {
             "local" => Actor::Local,
             "configured" => Actor::Configured,
+            word if word.starts_with(PERSON) => Actor::Person(person(word.strip_prefix(PERSON)?)?),
             id => Actor::Key(ApiKeyId(id.to_owned())),
         };
         let org = OrgId::new(words.next()?).ok()?;

@@ -1,4 +1,4 @@
-//! Who is signed in: a cookie with a random id, and the API key that it stands for.
+//! Who is signed in: a cookie with a random id, and the API key or the person that it stands for.
 //!
 //! Sessions are in memory: they end with the server, with their time, with their key, or when somebody signs out. Only
 //! hashes of ids and of keys are kept. What a form brings back is made of the cookie and a secret of the process, so that
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
-use http::header::{COOKIE, REFRESH, SET_COOKIE};
+use http::header::{COOKIE, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sha2::Sha256;
@@ -18,11 +18,12 @@ use tollgate_api::{Code, Problem};
 use tollgate_console::{Frame, Section};
 use tollgate_domain::{Actor, Role, Timestamp};
 
-use super::{address, done, see_other, style_name};
+use super::{address, afresh, done, see_other, style_name};
 use crate::app::App;
 use crate::auth::{Caller, hash, hexadecimal};
 use crate::extract::{content_type, read_limited};
 use crate::limits::{CATALOG_FORM_BYTES_MAX, SESSION_SECS, SESSIONS_MAX};
+use crate::oidc::Person;
 use crate::reply::Failure;
 
 /// The cookie.
@@ -48,11 +49,30 @@ impl std::fmt::Debug for Sessions {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Session {
-    /// The hash of the API key.
-    key: [u8; 32],
+    who: Who,
     until: Timestamp,
+}
+
+/// Who somebody is signed in as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// Whoever has the API key with a hash.
+    Key([u8; 32]),
+    /// Somebody whom a provider knows.
+    #[cfg_attr(not(any(feature = "oidc", test)), expect(dead_code, reason = "nobody is signed in so"))]
+    Person(Person),
+}
+
+impl Who {
+    /// Whether both are the same, whatever they may do by now.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(one), Self::Key(other)) => one == other,
+            (Self::Person(one), Self::Person(other)) => one.id == other.id,
+            (Self::Key(_), Self::Person(_)) | (Self::Person(_), Self::Key(_)) => false,
+        }
+    }
 }
 
 impl Sessions {
@@ -67,7 +87,7 @@ impl Sessions {
     }
 
     /// Signs in, under an id that nobody had before; gives the id.
-    pub(super) fn open(&self, key: [u8; 32], now: Timestamp) -> Result<String, Failure> {
+    pub(super) fn open(&self, who: Who, now: Timestamp) -> Result<String, Failure> {
         let id = random_id()?;
         let seconds = tollgate_domain::SignedDuration::from_secs(SESSION_SECS);
         let until = now.checked_add(seconds).unwrap_or(now);
@@ -78,13 +98,13 @@ impl Sessions {
         {
             open.remove(&oldest);
         }
-        open.insert(hash(&id), Session { key, until });
+        open.insert(hash(&id), Session { who, until });
         Ok(id)
     }
 
-    /// The hash of the key that somebody is signed in with.
-    fn key_of(&self, id: &str, now: Timestamp) -> Option<[u8; 32]> {
-        self.locked().get(&hash(id)).filter(|session| now < session.until).map(|session| session.key)
+    /// Who is signed in.
+    fn who(&self, id: &str, now: Timestamp) -> Option<Who> {
+        self.locked().get(&hash(id)).filter(|session| now < session.until).map(|session| session.who.clone())
     }
 
     /// Signs out.
@@ -92,11 +112,11 @@ impl Sessions {
         self.locked().remove(&hash(id));
     }
 
-    /// Signs out all that are signed in with the same key.
+    /// Signs out all that are signed in with the same key, or as the same person.
     pub(super) fn close_all(&self, id: &str) {
         let mut open = self.locked();
-        if let Some(Session { key, .. }) = open.get(&hash(id)).copied() {
-            open.retain(|_, session| session.key != key);
+        if let Some(Session { who, .. }) = open.remove(&hash(id)) {
+            open.retain(|_, session| !session.who.is(&who));
         }
     }
 
@@ -116,7 +136,7 @@ impl Sessions {
 }
 
 /// Signs a text.
-pub(super) fn sign(key: &[u8; 32], text: &str) -> [u8; 32] {
+pub(crate) fn sign(key: &[u8; 32], text: &str) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().into()
@@ -132,22 +152,32 @@ pub(super) fn random_id() -> Result<String, Failure> {
 
 /// The value of the cookie; empty where there is none.
 pub(super) fn cookie_of(headers: &HeaderMap) -> &str {
+    cookie_named(headers, NAME)
+}
+
+/// The value of a cookie; empty where there is none.
+pub(super) fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> &'a str {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
         cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map_or("", |(_, value)| value)
+    pairs.find(|(name, _)| *name == wanted).map_or("", |(_, value)| value)
 }
 
 /// Gives a browser its cookie, or takes it away.
 pub(super) fn set_cookie(app: &App, headers: &HeaderMap, response: &mut Response, value: Option<&str>) {
-    let forwarded = headers.get(&X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
-    let secure = if app.settings.tls.is_some() || forwarded { "; Secure" } else { "" };
+    let secure = secure(app, headers);
     let (value, seconds) = value.map_or(("", 0), |value| (value, SESSION_SECS));
     let cookie =
         format!("{NAME}={value}; Path=/console; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
+}
+
+/// What is said of cookies where everything is encrypted.
+pub(super) fn secure(app: &App, headers: &HeaderMap) -> &'static str {
+    let forwarded = headers.get(&X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
+    if app.settings.tls.is_some() || forwarded { "; Secure" } else { "" }
 }
 
 /// Whether a form brings back what its page was given.
@@ -177,10 +207,13 @@ impl Visitor {
         if app.api_keys.is_empty() {
             return Some(Self { caller: Caller::ANYONE, who: None, token });
         }
-        let key = app.sessions.key_of(cookie, app.engine.clock().now())?;
-        let caller = app.api_keys.caller(&key)?;
+        let caller = match app.sessions.who(cookie, app.engine.clock().now())? {
+            Who::Key(key) => app.api_keys.caller(&key)?,
+            Who::Person(Person { id, role }) => Caller { actor: Actor::Person(id), role, org: None },
+        };
         let name = match &caller.actor {
             Actor::Key(id) => format!("key {}", id.0),
+            Actor::Person(id) => id.name().to_owned(),
             other => format!("key of the settings ({other})"),
         };
         Some(Self { who: Some(format!("{name}, {}", caller.role.name())), caller, token })
@@ -223,11 +256,7 @@ impl FromRequestParts<App> for Visitor {
             .get(&SEC_FETCH_SITE)
             .is_some_and(|site| site == "cross-site" || site == "same-site");
         if reads && from_elsewhere {
-            let mut response = Response::default();
-            if let Ok(here) = HeaderValue::from_str(&format!("0; url={here}")) {
-                response.headers_mut().insert(REFRESH, here);
-            }
-            return Err(response);
+            return Err(afresh(here));
         }
         Err(see_other(&address("/console/sign-in", [("to", if reads { here } else { "" })])))
     }
@@ -307,6 +336,8 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_domain::PersonId;
+
     use super::*;
 
     #[test]
@@ -314,19 +345,28 @@ mod tests {
         let sessions = Sessions::new().expect("randomness");
         let at = |second| Timestamp::from_second(second).expect("a time");
         let [one, two, other] =
-            [[1; 32], [1; 32], [2; 32]].map(|key| sessions.open(key, at(0)).expect("an id"));
+            [[1; 32], [1; 32], [2; 32]].map(|key| sessions.open(Who::Key(key), at(0)).expect("an id"));
         assert!(one != two && one.len() == 64);
-        assert_eq!(sessions.key_of(&one, at(SESSION_SECS - 1)), Some([1; 32]));
-        assert_eq!(sessions.key_of(&one, at(SESSION_SECS)), None, "its time is over");
-        assert_eq!(sessions.key_of("", at(0)), None);
+        assert_eq!(sessions.who(&one, at(SESSION_SECS - 1)), Some(Who::Key([1; 32])));
+        assert_eq!(sessions.who(&one, at(SESSION_SECS)), None, "its time is over");
+        assert_eq!(sessions.who("", at(0)), None);
         sessions.close_all("somebody else's");
         sessions.close_all(&one);
-        let signed_in = [&one, &two, &other].map(|id| sessions.key_of(id, at(1)).is_some());
+        let signed_in = [&one, &two, &other].map(|id| sessions.who(id, at(1)).is_some());
         assert_eq!(signed_in, [false, false, true]);
         sessions.close(&other);
-        assert_eq!(sessions.key_of(&other, at(1)), None);
+        assert_eq!(sessions.who(&other, at(1)), None);
+        let person = |name: &str, role| {
+            let id = PersonId::named(name).expect("a name");
+            sessions.open(Who::Person(Person { id, role }), at(0)).expect("an id")
+        };
+        let ann = [Role::Read, Role::Admin].map(|role| person("ann", role));
+        let bob = person("bob", Role::Read);
+        sessions.close_all(&ann[0]);
+        assert!(ann.iter().all(|id| sessions.who(id, at(1)).is_none()), "whatever her role was");
+        assert!(sessions.who(&bob, at(1)).is_some());
         for _ in 0..SESSIONS_MAX + 3 {
-            sessions.open([3; 32], at(2)).expect("an id");
+            sessions.open(Who::Key([3; 32]), at(2)).expect("an id");
         }
         assert_eq!(sessions.locked().len(), SESSIONS_MAX);
     }

@@ -26,7 +26,7 @@ pub(crate) struct EntryFilter {
     /// Only what names this key, of a usage or a top-up.
     #[param(value_type = Option<tollgate_api::Id>)]
     key: Option<UsageKey>,
-    /// Only what this actor caused: the id of an API key, or `local`, `configured`, `closing`, `shipper`, `system`.
+    /// Only what this actor caused: the id of an API key, `person:` and a name, or `local`, `configured`, `closing`, `shipper`, `system`.
     #[param(value_type = Option<String>)]
     actor: Option<String>,
     /// Only what was decided at this time or later (RFC 3339).

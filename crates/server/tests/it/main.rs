@@ -33,6 +33,8 @@ mod meters;
 mod metrics;
 mod model;
 mod model_prices;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod openmeter;
 mod pages;
 mod plans;

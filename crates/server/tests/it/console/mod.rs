@@ -379,7 +379,7 @@ fn forms_do_what_they_say_in_the_name_of_who_sent_them() {
     }
     let mut client = server.client().with_key(ADMIN);
     let entries = client.get("/v1/orgs/acme/ledger?limit=8").ok();
-    let id = person.page("/console").split_once("<span>key ").expect("who").1[..16].to_owned();
+    let id = person.page("/console").split_once("<bdi>key ").expect("who").1[..16].to_owned();
     let kinds: Vec<&str> = entries["entries"]
         .as_array()
         .expect("entries")
