@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
-use tollgate_domain::{Adjustment, Bill, BillLine, Entry, EntryKind, Notice, NoticeKind, Period, Zone};
+use tollgate_domain::{
+    Adjustment, Bill, BillLine, Entry, EntryKind, Notice, NoticeKind, Period, Timestamp, Window, Zone,
+};
 use tollgate_storage::StoreError;
 use tollgate_storage::codec::decode;
 
 use super::error::{Failure, bad_column, unfit};
 use super::limits::BILLS_AT_ONCE;
+
+/// The years of times that are told: nothing that is told for people may refuse an entry.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 
 /// A closed bill with its lines, as the function `keep_bills` takes it; `None`: the entry closes none.
 pub(super) fn bill_of(org: &str, entry: &Entry) -> Option<String> {
@@ -23,10 +28,10 @@ pub(super) fn bill_of(org: &str, entry: &Entry) -> Option<String> {
         "number": number,
         "entry": entry.number,
         "month": first_day(rated.month),
-        "begins_at": from.map(|at| at.to_string()),
-        "ends_at": until.map(|at| at.to_string()),
+        "begins_at": time(*from),
+        "ends_at": time(*until),
         "time_zone": Zone::name(zone),
-        "closed_at": closed_at.unwrap_or(entry.at).to_string(),
+        "closed_at": time(closed_at.or(Some(entry.at))),
         "name": name.as_deref().map(told),
         "plan": rated.plan().map(ToString::to_string),
         "catalog": rated.catalog(),
@@ -43,8 +48,8 @@ fn of_line(line: &BillLine) -> Value {
     json!({
         "kind": if line.meter.is_some() { "usage" } else { "fee" },
         "plan": line.price.plan.as_str(),
-        "begins_at": line.from.map(|at| at.to_string()),
-        "ends_at": line.until.map(|at| at.to_string()),
+        "begins_at": time(line.from),
+        "ends_at": time(line.until),
         "description": told(&line.description),
         "meter": line.meter.as_ref().map(ToString::to_string),
         "properties": properties,
@@ -71,8 +76,15 @@ fn numbered(number: u32, mut line: Value) -> Value {
     line
 }
 
-fn first_day(month: Period) -> String {
-    format!("{}-01", month.label())
+/// The first day of a month; `None`: one that a date of the database cannot be trusted to hold, and that no bill is of.
+fn first_day(month: Period) -> Option<String> {
+    YEARS.contains(&month.number.div_euclid(12)).then(|| format!("{}-01", month.label()))
+}
+
+/// A time, with the same care.
+fn time(at: Option<Timestamp>) -> Option<String> {
+    let month = |at| Zone::UTC.period_at(Window::Month, at).number;
+    at.filter(|at| YEARS.contains(&month(*at).div_euclid(12))).map(|at| at.to_string())
 }
 
 /// A text as the database takes it, which keeps no zero character.

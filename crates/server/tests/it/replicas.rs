@@ -119,6 +119,7 @@ fn analysts_read_bills_and_notices_as_the_api_tells_them() {
     for month in ["2026-11", "2026-12"] {
         let bill = client.get(&format!("/v1/orgs/acme/bill?month={month}")).ok();
         let (number, total) = (text(&bill["number"]), text(&bill["total"]));
+        let catalog = text(&bill["catalog"]);
         let head = format!(
             "SELECT to_char(month, 'YYYY-MM'), name, time_zone, plan, catalog, currency, total, begins_at = '{}', ends_at = '{}', \
              closed_at = '{}' FROM tollgate.bills WHERE org = 'acme' AND number = {number}",
@@ -126,7 +127,11 @@ fn analysts_read_bills_and_notices_as_the_api_tells_them() {
             text(&bill["until"]),
             text(&bill["closed_at"])
         );
-        assert_eq!(read(&head), format!("{month}|Acme|Europe/Berlin|pro|0|USD|{total}|t|t|t"), "{bill}");
+        assert_eq!(
+            read(&head),
+            format!("{month}|Acme|Europe/Berlin|pro|{catalog}|USD|{total}|t|t|t"),
+            "{bill}"
+        );
         let told = |line: &Value| {
             ["description", "plan", "meter", "quantity", "included", "billable", "amount", "arithmetic"]
                 .map(|field| text(&line[field]))

@@ -3,31 +3,33 @@
 -- Closed bills: they never change.
 CREATE TABLE bills (
     org text COLLATE "C" NOT NULL,
-    -- Its number among those of the organization.
-    number integer NOT NULL,
-    -- The entry that closed it.
+    -- The entry that closed it: the ledger has one of each number.
     entry bigint NOT NULL,
+    -- Its number among those of the organization.
+    number bigint,
     -- The first day of the month, and the month's first moment and the first after it by the organization's clocks.
-    month date NOT NULL,
+    month date,
     begins_at timestamptz,
     ends_at timestamptz,
     time_zone text NOT NULL,
-    closed_at timestamptz NOT NULL,
+    closed_at timestamptz,
     name text,
     -- The last plan of the month.
     plan text,
     -- The version of the catalog by which the end of the month was rated.
-    catalog integer NOT NULL,
+    catalog bigint NOT NULL,
     currency text NOT NULL,
     total numeric NOT NULL,
-    PRIMARY KEY (org, number)
+    PRIMARY KEY (org, entry)
 );
 
 -- What they are made of: the amounts of a bill's lines add up to its total.
 CREATE TABLE bill_lines (
     org text COLLATE "C" NOT NULL,
-    bill integer NOT NULL,
-    line integer NOT NULL,
+    entry bigint NOT NULL,
+    line bigint NOT NULL,
+    -- The number of the bill.
+    bill bigint,
     -- `usage`, `fee` or `adjustment`.
     kind text NOT NULL,
     plan text,
@@ -43,7 +45,7 @@ CREATE TABLE bill_lines (
     billable numeric,
     amount numeric NOT NULL,
     arithmetic text,
-    PRIMARY KEY (org, bill, line)
+    PRIMARY KEY (org, entry, line)
 );
 
 -- What a notice is about and says; null of those that an older version wrote.
@@ -55,20 +57,20 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    INSERT INTO bills (org, number, entry, month, begins_at, ends_at, time_zone, closed_at, name, plan, catalog, currency, total)
-    SELECT b.org, b.number, b.entry, b.month, b.begins_at, b.ends_at, b.time_zone, b.closed_at, b.name, b.plan, b.catalog,
+    INSERT INTO bills (org, entry, number, month, begins_at, ends_at, time_zone, closed_at, name, plan, catalog, currency, total)
+    SELECT b.org, b.entry, b.number, b.month, b.begins_at, b.ends_at, b.time_zone, b.closed_at, b.name, b.plan, b.catalog,
         b.currency, b.total
     FROM unnest(p_bills) AS t (bill), jsonb_to_record(t.bill::jsonb) AS b (
-        org text, number integer, entry bigint, month date, begins_at timestamptz, ends_at timestamptz, time_zone text,
-        closed_at timestamptz, name text, plan text, catalog integer, currency text, total numeric
+        org text, entry bigint, number bigint, month date, begins_at timestamptz, ends_at timestamptz, time_zone text,
+        closed_at timestamptz, name text, plan text, catalog bigint, currency text, total numeric
     );
-    INSERT INTO bill_lines (org, bill, line, kind, plan, adjusted_month, begins_at, ends_at, description, meter, properties,
+    INSERT INTO bill_lines (org, entry, line, bill, kind, plan, adjusted_month, begins_at, ends_at, description, meter, properties,
         quantity, included, billable, amount, arithmetic)
-    SELECT b.org, b.number, l.line, l.kind, l.plan, l.adjusted_month, l.begins_at, l.ends_at, l.description, l.meter, l.properties,
+    SELECT b.org, b.entry, l.line, b.number, l.kind, l.plan, l.adjusted_month, l.begins_at, l.ends_at, l.description, l.meter, l.properties,
         l.quantity, l.included, l.billable, l.amount, l.arithmetic
-    FROM unnest(p_bills) AS t (bill), jsonb_to_record(t.bill::jsonb) AS b (org text, number integer, lines jsonb),
+    FROM unnest(p_bills) AS t (bill), jsonb_to_record(t.bill::jsonb) AS b (org text, entry bigint, number bigint, lines jsonb),
         jsonb_to_recordset(b.lines) AS l (
-            line integer, kind text, plan text, adjusted_month date, begins_at timestamptz, ends_at timestamptz, description text,
+            line bigint, kind text, plan text, adjusted_month date, begins_at timestamptz, ends_at timestamptz, description text,
             meter text, properties jsonb, quantity numeric, included numeric, billable numeric, amount numeric, arithmetic text
         );
 END
