@@ -59,7 +59,7 @@ pub(crate) fn of_denied(headers: &mut HeaderMap, denial: &Denial, now: Timestamp
     write_headers(headers, Item::of_denial(denial).into_iter(), now);
 }
 
-/// A denial at the gate as a problem: with what was asked, and with 429 where waiting up to a day helps.
+/// A denial at the gate as a problem: with what was asked, and with 429 where waiting helps.
 pub(crate) fn gate_problem(
     app: &App,
     denied: &Denied,
@@ -85,11 +85,11 @@ pub(crate) fn gate_problem(
 /// A month of the calendar is never shorter.
 const MONTH_HOURS: u16 = 28 * 24;
 
-/// Whether a limit leaves room for a quantity by itself, within a day, or a window that goes by usage and is shorter than a
-/// month. A quantity above the limit never fits.
+/// Whether a limit leaves room for a quantity by itself, within a window that is shorter than a month. A quantity above the
+/// limit never fits.
 fn waiting_helps(limit: &ReachedLimit, counted: Quantity) -> bool {
     let soon = match limit.window {
-        Some(Window::Minute | Window::Hour | Window::Day) => true,
+        Some(Window::Minute | Window::Hour | Window::Day | Window::Week) => true,
         Some(Window::Rolling(hours) | Window::FirstUse(hours)) => hours.get() < MONTH_HOURS,
         _ => false,
     };

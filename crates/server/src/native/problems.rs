@@ -33,7 +33,7 @@ problems! {
     P409 = "409";
     /// The key stands for something else, or a field is wrong.
     P422 = "422";
-    /// A limit of a minute, an hour or a day is reached: waiting helps.
+    /// A limit of a minute, an hour, a day or a week is reached: waiting helps.
     P429 = "429";
     /// Something that the server needs for it failed.
     P502 = "502";

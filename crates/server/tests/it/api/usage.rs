@@ -211,6 +211,7 @@ fn a_refusal_says_whether_waiting_helps() {
         ("org", "minute", 1, 429, "\"org-minute\";q=3;w=60", "\"org-minute\";r=0;t=20", Some("20")),
         ("user", "hour", 1, 429, "\"user-hour\";q=3;w=3600", "\"user-hour\";r=0;t=3560", Some("3560")),
         ("user", "day", 1, 429, "\"user-day\";q=3;w=86400", "\"user-day\";r=0;t=50360", Some("50360")),
+        ("org", "week", 1, 429, "\"org-week\";q=3;w=604800", "\"org-week\";r=0;t=568760", Some("568760")),
         // More than the limit never fits.
         ("user", "day", 4, 403, "\"user-day\";q=3;w=86400", "\"user-day\";r=0;t=50360", None),
         ("org", "month", 1, 403, "\"org-month\";q=3", "\"org-month\";r=0;t=2469560", None),
@@ -311,6 +312,7 @@ fn limits_of_every_window() {
         ("minute", "2026-11-02T10:00:59.999Z", "2026-11-02T10:01:00Z"),
         ("hour", "2026-11-02T10:59:59.999Z", "2026-11-02T11:00:00Z"),
         ("day", "2026-11-02T23:59:59.999Z", "2026-11-03T00:00:00Z"),
+        ("week", "2026-11-08T23:59:59.999Z", "2026-11-09T00:00:00Z"),
         ("month", "2026-11-30T23:59:59.999Z", "2026-12-01T00:00:00Z"),
     ] {
         for scope in ["org", "user"] {
