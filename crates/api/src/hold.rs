@@ -7,13 +7,15 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tollgate_domain::limits::HOLD_SECS_MAX;
-use tollgate_domain::{MeterId, OrgId, UsageKey, UserId};
+use tollgate_domain::{MeterId, OrgId, ScopePath, UsageKey, UserId};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::given;
-use crate::{CallRequest, Decimal, Id, Members, PositiveDecimal, Properties, PropertyValue, RequestDecimal};
+use crate::{
+    CallRequest, Decimal, Id, Members, PathName, PositiveDecimal, Properties, PropertyValue, RequestDecimal,
+};
 
 /// The id of a hold: its number in the ledger of its org, and the org. It needs no encoding in a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +126,10 @@ pub struct HoldRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Id, required = false)]
     pub user: Option<UserId>,
+    /// Where below the organization it is to be used; of a hold `within` another at or below the path of that.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = PathName, required = false)]
+    pub path: Option<ScopePath>,
     /// What is to be used.
     #[schema(value_type = Id)]
     pub meter: MeterId,
@@ -177,6 +183,9 @@ pub struct HoldItem {
     /// The user, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Where below the organization, if a path was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The meter.
     pub meter: String,
     /// The caller's id of it.

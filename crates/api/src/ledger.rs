@@ -41,6 +41,9 @@ pub struct EntryItem {
     /// The user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Where below the organization; of a limit which path it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The quantity used, refused, taken back or added; the amount of a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantity: Option<Decimal>,
@@ -130,6 +133,9 @@ pub struct NoticeItem {
     pub meter: Option<String>,
     /// The user.
     pub user: Option<String>,
+    /// The path, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The period, such as `2026-11`.
     pub period: Option<String>,
     /// For people: what happened.

@@ -54,13 +54,14 @@ pub use metadata::Metadata;
 pub use org::{
     BalanceReply, CreditItem, GivenLimitItem, LimitGiver, LimitItem, LimitReply, LimitRequest, LimitsReply,
     MeterBalanceReply, OrgItem, OrgMeterItem, OrgNoticesReply, OrgNoticesRequest, OrgPage, OrgRequest,
-    Percent, PlanReply, PlanRequest, PortalLinkReply, PortalLinkRequest, ScheduledPlan, ScopeName,
-    ThresholdsGiver, TrialItem, UserItem, UserPage,
+    PathItem, PathLimitItem, PathPage, Percent, PlanReply, PlanRequest, PortalLinkReply, PortalLinkRequest,
+    ScheduledPlan, ScopeName, ThresholdsGiver, TrialItem, UserItem, UserPage,
 };
 pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
 pub use text::{
-    Day, HeaderKey, Id, Line, Month, OrderName, RoleName, SeriesWindow, TimeOrNever, WindowName, grouped,
+    Day, HeaderKey, Id, LimitPathName, Line, Month, OrderName, PathName, RoleName, SeriesWindow, TimeOrNever,
+    WindowName, grouped,
 };
 pub use top_up::{
     TopUpItem, TopUpPage, TopUpReply, TopUpRequest, TopUpState, VoidByKeyRequest, VoidReply, VoidRequest,

@@ -5,12 +5,12 @@ use std::fmt;
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use tollgate_domain::{MeterId, PlanId, UserId, Window};
+use tollgate_domain::{LimitPath, MeterId, PlanId, UserId, Window};
 use utoipa::ToSchema;
 
 use crate::body::given;
 use crate::text::word;
-use crate::{Decimal, Id, Line, Metadata, PositiveDecimal, WindowName};
+use crate::{Decimal, Id, LimitPathName, Line, Metadata, PositiveDecimal, WindowName};
 
 /// Sets name and time zone; what is not given stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -131,13 +131,19 @@ pub struct LimitRequest {
     /// What is capped.
     #[schema(value_type = Id)]
     pub meter: MeterId,
-    /// `org`: all usage together. `user`: that of each user, or of the one that `user` names.
+    /// `org`: all usage together. `user`: that of each user, or of the one that `user` names. `path`: that at the path that
+    /// `path` names.
     #[serde(deserialize_with = "word")]
     pub scope: ScopeName,
     /// The one user the limit is for, in place of the number for each user on the same meter and window.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Id, required = false)]
     pub user: Option<UserId>,
+    /// The path the limit is on, with the scope `path`: all usage at and below it together. Where its last name is `*`, each path
+    /// of so many names by itself.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = LimitPathName, required = false)]
+    pub path: Option<LimitPath>,
     /// Over which stretch of time; `month` unless given.
     #[serde(default = "month", deserialize_with = "word")]
     #[schema(value_type = WindowName, required = false)]
@@ -161,6 +167,8 @@ pub enum ScopeName {
     Org,
     /// That of each user, or of one user.
     User,
+    /// That at a path and below it, or at each path below one.
+    Path,
 }
 
 /// The limit is set or removed.
@@ -195,6 +203,9 @@ pub struct GivenLimitItem {
     /// The one user, if it is for one. Usage of that user goes by it in place of the limit on each user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The path, if it is on paths; `*` as its last name stands for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Over which stretch of time.
     #[schema(value_type = WindowName)]
     pub window: Window,
@@ -383,18 +394,60 @@ pub struct LimitItem {
     /// The one user, if it is for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The path, if it is on paths; `*` as its last name stands for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Over which stretch of time.
     #[schema(value_type = WindowName)]
     pub window: Window,
     /// How much may be used in it.
     pub amount: Decimal,
-    /// Used of it; null for a limit on each user.
+    /// Used of it; null for a limit on each user, and on each path below another.
     pub used: Option<Decimal>,
     /// What holds reserve of it, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Decimal>,
     /// When it starts afresh; null is never.
     pub resets_at: Option<String>,
+}
+
+/// A path below an organization, and the limits on it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PathItem {
+    /// The path.
+    pub path: String,
+    /// The limits that usage at it and below it goes by: the path's own, not those of what it lies below.
+    pub limits: Vec<PathLimitItem>,
+}
+
+/// How a limit on a path stands.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PathLimitItem {
+    /// Over which stretch of time.
+    #[schema(value_type = WindowName)]
+    pub window: Window,
+    /// How much may be used in it.
+    pub amount: Decimal,
+    /// Used of it.
+    pub used: Decimal,
+    /// What holds reserve of it, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Decimal>,
+    /// What is left of it.
+    pub remaining: Decimal,
+    /// When it starts afresh; null is never, or not yet begun.
+    pub resets_at: Option<String>,
+}
+
+/// Some paths, by name.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PathPage {
+    /// The meter.
+    pub meter: String,
+    /// The paths at which something was counted, because a limit is on them.
+    pub paths: Vec<PathItem>,
+    /// From where the next page is read; null when there is nothing more.
+    pub next: Option<String>,
 }
 
 /// The usage of a user in a month.

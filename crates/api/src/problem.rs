@@ -55,6 +55,8 @@ codes! {
     TrialEnded = "trial_ended", 402, "The trial is over";
     /// The org's credit, or a limit on the whole org, does not leave room.
     OrgLimitReached = "org_limit_reached", 402, "The organization's limit is reached";
+    /// A limit on the path, or on one that it lies below, does not leave room.
+    PathLimitReached = "path_limit_reached", 403, "The limit of a path is reached";
     /// A limit on the user does not leave room.
     UserLimitReached = "user_limit_reached", 403, "The user's limit is reached";
     /// The hold that another is to be carved out of does not leave room.
@@ -177,7 +179,7 @@ impl Code {
     pub const fn goes_with(self, status: u16) -> bool {
         match self {
             Self::OrgLimitReached => matches!(status, 402 | 403 | 429),
-            Self::UserLimitReached => matches!(status, 403 | 429),
+            Self::PathLimitReached | Self::UserLimitReached => matches!(status, 403 | 429),
             other => other.status() == status,
         }
     }
@@ -238,11 +240,14 @@ pub struct Problem {
 /// The limit, or the credit, that refused a usage.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LimitDetail {
-    /// `org`, `user` or `hold`.
+    /// `org`, `path`, `user` or `hold`.
     pub scope: String,
     /// The user, for a limit on users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The path that is full, for a limit on paths: that of the usage, or one that it lies below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// `minute`, `hour`, `day`, `week`, `month`, `lifetime`; null for a trial.
     pub window: Option<String>,
     /// The limit.

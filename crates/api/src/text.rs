@@ -6,6 +6,7 @@ use utoipa::openapi::RefOr;
 
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use tollgate_domain::limits::PATH_CHARS_MAX;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -35,6 +36,49 @@ impl PartialSchema for Line {
 }
 
 impl ToSchema for Line {}
+
+/// The schema of paths below an organization.
+#[derive(Clone, Copy, Debug)]
+pub enum PathName {}
+
+impl PartialSchema for PathName {
+    fn schema() -> RefOr<Schema> {
+        let about = "1 to 8 names with `/` between them, at most 200 characters in all. A name has 1 to 128 characters, none of them \
+                     a control character or `*`.";
+        path(about, &format!("^{PATH_NAME}(/{PATH_NAME}){{0,7}}$"), "research/agent-7/run-42")
+    }
+}
+
+impl ToSchema for PathName {}
+
+/// The schema of the paths that limits are on.
+#[derive(Clone, Copy, Debug)]
+pub enum LimitPathName {}
+
+impl PartialSchema for LimitPathName {
+    fn schema() -> RefOr<Schema> {
+        let about = "A path; its last name may be `*`, for each by itself.";
+        let pattern =
+            format!("^(\\*|{PATH_NAME}(/{PATH_NAME}){{0,6}}(/\\*)?|{PATH_NAME}(/{PATH_NAME}){{7}})$");
+        path(about, &pattern, "research/*")
+    }
+}
+
+impl ToSchema for LimitPathName {}
+
+/// A name of a path.
+const PATH_NAME: &str = "[^\\u0000-\\u001f\\u007f-\\u009f/*]{1,128}";
+
+fn path(about: &str, pattern: &str, example: &str) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some(about))
+        .min_length(Some(1))
+        .max_length(Some(PATH_CHARS_MAX))
+        .pattern(Some(pattern))
+        .examples([example])
+        .into()
+}
 
 /// The schema of the names of windows.
 #[derive(Clone, Copy, Debug)]

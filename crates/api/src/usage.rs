@@ -6,14 +6,14 @@ use std::str::FromStr;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize};
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
-use tollgate_domain::{MeterId, OrgId, Timestamp, UsageKey, UserId};
+use tollgate_domain::{MeterId, OrgId, ScopePath, Timestamp, UsageKey, UserId};
 use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::body::given;
 use crate::text::NO_CONTROL_CHARACTERS;
-use crate::{CallRequest, Decimal, Id, LimitDetail, Members, PositiveDecimal};
+use crate::{CallRequest, Decimal, Id, LimitDetail, Members, PathName, PositiveDecimal};
 
 /// Asks to use something, once.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -26,6 +26,10 @@ pub struct UsageRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Id, required = false)]
     pub user: Option<UserId>,
+    /// Where below the organization it is used, such as `research/agent-7/run-42`: limits on each of these paths go by it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = PathName, required = false)]
+    pub path: Option<ScopePath>,
     /// What is used.
     #[schema(value_type = Id)]
     pub meter: MeterId,
@@ -176,6 +180,10 @@ pub struct UsageReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub user: Option<UserId>,
+    /// Where below the organization, if a path was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub path: Option<ScopePath>,
     /// What was used.
     #[schema(value_type = String)]
     pub meter: MeterId,

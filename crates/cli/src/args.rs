@@ -42,6 +42,8 @@ enum Command {
     Balance(Call<commands::balance::BalanceArgs>),
     /// List the users of an organization and their usage in a month.
     Users(Call<commands::balance::UsersArgs>),
+    /// List the paths of an organization that limits are on.
+    Paths(Call<commands::balance::PathsArgs>),
     /// Show usage over time.
     Usage(Call<commands::balance::UsageArgs>),
     /// Show the bill of a month, or close the month.
@@ -158,6 +160,9 @@ impl Cli {
             }
             Command::Balance(call) => {
                 online(&call.connection, |session| commands::balance::balance(session, &call.args))
+            }
+            Command::Paths(call) => {
+                online(&call.connection, |session| commands::balance::paths(session, &call.args))
             }
             Command::Users(call) => {
                 online(&call.connection, |session| commands::balance::users(session, &call.args))

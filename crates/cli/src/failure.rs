@@ -166,7 +166,11 @@ impl fmt::Display for ProblemTold {
 }
 
 fn limit_line(limit: &LimitDetail) -> String {
-    let whose = limit.user.as_ref().map_or_else(|| limit.scope.clone(), |user| format!("user {user}"));
+    let whose = match (&limit.user, &limit.path) {
+        (Some(user), _) => format!("user {user}"),
+        (None, Some(path)) => format!("path {path}"),
+        (None, None) => limit.scope.clone(),
+    };
     let window = limit.window.as_ref().map(|window| format!(", {window}")).unwrap_or_default();
     let resets = limit.resets_at.as_ref().map(|at| format!(", starts afresh at {at}")).unwrap_or_default();
     format!("{whose}{window}: {} of {} used{resets}", limit.used.0, limit.amount.0)

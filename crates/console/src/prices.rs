@@ -28,8 +28,11 @@ fn units(meter: Option<&Meter>) -> String {
 pub(crate) fn limit(catalog: &Catalog, limit: &PlanLimit) -> String {
     let unit = units(catalog.meter(&limit.meter));
     let whose = match limit.scope {
-        PlanLimitScope::Org => "",
-        PlanLimitScope::User => " for each user",
+        PlanLimitScope::Org => String::new(),
+        PlanLimitScope::User => " for each user".to_owned(),
+        PlanLimitScope::Path => {
+            limit.path.as_ref().map(|path| format!(" for {}", path.phrase())).unwrap_or_default()
+        }
     };
     format!("at most {} {unit} {}{whose}", num(limit.amount), limit.window.phrase())
 }

@@ -6,7 +6,7 @@ use tollgate_api::{
     ChannelItem, ChannelKind, ChannelState, DeliveryResult, LimitGiver, MeterBalanceReply, OnExpiryName,
     OrgMeterItem, OrgNoticesReply, ScopeName, ThresholdsGiver, TopUpState,
 };
-use tollgate_domain::NoticeRef;
+use tollgate_domain::{LimitPath, NoticeRef};
 
 use crate::text;
 
@@ -22,11 +22,15 @@ pub(crate) fn used_share(meter: &MeterBalanceReply) -> Option<i128> {
     meter.remaining.map(|remaining| text::percent(meter.used.0, meter.used.0 + remaining.0))
 }
 
-pub(crate) fn whose(scope: &ScopeName, user: &Option<String>) -> String {
+pub(crate) fn whose(scope: &ScopeName, user: &Option<String>, path: &Option<String>) -> String {
     match (scope, user) {
         (ScopeName::Org, _) => "the organization".to_owned(),
         (ScopeName::User, None) => "each user".to_owned(),
         (ScopeName::User, Some(user)) => user.clone(),
+        (ScopeName::Path, _) => {
+            let path = path.as_deref().and_then(|path| LimitPath::new(path).ok());
+            path.map(|path| path.phrase()).unwrap_or_default()
+        }
     }
 }
 

@@ -89,6 +89,7 @@ impl Orgs {
         self.made += 1;
         OrgCommand::Use(Use {
             user: Some(self.users[user].clone()),
+            path: None,
             meter: self.meter.clone(),
             quantity: Quantity::ONE,
             key: UsageKey::new(&format!("{:016x}", self.made)).expect("an id"),

@@ -156,13 +156,12 @@ fn count_day(account: &mut Account, used: &UsedEntry, motion: Motion) {
     }
 }
 
-/// Moves the counters of the org, of the user if one was given, and of the group if there is one.
+/// Moves the counters of the org, of the user and along the path if they were given, and of the group if there is one.
 fn count(state: &mut OrgState, used: &UsedEntry, by: &Move<'_>) {
     let overage = by.motion.signed(used.overage());
     for user in std::iter::once(None).chain(used.user.as_ref().map(Some)) {
-        let among = || user.cloned().map_or(Among::Org, Among::User);
-        let seen = see(state, used, by, among, used.periods_of(user));
         let (scope, periods) = (ScopeRef::of(user), used.periods_of(user));
+        let seen = see(state, used, by, || scope.among(), periods.clone());
         state.change_counters(&used.meter, scope, periods, |period, counter| {
             by.make(counter, seen_in(&seen, period));
             if user.is_none() {
@@ -170,8 +169,14 @@ fn count(state: &mut OrgState, used: &UsedEntry, by: &Move<'_>) {
             }
         });
     }
+    for (scope, periods) in used.paths() {
+        let seen = see(state, used, by, || scope.among(), periods.clone());
+        state.change_counters(&used.meter, scope, periods, |period, counter| {
+            by.make(counter, seen_in(&seen, period));
+        });
+    }
     for (group, period) in used.grouped() {
-        let among = || Among::Group(group.clone());
+        let among = || Some(Among::Group(group.clone()));
         let seen = see(state, used, by, among, std::iter::once(period));
         state.change_groups(&used.meter, period, |groups| {
             groups.change(group, |counter| {
@@ -194,11 +199,12 @@ fn see(
     state: &mut OrgState,
     used: &UsedEntry,
     by: &Move<'_>,
-    among: impl FnOnce() -> Among,
+    among: impl FnOnce() -> Option<Among>,
     periods: impl Iterator<Item = Period> + Clone,
 ) -> Vec<(Period, Amount)> {
     let Some(value) = used.counting.value() else { return Vec::new() };
-    let seen = Seen::new(among(), value);
+    let Some(among) = among() else { return Vec::new() };
+    let seen = Seen::new(among, value);
     let counters = state.counters(&used.meter, ScopeRef::Seen(&seen));
     let before = periods.clone().map(|period| (period, counters.of(period).value)).collect();
     let one = by.motion.signed(ONE);
@@ -271,7 +277,11 @@ fn mark_trial(state: &mut OrgState, entry: &Entry, change: impl FnOnce(&mut crat
 
 /// The counter whose limit a notice reports as reached.
 fn limit_counter(notice: &Notice) -> Option<(&MeterId, ScopeRef<'_>, Period)> {
-    Some((notice.meter.as_ref()?, ScopeRef::of(notice.user.as_ref()), notice.period?))
+    let scope = match &notice.path {
+        Some(path) => ScopeRef::Path(path.as_str()),
+        None => ScopeRef::of(notice.user.as_ref()),
+    };
+    Some((notice.meter.as_ref()?, scope, notice.period?))
 }
 
 /// Applies an entry after loading what it changes; `find` finds records.
@@ -337,21 +347,27 @@ pub(crate) fn touch(state: &OrgState, entry: &Entry) {
 }
 
 fn touch_used(state: &OrgState, used: &UsedEntry) {
-    let touch_seen = |among: &dyn Fn() -> Among, periods: &mut dyn Iterator<Item = Period>| {
-        if let Some(value) = used.counting.value() {
-            let seen = Seen::new(among(), value);
+    let touch_seen = |among: &dyn Fn() -> Option<Among>, periods: &mut dyn Iterator<Item = Period>| {
+        if let Some(value) = used.counting.value()
+            && let Some(among) = among()
+        {
+            let seen = Seen::new(among, value);
             state.counters(&used.meter, ScopeRef::Seen(&seen)).touch(periods);
         }
     };
     let on = state.on(&used.meter);
     for user in std::iter::once(None).chain(used.user.as_ref().map(Some)) {
-        on.counters(ScopeRef::of(user)).touch(used.periods_of(user));
-        let among = || user.cloned().map_or(Among::Org, Among::User);
-        touch_seen(&among, &mut used.periods_of(user));
+        let scope = ScopeRef::of(user);
+        on.counters(scope).touch(used.periods_of(user));
+        touch_seen(&|| scope.among(), &mut used.periods_of(user));
+    }
+    for (scope, mut periods) in used.paths() {
+        on.counters(scope).touch(periods.clone());
+        touch_seen(&|| scope.among(), &mut periods);
     }
     for (group, period) in used.grouped() {
         state.want(PartKey::Groups(used.meter.clone(), period));
-        touch_seen(&|| Among::Group(group.clone()), &mut std::iter::once(period));
+        touch_seen(&|| Some(Among::Group(group.clone())), &mut std::iter::once(period));
     }
     if let Some(day) = unsent_day(used) {
         state.want(PartKey::Unsent(day));

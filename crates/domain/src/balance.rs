@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use crate::catalog::MeterRules;
 use crate::counter::ScopeRef;
 use crate::decide::settle::settled;
-use crate::decide::{Context, Credit, InForce, limits_in_force};
+use crate::decide::{Context, Credit, InForce, limits_in_force, limits_on_paths};
 use crate::moving::Moves;
 use crate::state::Counters;
 use crate::{
-    Amount, Grant, Limit, LimitScope, MeterId, Moment, Org, OrgState, Pace, Scope, Source, Timestamp, UserId,
-    Window, project,
+    Amount, Grant, Limit, LimitPath, LimitScope, MeterId, Moment, Org, OrgState, Pace, Scope, ScopePath,
+    Source, Timestamp, UserId, Window, project,
 };
 
 /// The balance of an org.
@@ -80,7 +80,7 @@ pub struct LimitLine {
     pub window: Window,
     /// How much may be used in it.
     pub amount: Amount,
-    /// Used of it; `None` for a limit on each user, where it differs by user.
+    /// Used of it; `None` for a limit on each user or path, where it differs by those.
     pub used: Option<Amount>,
     /// Held of it; `None` likewise.
     pub held: Option<Amount>,
@@ -92,7 +92,7 @@ pub struct LimitLine {
 const fn limited_user(limit: &Limit) -> Option<&UserId> {
     match &limit.scope {
         LimitScope::User(user) => Some(user),
-        LimitScope::Org | LimitScope::EachUser => None,
+        LimitScope::Org | LimitScope::EachUser | LimitScope::Path(_) => None,
     }
 }
 
@@ -168,7 +168,8 @@ fn meter_balance(state: &OrgState, context: &Context<'_>, org: &Org, meter: &Met
         allowance: of(false),
         topped_up: of(true),
         used: standing.map_or(month.value, |standing| standing.used),
-        held: standing.map_or_else(|| org.held_in(meter, None, moment.month), |standing| standing.held),
+        held: standing
+            .map_or_else(|| org.held_in(meter, ScopeRef::Org, moment.month), |standing| standing.held),
         remaining: standing.map_or(Some(Amount::ZERO), |standing| standing.remaining),
         overage,
         month: month.value,
@@ -188,7 +189,7 @@ fn limit_lines(
     meter: &MeterId,
     moment: &Moment,
 ) -> Vec<LimitLine> {
-    let mut lines: Vec<LimitLine> = limits_in_force(org, plan, meter, None)
+    let mut lines: Vec<LimitLine> = limits_in_force(org, plan, meter, (None, None))
         .into_iter()
         .map(|limit| {
             let each_user = limit.scope == LimitScope::EachUser;
@@ -208,7 +209,47 @@ fn limit_lines(
             lines.push(line(org, moment, &in_force(&counters, org, moment, limit)));
         }
     }
+    lines.extend(path_lines(state, org, plan, meter, moment));
     lines
+}
+
+/// How a path stands on a meter: its own limits, those that usage at it and below it goes by. Put it by [`OrgState::ask`].
+#[must_use]
+pub fn path_limits(
+    state: &OrgState,
+    context: &Context<'_>,
+    meter: &MeterId,
+    path: &ScopePath,
+) -> Vec<LimitLine> {
+    let Some(org) = state.org() else { return Vec::new() };
+    let moment = context.now_of(org);
+    let rules = MeterRules::of(context.plan_of(org), meter);
+    let along = limits_in_force(org, rules, meter, (None, Some(path)));
+    let own = along.into_iter().filter(|limit| limit.path().is_some_and(|on| on.depth() == path.depth()));
+    let counters = state.counters(meter, ScopeRef::Path(path.as_str()));
+    own.map(|limit| line(org, &moment, &in_force(&counters, org, &moment, limit))).collect()
+}
+
+/// The limits on paths, outer ones first; of one on each path below another it differs by path what is used.
+fn path_lines<'a>(
+    state: &'a OrgState,
+    org: &'a Org,
+    plan: &'a MeterRules,
+    meter: &'a MeterId,
+    moment: &'a Moment,
+) -> impl Iterator<Item = LimitLine> + 'a {
+    limits_on_paths(org, plan, meter).into_iter().map(|limit| match limit.path() {
+        Some(LimitPath::Named(path)) => {
+            let counters = state.counters(meter, ScopeRef::Path(path.as_str()));
+            line(org, moment, &in_force(&counters, org, moment, limit))
+        }
+        _ => {
+            let counters = state.counters(meter, ScopeRef::Org);
+            let line = line(org, moment, &in_force(&counters, org, moment, limit));
+            let resets_at = line.resets_at.filter(|_| !line.window.moves());
+            LimitLine { used: None, held: None, resets_at, ..line }
+        }
+    })
 }
 
 /// A limit as it stands now.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::catalog::Meter;
 use crate::{
     Amount, ApiKey, ApiKeyId, ChangeChannel, EntryKind, KeySpace, LimitScope, MeterId, OnExpiry, OrgId,
-    OrgState, PartKey, PlanId, Quantity, Round, ShipmentId, ShipmentLine, Sku, UsageKey, UserId, Window,
-    Zone,
+    OrgState, PartKey, PlanId, Quantity, Round, ScopePath, ShipmentId, ShipmentLine, Sku, UsageKey, UserId,
+    Window, Zone,
 };
 
 /// What a caller asks for.
@@ -74,6 +74,8 @@ pub const PRICED_AS: &str = "priced_as";
 pub struct Use {
     /// Who uses it.
     pub user: Option<UserId>,
+    /// Where below the org it is used.
+    pub path: Option<ScopePath>,
     /// What is used.
     pub meter: MeterId,
     /// How much.
@@ -91,6 +93,8 @@ pub struct Use {
 pub struct Check {
     /// Who would use it.
     pub user: Option<UserId>,
+    /// Where below the org.
+    pub path: Option<ScopePath>,
     /// What would be used.
     pub meter: MeterId,
     /// How much.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::{Amount, MeterId, OrgId, Period, Ranks, Seen, Slots, UserId, Window};
+use crate::{Among, Amount, MeterId, OrgId, Period, Ranks, ScopePath, Seen, Slots, UserId, Window};
 
 /// Which counter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ pub enum Scope {
     Org,
     /// One user's.
     User(UserId),
+    /// That at a path and below it.
+    Path(ScopePath),
     /// That which has a value counted once: how many usages there are.
     Seen(Arc<Seen>),
 }
@@ -40,6 +42,8 @@ pub enum Scope {
 pub(crate) enum ScopeRef<'a> {
     Org,
     User(&'a UserId),
+    /// A path, or the first names of one.
+    Path(&'a str),
     Seen(&'a Arc<Seen>),
 }
 
@@ -49,10 +53,21 @@ impl<'a> ScopeRef<'a> {
         user.map_or(Self::Org, Self::User)
     }
 
+    /// Among which usage values are counted once; `None`: it counts how many usages have one.
+    pub(crate) fn among(self) -> Option<Among> {
+        match self {
+            Self::Org => Some(Among::Org),
+            Self::User(user) => Some(Among::User(user.clone())),
+            Self::Path(path) => Some(Among::Path(ScopePath::of_prefix(path))),
+            Self::Seen(_) => None,
+        }
+    }
+
     pub(crate) fn to_scope(self) -> Scope {
         match self {
             Self::Org => Scope::Org,
             Self::User(user) => Scope::User(user.clone()),
+            Self::Path(path) => Scope::Path(ScopePath::of_prefix(path)),
             Self::Seen(seen) => Scope::Seen(Arc::clone(seen)),
         }
     }
@@ -63,6 +78,7 @@ impl<'a> From<&'a Scope> for ScopeRef<'a> {
         match scope {
             Scope::Org => Self::Org,
             Scope::User(user) => Self::User(user),
+            Scope::Path(path) => Self::Path(path.as_str()),
             Scope::Seen(seen) => Self::Seen(seen),
         }
     }
@@ -70,7 +86,7 @@ impl<'a> From<&'a Scope> for ScopeRef<'a> {
 
 /// The open counters of a scope on a meter: of each window that of the latest period in which something was counted.
 ///
-/// The org's own is in its [`crate::Account`], that of a user, or of a value that is counted once, is a record.
+/// The org's own is in its [`crate::Account`], that of a user, of a path, or of a value that is counted once, is a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// At most one counter of each window.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::ranks::Rank;
-use crate::{Amount, Counter, Group, UserId};
+use crate::{Amount, Counter, Group, ScopePath, UserId};
 
 /// How a usage counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub enum Among {
     Org,
     /// One user's.
     User(UserId),
+    /// That at a path and below it.
+    Path(ScopePath),
     /// That of one group of values of properties.
     Group(Group),
 }

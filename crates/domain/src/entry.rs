@@ -6,11 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use crate::counter::ScopeRef;
 use crate::counting::{Motion, Move};
 use crate::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Captured, ChangeChannel, Counting, DeliveryClaim, GROUPED, Grant,
-    Group, Hold, HoldSum, LimitScope, MeterId, NewMeter, Notice, Period, PlanId, Quantity, Round, Shipment,
-    Sku, Source, Trial, UsageKey, UserId, Window, Zone,
+    Actor, Along, Amount, ApiKey, ApiKeyId, Bill, Captured, ChangeChannel, Counting, DeliveryClaim, GROUPED,
+    Grant, Group, Hold, HoldSum, LimitScope, MeterId, NewMeter, Notice, Period, PlanId, Quantity, Round,
+    ScopePath, Shipment, Sku, Source, Trial, UsageKey, UserId, Window, Zone,
     records::{KeyRecord, KeySpace, Standing},
 };
 
@@ -45,6 +46,8 @@ pub enum EntryKind {
     Refused {
         /// Who was refused.
         user: Option<UserId>,
+        /// Where below the org.
+        path: Option<Box<ScopePath>>,
         /// On which meter.
         meter: MeterId,
         /// How much was asked.
@@ -243,6 +246,8 @@ impl EntryKind {
 pub struct UsedEntry {
     /// Who used it.
     pub user: Option<UserId>,
+    /// Where below the org it was used, and which counters it moved there besides those of [`Self::periods`].
+    pub path: Option<Box<Along>>,
     /// What was used.
     pub meter: MeterId,
     /// How much.
@@ -292,6 +297,14 @@ impl UsedEntry {
         self.periods.iter().copied().filter(move |period| !of_user || period.window != Window::Segment)
     }
 
+    /// The paths whose counters are moved, outermost first, each with the periods.
+    pub(crate) fn paths(
+        &self,
+    ) -> impl Iterator<Item = (ScopeRef<'_>, impl Iterator<Item = Period> + Clone + '_)> {
+        let along = self.path.iter().flat_map(|along| along.scopes());
+        along.map(|(path, periods)| (ScopeRef::Path(path), periods))
+    }
+
     /// How it moves counters, by the number of the entry that counts it.
     pub(crate) fn moves(&self, entry: u64, motion: Motion) -> Move<'_> {
         Move { counting: &self.counting, quantity: self.quantity.amount(), entry, motion }
@@ -336,6 +349,8 @@ pub struct HoldEndedEntry {
     pub fingerprint: u64,
     /// Whose it was.
     pub user: Option<UserId>,
+    /// Where below the org it was to be used.
+    pub path: Option<ScopePath>,
     /// On which meter.
     pub meter: MeterId,
     /// How much was given back.

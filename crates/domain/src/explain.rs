@@ -80,14 +80,24 @@ pub fn explain(state: &OrgState, context: &Context<'_>, check: &Check) -> Vec<St
     let usage = Move { counting: &counting, quantity, entry: known.next_entry(), motion: Motion::Count };
     let available = format!("{} left, {quantity} asked; {}", credit.available(), pots.join(", "));
     step("credit", credit.covers(quantity), available);
-    for limit in limits_in_force(known, rules, meter, check.user.as_ref()) {
+    for limit in limits_in_force(known, rules, meter, (check.user.as_ref(), check.path.as_ref())) {
         let user = check.user.as_ref().filter(|_| limit.is_on_users());
-        let counters = state.counters(meter, ScopeRef::of(user));
+        let along = check.path.as_ref().zip(limit.path());
+        let along = along.and_then(|(path, limit)| Some(path.first(limit.depth_in(path)?)));
+        let counters = state.counters(meter, along.map_or_else(|| ScopeRef::of(user), ScopeRef::Path));
         let of_org = state.counters(meter, ScopeRef::Org);
-        let moves = Moves::now(&moment, [of_org.tally, user.and(counters.tally)]);
+        let tallies = match along {
+            Some(_) => [counters.tally, None],
+            None => [of_org.tally, user.and(counters.tally)],
+        };
+        let moves = Moves::now(&moment, tallies);
         let limit = InForce::load(&counters, known, (&moment, &moves), limit, Some(&usage));
         let passed = limit.passes();
-        let whose = limit.user.as_ref().map_or_else(|| "org".to_owned(), |user| format!("user '{user}'"));
+        let whose = match limit.scope {
+            ScopeRef::User(user) => format!("user '{user}'"),
+            ScopeRef::Path(path) => format!("path '{path}'"),
+            ScopeRef::Org | ScopeRef::Seen(_) => "org".to_owned(),
+        };
         let (used, amount, window): (Amount, Amount, _) =
             (limit.used, limit.limit.amount, limit.limit.window.phrase());
         step("limit", passed, format!("{whose} {window}: {used} of {amount} used, {quantity} asked"));

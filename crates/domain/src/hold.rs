@@ -14,10 +14,11 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use crate::counter::ScopeRef;
 use crate::decide::settle::add_burn;
 use crate::{
-    Amount, Burn, Burns, Entry, EntryKind, KeySpace, MeterId, Org, OrgState, Period, Periods, Quantity,
-    Source, UsageKey, UserId, Window,
+    Along, Amount, Burn, Burns, Entry, EntryKind, KeySpace, MeterId, Org, OrgState, Period, Periods,
+    Quantity, ScopePath, Source, UsageKey, UserId, Window,
 };
 
 /// Far more than any hold has: of so many, of all holds and sources, the sum still fits an amount.
@@ -36,6 +37,8 @@ pub struct Hold {
     pub parent: Option<u64>,
     /// Who will use it.
     pub user: Option<UserId>,
+    /// Where below the org it will be used, and where along that it reserves room, besides [`Self::periods`].
+    pub path: Option<Box<Along>>,
     /// What is held.
     pub meter: MeterId,
     /// How much was held at first.
@@ -155,9 +158,16 @@ impl Hold {
         self.end.is_none() && amounts.all(|amount| (Amount::ZERO..=HELD_MAX).contains(&amount))
     }
 
-    /// Whether it reserves room in a period.
-    pub(crate) fn is_held_in(&self, period: Period) -> bool {
-        self.periods.iter().any(|held| held_as(*held) == held_as(period))
+    /// Whether it reserves room in a period: of the org and its user, or of so many names of its path.
+    pub(crate) fn is_held_in(&self, depth: Option<u8>, period: Period) -> bool {
+        let same = |held: &Period| held_as(*held) == held_as(period);
+        match depth {
+            None => self.periods.iter().any(same),
+            Some(depth) => {
+                let mut counted = self.path.iter().flat_map(|along| &along.counted);
+                counted.any(|(of, held)| *of == depth && same(held))
+            }
+        }
     }
 
     /// Whether its time is over at a moment.
@@ -292,6 +302,7 @@ struct HeldOn {
     sources: Vec<Burn>,
     org: Vec<(Period, Amount)>,
     users: HashMap<UserId, Vec<(Period, Amount)>, RandomState>,
+    paths: HashMap<ScopePath, Vec<(Period, Amount)>, RandomState>,
 }
 
 impl PartialEq for Holds {
@@ -373,13 +384,15 @@ impl Holds {
         same.map(|held| held.amount).sum()
     }
 
-    /// What is held in a period, by the org or by a user of it; in a window that goes by usage whatever is: it counts when it is
-    /// captured.
-    pub(crate) fn held_in(&self, meter: &MeterId, user: Option<&UserId>, period: Period) -> Amount {
+    /// What is held in a period, by the org, by a user of it or at a path; in a window that goes by usage whatever is: it counts
+    /// when it is captured.
+    pub(crate) fn held_in(&self, meter: &MeterId, scope: ScopeRef<'_>, period: Period) -> Amount {
         let Some(on) = self.sums.get(meter) else { return Amount::ZERO };
-        let periods = match user {
-            Some(user) => on.users.get(user),
-            None => Some(&on.org),
+        let periods = match scope {
+            ScopeRef::Org => Some(&on.org),
+            ScopeRef::User(user) => on.users.get(user),
+            ScopeRef::Path(path) => on.paths.get(path),
+            ScopeRef::Seen(_) => None,
         };
         let period = held_as(period);
         let held = periods.into_iter().flatten().find(|(of, _)| *of == period);
@@ -437,8 +450,8 @@ impl Holds {
         }
         on.sources.retain(|held| !held.amount.is_zero());
         let free = hold.free();
-        let in_periods = |sums: &mut Vec<(Period, Amount)>| {
-            for period in hold.periods.iter().map(|period| held_as(*period)) {
+        let in_periods = |sums: &mut Vec<(Period, Amount)>, periods: &mut dyn Iterator<Item = Period>| {
+            for period in periods.map(held_as) {
                 match sums.iter_mut().find(|(of, _)| *of == period) {
                     Some((_, sum)) => *sum = change(*sum, free),
                     None => sums.push((period, change(Amount::ZERO, free))),
@@ -446,12 +459,19 @@ impl Holds {
             }
             sums.retain(|(_, sum)| !sum.is_zero());
         };
-        in_periods(&mut on.org);
+        in_periods(&mut on.org, &mut hold.periods.iter().copied());
         if let Some(user) = &hold.user {
             let users = on.users.entry(user.clone()).or_default();
-            in_periods(users);
+            in_periods(users, &mut hold.periods.iter().copied());
             if users.is_empty() {
                 on.users.remove(user);
+            }
+        }
+        for (path, mut periods) in hold.path.iter().flat_map(|along| along.scopes()) {
+            let held = on.paths.entry(ScopePath::of_prefix(path)).or_default();
+            in_periods(held, &mut periods);
+            if held.is_empty() {
+                on.paths.remove(path);
             }
         }
         if on.org.is_empty() && on.sources.is_empty() {

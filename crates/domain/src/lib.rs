@@ -38,6 +38,7 @@ mod moving;
 mod notice;
 mod org;
 mod part;
+mod path;
 mod plans;
 mod ranks;
 mod rate;
@@ -56,7 +57,7 @@ pub use actor::{Actor, PersonId};
 pub use amount::{Amount, AmountError, Quantity};
 pub use api_key::{ApiKey, ApiKeyId, Role};
 pub use apply::{apply, apply_system, load_and_apply, touched, touched_by_system};
-pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, top_ups};
+pub use balance::{Balance, CreditLine, LimitLine, MeterBalance, TopUpLine, balance, path_limits, top_ups};
 pub use bill::{Adjustment, Bill, BillError, bill, rate_month};
 pub use calendar::{Period, Zone, ZoneError};
 pub use catalog::{Catalog, CatalogError, ThresholdsFrom};
@@ -73,9 +74,9 @@ pub use counter::{Counter, CounterExtras, CounterId, OpenCounter, Place, Scope, 
 pub use counting::{Among, Counting, Seen};
 pub use decide::{
     Allowed, CapturedHold, Changed, Checked, CloseDenial, Closed, ConfigDenial, Context, Denial, Denied,
-    EndedHold, GivenLimit, HoldDenial, HoldRefused, OrgDecision, Outcome, Policies, Policy, ReachedLimit,
-    RecordDenial, Recorded, ReversalDenial, Reversed, SystemDenial, SystemOutcome, TakenHold, ToppedUp,
-    Voided, decide, decide_system, first_to_bill, given_limits, read_by_system,
+    EndedHold, GivenLimit, HoldDenial, HoldRefused, OrgDecision, Outcome, Policies, Policy, PolicyScope,
+    ReachedLimit, RecordDenial, Recorded, ReversalDenial, Reversed, SystemDenial, SystemOutcome, TakenHold,
+    ToppedUp, Voided, decide, decide_system, first_to_bill, given_limits, read_by_system,
 };
 pub use entry::{
     Burn, Burns, Entry, EntryKind, HeldEntry, HoldEndedEntry, Periods, SystemEntry, SystemEntryKind,
@@ -93,6 +94,7 @@ pub use moving::Slots;
 pub use notice::{Notice, NoticeKind, NoticeRef};
 pub use org::{Limit, LimitScope, Org, Trial, UsedMeter};
 pub use part::{PartKey, Wants};
+pub use path::{Along, LimitPath, PathCounters, PathError, ScopePath};
 pub use plans::{PlanChange, Plans, Stretch};
 pub use ranks::{Rank, Ranks};
 pub use rate::{

@@ -12,6 +12,13 @@ pub const ID_CHARS_MAX: usize = 128;
 /// Longest name of a person who signed in by a provider of identities, in characters: that of a subject in OpenID Connect.
 pub const PERSON_CHARS_MAX: usize = 255;
 
+/// Most names of a path: a team, an agent, a run and its sub-runs, with room to spare. Each is looked at on every call that has one.
+pub const PATH_NAMES_MAX: usize = 8;
+
+/// Longest path in characters, all names together: it is in the key of a row, and the keys of DynamoDB have room for so many of
+/// any kind.
+pub const PATH_CHARS_MAX: usize = 200;
+
 /// Longest name or reason in characters: a line of text for people.
 pub const TEXT_CHARS_MAX: usize = 256;
 

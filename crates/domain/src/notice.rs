@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::{Amount, MeterId, Money, OrgId, Period, PlanId, UserId};
+use crate::{Amount, MeterId, Money, OrgId, Period, PlanId, ScopePath, UserId};
 
 /// Something a person should know.
 ///
@@ -13,6 +13,8 @@ pub struct Notice {
     pub meter: Option<MeterId>,
     /// The user it is about, if it is about one.
     pub user: Option<UserId>,
+    /// The path it is about, if it is about one.
+    pub path: Option<ScopePath>,
     /// The period it is about; `None` for the trial and for what has no period.
     pub period: Option<Period>,
     /// What happened.
@@ -74,7 +76,7 @@ pub enum NoticeKind {
         /// The day number on which it is expected to run out.
         day: i32,
     },
-    /// The org's credit, or a limit of the org or a user, is used up.
+    /// The org's credit, or a limit of the org, a path or a user, is used up.
     LimitReached {
         /// Used so far.
         used: Amount,

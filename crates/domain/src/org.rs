@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::counter::ScopeRef;
 use crate::limits::{ADJUSTED_MONTHS, CLOCKS_APART_SECS_MAX, SEGMENT_MARGIN_SECS};
 use crate::{
-    Amount, Hold, Holds, MeterId, MonthDay, OrgId, OrgState, Period, PlanId, Plans, SignedDuration, Source,
-    UserId, Window, Zone,
+    Amount, Hold, Holds, LimitPath, MeterId, MonthDay, OrgId, OrgState, Period, PlanId, Plans,
+    SignedDuration, Source, UserId, Window, Zone,
 };
 
 /// The paying organization.
@@ -93,18 +94,35 @@ pub enum LimitScope {
     EachUser,
     /// That of one user, in place of the number for each user of the same meter and window.
     User(UserId),
+    /// That at and below a path, or each path below one by itself; of one that is named, in place of the number for each of the
+    /// same meter and window.
+    Path(LimitPath),
 }
 
 impl Limit {
     /// Whether it caps the usage of users.
     pub(crate) const fn is_on_users(&self) -> bool {
-        !matches!(self.scope, LimitScope::Org)
+        matches!(self.scope, LimitScope::EachUser | LimitScope::User(_))
     }
 
-    /// The order in which limits are checked: those of the org before those of users, the widest first.
+    /// The paths that it caps the usage of.
+    pub(crate) const fn path(&self) -> Option<&LimitPath> {
+        match &self.scope {
+            LimitScope::Path(path) => Some(path),
+            LimitScope::Org | LimitScope::EachUser | LimitScope::User(_) => None,
+        }
+    }
+
+    /// The order in which limits are checked: those of the org before those of paths, outer ones first, and those before the
+    /// ones of users; of each the widest first.
     pub(crate) fn checked_before(&self, other: &Self) -> Ordering {
+        let inner = |limit: &Self| match &limit.scope {
+            LimitScope::Org => 0,
+            LimitScope::Path(path) => path.depth(),
+            LimitScope::EachUser | LimitScope::User(_) => u8::MAX,
+        };
         let wide = |limit: &Self| (limit.window.width_secs(), limit.window);
-        self.is_on_users().cmp(&other.is_on_users()).then_with(|| wide(other).cmp(&wide(self)))
+        inner(self).cmp(&inner(other)).then_with(|| wide(other).cmp(&wide(self)))
     }
 }
 
@@ -152,9 +170,9 @@ impl Org {
         self.holds.as_ref().map_or(Amount::ZERO, |holds| holds.held_of(meter, source))
     }
 
-    /// What holds reserve in a period, of the org or of a user of it.
-    pub(crate) fn held_in(&self, meter: &MeterId, user: Option<&UserId>, period: Period) -> Amount {
-        self.holds.as_ref().map_or(Amount::ZERO, |holds| holds.held_in(meter, user, period))
+    /// What holds reserve in a period, of the org, or of a user of it or a path.
+    pub(crate) fn held_in(&self, meter: &MeterId, scope: ScopeRef<'_>, period: Period) -> Amount {
+        self.holds.as_ref().map_or(Amount::ZERO, |holds| holds.held_in(meter, scope, period))
     }
 
     /// A window as this org has it, under the plan with a number in its history.

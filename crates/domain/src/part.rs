@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{CounterId, KeyId, KeySpace, MeterId, OrgId, Period, RecordKey, Scope, Seen, UsageKey, UserId};
+use crate::{
+    CounterId, KeyId, KeySpace, MeterId, OrgId, Period, RecordKey, Scope, ScopePath, Seen, UsageKey, UserId,
+};
 
 /// Names a part of an org.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +13,8 @@ pub enum PartKey {
     Account(MeterId),
     /// The open counters of a user on a meter.
     Tally(MeterId, UserId),
+    /// The open counters of a path on a meter.
+    PathTally(MeterId, ScopePath),
     /// The open counters of a value that a meter counts once.
     Seen(MeterId, Arc<Seen>),
     /// A closed counter.
@@ -36,6 +40,7 @@ impl PartKey {
         match scope {
             Scope::Org => Self::Account(meter.clone()),
             Scope::User(user) => Self::Tally(meter.clone(), user.clone()),
+            Scope::Path(path) => Self::PathTally(meter.clone(), path.clone()),
             Scope::Seen(seen) => Self::Seen(meter.clone(), Arc::clone(seen)),
         }
     }
@@ -47,6 +52,7 @@ impl PartKey {
         match self {
             Self::Account(meter) => RecordKey::Account(org, meter),
             Self::Tally(meter, user) => RecordKey::Tally(org, meter, user),
+            Self::PathTally(meter, path) => RecordKey::PathTally(org, meter, path),
             Self::Seen(meter, seen) => RecordKey::Seen(org, meter, seen),
             Self::Counter(meter, scope, period) => {
                 RecordKey::Counter(CounterId { org, meter, scope, period })
@@ -66,6 +72,7 @@ impl PartKey {
         let part = match key.clone() {
             RecordKey::Account(_, meter) => Self::Account(meter),
             RecordKey::Tally(_, meter, user) => Self::Tally(meter, user),
+            RecordKey::PathTally(_, meter, path) => Self::PathTally(meter, path),
             RecordKey::Seen(_, meter, seen) => Self::Seen(meter, seen),
             RecordKey::Counter(CounterId { meter, scope, period, .. }) => Self::Counter(meter, scope, period),
             RecordKey::Groups(_, meter, period) => Self::Groups(meter, period),

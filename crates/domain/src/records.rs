@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::{
     Account, Amount, ApiKey, ApiKeyId, Bill, Catalog, Channel, ChannelId, Counter, CounterId, Delivery,
-    Entry, Groups, MeterId, Org, OrgId, Period, Scope, Seen, Shipment, Sku, Tally, Unsent, UsageKey, UserId,
+    Entry, Groups, MeterId, Org, OrgId, Period, Scope, ScopePath, Seen, Shipment, Sku, Tally, Unsent,
+    UsageKey, UserId,
 };
 
 /// Whose ledger a change belongs to; changes of one partition are all-or-nothing and guarded by its version.
@@ -28,6 +29,8 @@ pub enum RecordKey {
     Account(OrgId, MeterId),
     /// The open counters of a user of an org on a meter.
     Tally(OrgId, MeterId, UserId),
+    /// The open counters of a path of an org on a meter.
+    PathTally(OrgId, MeterId, ScopePath),
     /// The open counters of a value that a meter of an org counts once.
     Seen(OrgId, MeterId, Arc<Seen>),
     /// A closed counter.
@@ -63,7 +66,7 @@ pub enum Record {
     Org(Arc<Org>),
     /// See [`RecordKey::Account`].
     Account(Arc<Account>),
-    /// See [`RecordKey::Tally`] and [`RecordKey::Seen`].
+    /// See [`RecordKey::Tally`], [`RecordKey::PathTally`] and [`RecordKey::Seen`].
     Tally(Arc<Tally>),
     /// See [`RecordKey::Counter`].
     Counter(Arc<Counter>),
@@ -265,6 +268,7 @@ impl RecordKey {
             Self::Org(org)
             | Self::Account(org, _)
             | Self::Tally(org, ..)
+            | Self::PathTally(org, ..)
             | Self::Seen(org, ..)
             | Self::Groups(org, ..)
             | Self::Bill(org, _)
@@ -288,6 +292,7 @@ impl RecordKey {
         match scope {
             Scope::Org => Self::Account(org, meter),
             Scope::User(user) => Self::Tally(org, meter, user.clone()),
+            Scope::Path(path) => Self::PathTally(org, meter, path.clone()),
             Scope::Seen(seen) => Self::Seen(org, meter, Arc::clone(seen)),
         }
     }

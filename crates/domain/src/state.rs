@@ -5,6 +5,7 @@
 //! only if nothing was. So no list of what a question needs is kept beside the question, and where all is resident,
 //! asking costs nothing.
 
+mod counters;
 mod warm;
 
 pub use warm::Distance;
@@ -18,13 +19,13 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use crate::counter::{Place, ScopeRef};
-use crate::counting::Move;
 use crate::keys::Keys;
 use crate::users::Users;
 use crate::{
-    Account, Among, Amount, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org,
-    OrgId, PartKey, Period, Record, RecordKey, Scope, Seen, Tally, Unsent, UsageKey, UserId, Wants,
+    Account, Bill, CatalogVersion, Counter, Entry, Groups, KeyRecord, KeySpace, MeterId, Org, OrgId, PartKey,
+    Period, Record, RecordKey, Scope, ScopePath, Tally, Unsent, UsageKey, Wants,
 };
+pub(crate) use counters::{Counters, OnMeter};
 
 /// A loaded part; `None`: it is known to be absent.
 #[derive(Clone, Debug)]
@@ -45,6 +46,26 @@ struct MeterState {
     id: MeterId,
     account: Option<Slot<Account>>,
     users: Users<Slot<Tally>>,
+    /// Few orgs have limits on paths.
+    paths: Option<Box<Paths>>,
+}
+
+/// The open counters of paths, as far as they were looked up.
+type Paths = HashMap<ScopePath, Slot<Tally>, RandomState>;
+
+impl MeterState {
+    fn path(&self, path: &str) -> Option<&Slot<Tally>> {
+        self.paths.as_ref()?.get(path)
+    }
+
+    fn path_mut(&mut self, path: &str) -> Option<&mut Slot<Tally>> {
+        self.paths.as_mut()?.get_mut(path)
+    }
+
+    /// Takes the counters of a path that was not looked up; of one that was, what is here stays.
+    fn put_path(&mut self, path: ScopePath, tally: Option<Tally>) -> &mut Slot<Tally> {
+        self.paths.get_or_insert_default().entry(path).or_insert(Slot::loaded(tally))
+    }
 }
 
 /// An org, and the parts of it that are loaded.
@@ -156,6 +177,9 @@ impl OrgState {
             PartKey::Tally(meter, user) => {
                 self.meter(meter).is_some_and(|known| known.users.get(user).is_some())
             }
+            PartKey::PathTally(meter, path) => {
+                self.meter(meter).is_some_and(|known| known.path(path.as_str()).is_some())
+            }
             PartKey::Key(space, key) => self.keys.get(*space, key).is_some(),
             key if key.is_fact() => self.facts.contains_key(key),
             key => self.parts.contains_key(key),
@@ -173,11 +197,10 @@ impl OrgState {
                 self.meter_mut(&meter).account.get_or_insert(Slot::loaded(account));
             }
             (PartKey::Tally(meter, user), record) => {
-                let tally = match record {
-                    Some(Record::Tally(tally)) => Some(Arc::unwrap_or_clone(tally)),
-                    _ => None,
-                };
-                self.meter_mut(&meter).users.put(user, Slot::loaded(tally));
+                self.meter_mut(&meter).users.put(user, Slot::loaded(tally_in(record)));
+            }
+            (PartKey::PathTally(meter, path), record) => {
+                self.meter_mut(&meter).put_path(path, tally_in(record));
             }
             (PartKey::Key(space, key), record) => {
                 let record = match record {
@@ -202,7 +225,12 @@ impl OrgState {
     fn meter_mut(&mut self, id: &MeterId) -> &mut MeterState {
         let known = self.meters.iter().position(|meter| meter.id == *id);
         let place = known.unwrap_or_else(|| {
-            self.meters.push(MeterState { id: id.clone(), account: None, users: Users::default() });
+            self.meters.push(MeterState {
+                id: id.clone(),
+                account: None,
+                users: Users::default(),
+                paths: None,
+            });
             self.meters.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "the place was found or made a line above")]
@@ -343,6 +371,10 @@ impl OrgState {
                 let tally = self.meter(meter)?.users.get(user)?.value.clone()?;
                 Some(Record::Tally(Arc::new(tally)))
             }
+            PartKey::PathTally(meter, path) => {
+                let tally = self.meter(meter)?.path(path.as_str())?.value.clone()?;
+                Some(Record::Tally(Arc::new(tally)))
+            }
             PartKey::Key(space, key) => {
                 let record = self.keys.get(*space, key)?.clone()?;
                 Some(Record::Key(Arc::new(record)))
@@ -378,6 +410,11 @@ impl OrgState {
                 }
                 PartKey::Tally(meter, user) => {
                     if let Some(slot) = self.meter_mut(meter).users.get_mut(user) {
+                        slot.changed = false;
+                    }
+                }
+                PartKey::PathTally(meter, path) => {
+                    if let Some(slot) = self.meter_mut(meter).path_mut(path.as_str()) {
                         slot.changed = false;
                     }
                 }
@@ -419,7 +456,8 @@ impl OrgState {
     /// How much of memory the parts that are loaded take, in parts of the usual size.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let meters = self.meters.iter().map(|meter| 1 + meter.users.len());
+        let paths = |meter: &MeterState| meter.paths.as_ref().map_or(0, |paths| paths.len());
+        let meters = self.meters.iter().map(|meter| 1 + meter.users.len() + paths(meter));
         let parts = self.parts.values().map(|slot| slot.value.as_ref().map_or(1, Record::weight));
         meters.chain(parts).sum()
     }
@@ -506,6 +544,20 @@ impl OrgState {
                 let made = change(slot.value.get_or_insert_default());
                 if !std::mem::replace(&mut slot.changed, true) {
                     self.changed.push(PartKey::Tally(meter.clone(), user.clone()));
+                }
+                made
+            }
+            ScopeRef::Path(path) => {
+                let complete = self.complete;
+                let known = self.meter_mut(meter);
+                if known.path(path).is_none() {
+                    assert!(complete, "the counters of {path} of {meter} {NOT_LOADED}");
+                    known.put_path(ScopePath::of_prefix(path), None);
+                }
+                let Some(slot) = known.path_mut(path) else { return change(&mut Tally::default()) };
+                let made = change(slot.value.get_or_insert_default());
+                if !std::mem::replace(&mut slot.changed, true) {
+                    self.changed.push(PartKey::PathTally(meter.clone(), ScopePath::of_prefix(path)));
                 }
                 made
             }
@@ -598,102 +650,11 @@ impl OrgState {
     }
 }
 
-/// What is known of a meter of an org.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OnMeter<'s, 'a> {
-    state: &'s OrgState,
-    meter: &'a MeterId,
-    known: Option<&'s MeterState>,
-}
-
-impl<'s, 'a> OnMeter<'s, 'a> {
-    /// How the org stands on it.
-    pub(crate) fn account(&self) -> Option<&'s Account> {
-        match self.known.and_then(|known| known.account.as_ref()) {
-            Some(slot) => slot.value.as_ref(),
-            None => {
-                self.state.lacks(PartKey::Account(self.meter.clone()));
-                None
-            }
-        }
-    }
-
-    /// The open counters of a scope.
-    fn tally(&self, scope: ScopeRef<'_>) -> Option<&'s Tally> {
-        match scope {
-            ScopeRef::Org => self.account().map(|account| &account.tally),
-            ScopeRef::User(user) => match self.known.and_then(|known| known.users.get(user)) {
-                Some(slot) => slot.value.as_ref(),
-                None => {
-                    self.state.lacks(PartKey::Tally(self.meter.clone(), user.clone()));
-                    None
-                }
-            },
-            ScopeRef::Seen(seen) => {
-                match self.state.part(PartKey::Seen(self.meter.clone(), Arc::clone(seen))) {
-                    Some(Record::Tally(tally)) => Some(tally),
-                    _ => None,
-                }
-            }
-        }
-    }
-
-    /// The counters of a scope.
-    pub(crate) fn counters(&self, scope: ScopeRef<'a>) -> Counters<'s, 'a> {
-        Counters { state: self.state, meter: self.meter, scope, tally: self.tally(scope) }
-    }
-}
-
-/// The counters of a scope on a meter: found once, for all periods.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Counters<'s, 'a> {
-    state: &'s OrgState,
-    meter: &'a MeterId,
-    scope: ScopeRef<'a>,
-    pub(crate) tally: Option<&'s Tally>,
-}
-
-impl<'s, 'a> Counters<'s, 'a> {
-    /// The counter of a period, open or closed; zero where nothing was counted.
-    pub(crate) fn of(&self, period: Period) -> &'s Counter {
-        match self.tally.map_or(Place::NotYet, |tally| tally.place(period)) {
-            Place::Open(counter) => counter,
-            Place::NotYet => Counter::NOTHING,
-            Place::Closed => match self.state.part(self.closed(period)) {
-                Some(Record::Counter(counter)) => counter,
-                _ => Counter::NOTHING,
-            },
-        }
-    }
-
-    /// Looks at the counters of periods as they are changed: one that is open changes with its tally, one that is closed is
-    /// a part of its own.
-    pub(crate) fn touch(&self, periods: impl Iterator<Item = Period>) {
-        let Some(tally) = self.tally else { return };
-        for period in periods.filter(|period| matches!(tally.place(*period), Place::Closed)) {
-            self.state.want(self.closed(period));
-        }
-    }
-
-    /// The user whose they are.
-    pub(crate) fn user(&self) -> Option<&'a UserId> {
-        match self.scope {
-            ScopeRef::User(user) => Some(user),
-            ScopeRef::Org | ScopeRef::Seen(_) => None,
-        }
-    }
-
-    /// What a usage would make of the counter of a period.
-    pub(crate) fn after(&self, usage: &Move<'_>, period: Period, counter: &Counter) -> Amount {
-        usage.after(counter, |value| {
-            let among = self.user().cloned().map_or(Among::Org, Among::User);
-            let seen = Seen::new(among, value);
-            self.state.counters(self.meter, ScopeRef::Seen(&seen)).of(period).value
-        })
-    }
-
-    fn closed(&self, period: Period) -> PartKey {
-        PartKey::Counter(self.meter.clone(), self.scope.to_scope(), period)
+/// The open counters in a record.
+fn tally_in(record: Option<Record>) -> Option<Tally> {
+    match record {
+        Some(Record::Tally(tally)) => Some(Arc::unwrap_or_clone(tally)),
+        _ => None,
     }
 }
 

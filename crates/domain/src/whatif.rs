@@ -155,6 +155,7 @@ impl<'a> World<'a> {
     fn decide_again(&mut self, entry: &Entry, used: &UsedEntry, taken_back: &TakenBack) -> Option<EntryKind> {
         let usage = Use {
             user: used.user.clone(),
+            path: used.path.as_ref().map(|along| along.path.clone()),
             meter: used.meter.clone(),
             quantity: used.quantity,
             key: used.key.clone(),
@@ -187,6 +188,7 @@ impl<'a> World<'a> {
 fn nothing(entry: &Entry) -> EntryKind {
     let refused = |user: Option<&UserId>, meter: &MeterId, quantity| EntryKind::Refused {
         user: user.cloned(),
+        path: None,
         meter: meter.clone(),
         quantity,
         reason: String::new(),

@@ -151,6 +151,7 @@ impl Load {
         let ago = Timestamp::from_second(self.at.as_second() - self.rng.i64(0..600)).expect("a time");
         let usage = Use {
             user: Some(self.users[user].clone()),
+            path: None,
             meter: self.meter.clone(),
             quantity: Quantity::ONE,
             key: UsageKey::new(&format!("{:016x}", self.rng.u64(..))).expect("an id"),

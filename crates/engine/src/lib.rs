@@ -42,7 +42,7 @@ pub use copy::{Copied, CopyError, CopyOptions, CopyStep, Digest, Progress, Side,
 pub use engine::{Engine, EngineOptions, Pace};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
-pub use read::UserPart;
+pub use read::{PathsPage, UserPart};
 pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
 pub use shipping::{Carrier, ShipError};
 pub use writer::Writer;

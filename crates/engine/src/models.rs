@@ -189,6 +189,7 @@ fn meter() -> MeterId {
 fn usage(key: &str) -> OrgCommand {
     OrgCommand::Use(Use {
         user: None,
+        path: None,
         meter: meter(),
         quantity: Quantity::ONE,
         key: UsageKey::new(key).expect("an id"),

@@ -17,6 +17,7 @@ pub fn notice_item(row: &NoticeRow) -> NoticeItem {
         entry: row.entry,
         meter: row.notice.meter.clone().map(Into::into),
         user: row.notice.user.clone().map(Into::into),
+        path: row.notice.path.clone().map(Into::into),
         period: row.notice.period.map(Period::label),
         summary: notice_summary(&row.notice),
     }
@@ -38,10 +39,11 @@ pub fn notice_summary(notice: &Notice) -> String {
             )
         }
         NoticeKind::LimitReached { used, limit, credit } => {
-            let whose = notice
-                .user
-                .as_ref()
-                .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
+            let whose = match (&notice.user, &notice.path) {
+                (Some(user), _) => format!("user '{user}'"),
+                (None, Some(path)) => format!("path '{path}'"),
+                (None, None) => "the organization".to_owned(),
+            };
             let what = if *credit { "credit" } else { "limit" };
             format!("{whose} has reached the {what} of {} {meter} ({} used)", grouped(limit), grouped(used))
         }
@@ -70,6 +72,7 @@ pub(crate) fn notice_facts(row: &NoticeRow, home: &Home) -> Vec<(&'static str, S
     let whose = home.name.as_ref().map_or_else(|| org.to_string(), |name| format!("{name} ({org})"));
     let mut facts = vec![("Organization", whose)];
     facts.extend(notice.user.iter().map(|user| ("User", user.to_string())));
+    facts.extend(notice.path.iter().map(|path| ("Path", path.to_string())));
     facts.extend(notice.meter.iter().map(|meter| ("Meter", meter.to_string())));
     facts.extend(notice.period.map(|period| ("Period", period.label())));
     match &notice.kind {
@@ -135,7 +138,7 @@ mod tests {
     fn facts(kind: NoticeKind, zone: &str, name: Option<&str>) -> Vec<(&'static str, String)> {
         let at = "2026-11-02T23:30:00Z".parse().expect("a time");
         let meter = Some(MeterId::new("tokens").expect("an id"));
-        let notice = Notice { meter, user: None, period: Period::parse_month("2026-11"), kind };
+        let notice = Notice { path: None, meter, user: None, period: Period::parse_month("2026-11"), kind };
         let row = NoticeRow { org: OrgId::new("acme").expect("an id"), entry: 5, index: 0, at, notice };
         let home = Home { name: name.map(str::to_owned), zone: Zone::new(zone).expect("a zone") };
         notice_facts(&row, &home)

@@ -9,9 +9,10 @@ use tollgate_api::{
 use tollgate_domain::catalog::units;
 use tollgate_domain::limits::{OPEN_GRANTS_MAX, ORG_LIMITS_MAX};
 use tollgate_domain::{
-    Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind, GivenLimit,
-    HeldEntry, HoldEndedEntry, Limit, LimitScope, MeterBalance, MeterId, Org, OrgId, Period, PlanId,
-    ReachedLimit, ReversalDenial, Source, Timestamp, ToppedUpEntry, UsageKey, UsedEntry, VoidedEntry, Window,
+    Along, Amount, Balance, Burn, Catalog, ConfigDenial, CreditLine, Denial, Denied, Entry, EntryKind,
+    GivenLimit, HeldEntry, HoldEndedEntry, Limit, LimitScope, MeterBalance, MeterId, Org, OrgId, Period,
+    PlanId, ReachedLimit, ReversalDenial, ScopePath, Source, Timestamp, ToppedUpEntry, UsageKey, UsedEntry,
+    UserId, VoidedEntry, Window,
 };
 use tollgate_notifier::notice_summary;
 
@@ -28,6 +29,12 @@ fn used(limit: &ReachedLimit) -> String {
         Some(_) => format!("used and {} held", limit.held),
         None => "used".to_owned(),
     }
+}
+
+/// How much of a limit is used, and by whom or where.
+fn reached(limit: &ReachedLimit, meter: &MeterId, whose: &str) -> String {
+    let window = limit.window.map(Window::phrase).unwrap_or_default();
+    format!("{} of {} {meter} {window} are {} {whose}", limit.used, limit.amount, used(limit))
 }
 
 /// A denial as a problem.
@@ -58,16 +65,16 @@ pub(crate) fn denial_problem(denied: &Denied, org: &OrgId, meter: &MeterId) -> P
             );
             (Code::OrgLimitReached, detail)
         }
-        Denial::OrgLimitReached(limit) | Denial::UserLimitReached(limit) => {
-            let whose = limit
-                .user
-                .as_ref()
-                .map_or_else(|| "the organization".to_owned(), |user| format!("user '{user}'"));
-            let window = limit.window.map(Window::phrase).unwrap_or_default();
-            let detail =
-                format!("{} of {} {meter} {window} are {} by {whose}", limit.used, limit.amount, used(limit));
-            let user = matches!(denied.denial, Denial::UserLimitReached(_));
-            (if user { Code::UserLimitReached } else { Code::OrgLimitReached }, detail)
+        Denial::OrgLimitReached(limit) => {
+            (Code::OrgLimitReached, reached(limit, meter, "by the organization"))
+        }
+        Denial::PathLimitReached(limit) => {
+            let path = limit.path.as_ref().map(ScopePath::as_str).unwrap_or_default();
+            (Code::PathLimitReached, reached(limit, meter, &format!("at path '{path}'")))
+        }
+        Denial::UserLimitReached(limit) => {
+            let user = limit.user.as_ref().map(UserId::as_str).unwrap_or_default();
+            (Code::UserLimitReached, reached(limit, meter, &format!("by user '{user}'")))
         }
     };
     let mut problem = Problem::new(code, detail);
@@ -100,8 +107,14 @@ pub(crate) fn some_held(held: Amount) -> Option<Decimal> {
 /// The limit, or the credit, that a denial names.
 pub(crate) fn limit_detail(limit: &ReachedLimit) -> LimitDetail {
     LimitDetail {
-        scope: if limit.user.is_some() { "user" } else { "org" }.to_owned(),
+        scope: match (&limit.user, &limit.path) {
+            (Some(_), _) => "user",
+            (None, Some(_)) => "path",
+            (None, None) => "org",
+        }
+        .to_owned(),
         user: limit.user.clone().map(Into::into),
+        path: limit.path.clone().map(Into::into),
         window: limit.window.map(|window| window.to_string()),
         amount: limit.amount.into(),
         used: limit.used.into(),
@@ -321,21 +334,23 @@ pub(crate) fn limit_item(limit: &Limit) -> LimitItem {
 
 /// A limit, and who gives it.
 pub(crate) fn given_limit_item(given: &GivenLimit) -> GivenLimitItem {
-    let LimitItem { meter, scope, user, window, amount, .. } = limit_item(&given.limit);
+    let LimitItem { meter, scope, user, path, window, amount, .. } = limit_item(&given.limit);
     let from = if given.by_plan { LimitGiver::Plan } else { LimitGiver::Org };
-    GivenLimitItem { meter, scope, user, window, amount, from, in_force: given.in_force }
+    GivenLimitItem { meter, scope, user, path, window, amount, from, in_force: given.in_force }
 }
 
 fn limit_parts(meter: &MeterId, scope: &LimitScope, window: Window, amount: Decimal) -> LimitItem {
-    let (scope, user) = match scope {
-        LimitScope::Org => (ScopeName::Org, None),
-        LimitScope::EachUser => (ScopeName::User, None),
-        LimitScope::User(user) => (ScopeName::User, Some(user.to_string())),
+    let (scope, user, path) = match scope {
+        LimitScope::Org => (ScopeName::Org, None, None),
+        LimitScope::EachUser => (ScopeName::User, None, None),
+        LimitScope::User(user) => (ScopeName::User, Some(user.to_string()), None),
+        LimitScope::Path(path) => (ScopeName::Path, None, Some(path.to_string())),
     };
     LimitItem {
         meter: meter.to_string(),
         scope,
         user,
+        path,
         window,
         amount,
         used: None,
@@ -376,8 +391,9 @@ pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
             item.summary =
                 format!("took back {} of entry {entry}", counted(used.quantity.amount(), &used.meter));
         }
-        EntryKind::Refused { user, meter, quantity, reason } => {
+        EntryKind::Refused { user, path, meter, quantity, reason } => {
             item.user = user.clone().map(Into::into);
+            item.path = path.as_ref().map(ToString::to_string);
             item.meter = Some(meter.to_string());
             item.quantity = Some(quantity.amount().into());
             item.reason = Some(reason.clone());
@@ -386,6 +402,7 @@ pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
         EntryKind::Held(held) => {
             let HeldEntry { hold, standing } = &**held;
             item.user = hold.user.clone().map(Into::into);
+            item.path = path_of(hold.path.as_deref());
             item.meter = Some(hold.meter.to_string());
             item.quantity = Some(hold.quantity.amount().into());
             item.key = Some(hold.key.to_string());
@@ -397,6 +414,7 @@ pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
         }
         EntryKind::HoldEnded(ended) => {
             item.user = ended.user.clone().map(Into::into);
+            item.path = ended.path.clone().map(Into::into);
             item.meter = Some(ended.meter.to_string());
             item.quantity = Some(ended.amount.into());
             item.key = Some(ended.key.to_string());
@@ -428,6 +446,10 @@ pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
                 LimitScope::User(user) => {
                     item.user = Some(user.to_string());
                     format!("user {user}")
+                }
+                LimitScope::Path(path) => {
+                    item.path = Some(path.to_string());
+                    path.phrase()
                 }
             };
             let most = amount.map_or_else(|| format!("no limit on {meter}"), |amount| counted(amount, meter));
@@ -489,8 +511,14 @@ pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
     item
 }
 
+/// The path of a usage or a hold, if it names one.
+pub(crate) fn path_of(along: Option<&Along>) -> Option<String> {
+    along.map(|along| along.path.to_string())
+}
+
 fn used_item(item: &mut EntryItem, used: &UsedEntry, negated: bool) {
     item.user = used.user.clone().map(Into::into);
+    item.path = path_of(used.path.as_deref());
     item.meter = Some(used.meter.to_string());
     item.quantity = Some(used.quantity.amount().into());
     item.key = Some(used.key.to_string());

@@ -323,6 +323,7 @@ fn usage(
 ) -> Result<Use, ServeError> {
     Ok(Use {
         user: user.map(|user| id(UserId::new(user))).transpose()?,
+        path: None,
         meter: id(MeterId::new(meter))?,
         quantity: Quantity::new(Amount::from_whole(quantity)).unwrap_or(Quantity::ONE),
         key: id(UsageKey::new(key))?,

@@ -6,7 +6,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_api::Problem;
 use tollgate_domain::{
-    Amount, Denial, Denied, MeterId, OrgId, Policy, Quantity, ReachedLimit, Timestamp, Window,
+    Amount, Denial, Denied, MeterId, OrgId, Policy, PolicyScope, Quantity, ReachedLimit, Timestamp, Window,
 };
 
 use crate::app::App;
@@ -19,7 +19,7 @@ static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// An item of `RateLimit-Policy` and `RateLimit`.
 #[derive(Clone, Copy)]
 struct Item {
-    user: bool,
+    scope: PolicyScope,
     /// `None` is the org's credit.
     window: Option<Window>,
     amount: Amount,
@@ -29,8 +29,8 @@ struct Item {
 
 impl From<&Policy> for Item {
     fn from(policy: &Policy) -> Self {
-        let Policy { user, window, amount, remaining, resets_at, .. } = *policy;
-        Self { user, window, amount, remaining, resets_at }
+        let Policy { scope, window, amount, remaining, resets_at, .. } = *policy;
+        Self { scope, window, amount, remaining, resets_at }
     }
 }
 
@@ -40,12 +40,21 @@ impl Item {
         let limit = denial.limit()?;
         let is_credit = matches!(denial, Denial::OutOfCredit(_));
         Some(Self {
-            user: limit.user.is_some(),
+            scope: scope_of(limit),
             window: limit.window.filter(|_| !is_credit),
             amount: limit.amount,
             remaining: limit.remaining(),
             resets_at: limit.resets_at,
         })
+    }
+}
+
+/// Whose limit it is. A path is told by how many names it has: a header holds no more than letters and digits of it.
+pub(crate) fn scope_of(limit: &ReachedLimit) -> PolicyScope {
+    match (&limit.user, &limit.path) {
+        (Some(_), _) => PolicyScope::User,
+        (None, Some(path)) => PolicyScope::Path(path.depth()),
+        (None, None) => PolicyScope::Org,
     }
 }
 
@@ -144,7 +153,14 @@ impl Item {
         if text.len() > since {
             text.extend_from_slice(b", ");
         }
-        text.extend_from_slice(if self.user { b"\"user" } else { b"\"org" });
+        match self.scope {
+            PolicyScope::Org => text.extend_from_slice(b"\"org"),
+            PolicyScope::User => text.extend_from_slice(b"\"user"),
+            PolicyScope::Path(depth) => {
+                text.extend_from_slice(b"\"path-");
+                text.extend_from_slice(itoa::Buffer::new().format(depth).as_bytes());
+            }
+        }
         if let Some(window) = self.window {
             text.push(b'-');
             text.extend_from_slice(window.name().as_bytes());
@@ -201,14 +217,14 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let amount = |text: &str| Amount::parse_sum(text).expect("an amount");
         let credit = Item {
-            user: false,
+            scope: PolicyScope::Org,
             window: None,
             amount: amount("45"),
             remaining: amount("-0.5"),
             resets_at: None,
         };
         let minute = Item {
-            user: true,
+            scope: PolicyScope::User,
             window: Some(Window::Minute),
             amount: amount("12345678901234.9"),
             remaining: amount("999999999999999.999999999"),
@@ -225,6 +241,9 @@ mod tests {
         };
         assert_eq!(written(vec![]), (None, None));
         let policy = r#""org";q=45, "user-minute";q=12345678901234;w=60"#;
+        let path = Item { scope: PolicyScope::Path(3), ..minute };
+        let policies = r#""path-3-minute";q=12345678901234;w=60"#;
+        assert_eq!(written(vec![path]).0.as_deref(), Some(policies));
         for (second, secs) in [(minute, 30), (over, 0)] {
             let state = format!(r#""org";r=-1, "user-minute";r=999999999999999;t={secs}"#);
             assert_eq!(written(vec![credit, second]), (Some(policy.to_owned()), Some(state)));

@@ -51,6 +51,7 @@ const fn matters(denial: &Denial) -> bool {
         | Denial::TrialEnded
         | Denial::OutOfCredit(_)
         | Denial::OrgLimitReached(_)
+        | Denial::PathLimitReached(_)
         | Denial::UserLimitReached(_) => true,
         Denial::KeyReused
         | Denial::KeyReversed

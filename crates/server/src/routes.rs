@@ -60,6 +60,7 @@ fn table() -> Vec<Route> {
         native("/v1/orgs/{org}/top-ups/{entry}/void").post(native::top_ups::void),
         native("/v1/orgs/{org}/balance").get(native::balance::show),
         native("/v1/orgs/{org}/users").get(native::balance::users),
+        native("/v1/orgs/{org}/paths").get(native::balance::paths),
         native("/v1/orgs/{org}/usage").get(native::series::series),
         native("/v1/orgs/{org}/bills").get(native::bill_list::list),
         native("/v1/orgs/{org}/bill").get(native::bills::show),

@@ -80,7 +80,7 @@ fn is_kind_of(key: &RecordKey, record: &Record) -> bool {
         (RecordKey::Delivery(..), Record::Delivery(_)) => true,
         (RecordKey::Bill(_, month), Record::Bill(bill)) => *month == bill.rated.month.number,
         (RecordKey::Account(..), Record::Account(_))
-        | (RecordKey::Tally(..) | RecordKey::Seen(..), Record::Tally(_))
+        | (RecordKey::Tally(..) | RecordKey::PathTally(..) | RecordKey::Seen(..), Record::Tally(_))
         | (RecordKey::Counter(_), Record::Counter(_))
         | (RecordKey::Groups(..), Record::Groups(_))
         | (RecordKey::Unsent(..), Record::Unsent(_))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate_domain::{
     ApiKey, CatalogVersion, Counter, CounterId, Entry, KeyId, KeyRecord, MeterId, Notice, Org, OrgId,
-    Partition, Record, RecordKey, SystemEntry, Tally, Timestamp, Unsent, UserId, Window,
+    Partition, Record, RecordKey, ScopePath, SystemEntry, Tally, Timestamp, Unsent, UserId, Window,
 };
 
 use crate::StoreError;
@@ -251,6 +251,13 @@ pub enum Scan {
         /// Of what.
         meter: MeterId,
     },
+    /// The open counters of the paths of an org on a meter, by path: every path that a limit ever went by has a row.
+    PathTallies {
+        /// Whose.
+        org: OrgId,
+        /// Of what.
+        meter: MeterId,
+    },
     /// The notices of all orgs, in one order that stays: those of an org in the order of its ledger, and one that is committed
     /// later behind all that were read before. That is what a reader with a cursor needs, to miss none and get none twice. Those that nobody
     /// read before more came may be in any order among orgs: of commits to two orgs on two machines nobody can say, or need
@@ -302,6 +309,8 @@ pub enum Row {
     Counter(CounterRow),
     /// Of [`Scan::Tallies`].
     Tally(TallyRow),
+    /// Of [`Scan::PathTallies`].
+    PathTally(PathTallyRow),
     /// Of [`Scan::Notices`].
     Notice(NoticeRow),
     /// Of [`Scan::Unsent`].
@@ -326,6 +335,15 @@ pub struct CounterRow {
 pub struct TallyRow {
     /// Whose.
     pub user: UserId,
+    /// What they hold.
+    pub tally: Arc<Tally>,
+}
+
+/// The open counters of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathTallyRow {
+    /// Which.
+    pub path: ScopePath,
     /// What they hold.
     pub tally: Arc<Tally>,
 }

@@ -18,7 +18,7 @@ mod memory;
 
 pub use contract::{
     Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
-    Order, Page, Row, Scan, Store, TallyRow, UnsentRow,
+    Order, Page, PathTallyRow, Row, Scan, Store, TallyRow, UnsentRow,
 };
 pub use error::{ADVICE_ON_NEWER, StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tollgate_domain::{
     ApiKey, ApiKeyId, CatalogVersion, Counter, CounterId, Entry, KeyId, KeyRecord, KeySpace, Org, OrgId,
-    Partition, Period, Record, RecordKey, Scope, SystemEntry, UsageKey, UserId,
+    Partition, Period, Record, RecordKey, Scope, ScopePath, SystemEntry, UsageKey, UserId,
 };
 
 use crate::check::{check_appends, check_image};
 use crate::{
     Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
-    Order, Page, Row, Scan, Store, StoreError, StoreErrorKind, TallyRow, UnsentRow,
+    Order, Page, PathTallyRow, Row, Scan, Store, StoreError, StoreErrorKind, TallyRow, UnsentRow,
 };
 
 /// Most appends in one call: one for each record of the largest request.
@@ -304,6 +304,8 @@ fn start_of(scan: &Scan) -> Bound<RecordKey> {
         }
         Scan::Tallies { org, meter } => UserId::new(FIRST_ID)
             .map_or(Unbounded, |user| Included(RecordKey::Tally(org.clone(), meter.clone(), user))),
+        Scan::PathTallies { org, meter } => ScopePath::new(FIRST_ID)
+            .map_or(Unbounded, |path| Included(RecordKey::PathTally(org.clone(), meter.clone(), path))),
         Scan::Unsent { org: Some(org) } => Included(RecordKey::Unsent(org.clone(), i32::MIN)),
         Scan::Unsent { org: None } => {
             OrgId::new(FIRST_ID).map_or(Unbounded, |org| Included(RecordKey::Unsent(org, i32::MIN)))
@@ -334,6 +336,10 @@ fn row(scan: &Scan, key: &RecordKey, record: &Record) -> Option<Option<Row>> {
             let row = || Some(Row::Tally(TallyRow { user: user.clone(), tally: Arc::clone(tally) }));
             (of == org && on == meter).then(row)
         }
+        (Scan::PathTallies { org, meter }, RecordKey::PathTally(of, on, path), Record::Tally(tally)) => {
+            let row = || Some(Row::PathTally(PathTallyRow { path: path.clone(), tally: Arc::clone(tally) }));
+            (of == org && on == meter).then(row)
+        }
         (Scan::Unsent { org }, RecordKey::Unsent(of, day), Record::Unsent(unsent)) => {
             let row = || UnsentRow { org: of.clone(), day: *day, unsent: Arc::clone(unsent) };
             org.as_ref().is_none_or(|org| org == of).then(|| (!unsent.is_empty()).then(|| Row::Unsent(row())))
@@ -358,6 +364,7 @@ fn cursor_after(scan: &Scan, last: &Row) -> Cursor {
         Row::SystemEntry(entry) => entry.number.to_string(),
         Row::Counter(row) => row.id.period.number.to_string(),
         Row::Tally(row) => row.user.to_string(),
+        Row::PathTally(row) => row.path.to_string(),
         Row::Notice(row) => notice_text(row),
         Row::Unsent(row) => format!("{} {}", row.day, row.org),
         Row::ApiKey(api_key) => api_key.id.0.clone(),
@@ -394,6 +401,9 @@ fn record_key(scan: &Scan, text: &str) -> Result<RecordKey, StoreError> {
         }),
         Scan::Tallies { org, meter } => {
             UserId::new(text).ok().map(|user| RecordKey::Tally(org.clone(), meter.clone(), user))
+        }
+        Scan::PathTallies { org, meter } => {
+            ScopePath::new(text).ok().map(|path| RecordKey::PathTally(org.clone(), meter.clone(), path))
         }
         Scan::Unsent { .. } => text
             .split_once(' ')

@@ -13,9 +13,9 @@ use fastrand::Rng;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
-    Amount, Check, CloseMonth, LimitScope, MeterId, OrgCommand, OrgId, Period, PlanId, PlanTime, PutOrg,
-    Quantity, Reverse, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId,
-    Void, VoidTarget, Welcome, Window, Zone,
+    Amount, Check, CloseMonth, LimitPath, LimitScope, MeterId, OrgCommand, OrgId, Period, PlanId, PlanTime,
+    PutOrg, Quantity, Reverse, ScopePath, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, TopUpStart,
+    UsageKey, Use, UserId, Void, VoidTarget, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -47,6 +47,12 @@ const LIMITED_BY: [&str; 8] = [
     "first_use_3d",
 ];
 const USERS: [&str; 3] = ["ann", "bob", "cid"];
+
+/// Paths, some within others.
+const PATHS: [&str; 6] = ["a", "a/x", "a/x/1", "a/x/2", "a/y", "b/x/1/2/3/4/5/6"];
+
+/// What limits on paths are on.
+const PATH_LIMITS: [&str; 8] = ["a", "a/x", "a/x/1", "b", "*", "a/*", "a/x/*", "b/x/1/2/3/4/5/*"];
 const DAY: i64 = 86_400;
 
 /// How far the clock may step back behind the latest time it showed.
@@ -287,6 +293,7 @@ impl Generator {
             52..62 => OrgCommand::Record(self.past_usage(org)),
             62..70 => OrgCommand::Check(Check {
                 user: self.user(),
+                path: self.path(),
                 meter: self.meter(),
                 quantity: self.quantity(),
                 properties: self.properties(),
@@ -337,7 +344,8 @@ impl Generator {
                 0 => again.user = self.user(),
                 1 => again.quantity = self.quantity(),
                 2 => again.meter = self.meter(),
-                3 => {
+                3 => again.path = self.path(),
+                4 => {
                     again.properties.insert("model".to_owned(), "b".to_owned());
                 }
                 _ => {}
@@ -347,6 +355,7 @@ impl Generator {
         let properties = self.properties();
         let usage = Use {
             user: self.user(),
+            path: self.path(),
             meter: self.meter(),
             quantity: self.quantity(),
             key: self.new_key(),
@@ -400,6 +409,11 @@ impl Generator {
 
     fn user(&mut self) -> Option<UserId> {
         if self.one_in(4) { None } else { Some(id(USERS[self.rng.usize(0..USERS.len())], UserId::new)) }
+    }
+
+    /// Mostly none, or one of a few that lie within each other.
+    fn path(&mut self) -> Option<ScopePath> {
+        self.one_in(3).then(|| id(PATHS[self.rng.usize(0..PATHS.len())], ScopePath::new))
     }
 
     fn meter(&mut self) -> MeterId {
@@ -541,9 +555,10 @@ impl Generator {
     }
 
     fn set_limit(&mut self) -> OrgCommand {
-        let scope = match self.rng.u32(0..3) {
+        let scope = match self.rng.u32(0..5) {
             0 => LimitScope::Org,
             1 => LimitScope::EachUser,
+            2 | 3 => LimitScope::Path(id(PATH_LIMITS[self.rng.usize(0..PATH_LIMITS.len())], LimitPath::new)),
             _ => LimitScope::User(id(USERS[self.rng.usize(0..USERS.len())], UserId::new)),
         };
         let amount = (!self.one_in(3)).then(|| Amount::from_whole(self.rng.i64(1..40)));

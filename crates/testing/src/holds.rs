@@ -5,7 +5,7 @@
 
 use tollgate_domain::{Amount, EndedBy, OnExpiry, Timestamp};
 
-/// What an org may use: all of it together, in each minute, and by each user.
+/// What an org may use: all of it together, in each minute, by each user, and at each team and run.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     /// All credit.
@@ -14,6 +14,32 @@ pub struct Room {
     pub minute: Amount,
     /// What each user may use.
     pub user: Amount,
+    /// What each team may use.
+    pub team: Amount,
+    /// What each run of a team may use, in each minute.
+    pub run: Amount,
+}
+
+/// Where something is used: a team, and a run of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct At {
+    /// The team.
+    pub team: Option<u8>,
+    /// The run of the team.
+    pub run: Option<u8>,
+}
+
+impl At {
+    /// Whether it is another place, or lies in it.
+    const fn is_within(self, other: Self) -> bool {
+        match (other.team, other.run) {
+            (None, _) => true,
+            (Some(team), None) => matches!(self.team, Some(own) if own == team),
+            (Some(team), Some(run)) => {
+                matches!((self.team, self.run), (Some(own), Some(of)) if own == team && of == run)
+            }
+        }
+    }
 }
 
 /// A hold as the oracle knows it.
@@ -23,6 +49,8 @@ pub struct KnownHold {
     pub parent: Option<usize>,
     /// Whose it is.
     pub user: u8,
+    /// Where it is to be used; with a parent, none is where that one is.
+    pub place: At,
     /// How much was held at first.
     pub quantity: Amount,
     /// How much more may be captured.
@@ -47,8 +75,8 @@ pub struct Oracle {
     room: Room,
     /// Every hold there ever was.
     pub holds: Vec<KnownHold>,
-    /// What was used without a hold: how much, by whom, in which minute.
-    uses: Vec<(Amount, u8, i64)>,
+    /// What was used without a hold: how much, by whom, where, in which minute.
+    uses: Vec<(Amount, u8, At, i64)>,
     /// What was captured beyond all credit that was left then: it is billed, and burned none.
     pub overage: Amount,
 }
@@ -62,6 +90,8 @@ pub enum No {
     ParentReached,
     /// The credit, or a limit on the org.
     Org,
+    /// A limit on the team, or on the run.
+    Path,
     /// A limit on the user.
     User,
     /// The hold has ended.
@@ -97,7 +127,7 @@ impl Oracle {
     /// All that was used, and all that is held.
     #[must_use]
     pub fn sums(&self) -> (Amount, Amount) {
-        self.sums_of(|_, _| true)
+        self.sums_of(|_, _, _| true)
     }
 
     /// What is left of the credit.
@@ -107,12 +137,13 @@ impl Oracle {
         self.room.credit - (used - self.overage) - held
     }
 
-    fn sums_of(&self, counts: impl Fn(u8, i64) -> bool) -> (Amount, Amount) {
-        let of_holds = self.holds.iter().filter(|hold| counts(hold.user, hold.minute));
+    fn sums_of(&self, counts: impl Fn(u8, At, i64) -> bool) -> (Amount, Amount) {
+        let of = |hold: &KnownHold| counts(hold.user, hold.place, hold.minute);
+        let of_holds = self.holds.iter().filter(|hold| of(hold));
         let captured: Amount = of_holds.map(|hold| hold.captured.0 + hold.captured.1).sum();
-        let uses = self.uses.iter().filter(|(_, user, minute)| counts(*user, *minute));
+        let uses = self.uses.iter().filter(|(_, user, place, minute)| counts(*user, *place, *minute));
         let used: Amount = uses.map(|(quantity, ..)| *quantity).sum();
-        let open = self.holds.iter().enumerate().filter(|(_, hold)| counts(hold.user, hold.minute));
+        let open = self.holds.iter().enumerate().filter(|(_, hold)| of(hold));
         (captured + used, open.map(|(place, _)| self.free(place)).sum())
     }
 
@@ -144,28 +175,42 @@ impl Oracle {
         }
     }
 
+    /// Whether so much more fits.
+    fn fits(&self, counts: impl Fn(u8, At, i64) -> bool, quantity: Amount, most: Amount) -> bool {
+        let (used, held) = self.sums_of(counts);
+        used + held + quantity <= most
+    }
+
     /// Why the gate refuses a quantity, if it does.
-    fn refusal(&self, at: Timestamp, user: u8, quantity: Amount) -> Option<No> {
-        let fits = |(used, held): (Amount, Amount), most| used + held + quantity <= most;
-        if quantity > self.left() {
+    fn refusal(&self, minute: i64, (user, place): (u8, At), quantity: Amount) -> Option<No> {
+        if quantity > self.left() || !self.fits(|_, _, of| of == minute, quantity, self.room.minute) {
             return Some(No::Org);
         }
-        let minute = minute_of(at);
-        if !fits(self.sums_of(|_, of| of == minute), self.room.minute) {
-            return Some(No::Org);
+        if self.no_room_at(minute, (place, At::default()), quantity) {
+            return Some(No::Path);
         }
-        (!fits(self.sums_of(|of, _| of == user), self.room.user)).then_some(No::User)
+        (!self.fits(|of, _, _| of == user, quantity, self.room.user)).then_some(No::User)
+    }
+
+    /// Whether a limit on a place, or on one that it lies in, leaves no room; not those on another place and what that lies in.
+    fn no_room_at(&self, minute: i64, (place, but): (At, At), quantity: Amount) -> bool {
+        let team = At { run: None, ..place };
+        let (has_team, has_run) = (but.team.is_none(), but.run.is_none());
+        let of_team = |_: u8, of: At, _: i64| of.is_within(team);
+        let of_run = |_: u8, of: At, at: i64| at == minute && of.is_within(place);
+        (place.team.is_some() && has_team && !self.fits(of_team, quantity, self.room.team))
+            || (place.run.is_some() && has_run && !self.fits(of_run, quantity, self.room.run))
     }
 
     /// Uses a quantity without a hold.
     ///
     /// # Errors
     /// Why not.
-    pub fn use_(&mut self, at: Timestamp, user: u8, quantity: Amount) -> Result<(), No> {
-        if let Some(no) = self.refusal(at, user, quantity) {
+    pub fn use_(&mut self, at: Timestamp, (user, place): (u8, At), quantity: Amount) -> Result<(), No> {
+        if let Some(no) = self.refusal(minute_of(at), (user, place), quantity) {
             return Err(no);
         }
-        self.uses.push((quantity, user, minute_of(at)));
+        self.uses.push((quantity, user, place, minute_of(at)));
         Ok(())
     }
 
@@ -176,17 +221,26 @@ impl Oracle {
     pub fn hold(&mut self, at: Timestamp, mut hold: KnownHold) -> Result<usize, No> {
         match hold.parent {
             Some(place) => {
-                let parent =
-                    self.holds.get(place).filter(|parent| parent.ended.is_none()).ok_or(No::Parent)?;
+                let open = self.holds.get(place).filter(|parent| parent.ended.is_none());
+                let lies_within =
+                    |parent: &&KnownHold| hold.place == At::default() || hold.place.is_within(parent.place);
+                let parent = open.filter(lies_within).ok_or(No::Parent)?;
                 if hold.quantity > self.free(place) {
                     return Err(No::ParentReached);
+                }
+                if hold.place == At::default() {
+                    hold.place = parent.place;
+                }
+                // What lies above was asked when the parent was made.
+                if self.no_room_at(parent.minute, (hold.place, parent.place), hold.quantity) {
+                    return Err(No::Path);
                 }
                 hold.user = parent.user;
                 hold.minute = parent.minute;
                 hold.expires_at = hold.expires_at.min(parent.expires_at);
             }
             None => {
-                if let Some(no) = self.refusal(at, hold.user, hold.quantity) {
+                if let Some(no) = self.refusal(minute_of(at), (hold.user, hold.place), hold.quantity) {
                     return Err(no);
                 }
                 hold.minute = minute_of(at);

@@ -170,7 +170,7 @@ const fn tag_of(table: RowTable) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_domain::{MeterId, RecordKey, UserId};
+    use tollgate_domain::{MeterId, RecordKey, ScopePath, UserId};
 
     use super::*;
     use crate::rows::row_key;
@@ -186,6 +186,11 @@ mod tests {
         };
         let sorted = [sort("a"), sort("ab"), sort("b"), sort(&long('a')), sort(&long('b'))];
         assert!(sorted.is_sorted(), "{sorted:?}");
+        let half = "\u{10348}".repeat(tollgate_domain::limits::PATH_CHARS_MAX / 2 - 1);
+        let path = ScopePath::new(&format!("{half}/{half}")).unwrap();
+        let key = RecordKey::PathTally(org.clone(), meter.clone(), path.clone());
+        let (table, of_path) = row_key(&key).unwrap();
+        assert!(part_sort(table, &of_path).ends_with(path.as_str().as_bytes()), "it is read from its key");
         assert!(sorted.iter().all(|sort| sort.len() <= 1_024));
         assert!(of_org(&org).len() <= 2_048);
     }

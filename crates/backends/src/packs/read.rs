@@ -199,9 +199,10 @@ pub(crate) async fn scan<T: Table>(
             scan_orgs(core, after, wanted).await?
         }
         Scan::Unsent { org: None } => scan_unsent(core, scan, after, wanted).await?,
-        Scan::Unsent { org: Some(org) } | Scan::OrgCounters { org, .. } | Scan::Tallies { org, .. } => {
-            scan_parts(core, scan, &of_org(org), after, wanted).await?
-        }
+        Scan::Unsent { org: Some(org) }
+        | Scan::OrgCounters { org, .. }
+        | Scan::Tallies { org, .. }
+        | Scan::PathTallies { org, .. } => scan_parts(core, scan, &of_org(org), after, wanted).await?,
         Scan::ApiKeys | Scan::Catalogs => {
             scan_parts(core, scan, &name_of(&Partition::System), after, wanted).await?
         }
@@ -426,7 +427,9 @@ async fn parts_in<T: Table>(
 /// What the row keys of a scan begin with and sort keys do not say.
 fn row_prefix(scan: &Scan) -> Vec<u8> {
     match scan {
-        Scan::OrgCounters { org, meter, .. } | Scan::Tallies { org, meter } => meter_prefix(org, meter),
+        Scan::OrgCounters { org, meter, .. }
+        | Scan::Tallies { org, meter }
+        | Scan::PathTallies { org, meter } => meter_prefix(org, meter),
         Scan::Unsent { org: Some(org) } => org_prefix(org),
         _ => Vec::new(),
     }

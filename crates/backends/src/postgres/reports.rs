@@ -96,6 +96,9 @@ fn told(text: &str) -> String {
 pub(super) fn details_of(notice: &Notice) -> String {
     let mut details = Map::new();
     let mut say = |name: &str, value: Value| drop(details.insert(name.to_owned(), value));
+    if let Some(path) = &notice.path {
+        say("path", path.to_string().into());
+    }
     match &notice.kind {
         NoticeKind::ThresholdCrossed { percent, used, limit } => {
             say("percent", (*percent).into());

@@ -10,7 +10,7 @@ use std::str;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Among, CounterId, MeterId, OrgId, Period, Record, RecordKey, Scope, Seen, UserId, Window,
+    Among, CounterId, MeterId, OrgId, Period, Record, RecordKey, Scope, ScopePath, Seen, UserId, Window,
 };
 use tollgate_storage::codec::{DecodeError, Stored, decode, encode};
 
@@ -23,6 +23,8 @@ const USER_SCOPE: u8 = 2;
 const GROUPS_SCOPE: u8 = 3;
 const SEEN_SCOPE: u8 = 4;
 const SEEN_TALLY: u8 = 5;
+const PATH_SCOPE: u8 = 6;
+const PATH_TALLY: u8 = 7;
 
 /// The tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,14 +121,32 @@ fn counter_key(id: &CounterId) -> Vec<u8> {
             push_seen(&mut bytes, seen);
             bytes
         }
-        Scope::User(user) => {
-            let mut bytes = meter_prefix(&id.org, &id.meter);
-            bytes.push(USER_SCOPE);
-            push_period(&mut bytes, id.period);
-            bytes.extend_from_slice(user.as_str().as_bytes());
-            bytes
-        }
+        Scope::User(user) => named_counter_key(id, USER_SCOPE, user.as_str()),
+        Scope::Path(path) => named_counter_key(id, PATH_SCOPE, path.as_str()),
     }
+}
+
+/// The row key of a counter of a user or a path.
+fn named_counter_key(id: &CounterId, scope: u8, name: &str) -> Vec<u8> {
+    let mut bytes = meter_prefix(&id.org, &id.meter);
+    bytes.push(scope);
+    push_period(&mut bytes, id.period);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes
+}
+
+/// The start of the row keys of the open counters of paths: beside the closed ones of their meter.
+pub(crate) fn path_tally_prefix(org: &OrgId, meter: &MeterId) -> Vec<u8> {
+    let mut bytes = meter_prefix(org, meter);
+    bytes.push(PATH_TALLY);
+    bytes
+}
+
+/// The row key of the open counters of a path.
+fn path_tally_key(org: &OrgId, meter: &MeterId, path: &ScopePath) -> Vec<u8> {
+    let mut bytes = path_tally_prefix(org, meter);
+    bytes.extend_from_slice(path.as_str().as_bytes());
+    bytes
 }
 
 /// The row key of the open counters of a value: beside the closed ones of its meter, and kept for good, for it may be
@@ -143,6 +163,7 @@ fn push_seen(bytes: &mut Vec<u8>, seen: &Seen) {
     let (kind, of): (u8, Vec<&str>) = match &seen.among {
         Among::Org => (1, Vec::new()),
         Among::User(user) => (2, vec![user.as_str()]),
+        Among::Path(path) => (4, vec![path.as_str()]),
         Among::Group(group) => {
             (3, group.values().iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect())
         }
@@ -187,6 +208,11 @@ pub(crate) fn user_of(row_key: &[u8], prefix: &[u8]) -> Option<UserId> {
     UserId::new(str::from_utf8(row_key.strip_prefix(prefix)?).ok()?).ok()
 }
 
+/// The path in the row key of a tally, behind the prefix of those.
+pub(crate) fn path_of(row_key: &[u8], prefix: &[u8]) -> Option<ScopePath> {
+    ScopePath::new(str::from_utf8(row_key.strip_prefix(prefix)?).ok()?).ok()
+}
+
 /// Scope tag, window tag and number in the row key of any counter.
 fn counter_period(row_key: &[u8]) -> Option<(u8, u8, i32)> {
     let mut parts = row_key.splitn(3, |byte| *byte == END);
@@ -203,7 +229,7 @@ pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
     /// The calendar repeats: so many months have so many days.
     const CYCLE: (i64, i64) = (4_800, 146_097);
     let (scope, window, number) = counter_period(row_key)?;
-    if scope == SEEN_TALLY
+    if matches!(scope, SEEN_TALLY | PATH_TALLY)
         || (matches!(scope, ORG_SCOPE | GROUPS_SCOPE) && window == window_tag(Window::Month))
     {
         return None;
@@ -256,6 +282,7 @@ pub(crate) fn row_key(key: &RecordKey) -> Option<(Table, Vec<u8>)> {
             bytes.extend_from_slice(user.as_str().as_bytes());
             (Table::Tallies, bytes)
         }
+        RecordKey::PathTally(org, meter, path) => (Table::Counters, path_tally_key(org, meter, path)),
         RecordKey::Seen(org, meter, seen) => (Table::Counters, seen_key_of(org, meter, seen)),
         RecordKey::Counter(id) => (Table::Counters, counter_key(id)),
         RecordKey::Groups(org, meter, period) => (Table::Counters, groups_key(org, meter, *period)),
@@ -307,7 +334,9 @@ pub(crate) fn decode_record(key: &RecordKey, row: &[u8]) -> Result<Record, Decod
     Ok(match key {
         RecordKey::Org(_) => Record::Org(Arc::new(decode(row)?)),
         RecordKey::Account(..) => Record::Account(Arc::new(decode(row)?)),
-        RecordKey::Tally(..) | RecordKey::Seen(..) => Record::Tally(Arc::new(decode(row)?)),
+        RecordKey::Tally(..) | RecordKey::PathTally(..) | RecordKey::Seen(..) => {
+            Record::Tally(Arc::new(decode(row)?))
+        }
         RecordKey::Counter(_) => Record::Counter(Arc::new(decode(row)?)),
         RecordKey::Groups(..) => Record::Groups(Arc::new(decode(row)?)),
         RecordKey::Bill(..) => Record::Bill(Arc::new(decode(row)?)),
@@ -366,9 +395,10 @@ mod tests {
             seen(Among::Org, ""),
             seen(user("a"), "b"),
             seen(user("ab"), ""),
+            seen(Among::Path(tollgate_domain::ScopePath::new("a").expect("a path")), "b"),
             seen(Among::Group(tollgate_domain::Group::default()), "a"),
         ]);
-        assert_eq!(rows.len(), 6);
+        assert_eq!(rows.len(), 7);
         assert!(rows.iter().all(|row| counter_end_secs(row).is_none()), "a value is kept for good");
     }
 
@@ -390,7 +420,12 @@ mod tests {
                     let own = counter_end_secs(&org_counter_key(&org, &meter, period));
                     assert_eq!(counter_end_secs(&groups_key(&org, &meter, period)), own);
                 }
-                let end = counter_end_secs(&counter_key(&CounterId { org, meter, scope, period }));
+                let path = tollgate_domain::ScopePath::new("u/v").expect("a path");
+                assert_eq!(counter_end_secs(&path_tally_key(&org, &meter, &path)), None, "it is open");
+                let id = CounterId { org, meter, scope, period };
+                let end = counter_end_secs(&counter_key(&id));
+                let of_path = counter_key(&CounterId { scope: Scope::Path(path), ..id });
+                assert_eq!(counter_end_secs(&of_path), end);
                 let Some(wanted) = Zone::UTC.bounds(period).1 else {
                     assert_eq!(end, None, "{period:?}");
                     continue;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tollgate_domain::{CounterId, Period, Scope};
 use tollgate_storage::codec::{DecodeError, decode};
-use tollgate_storage::{CounterRow, Cursor, Row, Scan, StoreError, StoreErrorKind, TallyRow, UnsentRow};
+use tollgate_storage::{
+    CounterRow, Cursor, PathTallyRow, Row, Scan, StoreError, StoreErrorKind, TallyRow, UnsentRow,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    API_KEY_PREFIX, CATALOG_PREFIX, Table, meter_prefix, org_counter_key, org_day_of, org_prefix,
-    period_number_of, user_of,
+    API_KEY_PREFIX, CATALOG_PREFIX, Table, meter_prefix, org_counter_key, org_day_of, org_prefix, path_of,
+    path_tally_prefix, period_number_of, user_of,
 };
 
 /// The rows of one table that a scan reads.
@@ -37,6 +39,11 @@ pub(crate) fn span_of(scan: &Scan, after: Option<&[u8]>) -> Result<Option<Span>,
             // No user's bytes start with this one.
             let end = [prefix.as_slice(), &[0xFF]].concat();
             (Table::Tallies, Included(prefix), Excluded(end))
+        }
+        Scan::PathTallies { org, meter } => {
+            let prefix = path_tally_prefix(org, meter);
+            let end = [prefix.as_slice(), &[0xFF]].concat();
+            (Table::Counters, Included(prefix), Excluded(end))
         }
         Scan::Unsent { org: None } => (Table::Unsent, Unbounded, Unbounded),
         Scan::Unsent { org: Some(org) } => {
@@ -91,6 +98,10 @@ pub(crate) fn stored_row(scan: &Scan, key: &[u8], row: &[u8]) -> Result<Row, Dec
         Scan::Tallies { org, meter } => {
             let user = user_of(key, &meter_prefix(org, meter)).ok_or(damaged)?;
             Row::Tally(TallyRow { user, tally: Arc::new(decode(row)?) })
+        }
+        Scan::PathTallies { org, meter } => {
+            let path = path_of(key, &path_tally_prefix(org, meter)).ok_or(damaged)?;
+            Row::PathTally(PathTallyRow { path, tally: Arc::new(decode(row)?) })
         }
         Scan::Unsent { .. } => {
             let (org, day) = org_day_of(key).ok_or(damaged)?;

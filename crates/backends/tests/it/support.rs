@@ -426,6 +426,7 @@ pub(crate) fn check_behind(store: &EmbeddedStore, all: &World, case: &str) {
 /// Some entries have notices.
 fn some_notices(number: u64) -> Vec<Notice> {
     let notice = |index| Notice {
+        path: None,
         meter: None,
         user: None,
         period: None,
@@ -446,6 +447,7 @@ pub(crate) fn used(user: Option<&str>, key: &str) -> EntryKind {
 pub(crate) fn used_on(day: i32, user: Option<&str>, key: &str) -> EntryKind {
     EntryKind::Used(Box::new(UsedEntry {
         user: user.map(|user| UserId::new(user).expect("an id")),
+        path: None,
         meter: MeterId::new("reports").expect("an id"),
         quantity: Quantity::ONE,
         key: UsageKey::new(key).expect("an id"),

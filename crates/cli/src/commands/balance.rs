@@ -1,7 +1,7 @@
 //! The credit, usage and limits of an organization; its users; its usage over time.
 
 use clap::Args;
-use tollgate_api::{BalanceReply, MeterBalanceReply, UsageSeries, UserItem, UserPage};
+use tollgate_api::{BalanceReply, MeterBalanceReply, PathPage, UsageSeries, UserItem, UserPage};
 use ureq::http::Method;
 
 use super::org::limit_rows;
@@ -28,6 +28,17 @@ pub(crate) struct UsersArgs {
     /// The month, such as 2026-11 [default: the current month]
     #[arg(long)]
     month: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// `tollgate paths`
+#[derive(Debug, Args)]
+pub(crate) struct PathsArgs {
+    /// The organization.
+    org: String,
+    #[command(flatten)]
+    meter: MeterArg,
     #[command(flatten)]
     paging: Paging,
 }
@@ -76,6 +87,13 @@ pub(crate) fn users(session: &mut Session, args: &UsersArgs) -> Result<(), Failu
         let empty = format!("no users of {} in {}", page.meter, page.month);
         parts(vec![user_rows(&page.users, &empty), more(page.next.as_ref())])
     })
+}
+
+/// Runs `tollgate paths`.
+pub(crate) fn paths(session: &mut Session, args: &PathsArgs) -> Result<(), Failure> {
+    let route = Route::v1(&["orgs", &args.org, "paths"]).with("meter", Some(&args.meter.meter));
+    let page = session.list(&route, &args.paging, "paths")?;
+    session.show_list(&page, "paths", paths_text)
 }
 
 /// Runs `tollgate usage`.
@@ -170,6 +188,26 @@ fn user_rows(users: &[UserItem], empty: &str) -> String {
         vec![Field::from(&user.user), user.used.into(), user.limit.into(), user.remaining.into()]
     });
     rows(&["user", "used", "limit", "remaining"], lines.collect(), empty)
+}
+
+/// A row for each limit of a path.
+fn paths_text(page: &PathPage) -> String {
+    let lines = page.paths.iter().flat_map(|path| {
+        path.limits.iter().map(|limit| {
+            vec![
+                Field::from(&path.path),
+                limit.window.to_string().into(),
+                limit.amount.into(),
+                limit.used.into(),
+                limit.held.into(),
+                limit.remaining.into(),
+                time_or(limit.resets_at.as_ref(), "-"),
+            ]
+        })
+    });
+    let headings = ["path", "window", "amount", "used", "held", "remaining", "resets at"];
+    let empty = format!("no paths with limits on {}", page.meter);
+    parts(vec![rows(&headings, lines.collect(), &empty), more(page.next.as_ref())])
 }
 
 fn series_text(series: &UsageSeries) -> String {

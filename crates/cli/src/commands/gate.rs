@@ -48,6 +48,9 @@ pub(crate) struct WhatArgs {
     /// The user; required while a per-user limit is in force.
     #[arg(long)]
     pub(crate) user: Option<String>,
+    /// Where below the organization, such as research/agent-7/run-42.
+    #[arg(long)]
+    pub(crate) path: Option<String>,
     /// How much [default: 1]
     #[arg(long, value_name = "Q", allow_negative_numbers = true)]
     pub(crate) quantity: Option<String>,
@@ -74,8 +77,8 @@ pub(crate) fn use_(session: &mut Session, args: &UseArgs) -> Result<(), Failure>
     let key = Key::given_or_made(args.key.as_ref())?;
     let what = &args.what;
     let body = given(json!({
-        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key.text,
-        "time": args.time, "properties": told(&args.properties),
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "path": what.path,
+        "quantity": what.quantity, "key": key.text, "time": args.time, "properties": told(&args.properties),
     }));
     let answer = session.show(Method::POST, &Route::v1(&["usage"]), &Sent::Json(body), usage_text);
     key.hint(answer, "counting")
@@ -131,7 +134,8 @@ fn made_key() -> Result<String, Failure> {
 pub(crate) fn check(session: &mut Session, args: &CheckArgs) -> Result<(), Failure> {
     let what = &args.what;
     let body = given(json!({
-        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity,
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "path": what.path,
+        "quantity": what.quantity,
     }));
     let reply = session.ask(Method::POST, &Route::v1(&["usage", "check"]), &Sent::Json(body))?;
     session.output.reply(&reply, check_text)?;
@@ -175,6 +179,9 @@ fn usage_text(reply: &UsageReply) -> String {
     if let Some(user) = &reply.user {
         lines.push(("user", user.as_str().into()));
         lines.push(("used by the user", reply.user_used.into()));
+    }
+    if let Some(path) = &reply.path {
+        lines.push(("path", path.as_str().into()));
     }
     lines.push(("entry", reply.entry.into()));
     pairs(lines)

@@ -109,8 +109,8 @@ fn take(session: &mut Session, args: &TakeArgs) -> Result<(), Failure> {
     let key = Key::given_or_made(args.key.as_ref())?;
     let what = &args.what;
     let body = given(json!({
-        "org": what.org, "meter": what.meter.meter, "user": what.user, "quantity": what.quantity, "key": key.text,
-        "expires_in": args.expires_in, "overrun": args.overrun, "on_expiry": args.on_expiry,
+        "org": what.org, "meter": what.meter.meter, "user": what.user, "path": what.path,
+        "quantity": what.quantity, "key": key.text, "expires_in": args.expires_in, "overrun": args.overrun, "on_expiry": args.on_expiry,
         "within": args.within, "properties": told(&args.properties),
     }));
     let answer =
@@ -151,6 +151,9 @@ fn hold_lines(about: Vec<(&'static str, Field)>, hold: &HoldItem) -> Vec<(&'stat
     ]);
     if let Some(user) = &hold.user {
         lines.push(("user", user.into()));
+    }
+    if let Some(path) = &hold.path {
+        lines.push(("path", path.into()));
     }
     if let Some(within) = &hold.within {
         lines.push(("within", within.to_string().into()));

@@ -131,10 +131,11 @@ impl Import<'_> {
         let broken = |error: &csv::Error| Failure::Other(error.to_string());
         let header = reader.headers().map_err(|error| broken(&error))?.clone();
         for name in &header {
-            let known = ["org", "user", "meter", "quantity", "key", "time", "properties"].contains(&name);
+            let known =
+                ["org", "user", "path", "meter", "quantity", "key", "time", "properties"].contains(&name);
             if !known && name.strip_prefix("property.").is_none_or(str::is_empty) {
                 return Err(Failure::Usage(format!(
-                    "the header names '{name}'; expected org, user, meter, quantity, key, time, properties or property.NAME"
+                    "the header names '{name}'; expected org, user, path, meter, quantity, key, time, properties or property.NAME"
                 )));
             }
         }

@@ -83,6 +83,7 @@ fn entry_text(entry: &EntryItem) -> String {
     let known = [
         ("meter", &entry.meter),
         ("user", &entry.user),
+        ("path", &entry.path),
         ("quantity", &quantity),
         ("key", &entry.key),
         ("time", &entry.time),

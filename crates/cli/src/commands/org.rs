@@ -6,7 +6,7 @@ use tollgate_api::{
     LimitGiver, LimitItem, LimitReply, LimitsReply, OrgItem, OrgNoticesReply, OrgPage, ScopeName,
     ThresholdsGiver,
 };
-use tollgate_domain::Window;
+use tollgate_domain::{LimitPath, Window};
 use ureq::http::Method;
 
 use super::pages::more;
@@ -87,12 +87,15 @@ pub(crate) enum LimitCommand {
 pub(crate) struct LimitArgs {
     #[command(flatten)]
     meter: MeterArg,
-    /// Limit the whole organization, or each user separately.
-    #[arg(long, value_enum, default_value_t = ScopeArg::User)]
-    scope: ScopeArg,
+    /// Limit the whole organization, each user separately, or a path [default: user, or path with --path]
+    #[arg(long, value_enum)]
+    scope: Option<ScopeArg>,
     /// Limit only this user.
     #[arg(long)]
     user: Option<String>,
+    /// Limit all usage at and below this path together, such as research; with * as the last name each path separately.
+    #[arg(long, conflicts_with = "user")]
+    path: Option<String>,
     /// The time window: minute, hour, day, week, month, lifetime; plan_month (from the day the plan began),
     /// month_from_15; rolling_5h, rolling_7d (the last hours or days); first_use_5h, first_use_7d (from the first use).
     #[arg(long, value_parser = str::parse::<Window>, default_value = "month")]
@@ -103,6 +106,17 @@ pub(crate) struct LimitArgs {
 enum ScopeArg {
     Org,
     User,
+    Path,
+}
+
+impl LimitArgs {
+    const fn scope(&self) -> ScopeArg {
+        match (self.scope, &self.path) {
+            (Some(scope), _) => scope,
+            (None, Some(_)) => ScopeArg::Path,
+            (None, None) => ScopeArg::User,
+        }
+    }
 }
 
 impl ScopeArg {
@@ -110,6 +124,7 @@ impl ScopeArg {
         match self {
             Self::Org => "org",
             Self::User => "user",
+            Self::Path => "path",
         }
     }
 }
@@ -156,16 +171,17 @@ pub(crate) fn limit(session: &mut Session, command: &LimitCommand) -> Result<(),
         }
         LimitCommand::Set { org, amount, which } => {
             let body = given(json!({
-                "meter": which.meter.meter, "scope": which.scope.name(), "user": which.user,
-                "window": which.window, "amount": amount,
+                "meter": which.meter.meter, "scope": which.scope().name(), "user": which.user,
+                "path": which.path, "window": which.window, "amount": amount,
             }));
             session.show(Method::PUT, &Route::v1(&["orgs", org, "limits"]), &Sent::Json(body), limits_text)
         }
         LimitCommand::Remove { org, which } => {
             let route = Route::v1(&["orgs", org, "limits"])
                 .with("meter", Some(&which.meter.meter))
-                .with("scope", Some(which.scope.name()))
+                .with("scope", Some(which.scope().name()))
                 .with("user", which.user.as_deref())
+                .with("path", which.path.as_deref())
                 .with("window", Some(&which.window.name()));
             session.show(Method::DELETE, &route, &Sent::Nothing, limits_text)
         }
@@ -247,7 +263,7 @@ fn given_text(reply: &LimitsReply) -> String {
         };
         vec![
             Field::from(&limit.meter),
-            whose(limit.scope, limit.user.as_ref()).into(),
+            whose(limit.scope, limit.user.as_ref(), limit.path.as_ref()).into(),
             limit.window.to_string().into(),
             limit.amount.into(),
             from.into(),
@@ -258,11 +274,15 @@ fn given_text(reply: &LimitsReply) -> String {
 }
 
 /// Whose usage a limit caps.
-fn whose(scope: ScopeName, user: Option<&String>) -> String {
+fn whose(scope: ScopeName, user: Option<&String>, path: Option<&String>) -> String {
     match (scope, user) {
         (ScopeName::Org, _) => "org".to_owned(),
         (ScopeName::User, None) => "each user".to_owned(),
         (ScopeName::User, Some(user)) => format!("user {user}"),
+        (ScopeName::Path, _) => {
+            let path = path.and_then(|path| LimitPath::new(path).ok());
+            path.map_or_else(|| "path".to_owned(), |path| path.phrase())
+        }
     }
 }
 
@@ -271,7 +291,7 @@ pub(super) fn limit_rows(limits: &[LimitItem], empty: &str) -> String {
     let lines = limits.iter().map(|limit| {
         vec![
             Field::from(&limit.meter),
-            whose(limit.scope, limit.user.as_ref()).into(),
+            whose(limit.scope, limit.user.as_ref(), limit.path.as_ref()).into(),
             limit.window.to_string().into(),
             limit.amount.into(),
             limit.used.into(),
@@ -309,13 +329,15 @@ mod tests {
     fn limits_say_on_whom() {
         let reply = r#"{"org":"acme","changed":true,"limits":[
             {"meter":"reports","scope":"user","window":"month","amount":5,"used":null,"resets_at":null},
-            {"meter":"reports","scope":"user","user":"ann","window":"day","amount":50,"used":2,"resets_at":"t"}]}"#;
+            {"meter":"reports","scope":"user","user":"ann","window":"day","amount":50,"used":2,"resets_at":"t"},
+            {"meter":"reports","scope":"path","path":"a/*","window":"day","amount":9,"used":null,"resets_at":"t"}]}"#;
         assert_eq!(
             limits_text(&serde_json::from_str(reply).expect("a reply")),
             "org      acme\nchanged  yes\n\n\
-             METER    LIMIT ON   WINDOW  AMOUNT  USED  RESETS AT\n\
-             reports  each user  month        5     -  -\n\
-             reports  user ann   day         50     2  t\n"
+             METER    LIMIT ON           WINDOW  AMOUNT  USED  RESETS AT\n\
+             reports  each user          month        5     -  -\n\
+             reports  user ann           day         50     2  t\n\
+             reports  each path below a  day          9     -  t\n"
         );
     }
 }

@@ -156,6 +156,7 @@ fn usage() -> Value {
         "meter": string("What is used, such as tokens"),
         "quantity": quantity("How much; 1 unless given"),
         "user": string("A person or key of the organization; needed where each user has a limit"),
+        "path": string("Where below the organization it is used, such as research/agent-7/run-42; limits on each of these paths go by it"),
         "properties": {
             "type": "object",
             "description": "What should be known of it, such as {\"model\": \"large\"}",

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use crate::Amount;
 
 /// What tells the items of a list apart, where they have it.
-const IDENTITY: [&str; 7] = ["id", "type", "meter", "scope", "window", "where", "from"];
+const IDENTITY: [&str; 8] = ["id", "type", "meter", "scope", "path", "window", "where", "from"];
 
 /// What changes from one catalog to another, a line each, for people: `+` is added, `-` is removed, `~` is changed.
 /// Texts that are no TOML have no changes.

@@ -23,7 +23,9 @@ use foldhash::fast::RandomState;
 use serde::Deserialize;
 
 use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX};
-use crate::{Amount, CreatedMeter, Currency, Limit, LimitScope, MeterId, Org, Period, PlanId, Sku, Window};
+use crate::{
+    Amount, CreatedMeter, Currency, Limit, LimitPath, LimitScope, MeterId, Org, Period, PlanId, Sku, Window,
+};
 use faults::{Faults, Place};
 use read::{amount, nearest, repeated, sorted, text_line, unique};
 
@@ -273,6 +275,8 @@ pub struct PlanLimit {
     pub meter: MeterId,
     /// Whose usage is capped.
     pub scope: PlanLimitScope,
+    /// Which paths, with the scope of paths.
+    pub path: Option<LimitPath>,
     /// Over which stretch of time.
     pub window: Window,
     /// How much may be used in it.
@@ -288,6 +292,8 @@ pub enum PlanLimitScope {
     Org,
     /// That of each user by itself.
     User,
+    /// That at a path, or at each below one.
+    Path,
 }
 
 /// The priority of allowances and top-ups that name none.
@@ -442,7 +448,10 @@ impl Catalog {
         let limits: Vec<_> = plan
             .limits
             .iter()
-            .map(|limit| format!("{} {:?} {}", limit.meter, limit.scope, limit.window))
+            .map(|limit| {
+                let path = limit.path.as_ref().map(ToString::to_string).unwrap_or_default();
+                format!("{} {:?} {path} {}", limit.meter, limit.scope, limit.window)
+            })
             .collect();
         note(unique(&format!("{place}: limits"), limits.iter().map(String::as_str)));
         plan.allowances.iter().for_each(|allowance| note(self.check_allowance(&place, allowance)));
@@ -464,9 +473,14 @@ impl Catalog {
         format!("meter '{id}' is not in the catalog{}", meant.unwrap_or_default())
     }
 
-    /// Windows that go by usage forget it bit by bit, which only a sum survives.
+    /// Limits on paths name them. Windows that go by usage forget it bit by bit, which only a sum survives.
     fn check_limit(&self, place: &str, limit: &PlanLimit) -> Result<(), CatalogError> {
-        let PlanLimit { meter, window, .. } = limit;
+        let PlanLimit { meter, scope, path, window, .. } = limit;
+        if (*scope == PlanLimitScope::Path) != path.is_some() {
+            return Err(CatalogError(format!(
+                "{place}: a limit with scope = \"path\" needs a path, such as \"research\" or \"*\", and no other may have one"
+            )));
+        }
         match self.meter(meter).map(|meter| &meter.aggregation) {
             Some(aggregation) if window.moves() && !aggregation.adds_up() => Err(CatalogError(format!(
                 "{place}: a limit of '{meter}' cannot go by '{window}': aggregation = \"{}\" does not add up; use a \
@@ -537,6 +551,8 @@ impl PlanLimit {
         let scope = match self.scope {
             PlanLimitScope::Org => LimitScope::Org,
             PlanLimitScope::User => LimitScope::EachUser,
+            // No catalog without the path passes its check.
+            PlanLimitScope::Path => LimitScope::Path(self.path.clone().unwrap_or(LimitPath::Each(None))),
         };
         Limit { meter: self.meter.clone(), scope, window: self.window, amount: self.amount }
     }

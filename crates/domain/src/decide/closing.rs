@@ -44,7 +44,7 @@ fn close_month(
     let bill =
         Arc::new(Bill { number: Some(number), closed_at: Some(context.at()), ..Bill::clone(&estimate) });
     let kind = NoticeKind::BillClosed { number, total: bill.total };
-    let notice = Notice { meter: None, user: None, period: Some(period), kind };
+    let notice = Notice { meter: None, user: None, path: None, period: Some(period), kind };
     let entry = context.entry(Some(known), EntryKind::BillClosed(Arc::clone(&bill)), vec![notice]);
     Ok((Closed { entry: Some(entry.number), bill }, Some(entry)))
 }

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::catalog::{Enforcement, MeterRules};
+use crate::counter::ScopeRef;
 use crate::decide::settle::add_burn;
 use crate::moment::Moment;
 use crate::records::Standing;
@@ -126,7 +127,7 @@ impl Credit {
             trial: *trial,
             month,
             overage,
-            held_in_month: org.held_in(meter, None, moment.month),
+            held_in_month: org.held_in(meter, ScopeRef::Org, moment.month),
         }
     }
 

@@ -7,7 +7,7 @@ use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::catalog::{Aggregation, MeterRules};
+use crate::catalog::{Aggregation, Meter, MeterRules};
 use crate::decide::settle::{add_burn, settled_after};
 use crate::decide::usage::{Counted, Gate, Tense, deny, fingerprint, gate, used_entry};
 use crate::decide::void::{credit_now, standing};
@@ -18,9 +18,9 @@ use crate::decide::{
 use crate::limits::HOLDS_OPEN_MAX;
 use crate::records::Standing;
 use crate::{
-    Account, Amount, Burn, Burns, Capture, Captured, EndedBy, Entry, EntryKind, HeldEntry, Hold, HoldEnd,
-    HoldEndedEntry, KeyRecord, KeySpace, MeterId, OnExpiry, Org, OrgState, Periods, Quantity, SignedDuration,
-    Source, TakeHold, Timestamp, UsageKey, Use,
+    Account, Along, Amount, Burn, Burns, Capture, Captured, EndedBy, Entry, EntryKind, HeldEntry, Hold,
+    HoldEnd, HoldEndedEntry, KeyRecord, KeySpace, MeterId, OnExpiry, Org, OrgState, Periods, Quantity,
+    SignedDuration, Source, TakeHold, Timestamp, UsageKey, Use,
 };
 
 pub(super) fn decide_hold(state: &OrgState, context: &Context<'_>, take: &TakeHold) -> Outcome {
@@ -38,6 +38,7 @@ pub(super) fn decide_hold(state: &OrgState, context: &Context<'_>, take: &TakeHo
 /// What a new hold reserves.
 struct Room {
     periods: Periods,
+    path: Option<Box<Along>>,
     reserve: Burns,
     settled: Vec<Burn>,
     standing: Standing,
@@ -71,10 +72,10 @@ fn hold(
         None => None,
     };
     let room = match parent {
-        Some(parent) => room_within(state, context, org, parent, take.usage.quantity)?,
+        Some(parent) => room_within(state, context, (org, meter), parent, &take.usage)?,
         None => room(state, context, &take.usage).map_err(|denied| HoldRefused::Gate(Box::new(denied)))?,
     };
-    let mut hold = new_hold(context, org, (take, content), room.periods, room.reserve);
+    let mut hold = new_hold(context, org, (take, content), (room.periods, room.path), room.reserve);
     if let Some(parent) = parent {
         hold.user.clone_from(&parent.user);
         hold.counts_at = parent.counts_at;
@@ -126,8 +127,9 @@ fn room<'a>(state: &'a OrgState, context: &Context<'a>, usage: &'a Use) -> Resul
     let mut gate = gate(state, context, &Ask::from(usage))?;
     let reserve = gate.reserve();
     let standing = gate.standing();
-    let (periods, policies) = (gate.periods(), gate.policies(&standing));
-    Ok(Room { periods, reserve, settled: gate.settled(), standing, policies })
+    let (periods, path, policies) =
+        (gate.periods(), gate.along(usage.path.as_ref()), gate.policies(&standing));
+    Ok(Room { periods, path, reserve, settled: gate.settled(), standing, policies })
 }
 
 /// The open hold that another is to be carved out of.
@@ -137,25 +139,32 @@ fn parent<'a>(
     take: &TakeHold,
     number: u64,
 ) -> Result<&'a Hold, HoldRefused> {
-    let Use { meter, user, .. } = &take.usage;
-    let fits = |hold: &&Hold| hold.meter == *meter && (user.is_none() || *user == hold.user);
+    let Use { meter, user, path, .. } = &take.usage;
+    let lies_within = |hold: &Hold| match (path, &hold.path) {
+        (Some(path), Some(along)) => path.is_within(along.path.as_str()),
+        _ => true,
+    };
+    let fits =
+        |hold: &&Hold| hold.meter == *meter && (user.is_none() || *user == hold.user) && lies_within(hold);
     let open = org.hold(number).filter(|hold| !hold.is_due(context.at()));
     open.filter(fits).ok_or(HoldRefused::NoParent)
 }
 
-/// The room that another hold leaves: what it reserved passed the gate.
+/// The room that another hold leaves: what it reserved passed the gate, but for limits on paths below its own.
 fn room_within(
     state: &OrgState,
     context: &Context<'_>,
-    org: &Org,
+    (org, meter): (&Org, &Meter),
     parent: &Hold,
-    quantity: Quantity,
+    usage: &Use,
 ) -> Result<Room, HoldRefused> {
     let account = state.account(&parent.meter).unwrap_or_else(|| Account::nothing());
     let standing = standing(state, context, org, &parent.meter, account);
+    let quantity = usage.quantity;
     if quantity.amount() > parent.free() {
         let reached = ReachedLimit {
             user: None,
+            path: None,
             window: None,
             amount: parent.quantity.amount(),
             used: parent.captured - parent.overran,
@@ -164,16 +173,32 @@ fn room_within(
         };
         return Err(HoldRefused::ParentReached(Box::new(reached)));
     }
+    let mut path = parent.path.clone();
+    let above = path.as_ref().map_or(0, |along| along.path.depth());
+    if usage.path.as_ref().is_some_and(|path| path.depth() > above) {
+        let moment = context.moment_at(org, parent.counts_at);
+        let plan = MeterRules::of(context.plan_in(org, &moment), &parent.meter);
+        let ask = Ask { user: parent.user.as_ref(), ..Ask::from(usage) };
+        let gate = Gate::load(Tense::Asked, state, context, &ask, (org, meter, plan), moment);
+        if let Some(denial) = gate.refusal_below(above) {
+            return Err(HoldRefused::Gate(Box::new(Denied { denial, standing: Some(standing) })));
+        }
+        path = gate.along(usage.path.as_ref());
+        if let Some(along) = &mut path {
+            along.counted.retain(|(depth, _)| *depth > above);
+            along.counted.insert_many(0, parent.path.iter().flat_map(|along| along.counted.iter().copied()));
+        }
+    }
     let (reserve, _) = parent.drawn(quantity.amount());
     let (periods, policies) = (parent.periods.clone(), Policies::new());
-    Ok(Room { periods, reserve, settled: Vec::new(), standing, policies })
+    Ok(Room { periods, path, reserve, settled: Vec::new(), standing, policies })
 }
 
 fn new_hold(
     context: &Context<'_>,
     org: &Org,
     (take, fingerprint): (&TakeHold, u64),
-    periods: Periods,
+    (periods, path): (Periods, Option<Box<Along>>),
     reserve: Burns,
 ) -> Hold {
     let Use { user, meter, quantity, key, properties, .. } = take.usage.clone();
@@ -185,6 +210,7 @@ fn new_hold(
         fingerprint,
         parent: take.within,
         user,
+        path,
         meter,
         quantity,
         overrun: take.overrun,
@@ -309,6 +335,7 @@ fn captured_entry(
     let plan = MeterRules::of(context.plan_in(org, &moment), &hold.meter);
     let usage = Use {
         user: hold.user.clone(),
+        path: hold.path.as_ref().map(|along| along.path.clone()),
         meter: hold.meter.clone(),
         quantity,
         key: key.clone(),
@@ -347,6 +374,7 @@ fn ended_entry(state: &OrgState, context: &Context<'_>, org: &Org, hold: &Hold, 
         key: hold.key.clone(),
         fingerprint: hold.fingerprint,
         user: hold.user.clone(),
+        path: hold.path.as_ref().map(|along| along.path.clone()),
         meter: hold.meter.clone(),
         amount: hold.free(),
         ends: hold.sum(by),

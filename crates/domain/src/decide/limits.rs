@@ -3,31 +3,63 @@
 use smallvec::SmallVec;
 
 use crate::catalog::{Meter, MeterRules, Plan, PlanLimit};
+use crate::counter::ScopeRef;
 use crate::counting::Move;
 use crate::moment::Moment;
 use crate::moving::{Moves, Running};
 use crate::state::Counters;
-use crate::{Amount, Counting, Hold, Limit, LimitScope, MeterId, Org, Period, Timestamp, UserId, Window};
+use crate::{
+    Amount, Counting, Hold, Limit, LimitPath, LimitScope, MeterId, Org, Period, ScopePath, Timestamp, UserId,
+    Window,
+};
 
-/// The limits on a meter that apply to a user, the org's own and those of its plan, in the order they are checked in.
+/// The limits on a meter that apply to a user and along a path, the org's own and those of its plan, in the order they are
+/// checked in.
 ///
-/// An org's own limit takes the place of its plan's on the same scope and window; a limit named for one user takes the
-/// place of the limit for each user on the same window. Everything else applies together.
+/// An org's own limit takes the place of its plan's on the same scope and window; a limit named for one user or path takes
+/// the place of the limit for each on the same window. Everything else applies together.
 pub(crate) fn limits_in_force<'a>(
     org: &'a Org,
     plan: &'a MeterRules,
     meter: &MeterId,
-    user: Option<&UserId>,
+    (user, path): (Option<&UserId>, Option<&ScopePath>),
 ) -> SmallVec<[&'a Limit; 4]> {
     let is_named = |limit: &Limit| matches!(&limit.scope, LimitScope::User(named) if Some(named) == user);
     let own = || org.limits.iter().filter(|limit| limit.meter == *meter);
     let of_plan = plan.limits.iter().filter(|limit| !own().any(|own| takes_the_place_of(own, limit)));
-    let applies = |limit: &&Limit| match &limit.scope {
+    let applies = |limit: &&Limit| {
+        match &limit.scope {
         LimitScope::Org => true,
         LimitScope::EachUser => !own().any(|own| is_named(own) && own.window == limit.window),
         LimitScope::User(_) => is_named(limit),
+        LimitScope::Path(on) => path.is_some_and(|path| {
+            let names_it = |other: &Limit, depth| {
+                let is_it = |named: &LimitPath| matches!(named, LimitPath::Named(named) if named.as_str() == path.first(depth));
+                other.window == limit.window && other.path().is_some_and(is_it)
+            };
+            on.depth_in(path).is_some_and(|depth| {
+                let mut named = own().chain(&plan.limits).filter(|_| matches!(on, LimitPath::Each(_)));
+                !named.any(|other| names_it(other, depth))
+            })
+        }),
+    }
     };
     let mut found: SmallVec<[&Limit; 4]> = own().chain(of_plan).filter(applies).collect();
+    found.sort_by(|limit, other| limit.checked_before(other));
+    found
+}
+
+/// The limits on paths of a meter, the org's own and those of its plan that none of them takes the place of, in the order
+/// they are checked in.
+pub(crate) fn limits_on_paths<'a>(
+    org: &'a Org,
+    plan: &'a MeterRules,
+    meter: &'a MeterId,
+) -> SmallVec<[&'a Limit; 4]> {
+    let own = || org.limits.iter().filter(|limit| limit.meter == *meter);
+    let of_plan = plan.limits.iter().filter(|limit| !own().any(|own| takes_the_place_of(own, limit)));
+    let on_paths = own().chain(of_plan).filter(|limit| limit.path().is_some());
+    let mut found: SmallVec<[&Limit; 4]> = on_paths.collect();
     found.sort_by(|limit, other| limit.checked_before(other));
     found
 }
@@ -69,7 +101,7 @@ pub(crate) fn needs_user(org: &Org, plan: &MeterRules, meter: &MeterId) -> bool 
 pub(crate) const ALWAYS_COUNTED: [Window; 4] =
     [Window::Day, Window::Month, Window::Lifetime, Window::Segment];
 
-/// The windows whose counters a usage of a meter moves: days, months with their segments and the lifetime, and those that
+/// The windows whose counters of the org and its user a usage of a meter moves: days, months with their segments and the lifetime, and those that
 /// the meter or a limit on it asks for, under the plan with a number in the history of the org. What does not add up is not counted in windows that go by usage.
 pub(crate) fn windows_counted<'a>(
     org: &'a Org,
@@ -77,7 +109,7 @@ pub(crate) fn windows_counted<'a>(
     meter: &'a Meter,
 ) -> SmallVec<[Window; 7]> {
     let asked = move |window: &Window| {
-        let caps = |limit: &Limit| limit.window == *window;
+        let caps = |limit: &Limit| limit.window == *window && limit.path().is_none();
         meter.windows.contains(window)
             || plan.limits.iter().any(caps)
             || org.limits.iter().any(|limit| limit.meter == meter.id && caps(limit))
@@ -85,7 +117,7 @@ pub(crate) fn windows_counted<'a>(
     let mut windows = SmallVec::from_slice(&ALWAYS_COUNTED);
     windows.extend(Window::ON_REQUEST.into_iter().filter(asked));
     let limits = org.limits.iter().filter(|limit| limit.meter == meter.id).chain(&plan.limits);
-    for limit in limits.filter(|limit| limit.window.is_of_limits()) {
+    for limit in limits.filter(|limit| limit.window.is_of_limits() && limit.path().is_none()) {
         let window = org.window(limit.window, number);
         let counted = !window.moves() || meter.aggregation.adds_up();
         if counted && !windows.contains(&window) {
@@ -104,10 +136,12 @@ pub(crate) fn period_of(org: &Org, moment: &Moment, moves: &Moves<'_>, window: W
 #[derive(Debug)]
 pub(crate) struct InForce<'a> {
     pub(crate) limit: &'a Limit,
-    /// The user whose counter it is, for a limit on users.
-    pub(crate) user: Option<&'a UserId>,
+    /// Whose counter it is.
+    pub(crate) scope: ScopeRef<'a>,
     /// The period that it is of.
     pub(crate) period: Period,
+    /// The period that a usage is counted under.
+    pub(crate) counted_in: Period,
     /// The same of a window that goes by usage: few do.
     running: Option<Box<Running<'a>>>,
     /// The limit on the counter that was reported as reached.
@@ -121,7 +155,7 @@ pub(crate) struct InForce<'a> {
 }
 
 impl<'a> InForce<'a> {
-    /// A limit on an org, or on a user of it, by the counters of either, as a usage finds it.
+    /// A limit on an org, on a path or on a user of it, by the counters of that, as a usage finds it.
     pub(crate) fn load(
         counters: &Counters<'a, 'a>,
         org: &Org,
@@ -129,20 +163,22 @@ impl<'a> InForce<'a> {
         limit: &'a Limit,
         usage: Option<&Move<'_>>,
     ) -> Self {
-        let (user, period) = (counters.user(), period_of(org, moment, moves, limit.window));
-        let held = org.held_in(&limit.meter, user, period);
+        let (scope, counted_in) = (counters.scope(), period_of(org, moment, moves, limit.window));
+        let period = counted_in;
+        let held = org.held_in(&limit.meter, scope, period);
         if limit.window.moves() {
             let running = Running::of(counters.tally, period);
             let Running { period, used, reached_of, takes, .. } = running;
             let more = usage.filter(|usage| takes && *usage.counting == Counting::Sum);
             let after = used + more.map_or(Amount::ZERO, |usage| usage.quantity);
             let running = Some(Box::new(running));
-            return Self { limit, user, period, running, reached_of, used, held, after };
+            return Self { limit, scope, period, counted_in, running, reached_of, used, held, after };
         }
         let counter = counters.of(period);
         let after = usage.map_or(counter.value, |usage| counters.after(usage, period, counter));
         let reached_of = counter.extras().reached_of;
-        Self { limit, user, period, running: None, reached_of, used: counter.value, held, after }
+        let (used, running) = (counter.value, None);
+        Self { limit, scope, period, counted_in, running, reached_of, used, held, after }
     }
 
     /// Whether a usage may pass: it raises the counter not at all, or not above the limit.
@@ -155,9 +191,30 @@ impl<'a> InForce<'a> {
         self.used = self.after;
     }
 
+    /// How many names the path has that it is on, if it is on one.
+    pub(crate) fn depth(&self) -> Option<u8> {
+        self.limit.path().map(LimitPath::depth)
+    }
+
     /// Whether a hold reserves room in it.
     pub(crate) fn holds(&self, hold: &Hold) -> bool {
-        hold.is_held_in(self.period)
+        hold.is_held_in(self.depth(), self.period)
+    }
+
+    /// The user that it is on.
+    pub(crate) fn user(&self) -> Option<&'a UserId> {
+        match self.scope {
+            ScopeRef::User(user) => Some(user),
+            ScopeRef::Org | ScopeRef::Path(_) | ScopeRef::Seen(_) => None,
+        }
+    }
+
+    /// The path that it is on.
+    pub(crate) fn path(&self) -> Option<ScopePath> {
+        match self.scope {
+            ScopeRef::Path(path) => Some(ScopePath::of_prefix(path)),
+            ScopeRef::Org | ScopeRef::User(_) | ScopeRef::Seen(_) => None,
+        }
     }
 
     /// When it starts afresh, after what was taken: of a rolling window when nothing of now is in it any more.

@@ -20,15 +20,15 @@ mod usage;
 mod void;
 
 pub(crate) use credit::Credit;
-pub(crate) use limits::{InForce, limits_in_force};
+pub(crate) use limits::{InForce, limits_in_force, limits_on_paths};
 pub(crate) use usage::gate;
 
 pub use closing::first_to_bill;
 pub use limits::{GivenLimit, given_limits};
 pub use outcome::{
     Allowed, CapturedHold, Changed, Checked, CloseDenial, Closed, ConfigDenial, Denial, Denied, EndedHold,
-    HoldDenial, HoldRefused, OrgDecision, Outcome, Policies, Policy, ReachedLimit, RecordDenial, Recorded,
-    ReversalDenial, Reversed, TakenHold, ToppedUp, Voided,
+    HoldDenial, HoldRefused, OrgDecision, Outcome, Policies, Policy, PolicyScope, ReachedLimit, RecordDenial,
+    Recorded, ReversalDenial, Reversed, TakenHold, ToppedUp, Voided,
 };
 pub use system::{SystemDenial, SystemOutcome, decide_system, read_by_system};
 
@@ -38,14 +38,15 @@ use crate::apply::touch;
 use crate::catalog::Plan;
 use crate::moment::{Moment, Moments};
 use crate::{
-    Actor, Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgState, Quantity, Timestamp,
-    Use, UserId, Wants,
+    Actor, Catalog, Check, Entry, EntryKind, MeterId, Notice, Org, OrgCommand, OrgState, Quantity, ScopePath,
+    Timestamp, Use, UserId, Wants,
 };
 
 /// What is asked for: a usage, but for what tells it from others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) user: Option<&'a UserId>,
+    pub(crate) path: Option<&'a ScopePath>,
     pub(crate) meter: &'a MeterId,
     pub(crate) quantity: Quantity,
     pub(crate) properties: &'a BTreeMap<String, String>,
@@ -53,15 +54,15 @@ pub(crate) struct Ask<'a> {
 
 impl<'a> From<&'a Use> for Ask<'a> {
     fn from(usage: &'a Use) -> Self {
-        let Use { user, meter, quantity, properties, .. } = usage;
-        Self { user: user.as_ref(), meter, quantity: *quantity, properties }
+        let Use { user, path, meter, quantity, properties, .. } = usage;
+        Self { user: user.as_ref(), path: path.as_ref(), meter, quantity: *quantity, properties }
     }
 }
 
 impl<'a> From<&'a Check> for Ask<'a> {
     fn from(check: &'a Check) -> Self {
-        let Check { user, meter, quantity, properties } = check;
-        Self { user: user.as_ref(), meter, quantity: *quantity, properties }
+        let Check { user, path, meter, quantity, properties } = check;
+        Self { user: user.as_ref(), path: path.as_ref(), meter, quantity: *quantity, properties }
     }
 }
 

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 
 use crate::records::Standing;
 use crate::{
-    Amount, Bill, BillError, Currency, Entry, Hold, MeterId, Period, PlanId, Timestamp, UserId, Window,
+    Amount, Bill, BillError, Currency, Entry, Hold, MeterId, Period, PlanId, ScopePath, Timestamp, UserId,
+    Window,
 };
 
 /// An answer, and the entry that makes it true (`None`: nothing changes).
@@ -211,6 +212,8 @@ pub enum Denial {
     OutOfCredit(ReachedLimit),
     /// A limit on the whole org does not leave room for it.
     OrgLimitReached(ReachedLimit),
+    /// A limit on the path, or on one that it lies below, does not leave room for it.
+    PathLimitReached(ReachedLimit),
     /// A limit on the user does not leave room for it.
     UserLimitReached(ReachedLimit),
 }
@@ -229,6 +232,7 @@ impl Denial {
             Self::TrialEnded => "trial_ended",
             Self::UserRequired => "user_required",
             Self::OutOfCredit(_) | Self::OrgLimitReached(_) => "org_limit_reached",
+            Self::PathLimitReached(_) => "path_limit_reached",
             Self::UserLimitReached(_) => "user_limit_reached",
         }
     }
@@ -237,9 +241,10 @@ impl Denial {
     #[must_use]
     pub const fn limit(&self) -> Option<&ReachedLimit> {
         match self {
-            Self::OutOfCredit(limit) | Self::OrgLimitReached(limit) | Self::UserLimitReached(limit) => {
-                Some(limit)
-            }
+            Self::OutOfCredit(limit)
+            | Self::OrgLimitReached(limit)
+            | Self::PathLimitReached(limit)
+            | Self::UserLimitReached(limit) => Some(limit),
             _ => None,
         }
     }
@@ -302,6 +307,8 @@ impl From<RecordDenial> for Denial {
 pub struct ReachedLimit {
     /// The user, for a limit on users.
     pub user: Option<UserId>,
+    /// The path that is full, for a limit on paths: that of the usage, or one that it lies below.
+    pub path: Option<ScopePath>,
     /// The stretch of time; `None` for credit that goes by no calendar window.
     pub window: Option<Window>,
     /// The limit.
@@ -325,8 +332,8 @@ impl ReachedLimit {
 /// Credit or a limit that a usage went by, as it stands after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The user's rather than the whole org's.
-    pub user: bool,
+    /// Whose.
+    pub scope: PolicyScope,
     /// The window as the limit names it; `None` is the org's credit.
     pub window: Option<Window>,
     /// Which one of its kind.
@@ -337,6 +344,17 @@ pub struct Policy {
     pub remaining: Amount,
     /// When it starts afresh.
     pub resets_at: Option<Timestamp>,
+}
+
+/// Whose credit or limit it is that a usage went by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyScope {
+    /// The whole org's.
+    Org,
+    /// That of the path of so many of the first names of the usage's own.
+    Path(u8),
+    /// The user's.
+    User,
 }
 
 /// A usage was taken back.

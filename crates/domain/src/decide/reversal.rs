@@ -44,9 +44,13 @@ fn counters_of<'a>(state: &'a OrgState, used: &'a UsedEntry) -> impl Iterator<It
         let counters = state.counters(&used.meter, ScopeRef::of(user));
         used.periods.iter().map(move |period| counters.of(*period))
     });
+    let along = used.paths().flat_map(move |(scope, periods)| {
+        let counters = state.counters(&used.meter, scope);
+        periods.map(move |period| counters.of(period))
+    });
     let grouped =
         used.grouped().filter_map(move |(group, period)| state.groups(&used.meter, period)?.counter(group));
-    own.chain(grouped)
+    own.chain(along).chain(grouped)
 }
 
 /// Whether a counter is known once the usage of an entry is taken back.

@@ -60,7 +60,13 @@ fn add_credit(
     let standing = Credit::new(org, &top_up.meter, rules, &account, &moment, month).standing(None);
     let expires_at = grant.expires_at;
     let kind = NoticeKind::TopUpGranted { amount: grant.amount, expires_at, plan: Some(plan.id.clone()) };
-    let notice = Notice { meter: Some(top_up.meter.clone()), user: None, period: Some(moment.month), kind };
+    let notice = Notice {
+        meter: Some(top_up.meter.clone()),
+        user: None,
+        path: None,
+        period: Some(moment.month),
+        kind,
+    };
     let kind = EntryKind::ToppedUp(Box::new(ToppedUpEntry {
         meter: top_up.meter.clone(),
         fingerprint,

@@ -1,7 +1,10 @@
 //! The gate: may this be used, and what does it burn, move and cause?
 
+mod along;
+
 use std::borrow::Cow;
 
+use along::OfPath;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,7 +17,7 @@ use crate::decide::limits::{
 use crate::decide::settle::{add_burn, settled};
 use crate::decide::{
     Allowed, Ask, Checked, Context, Credit, Denial, Denied, OrgDecision, Outcome, Policies, Policy,
-    ReachedLimit,
+    PolicyScope, ReachedLimit,
 };
 use crate::limits::TRIAL_ENDING_SECS;
 use crate::moment::{Moment, minute_of};
@@ -23,8 +26,8 @@ use crate::records::Standing;
 use crate::state::Counters;
 use crate::{
     Account, Amount, Burn, Burns, Captured, Check, Counting, Entry, EntryKind, Group, Hold, KeyRecord,
-    KeySpace, MeterId, Notice, NoticeKind, Org, OrgState, PRICED_AS, PRICED_BY, Pace, Period, Periods,
-    Quantity, Source, Use, UsedEntry, UserId, Window, forecast::project_with,
+    KeySpace, LimitScope, MeterId, Notice, NoticeKind, Org, OrgState, PRICED_AS, PRICED_BY, Pace, Period,
+    Periods, Quantity, Source, Use, UsedEntry, UserId, Window, forecast::project_with,
 };
 
 /// Whether a usage is asked for, or has happened.
@@ -166,8 +169,14 @@ impl<'a> Gate<'a> {
         let minute = if tense == Tense::Happened { minute_of(moment.at).min(now) } else { now };
         let tallies = [of_org.tally, of_user.and_then(|of_user| of_user.tally)];
         let moves = Moves { minute, now: tense != Tense::Happened, tallies };
+        let mut of_path = OfPath::new(on, ask.path);
         // Usage of nobody in particular moves no user's counter.
-        let in_force = limits_in_force(org, plan, id, user).into_iter().filter_map(|limit| {
+        let in_force = limits_in_force(org, plan, id, (user, ask.path)).into_iter().filter_map(|limit| {
+            if let Some(path) = limit.path() {
+                let counters = of_path.counters(path)?;
+                let moves = Moves { tallies: [counters.tally, None], ..moves };
+                return Some(InForce::load(&counters, org, (&moment, &moves), limit, Some(&usage)));
+            }
             let counters = if limit.is_on_users() { of_user.as_ref()? } else { &of_org };
             Some(InForce::load(counters, org, (&moment, &moves), limit, Some(&usage)))
         });
@@ -204,6 +213,7 @@ impl Gate<'_> {
             let standing = self.credit.standing(None);
             return Some(Denial::OutOfCredit(ReachedLimit {
                 user: None,
+                path: None,
                 window: (!self.credit.trial).then_some(Window::Month),
                 amount: standing.granted,
                 used: standing.used,
@@ -212,19 +222,25 @@ impl Gate<'_> {
             }));
         }
         let reached = self.limits.iter().find(|limit| !limit.passes())?;
+        Some(self.reached(reached))
+    }
+
+    /// That a limit does not leave room.
+    fn reached(&self, reached: &InForce<'_>) -> Denial {
         let limit = ReachedLimit {
-            user: reached.user.cloned(),
+            user: reached.user().cloned(),
+            path: reached.path(),
             window: Some(reached.limit.window),
             amount: reached.limit.amount,
             used: reached.used,
             held: reached.held,
             resets_at: reached.passes_at(self.org, &self.moment),
         };
-        Some(if reached.limit.is_on_users() {
-            Denial::UserLimitReached(limit)
-        } else {
-            Denial::OrgLimitReached(limit)
-        })
+        match reached.limit.scope {
+            LimitScope::Org => Denial::OrgLimitReached(limit),
+            LimitScope::Path(_) => Denial::PathLimitReached(limit),
+            LimitScope::EachUser | LimitScope::User(_) => Denial::UserLimitReached(limit),
+        }
     }
 
     /// A trial ends by time, or when its last credit is used.
@@ -261,8 +277,9 @@ impl Gate<'_> {
         let within = quantity - beyond;
         // What goes back to another hold stays held.
         let freed = hold.frees(self.org).filter(|_| ends).map_or(Amount::ZERO, |free| free - within);
-        for limit in &mut self.limits {
-            limit.held -= if limit.holds(hold) { within + freed } else { Amount::ZERO };
+        // What a limit that is new since the hold was made goes by is not counted.
+        for limit in self.limits.iter_mut().filter(|limit| limit.holds(hold)) {
+            limit.held -= within + freed;
             limit.take();
         }
         self.user_month = self.user_after;
@@ -304,7 +321,7 @@ impl Gate<'_> {
         let mut policies = Policies::new();
         if let Some(remaining) = standing.remaining {
             policies.push(Policy {
-                user: false,
+                scope: PolicyScope::Org,
                 window: None,
                 period: None,
                 amount: standing.granted,
@@ -314,7 +331,10 @@ impl Gate<'_> {
         }
         for limit in &self.limits {
             policies.push(Policy {
-                user: limit.user.is_some(),
+                scope: match limit.scope {
+                    ScopeRef::User(_) => PolicyScope::User,
+                    _ => limit.depth().map_or(PolicyScope::Org, PolicyScope::Path),
+                },
                 window: Some(limit.limit.window),
                 period: Some(limit.period),
                 amount: limit.limit.amount,
@@ -330,7 +350,7 @@ impl Gate<'_> {
         let mut notices = Vec::new();
         let month = self.credit.notice_month(&self.moment);
         let period = month.map(|_| self.moment.month);
-        let about = |kind| Notice { meter: Some(meter.clone()), user: None, period, kind };
+        let about = |kind| Notice { meter: Some(meter.clone()), user: None, path: None, period, kind };
         let (used, limit) = (standing.used, standing.granted);
         if standing.remaining.is_some() && limit.is_positive() {
             let marks = self.account.marks_of(month);
@@ -403,7 +423,8 @@ impl Gate<'_> {
             .filter(|limit| limit.used >= limit.limit.amount && limit.reached_of < limit.limit.amount);
         reached.map(|limit| Notice {
             meter: Some(meter.clone()),
-            user: limit.user.cloned(),
+            user: limit.user().cloned(),
+            path: limit.path(),
             period: Some(limit.period),
             kind: NoticeKind::LimitReached { used: limit.used, limit: limit.limit.amount, credit: false },
         })
@@ -468,10 +489,15 @@ pub(super) fn used_entry(
     let Counted { usage, fingerprint, burns, standing, captured } = counted;
     let notices = gate.notices(context, &usage.meter, &standing);
     let periods = captured.map_or_else(|| gate.periods(), |(hold, _)| gate.periods_of(hold));
+    let path = match captured {
+        Some((hold, _)) => gate.along_of(state, hold),
+        None => gate.along(usage.path.as_ref()),
+    };
     let month = captured.and_then(|(hold, _)| hold.month()).unwrap_or(gate.moment.month);
     assert!(periods.len() >= ALWAYS_COUNTED.len(), "day, month, segment and lifetime are always counted");
     let used = UsedEntry {
         user: usage.user.clone(),
+        path,
         meter: usage.meter.clone(),
         quantity: gate.quantity,
         key: usage.key.clone(),
@@ -517,6 +543,7 @@ pub(super) fn deny(state: &OrgState, context: &Context<'_>, ask: &Ask<'_>, denie
     (!notices.is_empty() || !settled.is_empty()).then(|| {
         let kind = EntryKind::Refused {
             user: ask.user.cloned(),
+            path: ask.path.cloned().map(Box::new),
             meter: ask.meter.clone(),
             quantity: ask.quantity,
             reason: denied.denial.code().to_owned(),
@@ -538,6 +565,7 @@ fn denial_notices(
             | Denial::TrialEnded
             | Denial::OutOfCredit(_)
             | Denial::OrgLimitReached(_)
+            | Denial::PathLimitReached(_)
             | Denial::UserLimitReached(_)
     );
     if !worth_telling {
@@ -547,7 +575,7 @@ fn denial_notices(
     let on_trial = context.plan_of(org).is_some_and(|plan| plan.trial_days.is_some());
     let period = (!on_trial).then_some(month);
     let marks = state.account(ask.meter).map(|account| account.marks_of(period.map(|period| period.number)));
-    let about = |user, kind| Notice { meter: Some(ask.meter.clone()), user, period, kind };
+    let about = |user, kind| Notice { meter: Some(ask.meter.clone()), user, path: None, period, kind };
     let mut notices = Vec::new();
     if !marks.is_some_and(|marks| marks.denied) {
         let reason = denied.denial.code().to_owned();
@@ -581,6 +609,11 @@ pub(super) fn fingerprint(usage: &Use) -> u64 {
     if !usage.properties.contains_key(PRICED_BY) {
         content.extend_from_slice(&usage.quantity.amount().billionths().to_le_bytes());
     }
+    // Behind all else: a usage without a path stands for what it stood for before there were any.
+    if let Some(path) = &usage.path {
+        content.extend_from_slice(path.as_str().as_bytes());
+        content.push(b'/');
+    }
     xxh3_64(&content)
 }
 
@@ -596,6 +629,7 @@ mod tests {
     fn a_content_has_the_same_fingerprint_for_ever() {
         let usage = |properties: &[(&str, &str)]| Use {
             user: Some(UserId::new("ann").expect("an id")),
+            path: None,
             meter: MeterId::new("reports").expect("an id"),
             quantity: Quantity::ONE,
             key: UsageKey::new("a key").expect("an id"),

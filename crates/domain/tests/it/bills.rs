@@ -63,8 +63,13 @@ fn a_counting_meter_counts_one_whatever_the_quantity() {
     let mut world = World::new(CATALOG);
     assert!(world.uses("2026-10-02T00:00:00Z", "calls", "500", "a"));
     let meter = meter("calls");
-    let check =
-        Check { user: None, meter: meter.clone(), quantity: quantity("70"), properties: BTreeMap::new() };
+    let check = Check {
+        user: None,
+        path: None,
+        meter: meter.clone(),
+        quantity: quantity("70"),
+        properties: BTreeMap::new(),
+    };
     let asked = world.tell("2026-10-02T00:00:00Z", &OrgCommand::Check(check));
     assert!(matches!(asked, OrgDecision::Check(checked) if checked.result.is_ok()));
     assert!(world.uses("2026-10-02T00:00:01Z", "calls", "0.25", "a"));

@@ -10,6 +10,7 @@ mod limits;
 mod notices;
 mod numbers;
 mod outcomes;
+mod paths;
 mod periods;
 mod plans;
 mod rate;

@@ -4,7 +4,15 @@ use tollgate_domain::{Amount, Denial, ReachedLimit, RecordDenial};
 
 fn limit(amount: i64) -> ReachedLimit {
     let amount = Amount::from_whole(amount);
-    ReachedLimit { user: None, window: None, amount, used: amount, held: Amount::ZERO, resets_at: None }
+    ReachedLimit {
+        user: None,
+        path: None,
+        window: None,
+        amount,
+        used: amount,
+        held: Amount::ZERO,
+        resets_at: None,
+    }
 }
 
 #[test]
@@ -20,7 +28,8 @@ fn a_denial_has_a_code_and_names_the_limit_if_it_was_one() {
         (Denial::UserRequired, "user_required", None),
         (Denial::OutOfCredit(limit(1)), "org_limit_reached", Some(limit(1))),
         (Denial::OrgLimitReached(limit(2)), "org_limit_reached", Some(limit(2))),
-        (Denial::UserLimitReached(limit(3)), "user_limit_reached", Some(limit(3))),
+        (Denial::PathLimitReached(limit(3)), "path_limit_reached", Some(limit(3))),
+        (Denial::UserLimitReached(limit(4)), "user_limit_reached", Some(limit(4))),
     ] {
         assert_eq!((denial.code(), denial.limit()), (code, named.as_ref()), "{denial:?}");
     }

@@ -38,6 +38,7 @@ pub(crate) fn key(text: &str) -> UsageKey {
 pub(crate) fn usage(key: UsageKey, of: &str, amount: &str) -> Use {
     Use {
         user: None,
+        path: None,
         meter: meter(of),
         quantity: quantity(amount),
         key,

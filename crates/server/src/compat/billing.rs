@@ -129,6 +129,7 @@ pub(crate) async fn record(
     caller.require(Role::Ingest, Some(&body.customer_id))?;
     let usage = Use {
         user: None,
+        path: None,
         meter: body.resource_type,
         quantity: body.quantity.0,
         key: agreed::<Billing>(header, body.id)?.map_or_else(new_key, Ok)?,

@@ -281,6 +281,7 @@ fn usage(
     let given: BTreeMap<_, _> = given.filter(|(name, _)| takes(name)).collect();
     Ok(Use {
         user: None,
+        path: None,
         meter: settings.meter.clone(),
         quantity: tokens(settings, plan, cost.usd).ok_or_else(too_much)?,
         key: body.trace_id.clone(),

@@ -280,6 +280,7 @@ impl Reader<'_> {
             let Some(quantity) = quantity(mapping, event.data)? else { continue };
             let usage = Use {
                 user: user(mapping, event.data)?,
+                path: None,
                 meter: mapping.meter.clone(),
                 quantity,
                 key: key(source, id, &mapping.meter)?,

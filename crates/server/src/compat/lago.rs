@@ -393,6 +393,7 @@ impl Reader<'_> {
             None => None,
             Some(quantity) => Some(Use {
                 user: self.user(user, &properties)?,
+                path: None,
                 quantity,
                 key: key.clone(),
                 occurred_at,

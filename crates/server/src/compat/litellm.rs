@@ -226,6 +226,7 @@ impl Reader<'_> {
         let occurred_at = self.times.read(time.transpose()?).map_err(|failure| failure.problem)?;
         let usage = Use {
             user,
+            path: None,
             meter: self.settings.meter.clone(),
             quantity,
             key,

@@ -188,6 +188,7 @@ async fn item(
 ) -> Result<ValueItem, Failure> {
     let check = Check {
         user: None,
+        path: None,
         meter: meter.clone(),
         quantity: Quantity::new(Amount::from_billionths(1)).map_err(|_| conflict())?,
         properties: BTreeMap::new(),

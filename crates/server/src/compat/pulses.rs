@@ -155,7 +155,15 @@ fn usage(app: &App, pulse: PulseBody, sku: &Sku) -> Result<Use, PulseFailure> {
     let occurred_at = Times::read_now(app, pulse.time).map_err(invalid)?;
     let key = pulse.id.map_or_else(new_key, Ok)?;
     let quantity = pulse.used_amount.0;
-    Ok(Use { user: None, meter, quantity, key, occurred_at, properties: std::collections::BTreeMap::new() })
+    Ok(Use {
+        user: None,
+        path: None,
+        meter,
+        quantity,
+        key,
+        occurred_at,
+        properties: std::collections::BTreeMap::new(),
+    })
 }
 
 /// A pulse that is not counted. The catalog may say that no meter is made by usage.

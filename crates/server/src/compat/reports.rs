@@ -214,6 +214,7 @@ pub(crate) async fn use_(
     let key = agreed::<Reports>(header, body.enquiry_id.or(body.report_id))?.ok_or_else(missing)?;
     let usage = Use {
         user: body.user_id,
+        path: None,
         meter: meter()?,
         quantity: Quantity::ONE,
         key: key.clone(),
@@ -241,7 +242,8 @@ pub(crate) async fn use_(
                 Denial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
                 Denial::NoPlan => CompatFailure::told(403, "no plan", problem),
                 Denial::TrialEnded => CompatFailure::told(403, "trial ended", problem),
-                Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => {
+                // No report names a path.
+                Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) | Denial::PathLimitReached(_) => {
                     CompatFailure::told(403, "limit reached", problem)
                 }
                 Denial::UserLimitReached(_) => CompatFailure::told(403, "user limit reached", problem),

@@ -246,6 +246,7 @@ pub(crate) async fn take(
     let Some(quantity) = quantity else { return Ok(ok(&item(app.engine.clock().now()))) };
     let usage = Use {
         user: user(settings, &payload)?,
+        path: None,
         meter: meter.clone(),
         quantity,
         key: key.clone(),

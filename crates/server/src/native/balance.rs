@@ -1,16 +1,17 @@
-//! What an org has, used and has left; its users.
+//! What an org has, used and has left; its users and paths.
 
 use axum::extract::State;
 use axum::response::Response;
-use tollgate_api::{BalanceReply, Id, Month, UserItem, UserPage};
+use tollgate_api::{BalanceReply, Id, Month, PathItem, PathLimitItem, PathPage, UserItem, UserPage};
 use tollgate_domain::{
-    Amount, Counter, LimitScope, MeterBalance, MeterId, Org, OrgId, Period, Role, UserId, Window,
+    Amount, Counter, LimitLine, LimitScope, MeterBalance, MeterId, Org, OrgId, Period, Role, ScopePath,
+    UserId, Window,
 };
 use tollgate_storage::Scan;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::balance_reply;
+use crate::convert::{balance_reply, some_held};
 use crate::extract::{OrgPath, Query};
 use crate::limits::{BALANCE_USERS_MAX, PAGE_ROWS_MAX};
 use crate::native::orgs::unknown_org;
@@ -130,6 +131,55 @@ pub(crate) async fn users(
     let users = user_items(&known, &meter, users, line.and_then(each_user));
     let next = Paging::next(&list, next);
     Ok(ok(&UserPage { meter: meter.into(), month: month.label(), users, next }))
+}
+
+/// The paths of an organization that limits are on, by name, with what is used and left of each.
+///
+/// A page may come back short, with more to follow at `next`: paths whose limits are gone are passed over.
+#[utoipa::path(
+    get, path = "/v1/orgs/{org}/paths", tag = "Organizations", operation_id = "list_paths",
+    params(
+        ("org" = Id, Path, description = "The organization"),
+        ("meter" = Id, Query, description = "The meter"),
+        Paging,
+    ),
+    responses(
+        (status = 200, description = "Some paths", body = PathPage),
+        P404,
+    )
+)]
+pub(crate) async fn paths(
+    State(app): State<App>,
+    caller: Caller,
+    OrgPath(org): OrgPath,
+    mut query: Query,
+) -> Result<Response, Failure> {
+    caller.require(Role::Read, Some(&org))?;
+    let meter = query.need("meter", MeterId::new)?;
+    let paging = Paging::take(&mut query)?;
+    query.end()?;
+    let list = Scan::PathTallies { org: org.clone(), meter: meter.clone() };
+    let (from, limit) = paging.begin(&list)?;
+    let found = app.engine.paths(&org, &meter, from, limit).await?;
+    let (paths, next) = found.ok_or_else(|| unknown_org(&org))?;
+    let item = |(path, limits): (ScopePath, Vec<LimitLine>)| PathItem {
+        path: path.into(),
+        limits: limits.iter().map(path_limit).collect(),
+    };
+    let paths = paths.into_iter().map(item).collect();
+    Ok(ok(&PathPage { meter: meter.into(), paths, next: Paging::next(&list, next) }))
+}
+
+fn path_limit(line: &LimitLine) -> PathLimitItem {
+    let (used, held) = (line.used.unwrap_or_default(), line.held.unwrap_or_default());
+    PathLimitItem {
+        window: line.window,
+        amount: line.amount.into(),
+        used: used.into(),
+        held: some_held(held),
+        remaining: (line.amount - used - held).at_least_zero().into(),
+        resets_at: line.resets_at.map(|at| at.to_string()),
+    }
 }
 
 pub(crate) fn read_month(text: &str) -> Result<Period, &'static str> {

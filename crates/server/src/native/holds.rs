@@ -17,7 +17,7 @@ use tollgate_storage::Cursor;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::convert::{conflict, limit_detail};
+use crate::convert::{conflict, limit_detail, path_of};
 use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_parameter, path_param};
 use crate::limit_headers::{gate_problem, gate_refusal, of_allowed};
 use crate::native::orgs::unknown_org;
@@ -110,8 +110,8 @@ fn read_hold(
     }
     let given = request.properties.unwrap_or_default().0;
     let (quantity, properties) = content(in_force, request.quantity, request.call.as_ref(), given)?;
-    let usage =
-        Use { user: request.user, meter: request.meter, quantity, key, occurred_at: None, properties };
+    let (user, path, meter) = (request.user, request.path, request.meter);
+    let usage = Use { user, path, meter, quantity, key, occurred_at: None, properties };
     Ok(TakeHold {
         usage,
         within: request.within.map(|within| within.number),
@@ -143,7 +143,8 @@ pub(crate) fn refusal(
             Problem::new(Code::TooMany, detail)
         }
         HoldRefused::NoParent => {
-            let detail = format!("'{parent}' is no open hold of this meter and user");
+            let detail =
+                format!("'{parent}' is no open hold of this meter and user, at this path or above it");
             Problem::new(Code::UnknownHold, detail).on_field("within")
         }
         HoldRefused::ParentReached(limit) => {
@@ -314,6 +315,7 @@ fn item(org: &OrgId, hold: &Hold) -> HoldItem {
         state: hold.state().to_owned(),
         org: org.to_string(),
         user: hold.user.clone().map(Into::into),
+        path: path_of(hold.path.as_deref()),
         meter: hold.meter.to_string(),
         key: hold.key.to_string(),
         quantity: hold.quantity.amount().into(),

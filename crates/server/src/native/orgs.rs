@@ -3,13 +3,13 @@
 use axum::extract::State;
 use axum::response::Response;
 use tollgate_api::{
-    Code, Id, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, Problem, ScopeName, Time,
-    WindowName,
+    Code, Id, LimitPathName, LimitReply, LimitRequest, LimitsReply, OrgItem, OrgPage, OrgRequest, Problem,
+    ScopeName, Time, WindowName,
 };
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
-    Amount, Changed, ConfigDenial, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId, PutOrg, Role,
-    SetLimit, Timestamp, UserId, Window, Zone, given_limits,
+    Amount, Changed, ConfigDenial, LimitPath, LimitScope, MeterId, Org, OrgCommand, OrgDecision, OrgId,
+    PutOrg, Role, SetLimit, Timestamp, UserId, Window, Zone, given_limits,
 };
 use tollgate_storage::{Row, Scan};
 
@@ -229,18 +229,33 @@ pub(crate) async fn put_limit(
         let detail = "amount: must be at least 1, or null to remove the limit";
         return Err(Problem::new(Code::InvalidField, detail).on_field("amount").into());
     }
-    let scope = scope(request.scope, request.user)
-        .map_err(|text| Problem::new(Code::InvalidField, format!("user: {text}")).on_field("user"))?;
+    let scope = scope(request.scope, request.user, request.path).map_err(|(field, text)| {
+        Problem::new(Code::InvalidField, format!("{field}: {text}")).on_field(field)
+    })?;
     let set = SetLimit { meter: request.meter, scope, window: request.window, amount };
     set_limit(&app, &caller, org, set).await
 }
 
-fn scope(scope: ScopeName, user: Option<UserId>) -> Result<LimitScope, &'static str> {
-    match (scope, user) {
-        (ScopeName::Org, None) => Ok(LimitScope::Org),
-        (ScopeName::User, None) => Ok(LimitScope::EachUser),
-        (ScopeName::User, Some(user)) => Ok(LimitScope::User(user)),
-        (ScopeName::Org, Some(_)) => Err("is not allowed with the scope 'org'; use the scope 'user'"),
+/// What a limit is on; where the fields do not fit, which of them and why.
+fn scope(
+    scope: ScopeName,
+    user: Option<UserId>,
+    path: Option<LimitPath>,
+) -> Result<LimitScope, (&'static str, &'static str)> {
+    match (scope, user, path) {
+        (ScopeName::Org, None, None) => Ok(LimitScope::Org),
+        (ScopeName::User, None, None) => Ok(LimitScope::EachUser),
+        (ScopeName::User, Some(user), None) => Ok(LimitScope::User(user)),
+        (ScopeName::Path, None, Some(path)) => Ok(LimitScope::Path(path)),
+        (ScopeName::Path, None, None) => {
+            Err(("path", "is needed with the scope 'path': a path, or '*' for each of one name"))
+        }
+        (ScopeName::Org | ScopeName::Path, Some(_), _) => {
+            Err(("user", "is not allowed with this scope; use the scope 'user'"))
+        }
+        (ScopeName::Org | ScopeName::User, _, Some(_)) => {
+            Err(("path", "is not allowed with this scope; use the scope 'path'"))
+        }
     }
 }
 
@@ -259,6 +274,7 @@ async fn set_limit(app: &App, caller: &Caller, org: OrgId, set: SetLimit) -> Res
         ("meter" = Id, Query, description = "What is capped"),
         ("scope" = ScopeName, Query, description = "Whose usage"),
         ("user" = Option<Id>, Query, description = "The one user, if it is for one"),
+        ("path" = Option<LimitPathName>, Query, description = "The path, if it is on paths"),
         ("window" = Option<WindowName>, Query, description = "`month` unless given"),
     ),
     responses(
@@ -277,12 +293,14 @@ pub(crate) async fn delete_limit(
     let name = query.need("scope", |text| match text {
         "org" => Ok(ScopeName::Org),
         "user" => Ok(ScopeName::User),
-        _ => Err("must be 'org' or 'user'"),
+        "path" => Ok(ScopeName::Path),
+        _ => Err("must be 'org', 'user' or 'path'"),
     })?;
     let user = query.take_as("user", UserId::new)?;
+    let path = query.take_as("path", LimitPath::new)?;
     let window = query.take_as("window", read_window)?.unwrap_or(Window::Month);
     query.end()?;
-    let scope = scope(name, user).map_err(|text| invalid_parameter("user", text))?;
+    let scope = scope(name, user, path).map_err(|(field, text)| invalid_parameter(field, text))?;
     set_limit(&app, &caller, org, SetLimit { meter, scope, window, amount: None }).await
 }
 

@@ -56,8 +56,9 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     caller.require(Role::Ingest, Some(&request.org))?;
     let read_time = |time| Times::read_now(&app, time);
     let (org, usage) = read_usage(request, key, || app.engine.catalog(), read_time)?;
-    let (key, user, meter, quantity) =
-        (usage.key.clone(), usage.user.clone(), usage.meter.clone(), usage.quantity);
+    let Use { key, user, path, meter, quantity, .. } = &usage;
+    let (key, user, path) = (key.clone(), user.clone(), path.clone());
+    let (meter, quantity) = (meter.clone(), *quantity);
     #[cfg(feature = "otlp")]
     crate::telemetry::note(&app, &org, &key);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
@@ -68,6 +69,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
                 key,
                 org,
                 user,
+                path,
                 meter,
                 quantity: quantity.amount().into(),
                 remaining: allowed.standing.remaining.map(Into::into),
@@ -101,8 +103,9 @@ pub(crate) fn read_usage(
     let occurred_at = read_time(request.time)?;
     let given = request.properties.unwrap_or_default().0;
     let (quantity, properties) = content(in_force, request.quantity, request.call.as_deref(), given)?;
-    let usage = Use { user: request.user, meter: request.meter, quantity, key, occurred_at, properties };
-    Ok((request.org, usage))
+    let UsageRequest { org, user, path, meter, .. } = request;
+    let usage = Use { user, path, meter, quantity, key, occurred_at, properties };
+    Ok((org, usage))
 }
 
 impl Times {
@@ -200,7 +203,8 @@ pub(crate) async fn check(
     let given = request.properties.unwrap_or_default().0;
     let (quantity, properties) =
         content(|| app.engine.catalog(), request.quantity, request.call.as_deref(), given)?;
-    let check = Check { user: request.user, meter: request.meter.clone(), quantity, properties };
+    let (user, path) = (request.user, request.path);
+    let check = Check { user, path, meter: request.meter.clone(), quantity, properties };
     let OrgDecision::Check(checked) =
         app.engine.submit(&caller.actor, request.org.clone(), OrgCommand::Check(check)).await?
     else {

@@ -24,7 +24,7 @@ mod shape;
         native::plans::leave, native::plans::call_off, native::orgs::show_limits, native::orgs::put_limit,
         native::orgs::delete_limit, native::org_notices::show, native::org_notices::put, crate::console::portal::link, native::top_ups::top_up, native::top_ups::list, native::top_ups::void,
         native::top_ups::void_by_key,
-        native::balance::show, native::balance::users, native::series::series,
+        native::balance::show, native::balance::users, native::balance::paths, native::series::series,
         native::bill_list::list, native::bills::show, native::bills::close, native::bills::what_if,
         native::ledger::list, native::ledger::show, native::ledger::notices,
         native::stream::stream,

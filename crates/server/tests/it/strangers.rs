@@ -58,6 +58,7 @@ fn routes(org: &str, key: &str) -> Vec<(Ask, &'static [&'static str])> {
         (post(&of("/portal-links"), json!({})), MANAGE),
         (get(&of("/balance")), READ),
         (get(&of("/users?meter=reports")), READ),
+        (get(&of("/paths?meter=reports")), READ),
         (get(&of("/usage?meter=reports")), READ),
         (get(&of("/ledger")), READ),
         (get(&of("/bill")), READ),

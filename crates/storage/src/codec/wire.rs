@@ -268,21 +268,56 @@ impl<T: Wire> Wire for Arc<T> {
     }
 }
 
-/// Implements [`Wire`] for structs from the list of all their fields, in the order they are encoded.
+/// Two fields that are encoded together, where one of them came later: what was written before still means the same.
+pub(super) trait Together {
+    /// The type of the first.
+    type One;
+    /// The type of the second.
+    type Other;
+
+    /// Appends the encoding of both.
+    fn put(one: &Self::One, other: &Self::Other, out: &mut Vec<u8>);
+
+    /// Decodes both.
+    fn take(from: &mut In<'_>) -> Result<(Self::One, Self::Other)>;
+}
+
+/// Implements [`Wire`] for structs from the list of all their fields, in the order they are encoded; `one & other` are
+/// [`Together`].
 macro_rules! fields {
-    ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {$(
+    ($($name:ident { $($field:ident $(& $with:ident)?: $type:ty),+ $(,)? })+) => {$(
         impl $crate::codec::wire::Wire for $name {
             fn put(&self, out: &mut Vec<u8>) {
-                let Self { $($field),+ } = self;
-                $(<$type as $crate::codec::wire::Wire>::put($field, out);)+
+                let Self { $($field, $($with,)?)+ } = self;
+                $($crate::codec::wire::put_field!($field $(& $with)?: $type, out);)+
             }
 
             fn take(from: &mut $crate::codec::wire::In<'_>) -> postcard::Result<Self> {
-                $(let $field = <$type as $crate::codec::wire::Wire>::take(from)?;)+
-                Ok(Self { $($field),+ })
+                $($crate::codec::wire::take_field!($field $(& $with)?: $type, from);)+
+                Ok(Self { $($field, $($with,)?)+ })
             }
         }
     )+};
+}
+
+/// Appends a field, or two together.
+macro_rules! put_field {
+    ($field:ident: $type:ty, $out:ident) => {
+        <$type as $crate::codec::wire::Wire>::put($field, $out)
+    };
+    ($field:ident & $with:ident: $type:ty, $out:ident) => {
+        <$type as $crate::codec::wire::Together>::put($field, $with, $out)
+    };
+}
+
+/// Decodes a field, or two together.
+macro_rules! take_field {
+    ($field:ident: $type:ty, $from:ident) => {
+        let $field = <$type as $crate::codec::wire::Wire>::take($from)?;
+    };
+    ($field:ident & $with:ident: $type:ty, $from:ident) => {
+        let ($field, $with) = <$type as $crate::codec::wire::Together>::take($from)?;
+    };
 }
 
 /// Implements [`Wire`] for enums from the list of all their variants, with the number and the fields of each.
@@ -290,15 +325,15 @@ macro_rules! choices {
     ($($name:ident { $(
         $number:literal = $variant:ident
             $(($($item:ident: $item_type:ty),+))?
-            $({ $($field:ident: $field_type:ty),+ $(,)? })?
+            $({ $($field:ident $(& $with:ident)?: $field_type:ty),+ $(,)? })?
     ),+ $(,)? })+) => {$(
         impl $crate::codec::wire::Wire for $name {
             fn put(&self, out: &mut Vec<u8>) {
                 match self {$(
-                    Self::$variant $(($($item),+))? $({ $($field),+ })? => {
+                    Self::$variant $(($($item),+))? $({ $($field, $($with,)?)+ })? => {
                         <u8 as $crate::codec::wire::Wire>::put(&$number, out);
                         $($(<$item_type as $crate::codec::wire::Wire>::put($item, out);)+)?
-                        $($(<$field_type as $crate::codec::wire::Wire>::put($field, out);)+)?
+                        $($($crate::codec::wire::put_field!($field $(& $with)?: $field_type, out);)+)?
                     }
                 )+}
             }
@@ -307,8 +342,8 @@ macro_rules! choices {
                 Ok(match <u8 as $crate::codec::wire::Wire>::take(from)? {
                     $($number => {
                         $($(let $item = <$item_type as $crate::codec::wire::Wire>::take(from)?;)+)?
-                        $($(let $field = <$field_type as $crate::codec::wire::Wire>::take(from)?;)+)?
-                        Self::$variant $(($($item),+))? $({ $($field),+ })?
+                        $($($crate::codec::wire::take_field!($field $(& $with)?: $field_type, from);)+)?
+                        Self::$variant $(($($item),+))? $({ $($field, $($with,)?)+ })?
                     })+
                     _ => return Err($crate::codec::wire::invalid()),
                 })
@@ -317,7 +352,7 @@ macro_rules! choices {
     )+};
 }
 
-pub(super) use {choices, fields};
+pub(super) use {choices, fields, put_field, take_field};
 
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,10 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
         RecordKey::Org(org(of)),
         RecordKey::Account(org(of), meter("tokens")),
         RecordKey::Tally(org(of), meter("tokens"), user("ann")),
+        RecordKey::PathTally(org(of), meter("tokens"), samples::path("a")),
+        RecordKey::PathTally(org(of), meter("tokens"), samples::path("a/b|c/a")),
         RecordKey::Seen(org(of), meter("users"), samples::seen(Among::Org)),
+        RecordKey::Seen(org(of), meter("users"), samples::seen(Among::Path(samples::path("a")))),
         RecordKey::Seen(org(of), meter("users"), samples::seen(Among::User(user("ann")))),
         RecordKey::Groups(org(of), meter("tokens"), samples::period(Window::Day, 20_756)),
         RecordKey::Groups(org(of), meter("tokens"), samples::period(Window::Month, MONTH)),
@@ -63,6 +66,7 @@ fn keys_of_every_kind(of: &str) -> Vec<RecordKey> {
     for period in samples::periods() {
         keys.push(counter(meter("tokens"), Scope::Org, period));
         keys.push(counter(meter("tokens"), Scope::User(user("ann")), period));
+        keys.push(counter(meter("tokens"), Scope::Path(samples::path("a")), period));
         keys.push(counter(meter("users"), Scope::Seen(samples::seen(Among::Org)), period));
     }
     keys
@@ -76,6 +80,7 @@ fn scans_of_every_kind(of: &str) -> Vec<Scan> {
         Scan::Entries { org: org(of), order: Order::Newest },
         Scan::SystemEntries,
         Scan::Tallies { org: org(of), meter: meter("tokens") },
+        Scan::PathTallies { org: org(of), meter: meter("tokens") },
         Scan::Notices,
         Scan::Unsent { org: None },
         Scan::Unsent { org: Some(org(of)) },
@@ -124,6 +129,9 @@ pub(super) fn every_kind_of_record_comes_back<S: Subject>(harness: Harness<'_, S
             [samples::used_fully("ann", "later"), samples::used_by_value("ann", "later-value", &value)];
         let later = later.map(|mut used| {
             used.periods.iter_mut().for_each(|period| period.number += 1);
+            if let Some(along) = &mut used.path {
+                along.counted.iter_mut().for_each(|(_, period)| period.number += 1);
+            }
             samples::used(used).into()
         });
         let lines = samples::lines_of_every_kind().into_iter().chain(later);

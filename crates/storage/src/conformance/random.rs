@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use tollgate_domain::{
-    Among, ApiKeyId, ChannelId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, NewMeter, OrgId,
-    Partition, Period, RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
+    Along, Among, ApiKeyId, ChannelId, CounterId, Counting, EntryKind, KeyId, KeySpace, LimitScope, NewMeter,
+    OrgId, Partition, Period, RecordKey, Role, Scope, Seen, SystemEntryKind, UsedEntry, Window,
 };
 
 use super::Subject;
 use super::harness::{End, Harness};
-use super::samples::{self, api_key, key_id, meter, org, period, put, used, used_once, user};
+use super::samples::{self, api_key, key_id, meter, org, path, period, put, used, used_once, user};
 use super::world::{Line, World, key_ids_of};
 use crate::{Append, Appended, EntryChange, Image, Order, Scan, Store};
 
@@ -195,7 +195,12 @@ impl History {
                     _ => Counting::Sum,
                 };
                 let once = UsedEntry { group, counting, ..used_once(of, by, &with) };
-                used(UsedEntry { periods: periods[..count].into(), ..once })
+                let path = self.rng.bool().then(|| {
+                    let path = path(self.pick(&USERS));
+                    let counted = periods[..count].iter().map(|period| (1, *period)).collect();
+                    Box::new(Along { path, counted })
+                });
+                used(UsedEntry { periods: periods[..count].into(), path, ..once })
             }
         }
     }
@@ -286,6 +291,7 @@ impl History {
             5 => RecordKey::Catalog(self.rng.u32(..CATALOGS)),
             6 => RecordKey::Groups(id, of, self.period()),
             7 => RecordKey::Bill(id, self.rng.i32(-3..3)),
+            8 if self.rng.bool() => RecordKey::PathTally(id, of, path(self.pick(&USERS))),
             8 => RecordKey::Tally(id, of, user(self.pick(&USERS))),
             9 => {
                 let value = Arc::from(self.pick(&USERS));
@@ -312,7 +318,8 @@ impl History {
                 let (from, until) = (self.rng.i32(-5..5), self.rng.i32(-5..5));
                 Scan::OrgCounters { org, meter, window: self.period().window, from, until }
             }
-            8..13 => Scan::Tallies { org, meter },
+            8..11 => Scan::Tallies { org, meter },
+            11..13 => Scan::PathTallies { org, meter },
             13 => Scan::Notices,
             14 => Scan::ApiKeys,
             15 => Scan::Unsent { org: None },

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tollgate_domain::{CounterId, MeterId, OrgId, Partition, Period, Record, RecordKey, Scope, Window};
 
 use super::world::World;
-use crate::{CounterRow, Order, Row, Scan, TallyRow, UnsentRow};
+use crate::{CounterRow, Order, PathTallyRow, Row, Scan, TallyRow, UnsentRow};
 
 impl World {
     /// Every scan that gives something.
@@ -21,7 +21,7 @@ impl World {
             scans.push(Scan::Entries { org: org.clone(), order: Order::Newest });
             scans.push(Scan::Unsent { org: Some(org.clone()) });
         }
-        let (mut of_orgs, mut of_users) = (BTreeSet::new(), BTreeSet::new());
+        let (mut of_orgs, mut of_users, mut of_paths) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for key in self.records.keys() {
             match key {
                 RecordKey::Counter(id) if id.scope == Scope::Org => {
@@ -29,6 +29,9 @@ impl World {
                 }
                 RecordKey::Tally(org, meter, _) => {
                     of_users.insert((org, meter));
+                }
+                RecordKey::PathTally(org, meter, _) => {
+                    of_paths.insert((org, meter));
                 }
                 _ => {}
             }
@@ -40,6 +43,10 @@ impl World {
         scans.extend(of_users.into_iter().map(|(org, meter)| {
             let (org, meter) = (org.clone(), meter.clone());
             Scan::Tallies { org, meter }
+        }));
+        scans.extend(of_paths.into_iter().map(|(org, meter)| {
+            let (org, meter) = (org.clone(), meter.clone());
+            Scan::PathTallies { org, meter }
         }));
         scans
     }
@@ -70,6 +77,7 @@ impl World {
                     && period.number < *until
             }),
             Scan::Tallies { org, meter } => self.tallies(org, meter),
+            Scan::PathTallies { org, meter } => self.path_tallies(org, meter),
             Scan::Unsent { org } => self.unsent(org.as_ref()),
             Scan::Notices => self.notices.iter().cloned().map(Row::Notice).collect(),
             Scan::ApiKeys => self.sorted(
@@ -114,6 +122,21 @@ impl World {
             .collect();
         rows.sort_by_key(|row| row.user.as_str().as_bytes().to_vec());
         rows.into_iter().map(Row::Tally).collect()
+    }
+
+    fn path_tallies(&self, org: &OrgId, meter: &MeterId) -> Vec<Row> {
+        self.sorted(
+            |key, record| match (key, record) {
+                (RecordKey::PathTally(of, on, path), Record::Tally(tally)) if of == org && on == meter => {
+                    Some(Row::PathTally(PathTallyRow { path: path.clone(), tally: Arc::clone(tally) }))
+                }
+                _ => None,
+            },
+            |row| match row {
+                Row::PathTally(row) => row.path.as_str().as_bytes().to_vec(),
+                _ => Vec::new(),
+            },
+        )
     }
 
     /// By org and day.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tollgate_domain::catalog::{Aggregation, Meter, UnknownProperties};
 use tollgate_domain::{
-    Adjustment, Among, Amount, ApiKey, ApiKeyId, Attempt, AttemptResult, Bill, Burn, Captured, Catalog,
-    ChangeChannel, ChannelChange, ChannelId, ChannelSetup, Counting, Currency, EndedBy, EntryKind, Filter,
-    Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum, KeyId, KeySpace, LimitScope, MeterId, MeterUsage,
-    Money, Notice, NoticeKind, NoticeRef, OnExpiry, OrgId, Period, Periods, PlanId, Quantity, Rated, ReadTo,
-    Role, Round, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku, Source, Standing, Subject,
-    SystemEntryKind, Target, Terms, Timestamp, ToppedUpEntry, Trial, UsageGroup, UsageKey, UsedEntry, UserId,
-    VoidedEntry, Window, Zone, rate,
+    Adjustment, Along, Among, Amount, ApiKey, ApiKeyId, Attempt, AttemptResult, Bill, Burn, Captured,
+    Catalog, ChangeChannel, ChannelChange, ChannelId, ChannelSetup, Counting, Currency, EndedBy, EntryKind,
+    Filter, Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum, KeyId, KeySpace, LimitScope, MeterId,
+    MeterUsage, Money, Notice, NoticeKind, NoticeRef, OnExpiry, OrgId, Period, Periods, PlanId, Quantity,
+    Rated, ReadTo, Role, Round, ScopePath, Seen, Segment, Share, Shipment, ShipmentId, ShipmentLine, Sku,
+    Source, Standing, Subject, SystemEntryKind, Target, Terms, Timestamp, ToppedUpEntry, Trial, UsageGroup,
+    UsageKey, UsedEntry, UserId, VoidedEntry, Window, Zone, rate,
 };
 
 use super::world::Line;
@@ -141,10 +141,22 @@ pub(super) fn standing(used: i64) -> Standing {
     }
 }
 
+pub(super) fn path(text: &str) -> ScopePath {
+    ScopePath::new(text).expect("a path")
+}
+
+/// A path, and the counters along it that a usage moves.
+pub(super) fn along() -> Along {
+    let outer = periods().into_iter().map(|period| (1, period));
+    let inner = [(3, period(Window::Day, DAY)), (3, period(Window::Lifetime, 0))];
+    Along { path: path("a/b|c/a"), counted: outer.chain(inner).collect() }
+}
+
 /// A usage of one, in a month.
 pub(super) fn used_once(of: &str, by: Option<&str>, with: &str) -> UsedEntry {
     UsedEntry {
         user: by.map(user),
+        path: None,
         meter: meter(of),
         quantity: Quantity::ONE,
         key: key(with),
@@ -168,6 +180,7 @@ pub(super) fn used_by_value(by: &str, with: &str, value: &str) -> UsedEntry {
     let counting = Counting::Unique { value: Some(Arc::from(value)) };
     UsedEntry {
         meter: meter("users"),
+        path: Some(Box::new(along())),
         periods: periods(),
         counting,
         group,
@@ -273,6 +286,7 @@ pub(super) fn used_fully(by: &str, with: &str) -> UsedEntry {
     let text = |text: &str| text.to_owned();
     UsedEntry {
         user: Some(user(by)),
+        path: Some(Box::new(along())),
         meter: meter("tokens"),
         quantity: Quantity::parse("999999999999999.999999999").expect("a quantity"),
         key: key(with),
@@ -375,6 +389,7 @@ pub(super) fn limit_set(of: &str, scope: LimitScope, whole: Option<i64>) -> Entr
 pub(super) fn refused(of: &str, by: Option<&str>) -> EntryKind {
     EntryKind::Refused {
         user: by.map(user),
+        path: None,
         meter: meter(of),
         quantity: Quantity::parse("2.5").expect("a quantity"),
         reason: "org_limit_reached".to_owned(),
@@ -437,6 +452,7 @@ fn holds_after(version: u64) -> Vec<EntryKind> {
         ..used_once("tokens", None, &format!("hold-{}", version + 2))
     };
     let ended = HoldEndedEntry {
+        path: None,
         hold: version + 3,
         key: key(&format!("hold-{}", version + 3)),
         fingerprint: 3,
@@ -459,6 +475,7 @@ fn holds_after(version: u64) -> Vec<EntryKind> {
 /// A hold of four, taken out of another if one is named.
 fn held(number: u64, parent: Option<u64>) -> EntryKind {
     let hold = Hold {
+        path: None,
         number,
         key: key(&format!("hold-{number}")),
         fingerprint: 3,
@@ -487,6 +504,7 @@ pub(super) fn notices_of_every_kind() -> Vec<Notice> {
     let month = Some(period(Window::Month, MONTH));
     let (used, limit) = (huge(), amount("1000"));
     let notice = |about: Option<&str>, period, kind| Notice {
+        path: None,
         meter: Some(meter("tokens")),
         user: about.map(user),
         period,
@@ -510,6 +528,7 @@ pub(super) fn notices_of_every_kind() -> Vec<Notice> {
         notice(None, month, NoticeKind::FirstDenial { reason: "user_limit_reached".to_owned() }),
         top_up_notice("tokens"),
         Notice {
+            path: None,
             meter: None,
             user: None,
             period: month,
@@ -519,6 +538,7 @@ pub(super) fn notices_of_every_kind() -> Vec<Notice> {
             },
         },
         Notice {
+            path: None,
             meter: None,
             user: None,
             period: None,
@@ -536,6 +556,7 @@ pub(super) fn noticed(notices: Vec<Notice>) -> Line {
 pub(super) fn top_up_notice(of: &str) -> Notice {
     let plan = Some(PlanId::new("basic").expect("an id"));
     Notice {
+        path: None,
         meter: Some(meter(of)),
         user: None,
         period: None,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tollgate_domain::Window;
 
-use super::{Generator, LIMITED_BY, METERS, PLANS};
+use super::{Generator, LIMITED_BY, METERS, PATH_LIMITS, PLANS};
 
 impl Generator {
     /// A catalog with all plans; a meter may be missing.
@@ -122,7 +122,7 @@ impl Generator {
     }
 
     fn plan_limits(&mut self, text: &mut String, meter: &str) {
-        for scope in ["org", "user"] {
+        for scope in ["org", "user", "path"] {
             let of_calendar = Window::ALL.map(|window| (window, 14));
             let others = LIMITED_BY.map(|name| (name.parse::<Window>().expect("a window"), 25));
             for (window, rare) in of_calendar.into_iter().chain(others) {
@@ -136,6 +136,9 @@ impl Generator {
                         "[[plans.limits]]\nmeter = \"{meter}\"\nscope = \"{scope}\"\nwindow = \"{window}\"\n\
                          amount = {amount}\n"
                     );
+                    if scope == "path" {
+                        let _ = writeln!(text, "path = \"{}\"", self.pick(&PATH_LIMITS));
+                    }
                 }
             }
         }

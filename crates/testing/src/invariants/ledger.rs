@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Account, Among, Amount, Catalog, Counter, CounterId, Counting, Entry, EntryKind, GROUPED, Group, MeterId,
-    OrgId, OrgState, Period, PlanId, Plans, Record, RecordKey, Scope, Seen, Sku, Source, SystemRecords,
-    Timestamp, UsageKey, UsedEntry, Window, apply_system, load_and_apply, touched_by_system,
+    OrgId, OrgState, Period, PlanId, Plans, Record, RecordKey, Scope, ScopePath, Seen, Sku, Source,
+    SystemRecords, Timestamp, UsageKey, UsedEntry, Window, apply_system, load_and_apply, touched_by_system,
 };
 
 use super::{Books, Stored, hold};
@@ -144,7 +144,7 @@ fn counters(books: &Books<'_>, all: &Stored) -> Result<(), String> {
         let overage = if of_month { overage(uses) } else { Amount::ZERO };
         let value = match &id.scope {
             Scope::Seen(_) => Amount::from_whole(i64::try_from(uses.len()).expect("few usages")),
-            Scope::Org | Scope::User(_) => total(uses),
+            Scope::Org | Scope::User(_) | Scope::Path(_) => total(uses),
         };
         hold!(
             counter.value == value && counter.extras().overage == overage,
@@ -172,7 +172,23 @@ fn moved(used: &UsedEntry) -> Vec<(Scope, Period)> {
         let group = used.group.iter().filter(|_| GROUPED.contains(&period.window));
         moved.extend(group.map(|group| (seen(Among::Group(group.clone()), value), *period)));
     }
+    for (path, period) in along(used).filter(|(_, period)| !period.window.moves()) {
+        let value = used.counting.value();
+        moved.extend(value.map(|value| (seen(Among::Path(path.clone()), value), period)));
+        moved.push((Scope::Path(path), period));
+    }
     moved
+}
+
+/// Where along its path a usage was counted, and in which period: the path of so many of its names.
+fn along(used: &UsedEntry) -> impl Iterator<Item = (ScopePath, Period)> + '_ {
+    used.path.iter().flat_map(|along| {
+        let names: Vec<&str> = along.path.as_str().split('/').collect();
+        along.counted.iter().map(move |(depth, period)| {
+            let here = names[..usize::from(*depth)].join("/");
+            (ScopePath::new(&here).expect("a path"), *period)
+        })
+    })
 }
 
 /// Usage by which a window that goes by usage was moved: what it was counted under, and how much, if it was not taken back.
@@ -193,6 +209,10 @@ fn moving(books: &Books<'_>, found: &BTreeMap<CounterId, Counter>) -> Result<(),
                     let key = (org.clone(), used.meter.clone(), scope, period.window);
                     moved.entry(key).or_default().push((period.number, amount));
                 }
+            }
+            for (path, period) in along(used).filter(|(_, period)| period.window.moves()) {
+                let key = (org.clone(), used.meter.clone(), Scope::Path(path), period.window);
+                moved.entry(key).or_default().push((period.number, amount));
             }
         }
     }
@@ -245,6 +265,9 @@ fn held_counters(all: &Stored) -> Result<BTreeMap<CounterId, Counter>, String> {
             }
             (RecordKey::Tally(org, meter, user), Record::Tally(tally)) => {
                 (org, meter, Scope::User(user.clone()), tally.as_ref())
+            }
+            (RecordKey::PathTally(org, meter, path), Record::Tally(tally)) => {
+                (org, meter, Scope::Path(path.clone()), tally.as_ref())
             }
             (RecordKey::Seen(org, meter, seen), Record::Tally(tally)) => {
                 (org, meter, Scope::Seen(Arc::clone(seen)), tally.as_ref())

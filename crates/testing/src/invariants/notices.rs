@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::{Allowed, Amount, Denial, Entry, Notice, NoticeKind, OrgId, Period, Use, Window};
+use tollgate_domain::{
+    Allowed, Amount, Denial, Entry, Notice, NoticeKind, OrgId, Period, PolicyScope, ScopePath, Use, Window,
+};
 
 use super::hold;
 
@@ -11,7 +13,8 @@ type About = (Option<String>, Option<String>, Option<Period>, &'static str, u8);
 
 fn about(notice: &Notice) -> About {
     let meter = notice.meter.as_ref().map(ToString::to_string);
-    let user = notice.user.as_ref().map(ToString::to_string);
+    let path = notice.path.as_ref().map(|path| format!("path {path}"));
+    let user = notice.user.as_ref().map(ToString::to_string).or(path);
     let (user, name, percent) = match &notice.kind {
         NoticeKind::ThresholdCrossed { percent, .. } => (None, "threshold", *percent),
         NoticeKind::LimitReached { credit: true, .. } => (None, "credit reached", 0),
@@ -128,7 +131,11 @@ pub fn credit_is_told(
 pub fn limits_are_told(entries: &[Entry], usage: &Use, allowed: &Allowed) -> Result<(), String> {
     for policy in &allowed.policies {
         let Some(period) = policy.period.filter(|_| policy.remaining.is_zero()) else { continue };
-        let user = usage.user.as_ref().filter(|_| policy.user);
+        let user = usage.user.as_ref().filter(|_| policy.scope == PolicyScope::User);
+        let path = match (policy.scope, &usage.path) {
+            (PolicyScope::Path(depth), Some(path)) => Some(path.first(depth)),
+            _ => None,
+        };
         let told = any_told(entries, |notice| {
             // A rolling window has gone on since.
             let same = notice.period.is_some_and(|told| match period.window {
@@ -136,6 +143,7 @@ pub fn limits_are_told(entries: &[Entry], usage: &Use, allowed: &Allowed) -> Res
                 _ => told == period,
             });
             same && notice.user.as_ref() == user
+                && notice.path.as_ref().map(ScopePath::as_str) == path
                 && notice.meter.as_ref() == Some(&usage.meter)
                 && matches!(notice.kind, NoticeKind::LimitReached { credit: false, .. })
         });

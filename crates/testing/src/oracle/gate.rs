@@ -1,19 +1,19 @@
 //! Use and check.
 
-use std::collections::BTreeMap;
-
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Allowed, Amount, Check, Checked, Denial, Denied, MeterId, OrgCommand, OrgDecision, Policies, Policy,
-    Quantity, ReachedLimit, RecordDenial, Recorded, UsageKey, Use, UserId, Window,
+    PolicyScope, ReachedLimit, RecordDenial, Recorded, ScopePath, UsageKey, Use, UserId, Window,
 };
 
+use super::plans::Whose;
 use super::totals::{quantity, refused_property};
 use super::{History, Look, Now, Pot};
 
 /// Who asks for how much of what.
 struct Ask<'a> {
     user: Option<&'a UserId>,
+    path: Option<&'a ScopePath>,
     meter: &'a MeterId,
     quantity: Amount,
 }
@@ -53,9 +53,12 @@ impl Now<'_> {
     }
 
     pub(super) fn decide_check(&self, check: &Check) -> OrgDecision {
-        let Check { user, meter, quantity, properties } = check.clone();
+        let Check { user, path, meter, quantity, properties } = check.clone();
         let result = match UsageKey::new("a check") {
-            Ok(key) => self.try_use(&as_use(user, meter, quantity, key, properties), 0),
+            Ok(key) => {
+                let usage = Use { user, path, meter, quantity, key, occurred_at: None, properties };
+                self.try_use(&usage, 0)
+            }
             Err(_) => Err(Denied { denial: Denial::KeyReused, standing: None }),
         };
         OrgDecision::Check(Box::new(Checked { result, steps: Vec::new() }))
@@ -69,6 +72,7 @@ impl Now<'_> {
             return None;
         }
         let same = before.user == usage.user
+            && before.path == usage.path
             && before.meter == usage.meter
             && before.quantity == usage.quantity
             && before.properties == usage.properties;
@@ -90,8 +94,12 @@ impl Now<'_> {
 
     fn try_use(&self, usage: &Use, entry: u64) -> Result<Allowed, Denied> {
         let refuse = |denial| Err(Denied { denial, standing: None });
-        let ask =
-            Ask { user: usage.user.as_ref(), meter: &usage.meter, quantity: quantity(self.catalog, usage) };
+        let ask = Ask {
+            user: usage.user.as_ref(),
+            path: usage.path.as_ref(),
+            meter: &usage.meter,
+            quantity: quantity(self.catalog, usage),
+        };
         if !self.knows(&usage.meter) {
             return refuse(Denial::UnknownMeter);
         }
@@ -135,6 +143,7 @@ impl Now<'_> {
             let month = !self.on_trial(history);
             return Some(Denial::OutOfCredit(ReachedLimit {
                 user: None,
+                path: None,
                 window: month.then_some(Window::Month),
                 amount: standing.granted,
                 used: standing.used,
@@ -142,35 +151,37 @@ impl Now<'_> {
                 resets_at: if month { self.end_of(history, Window::Month) } else { None },
             }));
         }
-        for limit in history.limits_on(self.catalog, self.at, ask.meter, ask.user) {
+        for limit in history.limits_on(self.catalog, self.at, ask.meter, (ask.user, ask.path), Look::Gate) {
             let (used, then, resets_at) = match limit.window.moves() {
                 true => {
-                    let part = history.part_now((ask.meter, ask.user), limit.window, self.at);
-                    let look = |history: &History<'_>| {
-                        history.running(ask.meter, limit.user.as_ref(), limit.window, part)
-                    };
+                    let part =
+                        history.part_now((ask.meter, &named_by(&limit.whose, ask)), limit.window, self.at);
+                    let look =
+                        |history: &History<'_>| history.running(ask.meter, &limit.whose, limit.window, part);
                     let (before, after) = (look(history), look(after));
                     (before.used, after.used, before.frees_at(after.used - limit.amount))
                 }
                 false => {
                     let label = history.label(limit.window, self.at, Look::Gate);
-                    let counted =
-                        |history: &History<'_>| history.counted(ask.meter, limit.user.as_ref(), label);
+                    let counted = |history: &History<'_>| history.counted_for(ask.meter, &limit.whose, label);
                     (counted(history), counted(after), self.end_of(history, label.period().window))
                 }
             };
             if then > used && then > limit.amount {
-                let of_user = limit.user.is_some();
                 let reached = ReachedLimit {
-                    user: limit.user,
+                    user: limit.whose.user().cloned(),
+                    path: limit.whose.path().cloned(),
                     window: Some(limit.window),
                     amount: limit.amount,
                     used,
                     held: Amount::ZERO,
                     resets_at,
                 };
-                let denial = if of_user { Denial::UserLimitReached } else { Denial::OrgLimitReached };
-                return Some(denial(reached));
+                return Some(match limit.whose {
+                    Whose::Org => Denial::OrgLimitReached(reached),
+                    Whose::Path(_) => Denial::PathLimitReached(reached),
+                    Whose::User(_) => Denial::UserLimitReached(reached),
+                });
             }
         }
         None
@@ -215,23 +226,29 @@ impl Now<'_> {
                 self.end_of(history, Window::Month)
             };
             let remaining = if remaining < Amount::ZERO { Amount::ZERO } else { remaining };
-            policies.push(Policy { user: false, window: None, period: None, amount, remaining, resets_at });
+            let scope = PolicyScope::Org;
+            policies.push(Policy { scope, window: None, period: None, amount, remaining, resets_at });
         }
-        for limit in history.limits_on(self.catalog, self.at, ask.meter, ask.user) {
+        for limit in history.limits_on(self.catalog, self.at, ask.meter, (ask.user, ask.path), Look::Gate) {
             let (used, period, resets_at) = match limit.window.moves() {
                 true => {
-                    let part = history.part_now((ask.meter, ask.user), limit.window, self.at);
-                    let now = history.running(ask.meter, limit.user.as_ref(), limit.window, part);
+                    let part =
+                        history.part_now((ask.meter, &named_by(&limit.whose, ask)), limit.window, self.at);
+                    let now = history.running(ask.meter, &limit.whose, limit.window, part);
                     (now.used, now.period, now.ends_at)
                 }
                 false => {
                     let label = history.label(limit.window, self.at, Look::Gate);
-                    let used = history.counted(ask.meter, limit.user.as_ref(), label);
+                    let used = history.counted_for(ask.meter, &limit.whose, label);
                     (used, label.period(), self.end_of(history, label.period().window))
                 }
             };
             policies.push(Policy {
-                user: limit.user.is_some(),
+                scope: match &limit.whose {
+                    Whose::Org => PolicyScope::Org,
+                    Whose::Path(path) => PolicyScope::Path(path.depth()),
+                    Whose::User(_) => PolicyScope::User,
+                },
                 window: Some(limit.window),
                 period: Some(period),
                 amount: limit.amount,
@@ -243,12 +260,10 @@ impl Now<'_> {
     }
 }
 
-fn as_use(
-    user: Option<UserId>,
-    meter: MeterId,
-    quantity: Quantity,
-    key: UsageKey,
-    properties: BTreeMap<String, String>,
-) -> Use {
-    Use { user, meter, quantity, key, occurred_at: None, properties }
+/// Whose part of time names a usage in a window of a limit: the user's and the org's have one name.
+fn named_by(whose: &Whose, ask: &Ask<'_>) -> Whose {
+    match whose {
+        Whose::Path(_) => whose.clone(),
+        Whose::Org | Whose::User(_) => ask.user.into(),
+    }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement};
 use tollgate_domain::{
-    Amount, Catalog, LimitScope, MeterId, OrgCommand, Period, PlanTime, PutOrg, SetPlan, Standing, TopUp,
-    TopUpExpiry, TopUpStart, Use, UserId, Welcome, Window, Zone,
+    Amount, Catalog, LimitScope, MeterId, OrgCommand, Period, PlanTime, PutOrg, ScopePath, SetPlan, Standing,
+    TopUp, TopUpExpiry, TopUpStart, Use, UserId, Welcome, Window, Zone,
 };
 
 use super::debt::Debt;
+use super::plans::Whose;
 use super::totals::{aggregation, burns, quantity};
 use super::{Calendar, Fact, Label, Look, Setting, sum, total};
 
@@ -55,8 +56,10 @@ pub struct Counted<'a> {
     pub aggregation: Aggregation,
     /// The windows it was counted in.
     pub labels: Vec<Label>,
-    /// By which part of time it was counted in windows that go by usage.
-    pub parts: Vec<(Window, i64)>,
+    /// Where along its path it was counted, besides the org and the user, and in which windows.
+    pub along: Vec<(ScopePath, Label)>,
+    /// By which part of time it was counted in windows that go by usage: for the org and the user, or for a path.
+    pub parts: Vec<(Window, Option<ScopePath>, i64)>,
     /// Which of the org's plans it was counted under; zero: before the first.
     pub under: u32,
     /// Which credit it burned.
@@ -356,6 +359,13 @@ impl<'a> History<'a> {
         total(uses)
     }
 
+    /// What usage under a label comes to, for the org, a user or a path.
+    pub(super) fn counted_for(&self, meter: &MeterId, whose: &Whose, label: Label) -> Amount {
+        let Whose::Path(path) = whose else { return self.counted(meter, whose.user(), label) };
+        let here = (path.clone(), label);
+        total(self.standing_uses(meter).filter(|counted| counted.along.contains(&here)))
+    }
+
     /// How the org stands on a meter at a moment; `None` without a plan.
     #[must_use]
     pub fn standing(
@@ -427,12 +437,23 @@ impl<'a> History<'a> {
             .chain(others)
             .map(|window| self.label(window, at, look));
         let labels = on_calendar.collect();
-        let who = (&usage.meter, usage.user.as_ref());
-        let part = |window| match afterwards {
+        let part = |whose: &Whose, window| match afterwards {
             true => Self::part_then(window, at, now),
-            false => self.part_now(who, window, now),
+            false => self.part_now((&usage.meter, whose), window, now),
         };
-        let parts = by_usage.into_iter().filter(|_| adds_up).map(|window| (window, part(window))).collect();
+        let who = Whose::from(usage.user.as_ref());
+        let own = by_usage.into_iter().map(|window| (window, None, part(&who, window)));
+        let mut parts: Vec<_> = own.filter(|_| adds_up).collect();
+        let mut along = Vec::new();
+        let named = (usage.user.as_ref(), usage.path.as_ref());
+        for limit in self.limits_on(catalog, at, &usage.meter, named, look) {
+            let Whose::Path(path) = &limit.whose else { continue };
+            if !limit.window.moves() {
+                along.push((path.clone(), self.label(limit.window, at, look)));
+            } else if adds_up {
+                parts.push((limit.window, Some(path.clone()), part(&limit.whose, limit.window)));
+            }
+        }
         let enforcement = self.enforcement(catalog, at, &usage.meter, look);
         let quantity = quantity(catalog, usage);
         let aggregation = aggregation(catalog, &usage.meter);
@@ -444,6 +465,7 @@ impl<'a> History<'a> {
             quantity,
             aggregation,
             labels,
+            along,
             parts,
             under: self.setting_at(at, look).map_or(0, |setting| setting.number),
             burns: Vec::new(),
@@ -494,11 +516,7 @@ impl<'a> History<'a> {
         if catalog.meter(meter).is_some_and(|meter| meter.windows.contains(&window)) {
             return true;
         }
-        let own = self.limits.keys().any(|(on, _, over)| *on == meter && *over == window);
-        let plan = self.plan_in(catalog, at, look);
-        own || plan.is_some_and(|plan| {
-            plan.limits.iter().any(|limit| limit.meter == *meter && limit.window == window)
-        })
+        self.windows_limited(catalog, at, meter, look).contains(&window)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Windows that go by usage: every usage gone through, each time anew.
 
 use jiff::Timestamp;
-use tollgate_domain::{Amount, MeterId, Period, UserId, Window};
+use tollgate_domain::{Amount, MeterId, Period, ScopePath, Window};
 
+use super::plans::Whose;
 use super::{Counted, History, sum};
 
 /// Into how many parts a rolling window is cut.
@@ -59,27 +60,26 @@ impl<'a> History<'a> {
     fn in_window<'h>(
         &'h self,
         meter: &'h MeterId,
-        user: Option<&'h UserId>,
+        whose: &'h Whose,
         window: Window,
     ) -> impl Iterator<Item = (i64, &'h Counted<'a>)> {
-        let of_meter = self.uses.iter().filter(move |counted| {
-            counted.usage.meter == *meter && (user.is_none() || counted.usage.user.as_ref() == user)
-        });
+        let of_meter = self.uses.iter().filter(move |counted| counted.usage.meter == *meter);
         of_meter.filter_map(move |counted| {
-            let named = counted.parts.iter().find(|(of, _)| *of == window);
-            named.map(|(_, part)| (*part, counted))
+            let here = |(of, path, _): &&(Window, Option<ScopePath>, i64)| {
+                *of == window && path.as_ref() == whose.path()
+            };
+            let mine = whose.user().is_none() || counted.usage.user.as_ref() == whose.user();
+            let named = counted.parts.iter().find(here).filter(|_| mine);
+            named.map(|(_, _, part)| (*part, counted))
         })
     }
 
     /// By which part usage that happens now is named: never by one before what was counted.
-    pub(super) fn part_now(
-        &self,
-        (meter, user): (&MeterId, Option<&UserId>),
-        window: Window,
-        now: Timestamp,
-    ) -> i64 {
-        let of_user = user.and_then(|_| self.last_part(meter, user, window));
-        let latest = self.last_part(meter, None, window).max(of_user);
+    pub(super) fn part_now(&self, (meter, whose): (&MeterId, &Whose), window: Window, now: Timestamp) -> i64 {
+        let own = self.last_part(meter, whose, window);
+        // What is counted for a user is counted for the org, too, under one name.
+        let of_org = self.last_part(meter, &Whose::Org, window).filter(|_| whose.path().is_none());
+        let latest = of_org.max(own);
         part_at(window, now).max(latest.unwrap_or(i64::MIN))
     }
 
@@ -89,8 +89,8 @@ impl<'a> History<'a> {
     }
 
     /// The part that the window was last moved to.
-    fn last_part(&self, meter: &MeterId, user: Option<&UserId>, window: Window) -> Option<i64> {
-        let parts = self.in_window(meter, user, window).map(|(part, _)| part);
+    fn last_part(&self, meter: &MeterId, whose: &Whose, window: Window) -> Option<i64> {
+        let parts = self.in_window(meter, whose, window).map(|(part, _)| part);
         match window {
             Window::FirstUse(_) => begun(parts, window),
             _ => parts.max(),
@@ -98,14 +98,8 @@ impl<'a> History<'a> {
     }
 
     /// The window that a part lies in.
-    pub(super) fn running(
-        &self,
-        meter: &MeterId,
-        user: Option<&UserId>,
-        window: Window,
-        part: i64,
-    ) -> Running {
-        let last = self.last_part(meter, user, window);
+    pub(super) fn running(&self, meter: &MeterId, whose: &Whose, window: Window, part: i64) -> Running {
+        let last = self.last_part(meter, whose, window);
         let (from, until) = match (window, last) {
             (Window::FirstUse(_), Some(begun)) if part < begun + length(window) => {
                 (begun, begun + length(window))
@@ -117,8 +111,8 @@ impl<'a> History<'a> {
             }
         };
         let uses: Vec<_> = match window {
-            Window::FirstUse(_) => self.since_begun(meter, user, window, from),
-            _ => self.in_window(meter, user, window).collect(),
+            Window::FirstUse(_) => self.since_begun(meter, whose, window, from),
+            _ => self.in_window(meter, whose, window).collect(),
         };
         let counted = uses
             .into_iter()
@@ -144,11 +138,11 @@ impl<'a> History<'a> {
     fn since_begun<'h>(
         &'h self,
         meter: &'h MeterId,
-        user: Option<&'h UserId>,
+        whose: &'h Whose,
         window: Window,
         from: i64,
     ) -> Vec<(i64, &'h Counted<'a>)> {
-        let uses: Vec<_> = self.in_window(meter, user, window).collect();
+        let uses: Vec<_> = self.in_window(meter, whose, window).collect();
         let parts = |until: usize| uses.iter().take(until).map(|(part, _)| *part);
         let first = (0..=uses.len()).find(|until| begun(parts(*until), window) == Some(from));
         uses.iter().skip(first.map_or(uses.len(), |until| until - 1)).copied().collect()

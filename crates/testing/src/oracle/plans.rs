@@ -1,8 +1,10 @@
 //! Which plan an org has at a moment, and the limits that hold with it.
 
 use jiff::{SignedDuration, Timestamp};
-use tollgate_domain::catalog::{Plan, PlanLimitScope};
-use tollgate_domain::{Amount, Catalog, LimitScope, MeterId, MonthDay, PlanId, PlanTime, UserId, Window};
+use tollgate_domain::catalog::{Plan, PlanLimit, PlanLimitScope};
+use tollgate_domain::{
+    Amount, Catalog, LimitPath, LimitScope, MeterId, MonthDay, PlanId, PlanTime, ScopePath, UserId, Window,
+};
 
 use super::{History, Label};
 
@@ -91,39 +93,52 @@ impl<'a> History<'a> {
         catalog.plans.iter().find(|plan| plan.id == *id)
     }
 
-    /// The limits that hold for a user on a meter: for each window, the org's, then the user's; widest first.
+    /// The limits that hold for a user and along a path on a meter: the org's, then those of each path from the outermost on, then
+    /// the user's; of each widest first.
     pub(super) fn limits_on(
         &self,
         catalog: &Catalog,
         at: Timestamp,
         meter: &MeterId,
-        user: Option<&UserId>,
+        (user, path): (Option<&UserId>, Option<&ScopePath>),
+        look: Look,
     ) -> Vec<LimitOn> {
-        let own = |scope: LimitScope, window| self.limits.get(&(meter, scope, window)).copied();
-        let planned = |scope, window| {
-            let limits = &self.plan_in(catalog, at, Look::Gate)?.limits;
-            let is_it = |limit: &&tollgate_domain::catalog::PlanLimit| {
-                limit.meter == *meter && limit.scope == scope && limit.window == window
+        let own = |scope: &LimitScope, window| self.limits.get(&(meter, scope.clone(), window)).copied();
+        let planned = |scope: &LimitScope, window| {
+            let limits = &self.plan_in(catalog, at, look)?.limits;
+            let is_it = |limit: &&PlanLimit| {
+                limit.meter == *meter && as_of_org(limit) == *scope && limit.window == window
             };
             limits.iter().find(is_it).map(|limit| limit.amount)
         };
-        let limited = self.windows_limited(catalog, at, meter, Look::Gate);
-        let widest_first = || limited.iter().rev().copied();
-        let of_org = widest_first().filter_map(|window| {
-            let amount = own(LimitScope::Org, window).or_else(|| planned(PlanLimitScope::Org, window))?;
-            Some(LimitOn { user: None, window, amount })
-        });
-        let of_user = widest_first().filter_map(|window| {
-            let user = user?;
-            let amount = own(LimitScope::User(user.clone()), window)
-                .or_else(|| own(LimitScope::EachUser, window))
-                .or_else(|| planned(PlanLimitScope::User, window))?;
-            Some(LimitOn { user: Some(user.clone()), window, amount })
-        });
-        of_org.chain(of_user).collect()
+        let given = |scope: &LimitScope, window| own(scope, window).or_else(|| planned(scope, window));
+        let mut windows = self.windows_of(catalog, at, meter, look, |_| true);
+        windows.reverse();
+        let mut found = Vec::new();
+        for window in &windows {
+            found.extend(given(&LimitScope::Org, *window).map(|amount| (Whose::Org, *window, amount)));
+        }
+        let names: Vec<&str> = path.map(|path| path.as_str().split('/').collect()).unwrap_or_default();
+        for depth in 1..=names.len() {
+            let joined = |names: Option<&[&str]>| ScopePath::new(&names.unwrap_or_default().join("/")).ok();
+            let Some(here) = joined(names.get(..depth)) else { continue };
+            let named = LimitScope::Path(LimitPath::Named(here.clone()));
+            let each = LimitScope::Path(LimitPath::Each(joined(names.get(..depth - 1))));
+            for window in &windows {
+                let amount = given(&named, *window).or_else(|| given(&each, *window));
+                found.extend(amount.map(|amount| (Whose::Path(here.clone()), *window, amount)));
+            }
+        }
+        for window in &windows {
+            let Some(user) = user else { break };
+            let amount = given(&LimitScope::User(user.clone()), *window)
+                .or_else(|| given(&LimitScope::EachUser, *window));
+            found.extend(amount.map(|amount| (Whose::User(user.clone()), *window, amount)));
+        }
+        found.into_iter().map(|(whose, window, amount)| LimitOn { whose, window, amount }).collect()
     }
 
-    /// The windows of limits on a meter, the org's and its plan's, narrowest first.
+    /// The windows of limits on a meter that are not on paths, the org's and its plan's, narrowest first.
     pub(super) fn windows_limited(
         &self,
         catalog: &Catalog,
@@ -131,10 +146,22 @@ impl<'a> History<'a> {
         meter: &MeterId,
         look: Look,
     ) -> Vec<Window> {
-        let own = self.limits.keys().filter(|(on, ..)| *on == meter).map(|(_, _, window)| *window);
+        self.windows_of(catalog, at, meter, look, |scope| !matches!(scope, LimitScope::Path(_)))
+    }
+
+    fn windows_of(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        look: Look,
+        takes: impl Fn(&LimitScope) -> bool,
+    ) -> Vec<Window> {
+        let own = self.limits.keys().filter(|(on, scope, _)| *on == meter && takes(scope));
+        let own = own.map(|(_, _, window)| *window);
         let plan = self.plan_in(catalog, at, look).into_iter().flat_map(|plan| &plan.limits);
-        let planned = plan.filter(|limit| limit.meter == *meter).map(|limit| limit.window);
-        let mut windows: Vec<Window> = own.chain(planned).collect();
+        let planned = plan.filter(|limit| limit.meter == *meter && takes(&as_of_org(limit)));
+        let mut windows: Vec<Window> = own.chain(planned.map(|limit| limit.window)).collect();
         windows.sort_by_key(|window| (minutes(*window), *window));
         windows.dedup();
         windows
@@ -159,7 +186,8 @@ impl<'a> History<'a> {
 
     /// Whether some user of a meter is limited.
     pub(super) fn limits_users(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> bool {
-        let own = self.limits.keys().any(|(on, scope, _)| *on == meter && *scope != LimitScope::Org);
+        let on_users = |scope: &LimitScope| matches!(scope, LimitScope::EachUser | LimitScope::User(_));
+        let own = self.limits.keys().any(|(on, scope, _)| *on == meter && on_users(scope));
         let plan = self.plan_in(catalog, at, Look::Gate);
         own || plan.is_some_and(|plan| {
             plan.limits.iter().any(|limit| limit.meter == *meter && limit.scope == PlanLimitScope::User)
@@ -180,10 +208,47 @@ fn minutes(window: Window) -> u32 {
     }
 }
 
+/// A limit of a plan as an org would set it.
+fn as_of_org(limit: &PlanLimit) -> LimitScope {
+    match (limit.scope, &limit.path) {
+        (PlanLimitScope::Path, Some(path)) => LimitScope::Path(path.clone()),
+        (PlanLimitScope::User, _) => LimitScope::EachUser,
+        _ => LimitScope::Org,
+    }
+}
+
 /// A limit that holds.
 pub(super) struct LimitOn {
-    /// Whose counter, unless it is the org's.
-    pub(super) user: Option<UserId>,
+    pub(super) whose: Whose,
     pub(super) window: Window,
     pub(super) amount: Amount,
+}
+
+/// Whose usage is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The whole org's.
+    Org,
+    /// A user's.
+    User(UserId),
+    /// That at a path and below it, as far as it was counted there.
+    Path(ScopePath),
+}
+
+impl Whose {
+    /// The user, if there is one.
+    pub(super) fn user(&self) -> Option<&UserId> {
+        if let Self::User(user) = self { Some(user) } else { None }
+    }
+
+    /// The path, if it is one.
+    pub(super) fn path(&self) -> Option<&ScopePath> {
+        if let Self::Path(path) = self { Some(path) } else { None }
+    }
+}
+
+impl From<Option<&UserId>> for Whose {
+    fn from(user: Option<&UserId>) -> Self {
+        user.cloned().map_or(Self::Org, Self::User)
+    }
 }

@@ -226,6 +226,7 @@ impl World {
             let meter = MeterId::new("reports").expect("a meter");
             let usage = Use {
                 user: None,
+                path: None,
                 meter,
                 quantity: Quantity::ONE,
                 key,

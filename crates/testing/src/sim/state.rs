@@ -124,6 +124,7 @@ pub(super) fn read<S: Store>(store: &S, happened: &Happened) -> Result<Found, St
             | Row::SystemEntry(_)
             | Row::Counter(_)
             | Row::Tally(_)
+            | Row::PathTally(_)
             | Row::Unsent(_) => {}
         }
     }

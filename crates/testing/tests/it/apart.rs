@@ -33,6 +33,7 @@ impl<S: Store> Asked<S> {
         self.keys.set(self.keys.get() + 1);
         let usage = Use {
             user: None,
+            path: None,
             meter: reports_meter(),
             quantity: Quantity::parse(reports).expect("a quantity"),
             key: UsageKey::new(&format!("key {}", self.keys.get())).expect("a key"),

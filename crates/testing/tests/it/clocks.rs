@@ -180,6 +180,7 @@ impl Schedule {
                 let user = UserId::new(["ann", "bob", "cid"][self.rng.usize(..3)]).expect("an id");
                 let usage = Use {
                     user: Some(user),
+                    path: None,
                     meter: reports(),
                     quantity: quantity(self.rng.i64(1..7) * 500_000_000),
                     key: UsageKey::new(&format!("key-{}", self.uses.len())).expect("an id"),
@@ -271,6 +272,7 @@ impl Schedule {
             if wanted > Amount::ZERO {
                 let all = Use {
                     user: None,
+                    path: None,
                     meter: reports(),
                     quantity: Quantity::parse(&wanted.to_string()).expect("a quantity"),
                     key: UsageKey::new(&format!("last-{number}")).expect("an id"),
@@ -314,7 +316,8 @@ impl Schedule {
     /// What remains, as a check tells it.
     fn remaining(&mut self) -> Result<Amount, String> {
         let least = quantity(1);
-        let check = Check { user: None, meter: reports(), quantity: least, properties: BTreeMap::new() };
+        let check =
+            Check { user: None, path: None, meter: reports(), quantity: least, properties: BTreeMap::new() };
         let OrgDecision::Check(checked) = self.tell(&OrgCommand::Check(check))? else {
             return Err("not an answer to a check".to_owned());
         };

@@ -94,6 +94,7 @@ impl Replicas {
     ) -> Result<(), RecordDenial> {
         let usage = Use {
             user: None,
+            path: None,
             meter: MeterId::new(meter).expect("an id"),
             quantity: Quantity::parse("100").expect("a quantity"),
             key: UsageKey::new(key).expect("a key"),
@@ -137,6 +138,7 @@ fn a_usage_is_taken_back_in_the_batch_that_counts_it() {
     let key = UsageKey::new("once").expect("a key");
     let usage = OrgCommand::Record(Use {
         user: None,
+        path: None,
         meter: MeterId::new("api_call").expect("an id"),
         quantity: Quantity::ONE,
         key: key.clone(),
@@ -168,6 +170,7 @@ fn a_clock_that_steps_back_by_little_takes_no_credit_away() {
     replicas.ask(0, &acme, OrgCommand::Welcome(Welcome { plan: Some(lite) }));
     let usage = |key: &str, quantity: &str| Use {
         user: None,
+        path: None,
         meter: MeterId::new("reports").expect("an id"),
         quantity: Quantity::parse(quantity).expect("a quantity"),
         key: UsageKey::new(key).expect("a key"),

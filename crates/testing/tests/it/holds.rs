@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::{
-    Actor, Amount, Capture, Catalog, Context, Denial, EndedBy, Entry, HoldDenial, HoldRefused, LimitScope,
-    MeterId, Moments, OnExpiry, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, PlanId, Quantity, Record,
-    RecordKey, Scope, SetLimit, SetPlan, Source, TakeHold, TopUp, TopUpExpiry, TopUpStart, UsageKey, Use,
-    UserId, Wants, Window, apply, decide, touched,
+    Actor, Amount, Capture, Catalog, Context, Denial, EndedBy, Entry, HoldDenial, HoldRefused, LimitPath,
+    LimitScope, MeterId, Moments, OnExpiry, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, PlanId,
+    Quantity, Record, RecordKey, Scope, ScopePath, SetLimit, SetPlan, Source, TakeHold, TopUp, TopUpExpiry,
+    TopUpStart, UsageKey, Use, UserId, Wants, Window, apply, decide, touched,
 };
 use tollgate_storage::codec::{Stored, decode, encode};
 use tollgate_testing::hold;
-use tollgate_testing::holds::{KnownHold, No, Oracle, Room, minute_of};
+use tollgate_testing::holds::{At, KnownHold, No, Oracle, Room, minute_of};
 use tollgate_testing::invariants::{Books, ledger};
 
 /// Trees of one run.
@@ -157,7 +157,8 @@ struct Tree {
 impl Tree {
     fn new(seed: u64) -> Self {
         let at = "2026-11-02T00:00:07Z".parse().expect("a time");
-        let room = Room { credit: amount(600), minute: amount(300), user: amount(250) };
+        let (team, run) = (amount(280), amount(150));
+        let room = Room { credit: amount(600), minute: amount(300), user: amount(250), team, run };
         let rng = fastrand::Rng::with_seed(seed);
         let (org, oracle) = (Org::new(), Oracle::new(room));
         let mut tree = Self {
@@ -174,6 +175,7 @@ impl Tree {
         let limit = |scope, window, amount| {
             OrgCommand::SetLimit(SetLimit { meter: meter(), scope, window, amount: Some(amount) })
         };
+        let on = |path| LimitScope::Path(LimitPath::new(path).expect("a path"));
         let top_up = |priority| {
             OrgCommand::TopUp(TopUp {
                 meter: meter(),
@@ -190,6 +192,9 @@ impl Tree {
             OrgCommand::SetPlan(SetPlan::now(PlanId::new("pro").expect("an id"))),
             limit(LimitScope::Org, Window::Minute, room.minute),
             limit(LimitScope::EachUser, Window::Lifetime, room.user),
+            limit(on("*"), Window::Lifetime, room.team),
+            limit(on("t0/*"), Window::Minute, room.run),
+            limit(on("t1/*"), Window::Minute, room.run),
             top_up(50),
             top_up(150),
         ] {
@@ -198,19 +203,27 @@ impl Tree {
         tree
     }
 
-    fn usage(&mut self) -> (Use, u8) {
+    fn usage(&mut self) -> (Use, (u8, At)) {
         self.asked += 1;
         let user = self.rng.u8(..3);
+        let team = (self.rng.u8(..4) > 0).then(|| self.rng.u8(..2));
+        let place = At { team, run: team.and_then(|_| self.rng.bool().then(|| self.rng.u8(..2))) };
         let quantity = amount(self.rng.u32(1..120));
+        let path = match (place.team, place.run) {
+            (None, _) => None,
+            (Some(team), None) => Some(format!("t{team}")),
+            (Some(team), Some(run)) => Some(format!("t{team}/r{run}")),
+        };
         let usage = Use {
             user: Some(UserId::new(&format!("u{user}")).expect("an id")),
+            path: path.map(|path| ScopePath::new(&path).expect("a path")),
             meter: meter(),
             quantity: Quantity::new(quantity).expect("a quantity"),
             key: UsageKey::new(&format!("k{}", self.asked)).expect("an id"),
             occurred_at: None,
             properties: BTreeMap::new(),
         };
-        (usage, user)
+        (usage, (user, place))
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -233,8 +246,8 @@ impl Tree {
     }
 
     fn use_(&mut self) -> Result<(), String> {
-        let (usage, user) = self.usage();
-        let wanted = self.oracle.use_(self.at, user, usage.quantity.amount());
+        let (usage, by) = self.usage();
+        let wanted = self.oracle.use_(self.at, by, usage.quantity.amount());
         let command = OrgCommand::Use(usage);
         let answer = self.org.decide(self.at, &command);
         let found = match &answer {
@@ -247,7 +260,7 @@ impl Tree {
     }
 
     fn hold(&mut self) -> Result<(), String> {
-        let (mut usage, user) = self.usage();
+        let (mut usage, (user, place)) = self.usage();
         let known = self.oracle.holds.len();
         let parent = (known > 0 && self.rng.u8(..3) > 0).then(|| self.rng.usize(..known));
         if parent.is_some() {
@@ -261,6 +274,7 @@ impl Tree {
             KnownHold {
                 parent,
                 user,
+                place,
                 quantity: usage.quantity.amount(),
                 overrun,
                 on_expiry,
@@ -437,6 +451,7 @@ impl Tree {
 fn no(denial: &Denial) -> Result<No, String> {
     match denial {
         Denial::OutOfCredit(_) | Denial::OrgLimitReached(_) => Ok(No::Org),
+        Denial::PathLimitReached(_) => Ok(No::Path),
         Denial::UserLimitReached(_) => Ok(No::User),
         other => Err(format!("{other:?}")),
     }
@@ -464,6 +479,7 @@ fn random_trees_of_holds_are_as_the_oracle_says() {
 fn what_is_captured_burns_what_was_reserved() {
     let mut tree = Tree::new(7);
     let (mut usage, _) = tree.usage();
+    usage.path = None;
     usage.quantity = Quantity::new(amount(200)).expect("a quantity");
     let take =
         TakeHold { usage, within: None, secs: 60, overrun: Amount::ZERO, on_expiry: OnExpiry::Release };

@@ -27,6 +27,7 @@ fn plan() -> OrgCommand {
 fn usage() -> OrgCommand {
     OrgCommand::Use(Use {
         user: None,
+        path: None,
         meter: MeterId::new("reports").expect("an id"),
         quantity: Quantity::ONE,
         key: UsageKey::new("key").expect("an id"),

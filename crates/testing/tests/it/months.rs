@@ -88,6 +88,7 @@ impl Org {
         self.keys += 1;
         let usage = Use {
             user: None,
+            path: None,
             meter: reports(),
             quantity: Quantity::parse(quantity).expect("a quantity"),
             key: UsageKey::new(&format!("key-{}", self.keys)).expect("an id"),

@@ -111,6 +111,7 @@ impl<S: Store> Replicas<S> {
 fn usage(key: &str) -> Use {
     Use {
         user: None,
+        path: None,
         meter: MeterId::new("reports").expect("an id"),
         quantity: Quantity::ONE,
         key: UsageKey::new(key).expect("a key"),

@@ -543,6 +543,7 @@ impl World {
         let quantity = Quantity::parse("0.000000001").expect("a quantity");
         let check = Check {
             user: usage.user.clone(),
+            path: None,
             meter: usage.meter.clone(),
             quantity,
             properties: usage.properties.clone(),
@@ -580,7 +581,9 @@ fn check_steps(checked: &tollgate_domain::Checked) -> Result<(), String> {
         Err(Denial::TrialEnded) => Some("trial"),
         Err(Denial::UserRequired) => Some("user"),
         Err(Denial::OutOfCredit(_)) => Some("credit"),
-        Err(Denial::OrgLimitReached(_) | Denial::UserLimitReached(_)) => Some("limit"),
+        Err(Denial::OrgLimitReached(_) | Denial::PathLimitReached(_) | Denial::UserLimitReached(_)) => {
+            Some("limit")
+        }
         Err(Denial::KeyReused | Denial::KeyReversed) => Some("no key is checked"),
     };
     hold!(failed == wanted, "the steps say {failed:?}, the result {wanted:?}: {checked:#?}");

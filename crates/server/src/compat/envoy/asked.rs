@@ -103,7 +103,7 @@ impl Reader<'_> {
         let quantity = Quantity::parse(&hits.max(1).to_string())
             .map_err(|error| wrong(&field("hits_addend"), &error.to_string()))?;
         let properties = self.properties(&meter, entries.others)?;
-        let usage = Use { user, meter, quantity, key, occurred_at: None, properties };
+        let usage = Use { user, path: None, meter, quantity, key, occurred_at: None, properties };
         Ok(Asked { org, usage, mode })
     }
 

@@ -17,8 +17,8 @@ use http::HeaderMap;
 use http_body_util::Full;
 use tollgate_api::Problem;
 use tollgate_domain::{
-    Actor, Amount, Check, Denial, Denied, OrgCommand, OrgDecision, OrgId, Policies, Policy, ReachedLimit,
-    Reverse, Timestamp, UsageKey, Use, Window,
+    Actor, Amount, Check, Denial, Denied, OrgCommand, OrgDecision, OrgId, Policies, Policy, PolicyScope,
+    ReachedLimit, Reverse, Timestamp, UsageKey, Use, Window,
 };
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code as GrpcCode, Status};
@@ -32,7 +32,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{conflict, denial_problem};
 use crate::extract::{content_type, read_limited};
-use crate::limit_headers::{floor, gate_problem, gate_refusal, of_allowed, secs_until};
+use crate::limit_headers::{floor, gate_problem, gate_refusal, of_allowed, scope_of, secs_until};
 use crate::reply::Failure;
 
 /// A failure as gRPC tells it: with HTTP status 200, and its own in a header.
@@ -163,7 +163,7 @@ impl Decision {
 
     async fn look(&mut self, Asked { org, usage, .. }: Asked) -> Result<(), Failure> {
         let Use { user, meter, quantity, properties, .. } = usage.clone();
-        let command = OrgCommand::Check(Check { user, meter, quantity, properties });
+        let command = OrgCommand::Check(Check { user, path: None, meter, quantity, properties });
         match self.app.engine.submit(&self.actor, org.clone(), command).await? {
             OrgDecision::Check(checked) => match checked.result {
                 Ok(allowed) => {
@@ -206,7 +206,7 @@ impl Decision {
             Some(policy) => DescriptorStatus {
                 code: Code::Ok.into(),
                 current_limit: Some(limit(
-                    policy.user,
+                    policy.scope,
                     policy.period.map(|period| period.window),
                     policy.amount,
                 )),
@@ -251,16 +251,20 @@ fn reached_status(denial: &Denial, reached: &ReachedLimit, now: Timestamp) -> De
     let window = reached.window.filter(|_| !matches!(denial, Denial::OutOfCredit(_)));
     DescriptorStatus {
         code: Code::OverLimit.into(),
-        current_limit: Some(limit(reached.user.is_some(), window, reached.amount)),
+        current_limit: Some(limit(scope_of(reached), window, reached.amount)),
         limit_remaining: whole(reached.remaining()),
         duration_until_reset: until(reached.resets_at, now),
     }
 }
 
 /// A limit as Envoy tells it, under the name that it has in the header `RateLimit`.
-fn limit(of_user: bool, window: Option<Window>, amount: Amount) -> Limit {
-    let whose = if of_user { "user" } else { "org" };
-    let name = window.map_or_else(|| whose.to_owned(), |window| format!("{whose}-{}", window.name()));
+fn limit(scope: PolicyScope, window: Option<Window>, amount: Amount) -> Limit {
+    let whose = match scope {
+        PolicyScope::Org => "org".to_owned(),
+        PolicyScope::Path(depth) => format!("path-{depth}"),
+        PolicyScope::User => "user".to_owned(),
+    };
+    let name = window.map_or_else(|| whose.clone(), |window| format!("{whose}-{}", window.name()));
     let unit = match window {
         Some(Window::Minute) => Unit::Minute,
         Some(Window::Hour) => Unit::Hour,

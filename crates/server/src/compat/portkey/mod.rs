@@ -248,7 +248,7 @@ fn usage(
     let given: BTreeMap<_, _> = given.map(|(name, value)| (name.to_owned(), PropertyValue(value))).collect();
     let (quantity, properties) =
         content(|| in_force.clone(), stated.map(PositiveDecimal), priced.as_ref(), given)?;
-    Ok(Use { user, meter: settings.meter.clone(), quantity, key, occurred_at: None, properties })
+    Ok(Use { user, path: None, meter: settings.meter.clone(), quantity, key, occurred_at: None, properties })
 }
 
 /// Holds the most that a call may cost; an embedding is charged at once, for the gateway asks nothing after it.
@@ -372,7 +372,7 @@ async fn late(
     // Of one hold one is recorded, however often it is told.
     let key = UsageKey::new(&format!("hold-{}-late", id.number)).map_err(|_| conflict())?;
     let Hold { user, meter, properties, .. } = hold.clone();
-    let usage = Use { user, meter, quantity, key, occurred_at: None, properties };
+    let usage = Use { user, path: None, meter, quantity, key, occurred_at: None, properties };
     let outcomes = record_all(app, &caller.actor, Way::Compat, vec![Ok((id.org.clone(), usage))]).await?;
     for outcome in outcomes {
         outcome.map_err(|problem| Failure::from(*problem))?;

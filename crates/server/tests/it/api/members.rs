@@ -8,7 +8,7 @@ use crate::server::TestServer;
 /// Every JSON body of the native API with all its members.
 fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
     let usage = json!({
-        "org": "acme", "user": "ada", "meter": "reports", "quantity": 1, "key": "k-1", "time": "2026-11-02T09:00:00Z",
+        "org": "acme", "user": "ada", "path": "research/agent-7", "meter": "reports", "quantity": 1, "key": "k-1", "time": "2026-11-02T09:00:00Z",
         "properties": {"model": "large"}, "call": {"model": "large", "input_tokens": 1},
     });
     let channel = json!({
@@ -25,8 +25,8 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
             "POST",
             "/v1/holds",
             json!({
-                "org": "acme", "user": "ada", "meter": "reports", "quantity": 1, "key": "h-1", "expires_in": 60, "overrun": 1,
-                "on_expiry": "release", "within": "1-acme", "properties": {"model": "large"},
+                "org": "acme", "user": "ada", "path": "research/agent-7", "meter": "reports", "quantity": 1, "key": "h-1",
+                "expires_in": 60, "overrun": 1, "on_expiry": "release", "within": "1-acme", "properties": {"model": "large"},
                 "call": {"model": "large", "input_tokens": 1},
             }),
         ),
@@ -44,7 +44,7 @@ fn whole_bodies() -> Vec<(&'static str, &'static str, Value)> {
         (
             "PUT",
             "/v1/orgs/{org}/limits",
-            json!({"meter": "reports", "scope": "user", "user": "ada", "window": "month", "amount": 9}),
+            json!({"meter": "reports", "scope": "user", "user": "ada", "path": "research/*", "window": "month", "amount": 9}),
         ),
         (
             "POST",

@@ -10,6 +10,7 @@ mod lists;
 mod members;
 mod org_notices;
 mod orgs;
+mod paths;
 mod samples;
 mod statuses;
 mod system;

@@ -92,6 +92,7 @@ fn october() -> Vec<Call> {
         ("top_up", "POST", "/v1/orgs/acme/top-ups", Some(top_up)),
         ("balance", "GET", "/v1/orgs/acme/balance", None),
         ("list_users", "GET", "/v1/orgs/acme/users?meter=tokens", None),
+        ("list_paths", "GET", "/v1/orgs/acme/paths?meter=tokens", None),
         ("usage_series", "GET", "/v1/orgs/acme/usage?meter=tokens&window=day", None),
         ("ledger", "GET", "/v1/orgs/acme/ledger?limit=2", None),
         ("ledger_entry", "GET", "/v1/orgs/acme/ledger/4", None),

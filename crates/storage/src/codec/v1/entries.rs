@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Captured, ChangeChannel, Counting, DeliveryClaim,
-    EndedBy, Entry, EntryKind, Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum, LimitScope, MeterId,
-    Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PersonId, PlanId, Quantity, Round, Shipment,
-    Sku, Source, Standing, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey,
-    UsedEntry, UserId, VoidedEntry, Window, Zone,
+    Actor, Along, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Captured, ChangeChannel, Counting,
+    DeliveryClaim, EndedBy, Entry, EntryKind, Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum,
+    LimitScope, MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PersonId, PlanId,
+    Quantity, Round, ScopePath, Shipment, Sku, Source, Standing, SystemEntry, SystemEntryKind, Timestamp,
+    ToppedUpEntry, Trial, UsageKey, UsedEntry, VoidedEntry, Window, Zone,
 };
 
+use super::values::Who;
 use crate::codec::StoredNotice;
 use crate::codec::wire::{choices, fields};
 
@@ -25,7 +26,7 @@ fields! {
         notices: Vec<Notice>,
     }
     UsedEntry {
-        user: Option<UserId>,
+        user & path: Who<Box<Along>>,
         meter: MeterId,
         quantity: Quantity,
         key: UsageKey,
@@ -59,7 +60,7 @@ fields! {
         hold: u64,
         key: UsageKey,
         fingerprint: u64,
-        user: Option<UserId>,
+        user & path: Who<ScopePath>,
         meter: MeterId,
         amount: Amount,
         ends: HoldSum,
@@ -94,7 +95,7 @@ fields! {
     }
     Notice {
         meter: Option<MeterId>,
-        user: Option<UserId>,
+        user & path: Who<ScopePath>,
         period: Option<Period>,
         kind: NoticeKind,
     }
@@ -120,7 +121,7 @@ choices! {
     EntryKind {
         0 = Used(used: Box<UsedEntry>),
         1 = Refused {
-            user: Option<UserId>,
+            user & path: Who<Box<ScopePath>>,
             meter: MeterId,
             quantity: Quantity,
             reason: String,

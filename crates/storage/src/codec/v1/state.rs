@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use postcard::Result;
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, ChannelId, Counter,
+    Account, AllowanceUse, Along, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, ChannelId, Counter,
     CounterExtras, CreatedMeter, CreditMarks, DayUse, DeliveryClaim, EndedBy, Grant, Group, Groups, Hold,
-    HoldEnd, Holds, KeyRecord, Limit, LimitScope, MeterId, OnExpiry, OpenCounter, Org, OrgId, Overdraft,
-    Period, Periods, PlanChange, PlanId, Plans, Quantity, Rank, Ranks, Role, Shipment, ShipmentId,
+    HoldEnd, Holds, KeyRecord, Limit, LimitPath, LimitScope, MeterId, OnExpiry, OpenCounter, Org, OrgId,
+    Overdraft, Period, Periods, PlanChange, PlanId, Plans, Quantity, Rank, Ranks, Role, Shipment, ShipmentId,
     ShipmentLine, Sku, Slots, Standing, System, Tally, Timestamp, Trial, Unsent, UsageKey, UsedMeter, UserId,
     Window,
 };
 
+use super::values::Who;
 use crate::codec::wire::{In, Wire, choices, fields, invalid, put_items, put_len};
 
 /// What an org may have besides: bits of a byte.
@@ -30,7 +31,7 @@ fields! {
         key: UsageKey,
         fingerprint: u64,
         parent: Option<u64>,
-        user: Option<UserId>,
+        user & path: Who<Box<Along>>,
         meter: MeterId,
         quantity: Quantity,
         overrun: Amount,
@@ -178,6 +179,7 @@ choices! {
         0 = Org,
         1 = EachUser,
         2 = User(user: UserId),
+        3 = Path(path: LimitPath),
     }
     OnExpiry {
         0 = Release,

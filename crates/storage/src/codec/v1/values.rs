@@ -1,14 +1,16 @@
 //! The parts of entries and state: ids, amounts, times, periods.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use postcard::Result;
 use tollgate_domain::{
-    Amount, ApiKeyId, ChannelId, Currency, Exact, Group, MeterId, Money, MonthDay, OrgId, Period, PersonId,
-    PlanId, Quantity, ShipmentId, Sku, Source, Timestamp, UsageKey, UserId, Window, WindowHours, Zone,
+    Along, Amount, ApiKeyId, ChannelId, Currency, Exact, Group, LimitPath, MeterId, Money, MonthDay, OrgId,
+    PathCounters, Period, PersonId, PlanId, Quantity, ScopePath, ShipmentId, Sku, Source, Timestamp,
+    UsageKey, UserId, Window, WindowHours, Zone,
 };
 
-use crate::codec::wire::{In, Wire, choices, fields, invalid, put_len, put_text, take_text};
+use crate::codec::wire::{In, Together, Wire, choices, fields, invalid, put_len, put_text, take_text};
 
 /// Types made from a checked string.
 macro_rules! texts {
@@ -32,6 +34,7 @@ texts! {
     PlanId: as_str,
     ShipmentId: as_str,
     UsageKey: as_str,
+    ScopePath: as_str,
     Zone: name,
     Currency: code,
 }
@@ -140,6 +143,53 @@ impl Wire for WindowHours {
     }
 }
 
+/// Who and where: the user, and the path of type `P`, which came later. One byte says which of them follow.
+pub(super) struct Who<P>(PhantomData<P>);
+
+const HAS_USER: u8 = 1;
+const HAS_PATH: u8 = 2;
+
+impl<P: Wire> Together for Who<P> {
+    type One = Option<UserId>;
+    type Other = Option<P>;
+
+    fn put(user: &Option<UserId>, path: &Option<P>, out: &mut Vec<u8>) {
+        let has = |is_there: bool, bit: u8| if is_there { bit } else { 0 };
+        (has(user.is_some(), HAS_USER) | has(path.is_some(), HAS_PATH)).put(out);
+        user.iter().for_each(|user| user.put(out));
+        path.iter().for_each(|path| path.put(out));
+    }
+
+    fn take(from: &mut In<'_>) -> Result<(Option<UserId>, Option<P>)> {
+        let has = u8::take(from)?;
+        if has & !(HAS_USER | HAS_PATH) != 0 {
+            return Err(invalid());
+        }
+        let user = if has & HAS_USER == 0 { None } else { Some(UserId::take(from)?) };
+        let path = if has & HAS_PATH == 0 { None } else { Some(P::take(from)?) };
+        Ok((user, path))
+    }
+}
+
+/// The path, and the counters: each of so many of its names.
+impl Wire for Along {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { path, counted } = self;
+        path.put(out);
+        counted.put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        let (path, counted) = (ScopePath::take(from)?, PathCounters::take(from)?);
+        let names = 1..=path.depth();
+        if counted.iter().all(|(depth, _)| names.contains(depth)) {
+            Ok(Self { path, counted })
+        } else {
+            Err(invalid())
+        }
+    }
+}
+
 fields! {
     Money {
         currency: Currency,
@@ -156,6 +206,10 @@ fields! {
 }
 
 choices! {
+    LimitPath {
+        0 = Named(path: ScopePath),
+        1 = Each(above: Option<ScopePath>),
+    }
     Window {
         0 = Minute,
         1 = Hour,

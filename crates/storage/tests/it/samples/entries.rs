@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, ApiKeyId, Burns, Captured, Counting, EndedBy, Entry, EntryKind, HeldEntry, HoldEndedEntry,
-    HoldSum, LimitScope, NewMeter, Notice, NoticeKind, Period, Periods, PersonId, Quantity, SystemEntry,
-    SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry, Window, Zone,
+    Actor, ApiKeyId, Burns, Captured, Counting, EndedBy, Entry, EntryKind, HeldEntry, Hold, HoldEndedEntry,
+    HoldSum, LimitPath, LimitScope, NewMeter, Notice, NoticeKind, Period, Periods, PersonId, Quantity,
+    SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry, Window, Zone,
 };
 use tollgate_storage::codec::{Line, StoredNotice};
 
@@ -42,6 +42,7 @@ every! {
         LimitScope::Org => LimitScope::Org,
         LimitScope::EachUser => LimitScope::EachUser,
         LimitScope::User(_) => LimitScope::User(id("ada")),
+        LimitScope::Path(_) => LimitScope::Path(LimitPath::new("research/*").expect("a path")),
     }
 }
 
@@ -84,6 +85,7 @@ every! {
         EntryKind::Used(_) => EntryKind::Used(Box::new(used(Counting::Sum))),
         EntryKind::Refused { .. } => EntryKind::Refused {
             user: Some(id("ada")),
+            path: None,
             meter: id("reports"),
             quantity: quantity("2.5"),
             reason: "limit_reached".to_owned(),
@@ -134,7 +136,7 @@ every! {
             hold: state::hold(),
             standing: standing(),
         })),
-        EntryKind::HoldEnded(_) => EntryKind::HoldEnded(Box::new(HoldEndedEntry {
+        EntryKind::HoldEnded(_) => EntryKind::HoldEnded(Box::new(HoldEndedEntry { path: None,
             hold: 900,
             key: id("call-7"),
             fingerprint: u64::MAX,
@@ -174,7 +176,13 @@ fn least_kinds() -> Vec<EntryKind> {
     let grant = state::least_grant();
     vec![
         EntryKind::Used(Box::new(least_used())),
-        EntryKind::Refused { user: None, meter: meter(), quantity: Quantity::ONE, reason: String::new() },
+        EntryKind::Refused {
+            user: None,
+            path: None,
+            meter: meter(),
+            quantity: Quantity::ONE,
+            reason: String::new(),
+        },
         EntryKind::Put { name: None, zone: Zone::UTC, metadata: BTreeMap::new() },
         EntryKind::PlanSet { plan: None, since: Timestamp::UNIX_EPOCH, at_once: false, trial: None },
         EntryKind::LimitSet {
@@ -204,6 +212,7 @@ fn least_kinds() -> Vec<EntryKind> {
         EntryKind::Shipped { shipment: 0, day: -1, lines: Vec::new() },
         EntryKind::Held(Box::new(HeldEntry { hold: state::least_hold(), standing: NO_STANDING })),
         EntryKind::HoldEnded(Box::new(HoldEndedEntry {
+            path: None,
             hold: 1,
             key: id("k"),
             fingerprint: 0,
@@ -248,11 +257,17 @@ pub(super) fn samples() -> Vec<Sample> {
     }
     let used = UsedEntry { counting: Counting::Unique { value: None }, ..least_used() };
     samples.push(line("counting-unique-none", least(EntryKind::Used(Box::new(used)))));
-    for (scope, name) in each_with(limit_scopes(), ["org", "each-user", "user"]) {
+    for (scope, name) in each_with(limit_scopes(), ["org", "each-user", "user", "each-path"]) {
         let kind =
             EntryKind::LimitSet { meter: id("m"), scope, window: Window::Month, amount: Some(amount("1")) };
         samples.push(line(&format!("limit-scope-{name}"), least(kind)));
     }
+    for (scope, name) in [("research/agent-7", "path"), ("*", "each-first-path")] {
+        let scope = LimitScope::Path(LimitPath::new(scope).expect("a path"));
+        let kind = EntryKind::LimitSet { meter: id("m"), scope, window: Window::Month, amount: None };
+        samples.push(line(&format!("limit-scope-{name}"), least(kind)));
+    }
+    samples.extend(at_paths());
     for window in windows().split_off(6) {
         let name = window.name();
         let (meter, scope, amount) = (id("m"), LimitScope::Org, Some(amount("1")));
@@ -285,6 +300,7 @@ pub(super) fn samples() -> Vec<Sample> {
         samples.push(Sample::value(&name, stored));
     }
     let notice = Notice {
+        path: None,
         meter: None,
         user: None,
         period: None,
@@ -292,6 +308,48 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let at = Timestamp::UNIX_EPOCH;
     samples.push(Sample::value("notice-least", StoredNotice { org: id("a"), entry: 1, at, notice }));
+    samples
+}
+
+/// What names a path, with a user and without.
+fn at_paths() -> Vec<Sample> {
+    let path = || state::along().path;
+    let mut samples = Vec::new();
+    for (user, with) in [(Some(id("ada")), ""), (None, "-without-user")] {
+        let used = UsedEntry { user: user.clone(), path: Some(Box::new(state::along())), ..least_used() };
+        let hold = Hold { user: user.clone(), path: used.path.clone(), ..state::least_hold() };
+        let ended = HoldEndedEntry {
+            hold: 1,
+            key: id("k"),
+            fingerprint: 0,
+            user: user.clone(),
+            path: Some(path()),
+            meter: id("m"),
+            amount: amount("0"),
+            ends: state::hold_sum(),
+            standing: NO_STANDING,
+        };
+        let kinds = [
+            EntryKind::Used(Box::new(used.clone())),
+            EntryKind::Reversed { entry: 7, used: Box::new(used) },
+            EntryKind::Refused {
+                user: user.clone(),
+                path: Some(Box::new(path())),
+                meter: id("m"),
+                quantity: Quantity::ONE,
+                reason: "path_limit_reached".to_owned(),
+            },
+            EntryKind::Held(Box::new(HeldEntry { hold, standing: NO_STANDING })),
+            EntryKind::HoldEnded(Box::new(ended)),
+        ];
+        for kind in kinds {
+            samples.push(line(&format!("{}-at-path{with}", kind.name()), least(kind)));
+        }
+        let kind = NoticeKind::LimitReached { used: amount("5"), limit: amount("5"), credit: false };
+        let notice = Notice { meter: Some(id("m")), user, path: Some(path()), period: None, kind };
+        let notice = StoredNotice { org: id("acme"), entry: 1, at: Timestamp::UNIX_EPOCH, notice };
+        samples.push(Sample::value(&format!("notice-at-path{with}"), notice));
+    }
     samples
 }
 
@@ -325,6 +383,7 @@ fn least(kind: EntryKind) -> Entry {
 
 fn notices() -> Vec<Notice> {
     let of = |kind| Notice {
+        path: None,
         meter: Some(id("reports")),
         user: Some(id("ada")),
         period: Some(Period::month(24_322)),
@@ -336,6 +395,7 @@ fn notices() -> Vec<Notice> {
 fn used(counting: Counting) -> UsedEntry {
     UsedEntry {
         user: Some(id("ada")),
+        path: None,
         meter: id("reports"),
         quantity: quantity("999999999999999.999999999"),
         key: id("0190b5c2-7d1e-7abc-9def-0123456789ab"),
@@ -356,6 +416,7 @@ fn used(counting: Counting) -> UsedEntry {
 fn least_used() -> UsedEntry {
     UsedEntry {
         user: None,
+        path: None,
         meter: id("m"),
         quantity: quantity("0.000000001"),
         key: id("k"),

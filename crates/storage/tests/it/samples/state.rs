@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Account, AllowanceUse, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, Counter, CounterExtras,
-    CreatedMeter, CreditMarks, DayUse, EndedBy, Grant, Groups, Hold, HoldSum, KeyRecord, Limit, LimitScope,
-    OnExpiry, OpenCounter, Org, Overdraft, Periods, PlanChange, Plans, Rank, Ranks, Role, Shipment,
-    ShipmentLine, Slots, Source, System, Tally, Timestamp, Trial, Unsent, UsedMeter, Window, Zone,
+    Account, AllowanceUse, Along, Amount, ApiKey, ApiKeyId, Burn, Burns, CatalogVersion, Counter,
+    CounterExtras, CreatedMeter, CreditMarks, DayUse, EndedBy, Grant, Groups, Hold, HoldSum, KeyRecord,
+    Limit, LimitScope, OnExpiry, OpenCounter, Org, Overdraft, Period, Periods, PlanChange, Plans, Rank,
+    Ranks, Role, ScopePath, Shipment, ShipmentLine, Slots, Source, System, Tally, Timestamp, Trial, Unsent,
+    UsedMeter, Window, WindowHours, Zone,
 };
 
 use super::values::{NO_STANDING, amount, at, burns, group, id, periods, quantity, sku, standing, texts};
@@ -170,6 +171,7 @@ fn org() -> Org {
 /// With everything that is optional, but for its end.
 pub(super) fn hold() -> Hold {
     Hold {
+        path: None,
         number: 900,
         key: id("call-7"),
         fingerprint: 0x1234_5678_9ABC_DEF0,
@@ -192,6 +194,15 @@ pub(super) fn hold() -> Hold {
     }
 }
 
+/// A path, and counters of the first of its names, and of all of them.
+pub(super) fn along() -> Along {
+    let hours = WindowHours::new(5).expect("hours");
+    let rolling = Period { window: Window::Rolling(hours), number: 5_980_000 };
+    let counted = [(1, Period::month(24_322)), (3, Period::day(20_756)), (3, rolling)];
+    let path = ScopePath::new("research/größe 7/run-42").expect("a path");
+    Along { path, counted: counted.into_iter().collect() }
+}
+
 pub(super) fn hold_sum() -> HoldSum {
     HoldSum { by: EndedBy::Expiry, captured: amount("3"), overran: amount("0.5"), carved: amount("1") }
 }
@@ -199,6 +210,7 @@ pub(super) fn hold_sum() -> HoldSum {
 /// With nothing that is optional.
 pub(super) fn least_hold() -> Hold {
     Hold {
+        path: None,
         number: 1,
         key: id("k"),
         fingerprint: 0,
