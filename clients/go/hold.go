@@ -17,6 +17,7 @@ type Hold struct {
 	Quantity   string         `json:"quantity,omitempty"`
 	Call       *ModelCall     `json:"call,omitempty"` // in place of a quantity
 	User       string         `json:"user,omitempty"`
+	Path       string         `json:"path,omitempty"` // such as research/agent-7/run-42
 	Key        string         `json:"key,omitempty"`
 	ExpiresIn  int            `json:"expires_in,omitempty"` // seconds; 600 if 0
 	Overrun    string         `json:"overrun,omitempty"`    // how much more may be captured
@@ -31,6 +32,7 @@ type HoldItem struct {
 	State      string         `json:"state"` // open, captured, released or expired
 	Org        string         `json:"org"`
 	User       string         `json:"user"`
+	Path       string         `json:"path"`
 	Meter      string         `json:"meter"`
 	Key        string         `json:"key"`
 	Quantity   json.Number    `json:"quantity"`

@@ -14,7 +14,7 @@ var (
 	OpCreateChannel       = Operation{"create_channel", "POST", "/v1/channels", nil}
 	OpCreatePortalLink    = Operation{"create_portal_link", "POST", "/v1/orgs/{org}/portal-links", nil}
 	OpDeleteChannel       = Operation{"delete_channel", "DELETE", "/v1/channels/{id}", nil}
-	OpDeleteLimit         = Operation{"delete_limit", "DELETE", "/v1/orgs/{org}/limits", []string{"meter", "scope", "user", "window"}}
+	OpDeleteLimit         = Operation{"delete_limit", "DELETE", "/v1/orgs/{org}/limits", []string{"meter", "scope", "user", "path", "window"}}
 	OpDeletePlan          = Operation{"delete_plan", "DELETE", "/v1/orgs/{org}/plan", []string{"at"}}
 	OpDeleteScheduledPlan = Operation{"delete_scheduled_plan", "DELETE", "/v1/orgs/{org}/plan/scheduled", nil}
 	OpGetCatalog          = Operation{"get_catalog", "GET", "/v1/catalog", nil}
@@ -35,6 +35,7 @@ var (
 	OpListHolds           = Operation{"list_holds", "GET", "/v1/orgs/{org}/holds", []string{"limit", "cursor"}}
 	OpListLimits          = Operation{"list_limits", "GET", "/v1/orgs/{org}/limits", nil}
 	OpListOrgs            = Operation{"list_orgs", "GET", "/v1/orgs", []string{"plan", "name", "used_at_least", "refused_today", "limit", "cursor"}}
+	OpListPaths           = Operation{"list_paths", "GET", "/v1/orgs/{org}/paths", []string{"meter", "limit", "cursor"}}
 	OpListTopUps          = Operation{"list_top_ups", "GET", "/v1/orgs/{org}/top-ups", []string{"meter", "limit", "cursor"}}
 	OpListUsers           = Operation{"list_users", "GET", "/v1/orgs/{org}/users", []string{"meter", "month", "limit", "cursor"}}
 	OpNotices             = Operation{"notices", "GET", "/v1/notices", []string{"org", "kind", "since", "limit", "cursor"}}

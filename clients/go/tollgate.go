@@ -68,6 +68,7 @@ type Usage struct {
 	Quantity   string         `json:"quantity,omitempty"`
 	Call       *ModelCall     `json:"call,omitempty"`
 	User       string         `json:"user,omitempty"`
+	Path       string         `json:"path,omitempty"` // such as research/agent-7/run-42
 	Key        string         `json:"key,omitempty"`
 	Time       *time.Time     `json:"time,omitempty"`
 	Properties map[string]any `json:"properties,omitempty"`
@@ -90,6 +91,7 @@ type ModelCall struct {
 type Limit struct {
 	Scope     string       `json:"scope"`
 	User      string       `json:"user"`
+	Path      string       `json:"path"`
 	Window    string       `json:"window"`
 	Amount    *json.Number `json:"amount"`
 	Used      *json.Number `json:"used"`
@@ -106,6 +108,7 @@ type Decision struct {
 	Key      string      `json:"key"`
 	Org      string      `json:"org"`
 	User     string      `json:"user"`
+	Path     string      `json:"path"`
 	Meter    string      `json:"meter"`
 	Quantity json.Number `json:"quantity"`
 	// Remaining is nil where the plan does not ask for credit.
@@ -119,7 +122,7 @@ type Decision struct {
 	// Entry is the number of the ledger entry.
 	Entry uint64 `json:"entry"`
 
-	// Of a denial: `org_limit_reached`, `user_limit_reached`, `no_plan` …
+	// Of a denial: `org_limit_reached`, `path_limit_reached`, `user_limit_reached`, `no_plan` …
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
 	// 402: buying helps; 429: waiting helps; 403: neither.

@@ -30,6 +30,9 @@ pub struct Hold {
     /// The user within the organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Where below the organization it is to be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The id of your work; a random key unless set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -68,6 +71,7 @@ impl Hold {
             quantity: None,
             call: None,
             user: None,
+            path: None,
             key: None,
             expires_in: None,
             overrun: None,
@@ -75,6 +79,13 @@ impl Hold {
             within: None,
             properties: BTreeMap::new(),
         }
+    }
+
+    /// At this path below the organization.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
     }
 
     /// For this user.
@@ -154,6 +165,8 @@ pub struct HoldItem {
     pub org: String,
     /// Who uses it.
     pub user: Option<String>,
+    /// Where below the organization.
+    pub path: Option<String>,
     /// What will be used.
     pub meter: String,
     /// Its key.

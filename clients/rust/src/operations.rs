@@ -57,7 +57,7 @@ pub const DELETE_CHANNEL: Operation =
 /// `DELETE /v1/orgs/{org}/limits`
 #[rustfmt::skip]
 pub const DELETE_LIMIT: Operation =
-    Operation { method: Method::DELETE, path: "/v1/orgs/{org}/limits", query: &["meter", "scope", "user", "window"] };
+    Operation { method: Method::DELETE, path: "/v1/orgs/{org}/limits", query: &["meter", "scope", "user", "path", "window"] };
 
 /// `DELETE /v1/orgs/{org}/plan`
 #[rustfmt::skip]
@@ -158,6 +158,11 @@ pub const LIST_LIMITS: Operation =
 #[rustfmt::skip]
 pub const LIST_ORGS: Operation =
     Operation { method: Method::GET, path: "/v1/orgs", query: &["plan", "name", "used_at_least", "refused_today", "limit", "cursor"] };
+
+/// `GET /v1/orgs/{org}/paths`
+#[rustfmt::skip]
+pub const LIST_PATHS: Operation =
+    Operation { method: Method::GET, path: "/v1/orgs/{org}/paths", query: &["meter", "limit", "cursor"] };
 
 /// `GET /v1/orgs/{org}/top-ups`
 #[rustfmt::skip]

@@ -58,6 +58,9 @@ pub struct Usage {
     /// The user within the organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Where below the organization it is used, such as `research/agent-7/run-42`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The id of your work. Without one, a random key is made for the call and kept over its retries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -78,6 +81,7 @@ impl Usage {
             quantity: Some(Quantity::from(1_u8)),
             call: None,
             user: None,
+            path: None,
             key: None,
             time: None,
             properties: BTreeMap::new(),
@@ -102,6 +106,13 @@ impl Usage {
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
+        self
+    }
+
+    /// At this path below the organization.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
         self
     }
 
@@ -168,6 +179,8 @@ pub struct Allowed {
     pub org: String,
     /// Who used it.
     pub user: Option<String>,
+    /// Where below the organization.
+    pub path: Option<String>,
     /// What was used.
     pub meter: String,
     /// How much.
@@ -221,10 +234,12 @@ impl fmt::Display for Denied {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Limit {
-    /// `org`, `user` or `hold`.
+    /// `org`, `path`, `user` or `hold`.
     pub scope: String,
     /// Whose it is, of a limit per user.
     pub user: Option<String>,
+    /// The path that is full: that of the usage, or one that it lies below.
+    pub path: Option<String>,
     /// `minute`, `hour`, `day`, `month` or `lifetime`.
     pub window: Option<String>,
     /// What it allows.
@@ -280,6 +295,8 @@ reasons! {
     TrialEnded = "trial_ended",
     /// Its credit is used up, or a limit of the organization is reached.
     OrgLimitReached = "org_limit_reached",
+    /// A limit of the path, or of one that it lies below, is reached.
+    PathLimitReached = "path_limit_reached",
     /// A limit of the user is reached.
     UserLimitReached = "user_limit_reached",
     /// The hold that another was to be carved out of leaves no room.

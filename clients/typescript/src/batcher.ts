@@ -7,6 +7,8 @@ export interface UsageRecord {
   /** 1 unless given; or a `call` of a model, which the catalog prices. */
   quantity?: Quantity | ModelCall;
   user?: string;
+  /** Where below the organization, such as `research/agent-7/run-42`. */
+  path?: string;
   key?: string;
   /** RFC 3339. */
   time?: string;

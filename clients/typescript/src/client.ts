@@ -30,6 +30,8 @@ export interface Options {
 export interface UseOptions {
   quantity?: Quantity | ModelCall;
   user?: string;
+  /** Where below the organization, such as `research/agent-7/run-42`. */
+  path?: string;
   /** The id of your work. Without one, a random key is made for the call and kept over its retries. */
   key?: string;
   properties?: Record<string, string | number | boolean>;

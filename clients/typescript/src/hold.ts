@@ -3,6 +3,8 @@ import { amount, type HoldItem, type ModelCall, newKey, path, type Quantity, Unr
 
 export interface HoldOptions {
   user?: string;
+  /** Where below the organization, such as `research/agent-7/run-42`. */
+  path?: string;
   /** The id of your work; a random key unless given. */
   key?: string;
   /** Seconds; 600 unless given. */

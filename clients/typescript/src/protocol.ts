@@ -19,9 +19,11 @@ export interface ModelCall {
 
 /** The limit or credit that decided a denial. */
 export interface Limit {
-  /** `org`, `user` or `hold`. */
+  /** `org`, `path`, `user` or `hold`. */
   scope: string;
   user?: string;
+  /** The path that is full: that of the usage, or one that it lies below. */
+  path?: string;
   window?: string;
   amount: number | null;
   used: number | null;
@@ -56,6 +58,7 @@ export interface HoldItem {
   state: "open" | "captured" | "released" | "expired";
   org: string;
   user?: string;
+  path?: string;
   meter: string;
   key: string;
   quantity: number;
@@ -89,6 +92,7 @@ export interface Allowed {
   /** What holds reserve of it, while there are some. */
   held?: number;
   user?: string;
+  path?: string;
   user_used?: number;
   /** The number of the ledger entry. */
   entry: number;

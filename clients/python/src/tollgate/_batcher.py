@@ -61,10 +61,11 @@ class Batcher:
         key: str | None = None,
         time: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        path: str | None = None,
     ) -> str:
         """Adds a record; gives its key."""
         key = key or protocol.new_key()
-        self._queue.put(protocol.usage(org, meter, quantity, user, key, properties, time))
+        self._queue.put(protocol.usage(org, meter, quantity, user, key, properties, time, path))
         return key
 
     def flush(self) -> None:

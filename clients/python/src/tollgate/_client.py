@@ -42,8 +42,9 @@ class _Calls:
         user: str | None,
         key: str | None,
         properties: Mapping[str, Any] | None,
+        path: str | None,
     ) -> Call:
-        body = protocol.usage(org, meter, quantity, user, key or protocol.new_key(), properties)
+        body = protocol.usage(org, meter, quantity, user, key or protocol.new_key(), properties, path=path)
         return self._persistent("POST", "/v1/usage", body)
 
     def _check(self, org: str, meter: str, quantity: Quantity | ModelCall, user: str | None) -> Call:
@@ -108,9 +109,10 @@ class Tollgate(_Calls):
         user: str | None = None,
         key: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        path: str | None = None,
     ) -> Decision:
         """Checks and counts in one step. Give the id of your work as `key` to be safe over crashes of your own, too."""
-        return protocol.decision(self._run(self._use(org, meter, quantity, user, key, properties)))
+        return protocol.decision(self._run(self._use(org, meter, quantity, user, key, properties, path)))
 
     def require(self, org: str, meter: str, **options: Any) -> protocol.Allowed:
         """`use` that raises `DeniedError` in place of a denial."""
@@ -169,6 +171,7 @@ class Tollgate(_Calls):
         on_expiry: str | None = None,
         within: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        path: str | None = None,
     ) -> Held:
         """Reserves an amount; `DeniedError` if there is no room. As a scope it gives back what was not captured:
 
@@ -178,7 +181,7 @@ class Tollgate(_Calls):
         A call of a model in place of the quantity is priced by the catalog, here and when it is captured.
         """
         body = protocol.reservation(
-            org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties
+            org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties, path
         )
         return Held(self, protocol.held(self._run(self._persistent("POST", "/v1/holds", body))))
 
@@ -246,8 +249,9 @@ class AsyncTollgate(_Calls):
         user: str | None = None,
         key: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        path: str | None = None,
     ) -> Decision:
-        return protocol.decision(await self._run(self._use(org, meter, quantity, user, key, properties)))
+        return protocol.decision(await self._run(self._use(org, meter, quantity, user, key, properties, path)))
 
     async def require(self, org: str, meter: str, **options: Any) -> protocol.Allowed:
         decided = await self.use(org, meter, **options)
@@ -299,10 +303,11 @@ class AsyncTollgate(_Calls):
         on_expiry: str | None = None,
         within: str | None = None,
         properties: Mapping[str, Any] | None = None,
+        path: str | None = None,
     ) -> AsyncHeld:
         """`async with await gate.hold(…) as held:`"""
         body = protocol.reservation(
-            org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties
+            org, meter, quantity, user, key, expires_in, overrun, on_expiry, within, properties, path
         )
         return AsyncHeld(self, protocol.held(await self._run(self._persistent("POST", "/v1/holds", body))))
 

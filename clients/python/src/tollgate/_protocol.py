@@ -46,7 +46,7 @@ PAUSE_SECS_MAX = 5.0
 class Limit:
     """The limit or credit that decided a denial."""
 
-    #: `org`, `user` or `hold`.
+    #: `org`, `path`, `user` or `hold`.
     scope: str
     window: str | None
     amount: Decimal | None
@@ -54,6 +54,8 @@ class Limit:
     remaining: Decimal | None
     resets_at: str | None
     user: str | None = None
+    #: The path that is full: that of the usage, or one that it lies below.
+    path: str | None = None
     #: What holds reserve of it.
     held: Decimal | None = None
 
@@ -80,6 +82,8 @@ class Allowed:
     entry: int
     #: This call was counted before: a retry.
     replayed: bool
+    #: Where below the organization.
+    path: str | None = None
     allowed: Literal[True] = field(default=True, init=False)
 
 
@@ -212,10 +216,12 @@ def usage(
     key: str | None,
     properties: Mapping[str, Any] | None,
     time: str | None = None,
+    path: str | None = None,
 ) -> Json:
     # `quantity`, or `call`.
     body: Json = {"org": org, "meter": meter} | amount(quantity)
-    rest = {"user": user, "key": key, "time": time, "properties": dict(properties) if properties else None}
+    rest: Json = {"user": user, "path": path, "key": key, "time": time}
+    rest["properties"] = dict(properties) if properties else None
     return body | {name: value for name, value in rest.items() if value is not None}
 
 
@@ -246,11 +252,12 @@ def reservation(
     on_expiry: str | None,
     within: str | None,
     properties: Mapping[str, Any] | None,
+    path: str | None,
 ) -> Json:
     rest: Json = {"expires_in": expires_in, "on_expiry": on_expiry, "within": within}
     rest["overrun"] = None if overrun is None else exactly(overrun)
     # A `call` may stand for the quantity.
-    body = usage(org, meter, quantity, user, key or new_key(), properties)
+    body = usage(org, meter, quantity, user, key or new_key(), properties, path=path)
     return body | {name: value for name, value in rest.items() if value is not None}
 
 
@@ -297,6 +304,7 @@ def decision(body: Json) -> Decision:
             user_used=_decimal(body.get("user_used")),
             entry=body["entry"],
             replayed=body["replayed"],
+            path=body.get("path"),
         )
     limit = body.get("limit")
     return Denied(
@@ -313,6 +321,7 @@ def decision(body: Json) -> Decision:
             remaining=_decimal(limit.get("remaining")),
             resets_at=limit.get("resets_at"),
             user=limit.get("user"),
+            path=limit.get("path"),
             held=_decimal(limit.get("held")),
         )
         if limit

@@ -215,7 +215,7 @@ const DECLARED: &[Declared] = &[
         "async hold(",
         "\n  }",
         "HoldRequest",
-        &["user", "within", "properties"],
+        &["user", "path", "within", "properties"],
     ),
     declared(
         TYPESCRIPT_HOLD,
