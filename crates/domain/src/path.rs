@@ -163,6 +163,9 @@ impl LimitPath {
         }
         match text.strip_suffix(EACH).and_then(|text| text.strip_suffix(BETWEEN)) {
             Some(above) => {
+                if text.chars().count() > PATH_CHARS_MAX {
+                    return Err(PathError::TooLong);
+                }
                 let above = ScopePath::new(above)?;
                 let fits = usize::from(above.depth()) < PATH_NAMES_MAX;
                 if fits { Ok(Self::Each(Some(above))) } else { Err(PathError::Names) }
@@ -307,5 +310,7 @@ mod tests {
             assert!(LimitPath::new(text).is_err(), "{text}");
         }
         assert!(LimitPath::new("1/2/3/4/5/6/7/*").is_ok());
+        let long = format!("{}/{}", "x".repeat(128), "x".repeat(70));
+        assert_eq!(LimitPath::new(&format!("{long}/*")), Err(PathError::TooLong));
     }
 }
