@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tollgate_domain::{Distance, OrgCommand, OrgId, OrgState, Partition};
+use tollgate_domain::{Distance, OrgId, OrgState, Partition};
 use tollgate_storage::Image;
 
 use crate::Pace;
 use crate::limits::{ORG_WEIGHT_PARTS, SAVED_AT_ONCE_MAX, SAVED_IN_NEED_MAX, TRIM_LOOKS_MAX};
+use crate::queue::Asked;
 
 /// An org in memory.
 #[derive(Debug)]
@@ -140,12 +141,12 @@ impl Residents {
         std::mem::take(&mut self.touched).into_iter().for_each(|place| self.forget_at(place));
     }
 
-    /// Reads what some commands will read of their orgs. Where there are many orgs they lie in no cache: memory sends many
+    /// Reads what some requests will read of their orgs, each at its place. Where there are many orgs they lie in no cache: memory sends many
     /// at once that are asked for together, and one after the other to decisions that are made one after the other.
-    pub(crate) fn warm<'a>(&self, commands: impl Iterator<Item = (&'a OrgCommand, &'a Place)> + Clone) {
+    pub(crate) fn warm(&self, requests: &[Asked<'_>], places: &[Place]) {
         let mut read = 0;
         for distance in Distance::ALL {
-            for (command, place) in commands.clone() {
+            for (Asked { command, .. }, place) in requests.iter().zip(places) {
                 let Some(Some(resident)) = self.orgs.get(place.0) else { continue };
                 read ^= resident.state.warm(command, distance) ^ u64::from(resident.touched);
             }

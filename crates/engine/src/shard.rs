@@ -148,7 +148,7 @@ impl<S: Store> Shard<S> {
         let mut decisions = Vec::with_capacity(requests.len());
         let mut staged = Staged::default();
         for (requests, places) in requests.chunks(WARMED_AT_ONCE).zip(places.chunks(WARMED_AT_ONCE)) {
-            self.residents.warm(requests.iter().map(|asked| asked.command).zip(places));
+            self.residents.warm(requests, places);
             for (asked, place) in requests.iter().zip(places) {
                 self.residents.touch(*place);
                 if let Some((space, key, found)) = keys.next().flatten()

@@ -379,7 +379,11 @@ impl Inside {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let inside = Self(listener.local_addr().expect("an address"), Arc::default());
         let count = Arc::clone(&inside.1);
-        thread::spawn(move || listener.incoming().for_each(|_| drop(count.fetch_add(1, Ordering::SeqCst))));
+        thread::spawn(move || {
+            for _ in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
         inside
     }
 
