@@ -193,7 +193,7 @@ mod tests {
             assert_eq!((error.code, error.detail.as_str()), (Code::InvalidField, detail));
         }
         for (field, detail) in [
-            (r#""scope":"team""#, "scope: must be 'org' or 'user', not 'team'"),
+            (r#""scope":"team""#, "scope: must be one of 'org', 'user', 'path', not 'team'"),
             (r#""scope":5"#, "scope: must be a word, not 5"),
             (r#""scope":{"org":null}"#, "scope: must be a word, not an object"),
             (

@@ -1,6 +1,7 @@
 //! Who caused an entry.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::ApiKeyId;
 use crate::limits::PERSON_CHARS_MAX;
@@ -48,7 +49,7 @@ impl fmt::Display for Actor {
 
 /// Somebody whom a provider of identities knows: `person:`, and what it knows them by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PersonId(String);
+pub struct PersonId(Arc<str>);
 
 impl PersonId {
     const PREFIX: &str = "person:";
@@ -59,7 +60,7 @@ impl PersonId {
     pub fn named(name: &str) -> Option<Self> {
         let is_short = (1..=PERSON_CHARS_MAX).contains(&name.chars().count());
         let is_plain = name.trim() == name && !name.chars().any(is_hidden);
-        (is_short && is_plain).then(|| Self(format!("{}{name}", Self::PREFIX)))
+        (is_short && is_plain).then(|| Self(format!("{}{name}", Self::PREFIX).into()))
     }
 
     /// What the provider knows them by.

@@ -496,7 +496,7 @@ fn what_is_captured_burns_what_was_reserved() {
     let burned: Vec<_> = burns.iter().map(|burn| (burn.source, burn.amount)).collect();
     assert_eq!(
         burned.first(),
-        Some(&(Source::Grant(4), amount(100))),
+        Some(&(Source::Grant(7), amount(100))),
         "the top-up of priority 50 burns first"
     );
     assert_eq!(burned.iter().map(|(_, amount)| *amount).sum::<Amount>(), amount(150));
