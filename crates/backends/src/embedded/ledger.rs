@@ -54,6 +54,10 @@ impl LedgerFiles {
         for ordinal in &ordinals {
             segments.get(*ordinal)?;
         }
+        // The process before this one may have died, or failed, between the name of a segment and the folder's sync: what is
+        // appended to it would be gone with the name.
+        let dir = &segments.dir;
+        segments.disk.sync_dir(dir).map_err(|source| io_error("sync", dir, source))?;
         Ok(Self { segments, last: ordinals.last().copied().unwrap_or(1) })
     }
 
