@@ -8,8 +8,7 @@ use tollgate_domain::{Actor, OrgCommand, OrgId, Timestamp};
 use tollgate_storage::{Cursor, Row, Scan, Store};
 
 use crate::limits::{BATCH_REQUESTS_MAX, ORG_PAGE};
-use crate::queue::Which;
-use crate::queue::{Alone, Job};
+use crate::queue::{Alone, Job, Which};
 use crate::{Engine, EngineError};
 
 /// When the next hold of each org that holds something expires.

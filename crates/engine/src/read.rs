@@ -13,8 +13,7 @@ use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
 use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
 use crate::loading::system_records;
-use crate::queue::Which;
-use crate::queue::{Alone, Job};
+use crate::queue::{Alone, Job, Which};
 use crate::{CatalogInForce, Engine, EngineError};
 
 /// Some paths of a meter with their own limits, and from where [`Engine::paths`] goes on.

@@ -141,8 +141,9 @@ impl Residents {
         std::mem::take(&mut self.touched).into_iter().for_each(|place| self.forget_at(place));
     }
 
-    /// Reads what some requests will read of their orgs, each at its place. Where there are many orgs they lie in no cache: memory sends many
-    /// at once that are asked for together, and one after the other to decisions that are made one after the other.
+    /// Reads what some requests will read of their orgs, each at its place. Where there are many orgs they lie in no cache:
+    /// memory sends many at once that are asked for together, and one after the other to decisions that are made one after
+    /// the other.
     pub(crate) fn warm(&self, requests: &[Asked<'_>], places: &[Place]) {
         let mut read = 0;
         for distance in Distance::ALL {

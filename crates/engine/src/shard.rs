@@ -6,7 +6,6 @@
 //! No threads, no queues, no clock.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use tollgate_domain::{
     Actor, Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
@@ -23,6 +22,7 @@ use crate::limits::{SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
 use crate::loading::{find_keys, load, moved, replayed, save_system, system_records};
 use crate::queue::{Asked, Which};
 use crate::resident::{Checkpoint, Place, Residents};
+use crate::sync::poll_once;
 
 /// What one turn goes by.
 #[derive(Clone, Copy)]
@@ -312,11 +312,7 @@ impl<S: Store> Shard<S> {
             if appends.is_empty() { Ok(None) } else { store.append(appends).await.map(Some) }
         });
         // Nothing begins before it is asked for.
-        let result = std::future::poll_fn(|context| match appending.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await;
+        let result = poll_once(appending.as_mut()).await;
         self.flight = Some(Flight { decisions, places, appended, entries, unguarded, appending, result });
     }
 

@@ -1,10 +1,23 @@
 //! Locks, channels and threads of the engine: the real ones, or, with the feature `shuttle`, such as a model checker can
 //! schedule. What uses them is the same code.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+
 #[cfg(feature = "shuttle")]
 pub(crate) use checked::{Running, RwLock, join, mpsc, oneshot, spawn, watch};
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use real::{Running, RwLock, join, mpsc, oneshot, spawn, spawn_here, watch};
+
+/// What a future gives if it is asked once; it goes on when it is asked again.
+pub(crate) async fn poll_once<T>(mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(given) => Poll::Ready(Some(given)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
 
 #[cfg(not(feature = "shuttle"))]
 mod real {

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
 use std::time::Instant;
 
 use tollgate_domain::{
@@ -23,7 +22,7 @@ use crate::queue::{Alone, Job, Which};
 use crate::resident::Checkpoint;
 use crate::saving::{Failed, Saving, Waiting};
 use crate::shard::{Shard, Terms, TurnError};
-use crate::sync::{RwLock, mpsc, watch};
+use crate::sync::{RwLock, mpsc, poll_once, watch};
 use crate::{EngineError, EngineMetrics, EngineOptions, OutcomeLabel};
 
 /// The one writer of an [`Engine`](crate::Engine).
@@ -613,11 +612,7 @@ impl<S: Store> Writer<S> {
     /// What became of the images that are being written, if that is known by now.
     async fn poll_saving(&mut self) -> Option<Result<(), StoreError>> {
         let Saving::Running(_, writing) = &mut self.saving else { return None };
-        std::future::poll_fn(|context| match writing.as_mut().poll(context) {
-            Poll::Ready(written) => Poll::Ready(Some(written)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await
+        poll_once(writing.as_mut()).await
     }
 
     async fn wait_saved(&mut self) {
