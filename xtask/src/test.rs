@@ -12,11 +12,18 @@ use crate::tools::{ensure, ensure_for_tests};
 pub(crate) const FEATURES: &str =
     "tollgate/full,tollgate-testing/aws,tollgate-testing/mongodb,tollgate-testing/redis";
 
+/// Lines that the report repeats of what one failed test wrote.
+const SAID_LINES_MAX: usize = 60;
+
 /// Tests that ran, over all test programs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    /// What the failed tests wrote, each under a line with its name: in a long output they are hard to find.
+    said: Vec<String>,
+    /// How many more lines of what is being written belong to a failed test.
+    saying: usize,
 }
 
 impl Sum {
@@ -26,6 +33,16 @@ impl Sum {
         if let Some((_, result)) = line.split_once("test result: ") {
             self.passed += before(result, " passed");
             self.failed += before(result, " failed");
+        }
+        let line = line.trim_end();
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            self.saying = SAID_LINES_MAX;
+        } else if line == "failures:" {
+            self.saying = 0;
+        }
+        if self.saying > 0 {
+            self.saying -= 1;
+            self.said.push(line.to_owned());
         }
     }
 
@@ -40,15 +57,16 @@ impl Sum {
         Ok(())
     }
 
-    /// The last line of the test command, then its verdict.
+    /// What failed, the last line of the test command, then its verdict.
     pub(crate) fn report(self) -> Result<()> {
+        self.said.iter().try_for_each(|line| say(line))?;
         say(&format!("{} passed, {} failed", self.passed, self.failed))?;
         self.verdict()
     }
 
-    fn verdict(self) -> Result<()> {
+    fn verdict(&self) -> Result<()> {
         match self {
-            Self { failed: 0, passed: 1.. } => Ok(()),
+            Self { failed: 0, passed: 1.., .. } => Ok(()),
             Self { failed: 0, .. } => Err("no test ran".into()),
             Self { .. } => Err("tests failed".into()),
         }
@@ -119,13 +137,33 @@ mod tests {
         ] {
             sum.see(line);
         }
-        assert_eq!(sum, Sum { passed: 17, failed: 2 });
+        assert_eq!(sum, Sum { passed: 17, failed: 2, ..Sum::default() });
+    }
+
+    #[test]
+    fn what_failed_tests_wrote_is_kept_for_the_report() {
+        let mut sum = Sum::default();
+        for line in [
+            "test decide::says_no ... FAILED\n",
+            "failures:\n",
+            "---- decide::says_no stdout ----\n",
+            "left: 1\n",
+            "failures:\n",
+            "    decide::says_no\n",
+            "running 3 tests\n",
+        ] {
+            sum.see(line);
+        }
+        assert_eq!(sum.said, ["---- decide::says_no stdout ----", "left: 1"]);
+        sum.see("---- decide::says_much stdout ----\n");
+        (0..1000).for_each(|_| sum.see("another\n"));
+        assert_eq!(sum.said.len(), 2 + SAID_LINES_MAX);
     }
 
     #[test]
     fn no_test_is_no_success() {
-        assert!(Sum { passed: 3, failed: 0 }.verdict().is_ok());
-        assert!(Sum { passed: 0, failed: 0 }.verdict().is_err());
-        assert!(Sum { passed: 3, failed: 1 }.verdict().is_err());
+        assert!(Sum { passed: 3, ..Sum::default() }.verdict().is_ok());
+        assert!(Sum::default().verdict().is_err());
+        assert!(Sum { passed: 3, failed: 1, ..Sum::default() }.verdict().is_err());
     }
 }

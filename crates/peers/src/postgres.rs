@@ -71,11 +71,10 @@ impl Postgres {
         let folder = keeper::folder("tollgate-postgres-")?;
         // Who may run them may not get to where they are.
         let programs = folder.path().join("programs");
-        let mut copy = Command::new("cp");
-        copy.arg("-r").arg(tools(version)?).arg(&programs);
-        let copied = copy.output()?;
-        if !copied.status.success() {
-            return Err(Error::other(format!("cp: {}", String::from_utf8_lossy(&copied.stderr))));
+        done(Command::new("cp").arg("-r").arg(tools(version)?).arg(&programs))?;
+        if let Some((user, group)) = user()? {
+            // Whoever runs them removes them.
+            done(Command::new("chown").arg("-R").arg(format!("{user}:{group}")).arg(&programs))?;
         }
         Self::start_in(folder, &programs.join("bin"), settings)
     }
@@ -91,10 +90,7 @@ impl Postgres {
             "--encoding=UTF8",
             "-D",
         ]);
-        let made = initdb.arg(&data).output()?;
-        if !made.status.success() {
-            return Err(Error::other(format!("initdb: {}", String::from_utf8_lossy(&made.stderr))));
-        }
+        done(initdb.arg(&data))?;
         let port = free_port()?;
         let mut options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=");
         settings.iter().for_each(|setting| options.push_str(&format!(" -c {setting}")));
@@ -206,19 +202,32 @@ fn programs() -> Result<PathBuf, Error> {
 pub(crate) fn command(program: &Path, folder: &Path) -> Result<Command, Error> {
     let mut command = Command::new(program);
     command.current_dir(folder);
-    if fs::metadata("/proc/self")?.uid() == 0 {
-        let (user, group) = user_postgres()?;
+    if let Some((user, group)) = user()? {
         chown(folder, Some(user), Some(group))?;
         command.uid(user).gid(group);
     }
     Ok(command)
 }
 
-fn user_postgres() -> Result<(u32, u32), Error> {
+/// Runs a command to its end; what it complained of is the error.
+fn done(command: &mut Command) -> Result<(), Error> {
+    let ran = command.output()?;
+    if ran.status.success() {
+        return Ok(());
+    }
+    let program = command.get_program().to_string_lossy();
+    Err(Error::other(format!("{program}: {}", String::from_utf8_lossy(&ran.stderr))))
+}
+
+/// The user and group to run PostgreSQL as, for root; anybody else runs it as what they are.
+fn user() -> Result<Option<(u32, u32)>, Error> {
+    if fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(None);
+    }
     let users = fs::read_to_string("/etc/passwd")?;
     let line = users.lines().find(|line| line.starts_with("postgres:"));
     let missing = || Error::other("root needs a user `postgres` to run PostgreSQL");
     let mut fields = line.ok_or_else(missing)?.split(':').skip(2);
     let mut number = || fields.next().and_then(|field| field.parse().ok()).ok_or_else(missing);
-    Ok((number()?, number()?))
+    Ok(Some((number()?, number()?)))
 }
