@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tollgate_domain::Timestamp;
@@ -218,6 +219,11 @@ fn a_provider_that_is_down_is_told_of_and_api_keys_go_on() {
     // It comes back, and goes away between the way there and the way back.
     idp.restart();
     let mut ann = Browser::new(&server);
+    // One that did not answer is left alone for a second.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while ann.get("/console/sign-in/oidc").status == 502 {
+        assert!(Instant::now() < deadline, "the provider is not asked again");
+    }
     let back = ann.until_back("/console/sign-in/oidc", "ann");
     idp.kill();
     let reply = ann.visit(&back);
