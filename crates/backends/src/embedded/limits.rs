@@ -92,13 +92,13 @@ pub(crate) const FACTS_GROUP_FILES_MAX: usize = 64;
 /// Keys that the filter of a group has room for at least.
 pub(crate) const FACTS_GROUP_KEYS_MIN: u64 = 4 * 1024;
 
-/// Keys that the filter of a group has room for at most, unless one file has more: 14 MiB.
+/// Keys that the filter of a group has room for at most, unless one file has more: 20 MiB.
 pub(crate) const FACTS_GROUP_KEYS_MAX: u64 = 8 * 1024 * 1024;
 
 /// Orgs that the filter of a group has room for at least.
 pub(crate) const FACTS_GROUP_ORGS_MIN: u64 = 1024;
 
-/// Orgs that the filter of a group has room for at most, unless one file has more: 3.5 MiB.
+/// Orgs that the filter of a group has room for at most, unless one file has more: 5 MiB.
 pub(crate) const FACTS_GROUP_ORGS_MAX: u64 = 2 * 1024 * 1024;
 
 /// Blocks read into the filters of a group at a time.
