@@ -12,8 +12,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tollgate_domain::{
-    Actor, Catalog, Context, MeterId, Moments, OrgCommand, OrgId, OrgState, PartKey, PlanId, PutOrg,
-    Quantity, Record, SetPlan, Timestamp, UsageKey, Use, UserId, apply, decide,
+    Actor, Catalog, Context, Distance, MeterId, Moments, OrgCommand, OrgId, OrgState, PartKey, PlanId,
+    PutOrg, Quantity, Record, SetPlan, Timestamp, UsageKey, Use, UserId, apply, decide,
 };
 
 const CATALOG: &str = r#"
@@ -46,11 +46,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Usages of one round, so that keys are new.
 const ROUND: u64 = 1_000;
 
+/// Usages for which memory is read ahead together, as the engine does.
+const TOGETHER: usize = 64;
+
 /// Orgs in memory, each with a plan, a limit on users, and users that used something.
 struct Orgs {
     catalog: Catalog,
-    orgs: HashMap<OrgId, OrgState, foldhash::fast::RandomState>,
-    names: Vec<OrgId>,
+    orgs: Vec<OrgState>,
+    places: HashMap<OrgId, usize, foldhash::fast::RandomState>,
     users: Vec<UserId>,
     meter: MeterId,
     moments: Moments,
@@ -62,23 +65,23 @@ impl Orgs {
         let at: Timestamp = "2026-11-28T12:00:00Z".parse().expect("a time");
         let mut orgs = Self {
             catalog: Catalog::from_toml(CATALOG).expect("a catalog"),
-            orgs: HashMap::default(),
-            names: Vec::new(),
+            orgs: Vec::new(),
+            places: HashMap::default(),
             users: (0..users).map(|user| UserId::new(&format!("user-{user}")).expect("an id")).collect(),
             meter: MeterId::new("reports").expect("an id"),
             moments: Moments::new(at),
             made: 0,
         };
-        for org in 0..count {
-            let id = OrgId::new(&format!("org-{org:07}")).expect("an id");
-            orgs.orgs.insert(id.clone(), OrgState::new(id.clone(), None));
-            orgs.names.push(id.clone());
+        for place in 0..count {
+            let id = OrgId::new(&format!("org-{place:07}")).expect("an id");
+            orgs.orgs.push(OrgState::new(id.clone(), None));
+            orgs.places.insert(id, place);
             let plan = PlanId::new("team").expect("an id");
-            orgs.tell(&id, &OrgCommand::Put(PutOrg { name: None, zone: None, metadata: None }));
-            orgs.tell(&id, &OrgCommand::SetPlan(SetPlan::now(plan)));
+            orgs.tell(place, &OrgCommand::Put(PutOrg { name: None, zone: None, metadata: None }));
+            orgs.tell(place, &OrgCommand::SetPlan(SetPlan::now(plan)));
             for user in 0..users {
                 let usage = orgs.usage(user);
-                orgs.tell(&id, &usage);
+                orgs.tell(place, &usage);
             }
         }
         orgs
@@ -98,7 +101,7 @@ impl Orgs {
         })
     }
 
-    fn tell(&mut self, org: &OrgId, command: &OrgCommand) {
+    fn tell(&mut self, place: usize, command: &OrgCommand) {
         let context = Context {
             catalog: &self.catalog,
             catalog_version: 1,
@@ -107,7 +110,7 @@ impl Orgs {
             key_keep_secs: 35 * 86_400,
             actor: &Actor::Local,
         };
-        let state = self.orgs.get_mut(org).expect("an org");
+        let state = &mut self.orgs[place];
         if let Some(PartKey::Key(space, key)) = command.named_key() {
             state.put_key(space, key, None);
         }
@@ -127,16 +130,25 @@ impl Orgs {
     /// What is measured: a function of its own, so that a profiler can be told to count nothing else.
     #[inline(never)]
     fn tell_all(&mut self, usages: &[(OrgId, OrgCommand)]) {
-        usages.iter().for_each(|(org, command)| self.tell(org, command));
+        for usages in usages.chunks(TOGETHER) {
+            let places: Vec<_> = usages.iter().map(|(org, _)| self.places[org]).collect();
+            let each = || places.iter().zip(usages);
+            for distance in Distance::ALL {
+                each().for_each(|(place, (_, command))| {
+                    black_box(self.orgs[*place].warm(command, distance));
+                });
+            }
+            each().for_each(|(place, (_, command))| self.tell(*place, command));
+        }
     }
 
     /// A round of usages, of orgs and users in an order that caches cannot follow.
     fn usages(&mut self) -> Vec<(OrgId, OrgCommand)> {
         let place = |among: usize, lot: u64| usize::try_from(lot % among as u64).expect("a place");
-        let (orgs, users) = (self.names.len(), self.users.len());
+        let (orgs, users) = (self.orgs.len(), self.users.len());
         let usage = |_| {
             let lot = self.made.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
-            (self.names[place(orgs, lot)].clone(), self.usage(place(users, lot >> 24)))
+            (self.orgs[place(orgs, lot)].id().clone(), self.usage(place(users, lot >> 24)))
         };
         (0..ROUND).map(usage).collect()
     }

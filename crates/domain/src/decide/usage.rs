@@ -592,7 +592,7 @@ fn denial_notices(
 /// Which content a key stands for. The time the caller gives is no part of it: a retry may carry a later one.
 pub(super) fn fingerprint(usage: &Use) -> u64 {
     // Hashed in one go: starting and ending a hash of parts costs more than hashing as little as this.
-    let mut content: SmallVec<[u8; 256]> = SmallVec::new();
+    let mut content = Vec::with_capacity(256);
     let mut text = |text: &str| {
         content.extend_from_slice(&text.len().to_le_bytes());
         content.extend_from_slice(text.as_bytes());
