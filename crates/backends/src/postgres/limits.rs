@@ -36,8 +36,5 @@ pub(crate) const SWEEP_EVERY: Duration = Duration::from_mins(10);
 /// Rows deleted at once: some milliseconds of work, and locks that nobody waits for.
 pub(crate) const SWEEP_ROWS: i32 = 5_000;
 
-/// Bills that are written down at once when their tables are made: some megabytes.
-pub(crate) const BILLS_AT_ONCE: i64 = 500;
-
 /// The oldest PostgreSQL that is tried, as it numbers its versions.
 pub(crate) const SERVER_VERSION_MIN: i32 = 140_000;

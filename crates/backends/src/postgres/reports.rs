@@ -3,16 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tokio_postgres::Transaction;
-use tokio_postgres::types::Type;
 use tollgate_domain::{
     Adjustment, Bill, BillLine, Entry, EntryKind, Notice, NoticeKind, Period, Timestamp, Window, Zone,
 };
-use tollgate_storage::StoreError;
-use tollgate_storage::codec::decode;
-
-use super::error::{Failure, bad_column, unfit};
-use super::limits::BILLS_AT_ONCE;
 
 /// The years of times that are told: nothing that is told for people may refuse an entry.
 const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
@@ -134,33 +127,4 @@ pub(super) fn details_of(notice: &Notice) -> String {
         }
     }
     Value::Object(details).to_string()
-}
-
-/// Writes down the bills that were closed before there were tables of bills.
-pub(super) async fn fill_in_bills(transaction: &Transaction<'_>) -> Result<(), StoreError> {
-    let failed = |error| Failure::answered(error).error;
-    let (mut org, mut number) = (String::new(), 0_i64);
-    loop {
-        let statement = "SELECT org, number, body FROM entries WHERE kind = 'bill_closed' AND (org, number) > ($1, $2) \
-                         ORDER BY org, number LIMIT $3";
-        let values: &super::database::Values<'_> =
-            &[(&org, Type::TEXT), (&number, Type::INT8), (&BILLS_AT_ONCE, Type::INT8)];
-        let rows = transaction.query_typed(statement, values).await.map_err(failed)?;
-        let mut bills = Vec::with_capacity(rows.len());
-        let mut last = None;
-        for row in &rows {
-            let (org, number): (String, i64) =
-                (row.try_get(0).map_err(bad_column)?, row.try_get(1).map_err(bad_column)?);
-            let entry: Entry = decode(row.try_get(2).map_err(bad_column)?)
-                .map_err(|error| unfit(format!("entry {number} of {org} cannot be read")).caused_by(error))?;
-            bills.extend(bill_of(&org, &entry));
-            last = Some((org, number));
-        }
-        let Some(place) = last else { return Ok(()) };
-        transaction
-            .query_typed("SELECT keep_bills($1)", &[(&bills, Type::TEXT_ARRAY)])
-            .await
-            .map_err(failed)?;
-        (org, number) = place;
-    }
 }

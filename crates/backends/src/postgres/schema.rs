@@ -6,17 +6,12 @@ use tollgate_storage::{ADVICE_ON_NEWER, StoreError};
 use super::database::Database;
 use super::error::{Failure, bad_column, unfit};
 use super::limits::{ANSWER_TIMEOUT, SERVER_VERSION_MIN};
-use super::reports::fill_in_bills;
 
 /// The migrations, in order; the first is number 1.
 const MIGRATIONS: &[(&str, &str)] = &[
     ("ledgers", include_str!("migrations/0001_ledgers.sql")),
     ("views", include_str!("migrations/0002_views.sql")),
-    ("bills", include_str!("migrations/0003_bills.sql")),
 ];
-
-/// The number of the migration since which there are tables of bills.
-const BILLS: usize = 3;
 
 /// Refuses a server that would not keep what the store promises.
 pub(crate) async fn check_server(database: &Database) -> Result<(), StoreError> {
@@ -120,9 +115,6 @@ async fn apply(client: &mut Object, schema: &str) -> Result<(), StoreError> {
         let note = format!("INSERT INTO migrations (number, name) VALUES ({number}, '{name}')");
         transaction.batch_execute(&note).await.map_err(failed)?;
         tracing::info!(number, name, schema, "a migration was applied");
-    }
-    if applied < BILLS {
-        fill_in_bills(&transaction).await?;
     }
     transaction.commit().await.map_err(failed)
 }

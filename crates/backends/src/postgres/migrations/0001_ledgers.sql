@@ -1,4 +1,4 @@
--- The ledgers, images and notices, and the functions by which Tollgate writes and reads them.
+-- The ledgers, images, notices and bills, and the functions by which Tollgate writes and reads them.
 --
 -- Ids are compared by their bytes. The system's ledger, of the catalog and of API keys, is the one of the org ''.
 
@@ -66,6 +66,9 @@ CREATE TABLE notices (
     kind text NOT NULL,
     meter text,
     user_id text,
+    -- What it is about and says, for people.
+    period text,
+    details jsonb,
     body bytea NOT NULL,
     PRIMARY KEY (org, entry, index)
 );
@@ -75,6 +78,54 @@ CREATE SEQUENCE notice_calls;
 -- One row: who holds it numbers notices.
 CREATE TABLE notice_order (numbered bigint NOT NULL);
 INSERT INTO notice_order VALUES (0);
+
+-- Closed bills, for people and reports: Tollgate itself reads none of it. They never change.
+CREATE TABLE bills (
+    org text COLLATE "C" NOT NULL,
+    -- The entry that closed it: the ledger has one of each number.
+    entry bigint NOT NULL,
+    -- Its number among those of the organization.
+    number bigint,
+    -- The first day of the month, and the month's first moment and the first after it by the organization's clocks.
+    month date,
+    begins_at timestamptz,
+    ends_at timestamptz,
+    time_zone text NOT NULL,
+    closed_at timestamptz,
+    name text,
+    -- The last plan of the month.
+    plan text,
+    -- The version of the catalog by which the end of the month was rated.
+    catalog bigint NOT NULL,
+    currency text NOT NULL,
+    total numeric NOT NULL,
+    PRIMARY KEY (org, entry)
+);
+
+-- What they are made of: the amounts of a bill's lines add up to its total.
+CREATE TABLE bill_lines (
+    org text COLLATE "C" NOT NULL,
+    entry bigint NOT NULL,
+    line bigint NOT NULL,
+    -- The number of the bill.
+    bill bigint,
+    -- `usage`, `fee` or `adjustment`.
+    kind text NOT NULL,
+    plan text,
+    -- The month that an adjustment puts right.
+    adjusted_month date,
+    begins_at timestamptz,
+    ends_at timestamptz,
+    description text,
+    meter text,
+    properties jsonb,
+    quantity numeric,
+    included numeric,
+    billable numeric,
+    amount numeric NOT NULL,
+    arithmetic text,
+    PRIMARY KEY (org, entry, line)
+);
 
 -- Work that one process should do at a time, and who does it.
 CREATE TABLE leases (
@@ -105,6 +156,31 @@ BEGIN
 END
 $$;
 
+-- Writes closed bills down, each a JSON object.
+CREATE FUNCTION keep_bills(p_bills text[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO bills (org, entry, number, month, begins_at, ends_at, time_zone, closed_at, name, plan, catalog, currency, total)
+    SELECT b.org, b.entry, b.number, b.month, b.begins_at, b.ends_at, b.time_zone, b.closed_at, b.name, b.plan, b.catalog,
+        b.currency, b.total
+    FROM unnest(p_bills) AS t (bill), jsonb_to_record(t.bill::jsonb) AS b (
+        org text, entry bigint, number bigint, month date, begins_at timestamptz, ends_at timestamptz, time_zone text,
+        closed_at timestamptz, name text, plan text, catalog bigint, currency text, total numeric
+    );
+    INSERT INTO bill_lines (org, entry, line, bill, kind, plan, adjusted_month, begins_at, ends_at, description, meter, properties,
+        quantity, included, billable, amount, arithmetic)
+    SELECT b.org, b.entry, l.line, b.number, l.kind, l.plan, l.adjusted_month, l.begins_at, l.ends_at, l.description, l.meter, l.properties,
+        l.quantity, l.included, l.billable, l.amount, l.arithmetic
+    FROM unnest(p_bills) AS t (bill), jsonb_to_record(t.bill::jsonb) AS b (org text, entry bigint, number bigint, lines jsonb),
+        jsonb_to_recordset(b.lines) AS l (
+            line bigint, kind text, plan text, adjusted_month date, begins_at timestamptz, ends_at timestamptz, description text,
+            meter text, properties jsonb, quantity numeric, included numeric, billable numeric, amount numeric, arithmetic text
+        );
+END
+$$;
+
 -- Appends entries to ledgers, each of which must be at the version that is expected; answers of each whether it was made.
 --
 -- Asked again with the same call it answers the same, however often, and makes nothing twice: who lost the answer asks again.
@@ -117,8 +193,9 @@ CREATE FUNCTION append(
     p_key_places integer[], p_key_hashes uuid[], p_key_numbers bigint[], p_key_reversals bigint[], p_key_ats timestamptz[],
     p_reversal_places integer[], p_reversal_hashes uuid[], p_reversals bigint[],
     p_notice_places integer[], p_notice_orders bigint[], p_notice_orgs text[], p_notice_entries bigint[], p_notice_indexes integer[],
-    p_notice_ats timestamptz[], p_notice_kinds text[], p_notice_meters text[], p_notice_users text[],
-    p_notice_bodies bytea[]
+    p_notice_ats timestamptz[], p_notice_kinds text[], p_notice_meters text[], p_notice_users text[], p_notice_periods text[],
+    p_notice_details text[], p_notice_bodies bytea[],
+    p_bill_places integer[], p_bills text[]
 ) RETURNS boolean[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -185,13 +262,19 @@ BEGIN
         WHERE k.hash = r.hash AND v_made[r.place];
     END IF;
     IF cardinality(p_notice_places) > 0 THEN
-        INSERT INTO notices (call, place, org, entry, index, at, kind, meter, user_id, body)
-        SELECT coalesce(n.call, c.call), n.ordinal, n.org, n.entry, n.index, n.at, n.kind, n.meter, n.user_id, n.body
+        INSERT INTO notices (call, place, org, entry, index, at, kind, meter, user_id, period, details, body)
+        SELECT coalesce(n.call, c.call), n.ordinal, n.org, n.entry, n.index, n.at, n.kind, n.meter, n.user_id, n.period,
+            n.details::jsonb, n.body
         FROM (SELECT nextval('notice_calls') AS call) AS c,
             unnest(p_notice_places, p_notice_orders, p_notice_orgs, p_notice_entries, p_notice_indexes, p_notice_ats, p_notice_kinds,
-                p_notice_meters, p_notice_users, p_notice_bodies)
-            WITH ORDINALITY AS n (place, call, org, entry, index, at, kind, meter, user_id, body, ordinal)
+                p_notice_meters, p_notice_users, p_notice_periods, p_notice_details, p_notice_bodies)
+            WITH ORDINALITY AS n (place, call, org, entry, index, at, kind, meter, user_id, period, details, body, ordinal)
         WHERE v_made[n.place];
+    END IF;
+    IF cardinality(p_bill_places) > 0 THEN
+        PERFORM keep_bills(ARRAY(
+            SELECT n.bill FROM unnest(p_bill_places, p_bills) AS n (place, bill) WHERE v_made[n.place]
+        ));
     END IF;
     RETURN v_done;
 END

@@ -22,7 +22,7 @@ SELECT
 FROM usage_records
 GROUP BY org, meter, user_id, date_trunc('month', used_at AT TIME ZONE 'UTC')::date;
 
--- Credit that was added, and that was taken back of it, with the quantity below zero. Entries from before these views have none.
+-- Credit that was added, and that was taken back of it, with the quantity below zero.
 CREATE VIEW grants AS
 SELECT
     org, number AS entry, kind, meter, key,

@@ -28,7 +28,7 @@ fn many_open_a_new_store_at_once_and_one_makes_it() {
         openers.into_iter().for_each(|opener| opener.join().expect("no opener failed"));
     });
     let made = server().query(&format!("SELECT number, name FROM {schema}.migrations")).expect("migrations");
-    assert_eq!(made, "1|ledgers\n2|views\n3|bills");
+    assert_eq!(made, "1|ledgers\n2|views");
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn what_would_not_keep_the_promises_is_refused() {
     drop(open(&schema).expect("opens"));
     let as_it_is = PostgresOptions::from_url(&format!("{url}?schema={schema}&migrate=off")).expect("a URL");
     drop(PostgresStore::open(as_it_is).expect("it is up to date"));
-    let newer = format!("INSERT INTO {schema}.migrations (number, name) VALUES (4, 'to come')");
+    let newer = format!("INSERT INTO {schema}.migrations (number, name) VALUES (3, 'to come')");
     server().query(&newer).expect("a migration");
     let (kind, text) = refused(&format!("{url}?schema={schema}"));
     assert_eq!(kind, StoreErrorKind::Format);
@@ -64,36 +64,6 @@ fn entries_are_readable_for_people() {
     );
     let rows = server().query(&statement).expect("rows");
     assert_eq!(rows, "acme|1|used|reports|ann|1|first\nacme|2|used|reports|ann|1|second");
-}
-
-#[test]
-fn bills_that_were_closed_before_there_were_tables_of_them_are_filled_in() {
-    let schema = next_schema();
-    let store = open(&schema).expect("opens");
-    let bills = [(1, month_closed(1, "2026-09")), (2, month_closed(2, "2026-10"))].map(|(number, bill)| {
-        let append = closing(&org("acme"), number, bill);
-        run(store.append(vec![append])).expect("appends")
-    });
-    assert!(bills.iter().all(|appended| appended.answers == [Appended::Done]));
-    let rows = |table: &str| {
-        let rows = format!("SELECT string_agg(t::text, ';' ORDER BY t::text) FROM {schema}.{table} AS t");
-        server().query(&rows).expect("rows")
-    };
-    let made = ["bills", "bill_lines"].map(rows);
-    assert!(made.iter().all(|rows| !rows.is_empty()), "{made:?}");
-    // As an older version left it.
-    let older = format!(
-        "SET search_path TO {schema};
-         DROP TABLE bills, bill_lines;
-         ALTER TABLE notices DROP COLUMN period, DROP COLUMN details;
-         DROP FUNCTION keep_bills;
-         DO $$ BEGIN EXECUTE (SELECT 'DROP FUNCTION ' || oid::regprocedure FROM pg_proc
-             WHERE proname = 'append' AND pronargs > 34 AND pronamespace = '{schema}'::regnamespace); END $$;
-         DELETE FROM migrations WHERE number = 3"
-    );
-    server().query(&older).expect("an older schema");
-    drop(open(&schema).expect("opens"));
-    assert_eq!(["bills", "bill_lines"].map(rows), made);
 }
 
 /// The closed bill of a month with a line and an adjustment, and a name that the database cannot keep.
