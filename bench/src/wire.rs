@@ -165,7 +165,7 @@ pub(crate) fn error_text(body: &[u8]) -> String {
 }
 
 /// One message of MongoDB's protocol, whose length it begins with.
-pub(crate) fn mongo_message(bytes: &[u8]) -> Option<&[u8]> {
+fn mongo_message(bytes: &[u8]) -> Option<&[u8]> {
     let length = usize::try_from(u32::from_le_bytes(*bytes.first_chunk::<4>()?)).ok()?;
     bytes.get(..length)
 }

@@ -62,7 +62,7 @@ impl Kind {
             Self::Redis => PathBuf::from("redis-server"),
             Self::Postgres => postgres::program("postgres")?,
             Self::Dynamo => return Ok("DynamoDB Local, in memory".to_owned()),
-            Self::Mongo => mongo::program(options)?,
+            Self::Mongo => tollgate_peers::mongo::program()?,
         }))
     }
 }
@@ -150,7 +150,7 @@ impl System {
                 (daemon, template)
             }
             Kind::Mongo => {
-                let daemon = mongo::start(options, folder)?;
+                let daemon = mongo::start(folder)?;
                 let template = mongo::prepare(daemon.address, orgs)?;
                 (daemon, template)
             }

@@ -95,8 +95,9 @@ impl StoreKind {
                 (vec![dynamo], url)
             }
             Self::Mongo => {
-                let mongo = mongo::start(options, &place("mongo")?)?;
-                let url = format!("mongodb://{}/metering?replicaSet={}", mongo.address, mongo::SET);
+                let mongo = mongo::start(&place("mongo")?)?;
+                let url =
+                    format!("mongodb://{}/metering?replicaSet={}", mongo.address, tollgate_peers::mongo::SET);
                 (vec![mongo], url)
             }
         })

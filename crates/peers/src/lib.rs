@@ -12,7 +12,7 @@ mod bouncer;
 mod cloud;
 mod dynamo;
 mod keeper;
-mod mongo;
+pub mod mongo;
 mod postgres;
 mod proxy;
 mod redis;

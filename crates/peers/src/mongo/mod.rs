@@ -1,8 +1,10 @@
 //! A MongoDB of a test's own: a replica set of one member or three, which can be killed.
 
+mod message;
+
 use std::env;
 use std::fs;
-use std::io::{Error, Read, Write};
+use std::io::Error;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::thread;
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use self::message::{Bson, ask, message};
+use self::message::{behind, holds};
 use crate::keeper::{self, Running};
 use crate::postgres::free_port;
 
@@ -23,7 +27,7 @@ const PROGRAM: &str = "site-packages/fiftyone/db/bin/mongod";
 const ADVICE: &str = "MongoDB is needed: `cargo xtask test` fetches it into target/tools";
 
 /// The name of the replica set.
-const SET: &str = "rs0";
+pub const SET: &str = "rs0";
 
 /// How long it may take to have a primary, on a machine that is busy.
 const READY: Duration = Duration::from_mins(1);
@@ -120,11 +124,7 @@ impl Mongo {
             for (place, member) in
                 self.members.iter().enumerate().filter(|(_, member)| member.running.is_some())
             {
-                let hello = Bson::default().int("hello", 1);
-                // One that is not ready answers nothing.
-                if command(member.port, hello)
-                    .is_ok_and(|answer| holds(&answer, b"\x08isWritablePrimary\0\x01"))
-                {
+                if is_primary(member.port) {
                     return Ok(place);
                 }
             }
@@ -160,7 +160,7 @@ impl Mongo {
     /// # Errors
     /// When it does not say.
     pub fn reads(&self, collection: &str) -> Result<u64, Error> {
-        let answer = command(self.port(), Bson::default().int("top", 1))?;
+        let answer = ask(self.port(), "admin", Bson::default().int("top", 1))?;
         let of_it = behind(&answer, &[b"\x03", collection.as_bytes(), b"\0"].concat());
         let queries = of_it.and_then(|of_it| behind(of_it, b"\x03queries\0"));
         let count = queries.and_then(|queries| number(queries, "count"));
@@ -170,22 +170,38 @@ impl Mongo {
 
     /// Tells the members of each other.
     fn initiate(&self) -> Result<(), Error> {
-        let members = (0..).zip(&self.members).fold(Bson::default(), |members, (number, member)| {
-            let host = format!("127.0.0.1:{}", member.port);
-            members.document(&number.to_string(), Bson::default().int("_id", number).text("host", &host))
-        });
-        let settings = Bson::default().int("electionTimeoutMillis", ELECTION_MILLIS);
-        let set = Bson::default().text("_id", SET).array("members", members).document("settings", settings);
-        let answer = command(self.port(), Bson::default().document("replSetInitiate", set))?;
-        if holds(&answer, b"\x01ok\0\0\0\0\0\0\0\xf0\x3f") {
-            return Ok(());
-        }
-        Err(Error::other(format!("no replica set: {}", String::from_utf8_lossy(&answer))))
+        let ports: Vec<u16> = self.members.iter().map(|member| member.port).collect();
+        initiate(&ports)
     }
 }
 
+/// Tells the members of a replica set, each by its port of this machine, of each other.
+///
+/// # Errors
+/// When the first does not take it.
+pub fn initiate(ports: &[u16]) -> Result<(), Error> {
+    let members = (0..).zip(ports).fold(Bson::default(), |members, (number, port)| {
+        let host = format!("127.0.0.1:{port}");
+        members.document(&number.to_string(), Bson::default().int("_id", number).text("host", &host))
+    });
+    let settings = Bson::default().int("electionTimeoutMillis", ELECTION_MILLIS);
+    let set = Bson::default().text("_id", SET).array("members", members).document("settings", settings);
+    let first = ports.first().copied().unwrap_or_default();
+    ask(first, "admin", Bson::default().document("replSetInitiate", set)).map(drop)
+}
+
+/// Whether a member is the primary; one that is not ready answers nothing.
+#[must_use]
+pub fn is_primary(port: u16) -> bool {
+    let hello = Bson::default().int("hello", 1);
+    ask(port, "admin", hello).is_ok_and(|answer| holds(&answer, b"\x08isWritablePrimary\0\x01"))
+}
+
 /// The program: named, or beside the program that runs, in the folder that cargo builds in.
-fn program() -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// When it is in neither place.
+pub fn program() -> Result<PathBuf, Error> {
     let is_there = |program: &PathBuf| program.is_file();
     if let Some(named) = env::var_os(PROGRAM_VARIABLE) {
         return Some(PathBuf::from(named)).filter(is_there).ok_or_else(|| Error::other(ADVICE));
@@ -194,62 +210,6 @@ fn program() -> Result<PathBuf, Error> {
     let pythons = program.ancestors().filter_map(|folder| fs::read_dir(folder.join(TOOLS)).ok());
     let found = pythons.flatten().flatten().map(|python| python.path().join(PROGRAM)).find(is_there);
     found.ok_or_else(|| Error::other(ADVICE))
-}
-
-/// A document as MongoDB writes it, as far as two commands need it.
-#[derive(Debug, Default)]
-struct Bson(Vec<u8>);
-
-impl Bson {
-    fn element(mut self, kind: u8, name: &str, value: &[u8]) -> Self {
-        self.0.push(kind);
-        self.0.extend([name.as_bytes(), b"\0", value].concat());
-        self
-    }
-
-    fn int(self, name: &str, value: i32) -> Self {
-        self.element(0x10, name, &value.to_le_bytes())
-    }
-
-    fn text(self, name: &str, value: &str) -> Self {
-        let length = i32::try_from(value.len() + 1).unwrap_or(i32::MAX);
-        self.element(0x02, name, &[&length.to_le_bytes(), value.as_bytes(), b"\0"].concat())
-    }
-
-    fn document(self, name: &str, value: Self) -> Self {
-        self.element(0x03, name, &value.bytes())
-    }
-
-    fn array(self, name: &str, value: Self) -> Self {
-        self.element(0x04, name, &value.bytes())
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        let length = i32::try_from(self.0.len() + 5).unwrap_or(i32::MAX);
-        [&length.to_le_bytes(), self.0.as_slice(), b"\0"].concat()
-    }
-}
-
-/// What a member answers to a command of its database `admin`.
-fn command(port: u16, command: Bson) -> Result<Vec<u8>, Error> {
-    const MESSAGE: i32 = 2_013;
-    const HEAD_BYTES: usize = 16;
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(READY))?;
-    let body = [&[0; 5], command.text("$db", "admin").bytes().as_slice()].concat();
-    let length = i32::try_from(HEAD_BYTES + body.len()).unwrap_or(i32::MAX);
-    let head: Vec<u8> = [length, 1, 0, MESSAGE].iter().flat_map(|number| number.to_le_bytes()).collect();
-    stream.write_all(&[head, body].concat())?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let rest = usize::try_from(i32::from_le_bytes(length)).unwrap_or_default().saturating_sub(length.len());
-    let mut answer = vec![0; rest];
-    stream.read_exact(&mut answer)?;
-    Ok(answer)
-}
-
-fn holds(answer: &[u8], wanted: &[u8]) -> bool {
-    behind(answer, wanted).is_some()
 }
 
 /// The next number with a name, which small ones have in fewer bytes.
@@ -261,10 +221,4 @@ fn number(document: &[u8], name: &str) -> Option<u64> {
         0x12 => place.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)),
         _ => None,
     }
-}
-
-/// What comes behind some bytes.
-fn behind<'a>(answer: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
-    let place = answer.windows(wanted.len()).position(|window| window == wanted)?;
-    answer.get(place + wanted.len()..)
 }
