@@ -68,7 +68,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("tollgate-e2e", &[]),
     // Published for others: it needs none of ours.
     ("tollgate-client", &[]),
-    ("tollgate-bench", &[]),
+    ("tollgate-bench", &["tollgate-peers"]),
     ("tollgate-fuzz", &["tollgate-domain", "tollgate-storage", "tollgate-backends", "tollgate-api"]),
     ("xtask", &[]),
 ];
