@@ -58,6 +58,10 @@ pub const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The same in turns, which pass where the clock stands still.
 pub const SAVE_AGAIN_TURNS: u32 = 64;
 
+/// How often the parts that a turn lacks are loaded for all of its orgs together: an account and the counters of users, what
+/// they lead to, and what that leads to.
+pub(crate) const LOADS_AHEAD_MAX: usize = 3;
+
 /// How often a partition is opened again because its image moved while its parts were loaded.
 pub const OPEN_ROUNDS_MAX: usize = 16;
 

@@ -1,12 +1,13 @@
 //! What a turn reads of the store: orgs as they are now, parts of them, keys, and the system.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tollgate_domain::{
     KeyId, KeyRecord, KeySpace, OrgId, OrgState, PartKey, Partition, Record, RecordKey, SystemRecords,
     UsageKey, apply, apply_system, touched, touched_by_system,
 };
-use tollgate_storage::{EntryChange, Image, Opened, Store, StoreError, StoreErrorKind};
+use tollgate_storage::{EntryChange, Image, Opened, Parts, Store, StoreError, StoreErrorKind};
 
 use crate::limits::OPEN_ROUNDS_MAX;
 use crate::queue::Asked;
@@ -14,23 +15,60 @@ use crate::queue::Asked;
 /// A key that a command names, and what is known of it.
 pub(crate) type FoundKey = (KeySpace, UsageKey, Option<KeyRecord>);
 
-/// The state of an org: its image with the entries since; and the version of the image.
+/// The states of orgs, each its image with the entries since; and the versions of the images.
 pub(crate) async fn replayed<S: Store>(
     store: &S,
-    org: OrgId,
-    opened: Opened,
-) -> Result<(OrgState, u64), StoreError> {
-    let image = opened.image();
-    let mut state = OrgState::of(org, opened.head);
-    for change in opened.entries {
-        let EntryChange::Org(entry) = change else { continue };
-        while let Err(wants) = touched(&state, &entry) {
-            load(store, &mut state, image, wants.0).await?;
+    opened: impl Iterator<Item = (OrgId, Opened)>,
+) -> Result<Vec<(OrgState, u64)>, StoreError> {
+    let begin = |(org, opened): (OrgId, Opened)| {
+        let image = opened.image();
+        Replaying { state: OrgState::of(org, opened.head), image, entries: opened.entries.into() }
+    };
+    let mut all: Vec<Replaying> = opened.map(begin).collect();
+    loop {
+        // What they lack is loaded of all together.
+        let lacking = all.iter_mut().enumerate().filter_map(|(place, org)| Some((place, org.go_on()?)));
+        let (places, lacking): (Vec<usize>, Vec<Lacking>) = lacking.unzip();
+        if lacking.is_empty() {
+            break;
         }
-        apply(&mut state, &entry);
+        for (place, loaded) in places.into_iter().zip(load_all(store, lacking).await?) {
+            let (Some(org), Some(loaded)) = (all.get_mut(place), loaded) else { return Err(moved()) };
+            loaded.into_iter().for_each(|(key, record)| org.state.put(key, record));
+        }
     }
-    state.forget_facts();
-    Ok((state, image))
+    Ok(all
+        .into_iter()
+        .map(|Replaying { mut state, image, .. }| {
+            state.forget_facts();
+            (state, image)
+        })
+        .collect())
+}
+
+/// An org on its way from its image to its latest entry.
+struct Replaying {
+    state: OrgState,
+    image: u64,
+    /// Those that are still to be applied.
+    entries: VecDeque<EntryChange>,
+}
+
+impl Replaying {
+    /// Applies entries until something is lacking; `None` at the end.
+    fn go_on(&mut self) -> Option<Lacking> {
+        while let Some(change) = self.entries.front() {
+            if let EntryChange::Org(entry) = change {
+                if let Err(wants) = touched(&self.state, entry) {
+                    let (org, image) = (self.state.id().clone(), self.image);
+                    return Some(Lacking { org, image, keys: wants.0 });
+                }
+                apply(&mut self.state, entry);
+            }
+            self.entries.pop_front();
+        }
+        None
+    }
 }
 
 /// Looks up the keys that commands name; what is known of each, `None` where a command names none.
@@ -54,6 +92,65 @@ pub(crate) async fn find_keys<S: Store>(
     Ok(names.into_iter().map(move |named| if named { found.next() } else { None }))
 }
 
+/// Parts of an org that are to be loaded.
+pub(crate) struct Lacking {
+    pub(crate) org: OrgId,
+    /// The version of its image.
+    pub(crate) image: u64,
+    pub(crate) keys: Vec<PartKey>,
+}
+
+/// Parts of an org as they were loaded; `None`: its image moved.
+pub(crate) type LoadedParts = Option<Vec<(PartKey, Option<Record>)>>;
+
+/// Loads parts of orgs, what images have of all of them in one call.
+pub(crate) async fn load_all<S: Store>(
+    store: &S,
+    lacking: Vec<Lacking>,
+) -> Result<Vec<LoadedParts>, StoreError> {
+    let in_images = |key: &PartKey| !matches!(key, PartKey::Key(..) | PartKey::Catalog(_));
+    let asked: Vec<Parts> = lacking
+        .iter()
+        .map(|Lacking { org, image, keys }| Parts {
+            partition: Partition::Org(org.clone()),
+            image: *image,
+            keys: keys.iter().filter(|key| in_images(key)).map(|key| key.clone().of(org)).collect(),
+        })
+        .collect();
+    let loaded = match asked.iter().all(|parts| parts.keys.is_empty()) {
+        true => vec![Some(Vec::new()); asked.len()],
+        false => store.load(&asked).await?,
+    };
+    assert_eq!(loaded.len(), lacking.len(), "a store answers of every partition");
+    let mut all = Vec::with_capacity(lacking.len());
+    for (Lacking { org, keys, .. }, loaded) in lacking.into_iter().zip(loaded) {
+        let Some(loaded) = loaded else {
+            all.push(None);
+            continue;
+        };
+        let (of_image, others): (Vec<PartKey>, Vec<PartKey>) = keys.into_iter().partition(in_images);
+        assert_eq!(loaded.len(), of_image.len(), "a store answers every key");
+        let mut parts: Vec<_> = of_image.into_iter().zip(loaded).collect();
+        for key in others {
+            let record = find_other(store, &org, &key).await?;
+            parts.push((key, record));
+        }
+        all.push(Some(parts));
+    }
+    Ok(all)
+}
+
+/// A part that no image of an org has.
+async fn find_other<S: Store>(store: &S, org: &OrgId, key: &PartKey) -> Result<Option<Record>, StoreError> {
+    if let PartKey::Key(space, name) = key {
+        let id = KeyId { org: org.clone(), space: *space, key: name.clone() };
+        let found = store.find(std::slice::from_ref(&id)).await?.pop().flatten();
+        return Ok(found.map(|record| Record::Key(Arc::new(record))));
+    }
+    let name = key.clone().of(org);
+    Ok(system_records(store, std::slice::from_ref(&name)).await?.get(&name).cloned())
+}
+
 /// Loads parts of an org.
 pub(crate) async fn load<S: Store>(
     store: &S,
@@ -61,29 +158,9 @@ pub(crate) async fn load<S: Store>(
     image: u64,
     keys: Vec<PartKey>,
 ) -> Result<(), StoreError> {
-    let (of_org, others): (Vec<PartKey>, Vec<PartKey>) =
-        keys.into_iter().partition(|key| !matches!(key, PartKey::Key(..) | PartKey::Catalog(_)));
-    let names: Vec<RecordKey> = of_org.iter().map(|key| key.clone().of(state.id())).collect();
-    if !names.is_empty() {
-        let partition = Partition::Org(state.id().clone());
-        let Some(loaded) = store.load(&partition, image, &names).await? else { return Err(moved()) };
-        assert_eq!(loaded.len(), names.len(), "a store answers every key");
-        of_org.into_iter().zip(loaded).for_each(|(key, record)| state.put(key, record));
-    }
-    for key in others {
-        let record = match &key {
-            PartKey::Key(space, name) => {
-                let id = KeyId { org: state.id().clone(), space: *space, key: name.clone() };
-                let found = store.find(std::slice::from_ref(&id)).await?.pop().flatten();
-                found.map(|record| Record::Key(Arc::new(record)))
-            }
-            key => {
-                let name = key.clone().of(state.id());
-                system_records(store, std::slice::from_ref(&name)).await?.get(&name).cloned()
-            }
-        };
-        state.put(key, record);
-    }
+    let lacking = vec![Lacking { org: state.id().clone(), image, keys }];
+    let Some(loaded) = load_all(store, lacking).await?.pop().flatten() else { return Err(moved()) };
+    loaded.into_iter().for_each(|(key, record)| state.put(key, record));
     Ok(())
 }
 
@@ -105,7 +182,8 @@ pub(crate) async fn system_records<S: Store>(
         let loaded = if names.is_empty() {
             Some(Vec::new())
         } else {
-            store.load(&Partition::System, image, &names).await?
+            let asked = Parts { partition: Partition::System, image, keys: names.clone() };
+            store.load_one(&asked).await?
         };
         let Some(loaded) = loaded else { continue };
         let mut records = SystemRecords::default();

@@ -18,8 +18,8 @@ use tollgate_schedules::shuttle::rand::{Rng, thread_rng};
 use tollgate_schedules::shuttle::sync::atomic::AtomicUsize as Step;
 use tollgate_schedules::shuttle::thread;
 use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, MemoryStore, Opened, Order, Page, Row, Scan, Store,
-    StoreError, StoreErrorKind,
+    Append, Appends, Capabilities, Cursor, Image, Loaded, MemoryStore, Opened, Order, Page, Parts, Row, Scan,
+    Store, StoreError, StoreErrorKind,
 };
 
 use crate::queue::Asked;
@@ -107,14 +107,9 @@ impl Store for Watched {
         self.inner.versions(partitions).await
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
         self.step();
-        let loaded = self.inner.load(partition, image, keys).await;
+        let loaded = self.inner.load(asked).await;
         self.step();
         loaded
     }
@@ -471,7 +466,8 @@ fn images_follow_while_usage_goes_on_and_lack_nothing_in_the_end() {
         let opened = block_on(store.open(&[Partition::Org(org())])).expect("it opens");
         let key = RecordKey::Account(org(), meter());
         let image = opened.iter().map(Opened::image).sum();
-        let loaded = block_on(store.load(&Partition::Org(org()), image, &[key])).expect("it loads");
+        let asked = Parts { partition: Partition::Org(org()), image, keys: vec![key] };
+        let loaded = block_on(store.load_one(&asked)).expect("it loads");
         let used = match loaded.as_deref() {
             Some([Some(Record::Account(account))]) => {
                 let lifetime = account.tally.open().iter().map(|open| open.counter.value).max();

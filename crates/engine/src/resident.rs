@@ -31,7 +31,7 @@ pub(crate) struct Resident {
 }
 
 /// Where an org is in memory, until it is forgotten: for the length of a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(usize);
 
 /// The orgs in memory.

@@ -5,6 +5,7 @@
 //!
 //! No threads, no queues, no clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
@@ -18,8 +19,8 @@ use crate::Pace;
 use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
 use crate::flight::{Appending, Flight, Settled, Staged, Turn};
-use crate::limits::{SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
-use crate::loading::{find_keys, load, moved, replayed, save_system, system_records};
+use crate::limits::{LOADS_AHEAD_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
+use crate::loading::{Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records};
 use crate::queue::{Asked, Which};
 use crate::resident::{Checkpoint, Place, Residents};
 use crate::sync::poll_once;
@@ -141,8 +142,16 @@ impl<S: Store> Shard<S> {
     /// Decides requests in order, each on what the one before made of its org.
     async fn decide_all(&mut self, terms: Terms<'_>, requests: &[Asked<'_>]) -> Result<Turn, StoreError> {
         let places = self.open_all(requests.iter().map(|asked| asked.org)).await?;
-        let mut keys = find_keys(self.store.as_ref(), requests).await?;
+        let keys = find_keys(self.store.as_ref(), requests).await?;
+        for (found, place) in keys.zip(&places) {
+            if let (Some((space, key, found)), Some(resident)) = (found, self.residents.at(*place)) {
+                resident.state.put_key(space, key, found);
+            }
+        }
         let moments = Moments::new(terms.at);
+        if self.is_shared() {
+            self.load_ahead(terms, requests, &places).await?;
+        }
         // Of an org whose latest entry is of another engine, by a clock that is ahead of this one's.
         let mut ahead = Moments::new(terms.at);
         let mut decisions = Vec::with_capacity(requests.len());
@@ -151,11 +160,6 @@ impl<S: Store> Shard<S> {
             self.residents.warm(requests, places);
             for (asked, place) in requests.iter().zip(places) {
                 self.residents.touch(*place);
-                if let Some((space, key, found)) = keys.next().flatten()
-                    && let Some(resident) = self.residents.at(*place)
-                {
-                    resident.state.put_key(space, key, found);
-                }
                 let at = self.residents.at(*place).map_or(terms.at, |resident| resident.state.now(terms.at));
                 if at != terms.at && at != ahead.at() {
                     ahead = Moments::new(at);
@@ -258,12 +262,62 @@ impl<S: Store> Shard<S> {
         let partitions: Vec<Partition> = lacking.into_iter().cloned().map(Partition::Org).collect();
         let opened = self.store.open(&partitions).await?;
         assert_eq!(opened.len(), partitions.len(), "a store opens every partition");
-        for (partition, opened) in partitions.into_iter().zip(opened) {
-            let Partition::Org(org) = partition else { continue };
-            let (state, image) = replayed(self.store.as_ref(), org, opened).await?;
+        let of_orgs = partitions.into_iter().zip(opened).filter_map(|(partition, opened)| match partition {
+            Partition::Org(org) => Some((org, opened)),
+            Partition::System => None,
+        });
+        for (state, image) in replayed(self.store.as_ref(), of_orgs).await? {
             self.residents.insert(state, image);
         }
         orgs.map(|org| self.residents.place(org).ok_or_else(moved)).collect()
+    }
+
+    /// Loads what decisions on orgs as they are now lack, of all together: one by one, each would take a round trip to a shared
+    /// store. What it leaves out is loaded when its turn comes.
+    async fn load_ahead(
+        &mut self,
+        terms: Terms<'_>,
+        requests: &[Asked<'_>],
+        places: &[Place],
+    ) -> Result<(), StoreError> {
+        for _ in 0..LOADS_AHEAD_MAX {
+            let (places, lacking) = self.lacking(terms, requests, places);
+            if lacking.is_empty() {
+                break;
+            }
+            for (place, loaded) in places.into_iter().zip(load_all(self.store.as_ref(), lacking).await?) {
+                if let (Some(resident), Some(loaded)) = (self.residents.at(place), loaded) {
+                    loaded.into_iter().for_each(|(key, record)| resident.state.put(key, record));
+                    self.residents.count(place);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What decisions on orgs as they are now lack, each org once.
+    fn lacking(
+        &mut self,
+        terms: Terms<'_>,
+        requests: &[Asked<'_>],
+        places: &[Place],
+    ) -> (Vec<Place>, Vec<Lacking>) {
+        let moments = Moments::new(terms.at);
+        let mut lacking: BTreeMap<Place, Lacking> = BTreeMap::new();
+        for (Asked { actor, org, command }, place) in requests.iter().zip(places) {
+            let Some(resident) = self.residents.at(*place) else { continue };
+            if let Err(wants) = decide(&resident.state, &terms.context(&moments, actor), command) {
+                let image = resident.image;
+                let org = || Lacking { org: OrgId::clone(org), image, keys: Vec::new() };
+                let Lacking { keys, .. } = lacking.entry(*place).or_insert_with(org);
+                wants.0.into_iter().for_each(|key| {
+                    if !keys.contains(&key) {
+                        keys.push(key);
+                    }
+                });
+            }
+        }
+        lacking.into_iter().unzip()
     }
 
     /// Loads parts of an org that a decision lacks. An entry may be one of those that are on their way.

@@ -20,10 +20,10 @@ use tollgate_backends::mongo::{MongoOptions, MongoStore};
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "redis")]
 use tollgate_backends::redis::{RedisOptions, RedisStore};
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, MemoryStore, Opened, Page, Scan, Store, StoreError,
-    StoreErrorKind,
+    Append, Appends, Capabilities, Cursor, Image, Loaded, MemoryStore, Opened, Page, Parts, Scan, Store,
+    StoreError, StoreErrorKind,
 };
 
 #[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
@@ -271,13 +271,8 @@ impl Store for AnyStore {
         of_any!(self, store => store.versions(partitions).await)
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        of_any!(self, store => store.load(partition, image, keys).await)
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        of_any!(self, store => store.load(asked).await)
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

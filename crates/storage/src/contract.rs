@@ -47,20 +47,21 @@ pub trait Store: Send + Sync + 'static {
     fn versions(&self, partitions: &[Partition])
     -> impl Future<Output = Result<Vec<u64>, StoreError>> + Send;
 
-    /// Loads records of a partition as its image has them: one answer per key, in the order asked; `None` where there is
-    /// no such record, or it [is nothing](Record::is_nothing). An entry of an org, which no image holds, is answered as the
-    /// ledger has it; callers' keys are not asked for here but [found](Store::find).
-    ///
-    /// `None` for all when the image is not of the version `image` any more: the partition must be opened again.
+    /// Loads records of partitions as their images have them, in the order asked; each partition of one moment. An entry of an
+    /// org, which no image holds, is answered as the ledger has it; callers' keys are not asked for here but
+    /// [found](Store::find).
     ///
     /// # Errors
     /// As for [`Store::open`].
-    fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> impl Future<Output = Result<Option<Vec<Option<Record>>>, StoreError>> + Send;
+    fn load(&self, asked: &[Parts]) -> impl Future<Output = Result<Vec<Loaded>, StoreError>> + Send;
+
+    /// The same of one partition.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    fn load_one(&self, asked: &Parts) -> impl Future<Output = Result<Loaded, StoreError>> + Send {
+        async { Ok(self.load(std::slice::from_ref(asked)).await?.pop().flatten()) }
+    }
 
     /// What is remembered of callers' keys: one answer per key, in the order asked. A key that was seen long ago may be
     /// forgotten; of one that was used again after that, the latest use is answered.
@@ -133,6 +134,23 @@ pub trait Store: Send + Sync + 'static {
     /// When background work fails; what was appended is durable all the same.
     fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
+
+/// Records of one partition to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Whose.
+    pub partition: Partition,
+    /// The version of the image that has them.
+    pub image: u64,
+    /// Which.
+    pub keys: Vec<RecordKey>,
+}
+
+/// What was loaded of one partition: one answer per key, in the order asked; `None` where there is no such record, or it [is
+/// nothing](Record::is_nothing).
+///
+/// `None` for all when the image is not of the version that was asked for: the partition must be opened again.
+pub type Loaded = Option<Vec<Option<Record>>>;
 
 /// Entries to append to one partition. One call has at most one for each partition.
 #[derive(Clone, Debug)]

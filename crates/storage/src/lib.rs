@@ -17,8 +17,8 @@ mod error;
 mod memory;
 
 pub use contract::{
-    Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
-    Order, Page, PathTallyRow, Row, Scan, Store, TallyRow, UnsentRow,
+    Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, Loaded, NoticeRow,
+    Opened, Order, Page, Parts, PathTallyRow, Row, Scan, Store, TallyRow, UnsentRow,
 };
 pub use error::{ADVICE_ON_NEWER, StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

@@ -13,8 +13,9 @@ use tollgate_domain::{
 
 use crate::check::{check_appends, check_image};
 use crate::{
-    Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, NoticeRow, Opened,
-    Order, Page, PathTallyRow, Row, Scan, Store, StoreError, StoreErrorKind, TallyRow, UnsentRow,
+    Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, Loaded, NoticeRow,
+    Opened, Order, Page, Parts, PathTallyRow, Row, Scan, Store, StoreError, StoreErrorKind, TallyRow,
+    UnsentRow,
 };
 
 /// Most appends in one call: one for each record of the largest request.
@@ -100,18 +101,13 @@ impl Store for MemoryStore {
         Ok(partitions.iter().map(|partition| state.version(partition)).collect())
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
         let state = self.state();
-        if state.image(partition) != image {
-            return Ok(None);
-        }
-        let record = |key| state.records.get(key).filter(|record| !record.is_nothing()).cloned();
-        Ok(Some(keys.iter().map(record).collect()))
+        let record = |key: &RecordKey| state.records.get(key).filter(|record| !record.is_nothing()).cloned();
+        let loaded = |Parts { partition, image, keys }: &Parts| {
+            (state.image(partition) == *image).then(|| keys.iter().map(record).collect())
+        };
+        Ok(asked.iter().map(loaded).collect())
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

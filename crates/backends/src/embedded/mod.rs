@@ -48,8 +48,10 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
+use tollgate_domain::{KeyId, KeyRecord, Partition};
+use tollgate_storage::{
+    Append, Appends, Capabilities, Cursor, Image, Loaded, Opened, Page, Parts, Scan, Store, StoreError,
+};
 
 pub use metrics::{Gauge, Metrics, TIMING_BOUNDS_MICROS, Timing};
 pub use options::{EmbeddedOptions, Work};
@@ -191,13 +193,8 @@ impl Store for EmbeddedStore {
         partitions.iter().map(|partition| self.core.version(partition)).collect()
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        self.core.load(partition, image, keys)
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        asked.iter().map(|Parts { partition, image, keys }| self.core.load(partition, *image, keys)).collect()
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

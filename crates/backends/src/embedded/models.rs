@@ -16,7 +16,7 @@ use tollgate_schedules::check;
 use tollgate_schedules::shuttle::future::block_on;
 use tollgate_schedules::shuttle::thread;
 use tollgate_storage::conformance::{append_using, image_after};
-use tollgate_storage::{Append, Appended, Image, Opened, Order, Row, Scan, Store, StoreErrorKind};
+use tollgate_storage::{Append, Appended, Image, Opened, Order, Parts, Row, Scan, Store, StoreErrorKind};
 
 use super::facts::{Facts, FactsOptions};
 use super::io::Disk;
@@ -247,13 +247,13 @@ impl Stage {
     /// The records of an image are all of one version.
     fn look_into(&self, image: u64) {
         let ann = UserId::new("ann").expect("an id");
-        let keys = [
+        let keys = vec![
             RecordKey::Org(self.org.clone()),
             RecordKey::Account(self.org.clone(), meter()),
             RecordKey::Tally(self.org.clone(), meter(), ann),
         ];
-        let Some(found) = block_on(self.store.load(&self.partition(), image, &keys)).expect("it loads")
-        else {
+        let asked = Parts { partition: self.partition(), image, keys };
+        let Some(found) = block_on(self.store.load_one(&asked)).expect("it loads") else {
             let later = self.open().image();
             assert!(later > image, "the image of {image} is not there any more, and no newer one is");
             return;

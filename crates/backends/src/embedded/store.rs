@@ -10,7 +10,7 @@ use std::time::Instant;
 use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
 use tollgate_storage::check::check_appends;
 use tollgate_storage::codec::{DecodeError, Line, LineRef, decode_line, encode_line};
-use tollgate_storage::{Append, Appended, Appends, EntryChange, Opened, StoreError, StoreErrorKind};
+use tollgate_storage::{Append, Appended, Appends, EntryChange, Loaded, Opened, StoreError, StoreErrorKind};
 
 use super::checkpoint::Checkpoints;
 use super::error::{bad_entry, bad_row, corrupt, stopped};
@@ -334,7 +334,7 @@ impl Core {
         partition: &Partition,
         image: u64,
         keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    ) -> Result<Loaded, StoreError> {
         let tables = self.tables.read();
         let view = tables.get()?.view();
         // What is known is of the moment or of later.

@@ -38,9 +38,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::check::check_appends;
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
+use tollgate_storage::{
+    Append, Appends, Capabilities, Cursor, Image, Loaded, Opened, Page, Parts, Scan, Store, StoreError,
+};
 
 pub(crate) use self::options::Opening;
 use self::table::{Asked, Table};
@@ -144,14 +146,9 @@ impl<T: Table> Store for PackStore<T> {
         self.driven.run(|core| async move { read::versions(&core, &partitions).await }).await
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        let (partition, keys) = (partition.clone(), keys.to_vec());
-        self.driven.run(|core| async move { read::load(&core, &partition, image, &keys).await }).await
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        let asked = asked.to_vec();
+        self.driven.run(|core| async move { read::load(&core, &asked).await }).await
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

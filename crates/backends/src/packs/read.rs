@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 use tollgate_domain::{OrgId, Partition, Record, RecordKey};
-use tollgate_storage::{Cursor, EntryChange, Opened, Order, Page, Row, Scan, StoreError, StoreErrorKind};
+use tollgate_storage::{
+    Cursor, EntryChange, Loaded, Opened, Order, Page, Parts, Row, Scan, StoreError, StoreErrorKind,
+};
 
 use super::images::{image_of, part_in, place_of};
 use super::limits::{PAGE_AGAIN_MAX, PAGE_ROWS_MAX};
@@ -108,22 +110,18 @@ pub(crate) async fn versions<T: Table>(
 }
 
 /// Loads records; see [`tollgate_storage::Store::load`].
-pub(crate) async fn load<T: Table>(
-    core: &Core<T>,
-    partition: &Partition,
-    image: u64,
-    keys: &[RecordKey],
-) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-    let loaded = load_in(core, partition, image, keys).await;
-    if has_moved(&loaded) { Ok(None) } else { loaded }
+pub(crate) async fn load<T: Table>(core: &Core<T>, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+    each(asked.iter().map(|parts| async move {
+        let loaded = load_in(core, parts).await;
+        if has_moved(&loaded) { Ok(None) } else { loaded }
+    }))
+    .await
 }
 
 async fn load_in<T: Table>(
     core: &Core<T>,
-    partition: &Partition,
-    image: u64,
-    keys: &[RecordKey],
-) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    Parts { partition, image, keys }: &Parts,
+) -> Result<Loaded, StoreError> {
     let name = name_of(partition);
     let places: Vec<Place> = keys.iter().filter_map(|key| place_of(&name, key)).collect();
     let items = core.table.get(&places).await?;
@@ -135,14 +133,14 @@ async fn load_in<T: Table>(
         }
         Partition::System => HashMap::new(),
     };
-    let mut records = each(keys.iter().map(|key| load_one(core, partition, image, &items, key))).await?;
+    let mut records = each(keys.iter().map(|key| load_one(core, partition, *image, &items, key))).await?;
     for (key, record) in keys.iter().zip(&mut records) {
         if let RecordKey::Entry(_, number) = key {
             *record = entries.get(number).map(|entry| Record::Entry(entry.clone().into()));
         }
     }
     // What was read is of the image if the image is still there.
-    let is_still = image_of(core.table.get_one(&head(&name)).await?.as_ref()) == image;
+    let is_still = image_of(core.table.get_one(&head(&name)).await?.as_ref()) == *image;
     Ok(is_still.then_some(records))
 }
 

@@ -54,9 +54,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::check::check_appends;
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
+use tollgate_storage::{
+    Append, Appends, Capabilities, Cursor, Image, Loaded, Opened, Page, Parts, Scan, Store, StoreError,
+};
 
 #[cfg(feature = "redis")]
 pub(crate) use self::{database::tls_config, incarnations::SHARDS, options::Trust};
@@ -168,16 +170,9 @@ impl Store for PostgresStore {
         self.driven.run(|core| async move { read::versions(&core.database, &partitions).await }).await
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        let (partition, keys) = (partition.clone(), keys.to_vec());
-        self.driven
-            .run(|core| async move { read::load(&core.database, &partition, image, &keys).await })
-            .await
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        let asked = asked.to_vec();
+        self.driven.run(|core| async move { read::load(&core.database, &asked).await }).await
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

@@ -4,10 +4,10 @@ use std::ops::Bound;
 
 use tokio_postgres::Row as DbRow;
 use tokio_postgres::types::Type;
-use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
+use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, RecordKey};
 use tollgate_storage::codec::{DecodeError, Line, StoredNotice, decode, decode_line};
 use tollgate_storage::{
-    Cursor, EntryChange, NoticeRow, Opened, Order, Page, Row, Scan, StoreError, StoreErrorKind,
+    Cursor, EntryChange, Loaded, NoticeRow, Opened, Order, Page, Parts, Row, Scan, StoreError, StoreErrorKind,
 };
 
 use super::append::{hash_of, ledger_of};
@@ -102,52 +102,74 @@ fn decode_entry(partition: &Partition, body: &[u8]) -> Result<EntryChange, Decod
 }
 
 /// Loads records; see [`tollgate_storage::Store::load`].
-pub(crate) async fn load(
-    database: &Database,
-    partition: &Partition,
-    image: u64,
-    keys: &[RecordKey],
-) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-    let Ok(image) = i64::try_from(image) else { return Ok(None) };
-    let (mut kinds, mut row_keys, mut part_places) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut numbers, mut entry_places) = (Vec::new(), Vec::new());
-    for (place, key) in keys.iter().enumerate() {
-        if let Some((table, row_key)) = row_key(key) {
-            kinds.push(kind_of(table));
-            row_keys.push(row_key);
-            part_places.push(place);
-        } else if let RecordKey::Entry(_, number) = key
-            && let Ok(number) = i64::try_from(*number)
-        {
-            numbers.push(number);
-            entry_places.push(place);
+pub(crate) async fn load(database: &Database, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+    let ledgers: Vec<&str> = asked.iter().map(|parts| ledger_of(&parts.partition)).collect();
+    // No image is of a version that the database cannot count to.
+    let images: Vec<i64> = asked.iter().map(|parts| i64::try_from(parts.image).unwrap_or(-1)).collect();
+    let (mut parts, mut entries) = (Asked::<(i16, Vec<u8>)>::default(), Asked::<i64>::default());
+    for (of, Parts { keys, .. }) in asked.iter().enumerate() {
+        for (place, key) in keys.iter().enumerate() {
+            if let Some((table, row_key)) = row_key(key) {
+                parts.add((of, place), (kind_of(table), row_key));
+            } else if let RecordKey::Entry(_, number) = key
+                && let Ok(number) = i64::try_from(*number)
+            {
+                entries.add((of, place), number);
+            }
         }
     }
-    let ledger = ledger_of(partition);
+    let (kinds, row_keys): (Vec<i16>, Vec<Vec<u8>>) = parts.what.into_iter().unzip();
     let values: &super::database::Values<'_> = &[
-        (&ledger, Type::TEXT),
-        (&image, Type::INT8),
+        (&ledgers, Type::TEXT_ARRAY),
+        (&images, Type::INT8_ARRAY),
+        (&parts.of, Type::INT4_ARRAY),
         (&kinds, Type::INT2_ARRAY),
         (&row_keys, Type::BYTEA_ARRAY),
-        (&numbers, Type::INT8_ARRAY),
+        (&entries.of, Type::INT4_ARRAY),
+        (&entries.what, Type::INT8_ARRAY),
     ];
     let statement = database.call("load", values.len());
     let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let mut records = vec![None; keys.len()];
+    let mut loaded: Vec<Loaded> = vec![None; asked.len()];
     for row in rows {
         let Some(place) = place_of(&row)? else { continue };
-        let places = if row.try_get(1).map_err(bad_column)? { &entry_places } else { &part_places };
-        let Some(place) = places.get(place) else { continue };
-        if let (Some(key), Some(record)) = (keys.get(*place), records.get_mut(*place)) {
+        let is_entry: Option<bool> = row.try_get(1).map_err(bad_column)?;
+        let Some(is_entry) = is_entry else {
+            // Its image is of the version asked for; these rows come first.
+            if let (Some(loaded), Some(parts)) = (loaded.get_mut(place), asked.get(place)) {
+                *loaded = Some(vec![None; parts.keys.len()]);
+            }
+            continue;
+        };
+        let places = if is_entry { &entries.places } else { &parts.places };
+        let Some((of, place)) = places.get(place).copied() else { continue };
+        let key = asked.get(of).and_then(|parts| parts.keys.get(place));
+        let record = loaded.get_mut(of).and_then(|loaded| loaded.as_mut()?.get_mut(place));
+        if let (Some(key), Some(record)) = (key, record) {
             let body: &[u8] = row.try_get(2).map_err(bad_column)?;
             let damaged = |error| bad_row(format!("{key:?}"), error);
             *record = Some(decode_record(key, body).map_err(damaged)?);
         }
     }
-    Ok(Some(records))
+    Ok(loaded)
+}
+
+/// Rows that are asked for of some partitions.
+#[derive(Default)]
+struct Asked<T> {
+    /// Of which partition each is, counted from one.
+    of: Vec<i32>,
+    what: Vec<T>,
+    /// Of which partition, and which of its keys, each answers.
+    places: Vec<(usize, usize)>,
+}
+
+impl<T> Asked<T> {
+    fn add(&mut self, place: (usize, usize), what: T) {
+        self.of.push(i32::try_from(place.0 + 1).unwrap_or(i32::MAX));
+        self.what.push(what);
+        self.places.push(place);
+    }
 }
 
 /// Finds callers' keys; see [`tollgate_storage::Store::find`].

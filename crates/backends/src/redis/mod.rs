@@ -47,9 +47,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::check::{check_appends, check_image};
-use tollgate_storage::{Append, Appends, Capabilities, Cursor, Image, Opened, Page, Scan, Store, StoreError};
+use tollgate_storage::{
+    Append, Appends, Capabilities, Cursor, Image, Loaded, Opened, Page, Parts, Scan, Store, StoreError,
+};
 
 pub use options::RedisOptions;
 
@@ -186,14 +188,9 @@ impl Store for RedisStore {
         self.driven.run(|core| async move { core.versions(&partitions).await }).await
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        let (partition, keys) = (partition.clone(), keys.to_vec());
-        self.driven.run(|core| async move { core.load(&partition, image, &keys).await }).await
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        let asked = asked.to_vec();
+        self.driven.run(|core| async move { core.load(&asked).await }).await
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

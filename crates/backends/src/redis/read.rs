@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::{KeyId, KeyRecord, OrgId, Partition, Record, RecordKey};
 use tollgate_storage::codec::decode;
-use tollgate_storage::{Cursor, EntryChange, Opened, Order, Page, Row, Scan, StoreError, StoreErrorKind};
+use tollgate_storage::{
+    Cursor, EntryChange, Loaded, Opened, Order, Page, Parts, Row, Scan, StoreError, StoreErrorKind,
+};
 
 use super::Core;
 use super::calls::{Found, KeyFound, Span, Tail};
@@ -146,33 +148,29 @@ impl Core {
     }
 
     /// Loads records; see [`tollgate_storage::Store::load`].
-    pub(crate) async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        let asked = keys.iter().filter_map(|key| match key {
+    pub(crate) async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        let keys = asked.iter().flat_map(|parts| &parts.keys);
+        let wanted = keys.filter_map(|key| match key {
             RecordKey::Entry(org, number) => Some((org, Span::one(*number))),
             _ => None,
         });
-        let (orgs, spans): (Vec<&OrgId>, Vec<Span>) = asked.unzip();
+        let (orgs, spans): (Vec<&OrgId>, Vec<Span>) = wanted.unzip();
         let mut entries = BTreeMap::new();
-        for (tail, _) in self.tails(&orgs, |place| spans.get(place).copied().unwrap_or(Span::NOTHING)).await?
-        {
+        let tails = self.tails(&orgs, |place| spans.get(place).copied().unwrap_or(Span::NOTHING)).await?;
+        for (org, (tail, _)) in orgs.into_iter().zip(tails) {
             for kept in tail.map(|tail| tail.entries).unwrap_or_default() {
-                entries.insert(kept.number, Record::Entry(kept.entry()?.into()));
+                entries.insert((org, kept.number), Record::Entry(kept.entry()?.into()));
             }
         }
-        let loaded = read::load(&self.cold.database, partition, image, keys).await?;
-        Ok(loaded.map(|mut records| {
-            for (key, record) in keys.iter().zip(&mut records) {
-                if let (RecordKey::Entry(_, number), None) = (key, &record) {
-                    *record = entries.get(number).cloned();
+        let mut loaded = read::load(&self.cold.database, asked).await?;
+        for (parts, records) in asked.iter().zip(&mut loaded) {
+            for (key, record) in parts.keys.iter().zip(records.iter_mut().flatten()) {
+                if let (RecordKey::Entry(org, number), None) = (key, &record) {
+                    *record = entries.get(&(org, *number)).cloned();
                 }
             }
-            records
-        }))
+        }
+        Ok(loaded)
     }
 
     /// Finds callers' keys; see [`tollgate_storage::Store::find`].

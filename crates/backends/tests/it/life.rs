@@ -11,7 +11,7 @@ use tollgate_backends::embedded::io::Disk;
 use tollgate_backends::embedded::io::fault::FaultDisk;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore, Work};
 use tollgate_domain::{Partition, RecordKey};
-use tollgate_storage::{Append, Store, StoreErrorKind};
+use tollgate_storage::{Append, Parts, Store, StoreErrorKind};
 
 use crate::support::{
     World, at, checkpoint, checkpoint_of, close, commit, key_id, org, put, run, used, used_on,
@@ -274,7 +274,8 @@ fn counters_past_their_keep_time_leave_the_tables() {
     let counted = |store: &EmbeddedStore| {
         let partition = Partition::Org(org("acme"));
         let image = run(store.open(std::slice::from_ref(&partition))).expect("opens")[0].image();
-        let loaded = run(store.load(&partition, image, &counters)).expect("loads").expect("this image");
+        let asked = Parts { partition, image, keys: counters.clone() };
+        let loaded = run(store.load_one(&asked)).expect("loads").expect("this image");
         loaded.iter().filter(|found| found.is_some()).count()
     };
     store.sweep().expect("sweeps");

@@ -20,8 +20,8 @@ use tollgate_domain::{
 #[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
 use tollgate_storage::conformance::Subject;
 use tollgate_storage::{
-    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, NoticeRow, Opened, Order, Page, Row,
-    Scan, Store, StoreError,
+    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, NoticeRow, Opened, Order,
+    Page, Parts, Row, Scan, Store, StoreError,
 };
 
 struct Unpark(Thread);
@@ -93,13 +93,8 @@ impl<S: Store, T: Send + Sync + 'static> Store for With<S, T> {
     async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
         self.store.versions(partitions).await
     }
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
-        self.store.load(partition, image, keys).await
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+        self.store.load(asked).await
     }
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {
         self.store.find(keys).await
@@ -350,7 +345,8 @@ pub(crate) fn records_in(
     let partition = Partition::Org(org.clone());
     let opened = run(store.open(std::slice::from_ref(&partition)))?.remove(0);
     let keys: Vec<_> = all.records.keys().filter(|key| key.partition() == partition).cloned().collect();
-    let loaded = run(store.load(&partition, opened.image(), &keys))?.expect("the image that was opened");
+    let asked = Parts { partition, image: opened.image(), keys: keys.clone() };
+    let loaded = run(store.load_one(&asked))?.expect("the image that was opened");
     let mut records: BTreeMap<_, _> = keys.into_iter().zip(loaded).collect();
     let mut state = OrgState::of(org.clone(), opened.head.clone());
     for entry in &opened.entries {

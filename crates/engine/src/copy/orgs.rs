@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tollgate_domain::{Entry, OrgId, Partition};
+use tollgate_domain::{Entry, OrgId, OrgState, Partition};
 use tollgate_storage::{
     Append, Appended, Cursor, EntryChange, Image, Order, Row, Scan, Store, StoreError, StoreErrorKind,
 };
@@ -303,15 +303,13 @@ fn halves(mut appends: Vec<Append>) -> Option<(Vec<Append>, Vec<Append>)> {
 /// Brings the images of some orgs up to date.
 async fn save<S: Store>(store: &S, orgs: &[OrgId]) -> Result<(), StoreError> {
     let partitions: Vec<Partition> = orgs.iter().cloned().map(Partition::Org).collect();
-    let mut images = Vec::new();
-    for (org, opened) in orgs.iter().zip(store.open(&partitions).await?) {
-        if opened.entries.is_empty() {
-            continue;
-        }
-        let (mut state, _) = replayed(store, org.clone(), opened).await?;
+    let opened = orgs.iter().cloned().zip(store.open(&partitions).await?);
+    let behind = opened.filter(|(_, opened)| !opened.entries.is_empty());
+    let image = |(mut state, _): (OrgState, u64)| {
         let (version, records) = (state.version(), state.take_changed());
-        images.push(Image { partition: Partition::Org(org.clone()), version, records });
-    }
+        Image { partition: Partition::Org(state.id().clone()), version, records }
+    };
+    let images: Vec<Image> = replayed(store, behind).await?.into_iter().map(image).collect();
     match images.is_empty() {
         true => Ok(()),
         false => store.checkpoint(images.into(), 0).await,

@@ -12,7 +12,8 @@ use super::Subject;
 use super::own::Own;
 use super::world::World;
 use crate::{
-    Append, Appended, Appends, Cursor, EntryChange, Image, Opened, Page, Row, Scan, Store, StoreError,
+    Append, Appended, Appends, Cursor, EntryChange, Image, Loaded, Opened, Page, Parts, Row, Scan, Store,
+    StoreError,
 };
 
 /// Most keys in one call to load or find, and most partitions or images in one call to open or checkpoint.
@@ -157,11 +158,19 @@ impl<'a, S: Subject> Harness<'a, S> {
     ) -> Option<Vec<Option<Record>>> {
         let mut records = Vec::with_capacity(keys.len());
         for some in keys.chunks(CALL_MAX) {
-            let loaded = self.subject.block_on(self.store().load(partition, image, some)).expect("loads")?;
+            let asked = Parts { partition: partition.clone(), image, keys: some.to_vec() };
+            let loaded = self.subject.block_on(self.store().load_one(&asked)).expect("loads")?;
             assert_eq!(loaded.len(), some.len(), "one answer for each key");
             records.extend(loaded);
         }
         Some(records)
+    }
+
+    /// Loads records of several partitions in one call.
+    pub(super) fn load_all(&self, asked: &[Parts]) -> Vec<Loaded> {
+        let loaded = self.subject.block_on(self.store().load(asked)).expect("loads");
+        assert_eq!(loaded.len(), asked.len(), "one answer for each partition");
+        loaded
     }
 
     /// What is remembered of keys, as of what was last seen of their orgs through this object, or later.

@@ -6,7 +6,7 @@ use super::Subject;
 use super::harness::{Harness, by_partition};
 use super::samples::{self, api_key, meter, org, put, used, used_once, user};
 use super::world::World;
-use crate::{Append, Image};
+use crate::{Append, Image, Parts};
 
 fn of(id: &str) -> Partition {
     Partition::Org(org(id))
@@ -119,6 +119,16 @@ pub(super) fn a_load_is_of_the_image_that_was_opened<S: Subject>(mut harness: Ha
             let wanted = keys.iter().map(|key| world.in_image(key)).collect();
             assert_eq!(harness.load(&partition, image, &keys), Some(wanted), "{partition:?} at {image}");
         }
+        // In one call, each is answered by its own image.
+        let (mut asked, mut wanted) = (Vec::new(), Vec::new());
+        for (partition, keys) in by_partition(&keys) {
+            let image = world.image_version(&partition);
+            for other in [image + 1, image] {
+                wanted.push((other == image).then(|| keys.iter().map(|key| world.in_image(key)).collect()));
+                asked.push(Parts { partition: partition.clone(), image: other, keys: keys.clone() });
+            }
+        }
+        assert_eq!(harness.load_all(&asked), wanted, "{asked:?}");
     }
     harness.finish();
 }

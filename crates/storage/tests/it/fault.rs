@@ -65,6 +65,10 @@ pub(crate) enum Fault {
     KeepsTheFirstImage,
     /// Loads from whatever image there is.
     LoadsFromAnyImage,
+    /// Leaves out, of what is loaded together, that of which the image moved.
+    LoadsWithGaps,
+    /// Loads nothing where one image moved.
+    LoadsAllOrNothing,
     /// Does not know entries one by one while no image holds them.
     LoadsEntriesOfImages,
     /// Leaves out the last entry on opening.
@@ -136,7 +140,7 @@ impl Fault {
 }
 
 /// Each fault, and a case that notices it.
-pub(crate) const NOTICED: [(Fault, &str); 66] = [
+pub(crate) const NOTICED: [(Fault, &str); 68] = [
     (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
     (Fault::SharesKeySpaces, "keys::keys_of_usages_and_of_top_ups_are_apart"),
     (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
@@ -173,6 +177,8 @@ pub(crate) const NOTICED: [(Fault, &str); 66] = [
     (Fault::KeepsTheFirstImage, "images::what_an_image_lacks_is_answered_by_the_entries_since"),
     (Fault::LoadsFromAnyImage, "images::a_load_is_of_the_image_that_was_opened"),
     (Fault::LoadsFromAnyImage, "concurrency::readers_never_see_half_an_append_or_half_an_image"),
+    (Fault::LoadsWithGaps, "images::a_load_is_of_the_image_that_was_opened"),
+    (Fault::LoadsAllOrNothing, "images::a_load_is_of_the_image_that_was_opened"),
     (Fault::LoadsEntriesOfImages, "scans::what_is_appended_is_seen_at_once"),
     (Fault::LeavesOutTheLastEntry, "images::what_an_image_lacks_is_answered_by_the_entries_since"),
     (Fault::RepeatsAnEntry, "images::what_an_image_lacks_is_answered_by_the_entries_since"),

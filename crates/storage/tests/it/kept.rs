@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use tollgate_domain::{Entry, KeyId, KeyRecord, KeySpace, OrgId, Partition, Record, RecordKey};
+use tollgate_domain::{Entry, KeyId, KeyRecord, KeySpace, OrgId, Partition, RecordKey};
 use tollgate_storage::conformance::Subject;
 use tollgate_storage::{
-    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, MemoryStore, Opened, Page, Scan,
-    Store, StoreError,
+    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, MemoryStore, Opened, Page,
+    Parts, Scan, Store, StoreError,
 };
 
 use crate::fault::Fault;
@@ -277,29 +277,34 @@ impl Store for KeptStore {
         Ok(versions)
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
         let inner = self.inner();
-        let mut keys = keys.to_vec();
-        let there = image_in(&inner, partition);
-        let image = if self.fault == Fault::LoadsFromAnyImage { there } else { image };
-        if self.fault == Fault::SortsAnswers {
-            keys.sort();
+        let mut asked = asked.to_vec();
+        for Parts { partition, image, keys } in &mut asked {
+            let there = image_in(&inner, partition);
+            match self.fault {
+                Fault::LoadsFromAnyImage => *image = there,
+                Fault::SortsAnswers => keys.sort(),
+                Fault::LoadsEntriesOfImages => keys.iter_mut().for_each(|key| {
+                    if let RecordKey::Entry(_, number) = key
+                        && *number > there
+                    {
+                        *number = u64::MAX;
+                    }
+                }),
+                _ => {}
+            }
         }
-        if self.fault == Fault::LoadsEntriesOfImages {
-            keys.iter_mut().for_each(|key| {
-                if let RecordKey::Entry(_, number) = key
-                    && *number > there
-                {
-                    *number = u64::MAX;
-                }
-            });
+        let mut loaded = inner.load(&asked).await?;
+        match self.fault {
+            // One that moved is left out, and those behind it are taken for others.
+            Fault::LoadsWithGaps => {
+                loaded.sort_by_key(Option::is_none);
+            }
+            Fault::LoadsAllOrNothing if loaded.contains(&None) => loaded.fill(None),
+            _ => {}
         }
-        inner.load(partition, image, &keys).await
+        Ok(loaded)
     }
 
     async fn find(&self, keys: &[KeyId]) -> Result<Vec<Option<KeyRecord>>, StoreError> {

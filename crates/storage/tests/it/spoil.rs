@@ -5,7 +5,8 @@ use std::thread;
 
 use tollgate_domain::{Entry, KeyId, KeyRecord, OrgId, Partition, Record, RecordKey, Timestamp};
 use tollgate_storage::{
-    Cursor, EntryChange, Image, MemoryStore, NoticeRow, Opened, Row, Scan, Store, StoreError, StoreErrorKind,
+    Cursor, EntryChange, Image, MemoryStore, NoticeRow, Opened, Parts, Row, Scan, Store, StoreError,
+    StoreErrorKind,
 };
 
 use crate::fault::Fault;
@@ -50,8 +51,9 @@ impl KeptStore {
             (Fault::LeavesOutTheLastEntry, _) => drop(opened.entries.pop()),
             (Fault::RepeatsAnEntry, Partition::Org(org)) => {
                 let image = opened.image();
-                let keys = [RecordKey::Entry(org.clone(), image)];
-                let loaded = pollster::block_on(inner.load(partition, image, &keys)).expect("it loads");
+                let keys = vec![RecordKey::Entry(org.clone(), image)];
+                let asked = Parts { partition: partition.clone(), image, keys };
+                let loaded = pollster::block_on(inner.load_one(&asked)).expect("it loads");
                 if let Some(Some(Record::Entry(entry))) = loaded.and_then(|mut loaded| loaded.pop()) {
                     opened.entries.insert(0, EntryChange::Org(Entry::clone(&entry)));
                 }

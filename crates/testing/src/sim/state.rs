@@ -8,7 +8,7 @@ use tollgate_domain::{
     ApiKey, Catalog, CreatedMeter, Entry, KeyId, KeyRecord, KeySpace, OrgId, OrgState, PartKey, Partition,
     Record, RecordKey, RevokeApiKey, Scope, SystemCommand, Timestamp, Window, load_and_apply,
 };
-use tollgate_storage::{NoticeRow, Order, Row, Scan, Store};
+use tollgate_storage::{NoticeRow, Order, Parts, Row, Scan, Store};
 
 use super::log::Happened;
 use super::{Catalogs, at_once};
@@ -205,7 +205,8 @@ fn records<S: Store>(found: &Found, store: &S) -> Result<Stored, String> {
         keys.dedup();
         let partition = Partition::Org(org.clone());
         let head = head(store, &partition)?.ok_or_else(|| format!("{org} has a ledger and no image"))?;
-        let loaded = at_once(store.load(&partition, head.version(), &keys))
+        let asked = Parts { partition, image: head.version(), keys: keys.clone() };
+        let loaded = at_once(store.load_one(&asked))
             .map_err(|error| format!("{org} cannot be loaded: {error}"))?
             .ok_or_else(|| format!("the image of {org} is not of the version of its head"))?;
         all.insert(RecordKey::Org(org.clone()), head);

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tollgate_backends::embedded::EmbeddedStore;
 use tollgate_backends::embedded::io::fault::FaultDisk;
-use tollgate_domain::{KeyId, KeyRecord, Partition, Record, RecordKey};
+use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::{
-    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, MemoryStore, Opened, Page, Scan,
-    Store, StoreError, StoreErrorKind,
+    Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, MemoryStore, Opened, Page,
+    Parts, Scan, Store, StoreError, StoreErrorKind,
 };
 
 use super::executor::Sim;
@@ -266,16 +266,12 @@ impl Store for SimStore {
         self.after_read(versions).await
     }
 
-    async fn load(
-        &self,
-        partition: &Partition,
-        image: u64,
-        keys: &[RecordKey],
-    ) -> Result<Option<Vec<Option<Record>>>, StoreError> {
+    async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
         self.before_read(Fault::LoadFailed).await?;
-        let loaded = of_inner!(self, store => store.load(partition, image, keys).await);
+        let loaded = of_inner!(self, store => store.load(asked).await);
         let loaded = self.after_read(loaded).await?;
-        self.faults.count(Fault::ImageMoved, u64::from(loaded.is_none()));
+        let moved = loaded.iter().filter(|loaded| loaded.is_none()).count();
+        self.faults.count(Fault::ImageMoved, u64::try_from(moved).unwrap_or(0));
         Ok(loaded)
     }
 

@@ -323,8 +323,12 @@ BEGIN
 END
 $$;
 
--- Parts of an image, if it is of this version, and entries. The row of place zero says that it is.
-CREATE FUNCTION load(p_org text, p_image bigint, p_kinds smallint[], p_keys bytea[], p_numbers bigint[])
+-- Parts of images, and entries, of those of some ledgers whose images are of these versions: first the places of these, and
+-- then what there is. Each part and entry says, counted from one, of which ledger it is.
+CREATE FUNCTION load(
+    p_orgs text[], p_images bigint[],
+    p_part_orgs integer[], p_kinds smallint[], p_keys bytea[], p_entry_orgs integer[], p_numbers bigint[]
+)
 RETURNS TABLE (place bigint, entry boolean, body bytea)
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
@@ -333,20 +337,27 @@ SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
+DECLARE
+    v_current boolean[] := array_fill(false, ARRAY[cardinality(p_orgs)]);
 BEGIN
+    FOR place IN
+        SELECT a.place FROM unnest(p_orgs, p_images) WITH ORDINALITY AS a (org, image, place)
+        LEFT JOIN ledgers AS l ON l.org = a.org
+        WHERE a.image = coalesce(l.image, 0)
+    LOOP
+        v_current[place] := true;
+        RETURN NEXT;
+    END LOOP;
     RETURN QUERY
-    WITH image AS MATERIALIZED (
-        SELECT 1 WHERE p_image = coalesce((SELECT l.image FROM ledgers AS l WHERE l.org = p_org), 0)
-    )
-    SELECT 0::bigint, false, NULL::bytea FROM image
-    UNION ALL
     SELECT a.place, false, p.body
-    FROM image, unnest(p_kinds, p_keys) WITH ORDINALITY AS a (kind, key, place)
+    FROM unnest(p_part_orgs, p_kinds, p_keys) WITH ORDINALITY AS a (ledger, kind, key, place)
     JOIN parts AS p ON p.kind = a.kind AND p.key = a.key
+    WHERE v_current[a.ledger]
     UNION ALL
     SELECT a.place, true, e.body
-    FROM image, unnest(p_numbers) WITH ORDINALITY AS a (number, place)
-    JOIN entries AS e ON e.org = p_org AND e.number = a.number;
+    FROM unnest(p_entry_orgs, p_numbers) WITH ORDINALITY AS a (ledger, number, place)
+    JOIN entries AS e ON e.org = p_orgs[a.ledger] AND e.number = a.number
+    WHERE v_current[a.ledger];
 END
 $$;
 
