@@ -106,6 +106,26 @@ pub enum Source {
     Overage,
 }
 
+impl Source {
+    /// Whether what is held of the other is held of this: an allowance is that of its month, under whichever plan.
+    pub(crate) fn shares_with(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Allowance(one), Self::Allowance(other)) => {
+                Period::month_of_segment(one) == Period::month_of_segment(other)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Whether what is burned of the other is burned of this, as it is at the end of its segment of a month.
+    pub(crate) fn takes_in(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Allowance(until), Self::Allowance(of)) => self.shares_with(other) && of <= until,
+            _ => self == other,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

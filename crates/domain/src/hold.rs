@@ -374,14 +374,7 @@ impl Holds {
     /// What is held of a source of credit; of an allowance under whichever plan of its month.
     pub(crate) fn held_of(&self, meter: &MeterId, source: Source) -> Amount {
         let Some(on) = self.sums.get(meter) else { return Amount::ZERO };
-        let month = |source| match source {
-            Source::Allowance(segment) => Some(Period::month_of_segment(segment).number),
-            _ => None,
-        };
-        let same = on.sources.iter().filter(|held| {
-            held.source == source || (month(source).is_some() && month(held.source) == month(source))
-        });
-        same.map(|held| held.amount).sum()
+        on.sources.iter().filter(|held| held.source.shares_with(source)).map(|held| held.amount).sum()
     }
 
     /// What is held in a period, by the org, by a user of it or at a path; in a window that goes by usage whatever is: it counts

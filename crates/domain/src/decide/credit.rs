@@ -199,7 +199,7 @@ impl Credit {
         match burn.source {
             Source::Overdraft => self.held_debt += burn.amount,
             source => {
-                if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source == source) {
+                if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source.shares_with(source)) {
                     pot.held += burn.amount;
                 }
             }
@@ -220,7 +220,7 @@ impl Credit {
                 Source::Overdraft => self.debt += burn.amount,
                 Source::Overage => self.overage += burn.amount,
                 source => {
-                    if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source == source) {
+                    if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source.takes_in(source)) {
                         pot.burned += burn.amount;
                     }
                 }

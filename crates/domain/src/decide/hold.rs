@@ -3,12 +3,13 @@
 //! A hold passes the gate as a usage does, and reserves what that would burn. What is captured of it is a usage that was
 //! allowed already: it counts in the periods and burns the credit that the hold reserved.
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::catalog::{Aggregation, Meter, MeterRules};
-use crate::decide::settle::{add_burn, settled_after};
+use crate::decide::settle::{add_burn, settled, settled_after};
 use crate::decide::usage::{Counted, Gate, Tense, deny, fingerprint, gate, used_entry};
 use crate::decide::void::{credit_now, standing};
 use crate::decide::{
@@ -159,7 +160,8 @@ fn room_within(
     usage: &Use,
 ) -> Result<Room, HoldRefused> {
     let account = state.account(&parent.meter).unwrap_or_else(|| Account::nothing());
-    let standing = standing(state, context, org, &parent.meter, account);
+    let (account, settled) = settled(context, org, &parent.meter, Cow::Borrowed(account));
+    let standing = standing(state, context, org, &parent.meter, &account);
     let quantity = usage.quantity;
     if quantity.amount() > parent.free() {
         let reached = ReachedLimit {
@@ -191,7 +193,7 @@ fn room_within(
     }
     let (reserve, _) = parent.drawn(quantity.amount());
     let (periods, policies) = (parent.periods.clone(), Policies::new());
-    Ok(Room { periods, path, reserve, settled: Vec::new(), standing, policies })
+    Ok(Room { periods, path, reserve, settled, standing, policies })
 }
 
 fn new_hold(
@@ -364,7 +366,8 @@ fn captured_entry(
 /// The entry that ends a hold without a capture.
 fn ended_entry(state: &OrgState, context: &Context<'_>, org: &Org, hold: &Hold, by: EndedBy) -> Entry {
     let account = state.account(&hold.meter).unwrap_or_else(|| Account::nothing());
-    let mut credit = credit_now(state, context, org, &hold.meter, account);
+    let (account, settled) = settled(context, org, &hold.meter, Cow::Borrowed(account));
+    let mut credit = credit_now(state, context, org, &hold.meter, &account);
     if let Some(freed) = hold.frees(org) {
         let now = hold.month() == Some(context.now_of(org).month);
         credit.release(if now { freed } else { Amount::ZERO }, &hold.reserve);
@@ -380,7 +383,8 @@ fn ended_entry(state: &OrgState, context: &Context<'_>, org: &Org, hold: &Hold, 
         ends: hold.sum(by),
         standing: credit.standing(None),
     };
-    let mut entry = context.entry(Some(org), EntryKind::HoldEnded(Box::new(ended)), Vec::new());
+    let kind = EntryKind::HoldEnded(Box::new(ended));
+    let mut entry = Entry { settled, ..context.entry(Some(org), kind, Vec::new()) };
     let after = || {
         let mut org = org.clone();
         org.change_holds(|holds| holds.end(hold.number));

@@ -1,8 +1,8 @@
 //! Debt: what an overdraft took is settled by the next credit, whatever becomes of that credit afterwards.
 
 use tollgate_domain::{
-    Amount, Burn, Denial, OrgCommand, OrgDecision, PlanId, Reverse, SetPlan, Source, Timestamp, TopUp,
-    TopUpExpiry, TopUpStart,
+    Amount, Burn, Capture, Denial, OnExpiry, OrgCommand, OrgDecision, PlanId, Reverse, SetPlan, Source,
+    TakeHold, Timestamp, TopUp, TopUpExpiry, TopUpStart,
 };
 
 use crate::world::{World, key, meter, top_up, usage};
@@ -133,6 +133,59 @@ fn credit_that_comes_later_settles_when_it_comes() {
     // It expired unasked in the meantime, and has paid all the same.
     assert_eq!(world.remaining("2026-10-20T00:00:00Z"), -2);
     assert_eq!(world.remaining("2026-11-20T00:00:00Z"), 3);
+}
+
+/// A hold within another, and what ends one, are entries like all others.
+#[test]
+fn credit_that_is_over_when_a_hold_ends_has_settled_all_the_same() {
+    let take = |named: &str, within: Option<u64>| {
+        let usage = usage(key(named), "tokens", "1");
+        let (secs, overrun, on_expiry) = (30 * 86_400, Amount::ZERO, OnExpiry::Release);
+        OrgCommand::Hold(TakeHold { usage, within, secs, overrun, on_expiry })
+    };
+    let capture = |quantity| Capture { hold: 3, quantity: Some(Amount::from_whole(quantity)), part: None };
+    for (last, left) in [
+        (OrgCommand::Release(3), -2),
+        (OrgCommand::Capture(capture(0)), -2),
+        (OrgCommand::Capture(capture(1)), -3),
+        (take("b", Some(3)), -3),
+    ] {
+        let mut world = World::new(CATALOG);
+        let taken = world.tell("2026-10-05T00:00:00Z", &take("a", None));
+        assert!(matches!(&taken, OrgDecision::Hold(Ok(taken)) if taken.hold.number == 3), "{taken:?}");
+        assert_eq!(world.takes("2026-10-05T00:00:00Z", "c", "15"), Ok(-11));
+        let OrgCommand::TopUp(later) = top_up("8", until("2026-10-12T00:00:00Z")) else { unreachable!() };
+        let at: Timestamp = "2026-10-10T00:00:00Z".parse().expect("a time");
+        let start = TopUpStart::At { at, written_month: 0 };
+        world.adds("2026-10-06T00:00:00Z", &OrgCommand::TopUp(TopUp { start, ..later }));
+        assert_eq!(world.remaining("2026-10-20T00:00:00Z"), -3);
+        let decided = world.tell("2026-10-20T00:00:00Z", &last);
+        let is_done = matches!(
+            decided,
+            OrgDecision::Release(Ok(_)) | OrgDecision::Capture(Ok(_)) | OrgDecision::Hold(Ok(_))
+        );
+        assert!(is_done, "{decided:?}");
+        assert_eq!(world.remaining("2026-10-20T00:00:00Z"), left, "{last:?}");
+    }
+}
+
+/// The hold reserved under the plan before; what it gives counts in the month all the same.
+#[test]
+fn a_capture_tells_what_it_took_though_another_plan_came_at_the_moment_of_its_hold() {
+    let mut world = World::new(CATALOG);
+    let now = "2026-10-05T00:00:00Z";
+    let usage = usage(key("a"), "tokens", "3");
+    let (secs, overrun, on_expiry) = (600, Amount::ZERO, OnExpiry::Release);
+    world.tell(now, &OrgCommand::Hold(TakeHold { usage, within: None, secs, overrun, on_expiry }));
+    world.tell(now, &OrgCommand::SetPlan(SetPlan::now(PlanId::new("larger").expect("an id"))));
+    let part = Capture { hold: 3, quantity: Some(Amount::from_whole(2)), part: Some(key("b")) };
+    let captured = world.tell(now, &OrgCommand::Capture(part));
+    let OrgDecision::Capture(Ok(captured)) = captured else { panic!("{captured:?}") };
+    let standing = captured.standing;
+    let told = [standing.granted, standing.used, standing.held].map(Amount::as_whole);
+    assert_eq!(told, [12, 2, 1].map(Some), "{standing:?}");
+    assert_eq!(standing.remaining.and_then(Amount::as_whole), Some(9));
+    assert_eq!(world.remaining(now), 9);
 }
 
 #[test]
