@@ -6,16 +6,19 @@
 )]
 
 mod catalog;
+mod holds;
 
 use std::collections::BTreeMap;
+
+pub use holds::with_number;
 
 use fastrand::Rng;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use tollgate_domain::{
     Amount, Check, CloseMonth, LimitPath, LimitScope, MeterId, OrgCommand, OrgId, Period, PlanId, PlanTime,
-    PutOrg, Quantity, Reverse, ScopePath, SetLimit, SetPlan, Settle, Sku, TopUp, TopUpExpiry, TopUpStart,
-    UsageKey, Use, UserId, Void, VoidTarget, Welcome, Window, Zone,
+    PutOrg, Quantity, Reverse, ScopePath, SetLimit, SetPlan, Settle, Sku, TakeHold, TopUp, TopUpExpiry,
+    TopUpStart, UsageKey, Use, UserId, Void, VoidTarget, Welcome, Window, Zone,
 };
 
 /// Zones with every kind of oddity: far east and west, parts of hours, half an hour of daylight saving, none at all.
@@ -112,6 +115,13 @@ pub struct Generator {
     /// Moments worth landing on: expiries, ends of trials.
     edges: Vec<Timestamp>,
     used: BTreeMap<OrgId, Vec<Use>>,
+    /// What was held, and which hold of all each is.
+    held: BTreeMap<OrgId, Vec<(u64, TakeHold)>>,
+    holds: u64,
+    /// What is to come of holds of late.
+    follow_ups: BTreeMap<OrgId, Vec<OrgCommand>>,
+    /// Keys that holds and parts of them were named by.
+    named: BTreeMap<OrgId, Vec<UsageKey>>,
     topped_up: Vec<TopUp>,
     /// The month that each org is to close next.
     months: BTreeMap<OrgId, i32>,
@@ -208,6 +218,10 @@ impl Generator {
             latest: start,
             edges: Vec::new(),
             used: BTreeMap::new(),
+            held: BTreeMap::new(),
+            holds: 0,
+            follow_ups: BTreeMap::new(),
+            named: BTreeMap::new(),
             topped_up: Vec::new(),
             months: BTreeMap::new(),
             shipments: 0,
@@ -238,7 +252,10 @@ impl Generator {
 
     /// Lets the clock go on, land on an edge of the calendar, or step back.
     pub fn move_clock(&mut self) {
-        let step = match self.rng.u32(0..100) {
+        // What is held is mostly captured before it expires.
+        let waits = self.follow_ups.values().any(|commands| !commands.is_empty());
+        let most = if waits && !self.one_in(10) { 42 } else { 100 };
+        let step = match self.rng.u32(0..most) {
             0..40 => SignedDuration::from_millis(self.rng.i64(0..2_000)),
             40..60 => SignedDuration::from_secs(self.rng.i64(1..4_000)),
             60..75 => SignedDuration::from_secs(self.rng.i64(3_600..DAY)),
@@ -288,8 +305,12 @@ impl Generator {
     pub fn command(&mut self, org: &OrgId) -> OrgCommand {
         let here = Zone::UTC.period_at(Window::Month, self.at).number;
         self.months.entry(org.clone()).or_insert(here);
+        if let Some(next) = self.follow_up(org) {
+            return next;
+        }
         match self.rng.u32(0..100) {
-            0..52 => OrgCommand::Use(self.usage(org)),
+            0..47 => OrgCommand::Use(self.usage(org)),
+            47..52 => self.of_holds(org),
             52..62 => OrgCommand::Record(self.past_usage(org)),
             62..70 => OrgCommand::Check(Check {
                 user: self.user(),
@@ -337,7 +358,7 @@ impl Generator {
 
     fn usage(&mut self, org: &OrgId) -> Use {
         let known = self.used.get(org).cloned().unwrap_or_default();
-        if !known.is_empty() && self.one_in(6) {
+        if !known.is_empty() && self.one_in(4) {
             let mut again = self.pick(&known[known.len().saturating_sub(20)..]).clone();
             again.occurred_at = Some(self.at);
             match self.rng.u32(0..8) {
@@ -345,7 +366,8 @@ impl Generator {
                 1 => again.quantity = self.quantity(),
                 2 => again.meter = self.meter(),
                 3 => again.path = self.path(),
-                4 => {
+                4 if self.named.contains_key(org) => again.key = self.name_of_hold(org),
+                5 => {
                     again.properties.insert("model".to_owned(), "b".to_owned());
                 }
                 _ => {}
@@ -402,6 +424,9 @@ impl Generator {
         let known = self.used.get(org).cloned().unwrap_or_default();
         if known.is_empty() || self.one_in(12) {
             return id("never-seen", UsageKey::new);
+        }
+        if self.named.contains_key(org) && self.one_in(3) {
+            return self.name_of_hold(org);
         }
         let from = if self.one_in(3) { 0 } else { known.len().saturating_sub(6) };
         self.pick(&known[from..]).key.clone()

@@ -26,6 +26,7 @@ pub fn check(books: &Books<'_>) -> Result<(), String> {
         accounts(org, &burned, all)?;
         unsent(org, entries, all)?;
         keys(books.key_keep_secs, org, entries)?;
+        super::holds::check(org, entries, all)?;
     }
     Ok(())
 }
@@ -402,8 +403,10 @@ fn burns(books: &Books<'_>, org: &OrgId, entries: &[Entry]) -> Result<Burned, St
             let sum: Amount = used.burns.iter().map(|burn| burn.amount).sum();
             let whole = sum == used.quantity.amount();
             let burns = used.counting.adds_up();
+            // What was held may have been asked for under another enforcement.
+            let of_hold = used.captured.is_some() && sum <= used.quantity.amount();
             hold!(
-                whole && burns || enforcement == Enforcement::None || !burns && sum.is_zero(),
+                whole && burns || of_hold || enforcement == Enforcement::None || !burns && sum.is_zero(),
                 "{at}: burns of {sum} for {used:?}"
             );
             hold!(used.overage() >= Amount::ZERO, "{at}: overage below zero: {used:?}");

@@ -1,5 +1,6 @@
 //! What holds after any history, whatever was asked: the invariants of ledgers, records and notices.
 
+mod holds;
 pub mod ledger;
 pub mod notices;
 pub mod whatif;

@@ -61,7 +61,8 @@ impl<'a> History<'a> {
         self.pay_at(at, catalog, meter, Look::Gate);
     }
 
-    fn pay_at(&mut self, at: Timestamp, catalog: &Catalog, meter: &'a MeterId, look: Look) {
+    /// Lets the credit in force at a moment pay what it can.
+    pub(super) fn pay_at(&mut self, at: Timestamp, catalog: &Catalog, meter: &'a MeterId, look: Look) {
         let mut pots = self.pots(catalog, at, meter, look);
         for pot in &mut pots {
             // However the moment is looked at, what was burned of the month was burned.
@@ -91,10 +92,10 @@ impl<'a> History<'a> {
 
     /// Takes a usage back: it owes no longer, what paid for it is given back, and what came back pays what is still owed.
     pub(super) fn take_back(&mut self, entry: u64, at: Timestamp, catalog: &Catalog, key: &UsageKey) {
-        let known = self.uses.iter().rev().find(|known| known.usage.key == *key);
+        let known = self.uses.iter().rev().find(|known| known.key == key);
         let Some(meter) = known.map(|known| &known.usage.meter) else { return };
         self.pay(at, catalog, meter);
-        let Some(counted) = self.uses.iter_mut().rev().find(|known| known.usage.key == *key) else { return };
+        let Some(counted) = self.uses.iter_mut().rev().find(|known| known.key == key) else { return };
         counted.reversed_by = Some(entry);
         for (pot, amount) in &counted.burns {
             *self.burned.entry((meter, *pot)).or_default() -= *amount;
@@ -180,11 +181,8 @@ impl<'a> History<'a> {
         let grants = self.grants.iter().filter(|grant| grant.entry == entry);
         let runs = grants.filter(|grant| grant.until.is_none_or(|until| until > at));
         let burned = self.burned(meter, Pot::TopUp(entry));
-        runs.map(|grant| {
-            let granted = grant.granted(burned);
-            (entry, if burned < granted { granted - burned } else { Amount::ZERO })
-        })
-        .collect()
+        let held = self.held_of(meter, Pot::TopUp(entry));
+        runs.map(|grant| (entry, (grant.granted(burned) - burned - held).at_least_zero())).collect()
     }
 }
 

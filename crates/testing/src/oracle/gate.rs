@@ -1,21 +1,22 @@
 //! Use and check.
 
+use jiff::Timestamp;
 use tollgate_domain::catalog::Enforcement;
 use tollgate_domain::{
     Allowed, Amount, Check, Checked, Denial, Denied, MeterId, OrgCommand, OrgDecision, Policies, Policy,
     PolicyScope, ReachedLimit, RecordDenial, Recorded, ScopePath, UsageKey, Use, UserId, Window,
 };
 
-use super::plans::Whose;
+use super::plans::{LimitOn, Whose};
 use super::totals::{quantity, refused_property};
-use super::{History, Look, Now, Pot};
+use super::{History, Look, Now, Pot, PotInForce};
 
 /// Who asks for how much of what.
-struct Ask<'a> {
-    user: Option<&'a UserId>,
-    path: Option<&'a ScopePath>,
-    meter: &'a MeterId,
-    quantity: Amount,
+pub(super) struct Ask<'a> {
+    pub(super) user: Option<&'a UserId>,
+    pub(super) path: Option<&'a ScopePath>,
+    pub(super) meter: &'a MeterId,
+    pub(super) quantity: Amount,
 }
 
 impl Now<'_> {
@@ -36,7 +37,7 @@ impl Now<'_> {
             known.is_none() && !self.facts.is_empty() && self.knows(&usage.meter) && property.is_none();
         let result = match known.map(|answer| answer.map_err(|denied| denied.denial)) {
             Some(Ok(allowed)) => {
-                let at = self.last_use(&usage.key).map_or(self.at, |known| known.at);
+                let at = self.last_made(&usage.key).map_or(self.at, |known| known.at);
                 Ok(Recorded { entry: allowed.entry, at, duplicate: true })
             }
             Some(Err(Denial::KeyReused)) => Err(RecordDenial::KeyReused),
@@ -48,7 +49,7 @@ impl Now<'_> {
         (OrgDecision::Record(result), accepted)
     }
 
-    fn knows(&self, meter: &MeterId) -> bool {
+    pub(super) fn knows(&self, meter: &MeterId) -> bool {
         self.catalog.meters.iter().any(|known| known.id == *meter)
     }
 
@@ -66,11 +67,11 @@ impl Now<'_> {
 
     /// The answer to a usage whose key was seen.
     fn known_key(&self, usage: &Use) -> Option<Result<Allowed, Denied>> {
-        let known = self.last_use(&usage.key)?;
-        let before = known.usage()?;
-        if !self.remembers(known.at) {
-            return None;
-        }
+        let known = self.last_made(&usage.key).filter(|known| self.remembers(known.at))?;
+        // It may be that of a hold.
+        let Some(before) = known.usage() else {
+            return Some(Err(Denied { denial: Denial::KeyReused, standing: None }));
+        };
         let same = before.user == usage.user
             && before.path == usage.path
             && before.meter == usage.meter
@@ -115,7 +116,7 @@ impl Now<'_> {
             return refuse(Denial::NoPlan);
         };
         after.follow(self.entry, self.at, self.catalog, &command);
-        if let Some(denial) = self.refusal(&history, &after, &ask) {
+        if let Some(denial) = self.refusal(&history, Some(&after), &ask) {
             return Err(Denied { denial, standing: Some(standing) });
         }
         let Some(standing) = after.standing(self.catalog, self.at, ask.meter, ask.user) else {
@@ -124,8 +125,13 @@ impl Now<'_> {
         Ok(Allowed { entry, replayed: false, standing, policies: self.policies(&after, &ask) })
     }
 
-    /// Why a usage is refused, from what is without it and what would be after it.
-    fn refusal(&self, history: &History<'_>, after: &History<'_>, ask: &Ask<'_>) -> Option<Denial> {
+    /// Why something is refused, from what is without it and what would be after it; of a hold there is no after: it is added.
+    pub(super) fn refusal(
+        &self,
+        history: &History<'_>,
+        after: Option<&History<'_>>,
+        ask: &Ask<'_>,
+    ) -> Option<Denial> {
         if self.trial_is_over(history, ask.meter) {
             return Some(Denial::TrialEnded);
         }
@@ -151,40 +157,54 @@ impl Now<'_> {
                 resets_at: if month { self.end_of(history, Window::Month) } else { None },
             }));
         }
-        for limit in history.limits_on(self.catalog, self.at, ask.meter, (ask.user, ask.path), Look::Gate) {
-            let (used, then, resets_at) = match limit.window.moves() {
-                true => {
-                    let part =
-                        history.part_now((ask.meter, &named_by(&limit.whose, ask)), limit.window, self.at);
-                    let look =
-                        |history: &History<'_>| history.running(ask.meter, &limit.whose, limit.window, part);
-                    let (before, after) = (look(history), look(after));
-                    (before.used, after.used, before.frees_at(after.used - limit.amount))
-                }
-                false => {
-                    let label = history.label(limit.window, self.at, Look::Gate);
-                    let counted = |history: &History<'_>| history.counted_for(ask.meter, &limit.whose, label);
-                    (counted(history), counted(after), self.end_of(history, label.period().window))
-                }
-            };
-            if then > used && then > limit.amount {
-                let reached = ReachedLimit {
-                    user: limit.whose.user().cloned(),
-                    path: limit.whose.path().cloned(),
-                    window: Some(limit.window),
-                    amount: limit.amount,
-                    used,
-                    held: Amount::ZERO,
-                    resets_at,
-                };
-                return Some(match limit.whose {
-                    Whose::Org => Denial::OrgLimitReached(reached),
-                    Whose::Path(_) => Denial::PathLimitReached(reached),
-                    Whose::User(_) => Denial::UserLimitReached(reached),
-                });
+        let limits = history.limits_on(self.catalog, self.at, ask.meter, (ask.user, ask.path), Look::Gate);
+        limits.iter().find_map(|limit| self.reached((history, after), limit, ask, (self.at, Look::Gate)))
+    }
+
+    /// That a limit does not leave room, in the period that holds a moment.
+    pub(super) fn reached(
+        &self,
+        (history, after): (&History<'_>, Option<&History<'_>>),
+        limit: &LimitOn,
+        ask: &Ask<'_>,
+        (at, look): (Timestamp, Look),
+    ) -> Option<Denial> {
+        let (meter, quantity) = (ask.meter, ask.quantity);
+        let (used, then, held, resets_at) = match limit.window.moves() {
+            true => {
+                let part = history.part_now((meter, &named_by(&limit.whose, ask)), limit.window, self.at);
+                let look = |history: &History<'_>| history.running(meter, &limit.whose, limit.window, part);
+                let before = look(history);
+                let then = after.map_or(before.used + quantity, |after| look(after).used);
+                let held = history.held_in(meter, &limit.whose, limit.window, None);
+                (before.used, then, held, before.frees_at(then + held - limit.amount))
             }
+            false => {
+                let label = history.label(limit.window, at, look);
+                let counted = |history: &History<'_>| history.counted_for(meter, &limit.whose, label);
+                let used = counted(history);
+                let held = history.held_in(meter, &limit.whose, limit.window, Some(label));
+                let end = self.calendar.end(&history.zone, label.period().window, at);
+                (used, after.map_or(used + quantity, counted), held, end)
+            }
+        };
+        if then <= used || then + held <= limit.amount {
+            return None;
         }
-        None
+        let reached = ReachedLimit {
+            user: limit.whose.user().cloned(),
+            path: limit.whose.path().cloned(),
+            window: Some(limit.window),
+            amount: limit.amount,
+            used,
+            held,
+            resets_at,
+        };
+        Some(match limit.whose {
+            Whose::Org => Denial::OrgLimitReached(reached),
+            Whose::Path(_) => Denial::PathLimitReached(reached),
+            Whose::User(_) => Denial::UserLimitReached(reached),
+        })
     }
 
     fn on_trial(&self, history: &History<'_>) -> bool {
@@ -205,7 +225,9 @@ impl Now<'_> {
         );
         let pots = history.pots(self.catalog, self.at, meter, Look::Gate);
         let given = pots.iter().any(|pot| pot.pot == Pot::Trial && pot.granted > Amount::ZERO);
-        asked && given && history.left(self.catalog, self.at, meter) <= Amount::ZERO
+        // What is held is not used.
+        let unburned: Amount = pots.iter().map(PotInForce::unburned).sum();
+        asked && given && unburned <= history.debt(meter)
     }
 
     fn end_of(&self, history: &History<'_>, window: Window) -> Option<tollgate_domain::Timestamp> {
@@ -213,7 +235,7 @@ impl Now<'_> {
     }
 
     /// The credit, then the limits that a usage went by, as they stand after it.
-    fn policies(&self, history: &History<'_>, ask: &Ask<'_>) -> Policies {
+    pub(super) fn policies(&self, history: &History<'_>, ask: &Ask<'_>) -> Policies {
         let mut policies = Policies::new();
         let standing = history.standing(self.catalog, self.at, ask.meter, None);
         if let Some((amount, remaining)) =
@@ -230,17 +252,19 @@ impl Now<'_> {
             policies.push(Policy { scope, window: None, period: None, amount, remaining, resets_at });
         }
         for limit in history.limits_on(self.catalog, self.at, ask.meter, (ask.user, ask.path), Look::Gate) {
-            let (used, period, resets_at) = match limit.window.moves() {
+            let (used, held, period, resets_at) = match limit.window.moves() {
                 true => {
                     let part =
                         history.part_now((ask.meter, &named_by(&limit.whose, ask)), limit.window, self.at);
                     let now = history.running(ask.meter, &limit.whose, limit.window, part);
-                    (now.used, now.period, now.ends_at)
+                    let held = history.held_in(ask.meter, &limit.whose, limit.window, None);
+                    (now.used, held, now.period, now.ends_at)
                 }
                 false => {
                     let label = history.label(limit.window, self.at, Look::Gate);
                     let used = history.counted_for(ask.meter, &limit.whose, label);
-                    (used, label.period(), self.end_of(history, label.period().window))
+                    let held = history.held_in(ask.meter, &limit.whose, limit.window, Some(label));
+                    (used, held, label.period(), self.end_of(history, label.period().window))
                 }
             };
             policies.push(Policy {
@@ -252,7 +276,7 @@ impl Now<'_> {
                 window: Some(limit.window),
                 period: Some(period),
                 amount: limit.amount,
-                remaining: if used > limit.amount { Amount::ZERO } else { limit.amount - used },
+                remaining: (limit.amount - used - held).at_least_zero(),
                 resets_at,
             });
         }

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use tollgate_domain::catalog::{Aggregation, Allowance, Enforcement};
 use tollgate_domain::{
     Amount, Catalog, LimitScope, MeterId, OrgCommand, Period, PlanTime, PutOrg, ScopePath, SetPlan, Standing,
-    TopUp, TopUpExpiry, TopUpStart, Use, UserId, Welcome, Window, Zone,
+    TopUp, TopUpExpiry, TopUpStart, UsageKey, Use, UserId, Welcome, Window, Zone,
 };
 
 use super::debt::Debt;
+use super::holds::Held;
 use super::plans::Whose;
 use super::totals::{aggregation, burns, quantity};
 use super::{Calendar, Fact, Label, Look, Setting, sum, total};
@@ -35,6 +36,8 @@ pub struct History<'a> {
     pub uses: Vec<Counted<'a>>,
     /// What it was granted beyond its plan.
     pub grants: Vec<Granted<'a>>,
+    /// What it held, and holds.
+    pub(super) holds: Vec<Held<'a>>,
     /// What all usage that was not taken back burned of each pot.
     pub(super) burned: BTreeMap<(&'a MeterId, Pot), Amount>,
     pub(super) debts: BTreeMap<&'a MeterId, Debt>,
@@ -48,8 +51,14 @@ pub struct Counted<'a> {
     pub entry: u64,
     /// When it was counted; of a record the time it names.
     pub at: Timestamp,
-    /// The usage.
+    /// The usage; of what was captured that which was held.
     pub usage: &'a Use,
+    /// The key that it was counted with.
+    pub key: &'a UsageKey,
+    /// Whose it is.
+    pub user: Option<&'a UserId>,
+    /// The hold that it was captured of.
+    pub of_hold: Option<u64>,
     /// How much it counts.
     pub quantity: Amount,
     /// How its meter counted then.
@@ -113,6 +122,8 @@ pub struct PotInForce {
     pub granted: Amount,
     /// How much of it is burned.
     pub burned: Amount,
+    /// How much of it holds reserve.
+    pub held: Amount,
     /// Until when it can be burned.
     pub until: Option<Timestamp>,
     /// Whether so little of it is left that it burns after all others.
@@ -123,7 +134,17 @@ pub struct PotInForce {
 
 impl PotInForce {
     pub(super) fn left(&self) -> Amount {
-        if self.burned > self.granted { Amount::ZERO } else { self.granted - self.burned }
+        (self.granted - self.burned - self.held).at_least_zero()
+    }
+
+    /// What of it is not burned, held or not.
+    pub(super) fn unburned(&self) -> Amount {
+        (self.granted - self.burned).at_least_zero()
+    }
+
+    /// What is held of what it grants now.
+    fn shown_held(&self) -> Amount {
+        self.unburned() - self.left()
     }
 }
 
@@ -139,6 +160,7 @@ impl<'a> History<'a> {
             thresholds: None,
             uses: Vec::new(),
             grants: Vec::new(),
+            holds: Vec::new(),
             burned: BTreeMap::new(),
             debts: BTreeMap::new(),
             calendar,
@@ -168,13 +190,11 @@ impl<'a> History<'a> {
                 self.count(entry, (usage.occurred_at.unwrap_or(at), at), catalog, usage, true);
                 self.touch(at, &usage.meter);
             }
-            OrgCommand::Check(_)
-            | OrgCommand::CloseMonth(_)
-            | OrgCommand::Settle(_)
-            | OrgCommand::Hold(_)
-            | OrgCommand::Capture(_)
-            | OrgCommand::Release(_)
-            | OrgCommand::Expire => {}
+            OrgCommand::Check(_) | OrgCommand::CloseMonth(_) | OrgCommand::Settle(_) => {}
+            OrgCommand::Hold(take) => self.hold(entry, at, catalog, take),
+            OrgCommand::Capture(capture) => self.capture((entry, at), catalog, capture),
+            OrgCommand::Release(number) => self.release((entry, at), catalog, *number),
+            OrgCommand::Expire => self.expire((entry, at), catalog),
             OrgCommand::Reverse(reverse) => self.take_back(entry, at, catalog, &reverse.key),
             OrgCommand::Put(PutOrg { name, zone, metadata }) => {
                 if let Some(metadata) = metadata {
@@ -300,8 +320,10 @@ impl<'a> History<'a> {
             if let Some((pot, from, until)) = stretch {
                 let (granted, priority) = (allowance.amount, allowance.priority);
                 let burned = self.burned_of_allowance(meter, pot, look);
-                let is_last = allowance.last_below.is_positive() && burned + allowance.last_below > granted;
-                pots.push(PotInForce { pot, granted, burned, until, is_last, priority, from });
+                let held = self.held_of(meter, pot);
+                let last_below = allowance.last_below;
+                let is_last = last_below.is_positive() && burned + held + last_below > granted;
+                pots.push(PotInForce { pot, granted, burned, held, until, is_last, priority, from });
             }
         }
         for grant in self.grants.iter().filter(|grant| grant.top_up.meter == *meter) {
@@ -311,6 +333,7 @@ impl<'a> History<'a> {
                     pot,
                     granted: grant.granted(self.burned(meter, pot)),
                     burned: self.burned(meter, pot),
+                    held: self.held_of(meter, pot),
                     until: grant.until,
                     is_last: false,
                     priority: grant.top_up.priority,
@@ -347,15 +370,16 @@ impl<'a> History<'a> {
 
     /// What may still be used.
     pub(super) fn left(&self, catalog: &Catalog, at: Timestamp, meter: &MeterId) -> Amount {
-        sum(self.pots(catalog, at, meter, Look::Gate).iter().map(PotInForce::left)) - self.debt(meter)
+        let left = sum(self.pots(catalog, at, meter, Look::Gate).iter().map(PotInForce::left));
+        left - self.debt(meter) - self.held_debt(meter)
     }
 
     /// What usage under a label comes to, for the org or one of its users.
     #[must_use]
     pub fn counted(&self, meter: &MeterId, user: Option<&UserId>, label: Label) -> Amount {
-        let uses = self.standing_uses(meter).filter(|counted| {
-            counted.labels.contains(&label) && (user.is_none() || counted.usage.user.as_ref() == user)
-        });
+        let uses = self
+            .standing_uses(meter)
+            .filter(|counted| counted.labels.contains(&label) && (user.is_none() || counted.user == user));
         total(uses)
     }
 
@@ -404,11 +428,16 @@ impl<'a> History<'a> {
         let month = self.calendar.label(&self.zone, Window::Month, at);
         let asked = self.enforcement(catalog, at, meter, look) != Enforcement::None;
         let granted = sum(pots.iter().map(|pot| pot.granted));
-        let remaining = sum(pots.iter().map(PotInForce::left)) - self.debt(meter);
-        // Used and remaining make up what is granted: overage is used of nothing.
-        let used = if asked { granted - remaining } else { self.counted(meter, None, month) };
+        let held_debt = self.held_debt(meter);
+        let remaining = sum(pots.iter().map(PotInForce::left)) - self.debt(meter) - held_debt;
+        let held = match asked {
+            true => sum(pots.iter().map(PotInForce::shown_held)) + held_debt,
+            false => self.held_in(meter, &Whose::Org, month.period().window, Some(month)),
+        };
+        // Used, held and remaining make up what is granted: overage is used of nothing.
+        let used = if asked { granted - remaining - held } else { self.counted(meter, None, month) };
         Standing {
-            held: Amount::ZERO,
+            held,
             granted,
             used,
             remaining: asked.then_some(remaining),
@@ -425,35 +454,18 @@ impl<'a> History<'a> {
         afterwards: bool,
     ) {
         let look = if afterwards { Look::Record } else { Look::Gate };
-        let adds_up = burns(&aggregation(catalog, &usage.meter));
-        let limited = self.windows_limited(catalog, at, &usage.meter, look);
-        let (by_usage, others): (Vec<Window>, Vec<Window>) = limited
-            .into_iter()
-            .filter(|window| !Window::ALL.contains(window))
-            .partition(|window| window.moves());
-        let on_calendar = Window::ALL
-            .into_iter()
-            .filter(|window| self.is_counted(catalog, at, &usage.meter, *window, look))
-            .chain(others)
-            .map(|window| self.label(window, at, look));
-        let labels = on_calendar.collect();
-        let part = |whose: &Whose, window| match afterwards {
-            true => Self::part_then(window, at, now),
-            false => self.part_now((&usage.meter, whose), window, now),
-        };
-        let who = Whose::from(usage.user.as_ref());
-        let own = by_usage.into_iter().map(|window| (window, None, part(&who, window)));
-        let mut parts: Vec<_> = own.filter(|_| adds_up).collect();
-        let mut along = Vec::new();
         let named = (usage.user.as_ref(), usage.path.as_ref());
-        for limit in self.limits_on(catalog, at, &usage.meter, named, look) {
-            let Whose::Path(path) = &limit.whose else { continue };
-            if !limit.window.moves() {
-                along.push((path.clone(), self.label(limit.window, at, look)));
-            } else if adds_up {
-                parts.push((limit.window, Some(path.clone()), part(&limit.whose, limit.window)));
-            }
-        }
+        let Places { labels, along, moving } = self.places(catalog, at, &usage.meter, named, look);
+        let adds_up = burns(&aggregation(catalog, &usage.meter));
+        let part = |(window, path): (Window, Option<ScopePath>)| {
+            let whose = path.clone().map_or_else(|| Whose::from(usage.user.as_ref()), Whose::Path);
+            let part = match afterwards {
+                true => Self::part_then(window, at, now),
+                false => self.part_now((&usage.meter, &whose), window, now),
+            };
+            (window, path, part)
+        };
+        let parts = moving.into_iter().filter(|_| adds_up).map(part).collect();
         let enforcement = self.enforcement(catalog, at, &usage.meter, look);
         let quantity = quantity(catalog, usage);
         let aggregation = aggregation(catalog, &usage.meter);
@@ -462,6 +474,9 @@ impl<'a> History<'a> {
             entry,
             at,
             usage,
+            key: &usage.key,
+            user: usage.user.as_ref(),
+            of_hold: None,
             quantity,
             aggregation,
             labels,
@@ -473,31 +488,56 @@ impl<'a> History<'a> {
             overage: Amount::ZERO,
             reversed_by: None,
         };
-        if !burns {
-            self.uses.push(counted);
-            return;
-        }
-        let pots = self.pots(catalog, at, &usage.meter, look);
-        let (burns, beyond) = burn(&pots, quantity);
-        counted.burns = burns;
-        let on_trial = pots.iter().any(|pot| pot.pot == Pot::Trial);
-        if on_trial {
-            counted.burns.push((Pot::Trial, beyond));
-        } else {
-            match enforcement {
-                Enforcement::None => {}
-                _ if afterwards => counted.overage = beyond,
-                Enforcement::Soft => counted.overage = beyond,
-                Enforcement::Overdraft | Enforcement::Hard => counted.debt = beyond,
+        if burns {
+            let pots = self.pots(catalog, at, &usage.meter, look);
+            for (from, amount) in spread(&pots, quantity, enforcement, afterwards) {
+                counted.take(from, amount);
             }
         }
+        self.add(counted);
+    }
+
+    /// Adds a usage to those that were counted.
+    pub(super) fn add(&mut self, counted: Counted<'a>) {
+        let meter = &counted.usage.meter;
         if counted.debt > Amount::ZERO {
-            self.debts.entry(&usage.meter).or_default().owed.push((entry, counted.debt));
+            self.debts.entry(meter).or_default().owed.push((counted.entry, counted.debt));
         }
         for (pot, amount) in &counted.burns {
-            *self.burned.entry((&usage.meter, *pot)).or_default() += *amount;
+            *self.burned.entry((meter, *pot)).or_default() += *amount;
         }
         self.uses.push(counted);
+    }
+
+    /// Where a usage counts at a moment.
+    pub(super) fn places(
+        &self,
+        catalog: &Catalog,
+        at: Timestamp,
+        meter: &MeterId,
+        named: (Option<&UserId>, Option<&ScopePath>),
+        look: Look,
+    ) -> Places {
+        let limited = self.windows_limited(catalog, at, meter, look);
+        let (by_usage, others): (Vec<Window>, Vec<Window>) = limited
+            .into_iter()
+            .filter(|window| !Window::ALL.contains(window))
+            .partition(|window| window.moves());
+        let on_calendar = Window::ALL
+            .into_iter()
+            .filter(|window| self.is_counted(catalog, at, meter, *window, look))
+            .chain(others)
+            .map(|window| self.label(window, at, look));
+        let mut places = Places { labels: on_calendar.collect(), along: Vec::new(), moving: Vec::new() };
+        places.moving.extend(by_usage.into_iter().map(|window| (window, None)));
+        for limit in self.limits_on(catalog, at, meter, named, look) {
+            let Whose::Path(path) = &limit.whose else { continue };
+            match limit.window.moves() {
+                true => places.moving.push((limit.window, Some(path.clone()))),
+                false => places.along.push((path.clone(), self.label(limit.window, at, look))),
+            }
+        }
+        places
     }
 
     /// Days, months and the lifetime always are; minutes, hours and weeks where the meter says so, or while a limit on them is
@@ -518,6 +558,65 @@ impl<'a> History<'a> {
         }
         self.windows_limited(catalog, at, meter, look).contains(&window)
     }
+}
+
+/// Where something counts.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// For the org and the user, by label.
+    pub(super) labels: Vec<Label>,
+    /// Along the path, by label.
+    pub(super) along: Vec<(ScopePath, Label)>,
+    /// In windows that go by usage, of the org and the user or of a path.
+    pub(super) moving: Vec<(Window, Option<ScopePath>)>,
+}
+
+/// Where something is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TakenFrom {
+    /// A source of credit.
+    Pot(Pot),
+    /// Nowhere: it will be owed.
+    Debt,
+    /// Nowhere: it will be billed.
+    Overage,
+}
+
+impl Counted<'_> {
+    /// Takes an amount from somewhere.
+    pub(super) fn take(&mut self, from: TakenFrom, amount: Amount) {
+        match from {
+            TakenFrom::Pot(pot) => self.burns.push((pot, amount)),
+            TakenFrom::Debt => self.debt += amount,
+            TakenFrom::Overage => self.overage += amount,
+        }
+    }
+}
+
+/// From where a quantity is taken: the pots in their order, and what they could not give as the enforcement says; afterwards
+/// nothing is owed.
+pub(super) fn spread(
+    pots: &[PotInForce],
+    quantity: Amount,
+    enforcement: Enforcement,
+    afterwards: bool,
+) -> Vec<(TakenFrom, Amount)> {
+    let (burns, beyond) = burn(pots, quantity);
+    let mut taken: Vec<_> = burns.into_iter().map(|(pot, amount)| (TakenFrom::Pot(pot), amount)).collect();
+    let on_trial = pots.iter().any(|pot| pot.pot == Pot::Trial);
+    let from = match enforcement {
+        _ if on_trial => Some(TakenFrom::Pot(Pot::Trial)),
+        Enforcement::None => None,
+        Enforcement::Overdraft | Enforcement::Hard if !afterwards => Some(TakenFrom::Debt),
+        Enforcement::Overdraft | Enforcement::Hard | Enforcement::Soft => Some(TakenFrom::Overage),
+    };
+    if let Some(from) = from.filter(|_| beyond.is_positive()) {
+        match taken.iter_mut().find(|(of, _)| *of == from) {
+            Some((_, amount)) => *amount += beyond,
+            None => taken.push((from, beyond)),
+        }
+    }
+    taken
 }
 
 /// Takes an amount from pots in their order; what was taken from which, and what they could not give.

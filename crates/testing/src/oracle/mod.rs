@@ -6,6 +6,7 @@ mod config;
 mod debt;
 mod gate;
 mod history;
+mod holds;
 mod moving;
 mod plans;
 mod totals;
@@ -15,13 +16,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tollgate_domain::{
-    Amount, Bill, BillError, Catalog, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PlanTime,
-    ReversalDenial, Reversed, Standing, UsageKey, Use, UserId,
+    Amount, Bill, BillError, Capture, Catalog, HoldEnd, MeterId, OrgCommand, OrgDecision, OrgId, PlanId,
+    PlanTime, ReversalDenial, Reversed, Standing, UsageKey, Use, UserId,
 };
 
 pub use bills::{without_versions, without_versions_of};
 pub use calendar::{Calendar, Label};
 pub use history::{Counted, Granted, History, Pot, PotInForce};
+pub use holds::{Held, without_reserves};
 pub use plans::{Look, Setting};
 pub use totals::total;
 
@@ -47,6 +49,8 @@ pub struct Fact {
     pub command: Option<OrgCommand>,
     /// The meter on which it was refused.
     pub refused_on: Option<MeterId>,
+    /// The hold that was ended, where no command names it: its time was over.
+    pub expired: Option<u64>,
 }
 
 impl Fact {
@@ -54,6 +58,17 @@ impl Fact {
     fn usage(&self) -> Option<&Use> {
         match &self.command {
             Some(OrgCommand::Use(usage) | OrgCommand::Record(usage)) => Some(usage),
+            _ => None,
+        }
+    }
+
+    /// The hold that it made or ended.
+    fn of_hold(&self) -> Option<u64> {
+        match self.command.as_ref()? {
+            OrgCommand::Hold(_) => Some(self.entry),
+            OrgCommand::Capture(capture) => Some(capture.hold).filter(|_| capture.part.is_none()),
+            OrgCommand::Release(number) => Some(*number),
+            OrgCommand::Expire => self.expired,
             _ => None,
         }
     }
@@ -115,9 +130,12 @@ impl Oracle {
                 let accepted = matches!(&result, Ok(reversed) if !reversed.replayed);
                 (OrgDecision::Reverse(result), accepted)
             }
-            // Holds are measured against an oracle of their own: [`crate::holds`].
-            OrgCommand::Hold(_) | OrgCommand::Capture(_) | OrgCommand::Release(_) | OrgCommand::Expire => {
-                (OrgDecision::Expire(false), false)
+            OrgCommand::Hold(take) => now.decide_hold(take),
+            OrgCommand::Capture(capture) => now.decide_capture(capture),
+            OrgCommand::Release(number) => now.decide_release(*number),
+            OrgCommand::Expire => {
+                let is_due = self.has_due_hold(at, org);
+                (OrgDecision::Expire(is_due), is_due)
             }
             OrgCommand::Put(put) => now.put(put),
             OrgCommand::Welcome(welcome) => now.welcome(welcome),
@@ -171,7 +189,27 @@ impl Oracle {
         Some(History::of(facts, &self.calendar))
     }
 
-    /// An org's balance on a meter at a moment; `None` without a plan.
+    /// Whether a hold of an org has expired at a moment and was not ended.
+    #[must_use]
+    pub fn has_due_hold(&self, at: Timestamp, org: &OrgId) -> bool {
+        let holds = |fact: &Fact| matches!(fact.command, Some(OrgCommand::Hold(_)));
+        let facts = self.facts(org);
+        facts.iter().any(holds) && History::of(facts, &self.calendar).due(at).is_some()
+    }
+
+    /// How many holds of an org have expired at a moment and were not ended.
+    #[must_use]
+    pub fn due_holds(&self, at: Timestamp, org: &OrgId) -> usize {
+        self.history(org).map_or(0, |history| history.all_due(at))
+    }
+
+    /// How a hold of an org ended, and what was left of it then.
+    #[must_use]
+    pub fn ended(&self, org: &OrgId, number: u64) -> Option<(HoldEnd, Amount)> {
+        self.history(org)?.held(number)?.ended()
+    }
+
+    /// An org's balance on a meter at a moment, what has expired by then ended; `None` without a plan.
     #[must_use]
     pub fn standing(
         &self,
@@ -182,6 +220,9 @@ impl Oracle {
         user: Option<&UserId>,
     ) -> Option<Standing> {
         let mut history = self.history(org)?;
+        while history.due(at).is_some() {
+            history.follow(0, at, catalog, &OrgCommand::Expire);
+        }
         history.pay(at, catalog, meter);
         history.standing(catalog, at, meter, user)
     }
@@ -244,12 +285,15 @@ impl Oracle {
         refused_on: Option<MeterId>,
     ) {
         let facts = self.orgs.entry(org.clone()).or_default();
+        let expires = matches!(command, Some(OrgCommand::Expire));
+        let expired = expires.then(|| History::of(facts, &self.calendar).due(at)).flatten();
         facts.push(Fact {
             entry: number_after(facts),
             at,
             catalog: Arc::clone(catalog),
             command,
             refused_on,
+            expired,
         });
     }
 }
@@ -292,7 +336,8 @@ impl<'a> Now<'a> {
         if self.facts.is_empty() {
             return Err(ReversalDenial::UnknownOrg);
         }
-        let Some(known) = self.last_use(key) else { return Err(ReversalDenial::UnknownKey) };
+        let known = self.last_made(key).filter(|known| self.counts(known));
+        let Some(known) = known else { return Err(ReversalDenial::UnknownKey) };
         let reversed_by = self.reversal(known, key);
         Ok(Reversed {
             entry: reversed_by.unwrap_or(self.entry),
@@ -301,10 +346,28 @@ impl<'a> Now<'a> {
         })
     }
 
-    /// The last usage that was counted with a key.
-    fn last_use(&self, key: &UsageKey) -> Option<&'a Fact> {
-        let has_key = |fact: &&Fact| fact.usage().is_some_and(|usage| usage.key == *key);
-        self.facts.iter().rev().find(has_key)
+    /// The last entry that was made for a key: a usage, a hold, or what captured or ended one.
+    fn last_made(&self, key: &UsageKey) -> Option<&'a Fact> {
+        self.facts.iter().rev().find(|fact| self.made_key(fact) == Some(key))
+    }
+
+    /// The key that an entry was made for.
+    fn made_key(&self, fact: &'a Fact) -> Option<&'a UsageKey> {
+        match fact.command.as_ref()? {
+            OrgCommand::Use(usage) | OrgCommand::Record(usage) => Some(&usage.key),
+            OrgCommand::Capture(Capture { part: Some(part), .. }) => Some(part),
+            _ => {
+                let number = fact.of_hold()?;
+                let made = self.facts.iter().find(|made| made.entry == number)?;
+                let Some(OrgCommand::Hold(take)) = &made.command else { return None };
+                Some(&take.usage.key)
+            }
+        }
+    }
+
+    /// Whether an entry counted something.
+    fn counts(&self, fact: &Fact) -> bool {
+        fact.usage().is_some() || self.history_until(fact.entry).captured_by(fact.entry).is_some()
     }
 
     /// The entry that took back a usage with a key.

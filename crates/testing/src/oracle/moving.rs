@@ -68,7 +68,7 @@ impl<'a> History<'a> {
             let here = |(of, path, _): &&(Window, Option<ScopePath>, i64)| {
                 *of == window && path.as_ref() == whose.path()
             };
-            let mine = whose.user().is_none() || counted.usage.user.as_ref() == whose.user();
+            let mine = whose.user().is_none() || counted.user == whose.user();
             let named = counted.parts.iter().find(here).filter(|_| mine);
             named.map(|(_, _, part)| (*part, counted))
         })

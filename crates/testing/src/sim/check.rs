@@ -10,9 +10,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use tollgate_domain::{
-    Actor, Amount, Balance, Catalog, CloseMonth, Closed, Entry, EntryKind, MeterBalance, OrgCommand,
-    OrgDecision, OrgId, PlanTime, Quantity, SetPlan, Settle, Timestamp, Zone,
+    Actor, Amount, Balance, Catalog, CloseMonth, Closed, EndedBy, Entry, EntryKind, HoldRefused,
+    MeterBalance, OrgCommand, OrgDecision, OrgId, PlanTime, Quantity, SetPlan, Settle, TakeHold, Timestamp,
+    Zone,
 };
 
 use super::log::{Ask, Attempt, Happened, Reply, UnsentOf};
@@ -44,6 +46,8 @@ pub(super) fn check(found: &Found, happened: &Happened, key_keep_secs: i64) -> R
             count_unsent(&mut story.unsent, entry);
         }
         story.replies_at(&oracle, entries.len())?;
+        let held = oracle.history(org).map_or(Amount::ZERO, |history| history.all_held());
+        hold!(held.is_zero(), "{org}: {held} is held after all holds have ended");
     }
     Ok(())
 }
@@ -135,7 +139,9 @@ impl<'a> Story<'a> {
             (Ask::Listed, Reply::Listed(listed)) => self.lists(version, *listed),
             (Ask::Command(command), Reply::Decision(decision)) => {
                 let reply = without_steps(decision);
-                self.moments(oracle, other.attempt).into_iter().any(|(at, catalog)| {
+                // What has expired ends before anything is answered.
+                let moments = self.moments(oracle, other.attempt).into_iter();
+                moments.filter(|(at, _)| !oracle.has_due_hold(*at, self.org)).any(|(at, catalog)| {
                     let (answer, accepted) = oracle.answer(&catalog, at, self.org, command);
                     !accepted && answer == reply
                 })
@@ -176,17 +182,22 @@ impl<'a> Story<'a> {
             let is_usage = |entry: &Entry| {
                 matches!(
                     entry.kind,
-                    EntryKind::Used(_) | EntryKind::Reversed { .. } | EntryKind::Refused { .. }
+                    EntryKind::Used(_)
+                        | EntryKind::Reversed { .. }
+                        | EntryKind::Refused { .. }
+                        | EntryKind::Held(_)
+                        | EntryKind::HoldEnded(_)
                 )
             };
             lacks.iter().all(is_usage)
         })
     }
 
-    /// A balance says of which version it is.
+    /// A balance says of which version it is: that which it will be once all that has expired is ended.
     fn balance(&self, oracle: &Oracle, version: usize, reply: Option<&(u64, Balance)>) -> bool {
         let Some((of, balance)) = reply else { return version == 0 };
-        if usize::try_from(*of) != Ok(version) {
+        // It shows what has expired as ended, which the next entries will do.
+        if usize::try_from(*of) != Ok(version + oracle.due_holds(balance.at, self.org)) {
             return false;
         }
         // It is never of a moment a little before the latest entry.
@@ -210,17 +221,21 @@ impl<'a> Story<'a> {
             .found
             .catalog(entry.catalog)
             .ok_or_else(|| format!("{org}: no catalog of entry {number}: {entry:?}"))?;
+        if expires(entry) {
+            return self.settled(oracle, &catalog, entry, &OrgCommand::Expire);
+        }
+        hold!(!oracle.has_due_hold(entry.at, org), "{org}: a hold had expired, and was not ended: {entry:?}");
         if matches!(entry.kind, EntryKind::Refused { .. }) {
             hold!(!self.claims.contains_key(&number), "{org}: a refusal answers a request: {entry:?}");
             return self.refused(oracle, &catalog, entry);
         }
         if let EntryKind::Shipped { shipment, day, lines } = &entry.kind {
             let settle = Settle { shipment: *shipment, day: *day, lines: lines.clone() };
-            return self.settled(oracle, &catalog, entry, settle);
+            return self.settled(oracle, &catalog, entry, &OrgCommand::Settle(settle));
         }
         if let (EntryKind::BillClosed(bill), Actor::Closing) = (&entry.kind, &entry.actor) {
             let close = CloseMonth { month: bill.rated.month.number };
-            return self.closed(oracle, &catalog, entry, close);
+            return self.settled(oracle, &catalog, entry, &OrgCommand::CloseMonth(close));
         }
         let claimed = self.claims.remove(&number);
         let attempt = match claimed {
@@ -256,37 +271,29 @@ impl<'a> Story<'a> {
                 entry.at
             );
         }
-        agrees(entry, &answer).map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
+        agrees(oracle, org, entry, &answer)
+            .map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
     }
 
-    /// A shipment is settled by the engines themselves: the processor says whether rightly.
+    /// A shipment is settled by the engines themselves: the processor says whether rightly. So are months closed and holds ended
+    /// that have expired: as the oracle does it.
     fn settled(
         &self,
         oracle: &mut Oracle,
         catalog: &Arc<Catalog>,
         entry: &Entry,
-        settle: Settle,
+        command: &OrgCommand,
     ) -> Result<(), String> {
         let (org, number) = (self.org, entry.number);
         hold!(!self.claims.contains_key(&number), "{org}: entry {number} answers a request: {entry:?}");
-        let answer = oracle.decide(catalog, entry.at, org, &OrgCommand::Settle(settle));
-        hold!(promised(&answer) == Some(number), "{org}: {entry:?}\nthe oracle says {answer:#?}");
-        Ok(())
-    }
-
-    /// A month is closed by the engines themselves, as the oracle closes it.
-    fn closed(
-        &self,
-        oracle: &mut Oracle,
-        catalog: &Arc<Catalog>,
-        entry: &Entry,
-        close: CloseMonth,
-    ) -> Result<(), String> {
-        let (org, number) = (self.org, entry.number);
-        hold!(!self.claims.contains_key(&number), "{org}: entry {number} answers a request: {entry:?}");
-        let answer = oracle.decide(catalog, entry.at, org, &OrgCommand::CloseMonth(close));
-        hold!(promised(&answer) == Some(number), "{org}: {entry:?}\nthe oracle says {answer:#?}");
-        agrees(entry, &answer).map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
+        let answer = oracle.decide(catalog, entry.at, org, command);
+        let made = match &answer {
+            OrgDecision::Expire(expired) => Some(number).filter(|_| *expired),
+            answer => promised(answer),
+        };
+        hold!(made == Some(number), "{org}: {entry:?}\nthe oracle says {answer:#?}");
+        agrees(oracle, org, entry, &answer)
+            .map_err(|error| format!("{org}: {error}: {entry:?}\nthe oracle: {answer:?}"))
     }
 
     /// A refusal is written down for somebody who was refused.
@@ -300,7 +307,13 @@ impl<'a> Story<'a> {
             could_make(entry, command) && {
                 let answer = oracle.answer(catalog, entry.at, org, command).0;
                 let EntryKind::Refused { reason, .. } = &entry.kind else { return false };
-                matches!(&answer, OrgDecision::Use(Err(denied)) if denied.denial.code() == reason)
+                let denied = match &answer {
+                    OrgDecision::Use(Err(denied)) | OrgDecision::Hold(Err(HoldRefused::Gate(denied))) => {
+                        denied
+                    }
+                    _ => return false,
+                };
+                denied.denial.code() == reason
             }
         });
         hold!(explained, "{org}: nobody was refused as the ledger says: {entry:?}");
@@ -326,7 +339,15 @@ impl<'a> Story<'a> {
         });
         match place {
             // A change that makes anew what was so before cannot be told from the same change by somebody else.
-            Some(place) if matches!(entry.kind, EntryKind::Used(_) | EntryKind::ToppedUp(_)) => {
+            Some(place)
+                if matches!(
+                    entry.kind,
+                    EntryKind::Used(_)
+                        | EntryKind::ToppedUp(_)
+                        | EntryKind::Held(_)
+                        | EntryKind::HoldEnded(_)
+                ) =>
+            {
                 Ok(self.open.remove(place).1)
             }
             Some(place) => Ok(self.open[place].1),
@@ -386,12 +407,28 @@ fn promised(decision: &OrgDecision) -> Option<u64> {
         }
         OrgDecision::Change(result) => result.as_ref().ok().and_then(|changed| changed.entry),
         OrgDecision::Close(result) => result.as_ref().ok().and_then(|closed| closed.entry),
-        OrgDecision::Check(_)
-        | OrgDecision::Hold(_)
-        | OrgDecision::Capture(_)
-        | OrgDecision::Release(_)
-        | OrgDecision::Expire(_) => None,
+        OrgDecision::Hold(result) => {
+            result.as_ref().ok().filter(|taken| !taken.replayed).map(|taken| taken.hold.number)
+        }
+        OrgDecision::Capture(result) => {
+            result.as_ref().ok().filter(|captured| !captured.replayed).map(|captured| captured.entry)
+        }
+        OrgDecision::Release(result) => {
+            let ended = result.as_ref().ok().filter(|ended| !ended.replayed);
+            ended.and_then(|ended| ended.hold.end).map(|end| end.entry)
+        }
+        OrgDecision::Check(_) | OrgDecision::Expire(_) => None,
     }
+}
+
+/// Whether an entry ended a hold whose time was over.
+fn expires(entry: &Entry) -> bool {
+    let sum = match &entry.kind {
+        EntryKind::Used(used) => used.captured.and_then(|captured| captured.ends),
+        EntryKind::HoldEnded(ended) => Some(ended.ends),
+        _ => None,
+    };
+    sum.is_some_and(|sum| sum.by == EndedBy::Expiry)
 }
 
 /// The oracle gives no steps of a check, and no versions of the catalog in a bill.
@@ -401,6 +438,7 @@ fn without_steps(decision: &OrgDecision) -> OrgDecision {
         checked.steps.clear();
     }
     crate::oracle::without_versions(&mut decision);
+    crate::oracle::without_reserves(&mut decision);
     decision
 }
 
@@ -409,6 +447,7 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
     match (&entry.kind, command) {
         (EntryKind::Used(used), OrgCommand::Use(usage) | OrgCommand::Record(usage)) => {
             used.recorded == matches!(command, OrgCommand::Record(_))
+                && used.captured.is_none()
                 && used.user == usage.user
                 && used.meter == usage.meter
                 && (used.quantity == usage.quantity || used.quantity == Quantity::ONE)
@@ -416,9 +455,38 @@ fn could_make(entry: &Entry, command: &OrgCommand) -> bool {
                 && used.occurred_at == usage.occurred_at
                 && used.properties == usage.properties
         }
-        (EntryKind::Refused { user, meter, quantity, .. }, OrgCommand::Use(usage)) => {
-            *user == usage.user && *meter == usage.meter && *quantity == usage.quantity
+        (EntryKind::Used(used), OrgCommand::Capture(capture)) => {
+            used.captured.is_some_and(|captured| {
+                captured.hold == capture.hold && captured.ends.is_none() == capture.part.is_some()
+            }) && capture.part.as_ref().is_none_or(|part| used.key == *part)
+                && capture.quantity.is_none_or(|quantity| quantity == used.quantity.amount())
         }
+        (EntryKind::Held(held), OrgCommand::Hold(take)) => {
+            let (hold, usage) = (&held.hold, &take.usage);
+            let named = usage.user.is_none() && take.within.is_some() || hold.user == usage.user;
+            let path = hold.path.as_ref().map(|along| &along.path);
+            let expires_at = hold.made_at + SignedDuration::from_secs(take.secs.into());
+            named
+                && (hold.expires_at == expires_at || take.within.is_some() && hold.expires_at < expires_at)
+                && (usage.path.is_none() && take.within.is_some() || path == usage.path.as_ref())
+                && hold.key == usage.key
+                && hold.meter == usage.meter
+                && hold.quantity == usage.quantity
+                && hold.properties == usage.properties
+                && hold.parent == take.within
+                && hold.overrun == take.overrun
+                && hold.on_expiry == take.on_expiry
+        }
+        (EntryKind::HoldEnded(ended), OrgCommand::Capture(capture)) => {
+            ended.hold == capture.hold && capture.part.is_none() && ended.ends.by == EndedBy::Capture
+        }
+        (EntryKind::HoldEnded(ended), OrgCommand::Release(number)) => {
+            ended.hold == *number && ended.ends.by == EndedBy::Release
+        }
+        (
+            EntryKind::Refused { user, meter, quantity, .. },
+            OrgCommand::Use(usage) | OrgCommand::Hold(TakeHold { usage, .. }),
+        ) => *user == usage.user && *meter == usage.meter && *quantity == usage.quantity,
         (EntryKind::Reversed { used, .. }, OrgCommand::Reverse(reverse)) => used.key == reverse.key,
         (EntryKind::Put { name, zone, metadata }, OrgCommand::Put(put)) => {
             (put.name.as_ref().is_none_or(|put| put == name))
@@ -468,9 +536,28 @@ fn starts_as_asked(oracle: &Oracle, org: &OrgId, entry: &Entry, command: &OrgCom
     }
 }
 
-/// What an entry remembers of its answer is the oracle's answer.
-fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
+/// What an entry remembers of its answer is the oracle's answer; of what answers nobody, how the org stands after it.
+fn agrees(oracle: &Oracle, org: &OrgId, entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
     let same = match (&entry.kind, answer) {
+        (EntryKind::Used(used), OrgDecision::Capture(Ok(captured))) => {
+            used.standing == captured.standing && used.quantity.amount() == captured.quantity
+        }
+        (EntryKind::Held(held), OrgDecision::Hold(Ok(taken))) => held.standing == taken.standing,
+        (EntryKind::HoldEnded(ended), OrgDecision::Capture(Ok(captured))) => {
+            ended.standing == captured.standing
+        }
+        (EntryKind::HoldEnded(ended), OrgDecision::Release(Ok(_)) | OrgDecision::Expire(_)) => {
+            oracle.ended(org, ended.hold).is_some_and(|(end, left)| {
+                (end.entry, end.by, left) == (entry.number, ended.ends.by, ended.amount)
+            })
+        }
+        (EntryKind::Used(used), OrgDecision::Expire(_)) => {
+            let hold = used.captured.map_or(0, |captured| captured.hold);
+            let captured = oracle.history(org).and_then(|history| history.captured_by(entry.number));
+            oracle.ended(org, hold).is_some_and(|(end, _)| end.entry == entry.number)
+                && captured == Some(used.quantity.amount())
+        }
+        (EntryKind::Shipped { .. }, _) => true,
         (EntryKind::Used(used), OrgDecision::Use(Ok(allowed))) => used.standing == allowed.standing,
         (EntryKind::Used(used), OrgDecision::Record(Ok(_))) => used.recorded,
         (EntryKind::ToppedUp(made), OrgDecision::TopUp(Ok(topped_up))) => {
@@ -502,6 +589,7 @@ fn agrees(entry: &Entry, answer: &OrgDecision) -> Result<(), &'static str> {
 /// Whether a balance shows what the oracle reckons.
 pub(super) fn shows(shown: &MeterBalance, standing: &tollgate_domain::Standing) -> bool {
     shown.used == standing.used
+        && shown.held == standing.held
         && shown.remaining == standing.remaining
         && shown.allowance + shown.topped_up == standing.granted
 }

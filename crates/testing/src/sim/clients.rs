@@ -16,6 +16,7 @@ use super::World;
 use super::faults::Fault;
 use super::log::{Ask, Reply};
 use super::store::SimStore;
+use crate::generate::with_number;
 
 /// Most often a request is sent again.
 const RETRIES_MAX: u32 = 4;
@@ -34,6 +35,7 @@ impl World {
                     let ask = [Ask::Balance, Ask::Unsent, Ask::Listed][self.sim.place(3)].clone();
                     self.attempt(self.any_slot(), org, ask, self.patience(), false).await;
                 }
+                12..14 => self.expire_holds().await,
                 _ => {
                     let org = self.any_org();
                     let command = self.command(&org);
@@ -59,14 +61,16 @@ impl World {
         self.sim.place(self.slots.len())
     }
 
-    fn patience(&self) -> Option<Duration> {
+    pub(super) fn patience(&self) -> Option<Duration> {
         Some(self.sim.millis(300, 3_000))
     }
 
     /// A command that can be told from every other, as far as it carries anything that nobody decides on.
     fn command(&self, org: &OrgId) -> OrgCommand {
         let tag = self.tags.fetch_add(1, Ordering::Relaxed);
-        let mut command = self.generator().command(org);
+        let latest = self.log.number_of(org, None);
+        let command = self.generator().command(org);
+        let mut command = with_number(&command, |key| self.log.number_of(org, Some(key)), latest);
         match &mut command {
             OrgCommand::Use(usage) => {
                 let tag = SignedDuration::from_nanos(i64::try_from(tag).unwrap_or(0));

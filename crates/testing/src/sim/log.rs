@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tollgate_domain::{
-    Amount, Balance, OrgCommand, OrgDecision, OrgId, Sku, SystemCommand, SystemDenial, Timestamp,
+    Amount, Balance, OrgCommand, OrgDecision, OrgId, Sku, SystemCommand, SystemDenial, Timestamp, UsageKey,
 };
 
 use super::executor::Sim;
@@ -183,6 +183,27 @@ impl Log {
             attempt.catalogs.1 = catalog;
             attempt.reply = reply;
         }
+    }
+
+    /// The number of the latest hold, with a key or with any, as far as somebody heard of it.
+    pub(super) fn number_of(&self, org: &OrgId, key: Option<&UsageKey>) -> Option<u64> {
+        let inner = self.inner();
+        inner.attempts.iter().rev().filter(|attempt| attempt.org == *org).find_map(|attempt| {
+            match &attempt.reply {
+                Reply::Decision(decision) => match decision.as_ref() {
+                    OrgDecision::Hold(Ok(taken)) if key.is_none_or(|key| taken.hold.key == *key) => {
+                        Some(taken.hold.number)
+                    }
+                    _ => None,
+                },
+                _ => None,
+            }
+        })
+    }
+
+    /// The latest time that any clock showed.
+    pub(super) fn latest_time(&self) -> Option<Timestamp> {
+        self.inner().clocks.iter().flatten().map(|(_, at)| *at).max()
     }
 
     /// A request of the system is sent; gives its number.

@@ -5,6 +5,7 @@
 //! engines.rs    start, crash, start again        faults.rs    what goes wrong, how often it did
 //! store.rs      slow, refusing, failing stores   log.rs       who asked what when, and what came back
 //! check.rs      every reply against the oracle   state.rs     the final state against ledger and oracle
+//! expiring.rs   holds whose time is over
 //! shipping.rs   the processor of shipments       work.rs      what one of several engines does, by leases
 //! ```
 //! The production code under it is the real one: domain, engine, memory store and embedded store.
@@ -16,6 +17,7 @@ mod check;
 mod clients;
 mod engines;
 mod executor;
+mod expiring;
 mod faults;
 mod log;
 mod report;
@@ -409,6 +411,7 @@ impl World {
         if !self.settled(most).await {
             self.log.wrong(format!("without faults some request is not decided after {most:?}"));
         }
+        self.end_all_holds(most).await;
         self.claim_the_rest().await;
         self.ship_the_rest(most).await;
         for slot in &self.slots {

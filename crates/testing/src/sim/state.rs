@@ -146,6 +146,11 @@ pub(super) fn check<S: Store>(
     let behind = at_once(store.behind()).map_err(|error| format!("what is behind: {error}"))?;
     hold!(behind.is_empty(), "images lag behind after the shutdown: {behind:?}");
     let records = records(found, store)?;
+    for (key, record) in &records {
+        if let Record::Org(org) = record {
+            hold!(org.holds.is_none(), "{key:?} holds something after all holds have ended: {:?}", org.holds);
+        }
+    }
     let books = Books {
         ledgers: &found.ledgers,
         system: &[],

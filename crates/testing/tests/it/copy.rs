@@ -14,8 +14,8 @@ use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 use tollgate_backends::redis::{RedisOptions, RedisStore};
 use tollgate_domain::{
     Actor, ApiKey, ApiKeyId, ApplyCatalog, ChangeChannel, ChannelChange, ChannelId, ChannelSetup, Filter,
-    KeyId, KeyRecord, NoticeRef, OrgCommand, OrgId, Partition, PutOrg, ReadTo, Role, Round, SystemCommand,
-    SystemEntry, SystemEntryKind, Target, Timestamp, catalog,
+    KeyId, KeyRecord, NoticeRef, OrgCommand, OrgDecision, OrgId, Partition, PutOrg, ReadTo, Role, Round,
+    SystemCommand, SystemEntry, SystemEntryKind, Target, Timestamp, UsageKey, catalog,
 };
 use tollgate_engine::limits::SERVING;
 use tollgate_engine::{
@@ -24,7 +24,7 @@ use tollgate_engine::{
 };
 use tollgate_peers::{Dynamo, Mongo, Postgres, Redis};
 use tollgate_storage::{Append, Appended, Cursor, EntryChange, MemoryStore, Order, Row, Scan, Store};
-use tollgate_testing::generate::{Action, scenario};
+use tollgate_testing::generate::{Action, scenario, with_number};
 
 const ONCE: CopyOptions = CopyOptions { live: false, holder: 7 };
 
@@ -88,13 +88,20 @@ async fn fill<S: Store>(store: &Arc<S>, seeds: std::ops::Range<u64>, commands: u
         for text in first {
             apply(&engine, text).await;
         }
+        let mut holds: BTreeMap<(OrgId, UsageKey), u64> = BTreeMap::new();
         for step in scenario.steps {
             clock.set(step.at);
             match step.action {
                 Action::Catalog(text) => apply(&engine, &text).await,
                 Action::Org(org, command) => {
                     let org = OrgId::new(&format!("{org} of {seed}")).expect("an id");
-                    engine.submit(&Actor::Local, org, command).await.expect("a decision");
+                    let command =
+                        with_number(&command, |key| holds.get(&(org.clone(), key.clone())).copied(), None);
+                    let decided =
+                        engine.submit(&Actor::Local, org.clone(), command).await.expect("a decision");
+                    if let OrgDecision::Hold(Ok(taken)) = decided {
+                        holds.insert((org, taken.hold.key.clone()), taken.hold.number);
+                    }
                 }
             }
         }

@@ -117,6 +117,9 @@ fn the_domain_answers_as_the_oracle_does() {
         ("reversed", tally.reversed),
         ("recorded", tally.recorded),
         ("topped up", tally.topped_up),
+        ("held", tally.held),
+        ("captured", tally.captured),
+        ("expired", tally.expired),
         ("notices", tally.notices),
     ] {
         assert!(count * 200 > commands, "only {count} {what} of {commands} commands");

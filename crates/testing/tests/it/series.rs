@@ -23,7 +23,7 @@ pub(crate) fn check(world: &World, stored: &Stored) -> Result<(), String> {
         for counted in &history.uses {
             for label in &counted.labels {
                 parts.insert((&counted.usage.meter, None, *label));
-                parts.insert((&counted.usage.meter, counted.usage.user.as_ref(), *label));
+                parts.insert((&counted.usage.meter, counted.user, *label));
             }
         }
         for (meter, user, label) in parts {

@@ -8,15 +8,15 @@ use foldhash::fast::FixedState;
 use jiff::Timestamp;
 use tollgate_domain::{
     Actor, Allowed, ApplyCatalog, Balance, Catalog, Check, Context, Denial, Denied, Entry, EntryKind,
-    KeySpace, MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, OrgState, Outcome, PartKey,
-    Period, Quantity, Record, RecordKey, Source, SystemCommand, SystemEntry, SystemRecords, Use, Wants,
-    Window, Zone, apply, apply_system, balance, bill, decide, decide_system, read_by_system, touched,
-    touched_by_system,
+    HoldRefused, KeySpace, MeterId, Moments, NoticeKind, Org, OrgCommand, OrgDecision, OrgId, OrgState,
+    Outcome, PartKey, Period, Quantity, Record, RecordKey, Source, SystemCommand, SystemEntry, SystemRecords,
+    UsageKey, Use, Wants, Window, Zone, apply, apply_system, balance, bill, decide, decide_system,
+    read_by_system, touched, touched_by_system,
 };
-use tollgate_testing::generate::{Action, AtHand, Scenario, Step};
+use tollgate_testing::generate::{Action, AtHand, Scenario, Step, with_number};
 use tollgate_testing::hold;
 use tollgate_testing::invariants::{Books, Stored, ledger, notices, whatif};
-use tollgate_testing::oracle::{Look, Oracle, Pot, without_versions, without_versions_of};
+use tollgate_testing::oracle::{Look, Oracle, Pot, without_reserves, without_versions, without_versions_of};
 
 /// Who asks.
 const ACTOR: Actor = Actor::Local;
@@ -37,6 +37,9 @@ pub(crate) struct Tally {
     pub(crate) reversed: usize,
     pub(crate) recorded: usize,
     pub(crate) topped_up: usize,
+    pub(crate) held: usize,
+    pub(crate) captured: usize,
+    pub(crate) expired: usize,
     pub(crate) closed: usize,
     pub(crate) adjusted: usize,
     /// Months with more than one plan, or none for a part of them.
@@ -57,6 +60,9 @@ impl std::ops::AddAssign for Tally {
         self.reversed += other.reversed;
         self.recorded += other.recorded;
         self.topped_up += other.topped_up;
+        self.held += other.held;
+        self.captured += other.captured;
+        self.expired += other.expired;
         self.closed += other.closed;
         self.adjusted += other.adjusted;
         self.changed_within += other.changed_within;
@@ -162,8 +168,18 @@ impl World {
         self.tally.commands += 1;
         match &step.action {
             Action::Catalog(text) => self.apply_catalog(step.at, text),
-            Action::Org(org, command) => self.command(step.at, org, command).map(drop),
+            Action::Org(org, command) => {
+                let latest = self.number_of(org, None);
+                let command = with_number(command, |key| self.number_of(org, Some(key)), latest);
+                self.command(step.at, org, &command).map(drop)
+            }
         }
+    }
+
+    /// The number of the latest hold of an org, with a key or with any.
+    fn number_of(&self, org: &OrgId, key: Option<&UsageKey>) -> Option<u64> {
+        let is_it = |entry: &&Entry| matches!(&entry.kind, EntryKind::Held(held) if key.is_none_or(|key| held.hold.key == *key));
+        self.ledgers.get(org)?.iter().rev().find(is_it).map(|entry| entry.number)
     }
 
     pub(crate) fn apply_catalog(&mut self, at: Timestamp, text: &str) -> Result<(), String> {
@@ -242,8 +258,26 @@ impl World {
         Ok(())
     }
 
-    /// Gives a command to both and compares their answers; the answer they agree on.
+    /// Gives a command to both and compares their answers; the answer they agree on. What has expired ends before.
     pub(crate) fn command(
+        &mut self,
+        at: Timestamp,
+        org: &OrgId,
+        command: &OrgCommand,
+    ) -> Result<OrgDecision, String> {
+        loop {
+            self.begin(org);
+            let is_due = self.states.get(org).is_some_and(|state| state.has_due_hold(at));
+            let wanted = self.oracle.has_due_hold(at, org);
+            hold!(is_due == wanted, "a hold that is due: {is_due}, the oracle says {wanted}");
+            if !is_due {
+                return self.decide_both(at, org, command);
+            }
+            self.decide_both(at, org, &OrgCommand::Expire)?;
+        }
+    }
+
+    fn decide_both(
         &mut self,
         at: Timestamp,
         org: &OrgId,
@@ -257,6 +291,7 @@ impl World {
             checked.steps.clear();
         }
         without_versions(&mut answer);
+        without_reserves(&mut answer);
         hold!(answer == wanted, "the oracle says {wanted:#?}\nthe domain   {answer:#?}");
         self.check_entry(at, org, command, &answer, outcome.entry)?;
         self.count(&answer);
@@ -273,6 +308,9 @@ impl World {
             OrgDecision::Record(Ok(_)) => self.tally.recorded += 1,
             OrgDecision::Reverse(Ok(_)) => self.tally.reversed += 1,
             OrgDecision::TopUp(Ok(_)) => self.tally.topped_up += 1,
+            OrgDecision::Hold(Ok(_)) => self.tally.held += 1,
+            OrgDecision::Capture(Ok(_)) => self.tally.captured += 1,
+            OrgDecision::Expire(true) => self.tally.expired += 1,
             OrgDecision::Close(Ok(closed)) if closed.entry.is_some() => {
                 self.tally.closed += 1;
                 self.tally.adjusted += closed.bill.adjustments.len();
@@ -338,14 +376,21 @@ impl World {
         answer: &OrgDecision,
         entry: Option<Entry>,
     ) -> Result<(), String> {
+        let made = entry.as_ref().map(|entry| entry.number);
         let promised = match answer {
             OrgDecision::Use(Ok(allowed)) => (!allowed.replayed).then_some(allowed.entry),
-            OrgDecision::Use(Err(_))
-            | OrgDecision::Check(_)
-            | OrgDecision::Hold(_)
-            | OrgDecision::Capture(_)
-            | OrgDecision::Release(_)
-            | OrgDecision::Expire(_) => None,
+            OrgDecision::Use(Err(_)) | OrgDecision::Check(_) => None,
+            OrgDecision::Hold(result) => {
+                result.as_ref().ok().filter(|taken| !taken.replayed).map(|taken| taken.hold.number)
+            }
+            OrgDecision::Capture(result) => {
+                result.as_ref().ok().filter(|captured| !captured.replayed).map(|captured| captured.entry)
+            }
+            OrgDecision::Release(result) => {
+                let ended = result.as_ref().ok().filter(|ended| !ended.replayed);
+                ended.and_then(|ended| ended.hold.end).map(|end| end.entry)
+            }
+            OrgDecision::Expire(expired) => made.filter(|_| *expired),
             OrgDecision::Record(result) => {
                 result.as_ref().ok().filter(|recorded| !recorded.duplicate).map(|recorded| recorded.entry)
             }
@@ -367,7 +412,9 @@ impl World {
         };
         let refused = matches!(entry.kind, EntryKind::Refused { .. });
         if refused {
-            hold!(matches!(answer, OrgDecision::Use(Err(_))), "only a use can be refused: {command:?}");
+            let refused =
+                matches!(answer, OrgDecision::Use(Err(_)) | OrgDecision::Hold(Err(HoldRefused::Gate(_))));
+            hold!(refused, "only a use or a hold can be refused: {command:?}");
             let matters = !entry.notices.is_empty() || !entry.settled.is_empty();
             hold!(matters, "a refusal that nobody is told of and that settles nothing is not written down");
             let meter = entry.kind.meter().expect("a refusal is on a meter");
@@ -458,11 +505,14 @@ impl World {
             hold!(
                 found.used == wanted.used
                     && found.remaining == wanted.remaining
+                    && found.held == wanted.held
                     && found.allowance + found.topped_up == wanted.granted,
                 "balance of {meter}: {found:#?}\nthe oracle: {wanted:?}"
             );
             hold!(
-                found.remaining.is_none_or(|left| found.used + left == found.allowance + found.topped_up),
+                found
+                    .remaining
+                    .is_none_or(|left| found.used + found.held + left == found.allowance + found.topped_up),
                 "the balance of {meter} does not add up: {found:#?}"
             );
             let lines: Vec<_> = found
@@ -503,7 +553,8 @@ impl World {
             Ok(allowed) => {
                 let thresholds = self.oracle.thresholds(&self.catalog, at, &org.id, Look::Gate);
                 notices::credit_is_told(entries, thresholds, usage, period, allowed)?;
-                notices::limits_are_told(entries, usage, allowed)
+                // What is held leaves nothing of a limit, and is not used of it.
+                if org.holds.is_some() { Ok(()) } else { notices::limits_are_told(entries, usage, allowed) }
             }
         }
     }
