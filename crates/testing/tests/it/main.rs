@@ -19,6 +19,8 @@ mod engines;
 mod holds;
 #[cfg(feature = "simulator")]
 mod images;
+#[cfg(feature = "postgres")]
+mod late;
 #[cfg(feature = "mongodb")]
 mod mongo;
 mod months;

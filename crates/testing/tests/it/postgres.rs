@@ -9,6 +9,7 @@ use tollgate_engine::{Clock, Engine};
 use tollgate_peers::{Postgres, Proxy};
 
 use crate::apart::decide_by_clocks_apart;
+use crate::late::a_late_shipper_ships_nothing_twice;
 use crate::shared::{Replicas, count_while_killed, race};
 
 /// Engines, each by way of a proxy of its own.
@@ -93,6 +94,12 @@ fn a_clock_that_is_ahead_by_little_hides_nothing_and_one_far_ahead_drags_nobody_
     let (slow, fast) = (Clock::manual(noon), Clock::manual(noon));
     let clocks = [slow.clone(), fast.clone(), slow.clone()];
     decide_by_clocks_apart(replicas_by(&server, 3, &clocks), &slow, &fast, noon);
+}
+
+#[test]
+fn a_shipper_that_comes_late_ships_nothing_twice() {
+    let server = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+    a_late_shipper_ships_nothing_twice(replicas(&server, 2));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tollgate_domain::{
     Actor, Denial, EntryKind, MeterId, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, Quantity, SetPlan,
     UsageKey, Use,
@@ -60,6 +61,13 @@ impl<S: Store> Replicas<S> {
 
     pub(crate) fn engines(&self) -> &[Arc<Engine<S>>] {
         &self.engines
+    }
+
+    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.runtime.spawn(future)
     }
 
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
