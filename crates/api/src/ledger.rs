@@ -27,7 +27,7 @@ pub struct EntryItem {
     /// When it was decided, by the server's time.
     pub at: String,
     /// `used`, `refused`, `reversed`, `held`, `hold_ended`, `org_set`, `plan_set`, `limit_set`, `thresholds_set`, `topped_up`, `bill_closed`,
-    /// `shipped`.
+    /// `shipped`, `budget_told`.
     pub kind: String,
     /// Who caused it: the id of an API key, `configured` (the key of the settings), `local` (a caller without a key, from
     /// the server's own machine), `person:` and a name (somebody who signed in to the console by a provider of OpenID Connect), or
@@ -123,7 +123,7 @@ pub struct NoticeItem {
     /// The organization.
     pub org: String,
     /// `threshold_crossed`, `on_track_to_run_out`, `limit_reached`, `trial_ending`, `trial_ended`, `first_denial`,
-    /// `top_up_granted`, `bill_closed`.
+    /// `top_up_granted`, `bill_closed`, `gateway_budget`.
     pub kind: String,
     /// When the entry that caused it was decided.
     pub at: String,

@@ -20,7 +20,7 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
         EntryKind::Used(used) => {
             apply_used(state, entry, used);
         }
-        EntryKind::Refused { .. } => {}
+        EntryKind::Refused { .. } | EntryKind::BudgetTold { .. } => {}
         EntryKind::Reversed { entry: counted_by, used } => {
             apply_reversed(state, entry, *counted_by, used);
         }
@@ -263,7 +263,8 @@ fn mark(state: &mut OrgState, entry: &Entry, notice: &Notice) {
             mark_trial(state, entry, |trial| trial.ending_noticed = true);
         }
         NoticeKind::TrialEnded { .. } => mark_trial(state, entry, |trial| trial.ended_noticed = true),
-        NoticeKind::TopUpGranted { .. } | NoticeKind::BillClosed { .. } => {}
+        // The caller's key remembers it, or nothing has to.
+        NoticeKind::TopUpGranted { .. } | NoticeKind::BillClosed { .. } | NoticeKind::GatewayBudget(_) => {}
     }
 }
 
@@ -332,6 +333,7 @@ pub(crate) fn touch(state: &OrgState, entry: &Entry) {
         | EntryKind::PlanCalledOff
         | EntryKind::LimitSet { .. }
         | EntryKind::ThresholdsSet { .. }
+        | EntryKind::BudgetTold { .. }
         | EntryKind::BillClosed(_) => {}
     }
     for notice in &entry.notices {

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use crate::catalog::Meter;
 use crate::{
-    Amount, ApiKey, ApiKeyId, ChangeChannel, EntryKind, KeySpace, LimitScope, MeterId, OnExpiry, OrgId,
-    OrgState, PartKey, PlanId, Quantity, Round, ScopePath, ShipmentId, ShipmentLine, Sku, UsageKey, UserId,
-    Window, Zone,
+    Amount, ApiKey, ApiKeyId, ChangeChannel, EntryKind, GatewayBudget, KeySpace, LimitScope, MeterId,
+    OnExpiry, OrgId, OrgState, PartKey, PlanId, Quantity, Round, ScopePath, ShipmentId, ShipmentLine, Sku,
+    UsageKey, UserId, Window, Zone,
 };
 
 /// What a caller asks for.
@@ -60,6 +60,8 @@ pub enum OrgCommand {
     CloseMonth(CloseMonth),
     /// Take what a shipment brought to the processor off what is unsent.
     Settle(Settle),
+    /// Tell people of a budget that a gateway keeps by itself.
+    TellBudget(Box<TellBudget>),
 }
 
 /// The property of a usage whose quantity was made of a call of a model: by which catalog. A retry of it is compared by its
@@ -242,6 +244,17 @@ pub struct Settle {
     pub lines: Vec<(Sku, Amount)>,
 }
 
+/// Tell people of a budget that a gateway keeps by itself; the same once in a day of the org.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TellBudget {
+    /// Stands for what is told: which budget, how large, and how it stands.
+    pub key: UsageKey,
+    /// The user whose budget it is, or who used it up.
+    pub user: Option<UserId>,
+    /// What the gateway told.
+    pub budget: GatewayBudget,
+}
+
 /// From when a top-up can be burned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TopUpStart {
@@ -370,6 +383,7 @@ impl OrgCommand {
             Self::Reverse(reverse) => Some(PartKey::Key(KeySpace::Use, reverse.key.clone())),
             Self::TopUp(top_up) => Some(PartKey::Key(KeySpace::TopUp, top_up.key.clone()?)),
             Self::Void(void) => Some(PartKey::Key(KeySpace::TopUp, void.key.clone()?)),
+            Self::TellBudget(tell) => Some(PartKey::Key(KeySpace::Told, tell.key.clone())),
             _ => None,
         }
     }

@@ -119,6 +119,11 @@ pub enum EntryKind {
         /// What it brought.
         lines: Vec<(Sku, Amount)>,
     },
+    /// A gateway told of a budget that it keeps by itself: what it told is the notice.
+    BudgetTold {
+        /// What was told, by which it is told once a day.
+        key: UsageKey,
+    },
 }
 
 impl Entry {
@@ -132,6 +137,7 @@ impl Entry {
             EntryKind::Voided(voided) => (voided.fingerprint, voided.standing),
             EntryKind::Held(held) => (held.hold.fingerprint, held.standing),
             EntryKind::HoldEnded(ended) => (ended.fingerprint, ended.standing),
+            EntryKind::BudgetTold { .. } => (0, Standing::default()),
             _ => return None,
         };
         let (entry, at) = (self.number, self.at);
@@ -147,6 +153,7 @@ impl Entry {
             EntryKind::Voided(voided) => Some((KeySpace::TopUp, voided.key.as_ref()?)),
             EntryKind::Held(held) => Some((KeySpace::Use, &held.hold.key)),
             EntryKind::HoldEnded(ended) => Some((KeySpace::Use, &ended.key)),
+            EntryKind::BudgetTold { key } => Some((KeySpace::Told, key)),
             _ => None,
         }
     }
@@ -197,6 +204,7 @@ impl EntryKind {
         "top_up_voided",
         "bill_closed",
         "shipped",
+        "budget_told",
     ];
 
     /// The meter whose account it changes.
@@ -215,7 +223,8 @@ impl EntryKind {
             | Self::LimitSet { .. }
             | Self::ThresholdsSet { .. }
             | Self::BillClosed(_)
-            | Self::Shipped { .. } => None,
+            | Self::Shipped { .. }
+            | Self::BudgetTold { .. } => None,
         }
     }
 
@@ -237,6 +246,7 @@ impl EntryKind {
             Self::Voided(_) => "top_up_voided",
             Self::BillClosed(_) => "bill_closed",
             Self::Shipped { .. } => "shipped",
+            Self::BudgetTold { .. } => "budget_told",
         }
     }
 }

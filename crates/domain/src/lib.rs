@@ -68,7 +68,7 @@ pub use channel::{
 pub use command::{
     ApplyCatalog, Capture, Check, CloseMonth, Command, MakeShipment, NewMeter, OrgCommand, PRICED_AS,
     PRICED_BY, PlanTime, PutOrg, Reverse, RevokeApiKey, SetLimit, SetPlan, Settle, SystemCommand, TakeHold,
-    TopUp, TopUpExpiry, TopUpStart, Use, Void, VoidTarget, Welcome,
+    TellBudget, TopUp, TopUpExpiry, TopUpStart, Use, Void, VoidTarget, Welcome,
 };
 pub use counter::{Counter, CounterExtras, CounterId, OpenCounter, Place, Scope, Tally};
 pub use counting::{Among, Counting, Seen};
@@ -91,7 +91,7 @@ pub use ids::{IdError, MeterId, OrgId, PlanId, ShipmentId, UsageKey, UserId};
 pub use moment::{Moment, Moments};
 pub use money::{Currency, CurrencyError, Exact, Money};
 pub use moving::Slots;
-pub use notice::{Notice, NoticeKind, NoticeRef};
+pub use notice::{BudgetStage, GatewayBudget, Notice, NoticeKind, NoticeRef};
 pub use org::{Limit, LimitScope, Org, Trial, UsedMeter};
 pub use part::{PartKey, Wants};
 pub use path::{Along, LimitPath, PathCounters, PathError, ScopePath};

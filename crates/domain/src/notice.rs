@@ -118,6 +118,51 @@ pub enum NoticeKind {
         /// What is owed.
         total: Money,
     },
+    /// A gateway told of a budget that it keeps by itself.
+    GatewayBudget(Box<GatewayBudget>),
+}
+
+/// What a gateway tells of a budget that it keeps by itself, in US dollars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayBudget {
+    /// The gateway.
+    pub gateway: String,
+    /// Whose budget it is there, for people: `team research`.
+    pub whose: String,
+    /// How it stands.
+    pub stage: BudgetStage,
+    /// Spent of it.
+    pub spent: Amount,
+    /// The budget.
+    pub limit: Amount,
+    /// What is expected to be spent, where the gateway says so.
+    pub projected: Option<Amount>,
+}
+
+/// How a budget stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetStage {
+    /// It is nearly used up.
+    Nearly,
+    /// A budget that stops nobody is used up.
+    Soft,
+    /// It is used up.
+    Reached,
+    /// At this pace it will be used up.
+    Projected,
+}
+
+impl BudgetStage {
+    /// The stable name of the stage.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nearly => "nearly",
+            Self::Soft => "soft",
+            Self::Reached => "reached",
+            Self::Projected => "projected",
+        }
+    }
 }
 
 impl NoticeKind {
@@ -131,6 +176,7 @@ impl NoticeKind {
         "first_denial",
         "top_up_granted",
         "bill_closed",
+        "gateway_budget",
     ];
 
     /// The stable name of the kind.
@@ -145,6 +191,7 @@ impl NoticeKind {
             Self::FirstDenial { .. } => "first_denial",
             Self::TopUpGranted { .. } => "top_up_granted",
             Self::BillClosed { .. } => "bill_closed",
+            Self::GatewayBudget(_) => "gateway_budget",
         }
     }
 }

@@ -112,6 +112,8 @@ pub enum KeySpace {
     Use,
     /// A top-up.
     TopUp,
+    /// What a gateway told of a budget.
+    Told,
 }
 
 /// What is remembered of a key: enough to give the original answer again.

@@ -1,7 +1,9 @@
 //! Notices in words.
 
 use tollgate_api::{NoticeItem, grouped};
-use tollgate_domain::{Amount, MeterId, Money, Notice, NoticeKind, Period, Timestamp, Zone};
+use tollgate_domain::{
+    Amount, BudgetStage, GatewayBudget, MeterId, Money, Notice, NoticeKind, Period, Timestamp, Zone,
+};
 use tollgate_storage::NoticeRow;
 
 use crate::message::Home;
@@ -62,7 +64,23 @@ pub fn notice_summary(notice: &Notice) -> String {
             let month = notice.period.map(Period::label).unwrap_or_default();
             format!("bill {number} of {month} is closed: {}", price(total))
         }
+        NoticeKind::GatewayBudget(budget) => budget_summary(budget),
     }
+}
+
+/// What a gateway told of a budget, as one should know that the gateway is who says so.
+fn budget_summary(budget: &GatewayBudget) -> String {
+    let GatewayBudget { gateway, whose, stage, spent, limit, projected } = budget;
+    let (spent, limit) = (grouped(spent), grouped(limit));
+    let projected =
+        projected.map_or_else(String::new, |projected| format!(", {} expected", grouped(projected)));
+    let stands = match stage {
+        BudgetStage::Nearly => "is nearly used up",
+        BudgetStage::Soft => "has reached its soft limit",
+        BudgetStage::Reached => "is used up",
+        BudgetStage::Projected => "will be used up at this pace",
+    };
+    format!("{gateway} says: the budget of {whose} {stands}: {spent} of {limit} USD spent{projected}")
 }
 
 /// What there is to know of a notice, each with what it is called, for people.
@@ -107,6 +125,16 @@ pub(crate) fn notice_facts(row: &NoticeRow, home: &Home) -> Vec<(&'static str, S
         }
         NoticeKind::BillClosed { number, total } => {
             facts.extend([("Bill", number.to_string()), ("Total", price(total))]);
+        }
+        NoticeKind::GatewayBudget(budget) => {
+            let usd = |amount| format!("{} USD", grouped(amount));
+            facts.extend([
+                ("Told by", budget.gateway.clone()),
+                ("Budget of", budget.whose.clone()),
+                ("Spent", usd(&budget.spent)),
+                ("Budget", usd(&budget.limit)),
+            ]);
+            facts.extend(budget.projected.iter().map(|projected| ("Expected", usd(projected))));
         }
     }
     facts.push(("When", time(at)));

@@ -506,6 +506,11 @@ pub(crate) fn entry_item(entry: &Entry, catalog: &Catalog) -> EntryItem {
                 format!("batch {shipment} brought {} aggregates of {day} to the processor", lines.len());
             item.periods = vec![day];
         }
+        EntryKind::BudgetTold { .. } => {
+            let told = entry.notices.first();
+            item.user = told.and_then(|notice| notice.user.clone()).map(Into::into);
+            item.summary = told.map(notice_summary).unwrap_or_default();
+        }
     }
     item.settled = entry.settled.iter().map(|burn| burn_line(*burn, false)).collect();
     item

@@ -103,6 +103,7 @@ fn table() -> Vec<Route> {
             .post(compat::openmeter::query_by_body),
         credits("/api/v1/token_used").post(compat::credits::take),
         native("/litellm/calls").post(compat::litellm::take),
+        native("/litellm/budgets").post(compat::litellm::budgets::take),
         native("/portkey/guardrail").post(compat::portkey::take),
         lago("/lago/api/v1/events").post(compat::lago::take),
         lago("/lago/api/v1/events/batch").post(compat::lago::take_many),

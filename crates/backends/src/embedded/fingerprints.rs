@@ -14,6 +14,7 @@ const SYSTEM: &[u8] = &[0];
 const USE: u64 = 1;
 const TOP_UP: u64 = 2;
 const REVERSAL: u64 = 3;
+const TOLD: u64 = 4;
 
 /// The fingerprint of a partition.
 pub(crate) fn of_partition(partition: &Partition) -> u128 {
@@ -40,6 +41,7 @@ fn of_key_in(org: u128, space: KeySpace, key: &UsageKey) -> u128 {
     let space = match space {
         KeySpace::Use => USE,
         KeySpace::TopUp => TOP_UP,
+        KeySpace::Told => TOLD,
     };
     tagged(org, space, key)
 }

@@ -73,6 +73,7 @@ fn hash_of(space: KeySpace, key: &UsageKey) -> u64 {
     let space = match space {
         KeySpace::Use => "u",
         KeySpace::TopUp => "t",
+        KeySpace::Told => "b",
     };
     xxh3_64([space, key.as_str()].concat().as_bytes())
 }

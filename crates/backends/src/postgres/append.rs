@@ -50,6 +50,7 @@ fn hash_in(space: KeySpace, org: &OrgId, key: &UsageKey) -> Uuid {
     let space: u8 = match space {
         KeySpace::Use => 1,
         KeySpace::TopUp => 2,
+        KeySpace::Told => 3,
     };
     let hash = Sha256::new().chain_update([space]).chain_update(org.as_str()).chain_update([0]);
     let hash = hash.chain_update(key.as_str()).finalize();

@@ -125,6 +125,14 @@ pub(super) fn details_of(notice: &Notice) -> String {
             say("total", total.number().into());
             say("currency", total.currency.code().into());
         }
+        NoticeKind::GatewayBudget(budget) => {
+            say("gateway", told(&budget.gateway).into());
+            say("budget", told(&budget.whose).into());
+            say("stage", budget.stage.name().into());
+            say("spent", budget.spent.to_string().into());
+            say("limit", budget.limit.to_string().into());
+            say("projected", budget.projected.map(|projected| projected.to_string()).into());
+        }
     }
     Value::Object(details).to_string()
 }

@@ -1,9 +1,12 @@
-//! Setting what an org is and may: name and zone, plan, limits.
+//! Setting what an org is and may: name and zone, plan, limits; and what a gateway told of it.
 
 use crate::decide::plan::set_plan;
 use crate::decide::{Changed, ConfigDenial, Context, OrgDecision, Outcome};
 use crate::limits::ORG_LIMITS_MAX;
-use crate::{Entry, EntryKind, Org, OrgState, PutOrg, SetLimit, SetPlan, Welcome, Zone};
+use crate::{
+    Entry, EntryKind, KeySpace, Notice, NoticeKind, Org, OrgState, PutOrg, SetLimit, SetPlan, TellBudget,
+    Welcome, Window, Zone,
+};
 
 pub(super) type ChangeResult = Result<(Changed, Option<Entry>), ConfigDenial>;
 
@@ -58,6 +61,19 @@ pub(super) fn decide_thresholds(
             Ok(changed(context.entry(Some(org), kind, Vec::new()), false))
         }
     })
+}
+
+pub(super) fn decide_tell_budget(state: &OrgState, context: &Context<'_>, tell: &TellBudget) -> Outcome {
+    let Some(org) = state.org() else { return change(Err(ConfigDenial::UnknownOrg)) };
+    let day = |at| org.zone.period_at(Window::Day, at);
+    let today = day(context.at());
+    if state.key(KeySpace::Told, &tell.key).is_some_and(|known| day(known.at) == today) {
+        return change(Ok(unchanged(false)));
+    }
+    let kind = NoticeKind::GatewayBudget(Box::new(tell.budget.clone()));
+    let notice = Notice { meter: None, user: tell.user.clone(), path: None, period: Some(today), kind };
+    let kind = EntryKind::BudgetTold { key: tell.key.clone() };
+    change(Ok(changed(context.entry(Some(org), kind, vec![notice]), false)))
 }
 
 fn set_limit(org: Option<&Org>, context: &Context<'_>, set: &SetLimit) -> ChangeResult {

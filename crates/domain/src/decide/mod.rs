@@ -167,5 +167,6 @@ pub(crate) fn outcome(state: &OrgState, context: &Context<'_>, command: &OrgComm
         OrgCommand::Void(void) => void::decide_void(state, context, void),
         OrgCommand::CloseMonth(close) => closing::decide_close(state, context, *close),
         OrgCommand::Settle(settle) => shipment::decide_settle(state, context, settle),
+        OrgCommand::TellBudget(tell) => config::decide_tell_budget(state, context, tell),
     }
 }

@@ -2,7 +2,8 @@
 
 use tollgate_domain::limits::TRIAL_ENDING_SECS;
 use tollgate_domain::{
-    Amount, NoticeKind, OrgCommand, OrgDecision, Period, SignedDuration, Timestamp, TopUpExpiry, Use,
+    Amount, BudgetStage, EntryKind, GatewayBudget, NoticeKind, OrgCommand, OrgDecision, Period,
+    SignedDuration, TellBudget, Timestamp, TopUpExpiry, Use, UserId,
 };
 
 use crate::world::{World, key, top_up, usage};
@@ -256,4 +257,49 @@ fn the_first_refusal_is_told_and_that_the_trial_has_ended_once() {
     let at = ends_at.to_string();
     assert_eq!(refused(&mut world, &at, "1"), ["trial_ended"]);
     assert_eq!(refused(&mut world, &at, "2"), [""; 0]);
+}
+
+#[test]
+fn what_a_gateway_says_of_a_budget_is_told_once_a_day_of_the_org() {
+    let mut world = World::new(CATALOG);
+    let said = |of: &str, spent: i64| {
+        let budget = GatewayBudget {
+            gateway: "LiteLLM".to_owned(),
+            whose: "team research".to_owned(),
+            stage: BudgetStage::Reached,
+            spent: Amount::from_whole(spent),
+            limit: Amount::from_whole(10),
+            projected: None,
+        };
+        let user = Some(UserId::new("ada").expect("an id"));
+        OrgCommand::TellBudget(Box::new(TellBudget { key: key(of), user, budget }))
+    };
+    // It is October 5 in Berlin until 22:00 UTC.
+    for (at, of, spent, told) in [
+        ("2026-10-04T22:00:00Z", "a", 10, true),
+        ("2026-10-05T21:59:59Z", "a", 12, false),
+        ("2026-10-05T21:59:59Z", "b", 12, true),
+        ("2026-10-05T22:00:00Z", "a", 12, true),
+        ("2026-10-05T22:00:00Z", "a", 13, false),
+        ("2027-10-05T22:00:00Z", "a", 13, true),
+    ] {
+        let count = world.entries.len();
+        let answer = world.tell(at, &said(of, spent));
+        let OrgDecision::Change(Ok(changed)) = answer else { panic!("{answer:?}") };
+        assert_eq!((changed.entry.is_some(), world.entries.len() > count), (told, told), "{of} at {at}");
+        if told {
+            let entry = world.entries.last().expect("it made one");
+            assert!(matches!(entry.kind, EntryKind::BudgetTold { .. }), "{entry:?}");
+            let [notice] = entry.notices.as_slice() else { panic!("{entry:?}") };
+            let NoticeKind::GatewayBudget(budget) = &notice.kind else { panic!("{notice:?}") };
+            assert_eq!(budget.spent, Amount::from_whole(spent));
+            assert_eq!(notice.user.as_ref().map(UserId::as_str), Some("ada"));
+            assert!(notice.meter.is_none(), "it is of no meter");
+        }
+    }
+    let [day, ..] = world.entries.last().expect("entries").notices.as_slice() else { panic!("no notice") };
+    assert_eq!(day.period, Period::parse_day("2027-10-06"));
+    // It is told, and changes nothing that anybody decides on.
+    let usage = OrgCommand::Use(usage(key("use"), "tokens", "100"));
+    assert!(matches!(world.tell("2027-10-05T22:00:00Z", &usage), OrgDecision::Use(Ok(_))));
 }

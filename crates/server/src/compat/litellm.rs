@@ -2,7 +2,10 @@
 //!
 //! The calls were made, so they are recorded whatever credit and limits say. LiteLLM's id of a call is its key. LiteLLM drops a
 //! batch that is refused, so each call stands by itself: what can be counted is counted, and the answer names the first
-//! that cannot. Prompts and answers in a payload are not looked at, and kept nowhere.
+//! that cannot. Prompts and answers in a payload are not looked at, and kept nowhere. What LiteLLM says of its own budgets is in
+//! [`budgets`].
+
+pub(crate) mod budgets;
 
 use std::collections::BTreeMap;
 

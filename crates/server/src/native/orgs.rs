@@ -67,7 +67,7 @@ pub(crate) fn text_line(field: &str, text: String) -> Result<String, Failure> {
     Ok(text)
 }
 
-pub(super) async fn change(
+pub(crate) async fn change(
     app: &App,
     caller: &Caller,
     org: &OrgId,

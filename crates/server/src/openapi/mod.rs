@@ -40,7 +40,7 @@ mod shape;
         compat::openmeter::access, compat::openmeter::query, compat::openmeter::query_by_body,
         compat::billing::record, compat::billing::list, compat::billing::bill,
         compat::credits::take,
-        compat::litellm::take,
+        compat::litellm::take, compat::litellm::budgets::take,
         compat::portkey::take,
         compat::lago::take, compat::lago::take_many, compat::lago::show,
         compat::stripe::take, compat::stripe::adjust,

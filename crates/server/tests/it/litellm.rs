@@ -9,6 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tollgate_server::Secret;
 
 use crate::channels::until;
 use crate::client::{Ask, Client, Reply, connect};
@@ -32,6 +33,9 @@ allowances = [{ meter = "usd", amount = "0.45" }]
 "#;
 
 const KEY: &str = "sk-proxy";
+
+/// The API key that the proxy's alerts are sent with, to a server that asks for one.
+const API_KEY: &str = "tg_alerts";
 
 const MODELS: [(&str, &str); 4] =
     [("waits", "0.0075"), ("fails", "0.0075"), ("streams", "0.0001"), ("is-silent", "0.0001")];
@@ -65,6 +69,12 @@ impl Proxy {
         // What it logs of a call while it sends that of others, it drops, unless each is sent alone (docs/compat-litellm.md).
         proxy.env("DEFAULT_BATCH_SIZE", "1");
         proxy.env("TOLLGATE_URL", format!("http://{}", server.address())).env("TOLLGATE_ORG", "acme");
+        // Its alerts take the API key from a file: as the user of this machine, with an empty password.
+        let netrc = folder.path().join("netrc");
+        std::fs::write(&netrc, format!("machine 127.0.0.1 login {API_KEY} password \"\"\n"))
+            .expect("written");
+        proxy.env("WEBHOOK_URL", format!("http://{}/litellm/budgets", server.address()));
+        proxy.env("AIOHTTP_TRUST_ENV", "True").env("NETRC", netrc);
         let mut child = proxy.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the proxy runs");
         let mut lines = BufReader::new(child.stderr.take().expect("a log")).lines().map_while(Result::ok);
         let mut log = String::new();
@@ -118,7 +128,7 @@ fn configuration(model: &Model, settings: Value, callback: Value) -> String {
     };
     let mut models: Vec<Value> = MODELS.iter().map(|(name, price)| entry(name, price)).collect();
     models.push(json!({"model_name": "no-price", "litellm_params": {"model": "openai/nobody-knows", "api_key": "none"}}));
-    let general = json!({"master_key": KEY});
+    let general = json!({"master_key": KEY, "alerting": ["webhook"]});
     let callbacks = json!({"tollgate_calls": callback});
     // JSON is YAML.
     json!({
@@ -241,6 +251,31 @@ fn what_the_proxy_logs_of_a_call_is_counted_once() {
         "{entries:#}"
     );
     assert_eq!(entry["properties"]["completion_tokens"], TOKENS.to_string(), "{entries:#}");
+}
+
+/// The alert that the proxy makes of a budget by its own code, when its administrator tries the webhook.
+#[test]
+fn an_alert_of_the_proxy_is_a_notice_and_needs_its_api_key() {
+    let server = TestServer::with(|settings| settings.api_key = Some(Secret(API_KEY.to_owned())));
+    let mut client = server.client().with_key(API_KEY);
+    let catalog = format!("[compat.litellm]\norg = \"acme\"\n{CATALOG}");
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "budget"})).ok();
+    let model = Model::start();
+    let proxy = Proxy::with(&server, &model, json!({"num_retries": 0}), Value::Null);
+    let tried = proxy.client().ask(&Ask::new("GET", "/health/services?service=webhook"));
+    assert_eq!(tried.status, 200, "{}", tried.text());
+    let mut client = server.client().with_key(API_KEY);
+    let page = until(&mut client, "/v1/notices?kind=gateway_budget", |page| {
+        page["notices"].as_array().is_some_and(|notices| !notices.is_empty())
+    });
+    let notice = &page["notices"][0];
+    assert_eq!((&notice["org"], &notice["meter"]), (&json!("acme"), &Value::Null), "{page:#}");
+    let summary = notice["summary"].as_str().expect("a summary");
+    assert!(
+        summary.starts_with("LiteLLM says: the budget of ") && summary.ends_with("1 of 0 USD spent"),
+        "{summary}"
+    );
 }
 
 /// Makes a call of a stream, and hangs up once the model was asked and a text has come.

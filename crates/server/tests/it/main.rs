@@ -27,6 +27,7 @@ mod hours;
 mod idempotency;
 mod lago;
 mod litellm;
+mod litellm_budgets;
 mod litellm_calls;
 mod mail;
 mod meters;

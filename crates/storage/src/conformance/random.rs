@@ -268,7 +268,7 @@ impl History {
         let space = if self.rng.u8(..4) == 0 { KeySpace::TopUp } else { KeySpace::Use };
         let name = match space {
             KeySpace::Use => format!("key {}", self.rng.u32(..KEYS)),
-            KeySpace::TopUp => format!("name {}", self.rng.usize(..=self.names)),
+            KeySpace::TopUp | KeySpace::Told => format!("name {}", self.rng.usize(..=self.names)),
         };
         key_id(self.pick(&ORGS), space, &name)
     }

@@ -432,6 +432,7 @@ pub(super) fn lines_of_every_kind_after(version: u64) -> Vec<Line> {
         EntryKind::Shipped { shipment: 1, day: DAY, lines: vec![(sku("hour"), huge())] },
         voided("tokens", Some("void-1"), 2),
         voided("tokens", None, 1),
+        EntryKind::BudgetTold { key: key("told-1") },
     ];
     let plan = Some(PlanId::new("lite").expect("an id"));
     kinds.push(EntryKind::PlanSet { plan, since: moment(9_000_000), at_once: false, trial: None });

@@ -25,6 +25,7 @@ fn about(notice: &Notice) -> About {
         NoticeKind::TrialEnded { .. } => return (None, None, None, "trial ended", 0),
         NoticeKind::TopUpGranted { .. } => (None, "top-up", 0),
         NoticeKind::BillClosed { .. } => (None, "bill closed", 0),
+        NoticeKind::GatewayBudget(budget) => (Some(budget.whose.clone()), budget.stage.name(), 0),
     };
     (meter, user, notice.period, name, percent)
 }

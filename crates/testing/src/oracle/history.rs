@@ -190,7 +190,10 @@ impl<'a> History<'a> {
                 self.count(entry, (usage.occurred_at.unwrap_or(at), at), catalog, usage, true);
                 self.touch(at, &usage.meter);
             }
-            OrgCommand::Check(_) | OrgCommand::CloseMonth(_) | OrgCommand::Settle(_) => {}
+            OrgCommand::Check(_)
+            | OrgCommand::CloseMonth(_)
+            | OrgCommand::Settle(_)
+            | OrgCommand::TellBudget(_) => {}
             OrgCommand::Hold(take) => self.hold(entry, at, catalog, take),
             OrgCommand::Capture(capture) => self.capture((entry, at), catalog, capture),
             OrgCommand::Release(number) => self.release((entry, at), catalog, *number),

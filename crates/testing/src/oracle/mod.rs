@@ -137,6 +137,8 @@ impl Oracle {
                 let is_due = self.has_due_hold(at, org);
                 (OrgDecision::Expire(is_due), is_due)
             }
+            // Changes nothing that anybody decides on; its own test is `notices.rs` of the domain.
+            OrgCommand::TellBudget(_) => (OrgDecision::Expire(false), false),
             OrgCommand::Put(put) => now.put(put),
             OrgCommand::Welcome(welcome) => now.welcome(welcome),
             OrgCommand::SetPlan(set) => now.set_plan(set),

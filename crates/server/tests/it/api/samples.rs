@@ -173,6 +173,8 @@ fn november() -> Vec<Call> {
         "model": "gpt-4o", "custom_llm_provider": "openai", "call_type": "acompletion", "prompt_tokens": 1000,
         "completion_tokens": 1000, "cache_hit": false,
         "metadata": {"user_api_key_team_id": "acme", "user_api_key_user_id": "ada"}});
+    let alert = json!({"event": "budget_crossed", "event_group": "team", "spend": 10.25, "max_budget": 10.0,
+        "team_id": "acme", "team_alias": "research", "event_message": "Team Budget: Budget Crossed"});
     let lago = |id: &str, tokens: u64| {
         json!({"transaction_id": id, "external_subscription_id": "acme", "code": "completions",
             "timestamp": 1_793_613_540, "properties": {"tokens": tokens, "model": "large"}})
@@ -226,6 +228,7 @@ fn november() -> Vec<Call> {
         ("ready", "GET", "/ready", None),
         ("root", "GET", "/", None),
         ("litellm_calls", "POST", "/litellm/calls", Some(json!([litellm]))),
+        ("litellm_budgets", "POST", "/litellm/budgets", Some(alert)),
         ("portkey_guardrail", "POST", "/portkey/guardrail", Some(guardrail)),
         ("lago_event", "POST", "/lago/api/v1/events", Some(json!({"event": lago("lago-1", 120)}))),
         (

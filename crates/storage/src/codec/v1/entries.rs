@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Along, Amount, ApiKey, ApiKeyId, Bill, Burn, Burns, Captured, ChangeChannel, Counting,
-    DeliveryClaim, EndedBy, Entry, EntryKind, Grant, Group, HeldEntry, Hold, HoldEndedEntry, HoldSum,
-    LimitScope, MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period, Periods, PersonId, PlanId,
-    Quantity, Round, ScopePath, Shipment, Sku, Source, Standing, SystemEntry, SystemEntryKind, Timestamp,
-    ToppedUpEntry, Trial, UsageKey, UsedEntry, VoidedEntry, Window, Zone,
+    Actor, Along, Amount, ApiKey, ApiKeyId, Bill, BudgetStage, Burn, Burns, Captured, ChangeChannel,
+    Counting, DeliveryClaim, EndedBy, Entry, EntryKind, GatewayBudget, Grant, Group, HeldEntry, Hold,
+    HoldEndedEntry, HoldSum, LimitScope, MeterId, Money, NewMeter, Notice, NoticeKind, OrgId, Period,
+    Periods, PersonId, PlanId, Quantity, Round, ScopePath, Shipment, Sku, Source, Standing, SystemEntry,
+    SystemEntryKind, Timestamp, ToppedUpEntry, Trial, UsageKey, UsedEntry, VoidedEntry, Window, Zone,
 };
 
 use super::values::Who;
@@ -99,6 +99,14 @@ fields! {
         period: Option<Period>,
         kind: NoticeKind,
     }
+    GatewayBudget {
+        gateway: String,
+        whose: String,
+        stage: BudgetStage,
+        spent: Amount,
+        limit: Amount,
+        projected: Option<Amount>,
+    }
     StoredNotice {
         org: OrgId,
         entry: u64,
@@ -159,6 +167,7 @@ choices! {
         11 = Held(held: Box<HeldEntry>),
         12 = HoldEnded(ended: Box<HoldEndedEntry>),
         13 = ThresholdsSet { thresholds: Option<Vec<u8>> },
+        14 = BudgetTold { key: UsageKey },
     }
     SystemEntryKind {
         0 = CatalogApplied {
@@ -224,5 +233,12 @@ choices! {
             number: u32,
             total: Money,
         },
+        8 = GatewayBudget(budget: Box<GatewayBudget>),
+    }
+    BudgetStage {
+        0 = Nearly,
+        1 = Soft,
+        2 = Reached,
+        3 = Projected,
     }
 }

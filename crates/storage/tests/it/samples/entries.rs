@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, ApiKeyId, Burns, Captured, Counting, EndedBy, Entry, EntryKind, HeldEntry, Hold, HoldEndedEntry,
-    HoldSum, LimitPath, LimitScope, NewMeter, Notice, NoticeKind, Period, Periods, PersonId, Quantity,
-    SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry, UsedEntry, VoidedEntry, Window, Zone,
+    Actor, Amount, ApiKeyId, BudgetStage, Burns, Captured, Counting, EndedBy, Entry, EntryKind,
+    GatewayBudget, HeldEntry, Hold, HoldEndedEntry, HoldSum, LimitPath, LimitScope, NewMeter, Notice,
+    NoticeKind, Period, Periods, PersonId, Quantity, SystemEntry, SystemEntryKind, Timestamp, ToppedUpEntry,
+    UsedEntry, VoidedEntry, Window, Zone,
 };
 use tollgate_storage::codec::{Line, StoredNotice};
 
@@ -76,7 +77,28 @@ every! {
             plan: Some(id("pro")),
         },
         NoticeKind::BillClosed { .. } => NoticeKind::BillClosed { number: 3, total: money("EUR", 122_856) },
+        NoticeKind::GatewayBudget(_) => gateway_budget(BudgetStage::Reached, Some(amount("12.5"))),
     }
+}
+
+every! {
+    stages: BudgetStage {
+        BudgetStage::Nearly => BudgetStage::Nearly,
+        BudgetStage::Soft => BudgetStage::Soft,
+        BudgetStage::Reached => BudgetStage::Reached,
+        BudgetStage::Projected => BudgetStage::Projected,
+    }
+}
+
+fn gateway_budget(stage: BudgetStage, projected: Option<Amount>) -> NoticeKind {
+    NoticeKind::GatewayBudget(Box::new(GatewayBudget {
+        gateway: "litellm".to_owned(),
+        whose: "team research".to_owned(),
+        stage,
+        spent: amount("10.25"),
+        limit: amount("10"),
+        projected,
+    }))
 }
 
 every! {
@@ -136,6 +158,7 @@ every! {
             hold: state::hold(),
             standing: standing(),
         })),
+        EntryKind::BudgetTold { .. } => EntryKind::BudgetTold { key: id("litellm:1f2e3d4c") },
         EntryKind::HoldEnded(_) => EntryKind::HoldEnded(Box::new(HoldEndedEntry { path: None,
             hold: 900,
             key: id("call-7"),
@@ -307,6 +330,11 @@ pub(super) fn samples() -> Vec<Sample> {
         kind: NoticeKind::TopUpGranted { amount: amount("0"), expires_at: None, plan: None },
     };
     let at = Timestamp::UNIX_EPOCH;
+    for stage in stages() {
+        let notice = Notice { kind: gateway_budget(stage, None), ..notice.clone() };
+        let stored = StoredNotice { org: id("a"), entry: 1, at, notice };
+        samples.push(Sample::value(&format!("notice-gateway_budget-{}", stage.name()), stored));
+    }
     samples.push(Sample::value("notice-least", StoredNotice { org: id("a"), entry: 1, at, notice }));
     samples
 }
@@ -365,7 +393,11 @@ fn full(kind: EntryKind) -> Entry {
         catalog: 7,
         kind,
         settled: burns(),
-        notices: notices(),
+        // The files of these entries were there before this kind, which has files of its own.
+        notices: notices()
+            .into_iter()
+            .filter(|notice| !matches!(notice.kind, NoticeKind::GatewayBudget(_)))
+            .collect(),
     }
 }
 
