@@ -444,7 +444,7 @@ pub struct PathLimitItem {
 pub struct PathPage {
     /// The meter.
     pub meter: String,
-    /// The paths at which something was counted, because a limit is on them.
+    /// The paths at which something was counted or is held, because a limit is on them.
     pub paths: Vec<PathItem>,
     /// From where the next page is read; null when there is nothing more.
     pub next: Option<String>,

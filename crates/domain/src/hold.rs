@@ -392,6 +392,11 @@ impl Holds {
         held.map_or(Amount::ZERO, |(_, amount)| *amount)
     }
 
+    /// The paths at which something of a meter is held.
+    pub fn paths_held(&self, meter: &MeterId) -> impl Iterator<Item = &ScopePath> {
+        self.sums.get(meter).into_iter().flat_map(|on| on.paths.keys())
+    }
+
     /// Takes a hold, out of its parent if it has one.
     pub(crate) fn put(&mut self, hold: Hold) {
         self.expiries.insert((hold.expires_at, std::cmp::Reverse(hold.number)));

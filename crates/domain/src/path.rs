@@ -91,14 +91,24 @@ impl ScopePath {
     /// Whether it is another path, or lies below it.
     #[must_use]
     pub fn is_within(&self, other: &str) -> bool {
-        let rest = self.0.strip_prefix(other);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(BETWEEN))
+        is_within(&self.0, other)
+    }
+
+    /// Whether another path, which may be that of a limit, is this one or lies below it.
+    #[must_use]
+    pub fn covers(&self, other: &str) -> bool {
+        is_within(other, &self.0)
     }
 
     /// The path of a prefix of one, which is sound as that is.
     pub(crate) fn of_prefix(prefix: &str) -> Self {
         Self(Arc::from(prefix))
     }
+}
+
+fn is_within(path: &str, other: &str) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(BETWEEN))
 }
 
 fn depth_of(path: &str) -> u8 {

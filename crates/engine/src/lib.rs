@@ -24,6 +24,7 @@ mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod models;
+mod paths;
 mod plans;
 mod queue;
 mod read;
@@ -42,7 +43,8 @@ pub use copy::{Copied, CopyError, CopyOptions, CopyStep, Digest, Progress, Side,
 pub use engine::{Engine, EngineOptions, Pace};
 pub use error::EngineError;
 pub use metrics::{EngineMetrics, OutcomeLabel};
-pub use read::{PathsPage, UserPart};
+pub use paths::PathsPage;
+pub use read::UserPart;
 pub use series::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
 pub use shipping::{Carrier, ShipError};
 pub use writer::Writer;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, Amount, Balance, Bill, BillError, Context, Counter, Denials, Entry, EntryKind, Hold, KeySpace,
-    LimitLine, MeterId, Moments, Org, OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record,
-    RecordKey, Rerun, Scope, ScopePath, SystemRecords, TakenBack, Timestamp, TopUpLine, UsageKey, UsedEntry,
-    UserId, Wants, Window, apply, balance, bill, decide, path_limits, rate_month, top_ups,
+    MeterId, Moments, Org, OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey,
+    Rerun, Scope, SystemRecords, TakenBack, Timestamp, TopUpLine, UsageKey, UsedEntry, UserId, Wants, Window,
+    apply, balance, bill, decide, rate_month, top_ups,
 };
 use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
@@ -15,9 +15,6 @@ use crate::limits::{LEDGER_ROWS_READ, READ_ROUNDS_MAX};
 use crate::loading::system_records;
 use crate::queue::{Alone, Job, Which};
 use crate::{CatalogInForce, Engine, EngineError};
-
-/// Some paths of a meter with their own limits, and from where [`Engine::paths`] goes on.
-pub type PathsPage = (Vec<(ScopePath, Vec<LimitLine>)>, Option<Cursor>);
 
 /// Some users of a meter, and what they used of it.
 #[derive(Clone, Debug, Default)]
@@ -351,7 +348,7 @@ impl<S: Store> Engine<S> {
         Ok(*self.ask(|answer| Job::Alone(Alone::View { org, parts, answer })).await?)
     }
 
-    fn in_context<T>(
+    pub(crate) fn in_context<T>(
         &self,
         in_force: &CatalogInForce,
         at: Timestamp,
@@ -389,41 +386,6 @@ impl<S: Store> Engine<S> {
             let users = self.counters_in(org, meter, period, page.rows).await?;
             if !users.is_empty() || page.next.is_none() {
                 return Ok((users, page.next));
-            }
-            from = page.next;
-        }
-    }
-
-    /// The paths of a meter that limits go by, by path, each with its own limits as they stand. `None`: there is no such org.
-    ///
-    /// # Errors
-    /// When the store cannot read.
-    pub async fn paths(
-        &self,
-        org: &OrgId,
-        meter: &MeterId,
-        from: Option<&Cursor>,
-        limit: usize,
-    ) -> Result<Option<PathsPage>, EngineError> {
-        let scan = Scan::PathTallies { org: org.clone(), meter: meter.clone() };
-        let mut from = from.cloned();
-        loop {
-            let page = self.list(&scan, from.as_ref(), limit).await?;
-            let path = |row| if let Row::PathTally(row) = row { Some(row.path) } else { None };
-            let paths: Vec<ScopePath> = page.rows.into_iter().filter_map(path).collect();
-            let in_force = self.catalog();
-            let view = |state: &OrgState, at| {
-                state.org()?;
-                let lines = self.in_context(&in_force, at, |context| {
-                    let limits = paths.iter().map(|path| path_limits(state, context, meter, path));
-                    paths.iter().cloned().zip(limits).collect::<Vec<_>>()
-                });
-                // What no limit goes by any more is not told.
-                Some(lines.into_iter().filter(|(_, limits)| !limits.is_empty()).collect::<Vec<_>>())
-            };
-            let Some(lines) = self.view(org, view).await? else { return Ok(None) };
-            if !lines.is_empty() || page.next.is_none() {
-                return Ok(Some((lines, page.next)));
             }
             from = page.next;
         }

@@ -19,8 +19,23 @@ pub(crate) struct LedgerArgs {
     #[arg(long, value_parser = ["newest", "oldest"], default_value = "newest")]
     order: String,
     /// Show one entry in full.
-    #[arg(long, value_name = "N", conflicts_with_all = ["order", "all", "limit", "cursor"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["order", "all", "limit", "cursor", "kind", "user", "path", "meter", "key"])]
     entry: Option<u64>,
+    /// Only entries of this kind, such as used or limit_set.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only what names this user.
+    #[arg(long)]
+    user: Option<String>,
+    /// Only what names this path, or one below it.
+    #[arg(long)]
+    path: Option<String>,
+    /// Only what names this meter.
+    #[arg(long)]
+    meter: Option<String>,
+    /// Only what names this key, of a usage or a top-up.
+    #[arg(long)]
+    key: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -38,7 +53,13 @@ pub(crate) fn ledger(session: &mut Session, args: &LedgerArgs) -> Result<(), Fai
         let route = Route::v1(&["orgs", &args.org, "ledger", &entry.to_string()]);
         return session.show(Method::GET, &route, &Sent::Nothing, entry_text);
     }
-    let route = Route::v1(&["orgs", &args.org, "ledger"]).with("order", Some(&args.order));
+    let route = Route::v1(&["orgs", &args.org, "ledger"])
+        .with("order", Some(&args.order))
+        .with("kind", args.kind.as_deref())
+        .with("user", args.user.as_deref())
+        .with("path", args.path.as_deref())
+        .with("meter", args.meter.as_deref())
+        .with("key", args.key.as_deref());
     let page = session.list(&route, &args.paging, "entries")?;
     session.show_list(&page, "entries", ledger_text)
 }

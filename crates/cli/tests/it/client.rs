@@ -114,6 +114,12 @@ fn every_command_answers_people() {
         ),
         ("ledger acme --limit 2", 0, &["ENTRY AT KIND SUMMARY", "topped_up", "there is more: --cursor"]),
         ("ledger acme --order oldest --all", 0, &["1 ", "used", "reversed", "limit_set", "plan_set"]),
+        ("ledger acme --kind plan_set --limit 1", 0, &["plan_set"]),
+        ("ledger acme --path research", 0, &["no entries"]),
+        ("use acme --user bob --path research/run-1 --key path-1", 0, &["allowed yes"]),
+        ("ledger acme --path research --kind used", 0, &["used 1 report"]),
+        ("reverse acme path-1", 0, &["replayed no"]),
+        ("ledger acme --path research/", 2, &["path: must be 1 to 8 names"]),
         (
             "ledger acme --entry 8",
             0,

@@ -62,7 +62,7 @@ pub(crate) async fn ledger(
     OrgPath(org): OrgPath,
     mut query: Query,
 ) -> Result<Response, Failure> {
-    let asked = query.take_given(&["kind", "user", "meter", "key", "actor"]);
+    let asked = query.take_given(&["kind", "user", "path", "meter", "key", "actor"]);
     let cursor = query.take("cursor");
     query.end()?;
     let head = head_of(&app, &visitor, &org, OrgTab::Ledger).await?;

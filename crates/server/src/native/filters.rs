@@ -3,7 +3,8 @@
 use tollgate_api::{EntryItem, NoticeItem};
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
-    Amount, Balance, EntryKind, MeterId, NoticeKind, Org, OrgId, PlanId, Timestamp, UsageKey, UserId,
+    Amount, Balance, EntryKind, MeterId, NoticeKind, Org, OrgId, PlanId, ScopePath, Timestamp, UsageKey,
+    UserId,
 };
 use utoipa::IntoParams;
 
@@ -20,6 +21,9 @@ pub(crate) struct EntryFilter {
     /// Only what names this user.
     #[param(value_type = Option<tollgate_api::Id>)]
     user: Option<UserId>,
+    /// Only what names this path, or one below it.
+    #[param(value_type = Option<tollgate_api::PathName>)]
+    path: Option<ScopePath>,
     /// Only what names this meter.
     #[param(value_type = Option<tollgate_api::Id>)]
     meter: Option<MeterId>,
@@ -42,6 +46,7 @@ impl EntryFilter {
         let filter = Self {
             kind: query.take_as("kind", |text| word(text, EntryKind::NAMES))?,
             user: query.take_as("user", UserId::new)?,
+            path: query.take_as("path", ScopePath::new)?,
             meter: query.take_as("meter", MeterId::new)?,
             key: query.take_as("key", UsageKey::new)?,
             actor: query.take_as("actor", line)?,
@@ -58,9 +63,10 @@ impl EntryFilter {
 
     /// Whether an entry that was decided at a time passes.
     pub(crate) fn passes(&self, at: Timestamp, entry: &EntryItem) -> bool {
-        let Self { kind, user, meter, key, actor, from, to } = self;
+        let Self { kind, user, path, meter, key, actor, from, to } = self;
         is_asked(*kind, Some(&entry.kind))
             && is_asked(user.as_ref().map(UserId::as_str), entry.user.as_ref())
+            && path.as_ref().is_none_or(|path| entry.path.as_deref().is_some_and(|named| path.covers(named)))
             && is_asked(meter.as_ref().map(MeterId::as_str), entry.meter.as_ref())
             && is_asked(key.as_ref().map(UsageKey::as_str), entry.key.as_ref())
             && is_asked(actor.as_deref(), Some(&entry.actor))

@@ -118,7 +118,7 @@ fn an_alert_goes_out_by_channels_that_want_it() {
     let (_server, mut client) = server("");
     let receiver = Receiver::start();
     let wanted = json!({"name": "ops", "kind": "webhook", "url": receiver.url("/in"),
-        "filter": {"notices": ["gateway_budget"]}});
+        "notices": ["gateway_budget"]});
     channel(&mut client, wanted);
     // Nothing in a name adds a line.
     assert!(told(&mut client, &with(alert("budget_crossed", "team"), json!({"team_alias": "Re\r\nsearch"}))));

@@ -65,6 +65,29 @@ fn entries_by_kind_user_meter_key_actor_and_time() {
         let reply = client.get(&format!("/v1/orgs/acme/ledger?{query}"));
         reply.is_problem(400, "invalid_parameter", Some(field));
     }
+    // A path is asked for with all that lies below it: limits on it, usage, denials and holds.
+    let limit = json!({"meter": "api_call", "scope": "path", "path": "lab/*", "amount": 2});
+    client.put("/v1/orgs/acme/limits", limit).ok(); // 15
+    for (number, path) in ["lab", "lab/a", "lab/a/1", "laboratory"].into_iter().enumerate() {
+        let at =
+            |key| json!({"org": "acme", "path": path, "meter": "api_call", "key": format!("{key}-{number}")});
+        client.post("/v1/usage", at("p")).ok(); // 16 to 19
+    }
+    let hold = json!({"org": "acme", "path": "lab/b", "meter": "api_call", "key": "hold"});
+    client.post("/v1/holds", hold).ok(); // 20
+    let mut of = |query: &str, wanted: &[&str]| {
+        check(&mut client, &format!("/v1/orgs/acme/ledger?{query}"), "entries", "entry", wanted);
+    };
+    of("path=lab", &["20", "18", "17", "16", "15"]);
+    of("path=lab/a", &["18", "17"]);
+    of("path=lab/a/1&kind=used", &["18"]);
+    of("path=laboratory", &["19"]);
+    of("path=la", &[]);
+    of("path=lab&kind=limit_set", &["15"]);
+    for path in ["", "lab/", "lab/*", "%00"] {
+        let reply = client.get(&format!("/v1/orgs/acme/ledger?path={path}"));
+        reply.is_problem(400, "invalid_parameter", Some("path"));
+    }
     // A cursor leads on in the list that gave it, and in no other.
     let page = client.get("/v1/orgs/acme/ledger?user=ada&limit=2").ok();
     let next = page["next"].as_str().expect("there is more");

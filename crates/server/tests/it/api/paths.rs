@@ -221,3 +221,55 @@ fn the_paths_of_limits_are_listed_in_pages() {
     client.get("/v1/orgs/nobody/paths?meter=reports").is_problem(404, "unknown_org", Some("org"));
     client.get("/v1/orgs/acme/paths").is_problem(400, "invalid_parameter", Some("meter"));
 }
+
+/// A path at which something is held, and nothing was counted yet, is among the others by its name, whatever the size of a page.
+#[test]
+fn paths_with_open_holds_alone_are_listed_in_their_order() {
+    let (_server, mut client) = on_plan("basic");
+    client.put("/v1/orgs/acme/limits", limit("*", "day", json!(20))).ok();
+    client.put("/v1/orgs/acme/limits", limit("b/*", "month", json!(7))).ok();
+    for path in ["b/2", "d", "e/1"] {
+        client.post("/v1/usage", usage(path, 2, &format!("r-{path}"))).ok();
+    }
+    let mut held = Vec::new();
+    for path in ["a", "b/1", "b/3", "c/9", "f", "z"] {
+        let hold = client.post("/v1/holds", usage(path, 3, &format!("h-{path}"))).ok();
+        held.push(hold["hold"]["hold"].as_str().expect("an id").to_owned());
+    }
+    // Where no limit goes by it, a hold lists nothing.
+    let mut tokens = usage("t", 1, "other");
+    tokens["meter"] = json!("api_call");
+    client.post("/v1/holds", tokens);
+    let all = ["a", "b", "b/1", "b/2", "b/3", "c", "d", "e", "f", "z"];
+    for limit in [1, 2, 3, 4, 10, 50] {
+        let (mut listed, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let page = client.get(&format!("/v1/orgs/acme/paths?meter=reports&limit={limit}{cursor}")).ok();
+            let paths = page["paths"].as_array().expect("paths");
+            assert!(paths.len() <= limit && pages < 12, "{page:#}");
+            listed.extend(paths.iter().map(|path| path["path"].as_str().expect("a path").to_owned()));
+            pages += 1;
+            let Some(next) = page["next"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(listed, all, "{limit} a page");
+    }
+    let page = client.get("/v1/orgs/acme/paths?meter=reports&limit=1").ok();
+    let line = &page["paths"][0]["limits"][0];
+    assert_eq!(
+        (&line["used"], &line["held"], &line["remaining"]),
+        (&json!(0), &json!(3), &json!(17)),
+        "{page:#}"
+    );
+    let next = page["next"].as_str().expect("there is more");
+    let wrong = format!("/v1/orgs/acme/paths?meter=reports&cursor={}00", &next[..12]);
+    client.get(&wrong).is_problem(400, "invalid_cursor", Some("cursor"));
+    // One that ended holds nothing any more.
+    for hold in held {
+        client.post(&format!("/v1/holds/{hold}/release"), json!({})).ok();
+    }
+    let page = client.get("/v1/orgs/acme/paths?meter=reports").ok();
+    let names: Vec<_> =
+        page["paths"].as_array().expect("paths").iter().map(|path| path["path"].clone()).collect();
+    assert_eq!(names, ["b", "b/2", "d", "e"]);
+}

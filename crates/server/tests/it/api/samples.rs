@@ -38,6 +38,7 @@ allowances = [
   { meter = "reports", amount = 100 },
   { meter = "tokens", amount = 10000, enforcement = "soft" },
 ]
+limits = [{ meter = "tokens", scope = "path", path = "*", window = "month", amount = 50000 }]
 prices = [
   { model = "flat", flat_fee = 20 },
   { meter = "tokens", quantity = "overage", model = "per_unit", unit_price = "0.0005" },
@@ -71,6 +72,8 @@ fn october() -> Vec<Call> {
     let top_up = json!({"meter": "reports", "amount": 25, "key": "goodwill-1", "reason": "goodwill"});
     let mut late = usage("call-2", "tokens", 12_000);
     late["time"] = json!("2026-10-15T10:00:00Z");
+    let mut call = usage("call-1", "tokens", 900);
+    call["path"] = json!("research/agent-7");
     vec![
         ("put_catalog", "PUT", "/v1/catalog", Some(json!(CATALOG))),
         (
@@ -83,12 +86,7 @@ fn october() -> Vec<Call> {
         ("put_limit", "PUT", "/v1/orgs/acme/limits", Some(limit)),
         ("check", "POST", "/v1/usage/check", Some(usage("report-1", "reports", 1))),
         ("use", "POST", "/v1/usage", Some(usage("report-1", "reports", 1))),
-        (
-            "record",
-            "POST",
-            "/v1/usage/batch?results=all",
-            Some(json!([usage("call-1", "tokens", 900), late])),
-        ),
+        ("record", "POST", "/v1/usage/batch?results=all", Some(json!([call, late]))),
         ("top_up", "POST", "/v1/orgs/acme/top-ups", Some(top_up)),
         ("balance", "GET", "/v1/orgs/acme/balance", None),
         ("list_users", "GET", "/v1/orgs/acme/users?meter=tokens", None),
