@@ -93,7 +93,7 @@ async function signIn(browser) {
     overview: '/console', organizations: '/console/orgs', organization: '/console/orgs/acme',
     'organization-top-up': unfolded('/console/orgs/acme', 'Top up'),
     'organization-out': '/console/orgs/rekall', 'organization-trial': '/console/orgs/umbrella',
-    users: '/console/orgs/acme/users', holds: '/console/orgs/acme/holds', ledger: '/console/orgs/acme/ledger',
+    users: '/console/orgs/acme/users', paths: '/console/orgs/acme/paths', holds: '/console/orgs/acme/holds', ledger: '/console/orgs/acme/ledger',
     'ledger-explained': unfolded('/console/orgs/acme/ledger', 'explain'), 'organization-bills': '/console/orgs/acme/bills',
     usage: '/console/usage?org=acme&meter=reports', 'usage-by-model': '/console/usage?org=acme&meter=tokens&group_by=model',
     'usage-empty': '/console/usage', plans: '/console/plans', 'plans-try': '/console/plans/try', 'plans-effect': effect,

@@ -14,6 +14,7 @@ mod chart;
 mod form;
 mod frame;
 mod pages;
+mod paths;
 mod plans;
 mod prices;
 mod show;
@@ -29,6 +30,7 @@ pub use pages::{
     NoticesView, OrgHead, OrgTab, OrgView, OrgsView, OverviewView, PortalView, ProblemView, RefusedRow,
     SignInView, Spender, Surveyed, UnsubscribeView, UsageForm, UsageView, UsersView,
 };
+pub use paths::{Limited, PathsView};
 pub use plans::{Effect, PlansView, TryView};
 pub use text::percent;
 

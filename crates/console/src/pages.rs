@@ -13,6 +13,7 @@ use crate::channels::Undelivered;
 use crate::chart::Chart;
 use crate::form::{Answered, Choice};
 use crate::frame::Frame;
+use crate::paths::Limited;
 use crate::{show, text};
 
 /// Where one signs in.
@@ -223,6 +224,8 @@ pub enum OrgTab {
     Summary,
     /// Its users.
     Users,
+    /// Its paths.
+    Paths,
     /// What is reserved.
     Holds,
     /// What was decided.
@@ -286,8 +289,8 @@ pub struct OrgView {
     pub once: String,
     /// The link for the customer that was just made, and until when it is good.
     pub link: Option<(String, String)>,
-    /// The user whose limit is about to be set.
-    pub limited_user: String,
+    /// Whose limit is about to be set.
+    pub limited: Limited,
 }
 
 impl OrgView {
@@ -305,7 +308,7 @@ impl OrgView {
     }
 
     fn scopes(&self) -> Vec<Choice> {
-        [("user", "users"), ("org", "the organization")].map(Choice::pair).into()
+        [("user", "users"), ("org", "the organization"), ("path", "a path")].map(Choice::pair).into()
     }
 
     fn windows(&self) -> Vec<Choice> {

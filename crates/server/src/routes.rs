@@ -142,6 +142,7 @@ fn table() -> Vec<Route> {
         pages("/console/orgs/{org}/name").form(console::name),
         pages("/console/orgs/{org}/portal-links").form(console::portal_link),
         pages("/console/orgs/{org}/users").page(console::users),
+        pages("/console/orgs/{org}/paths").page(console::paths),
         pages("/console/orgs/{org}/holds").page(console::holds),
         pages("/console/orgs/{org}/holds/{hold}/release").form(console::release_hold),
         pages("/console/orgs/{org}/ledger").page(console::ledger),

@@ -6,6 +6,7 @@ use tollgate_api::{
     CloseRequest, LimitRequest, OrgNoticesRequest, OrgRequest, PlanReply, PlanRequest, PortalLinkReply,
     PortalLinkRequest, TopUpRequest, VoidRequest,
 };
+use tollgate_console::Limited;
 use tollgate_domain::{OrgId, UsageKey};
 
 use super::session::Sent;
@@ -30,7 +31,8 @@ async fn answer(app: App, org: OrgId, sent: Sent, form: &str, acted: Acted) -> R
             let answered = refused(form, &sent.values, failure)?;
             let reader = app.clone();
             let again = async move {
-                org::summary(&reader, &sent.visitor, org, None, None, Some(answered), None).await
+                let limited = Limited::default();
+                org::summary(&reader, &sent.visitor, org, None, limited, Some(answered), None).await
             };
             app.readers.read(again).await?
         }
@@ -131,7 +133,7 @@ pub(crate) async fn limit(
 fn limit_request(sent: &Sent) -> Result<LimitRequest, Failure> {
     let given = |field: &str| Some(sent.value(field)).filter(|value| !value.is_empty());
     let mut members = serde_json::json!({ "amount": given("amount") });
-    for field in ["meter", "scope", "user", "window"] {
+    for field in ["meter", "scope", "user", "path", "window"] {
         if let (Some(value), Some(members)) = (given(field), members.as_object_mut()) {
             members.insert(field.to_owned(), value.into());
         }
@@ -206,7 +208,8 @@ pub(crate) async fn portal_link(
     let made: PortalLinkReply = said(super::make_link(state, caller, path, NoQuery, request)).await?;
     let link = Some((made.path, made.expires_at));
     let reader = app.clone();
-    let again = async move { org::summary(&reader, &sent.visitor, org, None, None, None, link).await };
+    let limited = Limited::default();
+    let again = async move { org::summary(&reader, &sent.visitor, org, None, limited, None, link).await };
     app.readers.read(again).await?
 }
 

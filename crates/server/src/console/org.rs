@@ -7,7 +7,7 @@ use tollgate_api::{
     BalanceReply, HoldPage, LedgerPage, LimitsReply, OrgItem, OrgNoticesReply, PlanReply, TopUpPage,
     UsageSeries,
 };
-use tollgate_console::{Answered, Bar, Chart, Mark, OrgHead, OrgTab, OrgView, Section};
+use tollgate_console::{Answered, Bar, Chart, Limited, Mark, OrgHead, OrgTab, OrgView, Section};
 use tollgate_domain::{Amount, MeterId, OrgId, Period, Window, Zone};
 
 use super::session::Visitor;
@@ -26,9 +26,11 @@ pub(crate) async fn show(
     OrgPath(org): OrgPath,
     mut query: Query,
 ) -> Result<Response, Failure> {
-    let (word, user) = (query.take("done"), query.take("user"));
+    let word = query.take("done");
+    let mut given = |name| query.take(name).unwrap_or_default();
+    let limited = Limited { user: given("user"), path: given("path") };
     query.end()?;
-    summary(&app, &visitor, org, word.as_deref(), user, None, None).await
+    summary(&app, &visitor, org, word.as_deref(), limited, None, None).await
 }
 
 /// The page, with what was just done, or with a form that was refused.
@@ -37,7 +39,7 @@ pub(super) async fn summary(
     visitor: &Visitor,
     org: OrgId,
     word: Option<&str>,
-    user: Option<String>,
+    limited: Limited,
     sent: Option<Answered>,
     link: Option<(String, String)>,
 ) -> Result<Response, Failure> {
@@ -84,7 +86,7 @@ pub(super) async fn summary(
         sent,
         once: once()?,
         link,
-        limited_user: user.unwrap_or_default(),
+        limited,
     };
     page(StatusCode::from_u16(status).unwrap_or_default(), &view)
 }

@@ -34,12 +34,19 @@ fn hostile_pages(server: &TestServer) -> Vec<String> {
             let _ = client.put(&path, json!({"name": name}));
             let top_up = json!({"meter": "reports", "amount": 3, "reason": name});
             let _ = client.post(&format!("{path}/top-ups"), top_up);
+            let limit =
+                json!({"meter": "reports", "scope": "path", "path": "*", "window": "day", "amount": 50});
+            client.put(&format!("{path}/limits"), limit).ok();
             for (route, key) in [("/v1/usage", "u"), ("/v1/holds", "h")] {
                 let body =
                     json!({"org": org, "user": name, "meter": "reports", "key": format!("{key}{name}")});
+                let mut below = body.clone();
+                below["path"] = json!(name);
+                below["key"] = json!(format!("{key}p{name}"));
                 let _ = client.post(route, body);
+                let _ = client.post(route, below);
             }
-            for page in ["", "/users", "/holds", "/ledger", "/bills"] {
+            for page in ["", "/users", "/paths", "/holds", "/ledger", "/bills"] {
                 pages.push(format!("/console/orgs/{}{page}", percent(&org)));
             }
         }
@@ -63,6 +70,12 @@ fn chromium_drives_the_console_and_axe_finds_nothing() {
     furnish(&mut client, "acme");
     for key in ["run-2", "run-3"] {
         client.post("/v1/holds", json!({"org": "acme", "user": "ada", "meter": "reports", "key": key})).ok();
+    }
+    let limit = json!({"meter": "reports", "scope": "path", "path": "*", "window": "day", "amount": 50});
+    client.put("/v1/orgs/acme/limits", limit).ok();
+    for (path, key) in [("research/a", "p-1"), ("sales", "p-2")] {
+        let usage = json!({"org": "acme", "path": path, "meter": "reports", "key": key});
+        client.post("/v1/usage", usage).ok();
     }
     let mut node = Command::new(program("node"));
     node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/console/drive.cjs"))

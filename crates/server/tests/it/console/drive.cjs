@@ -8,7 +8,7 @@ const check = (fine, text) => { if (!fine) wrong.push(text); };
 
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
-const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/holds', '/console/orgs/acme/ledger',
+const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/paths', '/console/orgs/acme/holds', '/console/orgs/acme/ledger',
   '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/plans/try', '/console/bills', '/console/notices',
   '/console/channels', '/console/keys', '/console/health', '/console/orgs/nobody'];
 
@@ -65,7 +65,7 @@ const summary = (text) => `(element) => element.matches('summary') && element.te
 const link = (text) => `(element) => element.matches('a') && element.textContent === '${text}'`;
 const field = (selector) => `(element) => element.matches('${selector}')`;
 
-// Tops up, takes it back and makes a channel with nothing but the keyboard.
+// Tops up, takes it back, limits paths and makes a channel with nothing but the keyboard.
 async function actByKeyboard(page) {
   await page.goto(`${base}/console/orgs/acme`);
   const presses = async (what, finds) => {
@@ -85,6 +85,12 @@ async function actByKeyboard(page) {
   await types('reason', 'by keyboard, too');
   await page.keyboard.press('Enter');
   await page.waitForURL(/done=void/);
+  await presses('the form of a limit', summary('Set a limit'));
+  await types('scope', 'a path');
+  await types('path', 'by-keyboard/*');
+  await types('amount', '12');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/done=limit/);
   await presses('the notices', link('Notices'));
   await page.waitForURL(/notices/);
   await presses('the channels', link('Channels'));
@@ -176,6 +182,10 @@ async function act(page, round) {
   await page.getByRole('button', { name: 'Call it off' }).click();
   await page.waitForURL(/done=called_off/);
   await does(at, 'Set a limit', { scope: 'user', window: 'day', amount: '9' }, 'Set the limit', 'The limit is set.');
+  await does(at, 'Set a limit', { scope: 'path', path: `lab//${round}`, window: 'day', amount: '9' }, 'Set the limit', 'path:');
+  await does(at, 'Set a limit', { scope: 'path', path: `lab/${round}/*`, window: 'rolling_5h', amount: '9' }, 'Set the limit', 'The limit is set.');
+  await does(`${at}?path=lab%2F${round}`, 'Set a limit', { window: 'day', amount: '7' }, 'Set the limit', 'The limit is set.');
+  check((await page.locator('#limits + *').innerText()).includes(`path lab/${round}`), `${round}: no limit is on the path`);
   await does(at, 'Set notice thresholds', { thresholds: '40 95' }, 'Set the shares', 'Told at 40 %, 95 % of the credit, set here.');
   await does(at, 'Set notice thresholds', { thresholds: '' }, 'Set the shares', 'Notices go by the plan again.');
   await does(`${at}/holds`, 'Release', {}, 'Release', 'The hold is released');

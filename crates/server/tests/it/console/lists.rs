@@ -121,3 +121,67 @@ fn a_refusal_is_told_by_the_clock_of_its_organization() {
     let row = page.split_once("Refused today</h2>").expect("the refusals").1;
     assert!(row.contains("2026-11-02 11:00 <small>Europe/Berlin</small>"), "{page}");
 }
+
+/// A limit on a path is set and removed by the form, and the page of paths leads to it.
+#[test]
+fn limits_on_paths_are_set_by_the_form_and_listed_with_what_is_left() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let mut person = Person::new(&server);
+    furnish(&mut client, "acme");
+    let page = person.page("/console/orgs/acme/paths");
+    assert!(page.contains("No limit is on a path.") && page.contains("?path=%2A#limit"), "{page}");
+    // The form with its token is on the page of the organization.
+    person.page("/console/orgs/acme");
+    let of_path = |path: &'static str, amount: &'static str| {
+        [
+            ("meter", "reports"),
+            ("scope", "path"),
+            ("user", ""),
+            ("path", path),
+            ("window", "day"),
+            ("amount", amount),
+        ]
+    };
+    let set = person.send("/console/orgs/acme/limits", &of_path("research/*", "10"));
+    assert_eq!(
+        (set.status, set.header("location")),
+        (303, Some("/console/orgs/acme?done=limit")),
+        "{}",
+        set.text()
+    );
+    let entry = client.get("/v1/orgs/acme/ledger?limit=1").ok()["entries"][0].clone();
+    let what = (&entry["kind"], &entry["path"], &entry["quantity"]);
+    assert_eq!(what, (&json!("limit_set"), &json!("research/*"), &json!(10)), "{entry:#}");
+    let usage =
+        json!({"org": "acme", "path": "research/a<b", "meter": "reports", "quantity": 4, "key": "p-1"});
+    client.post("/v1/usage", usage).ok();
+    let hold = json!({"org": "acme", "path": "research/z", "meter": "reports", "quantity": 3, "key": "h-1"});
+    client.post("/v1/holds", hold).ok();
+    let page = person.page("/console/orgs/acme/paths");
+    assert!(page.contains("<option selected>reports</option>"), "{page}");
+    let row = |path: &str, numbers: [&str; 4]| {
+        let [used, held, limit, left] = numbers;
+        format!(
+            "<bdi>{path}</bdi></th><td data-is=\"each\">day</td><td class=\"n\" data-is=\"used\">{used}</td>\n<td class=\"n\" \
+             data-is=\"held\">{held}</td><td class=\"n\" data-is=\"limit\">{limit}</td><td class=\"n\" data-is=\"left\">{left}</td>"
+        )
+    };
+    assert!(page.contains(&row("research/a&#60;b", ["4", "", "10", "6"])), "{page}");
+    assert!(page.contains(&row("research/z", ["0", "3", "10", "7"])), "{page}");
+    // The link opens the form with the path in it.
+    let link = "/console/orgs/acme?path=research%2Fz#limit";
+    assert!(page.contains(&format!("href=\"{link}\"")), "{page}");
+    let form = person.page(link.trim_end_matches("#limit"));
+    assert!(form.contains("<details class=\"act\" id=\"limit\" open>"), "{form}");
+    assert!(form.contains("name=\"path\" type=\"text\" value=\"research/z\""), "{form}");
+    assert!(form.contains("<option value=\"path\" selected>a path</option>"), "{form}");
+    // It is in the ledger by its path, as the filter asks for it.
+    let ledger = person.page("/console/orgs/acme/ledger?path=research");
+    assert!(ledger.contains("research/z") && !ledger.contains("goodwill"), "{ledger}");
+    let wrong = person.page("/console/orgs/acme/ledger?path=research/");
+    assert!(wrong.contains("path: must be 1 to 8 names"), "{wrong}");
+    let removed = person.send("/console/orgs/acme/limits", &of_path("research/*", ""));
+    assert_eq!(removed.header("location"), Some("/console/orgs/acme?done=unlimited"), "{}", removed.text());
+    assert!(person.page("/console/orgs/acme/paths").contains("No limit is on a path."));
+}

@@ -145,7 +145,7 @@ fn pages(org: &str) -> Vec<String> {
     .map(|page| format!("/console{page}"))
     .into();
     let org = percent(org);
-    for page in ["", "/users", "/holds", "/ledger", "/ledger/3", "/bills"] {
+    for page in ["", "/users", "/paths", "/holds", "/ledger", "/ledger/3", "/bills"] {
         pages.push(format!("/console/orgs/{org}{page}"));
     }
     for query in ["", "&group_by=user", "&window=month"] {
@@ -534,6 +534,22 @@ fn what_is_refused_stands_beside_its_field_with_what_was_typed() {
                 ("amount", "5"),
             ],
             "limit-user-hint\">user:",
+        ),
+        (
+            "/console/orgs/acme/limits",
+            vec![
+                ("meter", "reports"),
+                ("scope", "path"),
+                ("path", "research//a"),
+                ("window", "day"),
+                ("amount", "5"),
+            ],
+            "limit-path-hint\">path:",
+        ),
+        (
+            "/console/orgs/acme/limits",
+            vec![("meter", "reports"), ("scope", "path"), ("path", ""), ("window", "day"), ("amount", "5")],
+            "limit-path-hint\">",
         ),
         (
             "/console/orgs/acme/name",
