@@ -26,7 +26,7 @@ var (
 	OpGetPlan             = Operation{"get_plan", "GET", "/v1/orgs/{org}/plan", nil}
 	OpHealth              = Operation{"health", "GET", "/health", nil}
 	OpHold                = Operation{"hold", "POST", "/v1/holds", nil}
-	OpLedger              = Operation{"ledger", "GET", "/v1/orgs/{org}/ledger", []string{"order", "kind", "user", "meter", "key", "actor", "from", "to", "limit", "cursor"}}
+	OpLedger              = Operation{"ledger", "GET", "/v1/orgs/{org}/ledger", []string{"order", "kind", "user", "path", "meter", "key", "actor", "from", "to", "limit", "cursor"}}
 	OpLedgerEntry         = Operation{"ledger_entry", "GET", "/v1/orgs/{org}/ledger/{entry}", nil}
 	OpListApiKeys         = Operation{"list_api_keys", "GET", "/v1/api-keys", []string{"limit", "cursor"}}
 	OpListBills           = Operation{"list_bills", "GET", "/v1/orgs/{org}/bills", []string{"limit", "cursor"}}

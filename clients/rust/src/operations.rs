@@ -117,7 +117,7 @@ pub const HOLD: Operation =
 /// `GET /v1/orgs/{org}/ledger`
 #[rustfmt::skip]
 pub const LEDGER: Operation =
-    Operation { method: Method::GET, path: "/v1/orgs/{org}/ledger", query: &["order", "kind", "user", "meter", "key", "actor", "from", "to", "limit", "cursor"] };
+    Operation { method: Method::GET, path: "/v1/orgs/{org}/ledger", query: &["order", "kind", "user", "path", "meter", "key", "actor", "from", "to", "limit", "cursor"] };
 
 /// `GET /v1/orgs/{org}/ledger/{entry}`
 #[rustfmt::skip]

@@ -24,7 +24,7 @@ export const operations = {
   get_plan: { method: "GET", path: "/v1/orgs/{org}/plan", query: [] },
   health: { method: "GET", path: "/health", query: [] },
   hold: { method: "POST", path: "/v1/holds", query: [] },
-  ledger: { method: "GET", path: "/v1/orgs/{org}/ledger", query: ["order", "kind", "user", "meter", "key", "actor", "from", "to", "limit", "cursor"] },
+  ledger: { method: "GET", path: "/v1/orgs/{org}/ledger", query: ["order", "kind", "user", "path", "meter", "key", "actor", "from", "to", "limit", "cursor"] },
   ledger_entry: { method: "GET", path: "/v1/orgs/{org}/ledger/{entry}", query: [] },
   list_api_keys: { method: "GET", path: "/v1/api-keys", query: ["limit", "cursor"] },
   list_bills: { method: "GET", path: "/v1/orgs/{org}/bills", query: ["limit", "cursor"] },

@@ -73,6 +73,8 @@ enum Command {
     /// Bring the prices of language models from LiteLLM's table into a catalog file.
     #[command(subcommand)]
     Prices(commands::prices::PricesCommand),
+    /// Bring limits to Portkey's gateway, and compare its costs with what was recorded.
+    Portkey(Group<commands::portkey::PortkeyCommand>),
     /// Create, list and revoke API keys.
     Key(Group<commands::key::KeyCommand>),
     /// Show server health.
@@ -205,6 +207,9 @@ impl Cli {
             }
             Command::Catalog(group) => commands::catalog::run(&group.connection, &group.command),
             Command::Prices(command) => commands::prices::run(&command),
+            Command::Portkey(group) => {
+                online(&group.connection, |session| commands::portkey::run(session, &group.command))
+            }
             Command::Key(group) => {
                 online(&group.connection, |session| commands::key::run(session, &group.command))
             }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
+use ureq::config::Config;
 use ureq::http::{Method, Request};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
@@ -125,29 +126,18 @@ impl Client {
     /// Gets ready; connects with the first request.
     pub(crate) fn new(connection: &Connection) -> Result<Self, Failure> {
         let base = connection.url.trim_end_matches('/').to_owned();
-        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
-        let Some(host) = host.filter(|host| !host.is_empty()) else {
+        let Some(config) = config(&base) else {
             return Err(Failure::Usage(format!(
                 "url: '{}' is not the address of a server; expected http://HOST:PORT or https://HOST:PORT",
                 connection.url
             )));
         };
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(CALL_TIMEOUT))
-            .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
-        if ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback)) {
-            // No proxy reaches this machine's own loopback.
-            config = config.proxy(None);
-        }
         let agent = match &connection.ca_file {
-            None => config.build().new_agent(),
+            None => config.new_agent(),
             Some(path) => {
                 let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
                 let connector = connector.chain(TrustFile::read(path)?);
-                Agent::with_parts(config.build(), connector, DefaultResolver::default())
+                Agent::with_parts(config, connector, DefaultResolver::default())
             }
         };
         let api_key = connection.api_key.clone().filter(|key| !key.is_empty());
@@ -225,8 +215,25 @@ impl Client {
     }
 }
 
+/// How requests to an address are made; `None` where it is none of HTTP.
+pub(crate) fn config(base: &str) -> Option<Config> {
+    let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
+    let host = host.filter(|host| !host.is_empty())?;
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(Some(CALL_TIMEOUT))
+        .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
+    if ["127.", "localhost", "[::1]"].iter().any(|loopback| host.starts_with(loopback)) {
+        // No proxy reaches this machine's own loopback.
+        config = config.proxy(None);
+    }
+    Some(config.build())
+}
+
 /// Why there is no answer, and what to do about it.
-fn cause(error: &ureq::Error) -> (String, &'static str) {
+pub(crate) fn cause(error: &ureq::Error) -> (String, &'static str) {
     const RUNNING: &str =
         "is a server running there? 'tollgate serve' starts one; --url or TOLLGATE_URL names another";
     const SPELLED: &str = "is the name in --url or TOLLGATE_URL spelled right?";

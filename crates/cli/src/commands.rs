@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 pub(crate) mod org;
 mod pages;
 pub(crate) mod plan;
+pub(crate) mod portkey;
 pub(crate) mod prices;
 pub(crate) mod top_up;
 

@@ -51,3 +51,21 @@ pub(crate) const MCP_REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How often a copy says how far it has come.
 pub(crate) const COPY_TOLD_EVERY: Duration = Duration::from_secs(2);
+
+/// Rows that Portkey is asked for at a time.
+pub(crate) const PORTKEY_PAGE_ROWS: usize = 100;
+
+/// Most pages of a list of Portkey's: far more users than a workspace has. A list that is longer does not end.
+pub(crate) const PORTKEY_PAGES_MAX: u32 = 10_000;
+
+/// How often Portkey is asked for the same while it is too busy or fails …
+pub(crate) const PORTKEY_TRIES_MAX: u32 = 3;
+
+/// … how long is waited in between, where it does not say …
+pub(crate) const PORTKEY_PAUSE: Duration = Duration::from_secs(1);
+
+/// … and how long at most: who is told to wait longer runs the command again.
+pub(crate) const PORTKEY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Differences that are recorded at a time: far below what a batch may have.
+pub(crate) const RECONCILE_BATCH_RECORDS: usize = 1_000;

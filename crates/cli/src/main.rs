@@ -12,6 +12,7 @@ mod client;
 mod commands;
 mod config;
 mod copy;
+mod decimal;
 mod failure;
 mod limits;
 mod logging;

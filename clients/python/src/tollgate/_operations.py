@@ -26,7 +26,7 @@ OPERATIONS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
     "get_plan": ("GET", "/v1/orgs/{org}/plan", ()),
     "health": ("GET", "/health", ()),
     "hold": ("POST", "/v1/holds", ()),
-    "ledger": ("GET", "/v1/orgs/{org}/ledger", ("order", "kind", "user", "meter", "key", "actor", "from", "to", "limit", "cursor")),
+    "ledger": ("GET", "/v1/orgs/{org}/ledger", ("order", "kind", "user", "path", "meter", "key", "actor", "from", "to", "limit", "cursor")),
     "ledger_entry": ("GET", "/v1/orgs/{org}/ledger/{entry}", ()),
     "list_api_keys": ("GET", "/v1/api-keys", ("limit", "cursor")),
     "list_bills": ("GET", "/v1/orgs/{org}/bills", ("limit", "cursor")),

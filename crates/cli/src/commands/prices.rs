@@ -11,6 +11,7 @@ use tollgate_domain::{Amount, Catalog, Timestamp};
 use toml::Table;
 
 use super::catalog::read;
+use crate::decimal::shifted;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -253,18 +254,13 @@ fn prices<'a>(field: impl Fn(&str) -> Option<&'a Box<RawValue>>) -> BTreeMap<&'s
 
 /// The price of a million tokens, of that of one as JSON writes it, such as `2.5e-06`; what is not zero stays so.
 fn per_million(text: &str) -> Option<Amount> {
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits: i128 = format!("{whole}{fraction}").parse().ok().filter(|digits| *digits >= 0)?;
-    // Billionths of the price of a million are the digits by this power of ten.
-    let power = exponent.parse::<i32>().ok()? + 6 + 9 - i32::try_from(fraction.len()).ok()?;
-    let ten = 10_i128.checked_pow(power.unsigned_abs());
-    let billionths = match (power >= 0, ten) {
-        (true, ten) => digits.checked_mul(ten?)?,
-        (false, Some(ten)) => (digits + ten / 2) / ten,
-        (false, None) => 0,
+    let price = shifted(text, 6)?;
+    let is_zero = || {
+        text.split(['e', 'E'])
+            .next()
+            .is_some_and(|digits| !digits.contains(|digit| ('1'..='9').contains(&digit)))
     };
-    Some(Amount::from_billionths(if digits > 0 { billionths.max(1) } else { 0 }))
+    Some(if price.is_zero() && !is_zero() { Amount::from_billionths(1) } else { price })
 }
 
 /// Whether a name is like a pattern, in which `*` stands for anything.

@@ -13,6 +13,7 @@ mod import;
 mod mcp;
 mod offline;
 mod paging;
+mod portkey;
 mod problems;
 mod serve;
 mod server;

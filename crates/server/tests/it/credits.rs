@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tollgate_domain::Timestamp;
 use tollgate_server::Secret;
 
 use crate::client::{Ask, Client, Reply};
@@ -107,7 +108,9 @@ fn answer(stream: &TcpStream, says: &Mutex<HashMap<String, Says>>, asked: &Atomi
         let pairs: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
         assert!(headers.contains(&"x-portkey-api-key: pk-secret".to_owned()), "{headers:?}");
         assert_eq!(pairs["workspace_slug"], "space");
-        assert!(*pairs["time_of_generation_min"] < *pairs["time_of_generation_max"], "{pairs:?}");
+        let [from, to] = ["time_of_generation_min", "time_of_generation_max"]
+            .map(|name| pairs[name].parse::<Timestamp>().expect("a time"));
+        assert!(from < to, "{pairs:?}");
         let what = says.lock().expect("not poisoned").get(&*pairs["trace_id"]).cloned();
         let (status, body) = match what {
             None => (200, json!({"data": []}).to_string()),
