@@ -56,10 +56,48 @@ pub(crate) struct RouteLabel {
     route: &'static str,
 }
 
+/// The method and code of a call by gRPC: the labels that servers of gRPC have for Prometheus, so that what is made for
+/// these shows the calls of this one.
+#[cfg(feature = "envoy")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct GrpcLabel {
+    grpc_type: &'static str,
+    grpc_service: &'static str,
+    grpc_method: &'static str,
+    grpc_code: &'static str,
+}
+
+/// The name of a code as the labels of Prometheus have it.
+#[cfg(feature = "envoy")]
+const fn grpc_code(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
 /// What the server measures of itself.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    #[cfg(feature = "envoy")]
+    grpc_handled: Family<GrpcLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
     seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
     queue_depth: Gauge<u64, AtomicU64>,
@@ -73,6 +111,10 @@ impl Metrics {
     pub(crate) fn new(engine: &EngineMetrics, register_others: impl FnOnce(&mut Registry)) -> Self {
         let mut everything = Registry::default();
         everything.register_collector(Box::new(process::ProcessCollector));
+        #[cfg(feature = "envoy")]
+        let grpc_handled = Family::default();
+        #[cfg(feature = "envoy")]
+        everything.register("grpc_server_handled", "Calls by gRPC, by method and code", grpc_handled.clone());
         let registry = everything.sub_registry_with_prefix("tollgate");
         let requests = Family::default();
         let make: fn() -> Histogram = request_histogram;
@@ -85,13 +127,22 @@ impl Metrics {
         registry.register("queue_depth", "Requests that wait for the writer", queue_depth.clone());
         engine.register(registry);
         register_others(registry);
-        Self { registry: everything, requests, seconds, queue_depth }
+        Self {
+            registry: everything,
+            #[cfg(feature = "envoy")]
+            grpc_handled,
+            requests,
+            seconds,
+            queue_depth,
+        }
     }
 
     /// What counts the requests of a route.
     pub(crate) fn of_route(&self, route: &'static str) -> RouteMetrics {
         RouteMetrics {
             route,
+            #[cfg(feature = "envoy")]
+            grpc_handled: self.grpc_handled.clone(),
             requests: self.requests.clone(),
             seconds: self.seconds.clone(),
             of_status: Default::default(),
@@ -123,6 +174,8 @@ const KNOWN_STATUSES: [u16; 16] =
 #[derive(Debug)]
 pub(crate) struct RouteMetrics {
     route: &'static str,
+    #[cfg(feature = "envoy")]
+    grpc_handled: Family<GrpcLabel, Counter>,
     requests: Family<RequestLabel, Counter>,
     seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
     of_status: [OnceLock<Counter>; KNOWN_STATUSES.len()],
@@ -139,5 +192,14 @@ impl RouteMetrics {
         };
         let histogram = || self.seconds.get_or_create_owned(&RouteLabel { route: self.route });
         self.of_all.get_or_init(histogram).observe(duration.as_secs_f64());
+    }
+
+    /// Counts a call by gRPC.
+    #[cfg(feature = "envoy")]
+    pub(crate) fn handled(&self, code: tonic::Code) {
+        let path = self.route.trim_start_matches('/');
+        let (grpc_service, grpc_method) = path.split_once('/').unwrap_or((path, ""));
+        let label = GrpcLabel { grpc_type: "unary", grpc_service, grpc_method, grpc_code: grpc_code(code) };
+        self.grpc_handled.get_or_create_owned(&label).inc();
     }
 }

@@ -305,13 +305,18 @@ impl Route {
         }
     }
 
+    /// A failure in the form of the API that the route belongs to.
+    pub(crate) fn refused(&self, failure: impl Into<Failure>) -> Response {
+        (self.refuse)(failure.into())
+    }
+
     fn not_allowed(&self) -> Response {
         if self.methods.is_empty() {
             let detail = "there is no such route; /docs lists them";
-            return (self.refuse)(Problem::new(Code::UnknownRoute, detail).into());
+            return self.refused(Problem::new(Code::UnknownRoute, detail));
         }
         let detail = "the route does not take this method; /docs lists them";
-        let mut response = (self.refuse)(Problem::new(Code::MethodNotAllowed, detail).into());
+        let mut response = self.refused(Problem::new(Code::MethodNotAllowed, detail));
         let names = self.methods.iter().map(|(method, _)| match *method {
             Method::GET => "GET,HEAD",
             ref other => other.as_str(),
@@ -378,6 +383,24 @@ mod tests {
     use tollgate_engine::EngineMetrics;
 
     use super::*;
+
+    #[cfg(feature = "envoy")]
+    #[test]
+    fn what_is_refused_before_a_call_by_grpc_begins_is_a_status_of_grpc() {
+        let routes = Routes::new(&Metrics::new(&EngineMetrics::default(), |_| {}));
+        let (route, _) = routes.at("/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit").0;
+        for (code, grpc) in [
+            (Code::RateLimited, tonic::Code::ResourceExhausted),
+            (Code::UnknownHost, tonic::Code::PermissionDenied),
+            (Code::ForeignOrigin, tonic::Code::PermissionDenied),
+            (Code::Internal, tonic::Code::Internal),
+        ] {
+            let response = route.refused(Problem::new(code, "because"));
+            assert_eq!(response.status(), http::StatusCode::OK);
+            assert_eq!(compat::envoy::code_of(&response), Some(grpc), "{code:?}");
+            assert_eq!(response.headers()["grpc-message"], format!("{}:%20because", code.text()));
+        }
+    }
 
     #[test]
     fn every_documented_path_is_a_route_of_the_logs_and_metrics() {

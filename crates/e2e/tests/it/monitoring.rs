@@ -16,7 +16,9 @@ fn file(path: &str) -> Result<String> {
 fn metrics(text: &str) -> BTreeSet<String> {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let words = text.split(|character: char| !is_part(character));
-    let ours = words.filter(|word| word.starts_with("tollgate_") || word.starts_with("process_"));
+    let ours = words.filter(|word| {
+        ["tollgate_", "process_", "grpc_server_"].iter().any(|prefix| word.starts_with(prefix))
+    });
     ours.map(str::to_owned).collect()
 }
 
@@ -41,6 +43,7 @@ fn dashboards_and_alerts_ask_for_metrics_that_exist() -> Result<()> {
     // Some metrics have a value only once something happened.
     client.call("PUT", "/v1/orgs/acme/plan", Some(&json!({"plan": "lite"})))?;
     client.call("POST", "/v1/usage", Some(&json!({"org": "acme", "meter": "reports", "key": "k"})))?;
+    client.call("POST", "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", None)?;
     let reply = client.call("GET", "/metrics", None)?;
     let text = String::from_utf8(reply.body)?;
     let given = metrics(&text);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
@@ -35,7 +35,6 @@ use crate::edge::tls::Tls;
 use crate::edge::{browser, cors, drain, gzip, probes};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::metrics::RouteMetrics;
-use crate::reply::Failure;
 use crate::routes::{Answering, Route, Routes, told};
 
 /// How long to wait after the system refused a connection (no file descriptors left).
@@ -181,11 +180,11 @@ impl Edge {
     fn answer(&self, route: &Route, address: SocketAddr, request: Request<Body>, now: Instant) -> Answering {
         if self.rate.as_ref().is_some_and(|rate| !rate.admits(address.ip(), now)) {
             let detail = "too many requests a second from this address";
-            return told(Failure::from(Problem::new(Code::RateLimited, detail)).into_response());
+            return told(route.refused(Problem::new(Code::RateLimited, detail)));
         }
         let allowed = self.app.settings.cors_origins.as_slice();
         if let Err(refused) = browser::admit(&request, self.access(), allowed) {
-            return told(refused.into_response());
+            return told(route.refused(refused));
         }
         match cors::preflight(&request, allowed) {
             Some(response) => told(response),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -15,7 +15,7 @@ use tollgate_api::{Code, Problem};
 
 use crate::limits::REQUEST_ID_CHARS_MAX;
 use crate::metrics::RouteMetrics;
-use crate::reply::{Failure, write_problem};
+use crate::reply::write_problem;
 use crate::routes::{Answering, Route, told};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -125,6 +125,10 @@ impl Heard {
         let status = response.status().as_u16();
         let elapsed = self.started.elapsed();
         metrics.observe(status, elapsed);
+        #[cfg(feature = "envoy")]
+        if let Some(code) = crate::compat::envoy::code_of(response) {
+            metrics.handled(code);
+        }
         log(&self.method, route.template, status, elapsed, request_id, code);
         #[cfg(feature = "otlp")]
         if let Some(span) = self.span {
@@ -138,10 +142,10 @@ impl Heard {
 
     fn panicked(&self, route: &Route, panic: &(dyn Any + Send)) -> Response {
         let request_id = self.id.to_str().unwrap_or_default();
-        let (method, route) = (&self.method, route.template);
-        tracing::error!(%method, route, request_id, panic = panic_text(panic), "a handler panicked");
+        let (method, template) = (&self.method, route.template);
+        tracing::error!(%method, route = template, request_id, panic = panic_text(panic), "a handler panicked");
         let problem = Problem::new(Code::Internal, "the server failed; the request id finds it in the log");
-        Failure::from(problem).into_response()
+        route.refused(problem)
     }
 }
 

@@ -45,9 +45,14 @@ struct Asker {
 
 impl Asker {
     fn start(server: &TestServer) -> Self {
+        Self::calling(server, &server.address().to_string())
+    }
+
+    /// One that calls the server by a name of its own.
+    fn calling(server: &TestServer, name: &str) -> Self {
         let mut python = Command::new(tool("envoy-client").join("bin/python"));
         python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/envoy_client.py"));
-        python.arg(server.address().to_string());
+        python.arg(server.address().to_string()).arg(name);
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the client runs");
         let lines = BufReader::new(child.stdout.take().expect("an output")).lines();
         let (tell, said) = mpsc::channel();
@@ -320,6 +325,46 @@ fn what_is_wrong_with_a_call_is_a_status_that_names_it() {
     let ask = Ask::new("POST", "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit").body("{}");
     let reply = client.ask(&ask);
     assert_eq!(reply.header("grpc-status"), Some("3"), "{reply:?}");
+}
+
+#[test]
+fn a_refusal_at_the_edge_is_a_status_of_grpc() {
+    let server = TestServer::start();
+    let ask = json!({"domain": "reports", "descriptors": [{"entries": [["org", "acme"]]}]});
+    // Without API keys the server answers to the names of its own machine, and to no page of another origin.
+    let said = Asker::calling(&server, "tollgate.example").ask(ask.clone());
+    let told = said["message"].as_str().unwrap_or_default();
+    assert!(said["error"] == "PERMISSION_DENIED" && told.starts_with("unknown_host: Host: "), "{said:#}");
+    let mut page = ask.clone();
+    page["metadata"] = json!({"origin": "https://evil.example"});
+    let mut asker = Asker::start(&server);
+    let said = asker.ask(page);
+    let told = said["message"].as_str().unwrap_or_default();
+    assert!(said["error"] == "PERMISSION_DENIED" && told.starts_with("foreign_origin: "), "{said:#}");
+    let said = asker.ask(ask);
+    assert_eq!(said["error"], "NOT_FOUND", "{said:#}");
+}
+
+#[test]
+fn calls_are_counted_by_their_codes_of_grpc() {
+    let (server, mut client) = TestServer::selling(CATALOG, "basic");
+    let mut asker = Asker::start(&server);
+    let of = |org: &str| json!([["org", org]]);
+    for _ in 0..11 {
+        asker.entries(of("acme"));
+    }
+    asker.entries(of("nobody"));
+    asker.ask(json!({"domain": "requests", "descriptors": [{"entries": [["org", "acme"]]}]}));
+    let text = client.get("/metrics").text();
+    let method = "grpc_type=\"unary\",grpc_service=\"envoy.service.ratelimit.v3.RateLimitService\",\
+                  grpc_method=\"ShouldRateLimit\"";
+    // Over the limit is an answer, not a failure.
+    for (code, count) in [("OK", 11), ("NotFound", 1), ("Unauthenticated", 1)] {
+        let line = format!("grpc_server_handled_total{{{method},grpc_code=\"{code}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    let calls = text.lines().filter(|line| line.starts_with("grpc_server_handled_total{"));
+    assert_eq!(calls.count(), 3, "{text}");
 }
 
 /// A running Envoy; killed when dropped.

@@ -1,4 +1,4 @@
-"""Asks Envoy's rate limit service by gRPC: `python envoy_client.py HOST:PORT`.
+"""Asks Envoy's rate limit service by gRPC: `python envoy_client.py HOST:PORT [NAME]`, where NAME is what it calls the server.
 
 Takes calls as lines of JSON, and says how each ended, a line of JSON for each. The messages are those of Envoy's own API,
 as the package `envoy_data_plane` has them.
@@ -17,7 +17,8 @@ from envoy_data_plane.envoy.service.ratelimit.v3 import RateLimitRequest, RateLi
 
 METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
-channel = grpc.insecure_channel(sys.argv[1])
+options = [("grpc.default_authority", name) for name in sys.argv[2:]]
+channel = grpc.insecure_channel(sys.argv[1], options)
 should_rate_limit = channel.unary_unary(METHOD, lambda message: message, lambda reply: RateLimitResponse.parse(reply))
 
 
@@ -50,6 +51,7 @@ def said(status):
 for line in sys.stdin:
     call = json.loads(line)
     metadata = [("authorization", f"Bearer {call['api_key']}")] if "api_key" in call else []
+    metadata += call.get("metadata", {}).items()
     try:
         reply = should_rate_limit(message(call), metadata=metadata, timeout=30)
         headers = {header.key: header.value for header in reply.response_headers_to_add}

@@ -14,12 +14,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http_body_util::Full;
 use tollgate_api::Problem;
 use tollgate_domain::{
     Actor, Amount, Check, Denial, Denied, OrgCommand, OrgDecision, OrgId, Policies, Policy, PolicyScope,
     ReachedLimit, Reverse, Timestamp, UsageKey, Use, Window,
 };
+use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code as GrpcCode, Status};
 use tonic_prost::ProstCodec;
@@ -231,7 +233,7 @@ impl Decision {
         if !self.is_denied {
             self.is_denied = true;
             self.headers = gate_refusal(problem, &denied.denial, now).into_parts().0.headers;
-            self.headers.remove(http::header::CONTENT_TYPE);
+            self.headers.remove(CONTENT_TYPE);
         }
         Ok(())
     }
@@ -285,6 +287,14 @@ fn until(resets_at: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     resets_at.map(|at| Duration { seconds: secs_until(at, now) })
 }
 
+/// The code of an answer by gRPC, if it is one. A refusal has it in a header; what went well has it behind its message.
+pub(crate) fn code_of(response: &Response) -> Option<GrpcCode> {
+    let headers = response.headers();
+    headers.get(CONTENT_TYPE).filter(|kind| *kind == GRPC_CONTENT_TYPE)?;
+    let status = headers.get(&Status::GRPC_STATUS);
+    Some(status.map_or(GrpcCode::Ok, |status| GrpcCode::from_bytes(status.as_bytes())))
+}
+
 /// A failure as a status of gRPC.
 fn status_of(failure: Failure) -> Status {
     failure.log();
@@ -294,7 +304,7 @@ fn status_of(failure: Failure) -> Status {
     let grpc = match status {
         401 => GrpcCode::Unauthenticated,
         402 | 413 | 429 => GrpcCode::ResourceExhausted,
-        403 => GrpcCode::PermissionDenied,
+        403 | 421 => GrpcCode::PermissionDenied,
         404 => GrpcCode::NotFound,
         405 => GrpcCode::Unimplemented,
         408 => GrpcCode::DeadlineExceeded,
