@@ -45,5 +45,5 @@ pub use read_ahead::{end_of_notices, notices_after};
 pub use shipper::Shipper;
 pub use sign::{SigningKey, SigningKeyError};
 pub use sink::{Sink, SinkError, SinkUrl, SinkUrlError};
-pub use traces::Traces;
+pub use traces::{Cause, Traces};
 pub use words::{notice_item, notice_summary};

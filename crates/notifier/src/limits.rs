@@ -39,7 +39,7 @@ pub const MAIL_ADDRESS_CHARS_MAX: usize = 254;
 /// How long connecting to one of its addresses may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Usages whose traces are remembered: some seconds of a busy server, and notices are delivered within one.
+/// Usages, refusals and other causes of notices whose traces are remembered: some seconds of a busy server, and notices are delivered within one.
 pub const TRACES_MAX: usize = 20_000;
 
 /// Addresses of a name that are tried.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tollgate_api::NoticeItem;
-use tollgate_domain::{Channel, ChannelId, Digest, NoticeRef, OrgId, Subject, Timestamp, UsageKey, Zone};
+use tollgate_domain::{Channel, ChannelId, Digest, NoticeRef, OrgId, Subject, Timestamp, Zone};
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::{NoticeRow, Store};
 
+use crate::traces::Cause;
 use crate::words::notice_item;
 
 /// What a channel delivers.
@@ -28,8 +29,8 @@ pub(crate) struct Message {
     pub(crate) data: Value,
     /// The notice that it is about, if it is about one.
     pub(crate) notice: Option<NoticeRow>,
-    /// The key of the usage that caused it, if one did.
-    pub(crate) cause: Option<UsageKey>,
+    /// What caused the notice that it is about.
+    pub(crate) cause: Option<Cause>,
     /// Whose it is, to people; looked up only for them.
     pub(crate) home: Option<Home>,
     /// What a digest is made of: a line for each notice.
@@ -61,7 +62,7 @@ impl Message {
         match subject {
             Subject::Notice(notice) => {
                 let found = row_of(engine, notice).await?;
-                Ok(found.map(|(row, cause)| Self { cause, ..Self::of_notice(row) }))
+                Ok(found.map(|(row, cause)| Self { cause: Some(cause), ..Self::of_notice(row) }))
             }
             Subject::Digest(digest) => {
                 let mut items = Vec::new();
@@ -171,15 +172,15 @@ impl Message {
 async fn row_of<S: Store>(
     engine: &Engine<S>,
     notice: &NoticeRef,
-) -> Result<Option<(NoticeRow, Option<UsageKey>)>, EngineError> {
+) -> Result<Option<(NoticeRow, Cause)>, EngineError> {
     let NoticeRef { org, entry: number, index } = notice;
     let Some(mut entry) = engine.entry(org, *number).await? else { return Ok(None) };
     let place = usize::try_from(*index).unwrap_or(usize::MAX);
     if place >= entry.notices.len() {
         return Ok(None);
     }
+    let cause = Cause::of(&entry);
     let notice = entry.notices.swap_remove(place);
-    let cause = entry.named_key().map(|(_, key)| key.clone());
     Ok(Some((NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice }, cause)))
 }
 

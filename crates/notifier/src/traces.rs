@@ -1,44 +1,82 @@
-//! Which trace some usage belongs to: what webhooks carry on.
+//! Which trace the cause of a notice belongs to: what webhooks carry on.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use tollgate_domain::{OrgId, UsageKey};
+use tollgate_domain::{Entry, EntryKind, MeterId, OrgId, Quantity, ScopePath, UsageKey, UserId};
 
 use crate::limits::TRACES_MAX;
 
-/// The traces of the latest usages that came with one. In memory alone: after a restart, and on another server, a message goes
+/// What caused a notice of an org, as both its request and its entry in the ledger know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The usage or hold under a key.
+    Usage(UsageKey),
+    /// A usage or hold that was refused. Its entry has no key, so it is known by what was asked.
+    Refusal {
+        /// By whom.
+        user: Option<UserId>,
+        /// Where below the org.
+        path: Option<ScopePath>,
+        /// Of which meter.
+        meter: MeterId,
+        /// How much.
+        quantity: Quantity,
+    },
+    /// What made the entry with a number.
+    Entry(u64),
+}
+
+impl Cause {
+    /// What caused an entry.
+    pub(crate) fn of(entry: &Entry) -> Self {
+        match &entry.kind {
+            EntryKind::Used(used) => Self::Usage(used.key.clone()),
+            EntryKind::Held(held) => Self::Usage(held.hold.key.clone()),
+            EntryKind::HoldEnded(ended) => Self::Usage(ended.key.clone()),
+            EntryKind::Refused { user, path, meter, quantity, .. } => Self::Refusal {
+                user: user.clone(),
+                path: path.as_deref().cloned(),
+                meter: meter.clone(),
+                quantity: *quantity,
+            },
+            _ => Self::Entry(entry.number),
+        }
+    }
+}
+
+/// The traces of the latest causes that came with one. In memory alone: after a restart, and on another server, a message goes
 /// without.
 #[derive(Debug, Default)]
 pub struct Traces(Mutex<Latest>);
 
 #[derive(Debug, Default)]
 struct Latest {
-    by_usage: HashMap<(OrgId, UsageKey), String>,
+    by_cause: HashMap<(OrgId, Cause), String>,
     /// From the oldest on.
-    order: VecDeque<(OrgId, UsageKey)>,
+    order: VecDeque<(OrgId, Cause)>,
 }
 
 impl Traces {
-    /// Remembers the header `traceparent` of the usage under a key.
-    pub fn note(&self, org: &OrgId, key: &UsageKey, traceparent: &str) {
-        let usage = (org.clone(), key.clone());
+    /// Remembers the header `traceparent` of a cause.
+    pub fn note(&self, org: &OrgId, cause: Cause, traceparent: &str) {
+        let cause = (org.clone(), cause);
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.by_usage.insert(usage.clone(), traceparent.to_owned()).is_some() {
+        if latest.by_cause.insert(cause.clone(), traceparent.to_owned()).is_some() {
             return;
         }
-        latest.order.push_back(usage);
+        latest.order.push_back(cause);
         if latest.order.len() > TRACES_MAX
             && let Some(oldest) = latest.order.pop_front()
         {
-            latest.by_usage.remove(&oldest);
+            latest.by_cause.remove(&oldest);
         }
     }
 
-    /// The header of the usage under a key, if it is remembered.
-    pub(crate) fn find(&self, org: &OrgId, key: &UsageKey) -> Option<String> {
+    /// The header of a cause, if it is remembered.
+    pub(crate) fn find(&self, org: &OrgId, cause: &Cause) -> Option<String> {
         let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.by_usage.get(&(org.clone(), key.clone())).cloned()
+        latest.by_cause.get(&(org.clone(), cause.clone())).cloned()
     }
 }
 
@@ -49,10 +87,10 @@ mod tests {
     #[test]
     fn the_latest_are_remembered() {
         let (traces, org) = (Traces::default(), OrgId::new("acme").expect("an id"));
-        let key = |number: usize| UsageKey::new(&format!("k{number}")).expect("a key");
+        let key = |number: usize| Cause::Usage(UsageKey::new(&format!("k{number}")).expect("a key"));
         for number in 0..=TRACES_MAX {
-            traces.note(&org, &key(number), "first");
-            traces.note(&org, &key(number), "retry");
+            traces.note(&org, key(number), "first");
+            traces.note(&org, key(number), "retry");
         }
         assert_eq!(traces.find(&org, &key(0)), None);
         for number in [1, TRACES_MAX] {

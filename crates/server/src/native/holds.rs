@@ -64,10 +64,11 @@ pub(crate) async fn hold(
     caller.require(Role::Ingest, Some(&request.org))?;
     let (org, within) = (request.org.clone(), request.within.clone());
     let take = read_hold(request, header, || app.engine.catalog())?;
-    let (meter, quantity) = (take.usage.meter.clone(), take.usage.quantity);
+    let asked = take.usage.clone();
+    let (meter, quantity) = (&asked.meter, asked.quantity);
     let now = || app.engine.clock().now();
     #[cfg(feature = "otlp")]
-    crate::telemetry::note(&app, &org, &take.usage.key);
+    crate::telemetry::note_usage(&app, &org, &asked.key);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Hold(take)).await? {
         OrgDecision::Hold(Ok(taken)) => {
             let reply = HoldReply {
@@ -81,12 +82,20 @@ pub(crate) async fn hold(
             Ok(response)
         }
         OrgDecision::Hold(Err(HoldRefused::Gate(denied))) => {
+            #[cfg(feature = "otlp")]
+            crate::telemetry::note_refusal(
+                &app,
+                &org,
+                (asked.user.as_ref(), asked.path.as_ref()),
+                meter,
+                quantity,
+            );
             app.refusals.note(&org, &denied.denial, now());
-            let problem = gate_problem(&app, &denied, &org, &meter, quantity);
+            let problem = gate_problem(&app, &denied, &org, meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now()))
         }
         OrgDecision::Hold(Err(refused)) => {
-            Err(refusal(&refused, &meter, quantity.amount(), within.as_ref()).into())
+            Err(refusal(&refused, meter, quantity.amount(), within.as_ref()).into())
         }
         _ => Err(conflict()),
     }

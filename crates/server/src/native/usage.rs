@@ -60,7 +60,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     let (key, user, path) = (key.clone(), user.clone(), path.clone());
     let (meter, quantity) = (meter.clone(), *quantity);
     #[cfg(feature = "otlp")]
-    crate::telemetry::note(&app, &org, &key);
+    crate::telemetry::note_usage(&app, &org, &key);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
             let reply = UsageReply {
@@ -85,6 +85,8 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
         }
         OrgDecision::Use(Err(denied)) => {
             let now = app.engine.clock().now();
+            #[cfg(feature = "otlp")]
+            crate::telemetry::note_refusal(&app, &org, (user.as_ref(), path.as_ref()), &meter, quantity);
             app.refusals.note(&org, &denied.denial, now);
             let problem = gate_problem(&app, &denied, &org, &meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now))

@@ -21,7 +21,8 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use tokio::sync::watch;
 use tollgate_api::Code;
-use tollgate_domain::{OrgId, UsageKey};
+use tollgate_domain::{MeterId, OrgId, Quantity, ScopePath, UsageKey, UserId};
+use tollgate_notifier::Cause;
 
 use self::client::Sender;
 use self::metrics::MetricsExport;
@@ -177,10 +178,35 @@ impl RequestSpan {
     }
 }
 
-/// Remembers which trace the usage under a key belongs to: webhooks about it carry the trace on.
-pub(crate) fn note(app: &App, org: &OrgId, key: &UsageKey) {
+/// Remembers which trace the usage or hold under a key belongs to: webhooks about it carry the trace on.
+pub(crate) fn note_usage(app: &App, org: &OrgId, key: &UsageKey) {
+    note(app, org, || Cause::Usage(key.clone()));
+}
+
+/// The same of a usage or hold that was refused.
+pub(crate) fn note_refusal(
+    app: &App,
+    org: &OrgId,
+    (user, path): (Option<&UserId>, Option<&ScopePath>),
+    meter: &MeterId,
+    quantity: Quantity,
+) {
+    note(app, org, || Cause::Refusal {
+        user: user.cloned(),
+        path: path.cloned(),
+        meter: meter.clone(),
+        quantity,
+    });
+}
+
+/// The same of what made an entry.
+pub(crate) fn note_entry(app: &App, org: &OrgId, entry: u64) {
+    note(app, org, || Cause::Entry(entry));
+}
+
+fn note(app: &App, org: &OrgId, cause: impl FnOnce() -> Cause) {
     if app.telemetry.is_some() {
-        let _ = TRACEPARENT.try_with(|traceparent| app.courier.traces().note(org, key, traceparent));
+        let _ = TRACEPARENT.try_with(|traceparent| app.courier.traces().note(org, cause(), traceparent));
     }
 }
 

@@ -27,7 +27,7 @@ fn server(collector: &Receiver) -> TestServer {
     TestServer::with(|settings| {
         settings.otlp = Some(collector.url("").parse().expect("an address"));
         settings.webhook_reach = Reach::Anywhere;
-        settings.notice_interval = Duration::from_millis(20);
+        settings.notice_interval = Duration::from_millis(100);
     })
 }
 
@@ -48,8 +48,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
 fn usage(client: &mut Client, key: &str, quantity: u32, trace: bool) -> u16 {
     let body = json!({"org": "acme", "meter": "reports", "key": key, "quantity": quantity});
     let ask = Ask::new("POST", "/v1/usage").json(body);
-    let parent = format!("00-{TRACE}-{CALLER}-01");
-    client.ask(&if trace { ask.header("traceparent", &parent) } else { ask }).status
+    if trace { traced(client, ask) } else { client.ask(&ask).status }
+}
+
+/// Asks within the trace of a caller.
+fn traced(client: &mut Client, ask: Ask) -> u16 {
+    client.ask(&ask.header("traceparent", &format!("00-{TRACE}-{CALLER}-01"))).status
 }
 
 /// All that a collector was sent once its server has ended.
@@ -148,6 +152,37 @@ fn webhooks_carry_on_the_trace_of_the_usage_that_caused_them() {
     let (spans, _) = received(&collector);
     let span = spans.iter().find(|span| span.name == "POST /v1/usage").expect("a span");
     assert_eq!(carried, format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id)));
+}
+
+#[test]
+fn webhooks_carry_on_the_traces_of_refusals_and_top_ups() {
+    let (collector, hook) = (Receiver::start(), Receiver::start());
+    let mut server = server(&collector);
+    let mut client = server.client();
+    for org in ["acme", "globex"] {
+        client.put(&format!("/v1/orgs/{org}/plan"), json!({"plan": "lite"})).ok();
+    }
+    channel(&mut client, json!({"name": "hook", "kind": "webhook", "url": hook.url("/in")}));
+    let mut heard = Vec::new();
+    let mut hear = |status: u16, wanted: u16, kind: &str| {
+        assert_eq!(status, wanted, "{kind}");
+        let received = hook.next();
+        assert_eq!(received.json()["type"], format!("notice.{kind}"));
+        heard.push(received.header("traceparent").to_owned());
+    };
+    // The same key as that of the usage: what is topped up under it is something else.
+    let top_up = json!({"meter": "reports", "amount": 5, "key": "k-1"});
+    hear(traced(&mut client, Ask::new("POST", "/v1/orgs/acme/top-ups").json(top_up)), 200, "top_up_granted");
+    hear(usage(&mut client, "k-1", 1_000, true), 402, "first_denial");
+    let hold = json!({"org": "globex", "meter": "reports", "key": "h-1", "quantity": 1_000, "user": "ann", "path": "a/b"});
+    hear(traced(&mut client, Ask::new("POST", "/v1/holds").json(hold)), 402, "first_denial");
+    server.stop();
+    let (spans, _) = received(&collector);
+    let of = |name: &str| {
+        let span = spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}"));
+        format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id))
+    };
+    assert_eq!(heard, ["POST /v1/orgs/{org}/top-ups", "POST /v1/usage", "POST /v1/holds"].map(of));
 }
 
 #[test]

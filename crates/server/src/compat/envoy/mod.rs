@@ -145,7 +145,7 @@ impl Decision {
 
     async fn use_(&mut self, Asked { org, usage, .. }: Asked) -> Result<(), Failure> {
         #[cfg(feature = "otlp")]
-        crate::telemetry::note(&self.app, &org, &usage.key);
+        crate::telemetry::note_usage(&self.app, &org, &usage.key);
         let command = OrgCommand::Use(usage.clone());
         match self.app.engine.submit(&self.actor, org.clone(), command).await? {
             OrgDecision::Use(Ok(allowed)) => {
@@ -156,6 +156,14 @@ impl Decision {
                 Ok(())
             }
             OrgDecision::Use(Err(denied)) => {
+                #[cfg(feature = "otlp")]
+                crate::telemetry::note_refusal(
+                    &self.app,
+                    &org,
+                    (usage.user.as_ref(), None),
+                    &usage.meter,
+                    usage.quantity,
+                );
                 self.app.refusals.note(&org, &denied.denial, self.app.engine.clock().now());
                 self.deny(&org, &usage, &denied)
             }
