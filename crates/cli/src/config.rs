@@ -77,6 +77,7 @@ pub(crate) struct Oidc {
     pub(crate) client_id: Option<String>,
     pub(crate) client_secret: Option<Secret>,
     pub(crate) scopes: Scopes,
+    pub(crate) person_claim: Option<String>,
     pub(crate) role_claim: Option<String>,
     pub(crate) roles: RoleMap,
     pub(crate) ca: Option<PathBuf>,
@@ -85,7 +86,7 @@ pub(crate) struct Oidc {
 impl Oidc {
     /// All of it together; `None` without a provider.
     fn whole(self, public_url: Option<PublicUrl>) -> Result<Option<OidcSettings>, Failure> {
-        let Self { issuer, client_id, client_secret, scopes, role_claim, roles, ca } = self;
+        let Self { issuer, client_id, client_secret, scopes, person_claim, role_claim, roles, ca } = self;
         let Some(issuer) = issuer else { return Ok(None) };
         let missing = |name: &str| {
             Failure::Usage(format!("oidc-issuer is set and {name} is not: signing in needs both"))
@@ -93,7 +94,17 @@ impl Oidc {
         let client_id = client_id.ok_or_else(|| missing("oidc-client-id"))?;
         let public_url = public_url.ok_or_else(|| missing("public-url"))?;
         let role_claim = role_claim.unwrap_or_else(|| ROLE_CLAIM.to_owned());
-        Ok(Some(OidcSettings { issuer, client_id, client_secret, scopes, role_claim, roles, ca, public_url }))
+        Ok(Some(OidcSettings {
+            issuer,
+            client_id,
+            client_secret,
+            scopes,
+            person_claim,
+            role_claim,
+            roles,
+            ca,
+            public_url,
+        }))
     }
 }
 

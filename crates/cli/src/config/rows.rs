@@ -467,6 +467,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         show: |chosen| Some(chosen.oidc.scopes.to_string()),
     },
     Setting {
+        name: "oidc-person-claim",
+        value: "CLAIM",
+        help: "Claim that names a person in the ledger, such as sub, email or preferred_username, with dots where it lies in another; \
+               the verified address unless given, or else sub",
+        seeds: &[],
+        secret: false,
+        take: |chosen, text| name(text).map(|claim| chosen.oidc.person_claim = Some(claim)),
+        show: |chosen| chosen.oidc.person_claim.clone(),
+    },
+    Setting {
         name: "oidc-role-claim",
         value: "CLAIM",
         help: "Claim that says what a person may do, with dots where it lies in another",

@@ -104,6 +104,13 @@ fn refuse(app: &App, headers: &HeaderMap, to: &str, error: &OidcError) -> Result
             "What the provider says of you is not valid, so you are not signed in. The server’s log says why."
                 .to_owned(),
         ),
+        OidcError::NoName(claim) => (
+            StatusCode::FORBIDDEN,
+            format!(
+                "The provider knows you, but does not say by which name: its claim “{claim}” names nobody. Ask whoever runs \
+                 this server."
+            ),
+        ),
         OidcError::NoRole(claim) => (
             StatusCode::FORBIDDEN,
             format!(

@@ -36,6 +36,8 @@ pub struct OidcSettings {
     pub client_secret: Option<Secret>,
     /// What is asked for, besides `openid`.
     pub scopes: Scopes,
+    /// The claim that names a person; unless one is set, the address that the provider says is theirs, or else the subject.
+    pub person_claim: Option<String>,
     /// The claim that says what a person may do; dots lead into it.
     pub role_claim: String,
     /// What each value of it stands for.

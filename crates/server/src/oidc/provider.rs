@@ -98,6 +98,9 @@ pub(crate) enum OidcError {
     /// What the provider says of a person is not to be believed.
     #[error("what the provider says is not valid: {0}")]
     Invalid(String),
+    /// The claim names nobody.
+    #[error("the claim '{0}' names nobody")]
+    NoName(String),
     /// The claim gives no role.
     #[error("the claim '{0}' gives no role")]
     NoRole(String),
@@ -203,12 +206,21 @@ impl Provider {
             verified => verified,
         };
         let mut said = said.map_err(|error| OidcError::Invalid(whole(&error)))?;
-        if said.email.is_none() || said.values(&self.settings.role_claim).is_empty() {
+        let OidcSettings { person_claim, role_claim, roles, .. } = &self.settings;
+        let is_named = |said: &Said| match person_claim {
+            Some(claim) => said.name(claim).is_some(),
+            None => said.verified_email().is_some(),
+        };
+        if !is_named(&said) || said.values(role_claim).is_empty() {
             self.add_user_info(&client, tokens.access_token(), &mut said).await?;
         }
-        let role = self.settings.roles.widest(said.values(&self.settings.role_claim));
-        let role = role.ok_or_else(|| OidcError::NoRole(self.settings.role_claim.clone()))?;
-        let id = PersonId::named(said.email.as_deref().unwrap_or(&said.subject));
+        let role = roles.widest(said.values(role_claim));
+        let role = role.ok_or_else(|| OidcError::NoRole(role_claim.clone()))?;
+        let name = match person_claim {
+            Some(claim) => said.name(claim).ok_or_else(|| OidcError::NoName(claim.clone()))?,
+            None => said.verified_email().unwrap_or(&said.subject),
+        };
+        let id = PersonId::named(name);
         let id =
             id.ok_or_else(|| OidcError::Invalid("the person has no name that can be written".to_owned()))?;
         Ok(Person { id, role })
@@ -233,10 +245,12 @@ impl Provider {
                 UserInfoError::Parse(error) => unreadable(error.path()),
                 other => OidcError::Provider(whole(&other)),
             })?;
-        let verified = told.email().filter(|_| told.email_verified() == Some(true));
-        said.email = said.email.take().or_else(|| verified.map(|email| email.to_string()));
-        for (name, value) in &told.additional_claims().0 {
-            said.others.entry(name.clone()).or_insert_with(|| value.clone());
+        if said.verified_email().is_none() && told.email().is_some() {
+            (said.email, said.is_verified) =
+                (told.email().map(|email| email.to_string()), told.email_verified());
+        }
+        for (name, value) in all_claims(&told) {
+            said.claims.entry(name).or_insert(value);
         }
         Ok(())
     }
@@ -292,20 +306,39 @@ impl Provider {
 /// What a provider says of a person.
 struct Said {
     subject: String,
-    /// If it says that it is theirs.
     email: Option<String>,
-    others: BTreeMap<String, Value>,
+    /// Whether the address is theirs, if it says so or not so.
+    is_verified: Option<bool>,
+    /// All that it says, by name.
+    claims: BTreeMap<String, Value>,
 }
 
 impl Said {
-    /// The texts of a claim; dots lead into it, unless it has that name.
+    /// Their address, if it says that it is theirs.
+    fn verified_email(&self) -> Option<&str> {
+        self.email.as_deref().filter(|_| self.is_verified == Some(true))
+    }
+
+    /// The one text of a claim that names people. An address may be one that nothing is said of, but none that is said not to
+    /// be theirs.
+    fn name(&self, claim: &str) -> Option<&str> {
+        if claim == "email" {
+            return self.email.as_deref().filter(|_| self.is_verified != Some(false));
+        }
+        match self.values(claim).as_slice() {
+            [name] => Some(*name),
+            _ => None,
+        }
+    }
+
+    /// The texts of a claim that says what people may do; dots lead into it, unless it has that name. An address counts if it
+    /// is said to be theirs.
     fn values(&self, claim: &str) -> Vec<&str> {
         let found = match claim {
-            "sub" => return vec![&self.subject],
-            "email" => return self.email.as_deref().into_iter().collect(),
-            name => self.others.get(name).or_else(|| {
+            "email" => return self.verified_email().into_iter().collect(),
+            name => self.claims.get(name).or_else(|| {
                 let (first, rest) = name.split_once('.')?;
-                rest.split('.').try_fold(self.others.get(first)?, |value, part| value.get(part))
+                rest.split('.').try_fold(self.claims.get(first)?, |value, part| value.get(part))
             }),
         };
         match found {
@@ -331,12 +364,20 @@ fn verified(
     if claims.authorized_party().is_some_and(|party| party != client.client_id()) {
         return Err(ClaimsVerificationError::InvalidAudience("the token is another client's".to_owned()));
     }
-    let email = claims.email().filter(|_| claims.email_verified() == Some(true));
     Ok(Said {
         subject: claims.subject().to_string(),
-        email: email.map(|email| email.to_string()),
-        others: claims.additional_claims().0.clone(),
+        email: claims.email().map(|email| email.to_string()),
+        is_verified: claims.email_verified(),
+        claims: all_claims(claims),
     })
+}
+
+/// Claims by name, those of the standard among them.
+fn all_claims(claims: &impl Serialize) -> BTreeMap<String, Value> {
+    match serde_json::to_value(claims) {
+        Ok(Value::Object(claims)) => claims.into_iter().collect(),
+        _ => BTreeMap::new(),
+    }
 }
 
 /// An error with what caused it, in one line.
@@ -422,14 +463,40 @@ mod tests {
 
     use super::*;
 
+    fn said(claims: Value, is_verified: Option<bool>) -> Said {
+        let email = claims["email"].as_str().map(str::to_owned);
+        let claims = serde_json::from_value(claims).expect("claims");
+        Said { subject: "00u1".to_owned(), email, is_verified, claims }
+    }
+
+    #[test]
+    fn one_text_names_a_person_and_an_address_if_it_is_not_said_to_be_anothers() {
+        let claims = json!({
+            "sub": "00u1", "email": "ann@example.com", "upn": "ann", "names": ["ann", "bob"], "empty": [], "at": {"work": "a.n"},
+        });
+        for (claim, is_verified, name) in [
+            ("sub", None, Some("00u1")),
+            ("upn", None, Some("ann")),
+            ("at.work", None, Some("a.n")),
+            ("names", None, None),
+            ("empty", None, None),
+            ("unheard", None, None),
+            ("email", Some(true), Some("ann@example.com")),
+            ("email", None, Some("ann@example.com")),
+            ("email", Some(false), None),
+        ] {
+            assert_eq!(said(claims.clone(), is_verified).name(claim), name, "{claim} {is_verified:?}");
+        }
+        assert_eq!(said(claims, None).values("email"), Vec::<&str>::new(), "no role by such an address");
+    }
+
     #[test]
     fn a_claim_is_a_text_or_a_list_of_them_and_may_lie_in_another() {
-        let others = json!({
-            "roles": ["read", 7, null, "admin"], "groups": "ops", "realm_access": {"roles": ["manage"], "deep": {"x": "y"}},
+        let claims = json!({
+            "sub": "00u1", "email": "ann@example.com", "roles": ["read", 7, null, "admin"], "groups": "ops", "realm_access": {"roles": ["manage"], "deep": {"x": "y"}},
             "https://example.com/roles": "named", "none": {"a": true},
         });
-        let others = serde_json::from_value(others).expect("claims");
-        let said = Said { subject: "00u1".to_owned(), email: Some("ann@example.com".to_owned()), others };
+        let said = said(claims, Some(true));
         for (claim, values) in [
             ("roles", vec!["read", "admin"]),
             ("groups", vec!["ops"]),

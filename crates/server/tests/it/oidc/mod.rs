@@ -28,6 +28,7 @@ fn settings(idp: &Idp, client: &str) -> OidcSettings {
         client_id: client.to_owned(),
         client_secret: Some(Secret(SECRET.to_owned())).filter(|_| client != "ed"),
         scopes: "email profile".parse().expect("scopes"),
+        person_claim: None,
         role_claim: "roles".to_owned(),
         roles: RoleMap::default(),
         ca: None,
@@ -172,6 +173,40 @@ fn claims_are_asked_for_where_tokens_have_none_and_values_are_mapped() {
     idp.tell("another person");
     let page = Browser::new(&server).sign_in("mallory");
     assert!(page.contains("What the provider says of you is not valid"), "{page}");
+}
+
+#[test]
+fn people_are_named_by_the_claim_that_is_set() {
+    let (token, info) = (Idp::start("token"), Idp::start("info"));
+    // Una's provider says nothing of whether an address is hers; Mallory's says that it is not.
+    for (idp, claim, who, named) in [
+        (&token, None, "una", Some("una")),
+        (&token, Some("email"), "una", Some("una@example.com")),
+        (&token, Some("email"), "ann", Some("ann@example.com")),
+        (&token, Some("email"), "mallory", None),
+        (&token, Some("sub"), "ann", Some("ann")),
+        (&token, Some("preferred_username"), "una", Some("una.d")),
+        (&token, Some("preferred_username"), "ann", None),
+        (&token, Some("team.role"), "ray", Some("desk")),
+        (&token, Some("roles"), "ann", None),
+        (&info, None, "una", Some("una")),
+        (&info, Some("email"), "una", Some("una@example.com")),
+        (&info, Some("email"), "mallory", None),
+        (&info, Some("preferred_username"), "una", Some("una.d")),
+    ] {
+        let oidc = OidcSettings { person_claim: claim.map(str::to_owned), ..settings(idp, "tollgate") };
+        let server = server_with(oidc, |_| {});
+        let mut browser = Browser::new(&server);
+        let page = browser.sign_in(who);
+        match named {
+            Some(name) => assert!(page.contains(&format!("<bdi>{name}, ")), "{claim:?} {who}: {page}"),
+            None => {
+                let claim = claim.expect("a claim");
+                assert!(page.contains(&format!("its claim “{claim}” names nobody")), "{claim} {who}: {page}");
+                assert_eq!(browser.get("/console").status, 303);
+            }
+        }
+    }
 }
 
 #[test]

@@ -72,6 +72,7 @@ const people = {
   ann: { email: 'ann@example.com', email_verified: true, roles: ['read', 'admin'] },
   ray: { email: 'ray@example.com', email_verified: true, roles: 'read', team: { role: 'desk' } },
   nora: { email: 'nora@example.com', email_verified: true, roles: ['ingest', 'owner'] },
+  una: { email: 'una@example.com', preferred_username: 'una.d', roles: ['read'] },
   mallory: { email: 'ann@example.com', email_verified: false, roles: ['admin'] },
 };
 const client = (id, more) => ({
@@ -97,7 +98,7 @@ server.listen(Number(port), '127.0.0.1', () => {
     ],
     clientAuthMethods: like === 'post' ? ['client_secret_post'] : ['client_secret_basic', 'none'],
     clientDefaults: { token_endpoint_auth_method: like === 'post' ? 'client_secret_post' : 'client_secret_basic' },
-    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['roles', 'team'] },
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['preferred_username', 'roles', 'team'] },
     conformIdTokenClaims: like === 'info',
     cookies: { keys: ['for tests'] },
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA'] },
