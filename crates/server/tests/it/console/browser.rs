@@ -71,6 +71,18 @@ fn chromium_drives_the_console_and_axe_finds_nothing() {
     for key in ["run-2", "run-3"] {
         client.post("/v1/holds", json!({"org": "acme", "user": "ada", "meter": "reports", "key": key})).ok();
     }
+    let people = json!({
+        "name": "people", "kind": "slack", "url": "http://127.0.0.1:9/",
+        "quiet_hours": {"from": "22:00", "to": "07:00"}, "digest_at": "09:00", "time_zone": "Europe/Berlin",
+        "notices": ["limit_reached", "bill_closed"], "orgs": ["acme", "beta"], "plans": ["basic"], "meters": ["reports"],
+    });
+    let people = client.post("/v1/channels", people).json();
+    let people = format!("/console/channels/{}", people["id"].as_str().expect("an id"));
+    // Limits on paths are in the table of an organization.
+    for path in ["research", "research/*", "\u{5bec}/\u{5bec}"] {
+        let limit = json!({"meter": "reports", "scope": "path", "path": path, "window": "day", "amount": 5});
+        client.put("/v1/orgs/acme/limits", limit).ok();
+    }
     let limit = json!({"meter": "reports", "scope": "path", "path": "*", "window": "day", "amount": 50});
     client.put("/v1/orgs/acme/limits", limit).ok();
     for (path, key) in [("research/a", "p-1"), ("sales", "p-2")] {
@@ -79,7 +91,7 @@ fn chromium_drives_the_console_and_axe_finds_nothing() {
     }
     let mut node = Command::new(program("node"));
     node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/console/drive.cjs"))
-        .args([&format!("http://localhost:{}", server.address().port()), ADMIN, &hook(&server)])
+        .args([&format!("http://localhost:{}", server.address().port()), ADMIN, &people, &hook(&server)])
         .args(hostile_pages(&server))
         .env("NODE_PATH", tool("browser").join("node_modules"))
         .env("CHROMIUM", program("chromium"));

@@ -1,8 +1,8 @@
-// Drives the console and the portal in Chromium, with scripts and without: node drive.cjs URL KEY PATH …, where each path is that
-// of a page besides those that are named here. Prints what is wrong.
+// Drives the console and the portal in Chromium, with scripts and without: node drive.cjs URL KEY CHANNEL PATH …, where CHANNEL is
+// the page of a channel for people, and each path is that of a page besides those that are named here. Prints what is wrong.
 const { chromium } = require('playwright-core');
 const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const [base, key, ...others] = process.argv.slice(2);
+const [base, key, people, ...others] = process.argv.slice(2);
 const wrong = [];
 const check = (fine, text) => { if (!fine) wrong.push(text); };
 
@@ -10,7 +10,7 @@ const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage'];
 const paths = ['/console', '/console/orgs', '/console/orgs/acme', '/console/orgs/acme/users', '/console/orgs/acme/paths', '/console/orgs/acme/holds', '/console/orgs/acme/ledger',
   '/console/orgs/acme/bills', '/console/usage?org=acme&meter=reports', '/console/plans', '/console/plans/try', '/console/bills', '/console/notices',
-  '/console/channels', '/console/keys', '/console/health', '/console/orgs/nobody'];
+  '/console/channels', people, '/console/keys', '/console/health', '/console/orgs/nobody'];
 
 // What a page breaks of the rules that axe knows, and whether it is wider than its window.
 async function look(page, place) {
@@ -115,11 +115,54 @@ async function send(page, lidText, fields, button) {
   for (const [name, value] of Object.entries(fields)) {
     const input = form.locator(`[name="${name}"]`);
     if (await input.evaluate((element) => element.tagName) === 'SELECT') await input.selectOption(value);
+    else if (await input.getAttribute('type') === 'checkbox') await input.setChecked(value);
     else await input.fill(value);
   }
   await form.getByRole('button', { name: button }).click();
   await page.waitForLoadState();
   return page.locator('main').innerText();
+}
+
+// Quiet hours, a digest and a filter, as people fill them in.
+const hours = { quiet_from: '22:00', quiet_to: '07:00', digest_at: '09:00', time_zone: 'Europe/Berlin' };
+const filter = { 'notice-limit_reached': true, 'notice-bill_closed': true, orgs: 'acme\nbeta', plans: 'basic', meters: 'reports' };
+
+// Makes a channel for people, with hours and a filter, and changes both.
+async function actOnHours(page, round) {
+  await page.goto(`${base}/console/channels`);
+  const slack = { name: `people ${round}`, kind: 'slack', url: 'http://127.0.0.1:9/' };
+  const wrong = await send(page, 'Make a channel', { ...slack, ...hours, ...filter, digest_at: '23:00' }, 'Make a channel');
+  check(wrong.includes('in the quiet hours'), `${round}: a digest in the quiet hours: ${wrong.slice(0, 300)}`);
+  for (const [name, value] of Object.entries({ ...hours, digest_at: '23:00', orgs: filter.orgs })) {
+    const typed = await page.locator(`#channel-${name}`).inputValue();
+    check(typed === value, `${round}: ${name} was '${value}' and is '${typed}'`);
+  }
+  check(await page.locator('[name="notice-bill_closed"]').isChecked(), `${round}: a box that was checked is not`);
+  await page.locator('#channel-digest_at').fill(hours.digest_at);
+  await page.getByRole('button', { name: 'Make a channel' }).click();
+  await page.getByRole('link', { name: 'Open it' }).click();
+  const shows = async (...texts) => {
+    const shown = await page.locator('main').innerText();
+    for (const text of texts) check(shown.includes(text), `${round}: the channel does not show '${text}': ${shown.slice(0, 300)}`);
+  };
+  await shows('quiet from 22:00 to 07:00', 'a digest at 09:00', 'times of Europe/Berlin', 'bill closed, limit reached; of acme, beta; on plan basic; about reports');
+  const settings = 'Name, address, hours and filter';
+  await send(page, settings, { quiet_from: '', quiet_to: '', digest_at: '08:30', 'notice-limit_reached': false, plans: '' }, 'Save');
+  await shows('The channel is saved.', 'a digest at 08:30', 'bill closed; of acme, beta; about reports');
+  check(!(await page.locator('main').innerText()).includes('quiet from'), `${round}: quiet hours that were emptied are there`);
+  await send(page, 'Remove the channel', {}, 'Remove');
+}
+
+// Sends forms that are refused, and looks at what is said of them.
+async function refusals(page, place) {
+  await page.goto(`${base}/console/orgs/acme`);
+  await send(page, 'Set a limit', { scope: 'path', path: 'research//run', amount: '5' }, 'Set the limit');
+  check(await page.locator('#limit-path').inputValue() === 'research//run', `${place}: the path that was typed is lost`);
+  await look(page, `a limit that is refused at ${place}`);
+  await page.goto(`${base}/console/channels`);
+  await send(page, 'Make a channel', { name: 'people', kind: 'slack', url: 'http://127.0.0.1:9/', ...hours, ...filter, time_zone: 'Berlin' }, 'Make a channel');
+  check((await page.locator('main').innerText()).includes("'Berlin'"), `${place}: nothing is said of the zone`);
+  await look(page, `a channel that is refused at ${place}`);
 }
 
 // Makes a channel, and does with it all that may be done.
@@ -186,6 +229,8 @@ async function act(page, round) {
   await does(at, 'Set a limit', { scope: 'path', path: `lab/${round}/*`, window: 'rolling_5h', amount: '9' }, 'Set the limit', 'The limit is set.');
   await does(`${at}?path=lab%2F${round}`, 'Set a limit', { window: 'day', amount: '7' }, 'Set the limit', 'The limit is set.');
   check((await page.locator('#limits + *').innerText()).includes(`path lab/${round}`), `${round}: no limit is on the path`);
+  await does(at, 'Set a limit', { scope: 'path', path: 'research/*', window: 'rolling_5h', amount: '7' }, 'Set the limit', 'The limit is set.');
+  await does(null, 'Set a limit', { scope: 'path', path: 'research/*', window: 'rolling_5h', amount: '' }, 'Set the limit', 'The limit is removed.');
   await does(at, 'Set notice thresholds', { thresholds: '40 95' }, 'Set the shares', 'Told at 40 %, 95 % of the credit, set here.');
   await does(at, 'Set notice thresholds', { thresholds: '' }, 'Set the shares', 'Notices go by the plan again.');
   await does(`${at}/holds`, 'Release', {}, 'Release', 'The hold is released');
@@ -194,6 +239,7 @@ async function act(page, round) {
   await does('/console/keys', 'Make a key', { name: `desk ${round}`, role: 'read' }, 'Make a key', 'Its secret is shown this once');
   await does(null, `Revoke desk ${round}`, {}, 'Revoke', 'The key is revoked.');
   await actOnChannel(page, round);
+  await actOnHours(page, round);
   await actOnPlans(page, round);
   await does(at, 'Link for the customer', { expires_in: '3600' }, 'Make a link', 'The link for the customer');
   await page.locator('.note a').click();
@@ -228,6 +274,7 @@ async function act(page, round) {
     await page.goto(`${base}/console/sign-in`);
     await look(page, `sign-in at ${width} ${colorScheme}`);
     await signIn(page);
+    await refusals(page, `${width} ${colorScheme}`);
     // The pages of others at each width once.
     const shown = (width > 1000) === (colorScheme === 'light') ? [...paths, ...others] : paths;
     for (const path of shown) {
