@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::{Caller, hexadecimal};
-use crate::compat::verdict::Verdict;
+use crate::compat::elements::Elements;
 use crate::compressed::Coding;
 use crate::extract::{NoQuery, content_type, percent_decoded};
 use crate::native::batch::{elements, read_aside, record_all, too_many, wait_for_turn};
@@ -63,7 +63,7 @@ pub(crate) async fn take(
 }
 
 /// An event that is known is taken, whatever is in it now and whatever became of its usage.
-const EVENTS: Verdict = Verdict {
+const EVENTS: Elements = Elements {
     element: "event",
     counted: "usages",
     is_known: |code| matches!(code, Code::KeyReused | Code::KeyReversed),

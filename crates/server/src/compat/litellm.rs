@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::compat::verdict::Verdict;
+use crate::compat::elements::Elements;
 use crate::compressed::Coding;
 use crate::decimal;
 use crate::extract::{NoQuery, content_type};
@@ -74,7 +74,7 @@ pub(crate) async fn take(
 }
 
 /// What was taken back stays so, and is known.
-const CALLS: Verdict = Verdict {
+const CALLS: Elements = Elements {
     element: "call",
     counted: "calls",
     is_known: |code| matches!(code, Code::KeyReversed),

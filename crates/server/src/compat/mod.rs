@@ -2,6 +2,7 @@
 
 pub(crate) mod billing;
 pub(crate) mod credits;
+mod elements;
 #[cfg(feature = "envoy")]
 pub(crate) mod envoy;
 pub(crate) mod events;
@@ -14,4 +15,3 @@ pub(crate) mod portkey;
 pub(crate) mod pulses;
 pub(crate) mod reports;
 pub(crate) mod stripe;
-mod verdict;

@@ -190,30 +190,36 @@ async fn log<'a>(
     Ok(said::<DeliveryList>(list).await?.deliveries)
 }
 
-/// What a form was answered: the word for what is done now, what was found out, or why it is not.
+/// What a form was answered: the word for what is done now, what was found out, or that there is no channel any more.
 enum Acted {
     Done(&'static str),
     Told(Told),
+    Removed,
 }
 
-/// Shows what a form has changed, or the form again with what is wrong with it.
+/// Has a form act, and shows what it has changed, or the form again with what is wrong with it.
 async fn answer(
-    app: App,
-    id: ChannelId,
-    sent: Sent,
+    app: &App,
+    id: &ChannelId,
+    sent: &Sent,
     form: &str,
-    acted: Result<Acted, Failure>,
+    acting: impl Future<Output = Result<Acted, Failure>>,
 ) -> Result<Response, Failure> {
-    let (told, answered) = match acted {
-        Ok(Acted::Done(word)) => return Ok(see_other(&address(&path_of(&id), [("done", word)]))),
+    let (told, answered) = match acting.await {
+        Ok(Acted::Done(word)) => return Ok(see_other(&address(&path_of(id), [("done", word)]))),
+        Ok(Acted::Removed) => return Ok(see_other(&address(PATH, [("done", "removed")]))),
         Ok(Acted::Told(told)) => (Some(told), None),
         Err(failure) => (None, Some(refused(form, &sent.values, failure)?)),
     };
-    let reader = app.clone();
-    let again = async move {
-        one(&reader, &sent.visitor, &id, Shown { told, sent: answered, ..Shown::default() }).await
-    };
+    let (reader, visitor, id) = (app.clone(), sent.visitor.clone(), id.clone());
+    let again =
+        async move { one(&reader, &visitor, &id, Shown { told, sent: answered, ..Shown::default() }).await };
     app.readers.read(again).await?
+}
+
+/// What a function of the API for a channel is called with, besides what is asked.
+fn called(app: &App, id: &ChannelId, sent: &Sent) -> (State<App>, Caller, ChannelPath) {
+    (State(app.clone()), sent.visitor.caller.clone(), ChannelPath(id.clone()))
 }
 
 /// Sets name, address and filter.
@@ -222,24 +228,17 @@ pub(crate) async fn change(
     ChannelPath(id): ChannelPath,
     sent: Sent,
 ) -> Result<Response, Failure> {
-    let caller = sent.visitor.caller.clone();
-    let acted = async {
-        let known = known(&app, &caller, &id).await?;
-        put(&app, &caller, &id, setup(&sent.values, Some(&known))?).await.map_err(of_field)?;
+    let acting = async {
+        let known = known(&app, &sent.visitor.caller, &id).await?;
+        put(&app, &id, &sent, setup(&sent.values, Some(&known))?).await.map_err(of_field)?;
         Ok(Acted::Done("channel"))
     };
-    let acted = acted.await;
-    answer(app, id, sent, "change", acted).await
+    answer(&app, &id, &sent, "change", acting).await
 }
 
-async fn put(
-    app: &App,
-    caller: &Caller,
-    id: &ChannelId,
-    request: ChannelRequest,
-) -> Result<Response, Failure> {
-    let path = ChannelPath(id.clone());
-    native::channels::put(State(app.clone()), caller.clone(), path, NoQuery, Json(request)).await
+async fn put(app: &App, id: &ChannelId, sent: &Sent, request: ChannelRequest) -> Result<Response, Failure> {
+    let (state, caller, path) = called(app, id, sent);
+    native::channels::put(state, caller, path, NoQuery, Json(request)).await
 }
 
 /// Has it deliver, or not.
@@ -248,12 +247,11 @@ pub(crate) async fn set_enabled(
     ChannelPath(id): ChannelPath,
     sent: Sent,
 ) -> Result<Response, Failure> {
-    let caller = sent.visitor.caller.clone();
-    let acted = async {
+    let acting = async {
         // No field of the page is to blame: a button sends it.
         let wrong = || Problem::new(Code::InvalidField, "enabled: must be 'true' or 'false'");
         let enabled: bool = sent.value("enabled").parse().map_err(|_| Failure::from(wrong()))?;
-        let known = known(&app, &caller, &id).await?;
+        let known = known(&app, &sent.visitor.caller, &id).await?;
         let ChannelItem {
             name, kind, notices, orgs, plans, meters, quiet_hours, digest_at, time_zone, ..
         } = known;
@@ -264,11 +262,10 @@ pub(crate) async fn set_enabled(
         let hours =
             serde_json::json!({"quiet_hours": quiet_hours, "digest_at": digest_at, "time_zone": time_zone});
         let members = with_given(members, hours);
-        put(&app, &caller, &id, parse(members.to_string().as_bytes())?).await?;
+        put(&app, &id, &sent, parse(members.to_string().as_bytes())?).await?;
         Ok(Acted::Done(if enabled { "enabled" } else { "paused" }))
     };
-    let acted = acted.await;
-    answer(app, id, sent, "state", acted).await
+    answer(&app, &id, &sent, "state", acting).await
 }
 
 /// An object with the members of another that are not null.
@@ -285,10 +282,12 @@ pub(crate) async fn test(
     ChannelPath(id): ChannelPath,
     sent: Sent,
 ) -> Result<Response, Failure> {
-    let (caller, path) = (sent.visitor.caller.clone(), ChannelPath(id.clone()));
-    let tested = native::channels::test(State(app.clone()), caller, path, NoQuery, IdempotencyKey(None));
-    let acted = said::<ChannelTested>(tested).await.map(|tested| Acted::Told(Told::Tested(tested)));
-    answer(app, id, sent, "test", acted).await
+    let acting = async {
+        let (state, caller, path) = called(&app, &id, &sent);
+        let tested = native::channels::test(state, caller, path, NoQuery, IdempotencyKey(None));
+        Ok(Acted::Told(Told::Tested(said::<ChannelTested>(tested).await?)))
+    };
+    answer(&app, &id, &sent, "test", acting).await
 }
 
 /// Signs with a new secret, which is on the page that answers and nowhere else.
@@ -297,23 +296,19 @@ pub(crate) async fn rotate(
     ChannelPath(id): ChannelPath,
     sent: Sent,
 ) -> Result<Response, Failure> {
-    let hours = Some(sent.value("overlap_hours")).filter(|hours| !hours.is_empty());
-    let hours = hours.map(|hours| {
-        hours
-            .parse::<u32>()
-            .map_err(|_| invalid_parameter("overlap_hours", "must be a whole number from 0 to 720"))
-    });
-    let acted = match hours.transpose() {
-        Ok(overlap_hours) => {
-            let (state, path) = (State(app.clone()), ChannelPath(id.clone()));
-            let (caller, request) = (sent.visitor.caller.clone(), Json(RotateRequest { overlap_hours }));
-            let rotated =
-                native::channels::rotate(state, caller, path, NoQuery, IdempotencyKey(None), request);
-            said::<RotateReply>(rotated).await.map(|rotated| Acted::Told(Told::Rotated(rotated)))
-        }
-        Err(failure) => Err(failure),
+    let acting = async {
+        let hours = Some(sent.value("overlap_hours")).filter(|hours| !hours.is_empty());
+        let hours = hours.map(|hours| {
+            hours
+                .parse::<u32>()
+                .map_err(|_| invalid_parameter("overlap_hours", "must be a whole number from 0 to 720"))
+        });
+        let request = Json(RotateRequest { overlap_hours: hours.transpose()? });
+        let (state, caller, path) = called(&app, &id, &sent);
+        let rotated = native::channels::rotate(state, caller, path, NoQuery, IdempotencyKey(None), request);
+        Ok(Acted::Told(Told::Rotated(said::<RotateReply>(rotated).await?)))
     };
-    answer(app, id, sent, "secret", acted).await
+    answer(&app, &id, &sent, "secret", acting).await
 }
 
 /// Delivers again.
@@ -322,17 +317,13 @@ pub(crate) async fn replay(
     ChannelPath(id): ChannelPath,
     sent: Sent,
 ) -> Result<Response, Failure> {
-    let acted = match request::<ReplayRequest>(&sent.values, &["notice", "since"]) {
-        Ok(request) => {
-            let (state, path) = (State(app.clone()), ChannelPath(id.clone()));
-            let (caller, request) = (sent.visitor.caller.clone(), Json(request));
-            native::channels::replay(state, caller, path, NoQuery, IdempotencyKey(None), request)
-                .await
-                .map(|_| Acted::Done("replayed"))
-        }
-        Err(failure) => Err(failure),
+    let acting = async {
+        let request = Json(request::<ReplayRequest>(&sent.values, &["notice", "since"])?);
+        let (state, caller, path) = called(&app, &id, &sent);
+        native::channels::replay(state, caller, path, NoQuery, IdempotencyKey(None), request).await?;
+        Ok(Acted::Done("replayed"))
     };
-    answer(app, id, sent, "replay", acted).await
+    answer(&app, &id, &sent, "replay", acting).await
 }
 
 /// Removes it.
@@ -341,11 +332,12 @@ pub(crate) async fn remove(
     ChannelPath(id): ChannelPath,
     sent: Sent,
 ) -> Result<Response, Failure> {
-    let (caller, path) = (sent.visitor.caller.clone(), ChannelPath(id.clone()));
-    match native::channels::remove(State(app.clone()), caller, path, NoQuery).await {
-        Ok(_) => Ok(see_other(&address(PATH, [("done", "removed")]))),
-        Err(failure) => answer(app, id, sent, "remove", Err(failure)).await,
-    }
+    let acting = async {
+        let (state, caller, path) = called(&app, &id, &sent);
+        native::channels::remove(state, caller, path, NoQuery).await?;
+        Ok(Acted::Removed)
+    };
+    answer(&app, &id, &sent, "remove", acting).await
 }
 
 /// The channels on which something did not arrive lately, for the overview.

@@ -7,8 +7,8 @@ use tollgate_api::{Code, Problem};
 use crate::native::batch::Recorded;
 use crate::reply::Failure;
 
-/// How an API speaks of what it takes.
-pub(super) struct Verdict {
+/// How an API speaks of the elements that it takes.
+pub(super) struct Elements {
     /// What an element is called.
     pub(super) element: &'static str,
     /// What is counted.
@@ -19,7 +19,7 @@ pub(super) struct Verdict {
     pub(super) own_name: fn(&str) -> &str,
 }
 
-impl Verdict {
+impl Elements {
     /// What is answered, with the place in the request of each outcome.
     pub(super) fn on(&self, places: &[usize], outcomes: Vec<Recorded>) -> Result<Response, Failure> {
         let all = outcomes.len();
