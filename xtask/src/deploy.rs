@@ -8,6 +8,7 @@ use crate::Result;
 use crate::package;
 use crate::process::{output, root, run as run_command, say, target_folder};
 use crate::tools::{ensure_for_deploy, newest_python, python_environment};
+use crate::unit;
 
 /// Linters of Dockerfiles, workflows, Kubernetes, Terraform and dependencies.
 const LINTERS: [&str; 6] = [
@@ -40,6 +41,7 @@ pub(crate) fn run() -> Result<()> {
     for rules in [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts.test.yaml"]] {
         step("alerts", within(&promtool, "deploy/prometheus", &rules)?)?;
     }
+    unit::check()?;
     package::check_formula().map_err(|error| format!("formula: {error}"))?;
     chart(&helm, &linters)?;
     terraform(&linters)?;

@@ -29,6 +29,7 @@ mod started;
 mod test;
 mod tidy;
 mod tools;
+mod unit;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::Result;
 use crate::process::{cargo, output, root, run as run_command, say, target_folder};
 use crate::tools::ensure;
+use crate::unit;
 
 /// Who answers for a package, unless `TOLLGATE_MAINTAINER` says so.
 const MAINTAINER: &str = "Tollgate contributors <tollgate@users.noreply.github.com>";
@@ -181,6 +182,7 @@ fn try_out(package: &Path, folder: &Path) -> Result<()> {
     check(fs::metadata(&settings)?.permissions().mode() & 0o077 == 0, "others may read the API key")?;
     let unit = fs::read_to_string(folder.join("usr/lib/systemd/system/tollgate.service"))?;
     check(unit.contains("\nExecStart=/usr/bin/tollgate serve\n"), "the unit starts another program")?;
+    unit::verify(&unit)?;
     dpkg(&["--install", &package])?;
     check(fs::read_to_string(&settings)? == key, "an upgrade changed the API key")?;
     dpkg(&["--remove", "tollgate"])?;
