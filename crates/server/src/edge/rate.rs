@@ -48,6 +48,8 @@ impl RateLimiter {
 
     /// Whether one more request from an address may pass now.
     pub(crate) fn admits(&self, address: IpAddr, now: Instant) -> bool {
+        // A socket for both families shows addresses of version 4 as ones of version 6.
+        let address = address.to_canonical();
         if address.is_loopback() {
             return true;
         }
@@ -94,6 +96,9 @@ mod tests {
         assert_eq!(admitted(other, start), 10);
         assert_eq!(admitted(one, start + Duration::from_millis(500)), 5);
         assert_eq!(admitted(IpAddr::from([127, 0, 0, 1]), start), 100);
+        let mapped = |address: &str| format!("::ffff:{address}").parse::<IpAddr>().expect("an address");
+        assert_eq!(admitted(mapped("127.0.0.1"), start), 100);
+        assert_eq!(admitted(mapped("10.0.0.2"), start), 0, "the same address has one bucket");
     }
 
     #[test]
