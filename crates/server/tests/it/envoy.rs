@@ -11,6 +11,7 @@ use std::thread;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::channels::until;
 use crate::client::{Ask, Client, Reply, connect};
 use crate::model::PATIENCE;
 use crate::receiver::Receiver;
@@ -407,7 +408,11 @@ impl Envoy {
     }
 
     fn request(&self, org: &str, user: &str) -> Reply {
-        let ask = Ask::new("POST", "/report").header("x-org", org).header("x-user", user).body("{}");
+        self.request_of("/report", org, user)
+    }
+
+    fn request_of(&self, path: &str, org: &str, user: &str) -> Reply {
+        let ask = Ask::new("POST", path).header("x-org", org).header("x-user", user).body("{}");
         Client::new(self.address).ask(&ask)
     }
 }
@@ -459,9 +464,23 @@ fn configuration(tollgate: SocketAddr, service: SocketAddr) -> Value {
         }},
     });
     let router = json!({"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"});
-    let routes = json!([{"match": {"prefix": "/"}, "route": {
-        "cluster": "service", "rate_limits": [{"actions": [header("x-org", "org"), header("x-user", "user")]}],
-    }}]);
+    let recorded = json!({"generic_key": {"descriptor_key": "mode", "descriptor_value": "record"}});
+    // A look before the request, and four units when its response has ended.
+    let after = json!([
+        {"actions": [header("x-org", "org")], "hits_addend": {"number": 0}},
+        {"actions": [header("x-org", "org"), recorded], "hits_addend": {"number": 4}, "apply_on_stream_done": true},
+    ]);
+    // Envoy takes these two members within the filter's own settings alone.
+    let after = json!({"envoy.filters.http.ratelimit": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute",
+        "rate_limits": after,
+    }});
+    let routes = json!([
+        {"match": {"prefix": "/after"}, "route": {"cluster": "service"}, "typed_per_filter_config": after},
+        {"match": {"prefix": "/"}, "route": {
+            "cluster": "service", "rate_limits": [{"actions": [header("x-org", "org"), header("x-user", "user")]}],
+        }},
+    ]);
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
@@ -479,6 +498,25 @@ fn configuration(tollgate: SocketAddr, service: SocketAddr) -> Value {
             "clusters": [cluster("tollgate", tollgate, http2), cluster("service", service, http1)],
         },
     })
+}
+
+/// As calls of language models are counted: nobody knows before what they use.
+#[test]
+fn a_real_envoy_looks_before_a_request_and_records_when_its_response_has_ended() {
+    let (server, mut client) = TestServer::selling(CATALOG, "basic");
+    let service = Receiver::start();
+    let envoy = Envoy::start(&server, service.address());
+    // The third finds two units left, and uses four all the same.
+    for lifetime in [4, 8, 12] {
+        assert_eq!(envoy.request_of("/after", "acme", "ada").status, 200);
+        until(&mut client, "/v1/orgs/acme/balance", |shown| {
+            shown["meters"]["requests"]["lifetime"] == json!(lifetime)
+        });
+    }
+    assert_eq!(used(&mut client, "acme", "requests"), 10);
+    let refused = envoy.request_of("/after", "acme", "ada");
+    assert_eq!((refused.status, refused.header("x-envoy-ratelimited")), (429, Some("true")));
+    assert_eq!(std::iter::from_fn(|| service.waiting()).count(), 3, "the service is not asked any more");
 }
 
 #[test]
