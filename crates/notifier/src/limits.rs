@@ -23,8 +23,8 @@ pub const MAIL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Characters of a text in a message for Slack, as Slack has it.
 pub const SLACK_TEXT_CHARS_MAX: usize = 3_000;
 
-/// Texts of a digest for Slack: it takes 50 parts of a message, of which the headline and the time are two.
-pub const SLACK_TEXTS_MAX: usize = 45;
+/// Texts of a digest for Slack: it takes 50 parts of a message, but refuses those that have some 12,000 characters in all.
+pub const SLACK_TEXTS_MAX: usize = 3;
 
 /// Characters of what SQS and SNS order messages among, as they have it.
 #[cfg(feature = "aws")]

@@ -182,7 +182,7 @@ mod tests {
         let long = slack_texts(&message(1_000, 1_400));
         assert_eq!(
             (long.len(), long.last().map(String::as_str)),
-            (46, Some("and 910 more, which the console lists"))
+            (4, Some("and 994 more, which the console lists"))
         );
         assert!(long.iter().all(|text| text.chars().count() <= SLACK_TEXT_CHARS_MAX));
         assert_eq!(slack_texts(&message(1, 9_000)), ["界".repeat(SLACK_TEXT_CHARS_MAX)]);

@@ -51,6 +51,7 @@ mod reports;
 mod series;
 mod server;
 mod shutdown;
+mod slack;
 mod smtpd;
 mod strangers;
 mod streams;
