@@ -104,6 +104,11 @@ fn cause_all(server: &TestServer, client: &mut Client, names: [&str; 4]) {
     client.ask(&usage("a", "k-1", 40)).ok();
     assert_eq!(client.ask(&usage("a", "k-2", 1)).status, 403);
     client.post(&format!("{}/top-ups", of("a")), json!({"meter": meter, "amount": 5})).ok();
+    let alert = json!({
+        "event": "budget_crossed", "event_group": "key", "spend": 10, "max_budget": 10,
+        "team_id": format!("a{org}"), "user_id": user, "key_alias": user,
+    });
+    assert_eq!(client.post("/litellm/budgets", alert).ok()["told"], true);
     client.put(&format!("{}/plan", of("t")), json!({"plan": "trial"})).ok();
     for (key, quantity, status) in [("k-1", 8, 200), ("k-2", 2, 200), ("k-3", 1, 402)] {
         assert_eq!(client.ask(&usage("t", key, quantity)).status, status);
