@@ -44,12 +44,14 @@ impl TakenBack {
 
 /// One org's ledger, gone through again under two catalogs.
 ///
-/// What it keeps goes by the org's users and periods, not by its usages.
+/// What it keeps goes by the org's users, periods and open holds, not by its usages.
 #[derive(Debug)]
 pub struct Rerun<'a> {
     month: i32,
     catalogs: [&'a Catalog; 2],
     taken_back: TakenBack,
+    /// The moment that what is captured counts at, of each hold that is open, whenever it was made.
+    holds: BTreeMap<u64, Timestamp>,
     /// The state as they were before the month.
     before: OrgState,
     /// From the month's first entry on.
@@ -60,7 +62,8 @@ impl<'a> Rerun<'a> {
     /// Before the first entry of the ledger; the month by its number.
     #[must_use]
     pub fn new(org: OrgId, month: i32, catalogs: [&'a Catalog; 2], taken_back: TakenBack) -> Self {
-        Self { month, catalogs, taken_back, before: OrgState::complete(org), worlds: None }
+        let (holds, before) = (BTreeMap::new(), OrgState::complete(org));
+        Self { month, catalogs, taken_back, holds, before, worlds: None }
     }
 
     /// Goes through the next entry. False: the month is over, and nothing more need be seen.
@@ -68,6 +71,7 @@ impl<'a> Rerun<'a> {
         let state = self.worlds.as_ref().map_or(&self.before, |[first, _]| &first.state);
         let zone = state.org().map_or(Zone::UTC, |org| org.zone.clone());
         let month = zone.period_at(Window::Month, entry.at).number;
+        let counts_at = self.counts_at(entry);
         if month < self.month && self.worlds.is_none() {
             apply_alone(&mut self.before, entry);
             return true;
@@ -80,9 +84,32 @@ impl<'a> Rerun<'a> {
             .worlds
             .get_or_insert_with(|| catalogs.map(|catalog| World::new(catalog, before, entry.number)));
         for world in worlds {
-            world.see(entry, &self.taken_back);
+            world.see(entry, counts_at, &self.taken_back);
         }
         true
+    }
+
+    /// The moment that a usage counts at if that is not said in it: of what is captured, that of the hold. Notes which holds are
+    /// open.
+    fn counts_at(&mut self, entry: &Entry) -> Option<Timestamp> {
+        match &entry.kind {
+            EntryKind::Held(held) => {
+                self.holds.insert(held.hold.number, held.hold.counts_at);
+                None
+            }
+            EntryKind::HoldEnded(ended) => {
+                self.holds.remove(&ended.hold);
+                None
+            }
+            EntryKind::Used(used) => {
+                let captured = used.captured?;
+                match captured.ends {
+                    Some(_) => self.holds.remove(&captured.hold),
+                    None => self.holds.get(&captured.hold).copied(),
+                }
+            }
+            _ => None,
+        }
     }
 
     /// What each catalog would have denied.
@@ -111,14 +138,14 @@ impl<'a> World<'a> {
         Self { catalog, state, first, kept: BTreeMap::new(), denials: Denials::new() }
     }
 
-    fn see(&mut self, entry: &Entry, taken_back: &TakenBack) {
+    fn see(&mut self, entry: &Entry, counts_at: Option<Timestamp>, taken_back: &TakenBack) {
         let here = match &entry.kind {
-            EntryKind::Used(used) => self.decide_again(entry, used, taken_back),
+            EntryKind::Used(used) => self.decide_again(entry, used, counts_at, taken_back),
             EntryKind::Reversed { entry: number, .. } if *number >= self.first => {
                 let kept = self.kept.remove(number);
                 kept.map(|used| EntryKind::Reversed { entry: *number, used })
             }
-            // What is captured of a hold is counted here as what was recorded: the hold decided.
+            // What is captured of a hold is counted here as what was recorded at the moment of the hold: that decided.
             EntryKind::Refused { .. } | EntryKind::Held(_) | EntryKind::HoldEnded(_) => None,
             kind => Some(kind.clone()),
         };
@@ -152,14 +179,20 @@ impl<'a> World<'a> {
     }
 
     /// What a usage changes here; `None`: it is denied.
-    fn decide_again(&mut self, entry: &Entry, used: &UsedEntry, taken_back: &TakenBack) -> Option<EntryKind> {
+    fn decide_again(
+        &mut self,
+        entry: &Entry,
+        used: &UsedEntry,
+        counts_at: Option<Timestamp>,
+        taken_back: &TakenBack,
+    ) -> Option<EntryKind> {
         let usage = Use {
             user: used.user.clone(),
             path: used.path.as_ref().map(|along| along.path.clone()),
             meter: used.meter.clone(),
             quantity: used.quantity,
             key: used.key.clone(),
-            occurred_at: used.occurred_at,
+            occurred_at: used.occurred_at.or(counts_at),
             properties: used.properties.clone(),
         };
         let command = if used.recorded { OrgCommand::Record(usage) } else { OrgCommand::Use(usage) };

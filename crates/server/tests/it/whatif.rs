@@ -122,3 +122,23 @@ fn a_catalog_that_lacks_a_plan_or_limits_users_denies_by_its_own_reasons() {
     let renamed = asked(&mut client, &renamed);
     assert_eq!(reasons(&renamed), [("unknown_meter".to_owned(), 3)], "{renamed:#}");
 }
+
+/// A hold of yesterday takes its room of yesterday's limit, whenever it is captured: as it was, so it is gone through again.
+#[test]
+fn what_is_captured_counts_on_the_day_of_its_hold() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    server.at("2026-11-02T10:00:00Z");
+    client.put("/v1/orgs/acme/plan", json!({"plan": "basic"})).ok();
+    let limit = json!({"meter": "reports", "scope": "org", "window": "day", "amount": 30});
+    client.put("/v1/orgs/acme/limits", limit).ok();
+    let hold =
+        json!({"org": "acme", "meter": "reports", "quantity": 25, "key": "held", "expires_in": 86_400});
+    let hold = client.post("/v1/holds", hold).json();
+    server.at("2026-11-03T09:00:00Z");
+    let hold = hold["hold"]["hold"].as_str().expect("an id");
+    client.post(&format!("/v1/holds/{hold}/capture"), json!({})).ok();
+    assert!(reports(&mut client, "acme", "ann", 10, "next day"));
+    let reply = asked(&mut client, DEFAULT);
+    assert_eq!(reply["would_be_denied"], json!([]), "{reply:#}");
+}

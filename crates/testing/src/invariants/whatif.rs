@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use tollgate_domain::{Catalog, Entry, OrgId, Rerun, TakenBack, Window, Zone};
+use tollgate_domain::{Catalog, Entry, EntryKind, OrgId, Rerun, TakenBack, Window, Zone};
 
 use super::{Books, hold};
 
-/// What a catalog allowed, it would allow again: in every month of every org that knew no other catalog.
+/// What a catalog allowed, it would allow again: in every month of every org that knew no other catalog and held nothing. What is
+/// captured burns the credit that its hold reserved, and there none is reserved.
 ///
 /// # Errors
 /// A sentence on the first usage that would be denied.
 pub fn check(books: &Books<'_>) -> Result<(), String> {
     for (org, entries) in books.ledgers {
+        if entries.iter().any(|entry| matches!(entry.kind, EntryKind::Held(_))) {
+            continue;
+        }
         let versions: BTreeSet<u32> = entries.iter().map(|entry| entry.catalog).collect();
         let mut versions = versions.into_iter();
         let (Some(version), None) = (versions.next(), versions.next()) else { continue };
