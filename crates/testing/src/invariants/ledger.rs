@@ -513,24 +513,28 @@ fn unsent(org: &OrgId, entries: &[Entry], all: &Stored) -> Result<(), String> {
     Ok(())
 }
 
-/// A key counts once while it is remembered, and is taken back once.
+/// A key counts once while it is remembered, and is taken back once. That of a hold stands for what ends it, too, whenever by the
+/// clock that is.
 fn keys(key_keep_secs: i64, org: &OrgId, entries: &[Entry]) -> Result<(), String> {
-    let mut seen: BTreeMap<&UsageKey, i64> = BTreeMap::new();
+    let mut seen: BTreeMap<&UsageKey, (i64, Option<u64>)> = BTreeMap::new();
     let mut taken_back = BTreeSet::new();
     for entry in entries {
-        match &entry.kind {
-            EntryKind::Used(used) => {
-                let at = entry.at.as_second();
-                if let Some(before) = seen.insert(&used.key, at) {
-                    let forgotten = at - before >= key_keep_secs;
-                    hold!(forgotten, "{org}: entry {} counts {} again", entry.number, used.key);
-                }
-            }
+        let at = entry.at.as_second();
+        let (key, makes, ends) = match &entry.kind {
+            EntryKind::Used(used) => (&used.key, None, used.captured.map(|captured| captured.hold)),
+            EntryKind::Held(held) => (&held.hold.key, Some(entry.number), None),
+            EntryKind::HoldEnded(ended) => (&ended.key, None, Some(ended.hold)),
             EntryKind::Reversed { entry: number, .. } => {
                 let first = taken_back.insert(*number);
                 hold!(first, "{org}: entry {} takes back entry {number} again", entry.number);
+                continue;
             }
-            _ => {}
+            _ => continue,
+        };
+        if let Some((before, hold)) = seen.insert(key, (at, makes)) {
+            let is_its_own = ends.is_some() && hold == ends;
+            let forgotten = at - before >= key_keep_secs;
+            hold!(is_its_own || forgotten, "{org}: entry {} counts {key} again", entry.number);
         }
     }
     Ok(())
