@@ -20,7 +20,9 @@ use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
 use crate::flight::{Appending, Flight, Settled, Staged, Turn};
 use crate::limits::{LOADS_AHEAD_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
-use crate::loading::{Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records};
+use crate::loading::{
+    FoundKey, Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records,
+};
 use crate::queue::{Asked, Which};
 use crate::resident::{Checkpoint, Place, Residents};
 use crate::sync::poll_once;
@@ -142,14 +144,11 @@ impl<S: Store> Shard<S> {
     /// Decides requests in order, each on what the one before made of its org.
     async fn decide_all(&mut self, terms: Terms<'_>, requests: &[Asked<'_>]) -> Result<Turn, StoreError> {
         let places = self.open_all(requests.iter().map(|asked| asked.org)).await?;
-        let keys = find_keys(self.store.as_ref(), requests).await?;
-        for (found, place) in keys.zip(&places) {
-            if let (Some((space, key, found)), Some(resident)) = (found, self.residents.at(*place)) {
-                resident.state.put_key(space, key, found);
-            }
-        }
+        let mut keys = find_keys(self.store.as_ref(), requests).await?;
         let moments = Moments::new(terms.at);
         if self.is_shared() {
+            // Elsewhere each key is put right before its decision, when what its org points to has been read ahead.
+            keys.by_ref().zip(&places).for_each(|(found, place)| self.put_key(found, *place));
             self.load_ahead(terms, requests, &places).await?;
         }
         // Of an org whose latest entry is of another engine, by a clock that is ahead of this one's.
@@ -160,6 +159,7 @@ impl<S: Store> Shard<S> {
             self.residents.warm(requests, places);
             for (asked, place) in requests.iter().zip(places) {
                 self.residents.touch(*place);
+                self.put_key(keys.next().flatten(), *place);
                 let at = self.residents.at(*place).map_or(terms.at, |resident| resident.state.now(terms.at));
                 if at != terms.at && at != ahead.at() {
                     ahead = Moments::new(at);
@@ -270,6 +270,13 @@ impl<S: Store> Shard<S> {
             self.residents.insert(state, image);
         }
         orgs.map(|org| self.residents.place(org).ok_or_else(moved)).collect()
+    }
+
+    /// Tells an org what is known of a key, if one was looked up.
+    fn put_key(&mut self, found: Option<FoundKey>, place: Place) {
+        if let (Some((space, key, found)), Some(resident)) = (found, self.residents.at(place)) {
+            resident.state.put_key(space, key, found);
+        }
     }
 
     /// Loads what decisions on orgs as they are now lack, of all together: one by one, each would take a round trip to a shared
