@@ -63,7 +63,7 @@ pub(crate) struct Credit {
     /// … and the part of it that no credit covered.
     pub(crate) overage: Amount,
     /// What is held of the org in the month.
-    held_in_month: Amount,
+    pub(crate) held_in_month: Amount,
 }
 
 impl Credit {

@@ -282,14 +282,22 @@ impl Gate<'_> {
             limit.held -= within + freed;
             limit.take();
         }
-        self.user_month = self.user_after;
+        // A hold that was made in another zone of the org may count in another month than the one that is told of.
+        let told = hold.month() == Some(self.moment.month);
+        let (month, held_in_month) = (self.credit.month, self.credit.held_in_month);
         if freed.is_positive() {
             let all = hold.reserve.iter().filter(|burn| !burn.amount.is_zero());
             let mut left: Burns = all.copied().collect();
             reserved.iter().for_each(|burn| add_burn(&mut left, burn.source, -burn.amount));
             self.credit.release(freed, &left);
         }
-        self.credit.capture(within, reserved, beyond)
+        let burns = self.credit.capture(within, reserved, beyond);
+        if told {
+            self.user_month = self.user_after;
+        } else {
+            (self.credit.month, self.credit.held_in_month) = (month, held_in_month);
+        }
+        burns
     }
 
     /// The periods that a usage counts in.

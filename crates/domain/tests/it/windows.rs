@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use tollgate_domain::{
-    Amount, Capture, Denial, EntryKind, LimitScope, OnExpiry, OrgCommand, OrgDecision, PlanId, ReachedLimit,
-    Reverse, SetLimit, SetPlan, TakeHold, Timestamp, UsageKey, Use, UserId, Window,
+    Amount, Capture, Denial, EntryKind, LimitScope, OnExpiry, OrgCommand, OrgDecision, PlanId, PutOrg,
+    ReachedLimit, Reverse, SetLimit, SetPlan, Standing, TakeHold, Timestamp, UsageKey, Use, UserId, Window,
+    Zone,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -244,6 +245,26 @@ fn a_hold_takes_room_in_the_window_that_runs_and_counts_when_it_is_captured() {
         assert_eq!(used(&mut world, "2026-10-05T20:59:00Z", "4"), Ok(()), "{window}");
         assert!(used(&mut world, "2026-10-05T20:59:00Z", "1").is_err(), "{window}");
     }
+}
+
+/// It counts where the hold reserved its room, which is another month than the org has now.
+#[test]
+fn a_capture_tells_of_the_month_as_it_is_after_the_zone_of_the_org_changed() {
+    let mut world = World::new(CATALOG);
+    let ann = UserId::new("ann").expect("an id");
+    // In Berlin it is November already.
+    let (usage, secs) = (Use { user: Some(ann), ..calls(&world, "8") }, 80_000);
+    let (overrun, on_expiry) = (Amount::ZERO, OnExpiry::Release);
+    let hold = TakeHold { usage, within: None, secs, overrun, on_expiry };
+    let held = world.tell("2026-10-31T23:10:00Z", &OrgCommand::Hold(hold));
+    let OrgDecision::Hold(Ok(held)) = held else { panic!("{held:?}") };
+    let zone = Some(Zone::UTC);
+    world.tell("2026-10-31T23:20:00Z", &OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
+    let capture = Capture { hold: held.hold.number, quantity: Some(Amount::from_whole(6)), part: None };
+    let captured = world.tell("2026-10-31T23:30:00Z", &OrgCommand::Capture(capture));
+    let OrgDecision::Capture(Ok(captured)) = captured else { panic!("{captured:?}") };
+    let Standing { used, held, user_used, .. } = captured.standing;
+    assert_eq!((used, held, user_used), (Amount::ZERO, Amount::ZERO, Some(Amount::ZERO)), "October");
 }
 
 #[test]
