@@ -275,16 +275,26 @@ impl Residents {
             || (self.parts > 2 * self.pace.resident_parts_max && self.unsaved() > SAVED_IN_NEED_MAX)
     }
 
+    /// Whether too many orgs wait to be saved, or hold too much memory until they are.
+    fn is_in_need(&self) -> bool {
+        self.is_crowded || self.unsaved() > self.pace.unsaved_orgs_max
+    }
+
+    /// How many images are written together.
+    pub(crate) fn saved_at_once(&self) -> usize {
+        if self.is_in_need() { SAVED_IN_NEED_MAX } else { SAVED_AT_ONCE_MAX }
+    }
+
     /// How many orgs are to be saved now, after a turn of some entries: none while the oldest change is young and they are
     /// few; then so many that saving goes on evenly, some at a time; and more once they are many, or take too much memory.
     pub(crate) fn due(&mut self, entries: usize) -> usize {
         if self.unsaved.entries - self.unsaved.stuck_since > self.pace.due_entries {
             self.try_stuck();
         }
-        let unsaved = &self.unsaved;
-        if self.is_crowded || self.unsaved() > self.pace.unsaved_orgs_max {
+        if self.is_in_need() {
             return SAVED_IN_NEED_MAX;
         }
+        let unsaved = &self.unsaved;
         let age = unsaved.queue.front().map_or(0, |(_, since, _)| unsaved.entries - since);
         if age <= self.pace.due_entries {
             return 0;

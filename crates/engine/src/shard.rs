@@ -19,7 +19,7 @@ use crate::Pace;
 use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
 use crate::flight::{Appending, Flight, Settled, Staged, Turn};
-use crate::limits::{LOADS_AHEAD_MAX, SAVED_AT_ONCE_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
+use crate::limits::{LOADS_AHEAD_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
 use crate::loading::{
     FoundKey, Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records,
 };
@@ -528,7 +528,8 @@ impl<S: Store> Shard<S> {
     pub(crate) async fn due(&mut self, entries: usize) -> Result<Option<Checkpoint>, StoreError> {
         self.residents.trim();
         // Soon, so that lists show it also when no image can be written any more.
-        let urgent = self.save_some(|residents| residents.next_urgent(u64::MAX), SAVED_AT_ONCE_MAX).await?;
+        let most = self.residents.saved_at_once();
+        let urgent = self.save_some(|residents| residents.next_urgent(u64::MAX), most).await?;
         if urgent.is_some() {
             return Ok(urgent);
         }
@@ -553,7 +554,7 @@ impl<S: Store> Shard<S> {
         which: &Which,
         until: u64,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        let most = SAVED_AT_ONCE_MAX;
+        let most = self.residents.saved_at_once();
         match which {
             Which::System => self.save_system().await.map(|()| None),
             Which::All => self.save_some(|residents| residents.next_unsaved(until), most).await,

@@ -286,6 +286,8 @@ impl<S: Store> Writer<S> {
         !self.shard.is_shared()
             && turn.entries() >= self.options.pace.flight_entries_min
             && self.flown < FLIGHTS_MAX
+            // No image is written while a turn is on its way.
+            && !self.shard.is_overfull()
     }
 
     /// One damaged record must not refuse the requests that only happened to share its batch.
@@ -506,11 +508,12 @@ impl<S: Store> Writer<S> {
             }
             saving @ Saving::Running(..) => {
                 self.saving = saving;
-                // Far too many: the disk sets the pace.
-                if self.shard.is_overfull() {
-                    self.wait_saved().await;
+                if !self.shard.is_overfull() {
+                    return false;
                 }
-                matches!(self.saving, Saving::Idle) && !self.waiting.is_empty()
+                // Far too many: the disk sets the pace. What a turn adds is saved before the next, so that they stay as many.
+                self.wait_saved().await;
+                matches!(self.saving, Saving::Idle)
             }
             Saving::Idle => self.save_wanted().await || self.save_old(entries).await,
         }

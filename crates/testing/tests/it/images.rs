@@ -10,7 +10,7 @@ use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
     Actor, MeterId, OrgCommand, OrgDecision, OrgId, Partition, PlanId, Quantity, SetPlan, UsageKey, Use,
 };
-use tollgate_engine::{Engine, EngineOptions};
+use tollgate_engine::{Engine, EngineOptions, Pace};
 use tollgate_storage::Store;
 
 /// More than are saved together.
@@ -133,4 +133,41 @@ fn an_org_that_cannot_be_opened_holds_up_no_other() {
     );
     start_and_shut_down(&runtime, &store);
     assert_eq!(runtime.block_on(store.behind()).expect("it is known"), []);
+}
+
+/// Of how many orgs the images lack entries, at most, after each of some batches.
+async fn most_behind<S: Store>(store: &S, engine: &Engine<S>, command: impl Fn() -> OrgCommand) -> usize {
+    let mut most = 0;
+    for batch in 0..BATCHES {
+        let commands = (0..BATCH).map(|number| (org(batch * BATCH + number), command())).collect();
+        let decided = engine.submit_batch(&Actor::Local, commands).await.expect("is decided");
+        assert_eq!(decided.len(), BATCH);
+        most = most.max(store.behind().await.expect("it is known").len());
+    }
+    most
+}
+
+const BATCHES: usize = 10;
+const BATCH: usize = 500;
+
+/// Otherwise they grow in memory, and whoever waits for images to be whole holds up the gate until all are written.
+#[test]
+fn however_much_comes_in_images_lag_behind_by_little_more_than_a_turn() {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
+    let unsaved_orgs_max = 20;
+    let pace = Pace { unsaved_orgs_max, flight_entries_min: 1, ..Pace::default() };
+    runtime.block_on(async {
+        let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).expect("opens");
+        let store = Arc::new(store);
+        let options = EngineOptions { pace, ..EngineOptions::default() };
+        let engine = Engine::start(Arc::clone(&store), options).await.expect("starts");
+        // What lists of orgs show goes first, and what they do not show is kept back just as well.
+        for (what, command) in [("plans", plan as fn() -> OrgCommand), ("usage", usage)] {
+            let behind = most_behind(store.as_ref(), &engine, command).await;
+            let most = 2 * unsaved_orgs_max + 2 * BATCH;
+            assert!(behind <= most, "{what}: {behind} of {} lag behind", BATCHES * BATCH);
+        }
+        engine.shutdown().await.expect("shuts down");
+        assert_eq!(store.behind().await.expect("it is known"), []);
+    });
 }
