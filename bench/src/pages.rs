@@ -13,7 +13,7 @@ use crate::load::{Keys, Spread, org_id};
 use crate::machine;
 use crate::pace::Pace;
 use crate::report::{self, at_most, table, thousands};
-use crate::servers::{Ask, Daemon, make_orgs, start_tollgate, tollgate_asked, tollgate_template};
+use crate::servers::{Ask, Daemon, METER, make_orgs, start_tollgate, tollgate_asked, tollgate_template};
 use crate::stats::float;
 use crate::wire::Wire;
 
@@ -34,6 +34,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let path = folder.path().canonicalize()?;
     let server = start_tollgate(&options.server, &path, None)?;
     fill(&server, options)?;
+    // A list waits until all that it shows is written: who made a million organizations waits once.
+    tollgate_asked(server.address, "GET", "/v1/orgs?limit=1", "")?;
     let pages = pages(server.address, options)?;
     let looks = look_at(server.address, &pages, options)?;
     server.stop()?;
@@ -98,7 +100,7 @@ fn pages(address: SocketAddr, options: &Options) -> Result<Vec<(&'static str, St
         ("its bill", of("/bill")),
         ("usage", "/console/usage".to_owned()),
         ("usage of an organization", format!("/console/usage?org={busy}")),
-        ("usage as CSV", format!("/console/usage.csv?org={busy}")),
+        ("usage as CSV", format!("/console/usage.csv?org={busy}&meter={METER}")),
         ("plans", "/console/plans".to_owned()),
         ("try a catalog", "/console/plans/try".to_owned()),
         ("bills", "/console/bills".to_owned()),

@@ -256,7 +256,7 @@ pub(crate) fn measured(
 
 pub(crate) use store::StoreKind;
 pub(crate) use tollgate::{
-    Background, Work, call as tollgate_asked, last_entry, make_orgs, start as start_tollgate,
+    Background, METER, Work, call as tollgate_asked, last_entry, make_orgs, start as start_tollgate,
     template as tollgate_template, used as tollgate_used,
 };
 

@@ -16,7 +16,7 @@ use crate::pace::Pace;
 use crate::wire::{Wire, http_answer};
 
 /// The meter that the default catalog's plans allow.
-const METER: &str = "reports";
+pub(crate) const METER: &str = "reports";
 /// The same meter and plan, counted by a property besides.
 pub(crate) const CATALOG_OF_GROUPS: &str = r#"
 [[meters]]

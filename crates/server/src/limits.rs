@@ -25,7 +25,7 @@ pub const FILTER_ROWS_READ: usize = 200;
 pub const FILTER_ROWS_MAX: usize = 2_000;
 
 /// Organizations whose balances are looked at for one page, where the balance decides and no more rows are asked for.
-pub const FILTER_BALANCES_MAX: usize = 400;
+pub const FILTER_BALANCES_MAX: usize = 250;
 
 /// Most organizations whose latest refusal is remembered.
 pub const REFUSED_ORGS_MAX: usize = 100_000;
