@@ -198,8 +198,8 @@ mod tests {
             (r#""scope":{"org":null}"#, "scope: must be a word, not an object"),
             (
                 r#""scope":"org","window":"year""#,
-                "window: must be one of 'minute', 'hour', 'day', 'week', 'month', 'lifetime', 'plan_month', or such as 'month_from_15', \
-                 'rolling_5h', 'rolling_7d', 'first_use_5h', 'first_use_7d', not 'year'",
+                "window: must be one of 'minute', 'hour', 'day', 'week', 'month', 'lifetime', 'plan_month', or such as \
+                 'week_from_sunday', 'month_from_15', 'rolling_5h', 'first_use_7d', not 'year'",
             ),
         ] {
             let body = format!(r#"{{"meter":"m",{field}}}"#);

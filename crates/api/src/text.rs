@@ -88,14 +88,15 @@ impl PartialSchema for WindowName {
     fn schema() -> RefOr<Schema> {
         let about = "A window: `minute` and `hour` of UTC; `day`, `week` from Monday on and `month` of the organization's \
                      calendar; `lifetime`; `plan_month`: a month from the day of month on which the organization's plan \
-                     began, `month_from_15`: from a given day; `rolling_5h`, `rolling_7d`: the last hours or days at any \
-                     moment; `first_use_5h`, `first_use_7d`: so long from the first use on, which the first use after that \
-                     begins anew. At most 366 days.";
+                     began, `month_from_15`: from a given day; `week_from_sunday`: a week from that day on; \
+                     `rolling_5h`, `rolling_7d`: the last hours or days at any moment; `first_use_5h`, `first_use_7d`: so \
+                     long from the first use on, which the first use after that begins anew. At most 366 days.";
         ObjectBuilder::new()
             .schema_type(Type::String)
             .description(Some(about))
             .pattern(Some(
                 "^(minute|hour|day|week|month|lifetime|plan_month|month_from_([1-9]|[12][0-9]|3[01])\
+                 |week_from_(monday|tuesday|wednesday|thursday|friday|saturday|sunday)\
                  |(rolling|first_use)_[1-9][0-9]{0,3}[hd])$",
             ))
             .examples(["month", "rolling_5h"])

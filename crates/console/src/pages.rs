@@ -314,6 +314,7 @@ impl OrgView {
     fn windows(&self) -> Vec<Choice> {
         let named = ["minute", "hour", "day", "week", "month", "lifetime"].map(Choice::plain);
         let others = [
+            ("week_from_sunday", "week from Sunday"),
             ("plan_month", "month of the plan"),
             ("rolling_5h", "any 5 hours"),
             ("rolling_7d", "any 7 days"),

@@ -5,13 +5,14 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use crate::limits::SEGMENTS_OF_MONTH;
-use crate::{MonthDay, Window};
+use crate::{MonthDay, WeekDay, Window};
 
 /// One window on the calendar, named by its number so that it stays the same window when the org's time zone changes.
 ///
-/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, weeks since that of 1970-01-01, months since year 0 (of a month from
-/// a day on that in which it begins), zero for the lifetime, or of a segment its month and plan in one ([`Period::segment`]). A window that
-/// goes by usage is named by the usage: of a rolling one by its slot since 1970 ([`Period::minute_in`]), of one from the first use by its minute.
+/// The number is minutes or hours since 1970 in UTC, days since 1970-01-01, weeks since that of 1970-01-01, months since year 0 (of a week or
+/// month from a day on that in which it begins), zero for the lifetime, or of a segment its month and plan in one ([`Period::segment`]). A
+/// window that goes by usage is named by the usage: of a rolling one by its slot since 1970 ([`Period::minute_in`]), of one from the first use
+/// by its minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period {
     /// Which kind of window.
@@ -71,6 +72,7 @@ impl Zone {
             Window::Hour => whole(at.as_second().div_euclid(3_600)),
             Window::Day => self.day_at(at),
             Window::Week => week_of_day(self.day_at(at)),
+            Window::WeekFrom(day) => return Period::week_from(day, self.day_at(at)),
             Window::Month | Window::PlanMonth => month_number(date_of_day(self.day_at(at))),
             Window::MonthFrom(day) => return Period::month_from(day, self.day_at(at)),
             Window::Lifetime => 0,
@@ -91,10 +93,8 @@ impl Zone {
             Window::Minute => (second(i64::from(number) * 60), second((i64::from(number) + 1) * 60)),
             Window::Hour => (second(i64::from(number) * 3_600), second((i64::from(number) + 1) * 3_600)),
             Window::Day => (self.start_of(date_of_day(number)), self.start_of(date_of_day(number + 1))),
-            Window::Week => {
-                let [first, next] = [number, number + 1].map(|week| date_of_day(first_day_of_week(week)));
-                (self.start_of(first), self.start_of(next))
-            }
+            Window::Week => self.week_of_days(first_day_of_week(number)),
+            Window::WeekFrom(day) => self.week_of_days(first_day_of_week_from(number, day)),
             Window::Month | Window::PlanMonth => {
                 (self.start_of(date_of_month(number)), self.start_of(date_of_month(number + 1)))
             }
@@ -146,6 +146,11 @@ impl Zone {
         MonthDay::new(day.cast_unsigned()).unwrap_or(MonthDay::FIRST)
     }
 
+    /// First instants of a day and of that seven days later.
+    fn week_of_days(&self, first: i32) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.start_of(date_of_day(first)), self.start_of(date_of_day(first.saturating_add(7))))
+    }
+
     /// First instant of a date; where clocks skip midnight, the first instant after the gap.
     fn start_of(&self, date: Date) -> Option<Timestamp> {
         let zoned = date.to_zoned(self.tz.clone()).ok()?;
@@ -186,6 +191,13 @@ impl Period {
     #[must_use]
     pub(crate) const fn week_of(day: i32) -> Self {
         Self { window: Window::Week, number: week_of_day(day) }
+    }
+
+    /// The week from a day of the week on that holds a day of the calendar.
+    #[must_use]
+    pub(crate) fn week_from(from: WeekDay, day: i32) -> Self {
+        let number = week_of_day(day.saturating_sub(from.get().into()));
+        Self { window: Window::WeekFrom(from), number }
     }
 
     /// The month from a day on that holds a day of the calendar.
@@ -242,6 +254,7 @@ impl Period {
                 let date = date_of_month(self.number);
                 format!("{:04}-{:02}", date.year(), date.month())
             }
+            Window::WeekFrom(day) => date_of_day(first_day_of_week_from(self.number, day)).to_string(),
             Window::MonthFrom(day) => day_in_month(self.number, day).to_string(),
             Window::Rolling(hours) => stamp_label(i64::from(self.number) * i64::from(hours.get()) * 60),
             Window::FirstUse(_) => stamp_label(i64::from(self.number) * 60),
@@ -307,6 +320,11 @@ const fn first_day_of_week(week: i32) -> i32 {
     week.saturating_mul(7).saturating_sub(3)
 }
 
+/// The day of the week with a number from which another kind of week goes.
+fn first_day_of_week_from(week: i32, from: WeekDay) -> i32 {
+    first_day_of_week(week).saturating_add(from.get().into())
+}
+
 fn month_number(date: Date) -> i32 {
     i32::from(date.year()) * 12 + i32::from(date.month()) - 1
 }
@@ -361,6 +379,62 @@ mod tests {
             assert_eq!(zone.bounds(week), (Some(at(start)), Some(at(end))), "{moment}");
             assert_eq!(zone.period_at(Window::Week, at(start)), week, "{moment}");
             assert_eq!(zone.period_at(Window::Week, at(end)).number, week.number + 1, "{moment}");
+        }
+    }
+
+    #[test]
+    fn weeks_from_another_day_go_to_that_day() {
+        for (day, zone, moment, label, start, end) in [
+            (
+                "sunday",
+                "UTC",
+                "1970-01-01T00:00:00Z",
+                "1969-12-28",
+                "1969-12-28T00:00:00Z",
+                "1970-01-04T00:00:00Z",
+            ),
+            (
+                "sunday",
+                "UTC",
+                "2026-11-28T23:59:59Z",
+                "2026-11-22",
+                "2026-11-22T00:00:00Z",
+                "2026-11-29T00:00:00Z",
+            ),
+            (
+                "monday",
+                "UTC",
+                "2026-11-29T23:59:59Z",
+                "2026-11-23",
+                "2026-11-23T00:00:00Z",
+                "2026-11-30T00:00:00Z",
+            ),
+            // The clocks go back in the night to its first day.
+            (
+                "sunday",
+                "Europe/Berlin",
+                "2026-10-25T22:59:59Z",
+                "2026-10-25",
+                "2026-10-24T22:00:00Z",
+                "2026-10-31T23:00:00Z",
+            ),
+            (
+                "saturday",
+                "Asia/Kathmandu",
+                "2026-10-30T18:15:00Z",
+                "2026-10-31",
+                "2026-10-30T18:15:00Z",
+                "2026-11-06T18:15:00Z",
+            ),
+        ] {
+            let zone = Zone::new(zone).expect("a zone");
+            let window = format!("week_from_{day}").parse().expect("a window");
+            let week = zone.period_at(window, at(moment));
+            assert_eq!(week.label(), label, "{moment}");
+            assert_eq!(zone.bounds(week), (Some(at(start)), Some(at(end))), "{moment}");
+            assert_eq!(zone.period_at(window, at(start)), week, "{moment}");
+            assert_eq!(zone.period_at(window, at(end)).number, week.number + 1, "{moment}");
+            assert_eq!(crate::Moment::new(&zone, at(moment)).period(window), week, "{moment}");
         }
     }
 

@@ -109,7 +109,7 @@ pub use shipment::{Shipment, ShipmentLine, Unsent};
 pub use sku::Sku;
 pub use state::{Distance, OrgState};
 pub use whatif::{Denials, DeniedSum, Rerun, TakenBack};
-pub use window::{MonthDay, Window, WindowError, WindowHours};
+pub use window::{MonthDay, WeekDay, Window, WindowError, WindowHours};
 
 /// A stretch of time of fixed length, to the nanosecond.
 pub use jiff::SignedDuration;

@@ -80,6 +80,7 @@ impl Moment {
             Window::Hour => self.hour,
             Window::Day => self.day,
             Window::Week => Period::week_of(self.day.number),
+            Window::WeekFrom(from) => Period::week_from(from, self.day.number),
             Window::Month | Window::PlanMonth => self.month,
             Window::MonthFrom(day) => Period::month_from(day, self.day.number),
             Window::Rolling(_) | Window::FirstUse(_) => Period::minute_in(window, self.minute.number),

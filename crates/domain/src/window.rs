@@ -23,6 +23,8 @@ pub enum Window {
     Day,
     /// A week of the org's calendar, from Monday on.
     Week,
+    /// A week of the org's calendar, from a day of the week on.
+    WeekFrom(WeekDay),
     /// A month of the org's calendar.
     Month,
     /// From the first usage on, without end.
@@ -46,6 +48,37 @@ pub struct WindowHours(u16);
 /// A day of a month: in a month that is too short its last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MonthDay(u8);
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WeekDay(u8);
+
+impl WeekDay {
+    /// The days by their names, from Monday on.
+    const NAMES: [&'static str; 7] =
+        ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+    /// The day that comes so many days after a Monday; `None`: that is another week.
+    #[must_use]
+    pub const fn new(after_monday: u8) -> Option<Self> {
+        if after_monday < 7 { Some(Self(after_monday)) } else { None }
+    }
+
+    /// How many days it comes after a Monday.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The day by its name on the wire: `sunday`.
+    fn named(name: &str) -> Option<Self> {
+        (0..7).filter_map(Self::new).find(|day| day.name().to_lowercase() == name)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.get(usize::from(self.0)).copied().unwrap_or_default()
+    }
+}
 
 impl WindowHours {
     /// So many hours; `None`: no window is so short or so long.
@@ -108,12 +141,15 @@ impl Window {
     pub const ON_REQUEST: [Self; 3] = [Self::Minute, Self::Hour, Self::Week];
 
     /// What the names of windows look like.
-    pub const NAMES: &'static str = "must be one of 'minute', 'hour', 'day', 'week', 'month', 'lifetime', 'plan_month', \
-         or such as 'month_from_15', 'rolling_5h', 'rolling_7d', 'first_use_5h', 'first_use_7d'";
+    pub const NAMES: &'static str = "must be one of 'minute', 'hour', 'day', 'week', 'month', 'lifetime', 'plan_month', or such as \
+         'week_from_sunday', 'month_from_15', 'rolling_5h', 'first_use_7d'";
 
     /// Whether only a limit asks for it, so that usage is counted in it only while one is there.
     pub(crate) const fn is_of_limits(self) -> bool {
-        matches!(self, Self::PlanMonth | Self::MonthFrom(_) | Self::Rolling(_) | Self::FirstUse(_))
+        matches!(
+            self,
+            Self::WeekFrom(_) | Self::PlanMonth | Self::MonthFrom(_) | Self::Rolling(_) | Self::FirstUse(_)
+        )
     }
 
     /// Whether it goes by usage, not by the calendar.
@@ -128,7 +164,7 @@ impl Window {
             Self::Minute => 60,
             Self::Hour => 3_600,
             Self::Day => 86_400,
-            Self::Week => 7 * 86_400,
+            Self::Week | Self::WeekFrom(_) => 7 * 86_400,
             Self::Segment | Self::Month | Self::PlanMonth | Self::MonthFrom(_) => 31 * 86_400,
             Self::Rolling(hours) | Self::FirstUse(hours) => hours.secs().into(),
             Self::Lifetime => u64::MAX,
@@ -147,6 +183,7 @@ impl Window {
             Self::Lifetime => "lifetime",
             Self::Segment => "segment",
             Self::PlanMonth => "plan_month",
+            Self::WeekFrom(day) => return Cow::Owned(format!("week_from_{}", day.name().to_lowercase())),
             Self::MonthFrom(day) => return Cow::Owned(format!("month_from_{}", day.get())),
             Self::Rolling(hours) => return Cow::Owned(format!("rolling_{hours}")),
             Self::FirstUse(hours) => return Cow::Owned(format!("first_use_{hours}")),
@@ -164,6 +201,7 @@ impl Window {
         };
         match self {
             Self::PlanMonth => "a month of the plan".to_owned(),
+            Self::WeekFrom(day) => format!("a week from {}", day.name()),
             Self::MonthFrom(day) => format!("a month from day {}", day.get()),
             Self::Rolling(hours) => format!("in any {}", long(hours)),
             Self::FirstUse(hours) => format!("in the {} from the first use", long(hours)),
@@ -189,6 +227,9 @@ impl FromStr for Window {
         let read = || {
             if let Some(day) = text.strip_prefix("month_from_") {
                 return MonthDay::new(number(day)?.try_into().ok()?).map(Self::MonthFrom);
+            }
+            if let Some(day) = text.strip_prefix("week_from_") {
+                return WeekDay::named(day).map(Self::WeekFrom);
             }
             match text.strip_prefix("rolling_") {
                 Some(long) => hours(long).map(Self::Rolling),
@@ -255,6 +296,8 @@ mod tests {
             ("minute", Window::Minute, "a minute"),
             ("lifetime", Window::Lifetime, "a lifetime"),
             ("plan_month", Window::PlanMonth, "a month of the plan"),
+            ("week_from_monday", Window::WeekFrom(WeekDay(0)), "a week from Monday"),
+            ("week_from_sunday", Window::WeekFrom(WeekDay(6)), "a week from Sunday"),
             ("month_from_1", Window::MonthFrom(MonthDay::FIRST), "a month from day 1"),
             ("month_from_31", Window::MonthFrom(MonthDay(31)), "a month from day 31"),
             ("rolling_1h", Window::Rolling(hours(1)), "in any hour"),
@@ -274,6 +317,10 @@ mod tests {
             "segment",
             "year",
             "Month",
+            "week_from_",
+            "week_from_Sunday",
+            "week_from_sun",
+            "week_from_6",
             "month_from_0",
             "month_from_32",
             "month_from_01",

@@ -98,7 +98,7 @@ const MONTH_HOURS: u16 = 28 * 24;
 /// limit never fits.
 fn waiting_helps(limit: &ReachedLimit, counted: Quantity) -> bool {
     let soon = match limit.window {
-        Some(Window::Minute | Window::Hour | Window::Day | Window::Week) => true,
+        Some(Window::Minute | Window::Hour | Window::Day | Window::Week | Window::WeekFrom(_)) => true,
         Some(Window::Rolling(hours) | Window::FirstUse(hours)) => hours.get() < MONTH_HOURS,
         _ => false,
     };
@@ -202,7 +202,7 @@ fn fixed_secs(window: Window) -> Option<u32> {
         Window::Hour => Some(3_600),
         Window::Day => Some(86_400),
         // One in which the clocks change is an hour longer or shorter, as a day is.
-        Window::Week => Some(604_800),
+        Window::Week | Window::WeekFrom(_) => Some(604_800),
         Window::Rolling(hours) | Window::FirstUse(hours) => Some(hours.secs()),
         Window::Month | Window::PlanMonth | Window::MonthFrom(_) | Window::Lifetime | Window::Segment => None,
     }

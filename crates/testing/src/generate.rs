@@ -39,7 +39,9 @@ pub const ZONES: [&str; 10] = [
 const METERS: [&str; 7] = ["reports", "tokens", "seat:day", "peaks", "levels", "people", "models"];
 const PLANS: [&str; 5] = ["large", "middle", "small", "other", "trial"];
 /// Windows that limits alone go by.
-const LIMITED_BY: [&str; 8] = [
+const LIMITED_BY: [&str; 10] = [
+    "week_from_sunday",
+    "week_from_monday",
     "plan_month",
     "month_from_31",
     "month_from_15",

@@ -77,9 +77,13 @@ const fn window_tag(window: Window) -> u8 {
         Window::PlanMonth => 8,
         Window::Rolling(_) => 9,
         Window::FirstUse(_) => 10,
+        Window::WeekFrom(day) => WEEK_FROM + day.get(),
         Window::MonthFrom(day) => MONTH_FROM + day.get(),
     }
 }
+
+/// The tag of weeks from Monday on; of those from other days so many more.
+const WEEK_FROM: u8 = 16;
 
 /// The tag of months from a day on, before the first day.
 const MONTH_FROM: u8 = 32;
@@ -247,6 +251,7 @@ pub(crate) fn counter_end_secs(row_key: &[u8]) -> Option<i64> {
         }
         // The first week begins three days before 1970.
         7 => Some((next * 7 - 3) * DAY + DAY),
+        day @ 16..=22 => Some((next * 7 - 3 + i64::from(day - WEEK_FROM)) * DAY + DAY),
         _ => None,
     }
 }
@@ -406,7 +411,9 @@ mod tests {
     fn a_counter_ends_after_its_period_in_every_zone_and_not_much_later() {
         let (org, meter) = (OrgId::new("o").expect("an id"), MeterId::new("m").expect("an id"));
         let from = |day| Window::MonthFrom(tollgate_domain::MonthDay::new(day).expect("a day"));
-        for window in Window::ALL.into_iter().chain([1, 15, 28, 31].map(from)) {
+        let week_from = |day| Window::WeekFrom(tollgate_domain::WeekDay::new(day).expect("a day"));
+        let others = [1, 15, 28, 31].map(from).into_iter().chain([0, 5, 6].map(week_from));
+        for window in Window::ALL.into_iter().chain(others) {
             for number in [0, 1, 20_758, 24_322, 24_323, 24_324, 26_000, 30_000] {
                 let period = Period { window, number };
                 let scope = Scope::User(UserId::new("u").expect("an id"));

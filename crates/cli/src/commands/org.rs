@@ -96,7 +96,7 @@ pub(crate) struct LimitArgs {
     /// Limit all usage at and below this path together, such as research; with * as the last name each path separately.
     #[arg(long, conflicts_with = "user")]
     path: Option<String>,
-    /// The time window: minute, hour, day, week, month, lifetime; plan_month (from the day the plan began),
+    /// The time window: minute, hour, day, week, month, lifetime; week_from_sunday; plan_month (from the day the plan began),
     /// month_from_15; rolling_5h, rolling_7d (the last hours or days); first_use_5h, first_use_7d (from the first use).
     #[arg(long, value_parser = str::parse::<Window>, default_value = "month")]
     window: Window,

@@ -1,4 +1,4 @@
-//! Limits by windows that go by usage, and by months from a day on.
+//! Limits by windows that go by usage, and by weeks and months from a day on.
 
 use std::collections::BTreeMap;
 
@@ -299,10 +299,40 @@ fn months_go_by_the_day_the_plan_began_in_the_zone_of_the_org() {
 }
 
 #[test]
+fn weeks_go_from_their_day_in_the_zone_of_the_org() {
+    let mut world = world(LimitScope::Org, "week_from_sunday");
+    assert_eq!(used(&mut world, "2026-10-18T10:00:00Z", "10"), Ok(()));
+    // In Berlin; the clocks go back on the second Sunday.
+    for (now, end) in
+        [("2026-10-24T21:59:59Z", "2026-10-24T22:00:00Z"), ("2026-10-31T22:59:59Z", "2026-10-31T23:00:00Z")]
+    {
+        assert_eq!(used(&mut world, now, "1"), Err(Some(at(end))), "{now}");
+        assert_eq!(line(&world, now), (Amount::from_whole(10), Some(at(end))));
+        assert_eq!(used(&mut world, end, "10"), Ok(()), "{end}");
+    }
+    // In New York it is Saturday again, and the week that begins there is the one that began in Berlin.
+    let zone = Some(Zone::new("America/New_York").expect("a zone"));
+    world.tell("2026-10-31T23:01:00Z", &OrgCommand::Put(PutOrg { name: None, zone, metadata: None }));
+    for (now, end) in
+        [("2026-10-31T23:01:00Z", "2026-11-01T04:00:00Z"), ("2026-11-01T04:00:00Z", "2026-11-08T05:00:00Z")]
+    {
+        assert_eq!(used(&mut world, now, "1"), Err(Some(at(end))), "{now}");
+    }
+    // Usage that is told late counts in the week of its own time.
+    recorded(&mut world, "2026-11-01T05:00:00Z", "2026-10-24T23:00:00Z", "1");
+    let Some(EntryKind::Used(late)) = world.entries.last().map(|entry| &entry.kind) else { panic!("none") };
+    let sunday = "week_from_sunday".parse().expect("a window");
+    let week = late.periods.iter().find(|period| period.window == sunday).map(|period| period.label());
+    assert_eq!(week.as_deref(), Some("2026-10-18"));
+}
+
+#[test]
 fn only_what_adds_up_is_limited_by_windows_that_go_by_usage() {
     let peaks = CATALOG.replace("unit = \"call\"", "unit = \"call\"\naggregation = \"max\"");
     let mut world = World::new(&peaks);
-    for (window, refused) in [("rolling_5h", true), ("first_use_7d", true), ("month_from_15", false)] {
+    for (window, refused) in
+        [("rolling_5h", true), ("first_use_7d", true), ("month_from_15", false), ("week_from_sunday", false)]
+    {
         let set = |amount| {
             let window = window.parse().expect("a window");
             OrgCommand::SetLimit(SetLimit { meter: meter("calls"), scope: LimitScope::Org, window, amount })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
-use tollgate_domain::{MonthDay, Period, PlanTime, Window, Zone};
+use tollgate_domain::{MonthDay, Period, PlanTime, WeekDay, Window, Zone};
 
 /// What a window that holds a moment is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,8 @@ pub enum Label {
     Day(Date),
     /// The Monday of a week on the org's calendar.
     Week(Date),
+    /// A day of the week, and the date on which such a week began.
+    WeekFrom(WeekDay, Date),
     /// Year and month on the org's calendar.
     Month(i16, i8),
     /// A day of the month, year and month in which such a month began.
@@ -38,6 +40,10 @@ impl Label {
             Self::Hour(time) => (Window::Hour, days_from_civil(time.date()) * 24 + i64::from(time.hour())),
             Self::Day(date) => (Window::Day, days_from_civil(date)),
             Self::Week(monday) => (Window::Week, (days_from_civil(monday) + 3).div_euclid(7)),
+            Self::WeekFrom(day, first) => {
+                let monday = days_from_civil(first) - i64::from(day.get());
+                (Window::WeekFrom(day), (monday + 3).div_euclid(7))
+            }
             Self::Month(year, month) => (Window::Month, i64::from(year) * 12 + i64::from(month) - 1),
             Self::MonthFrom(day, year, month) => {
                 (Window::MonthFrom(day), i64::from(year) * 12 + i64::from(month) - 1)
@@ -142,6 +148,13 @@ impl WallClock {
                 let since_monday = i64::from(date.weekday().to_monday_zero_offset());
                 Label::Week(date.saturating_sub(since_monday.days()))
             }
+            Window::WeekFrom(day) => {
+                let mut date = self.tz.to_datetime(at).date();
+                while date.weekday().to_monday_zero_offset() != day.get().cast_signed() {
+                    date = date.saturating_sub(1.day());
+                }
+                Label::WeekFrom(day, date)
+            }
             Window::Month => {
                 let date = self.tz.to_datetime(at).date();
                 Label::Month(date.year(), date.month())
@@ -170,7 +183,7 @@ impl WallClock {
             Window::Minute => 60,
             Window::Hour => 3_600,
             Window::Day => 50 * 3_600,
-            Window::Week => 9 * 86_400,
+            Window::Week | Window::WeekFrom(_) => 9 * 86_400,
             Window::Month | Window::MonthFrom(_) => 33 * 86_400,
             _ => return None,
         };

@@ -201,7 +201,7 @@ fn minutes(window: Window) -> u32 {
         Window::Minute => 1,
         Window::Hour => 60,
         Window::Day => 24 * 60,
-        Window::Week => 7 * 24 * 60,
+        Window::Week | Window::WeekFrom(_) => 7 * 24 * 60,
         Window::Month | Window::PlanMonth | Window::MonthFrom(_) | Window::Segment => 31 * 24 * 60,
         Window::Rolling(hours) | Window::FirstUse(hours) => u32::from(hours.get()) * 60,
         Window::Lifetime => u32::MAX,

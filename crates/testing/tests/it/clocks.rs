@@ -21,7 +21,7 @@ use tollgate_testing::hold;
 
 use crate::months::reports;
 use crate::world::{Tally, World};
-use crate::zones::{TABLES_DIFFER, changes, day_of, zones};
+use crate::zones::{SUNDAY, TABLES_DIFFER, changes, day_of, zones};
 
 /// Schedules that are run; `TOLLGATE_SCHEDULES` sets another number, `TOLLGATE_SEED` the first seed.
 const SCHEDULES: u64 = 1_000;
@@ -44,11 +44,12 @@ amount = 20
 "#;
 
 /// Limits that an org may have: whose, over which stretch, how much.
-const LIMITS: [(LimitScope, Window, i64); 7] = [
+const LIMITS: [(LimitScope, Window, i64); 8] = [
     (LimitScope::Org, Window::Minute, 6),
     (LimitScope::Org, Window::Hour, 9),
     (LimitScope::Org, Window::Day, 14),
     (LimitScope::Org, Window::Week, 23),
+    (LimitScope::Org, Window::WeekFrom(SUNDAY), 21),
     (LimitScope::Org, Window::Month, 32),
     (LimitScope::EachUser, Window::Day, 8),
     (LimitScope::EachUser, Window::Month, 13),
@@ -214,6 +215,7 @@ impl Schedule {
                 let week = date().iso_week();
                 format!("{}-{}", week.year(), week.week())
             }
+            Window::WeekFrom(SUNDAY) => date().week(chrono::Weekday::Sun).first_day().to_string(),
             Window::Month => self.month_of(at).to_string(),
             // None of its limits goes by another.
             _ => String::new(),

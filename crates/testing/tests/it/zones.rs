@@ -7,13 +7,15 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone as _};
 use chrono_tz::Tz;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tollgate_domain::{Period, Window, Zone};
+use tollgate_domain::{Period, WeekDay, Window, Zone};
 use tollgate_testing::oracle::Calendar;
 
 use crate::months::before;
 
 const YEARS: std::ops::Range<i32> = 2024..2041;
 const MINUTE: i64 = 60;
+
+pub(crate) const SUNDAY: WeekDay = WeekDay::new(6).expect("a day");
 
 /// Zones whose rules changed after the tables of the second library were made, all of them later than
 /// [`TABLES_AGREE_UNTIL`]. From there on these are compared with what the wall clock shows of the first library's own
@@ -231,6 +233,7 @@ fn periods_cover_the_line_exactly_once() {
                 usize::try_from((end.as_second() - start_of_years().as_second()) / 86_400).expect("days");
             walk(zone, Window::Day, start_of_years(), count);
             walk(zone, Window::Week, start_of_years(), count / 7);
+            walk(zone, Window::WeekFrom(SUNDAY), start_of_years(), count / 7);
             days += count;
         } else {
             // Three days around each change: all others have 24 hours.

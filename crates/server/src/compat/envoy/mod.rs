@@ -279,7 +279,7 @@ fn limit(scope: PolicyScope, window: Option<Window>, amount: Amount) -> Limit {
         Some(Window::Minute) => Unit::Minute,
         Some(Window::Hour) => Unit::Hour,
         Some(Window::Day) => Unit::Day,
-        Some(Window::Week) => Unit::Week,
+        Some(Window::Week | Window::WeekFrom(_)) => Unit::Week,
         Some(Window::Month) => Unit::Month,
         _ => Unit::Unknown,
     };

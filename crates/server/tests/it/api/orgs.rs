@@ -103,8 +103,17 @@ fn limits_are_set_replaced_and_removed() {
     };
     let mut limits = Vec::new();
     for (scope, user) in [("org", None), ("user", None), ("user", Some("ada"))] {
-        let of_calendar =
-            ["minute", "hour", "day", "week", "month", "lifetime", "plan_month", "month_from_31"];
+        let of_calendar = [
+            "minute",
+            "hour",
+            "day",
+            "week",
+            "month",
+            "lifetime",
+            "plan_month",
+            "month_from_31",
+            "week_from_sunday",
+        ];
         let windows = of_calendar.into_iter().chain(["rolling_5h", "rolling_366d", "first_use_7d"]);
         for (place, window) in windows.enumerate() {
             let new = limit(scope, user, window, json!(10 + place));

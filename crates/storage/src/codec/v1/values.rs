@@ -7,7 +7,7 @@ use postcard::Result;
 use tollgate_domain::{
     Along, Amount, ApiKeyId, ChannelId, Currency, Exact, Group, LimitPath, MeterId, Money, MonthDay, OrgId,
     PathCounters, Period, PersonId, PlanId, Quantity, ScopePath, ShipmentId, Sku, Source, Timestamp,
-    UsageKey, UserId, Window, WindowHours, Zone,
+    UsageKey, UserId, WeekDay, Window, WindowHours, Zone,
 };
 
 use crate::codec::wire::{In, Together, Wire, choices, fields, invalid, put_len, put_text, take_text};
@@ -123,6 +123,16 @@ impl Wire for Group {
     }
 }
 
+impl Wire for WeekDay {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.get().put(out);
+    }
+
+    fn take(from: &mut In<'_>) -> Result<Self> {
+        Self::new(u8::take(from)?).ok_or_else(invalid)
+    }
+}
+
 impl Wire for MonthDay {
     fn put(&self, out: &mut Vec<u8>) {
         self.get().put(out);
@@ -222,6 +232,7 @@ choices! {
         8 = MonthFrom(day: MonthDay),
         9 = Rolling(hours: WindowHours),
         10 = FirstUse(hours: WindowHours),
+        11 = WeekFrom(day: WeekDay),
     }
     Source {
         0 = Allowance(segment: i32),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tollgate_domain::{
     Amount, Burn, Currency, Exact, Group, Money, MonthDay, Period, Quantity, Sku, Source, Standing,
-    Timestamp, Window, WindowHours,
+    Timestamp, WeekDay, Window, WindowHours,
 };
 
 use super::every;
@@ -68,6 +68,7 @@ every! {
         Window::MonthFrom(_) => Window::MonthFrom(MonthDay::new(31).expect("a day")),
         Window::Rolling(_) => Window::Rolling(WindowHours::new(5).expect("hours")),
         Window::FirstUse(_) => Window::FirstUse(WindowHours::new(168).expect("hours")),
+        Window::WeekFrom(_) => Window::WeekFrom(WeekDay::new(6).expect("a day")),
     }
 }
 
