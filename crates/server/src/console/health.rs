@@ -92,24 +92,37 @@ fn samples(text: &str) -> Vec<Sample<'_>> {
 /// The requests by route: how many, of them failed, and the times of the middle and of all but a hundredth. The busiest
 /// come first.
 fn routes(samples: &[Sample<'_>]) -> Vec<(String, u64, u64, String, String)> {
-    let mut counts: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.name == "tollgate_requests_total") {
-        let (Some(route), Some(status)) = (sample.label("route"), sample.label("status")) else { continue };
-        let (all, failed) = counts.entry(route).or_default();
-        *all += sample.value;
-        if status.starts_with('5') {
-            *failed += sample.value;
-        }
+    let mut counts: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for (route, all, failed) in samples.iter().filter_map(counted) {
+        let sums = counts.entry(route).or_default();
+        *sums = (sums.0 + all, sums.1 + failed);
     }
     let mut rows: Vec<_> = counts
         .into_iter()
         .map(|(route, (all, failed))| {
-            let within = |share| quantile(samples, route, share);
-            (route.to_owned(), count(all), count(failed), within(0.5), within(0.99))
+            let [half, most] = [0.5, 0.99].map(|share| quantile(samples, &route, share));
+            (route, count(all), count(failed), half, most)
         })
         .collect();
     rows.sort_by_key(|(_, all, ..)| std::cmp::Reverse(*all));
     rows
+}
+
+/// The route of a sample, how many requests it tells of, and how many failures. A call by gRPC is a request that was answered
+/// with status 200, whatever its code.
+fn counted(sample: &Sample<'_>) -> Option<(String, f64, f64)> {
+    let failures = |has_failed| if has_failed { sample.value } else { 0.0 };
+    match sample.name {
+        "tollgate_requests_total" => {
+            let failed = failures(sample.label("status")?.starts_with('5'));
+            Some((sample.label("route")?.to_owned(), sample.value, failed))
+        }
+        "grpc_server_handled_total" => {
+            let route = format!("/{}/{}", sample.label("grpc_service")?, sample.label("grpc_method")?);
+            Some((route, 0.0, failures(sample.label("grpc_code")? != "OK")))
+        }
+        _ => None,
+    }
 }
 
 fn count(value: f64) -> u64 {
@@ -141,6 +154,10 @@ mod tests {
             tollgate_requests_total{route=\"/v1/usage\",status=\"200\"} 98\n\
             tollgate_requests_total{route=\"/v1/usage\",status=\"503\"} 2\n\
             tollgate_requests_total{route=\"/ready\",status=\"200\"} 1\n\
+            tollgate_requests_total{route=\"/x.Y/Z\",status=\"200\"} 7\n\
+            grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"x.Y\",grpc_method=\"Z\",grpc_code=\"OK\"} 4\n\
+            grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"x.Y\",grpc_method=\"Z\",grpc_code=\"NotFound\"} 2\n\
+            grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"x.Y\",grpc_method=\"Z\",grpc_code=\"Internal\"} 1\n\
             tollgate_request_seconds_bucket{le=\"0.0001\",route=\"/v1/usage\"} 60\n\
             tollgate_request_seconds_bucket{le=\"0.0002\",route=\"/v1/usage\"} 99\n\
             tollgate_request_seconds_bucket{le=\"+Inf\",route=\"/v1/usage\"} 100\n";
@@ -148,7 +165,10 @@ mod tests {
         let rows = routes(&samples);
         let first = ("/v1/usage".to_owned(), 100, 2, "0.1 ms".to_owned(), "0.2 ms".to_owned());
         assert_eq!(rows[0], first);
-        assert_eq!((rows[1].1, rows[1].3.as_str()), (1, "longer"));
+        // A call by gRPC that failed was answered with status 200.
+        assert_eq!((rows[1].0.as_str(), rows[1].1, rows[1].2), ("/x.Y/Z", 7, 3));
+        assert_eq!((rows[2].1, rows[2].3.as_str()), (1, "longer"));
+        assert_eq!(rows.len(), 3);
         assert_eq!(samples[0].value.to_string(), "7");
     }
 }

@@ -126,12 +126,18 @@ impl Heard {
         let elapsed = self.started.elapsed();
         metrics.observe(status, elapsed);
         #[cfg(feature = "envoy")]
-        if let Some(code) = crate::compat::envoy::code_of(response) {
+        let grpc_code = crate::compat::envoy::code_of(response);
+        #[cfg(feature = "envoy")]
+        if let Some(code) = grpc_code {
             metrics.handled(code);
         }
         log(&self.method, route.template, status, elapsed, request_id, code);
         #[cfg(feature = "otlp")]
-        if let Some(span) = self.span {
+        if let Some(mut span) = self.span {
+            #[cfg(feature = "envoy")]
+            if let Some(code) = grpc_code {
+                span.handled(code);
+            }
             span.end(status, code);
         }
         response.headers_mut().insert(&REQUEST_ID, self.id);

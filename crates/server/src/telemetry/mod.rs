@@ -165,6 +165,25 @@ impl RequestSpan {
         Box::pin(TRACEPARENT.scope(Arc::clone(&self.traceparent), answer))
     }
 
+    /// It is a call by gRPC, and ended with a code. Those of the server's own failures make it an error.
+    #[cfg(feature = "envoy")]
+    pub(crate) fn handled(&mut self, code: tonic::Code) {
+        use tonic::Code;
+        self.span.set_attribute(KeyValue::new("rpc.system", "grpc"));
+        self.span.set_attribute(KeyValue::new("rpc.grpc.status_code", i64::from(i32::from(code))));
+        if matches!(
+            code,
+            Code::Unknown
+                | Code::DeadlineExceeded
+                | Code::Unimplemented
+                | Code::Internal
+                | Code::Unavailable
+                | Code::DataLoss
+        ) {
+            self.span.set_status(Status::error(""));
+        }
+    }
+
     /// Ends it.
     pub(crate) fn end(mut self, status: u16, code: Option<Code>) {
         self.span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));

@@ -139,6 +139,23 @@ fn a_collector_receives_a_span_of_each_request_and_the_metrics() {
 }
 
 #[test]
+fn a_span_of_a_call_by_grpc_has_its_code() {
+    let collector = Receiver::start();
+    let mut server = server(&collector);
+    let mut client = server.client();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "lite"})).ok();
+    // A message of no bytes: an argument that is invalid.
+    let path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+    let call = Ask::new("POST", path).header("content-type", "application/grpc").body([0; 5]);
+    assert_eq!(client.ask(&call).status, 200);
+    server.stop();
+    let (spans, _) = received(&collector);
+    let code = |span: &Span| texts(&span.attributes).get("rpc.grpc.status_code").cloned();
+    let codes: Vec<_> = spans.iter().map(code).collect();
+    assert_eq!(codes, [None, Some("3".to_owned())]);
+}
+
+#[test]
 fn webhooks_carry_on_the_trace_of_the_usage_that_caused_them() {
     let (collector, hook) = (Receiver::start(), Receiver::start());
     let mut server = server(&collector);
