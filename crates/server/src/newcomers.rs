@@ -58,6 +58,8 @@ pub(crate) async fn record(
     if let Some(meter) = create_meters(app, actor, Way::Compat, [meter]).await?.first() {
         return Err(no_room(meter).into());
     }
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_usage(app, org, &usage.key);
     let first = record_once(app, actor, org, usage).await?;
     if first != Err(RecordDenial::UnknownOrg) {
         return Ok(first);

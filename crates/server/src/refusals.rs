@@ -3,9 +3,28 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use tollgate_domain::{Denial, Org, OrgId, Timestamp, Window};
+use tollgate_domain::{Denial, MeterId, Org, OrgId, Quantity, ScopePath, Timestamp, UserId, Window};
 
+use crate::app::App;
 use crate::limits::REFUSED_ORGS_MAX;
+
+/// Notes that a usage or hold was refused, and which trace it belongs to.
+#[cfg_attr(
+    not(feature = "otlp"),
+    expect(unused_variables, reason = "only traces know refusals by what was asked")
+)]
+pub(crate) fn note_refusal(
+    app: &App,
+    org: &OrgId,
+    who: (Option<&UserId>, Option<&ScopePath>),
+    meter: &MeterId,
+    quantity: Quantity,
+    denial: &Denial,
+) {
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_refusal(app, org, who, meter, quantity);
+    app.refusals.note(org, denial, app.engine.clock().now());
+}
 
 /// The latest refusal of each organization, and why.
 #[derive(Debug, Default)]
@@ -13,7 +32,7 @@ pub(crate) struct Refusals(Mutex<HashMap<OrgId, (Timestamp, &'static str)>>);
 
 impl Refusals {
     /// Notes a refusal of an organization that is known. What was wrong with the request itself is none.
-    pub(crate) fn note(&self, org: &OrgId, denial: &Denial, at: Timestamp) {
+    fn note(&self, org: &OrgId, denial: &Denial, at: Timestamp) {
         if !matters(denial) {
             return;
         }

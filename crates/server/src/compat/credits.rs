@@ -27,6 +27,7 @@ use crate::limit_headers::gate_problem;
 use crate::native::problems::{P404, P409};
 use crate::native::usage::properties;
 use crate::portkey::{Cost, PortkeyError, Question};
+use crate::refusals::note_refusal;
 use crate::reply::{Failure, compat_response, json};
 
 /// What this API says to a body that it cannot read.
@@ -187,6 +188,8 @@ pub(crate) async fn take(
     let (user, trace) = (body.user_id.clone(), body.trace_id.clone());
     let usage = usage(&app, &settings, &plan, &body, &cost)?;
     let (quantity, reply) = (usage.quantity, reply(&usage.key, cost.usd, usage.quantity.amount()));
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_usage(&app, &user, &trace);
     match app
         .engine
         .submit(&caller.actor, user.clone(), OrgCommand::Use(usage))
@@ -195,7 +198,7 @@ pub(crate) async fn take(
     {
         OrgDecision::Use(Ok(_)) => Ok(json(StatusCode::CREATED, &reply)),
         OrgDecision::Use(Err(denied)) => {
-            app.refusals.note(&user, &denied.denial, app.engine.clock().now());
+            note_refusal(&app, &user, (None, None), &settings.meter, quantity, &denied.denial);
             let problem = gate_problem(&app, &denied, &user, &settings.meter, quantity);
             match denied.denial {
                 // Another retry was priced otherwise, and came first.

@@ -4,7 +4,6 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tollgate_api::{Code, Decimal, Id, PositiveDecimal, Problem};
 use tollgate_domain::catalog::PRIORITY_DEFAULT;
@@ -21,7 +20,8 @@ use crate::convert::{config_problem, conflict};
 use crate::extract::IdempotencyKey;
 use crate::limit_headers::gate_problem;
 use crate::native::problems::{P404, P409, P422};
-use crate::reply::{Failure, json, ok};
+use crate::refusals::note_refusal;
+use crate::reply::{Failure, ok};
 
 /// The meter of this API.
 const METER: &str = "reports";
@@ -212,15 +212,18 @@ pub(crate) async fn use_(
         CompatFailure::bad(Problem::new(Code::MissingField, detail).on_field("report_id"))
     };
     let key = agreed::<Reports>(header, body.enquiry_id.or(body.report_id))?.ok_or_else(missing)?;
+    let (user, meter) = (body.user_id, meter()?);
     let usage = Use {
-        user: body.user_id,
+        user: user.clone(),
         path: None,
-        meter: meter()?,
+        meter: meter.clone(),
         quantity: Quantity::ONE,
         key: key.clone(),
         occurred_at: None,
         properties: std::collections::BTreeMap::new(),
     };
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_usage(&app, &body.org_id, &key);
     match app
         .engine
         .submit(&caller.actor, body.org_id.clone(), OrgCommand::Use(usage))
@@ -236,8 +239,9 @@ pub(crate) async fn use_(
             replayed: allowed.replayed,
         })),
         OrgDecision::Use(Err(denied)) => {
-            app.refusals.note(&body.org_id, &denied.denial, app.engine.clock().now());
-            let problem = gate_problem(&app, &denied, &body.org_id, &meter()?, Quantity::ONE);
+            let who = (user.as_ref(), None);
+            note_refusal(&app, &body.org_id, who, &meter, Quantity::ONE, &denied.denial);
+            let problem = gate_problem(&app, &denied, &body.org_id, &meter, Quantity::ONE);
             Err(match denied.denial {
                 Denial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
                 Denial::NoPlan => CompatFailure::told(403, "no plan", problem),
@@ -328,15 +332,16 @@ pub(crate) async fn top_up(
         .await
         .map_err(Failure::from)?
     {
-        OrgDecision::TopUp(Ok(topped_up)) => Ok(json(
-            StatusCode::OK,
-            &TopUpReply {
+        OrgDecision::TopUp(Ok(topped_up)) => {
+            #[cfg(feature = "otlp")]
+            crate::telemetry::note_entry(&app, &body.org_id, topped_up.entry);
+            Ok(ok(&TopUpReply {
                 status: "credits topped up",
                 top_up_credits: amount.amount().into(),
                 remaining_credits: topped_up.standing.remaining.map(Into::into),
                 total_credits: topped_up.standing.granted.into(),
-            },
-        )),
+            }))
+        }
         OrgDecision::TopUp(Err(denial)) => Err(config_failure(&denial, &body.org_id)),
         _ => Err(conflict().into()),
     }

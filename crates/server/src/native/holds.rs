@@ -24,6 +24,7 @@ use crate::native::orgs::unknown_org;
 use crate::native::problems::{P402, P404, P409, P429};
 use crate::paging::{Paging, invalid_cursor};
 use crate::pricing::{content, of_capture, one_of_both};
+use crate::refusals::note_refusal;
 use crate::reply::{Failure, ok};
 
 /// The hold of the path.
@@ -82,15 +83,8 @@ pub(crate) async fn hold(
             Ok(response)
         }
         OrgDecision::Hold(Err(HoldRefused::Gate(denied))) => {
-            #[cfg(feature = "otlp")]
-            crate::telemetry::note_refusal(
-                &app,
-                &org,
-                (asked.user.as_ref(), asked.path.as_ref()),
-                meter,
-                quantity,
-            );
-            app.refusals.note(&org, &denied.denial, now());
+            let who = (asked.user.as_ref(), asked.path.as_ref());
+            note_refusal(&app, &org, who, meter, quantity, &denied.denial);
             let problem = gate_problem(&app, &denied, &org, meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now()))
         }

@@ -22,6 +22,7 @@ use crate::extract::{IdempotencyKey, Json, NoQuery, Query};
 use crate::limit_headers::{gate_problem, gate_refusal, of_allowed, of_denied};
 use crate::native::problems::{P402, P404, P409, P429};
 use crate::pricing::content;
+use crate::refusals::note_refusal;
 use crate::reply::{Failure, ok};
 
 /// Which times a usage may name, by the settings and the clock.
@@ -85,9 +86,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
         }
         OrgDecision::Use(Err(denied)) => {
             let now = app.engine.clock().now();
-            #[cfg(feature = "otlp")]
-            crate::telemetry::note_refusal(&app, &org, (user.as_ref(), path.as_ref()), &meter, quantity);
-            app.refusals.note(&org, &denied.denial, now);
+            note_refusal(&app, &org, (user.as_ref(), path.as_ref()), &meter, quantity, &denied.denial);
             let problem = gate_problem(&app, &denied, &org, &meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now))
         }

@@ -56,6 +56,12 @@ fn traced(client: &mut Client, ask: Ask) -> u16 {
     client.ask(&ask.header("traceparent", &format!("00-{TRACE}-{CALLER}-01"))).status
 }
 
+/// The header `traceparent` that carries on the trace of a caller from a span with a name.
+fn carried_on(spans: &[Span], name: &str) -> String {
+    let span = spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}"));
+    format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id))
+}
+
 /// All that a collector was sent once its server has ended.
 fn received(collector: &Receiver) -> (Vec<Span>, Vec<Metric>) {
     let (mut spans, mut metrics) = (Vec::new(), Vec::new());
@@ -167,8 +173,7 @@ fn webhooks_carry_on_the_trace_of_the_usage_that_caused_them() {
     let carried = hook.next().header("traceparent").to_owned();
     server.stop();
     let (spans, _) = received(&collector);
-    let span = spans.iter().find(|span| span.name == "POST /v1/usage").expect("a span");
-    assert_eq!(carried, format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id)));
+    assert_eq!(carried, carried_on(&spans, "POST /v1/usage"));
 }
 
 #[test]
@@ -195,11 +200,45 @@ fn webhooks_carry_on_the_traces_of_refusals_and_top_ups() {
     hear(traced(&mut client, Ask::new("POST", "/v1/holds").json(hold)), 402, "first_denial");
     server.stop();
     let (spans, _) = received(&collector);
-    let of = |name: &str| {
-        let span = spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}"));
-        format!("00-{TRACE}-{}-01", hexadecimal(&span.span_id))
-    };
-    assert_eq!(heard, ["POST /v1/orgs/{org}/top-ups", "POST /v1/usage", "POST /v1/holds"].map(of));
+    let names = ["POST /v1/orgs/{org}/top-ups", "POST /v1/usage", "POST /v1/holds"];
+    assert_eq!(heard, names.map(|name| carried_on(&spans, name)));
+}
+
+#[test]
+fn webhooks_carry_on_the_traces_of_refusals_by_the_compatible_apis() {
+    let (collector, hook) = (Receiver::start(), Receiver::start());
+    let mut server = server(&collector);
+    let mut client = server.client();
+    let mut catalog = String::new();
+    let meters = ["reports", "tokens", "usd"];
+    for id in meters {
+        catalog += &format!("[[meters]]\nid = \"{id}\"\nname = \"{id}\"\nunit = \"{id}\"\n");
+    }
+    let nothing = meters.map(|id| format!("{{ meter = \"{id}\", amount = 0 }}")).join(", ");
+    catalog += &format!("[[plans]]\nid = \"none\"\nname = \"None\"\nallowances = [{nothing}]\n");
+    client.ask(&Ask::new("PUT", "/v1/catalog").toml(catalog)).ok();
+    client.put("/v1/orgs/acme/plan", json!({"plan": "none"})).ok();
+    channel(&mut client, json!({"name": "hook", "kind": "webhook", "url": hook.url("/in")}));
+    let call = json!({
+        "eventType": "beforeRequestHook", "requestType": "complete", "provider": "openai",
+        "metadata": {"org": "acme", "_user": "ada", "estimate": "1"}, "request": {"json": {"model": "m"}},
+    });
+    let asks = [
+        ("/use", json!({"org_id": "acme", "user_id": "ada", "report_id": "r-1"}), 403),
+        ("/api/v1/token_used", json!({"userId": "acme", "traceId": "t-1", "costUsd": 1}), 403),
+        ("/portkey/guardrail", call, 200),
+    ];
+    let mut heard = Vec::new();
+    for (path, body, status) in &asks {
+        let ask = Ask::new("POST", path).json(body.clone());
+        assert_eq!(traced(&mut client, ask), *status, "{path}");
+        let notice = hook.next();
+        assert_eq!(notice.json()["type"], "notice.first_denial", "{path}");
+        heard.push(notice.header("traceparent").to_owned());
+    }
+    server.stop();
+    let (spans, _) = received(&collector);
+    assert_eq!(heard, asks.map(|(path, ..)| carried_on(&spans, &format!("POST {path}"))));
 }
 
 #[test]

@@ -35,6 +35,7 @@ use crate::auth::Caller;
 use crate::convert::{conflict, denial_problem};
 use crate::extract::{content_type, read_limited};
 use crate::limit_headers::{floor, gate_problem, gate_refusal, of_allowed, scope_of, secs_until};
+use crate::refusals::note_refusal;
 use crate::reply::Failure;
 
 /// A failure as gRPC tells it: with HTTP status 200, and its own in a header.
@@ -156,15 +157,8 @@ impl Decision {
                 Ok(())
             }
             OrgDecision::Use(Err(denied)) => {
-                #[cfg(feature = "otlp")]
-                crate::telemetry::note_refusal(
-                    &self.app,
-                    &org,
-                    (usage.user.as_ref(), None),
-                    &usage.meter,
-                    usage.quantity,
-                );
-                self.app.refusals.note(&org, &denied.denial, self.app.engine.clock().now());
+                let who = (usage.user.as_ref(), None);
+                note_refusal(&self.app, &org, who, &usage.meter, usage.quantity, &denied.denial);
                 self.deny(&org, &usage, &denied)
             }
             _ => Err(conflict()),

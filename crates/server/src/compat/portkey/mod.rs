@@ -33,6 +33,7 @@ use crate::native::batch::{read_aside, record_all, wait_for_turn};
 use crate::native::holds::{denial, refusal};
 use crate::newcomers::Way;
 use crate::pricing::{content, of_capture};
+use crate::refusals::note_refusal;
 use crate::reply::{Failure, answer_around, ok};
 
 /// The key of the metadata that names the user, in Portkey's own words.
@@ -259,7 +260,7 @@ async fn before(
     call: &Call,
 ) -> Result<Response, PortkeyFailure> {
     let (org, user) = payer(caller, settings, call)?;
-    let usage = usage(app, settings, call, user)?;
+    let usage = usage(app, settings, call, user.clone())?;
     let (meter, quantity, key) = (usage.meter.clone(), usage.quantity, usage.key.clone());
     let command = if call.is_embedding {
         OrgCommand::Use(usage)
@@ -273,6 +274,8 @@ async fn before(
             on_expiry,
         })
     };
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_usage(app, &org, &key);
     let decision = app.engine.submit(&caller.actor, org.clone(), command).await.map_err(Failure::from)?;
     let denied = match decision {
         OrgDecision::Hold(Ok(taken)) if taken.hold.end.is_none() => {
@@ -299,7 +302,7 @@ async fn before(
         }
         _ => return Err(conflict().into()),
     };
-    app.refusals.note(&org, &denied.denial, app.engine.clock().now());
+    note_refusal(app, &org, (user.as_ref(), None), &meter, quantity, &denied.denial);
     Err(gate_problem(app, &denied, &org, &meter, quantity).into())
 }
 
