@@ -227,10 +227,9 @@ async function act(page, round) {
   await does(at, 'Set a limit', { scope: 'user', window: 'day', amount: '9' }, 'Set the limit', 'The limit is set.');
   await does(at, 'Set a limit', { scope: 'path', path: `lab//${round}`, window: 'day', amount: '9' }, 'Set the limit', 'path:');
   await does(at, 'Set a limit', { scope: 'path', path: `lab/${round}/*`, window: 'rolling_5h', amount: '9' }, 'Set the limit', 'The limit is set.');
+  await does(null, 'Set a limit', { scope: 'path', path: `lab/${round}/*`, window: 'rolling_5h', amount: '' }, 'Set the limit', 'The limit is removed.');
   await does(`${at}?path=lab%2F${round}`, 'Set a limit', { window: 'day', amount: '7' }, 'Set the limit', 'The limit is set.');
   check((await page.locator('#limits + *').innerText()).includes(`path lab/${round}`), `${round}: no limit is on the path`);
-  await does(at, 'Set a limit', { scope: 'path', path: 'research/*', window: 'rolling_5h', amount: '7' }, 'Set the limit', 'The limit is set.');
-  await does(null, 'Set a limit', { scope: 'path', path: 'research/*', window: 'rolling_5h', amount: '' }, 'Set the limit', 'The limit is removed.');
   await does(at, 'Set notice thresholds', { thresholds: '40 95' }, 'Set the shares', 'Told at 40 %, 95 % of the credit, set here.');
   await does(at, 'Set notice thresholds', { thresholds: '' }, 'Set the shares', 'Notices go by the plan again.');
   await does(`${at}/holds`, 'Release', {}, 'Release', 'The hold is released');
