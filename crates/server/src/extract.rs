@@ -210,8 +210,7 @@ impl FromRequestParts<App> for OrgPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        let org = path_param(parts, "org")?;
-        OrgId::new(&org).map(Self).map_err(|error| invalid_parameter("org", &error.to_string()))
+        path_id(parts, "org", OrgId::new).map(Self)
     }
 }
 
@@ -246,6 +245,15 @@ pub(crate) fn path_param(parts: &Parts, name: &str) -> Result<String, Failure> {
         return Err(Problem::new(Code::Internal, format!("the route has no '{name}'")).into());
     };
     percent_decoded(value).ok_or_else(|| invalid_parameter(name, "is not valid UTF-8"))
+}
+
+/// An id in the path.
+pub(crate) fn path_id<T, E: Display>(
+    parts: &Parts,
+    name: &str,
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Failure> {
+    read(&path_param(parts, name)?).map_err(|error| invalid_parameter(name, &error.to_string()))
 }
 
 /// A text without its percent-encoding; `None` if it is not UTF-8.

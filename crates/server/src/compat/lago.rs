@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::compressed::Coding;
 use crate::decimal;
-use crate::extract::{NoQuery, Query, content_type, path_param};
+use crate::extract::{NoQuery, Query, content_type, path_id};
 use crate::native::batch::{read_aside, record_all, too_many, wait_for_turn};
 use crate::native::problems::{P404, P422};
 use crate::native::usage::{Times, properties};
@@ -559,13 +559,6 @@ impl FromRequestParts<App> for TransactionPath {
     type Rejection = LagoFailure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, LagoFailure> {
-        let key = path_param(parts, "transaction_id")?;
-        let key = UsageKey::new(&key).map_err(|error| {
-            Failure::from(
-                Problem::new(Code::InvalidParameter, format!("transaction_id: {error}"))
-                    .on_field("transaction_id"),
-            )
-        })?;
-        Ok(Self(key))
+        Ok(Self(path_id(parts, "transaction_id", UsageKey::new)?))
     }
 }

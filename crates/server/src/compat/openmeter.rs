@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::conflict;
-use crate::extract::{Json, NoQuery, invalid_parameter, path_param};
+use crate::extract::{Json, NoQuery, invalid_parameter, path_id};
 use crate::limits::{METER_QUERY_ROWS_MAX, METER_QUERY_SUBJECTS_MAX, PAGE_ROWS_MAX};
 use crate::native::orgs::unknown_org;
 use crate::native::problems::P404;
@@ -61,12 +61,9 @@ pub(crate) struct EntitlementPath(OrgId, MeterId);
 impl FromRequestParts<App> for EntitlementPath {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut RequestParts, app: &App) -> Result<Self, Failure> {
-        let CustomerPath(org) = CustomerPath::from_request_parts(parts, app).await?;
-        let feature = path_param(parts, "feature")?;
-        let meter =
-            MeterId::new(&feature).map_err(|error| invalid_parameter("feature", &error.to_string()))?;
-        Ok(Self(org, meter))
+    async fn from_request_parts(parts: &mut RequestParts, _: &App) -> Result<Self, Failure> {
+        let org = path_id(parts, "customer", OrgId::new)?;
+        Ok(Self(org, path_id(parts, "feature", MeterId::new)?))
     }
 }
 
@@ -77,8 +74,7 @@ impl FromRequestParts<App> for CustomerPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &App) -> Result<Self, Failure> {
-        let customer = path_param(parts, "customer")?;
-        OrgId::new(&customer).map(Self).map_err(|error| invalid_parameter("customer", &error.to_string()))
+        path_id(parts, "customer", OrgId::new).map(Self)
     }
 }
 
@@ -89,8 +85,7 @@ impl FromRequestParts<App> for MeterPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &App) -> Result<Self, Failure> {
-        let meter = path_param(parts, "meter")?;
-        MeterId::new(&meter).map(Self).map_err(|error| invalid_parameter("meter", &error.to_string()))
+        path_id(parts, "meter", MeterId::new).map(Self)
     }
 }
 

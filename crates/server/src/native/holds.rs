@@ -18,7 +18,7 @@ use tollgate_storage::Cursor;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::convert::{conflict, limit_detail, path_of};
-use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, invalid_parameter, path_param};
+use crate::extract::{IdempotencyKey, Json, NoQuery, OrgPath, Query, path_id};
 use crate::limit_headers::{gate_problem, gate_refusal, of_allowed};
 use crate::native::orgs::unknown_org;
 use crate::native::problems::{P402, P404, P409, P429};
@@ -34,8 +34,7 @@ impl FromRequestParts<App> for HoldPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        let hold = path_param(parts, "hold")?;
-        hold.parse().map(Self).map_err(|error| invalid_parameter("hold", &format!("{error}")))
+        path_id(parts, "hold", str::parse).map(Self)
     }
 }
 
