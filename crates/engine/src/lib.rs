@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: JSON, HTTP, the name of any backend, rules (they are in the domain), retries of a failed write.
 //!
-//! Start reading at [`Engine`], then the `turn` module: one turn of the loop, without threads or queues.
+//! Start reading at [`Engine`], then the `shard` module: one turn of the loop, without threads or queues.
 
 mod catalog;
 mod channels;

@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: rules (domain), batching and durability (engine, stores), configuration sources (cli).
 //!
-//! Start reading at [`serve`], then `app` (the routes), then `native::usage` (the gate).
+//! Start reading at [`serve`], then `routes`, then `native::usage` (the gate).
 
 mod app;
 mod auth;
