@@ -26,8 +26,8 @@ pub struct EntryItem {
     pub entry: u64,
     /// When it was decided, by the server's time.
     pub at: String,
-    /// `used`, `refused`, `reversed`, `held`, `hold_ended`, `org_set`, `plan_set`, `limit_set`, `thresholds_set`, `topped_up`, `bill_closed`,
-    /// `shipped`, `budget_told`.
+    /// `used`, `refused`, `reversed`, `held`, `hold_ended`, `org_set`, `plan_set`, `plan_called_off`, `limit_set`, `thresholds_set`,
+    /// `topped_up`, `top_up_voided`, `bill_closed`, `shipped`, `budget_told`.
     pub kind: String,
     /// Who caused it: the id of an API key, `configured` (the key of the settings), `local` (a caller without a key, from
     /// the server's own machine), `person:` and a name (somebody who signed in to the console by a provider of OpenID Connect), or

@@ -123,6 +123,31 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_list_every_code_by_its_status_and_every_kind_of_entry() {
+        let gate = include_str!("../../../../docs/gate.md");
+        for code in tollgate_api::Code::ALL {
+            let row = format!("| {} |", code.status());
+            let listed = gate
+                .lines()
+                .filter(|line| line.starts_with(&row))
+                .any(|line| line.contains(&format!("`{}`", code.text())));
+            assert!(listed, "docs/gate.md lacks `{}` at {}", code.text(), code.status());
+        }
+        let ledger = include_str!("../../../../docs/ledger.md");
+        let document: Value = serde_json::from_str(&openapi_json()).expect("the document is JSON");
+        let described = document
+            .pointer("/components/schemas/EntryItem/properties/kind/description")
+            .and_then(Value::as_str);
+        for kind in tollgate_domain::EntryKind::NAMES {
+            assert!(ledger.contains(&format!("| `{kind}` |")), "docs/ledger.md lacks `{kind}`");
+            assert!(
+                described.is_some_and(|text| text.contains(&format!("`{kind}`"))),
+                "the API's description lacks `{kind}`"
+            );
+        }
+    }
+
+    #[test]
     fn everything_that_is_referred_to_is_there() {
         let document: Value = serde_json::from_str(&openapi_json()).expect("the document is JSON");
         let mut found = Vec::new();
