@@ -122,7 +122,8 @@ fn rate_segments(
         let usage = usage(state, org, Period::segment(month.number, segment.number));
         let plan = segment.plan.as_ref().and_then(|plan| catalog.plan(plan));
         let Segment { catalog: version, fees, from, until, .. } = segment;
-        let part = rate(&Terms { catalog, version, plan, month, fees, from, until }, &usage)?;
+        let terms = Terms { catalog, version, plan, month, fees, from, until, before: &rated.lines };
+        let part = rate(&terms, &usage)?;
         let is_used = usage.iter().flat_map(|meter| &meter.groups).any(|group| group.quantity.is_positive());
         // Without a moment, a day or any usage of its own it was not there.
         if from == until && segment.days.days == 0 && !is_used {

@@ -43,13 +43,16 @@ pub struct Terms<'a> {
     pub from: Option<Timestamp>,
     /// First moment after it.
     pub until: Option<Timestamp>,
+    /// The lines of the parts of the month before it: a plan that shares nothing by days owes its fees once.
+    pub before: &'a [BillLine],
 }
 
 impl<'a> Terms<'a> {
     /// A plan for a whole month.
     #[must_use]
     pub const fn of_month(catalog: &'a Catalog, version: u32, plan: &'a Plan, month: Period) -> Self {
-        Self { catalog, version, plan: Some(plan), month, fees: Share::WHOLE, from: None, until: None }
+        let fees = Share::WHOLE;
+        Self { catalog, version, plan: Some(plan), month, fees, from: None, until: None, before: &[] }
     }
 }
 
@@ -236,9 +239,13 @@ fn line(
     let currency = plan.currency(terms.catalog);
     let included = price.included.min(quantity);
     let billable = quantity - included;
+    let fees = match (&price.meter, &price.model) {
+        (Some(_), Model::Flat { .. }) => fee_of_usage(terms, plan, &reference),
+        _ => terms.fees,
+    };
     let parts = match &price.meter {
-        None => fee_of_plan(&price.model, terms.fees)?,
-        Some(_) => parts(&price.model, billable, terms.fees)?,
+        None => fee_of_plan(&price.model, fees)?,
+        Some(_) => parts(&price.model, billable, fees)?,
     };
     let subtotal =
         parts.iter().try_fold(Exact::ZERO, |sum: Exact, part: &Part| sum.checked_add(part.amount))?;
@@ -249,7 +256,7 @@ fn line(
         price: reference,
         from: terms.from,
         until: terms.until,
-        fees: terms.fees,
+        fees,
         meter: price.meter.clone(),
         properties: price.matches.clone(),
         portion: price.portion,
@@ -329,6 +336,19 @@ fn cap(plan: &Plan, fees: Share) -> Share {
     match plan.proration {
         Proration::Daily => Share { days: fees.days.max(1), ..fees },
         Proration::None => Share::WHOLE,
+    }
+}
+
+/// The share of a flat fee for usage, which is owed where something is used: by days as a maximum is, or whole and once,
+/// with the first usage of the month.
+fn fee_of_usage(terms: &Terms<'_>, plan: &Plan, price: &PriceRef) -> Share {
+    let Share { of, .. } = terms.fees;
+    let is_same = |line: &BillLine| line.price.plan == price.plan && line.price.number == price.number;
+    let is_charged = |line: &BillLine| is_same(line) && line.fees.days > 0 && !line.parts.is_empty();
+    match plan.proration {
+        Proration::Daily => cap(plan, terms.fees),
+        Proration::None if terms.before.iter().any(is_charged) => Share { days: 0, of },
+        Proration::None => Share { days: of, of },
     }
 }
 

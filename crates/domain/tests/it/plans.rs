@@ -43,6 +43,15 @@ const CATALOG: &str = r#"
     name = "Bounded"
     prices = [{ meter = "calls", model = "per_unit", unit_price = 1, minimum = 31, maximum = 62 }]
     [[plans]]
+    id = "charged"
+    name = "Charged"
+    proration = "none"
+    prices = [{ meter = "calls", model = "flat", flat_fee = 10 }]
+    [[plans]]
+    id = "shared"
+    name = "Shared"
+    prices = [{ meter = "calls", model = "flat", flat_fee = 31 }]
+    [[plans]]
     id = "free"
     name = "Free"
     [[plans]]
@@ -191,6 +200,41 @@ fn fees_minimums_and_maximums_go_by_days_or_whole() {
         assert_eq!(changed(world.tell(since, &set(Some("bounded"), PlanTime::Now))), Ok(true));
         record(&mut world, "2026-10-31T12:00:00Z", "2026-10-31T12:00:00Z", "calls", "500");
         assert_eq!(october(&mut world)[1].0, capped, "{since}");
+    }
+}
+
+#[test]
+fn a_flat_fee_for_usage_is_owed_where_something_is_used() {
+    let set_at = |world: &mut World, plan, at| {
+        assert_eq!(changed(world.tell(at, &set(Some(plan), PlanTime::Now))), Ok(true), "{plan} {at}");
+    };
+    let team = ("6.00", "Team, 6 of 31 days: 31.00 USD × 6/31 days = 6.00 USD");
+    let fee = ("10.00", "5 calls: a fee of 10.00 USD");
+    let charged = ("0.00", "5 calls: 10.00 USD × 0/31 days = 0.00 USD");
+    // Whole and once, with the first stretch of the plan in which something is used.
+    for (used, wanted) in [
+        (&["2026-10-08T12:00:00Z"][..], &[team, fee][..]),
+        (&["2026-10-25T12:00:00Z"], &[team, fee]),
+        (&["2026-10-08T12:00:00Z", "2026-10-25T12:00:00Z"], &[team, fee, charged]),
+        (&[], &[team]),
+    ] {
+        let mut world = World::new(CATALOG);
+        set_at(&mut world, "charged", "2026-10-06T08:00:00Z");
+        set_at(&mut world, "free", "2026-10-11T08:00:00Z");
+        set_at(&mut world, "charged", "2026-10-21T08:00:00Z");
+        for own in used {
+            record(&mut world, "2026-10-26T00:00:00Z", own, "calls", "5");
+        }
+        assert_eq!(october(&mut world), lines(wanted), "{used:?}");
+    }
+    // After a change on the last day of the month no day is the plan's own: by days it is owed as of one.
+    let team = ("31.00", "Team, a month: a fee of 31.00 USD");
+    let one_day = ("1.00", "5 calls: 31.00 USD × 1/31 days = 1.00 USD");
+    for (plan, wanted) in [("charged", fee), ("shared", one_day)] {
+        let mut world = World::new(CATALOG);
+        set_at(&mut world, plan, "2026-10-31T08:00:00Z");
+        record(&mut world, "2026-10-31T12:00:00Z", "2026-10-31T12:00:00Z", "calls", "5");
+        assert_eq!(october(&mut world), lines(&[team, wanted]));
     }
 }
 

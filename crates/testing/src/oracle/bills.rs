@@ -304,6 +304,7 @@ fn worth(
             fees: segment.fees,
             from: segment.from,
             until: segment.until,
+            before: &rated.lines,
         };
         let part = rate(&terms, &usage)?;
         let used = usage.iter().any(|meter| meter.groups.iter().any(|group| group.quantity > Amount::ZERO));

@@ -162,7 +162,12 @@ fn owed(price: &Price, quantity: &BigInt, currency: Currency, fees: Share) -> (B
     let hundred = big(100 * BILLION);
     let days = |days: u32| big(days.into());
     let is_fee = matches!(price.model, Model::Flat { .. });
-    let part = if is_fee { days(fees.days) } else { days(fees.of) };
+    // Where something is used, its fee is that of one day at least.
+    let part = match price.meter {
+        _ if !is_fee => days(fees.of),
+        Some(_) => days(fees.days.max(1)),
+        None => days(fees.days),
+    };
     let subtotal = made(&price.model, &beyond(quantity, &billionths(price.included))) * part;
     // From here on in parts of 10^29, times the days of the month.
     let mut amount = &subtotal * (&hundred - billionths(price.discount_percent));
