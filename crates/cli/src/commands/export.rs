@@ -6,6 +6,7 @@ use std::io;
 use clap::Args;
 use serde::Serialize;
 use tollgate_api::{Decimal, EntryItem, LedgerPage};
+use tollgate_domain::{PRICED_AS, PRICED_BY};
 use ureq::http::Method;
 
 use super::Session;
@@ -19,7 +20,8 @@ const PAGE_ROWS: &str = "1000";
 
 /// `tollgate export`
 ///
-/// Reversed usage is left out. Each organization in turn, newest first.
+/// Reversed usage is left out, and so is which prices a call of a model was priced by: its quantity is what was charged.
+/// Each organization in turn, newest first.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The organization.
@@ -39,18 +41,20 @@ struct Record<'a> {
     org: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
     meter: &'a str,
     quantity: Decimal,
     key: &'a str,
     time: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: &'a BTreeMap<String, String>,
+    properties: BTreeMap<&'a str, &'a str>,
 }
 
 /// Runs `tollgate export`.
 pub(crate) fn export(session: &mut Session, args: &ExportArgs) -> Result<(), Failure> {
     if args.format == Format::Csv {
-        session.output.text("org,user,meter,quantity,key,time,properties")?;
+        session.output.text("org,user,path,meter,quantity,key,time,properties")?;
     }
     if let Some(org) = &args.org {
         return export_org(session, org, args.format);
@@ -88,15 +92,19 @@ fn export_org(session: &mut Session, org: &str, format: Format) -> Result<(), Fa
 }
 
 fn record<'a>(org: &'a str, entry: &'a EntryItem) -> Option<Record<'a>> {
+    // The server alone writes those: it takes them from nobody.
+    let is_given = |name: &str| ![PRICED_BY, PRICED_AS].contains(&name);
+    let properties = entry.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     Some(Record {
         org,
         user: entry.user.as_deref(),
+        path: entry.path.as_deref(),
         meter: entry.meter.as_deref()?,
         quantity: entry.quantity?,
         key: entry.key.as_deref()?,
         // At the gate the server's time counted, of what was recorded its own.
         time: entry.time.as_deref().filter(|_| entry.recorded).unwrap_or(&entry.at),
-        properties: &entry.properties,
+        properties: properties.filter(|(name, _)| is_given(name)).collect(),
     })
 }
 
@@ -108,7 +116,7 @@ fn write_record(text: &mut String, record: &Record<'_>, format: Format) -> Resul
             let properties = if record.properties.is_empty() {
                 String::new()
             } else {
-                serde_json::to_string(record.properties).map_err(json)?
+                serde_json::to_string(&record.properties).map_err(json)?
             };
             let Decimal(quantity) = record.quantity;
             let mut writer =
@@ -116,6 +124,7 @@ fn write_record(text: &mut String, record: &Record<'_>, format: Format) -> Resul
             let fields = [
                 record.org,
                 record.user.unwrap_or_default(),
+                record.path.unwrap_or_default(),
                 record.meter,
                 &quantity.to_string(),
                 record.key,

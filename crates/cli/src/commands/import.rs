@@ -17,6 +17,9 @@ use crate::failure::{Exit, Failure};
 use crate::limits::{IMPORT_BATCH_BYTES, IMPORT_PAUSE, IMPORT_TRIES_MAX};
 use crate::output::read_reply;
 
+/// What some programs write at the beginning of a text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// `tollgate import`
 ///
 /// Safe to run again: usage that was counted before is recognized by its key.
@@ -24,8 +27,8 @@ use crate::output::read_reply;
 pub(crate) struct ImportArgs {
     /// The file, a record per line; - reads standard input.
     file: PathBuf,
-    /// Input format [default: by the file's extension]. CSV needs a header with org, meter and key; user, quantity,
-    /// time, properties (a JSON object) and property.NAME are optional.
+    /// Input format [default: by the file's extension]. CSV needs a header with org, meter and key; user, path,
+    /// quantity, time, properties (a JSON object) and property.NAME are optional.
     #[arg(long)]
     format: Option<Format>,
     /// Start at this line; the first is 1, and a CSV header is always read.
@@ -119,15 +122,17 @@ impl Import<'_> {
         let mut batch = Batch::default();
         for (number, line) in (1_u64..).zip(reader.lines()) {
             let line = line.map_err(|error| Failure::Other(format!("line {number}: {error}")))?;
-            if number >= args.from_line && !line.trim().is_empty() {
-                self.add(&mut batch, number, line.trim(), args)?;
+            let line = line.trim_start_matches(BYTE_ORDER_MARK).trim();
+            if number >= args.from_line && !line.is_empty() {
+                self.add(&mut batch, number, line, args)?;
             }
         }
         self.send(&mut batch)
     }
 
     fn csv(&mut self, reader: impl Read, args: &ImportArgs) -> Result<(), Failure> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
+        // Spaces belong to a value: a key that begins with one is another key.
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(reader);
         let broken = |error: &csv::Error| Failure::Other(error.to_string());
         let header = reader.headers().map_err(|error| broken(&error))?.clone();
         for name in &header {
@@ -138,6 +143,10 @@ impl Import<'_> {
                     "the header names '{name}'; expected org, user, path, meter, quantity, key, time, properties or property.NAME"
                 )));
             }
+        }
+        let again = |(place, name): &(usize, &str)| header.iter().take(*place).any(|before| before == *name);
+        if let Some((_, name)) = header.iter().enumerate().find(again) {
+            return Err(Failure::Usage(format!("the header names '{name}' twice")));
         }
         let mut batch = Batch::default();
         let mut row = csv::StringRecord::new();
@@ -205,7 +214,8 @@ impl Import<'_> {
 fn csv_record(header: &csv::StringRecord, row: &csv::StringRecord) -> Value {
     let mut record = Map::new();
     let mut properties = Map::new();
-    for (name, value) in header.iter().zip(row).filter(|(_, value)| !value.is_empty()) {
+    for (name, value) in header.iter().zip(row).filter(|(_, value)| !value.trim().is_empty()) {
+        let value = if ["quantity", "time"].contains(&name) { value.trim() } else { value };
         match name.strip_prefix("property.") {
             Some(property) => {
                 properties.insert(property.to_owned(), json!(value));

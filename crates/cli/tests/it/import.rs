@@ -50,12 +50,58 @@ fn files_are_imported_once_and_exported_again() {
 }
 
 #[test]
+fn what_is_exported_is_the_same_usage_on_another_server() {
+    let folder = folder();
+    let catalog = "[[meters]]\nid = \"usd\"\nname = \"Money\"\nunit = \"USD\"\n\
+                   [[models]]\nid = \"large\"\nrates = [{ input = \"2.5\", output = \"10\" }]\n\
+                   [[plans]]\nid = \"team\"\nname = \"Team\"\n\
+                   allowances = [{ meter = \"usd\", amount = 100, enforcement = \"soft\" }]\n";
+    std::fs::write(folder.path().join("models.toml"), catalog).expect("it is written");
+    let lines = [
+        json!({"org": "acme", "meter": "usd", "key": "at", "quantity": 2, "path": "research/agent 7"}),
+        json!({"org": "acme", "meter": "usd", "key": " spaced ", "user": " ann", "quantity": 3}),
+        json!({"org": "acme", "meter": "usd", "key": "priced", "call": {"model": "large", "input_tokens": 1000}}),
+    ];
+    // With the mark that some programs write at the beginning of a text.
+    let lines = lines.iter().fold("\u{feff}".to_owned(), |text, line| format!("{text}{line}\n"));
+    std::fs::write(folder.path().join("lines.ndjson"), lines).expect("it is written");
+    let start = |data: &str| {
+        let data = folder.path().join(data);
+        std::fs::create_dir(&data).expect("it is made");
+        let server = Server::start(&data, &[], &[]);
+        server.ok(&["catalog", "apply", folder.path().join("models.toml").to_str().expect("a path")]);
+        server.ok(&["plan", "set", "acme", "team"]);
+        server
+    };
+    let file = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+    let first = start("first");
+    assert_eq!(first.ok(&["import", &file("lines.ndjson")]).out, "3 counted, 0 duplicates, 0 rejected\n");
+    for format in ["csv", "ndjson"] {
+        let exported = first.ok(&["export", "--org", "acme", "--format", format]).out;
+        std::fs::write(file(&format!("acme.{format}")), &exported).expect("it is written");
+        let other = start(&format!("other-{format}"));
+        let told = other.ok(&["import", &file(&format!("acme.{format}"))]).out;
+        assert_eq!(told, "3 counted, 0 duplicates, 0 rejected\n", "{format}: {exported}");
+        let again = other.ok(&["export", "--org", "acme", "--format", format]).out;
+        let sorted = |text: &str| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        };
+        assert_eq!(sorted(&again), sorted(&exported), "{format}");
+        assert!(exported.contains("research/agent 7") && exported.contains(" spaced "), "{exported}");
+    }
+}
+
+#[test]
 fn what_cannot_be_imported_says_why() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &[]);
     std::fs::write(folder.path().join("odd.csv"), "org,color\n").expect("it is written");
+    std::fs::write(folder.path().join("twice.csv"), "org,meter,key,org\n").expect("it is written");
     for (args, says) in [
         (&["import", "odd.csv"][..], "the header names 'color'"),
+        (&["import", "twice.csv"], "the header names 'org' twice"),
         (&["import", "--batch", "0", "odd.csv"], "--batch"),
         (&["export"], "--org"),
     ] {
