@@ -44,6 +44,11 @@ impl Caller {
     /// Whoever reaches a server that has no keys: it listens to its own machine only.
     pub(crate) const ANYONE: Self = Self { actor: Actor::Local, role: Role::Admin, org: None };
 
+    /// Lets pass who may use or read: each role may do one of them.
+    pub(crate) fn require_ingest_or_read(&self, org: Option<&OrgId>) -> Result<(), Failure> {
+        self.require(if self.role.covers(Role::Ingest) { Role::Ingest } else { Role::Read }, org)
+    }
+
     /// Lets pass who may do this.
     pub(crate) fn require(&self, role: Role, org: Option<&OrgId>) -> Result<(), Failure> {
         if !self.role.covers(role) {

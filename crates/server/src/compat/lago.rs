@@ -524,9 +524,7 @@ pub(crate) async fn show(
     let org = query.take_as("external_subscription_id", OrgId::new)?.or_else(|| caller.org.clone());
     query.end()?;
     let org = org.ok_or_else(|| failed(*missing("external_subscription_id")))?;
-    if caller.require(Role::Ingest, Some(&org)).is_err() {
-        caller.require(Role::Read, Some(&org))?;
-    }
+    caller.require_ingest_or_read(Some(&org))?;
     let found = app.engine.usage_of_key(&org, &key).await.map_err(Failure::from)?;
     let Some((at, used)) = found else {
         let detail = format!("no event is remembered under the transaction id '{key}'");

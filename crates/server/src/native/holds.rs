@@ -183,9 +183,7 @@ pub(crate) async fn show(
     HoldPath(id): HoldPath,
     _: NoQuery,
 ) -> Result<Response, Failure> {
-    if caller.require(Role::Ingest, Some(&id.org)).is_err() {
-        caller.require(Role::Read, Some(&id.org))?;
-    }
+    caller.require_ingest_or_read(Some(&id.org))?;
     let hold = app.engine.hold(&id.org, id.number).await?;
     let hold = hold.ok_or_else(|| denial(&id, &HoldDenial::UnknownHold))?;
     Ok(ok(&item(&id.org, &hold)))

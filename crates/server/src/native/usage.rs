@@ -123,8 +123,10 @@ impl Times {
     pub(crate) fn read(self, given: Option<Time>) -> Result<Option<Timestamp>, Failure> {
         let Some(Time(time)) = given else { return Ok(None) };
         let Self { now, late_days, ahead_secs } = self;
-        let age = now.as_second() - time.as_second();
-        if !(-i64::from(ahead_secs)..=i64::from(late_days) * 86_400).contains(&age) {
+        let age = now.as_microsecond() - time.as_microsecond();
+        let [ahead, late] =
+            [i64::from(ahead_secs), i64::from(late_days) * 86_400].map(|secs| secs * 1_000_000);
+        if !(-ahead..=late).contains(&age) {
             let detail =
                 format!("time: must be at most {late_days} days back and {ahead_secs} seconds ahead");
             return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
@@ -197,9 +199,7 @@ pub(crate) async fn check(
     _: NoQuery,
     Json(request): Json<UsageRequest>,
 ) -> Result<Response, Failure> {
-    if caller.require(Role::Ingest, Some(&request.org)).is_err() {
-        caller.require(Role::Read, Some(&request.org))?;
-    }
+    caller.require_ingest_or_read(Some(&request.org))?;
     Times::read_now(&app, request.time)?;
     let given = request.properties.unwrap_or_default().0;
     let (quantity, properties) =

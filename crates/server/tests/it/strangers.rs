@@ -205,6 +205,11 @@ fn a_key_of_one_org_names_no_other() {
                 assert_eq!(reply.status, 200, "{place}");
             } else {
                 assert_eq!((reply.status, &reply.json()["code"]), (403, &json!("forbidden")), "{place}");
+                // The role would do; it is the organization that does not.
+                let detail = reply.json()["detail"].clone();
+                let is_bound =
+                    detail.as_str().is_some_and(|detail| detail.contains("is bound to the organization"));
+                assert_eq!(is_bound, roles.contains(&role), "{place}");
             }
         }
         if role != "ingest" {
