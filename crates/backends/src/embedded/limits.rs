@@ -79,6 +79,9 @@ pub(crate) const TABLES_FILES_OPEN_MAX: usize = 128;
 /// Threads that write out and compact tables: one leaves the other cores to the answers.
 pub(crate) const TABLES_THREADS: usize = 1;
 
+/// How often is looked whether the tables have written out what they held in memory.
+pub(crate) const TABLES_FLUSH_LOOK: Duration = Duration::from_millis(10);
+
 /// Free bytes below which no image is kept: what the tables need to write out what they hold in memory. They do not
 /// survive a full disk without being reopened, the ledger does.
 pub(crate) const CHECKPOINT_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;

@@ -8,6 +8,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::thread::park_timeout;
 
 use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
@@ -26,7 +27,8 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 use super::error::{bad_row, tables_error};
 use super::io::create_folder;
 use super::limits::{
-    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX, TABLES_THREADS,
+    BLOOM_BITS_PER_KEY, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, TABLES_FILES_OPEN_MAX, TABLES_FLUSH_LOOK,
+    TABLES_THREADS,
 };
 use super::options::EmbeddedOptions;
 use super::sync::{RwLock, RwLockReadGuard, yield_to_callers};
@@ -312,7 +314,7 @@ impl Tables {
 
     /// Rewrites the tables that hold expired rows, without them.
     pub(crate) fn sweep(&self) -> Result<(), StoreError> {
-        let swept = self.counters.rotate_memtable_and_wait().and_then(|()| self.counters.major_compact());
+        let swept = self.write_out(&self.counters).and_then(|()| self.counters.major_compact());
         swept.map_err(|error| tables_error("sweep", error))
     }
 
@@ -320,10 +322,23 @@ impl Tables {
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         let keyspaces = Table::ALL.map(|table| self.keyspace(table));
         let flushed =
-            keyspaces.into_iter().chain([&self.meta]).try_for_each(fjall::Keyspace::rotate_memtable_and_wait);
+            keyspaces.into_iter().chain([&self.meta]).try_for_each(|keyspace| self.write_out(keyspace));
         flushed
             .and_then(|()| self.db.persist(PersistMode::SyncAll))
             .map_err(|error| tables_error("flush", error))
+    }
+
+    /// Writes out what is in memory of a table.
+    ///
+    /// It is not waited for as the engine does, which has no end once the engine's thread has ended over an error, such as that of a
+    /// full disk. From then on the engine refuses everything.
+    fn write_out(&self, keyspace: &Keyspace) -> Result<(), fjall::Error> {
+        keyspace.rotate_memtable()?;
+        while keyspace.sealed_memtable_count() > 0 {
+            self.db.persist(PersistMode::Buffer)?;
+            park_timeout(TABLES_FLUSH_LOOK);
+        }
+        Ok(())
     }
 }
 

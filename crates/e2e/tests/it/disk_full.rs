@@ -111,3 +111,36 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_server_on_a_full_disk_ends_when_it_is_told_to() -> Result<()> {
+    let _machine = super::beside_others();
+    let disk = SmallDisk::mount(DISK_BYTES)?;
+    let store = disk.path().join("data");
+    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
+    let mut client = server.client();
+    for number in 0..ORGS {
+        make_wide_org(&mut client, &format!("org-{number}"))?;
+    }
+    // From now on the tables hold in memory what they would write out at the end.
+    until("an image in the tables", Duration::from_secs(30), || {
+        let metrics = client.call("GET", "/metrics", None)?.body;
+        let counts = String::from_utf8_lossy(&metrics).into_owned();
+        let images =
+            counts.lines().find_map(|line| line.strip_prefix("tollgate_store_checkpoint_seconds_count "));
+        Ok(images.is_some_and(|count| count.trim() != "0").then_some(()))
+    })?;
+    let orgs = read_list(&mut client, "/v1/orgs", "orgs")?;
+    disk.fill()?;
+    server.stop()?;
+
+    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
+    assert_eq!(read_list(&mut server.client(), "/v1/orgs", "orgs")?, orgs, "read while the disk is full");
+    server.stop()?;
+    disk.empty()?;
+    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
+    assert_eq!(read_list(&mut server.client(), "/v1/orgs", "orgs")?, orgs, "after there is room again");
+    server.stop()?;
+    super::assert_verified(&store);
+    Ok(())
+}
