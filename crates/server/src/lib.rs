@@ -25,6 +25,7 @@ mod docs;
 mod edge;
 mod expiring;
 mod extract;
+mod files;
 mod following;
 mod form;
 mod limit_headers;

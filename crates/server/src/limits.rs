@@ -55,6 +55,10 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Bytes from which on an answer is worth packing.
 pub const GZIP_BYTES_MIN: u64 = 1_024;
 
+/// Open files that are no connections: those of tables and facts that are kept open, some hundreds at most, segments, and
+/// connections to others.
+pub const OTHER_FILES_MAX: usize = 512;
+
 /// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`, 4,096 mostly).
 pub(crate) const QUEUED_CONNECTIONS_MAX: u32 = 16_384;
 

@@ -30,7 +30,7 @@ use crate::readers::Readers;
 use crate::refusals::Refusals;
 use crate::routes::Routes;
 use crate::stores::AnyStore;
-use crate::{Settings, closing, demo, discard, expiring, following};
+use crate::{Settings, closing, demo, discard, expiring, files, following};
 
 /// Why the server does not run, or runs no more.
 #[derive(Debug)]
@@ -155,7 +155,8 @@ impl RunningServer {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn start(settings: Settings, clock: Clock) -> Result<RunningServer, ServeError> {
+pub async fn start(mut settings: Settings, clock: Clock) -> Result<RunningServer, ServeError> {
+    settings.connections_max = files::connections_beside(settings.connections_max);
     let tls = settings.tls.clone().map(Tls::new).transpose()?.map(Arc::new);
     let app = assemble(settings, clock).await?;
     if answers_on_one_thread() {

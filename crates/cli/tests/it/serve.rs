@@ -1,5 +1,8 @@
 //! `serve` and `config`: settings, the line at start, logs, the way down.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -248,4 +251,45 @@ fn without_tls_a_hang_up_ends_nothing() {
     server.signal(Signal::HUP);
     server.wait_for(|line| line.contains("there is no certificate to read again").then_some(()));
     server.ok(&["health"]);
+}
+
+#[test]
+fn connections_take_no_file_that_the_store_needs() {
+    let folder = folder();
+    let files = |server: &Server| {
+        let metrics = server.ok(&["metrics"]).out;
+        let files = metrics.lines().find_map(|line| line.strip_prefix("process_max_fds "));
+        files.expect("the limit on open files").parse::<u64>().expect("a number")
+    };
+    // What the system lets it have, it takes.
+    let server = Server::start_within("-S -n 64", folder.path(), &["--connections-max", "300"]);
+    assert!(files(&server) > 300, "{}", files(&server));
+    assert!(server.stop().0.success());
+
+    let small = ["--segment-bytes", "65536", "--threads", "1"];
+    let server = Server::start_within("-n 128", folder.path(), &small);
+    assert_eq!(files(&server), 128);
+    server.ok(&["plan", "set", "acme", "ultimate"]);
+    let address = server.url.trim_start_matches("http://");
+    let before = TcpStream::connect(address).expect("it connects");
+    // Twice as many as there may be files: the first of them are accepted.
+    let idle: Vec<TcpStream> = (0..256).map(|_| TcpStream::connect(address).expect("it connects")).collect();
+    let record = |number| format!(r#"{{"org":"acme","meter":"reports","key":"k-{number}"}}"#);
+    let records = (0..1_000).map(record).collect::<Vec<_>>().join(",");
+    let mut wire = BufReader::new(before);
+    for _ in 0..3 {
+        // As many bytes as need new segments.
+        let head = "POST /v1/usage/batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        let request = format!("{head}content-length: {}\r\n\r\n[{records}]", records.len() + 2);
+        wire.get_mut().write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        while !answer.contains("results") {
+            assert!(wire.read_line(&mut answer).expect("an answer") > 0, "{answer}");
+        }
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    drop(idle);
+    let (ended, said) = server.stop();
+    assert!(ended.success(), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("leaves no room for more")), "{said:?}");
 }

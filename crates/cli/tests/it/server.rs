@@ -70,7 +70,26 @@ impl Server {
     /// The same on another address.
     pub(crate) fn start_on(listen: &str, folder: &Path, environment: &[(&str, &str)], more: &[&str]) -> Self {
         let args = [&["serve", "--listen", listen], more].concat();
-        let mut child = tollgate(folder, environment, &args)
+        Self::spawned(folder, tollgate(folder, environment, &args))
+    }
+
+    /// Starts on a free port with a limit of the shell's `ulimit` on its process.
+    pub(crate) fn start_within(limit: &str, folder: &Path, more: &[&str]) -> Self {
+        let plain = tollgate(folder, &[], &[]);
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\"")])
+            .arg(plain.get_program())
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(more)
+            .current_dir(folder)
+            .env_clear()
+            .stdin(Stdio::null());
+        Self::spawned(folder, command)
+    }
+
+    fn spawned(folder: &Path, mut command: Command) -> Self {
+        let mut child = command
             .env("TOLLGATE_STORE", "embedded:data")
             .stderr(Stdio::piped())
             .spawn()
