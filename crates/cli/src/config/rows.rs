@@ -383,7 +383,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "request-timeout",
         value: "SECS",
-        help: "Seconds for the headers and body of a request to arrive",
+        help: "Seconds for the headers and body of a request to arrive, and for a client to take more of an answer",
         seeds: &[],
         secret: false,
         take: |chosen, text| seconds(text).map(|time| chosen.server.request_timeout = time),

@@ -29,6 +29,7 @@ use crate::edge::alarm::Alarm;
 use crate::edge::browser::Access;
 use crate::edge::drain::Rest;
 use crate::edge::linger::Lingering;
+use crate::edge::patience::Patient;
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds};
 use crate::edge::tls::Tls;
@@ -157,6 +158,7 @@ impl Edge {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let stream = Patient::new(stream, self.app.settings.request_timeout);
         let (stream, unread) = Lingering::new(stream);
         let connection = Arc::new(Connection { edge: Arc::clone(self), address, unread });
         let service = service_fn(move |request| Arc::clone(&connection).request(request));

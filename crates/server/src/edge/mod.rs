@@ -7,6 +7,7 @@ mod drain;
 pub(crate) mod gzip;
 mod linger;
 pub(crate) mod listener;
+mod patience;
 mod probes;
 pub(crate) mod rate;
 pub(crate) mod service;

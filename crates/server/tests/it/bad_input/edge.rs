@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use super::Scene;
+use super::{REQUEST_TIMEOUT, Scene};
 use crate::client::{Ask, Client, connect, end};
+use crate::server::TestServer;
 
 #[test]
 fn what_is_too_large() {
@@ -169,4 +170,26 @@ fn a_slow_caller_is_not_waited_for() {
         "{answer}"
     );
     scene.is_unchanged("slow callers");
+}
+
+#[test]
+fn a_caller_that_stops_gives_its_place_to_others() {
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+    for (name, sent) in [
+        ("nothing", ""),
+        ("what may begin HTTP/1.1 or HTTP/2", "P"),
+        ("most of the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\n"),
+        ("forty megabytes asked for and not taken", requests.as_str()),
+    ] {
+        println!("{name}");
+        let server = TestServer::with(|settings| {
+            settings.request_timeout = REQUEST_TIMEOUT;
+            settings.connections_max = 1;
+        });
+        let mut stopped = connect(server.address()).expect("it connects");
+        stopped.write_all(sent.as_bytes()).expect("sent");
+        // There is no second place: whoever comes next waits until the first is given up.
+        assert_eq!(server.client().get("/ready").ok()["ready"], true, "after {name}");
+        end(&stopped);
+    }
 }
