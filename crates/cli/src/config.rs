@@ -394,9 +394,7 @@ fn read_file(flags: &Flags, environment: &Environment) -> Result<File, Failure> 
 
 fn parse_file(path: &Path, text: &str) -> Result<File, Failure> {
     let path = path.display().to_string();
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error| Failure::Usage(format!("the configuration file {path} is not TOML: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error| not_toml(&path, text, &error))?;
     let mut values = BTreeMap::new();
     for (key, value) in table {
         if !SETTINGS.iter().any(|setting| setting.file_key() == key) {
@@ -420,6 +418,15 @@ fn parse_file(path: &Path, text: &str) -> Result<File, Failure> {
         values.insert(key, value);
     }
     Ok(File { path, values })
+}
+
+/// What is wrong with a file and where. The line itself is not repeated: it may hold a secret.
+fn not_toml(path: &str, text: &str, error: &toml::de::Error) -> Failure {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line =
+        before.map(|before| format!("line {}: ", before.matches('\n').count() + 1)).unwrap_or_default();
+    let message = error.message().replace('\n', "; ");
+    Failure::Usage(format!("the configuration file {path} is not TOML: {line}{message}"))
 }
 
 #[cfg(test)]

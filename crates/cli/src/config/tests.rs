@@ -347,7 +347,26 @@ fn unknown_settings_in_the_file_are_named_with_the_allowed_ones() {
     );
     assert!(error.contains("key_keep_days"), "{error}");
     let error = resolved(&Said { file: Some("listen = "), ..Said::default() }).expect_err("not TOML");
-    assert!(error.starts_with("the configuration file t.toml is not TOML: "), "{error}");
+    assert!(error.starts_with("the configuration file t.toml is not TOML: line 1: "), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_of_without_what_it_says() {
+    for (file, line) in [
+        ("listen = '127.0.0.1:1'\napi_key = hush", 2),
+        ("api_key = 'hush", 1),
+        ("\n\nsmtp_password = \"hu\\sh\"", 3),
+        ("api_key = 'hush' 'hush'", 1),
+        ("api_key = 'hush'\napi_key = 'hush'", 2),
+        ("oidc_client_secret = 12hush", 1),
+        ("TOLLGATE_API_KEY=hush", 1),
+        ("# ü\n[hush", 2),
+    ] {
+        let error = resolved(&Said { file: Some(file), ..Said::default() }).expect_err(file);
+        let begins = format!("the configuration file t.toml is not TOML: line {line}: ");
+        assert!(error.starts_with(&begins) && error.len() > begins.len(), "{file}: {error}");
+        assert!(!error.contains("hu") && error.lines().count() == 1, "{file}: {error}");
+    }
 }
 
 #[test]
