@@ -6,9 +6,11 @@ use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::errors::FrameDecoderError;
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use tollgate_api::{Code, Problem, shortened};
 
+use crate::limits::ZSTD_WINDOW_BYTES_MAX;
 use crate::reply::Failure;
 
 /// How a body is compressed.
@@ -43,18 +45,13 @@ impl Coding {
 
     /// The body as it was before it was compressed.
     pub(crate) fn decompress(self, body: Bytes, bytes_max: usize) -> Result<Bytes, Failure> {
-        let broken = |error: String| {
-            let detail = "the body is not compressed as Content-Encoding says";
-            let problem = Problem::new(Code::Unreadable, detail).on_field("Content-Encoding");
-            Failure::from(problem).caused_by(error)
-        };
         let mut found = Vec::new();
-        let read = match self {
+        match self {
             Self::Identity => return Ok(body),
-            Self::Gzip => read_within(MultiGzDecoder::new(body.as_ref()), &mut found, bytes_max),
-            Self::Zstd => read_frames(&body, &mut found, bytes_max),
-        };
-        read.map_err(|error| broken(error.to_string()))?;
+            Self::Gzip => read_within(MultiGzDecoder::new(body.as_ref()), &mut found, bytes_max)
+                .map_err(|error| broken(&error))?,
+            Self::Zstd => read_frames(&body, &mut found, bytes_max)?,
+        }
         if found.len() > bytes_max {
             let detail = format!("the body has more than {bytes_max} bytes once it is decompressed");
             return Err(Problem::new(Code::BodyTooLarge, detail).into());
@@ -63,11 +60,30 @@ impl Coding {
     }
 }
 
+fn broken(error: &impl ToString) -> Failure {
+    let detail = "the body is not compressed as Content-Encoding says";
+    let problem = Problem::new(Code::Unreadable, detail).on_field("Content-Encoding");
+    Failure::from(problem).caused_by(error.to_string())
+}
+
+fn window_too_large() -> Failure {
+    let detail = format!(
+        "the body is compressed with a window of more than {ZSTD_WINDOW_BYTES_MAX} bytes, the most that zstd has on the web"
+    );
+    Problem::new(Code::Unreadable, detail).on_field("Content-Encoding").into()
+}
+
 /// Reads the frames that follow one another.
-fn read_frames(mut body: &[u8], found: &mut Vec<u8>, bytes_max: usize) -> std::io::Result<()> {
+fn read_frames(mut body: &[u8], found: &mut Vec<u8>, bytes_max: usize) -> Result<(), Failure> {
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(ZSTD_WINDOW_BYTES_MAX);
     while !body.is_empty() && found.len() <= bytes_max {
-        let frame = StreamingDecoder::new(&mut body).map_err(std::io::Error::other)?;
-        read_within(frame, found, bytes_max)?;
+        let frame =
+            StreamingDecoder::new_with_decoder(&mut body, &mut decoder).map_err(|error| match error {
+                FrameDecoderError::WindowSizeTooBig { .. } => window_too_large(),
+                other => broken(&other),
+            })?;
+        read_within(frame, found, bytes_max).map_err(|error| broken(&error))?;
     }
     Ok(())
 }

@@ -102,6 +102,9 @@ pub const BATCH_RECORDS_MAX: usize = 10_000;
 /// Most bytes of one batch, before and after it is decompressed.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Most bytes that a body in Zstandard may look back on, as RFC 9659 has it: a decoder holds as many before it gives any.
+pub const ZSTD_WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// How long somebody stays signed in to the console: a long working day.
 pub const SESSION_SECS: i64 = 12 * 3_600;
 

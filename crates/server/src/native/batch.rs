@@ -136,8 +136,8 @@ fn lines(body: &[u8]) -> Result<Vec<&[u8]>, Failure> {
 
 /// The elements of a JSON array, as they are written.
 pub(crate) fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Failure> {
-    let not_an_array = body.trim_ascii_start().first().is_some_and(|byte| *byte != b'[');
-    if not_an_array && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+    if body.trim_ascii_start().first().is_some_and(|byte| *byte != b'[') {
+        serde_json::from_slice::<serde::de::IgnoredAny>(body).map_err(|error| not_json(&error))?;
         let detail = "the body must be a JSON array of records, or one record a line as application/x-ndjson";
         return Err(Problem::new(Code::InvalidField, detail).into());
     }
@@ -152,8 +152,12 @@ pub(crate) fn elements(body: &[u8]) -> Result<Vec<&[u8]>, Failure> {
         Err(_) if body.trim_ascii().is_empty() => {
             Err(Problem::new(Code::Unreadable, "the body is empty").into())
         }
-        Err(error) => Err(Problem::new(Code::Unreadable, format!("the body is not JSON: {error}")).into()),
+        Err(error) => Err(not_json(&error)),
     }
+}
+
+fn not_json(error: &serde_json::Error) -> Failure {
+    Problem::new(Code::Unreadable, format!("the body is not JSON: {error}")).into()
 }
 
 /// Takes elements until there are too many.

@@ -44,6 +44,17 @@ fn zstd(body: &[u8]) -> Vec<u8> {
     compress_to_vec(body, CompressionLevel::Fastest)
 }
 
+/// A frame whose decoder must keep the last so many MiB, with a body that is not packed.
+fn zstd_frame(window_mib: u8, body: &[u8]) -> Vec<u8> {
+    // 2^(10 + exponent), and eighths of that.
+    let exponent = 10 + window_mib.ilog2();
+    let eighths = 8 * u32::from(window_mib) / (1 << (exponent - 10)) - 8;
+    let window = u8::try_from(exponent << 3 | eighths).expect("a byte");
+    let last_block = u32::try_from(body.len()).expect("a small body") << 3 | 1;
+    let head = [0x28, 0xB5, 0x2F, 0xFD, 0, window];
+    [&head, &last_block.to_le_bytes()[..3], body].concat()
+}
+
 fn used(client: &mut Client, org: &str) -> Value {
     client.get(&format!("/v1/orgs/{org}/balance")).ok()["meters"]["reports"]["used"].clone()
 }
@@ -265,6 +276,8 @@ fn bodies_that_are_no_batch_are_refused_whole() {
         ("half a gzip", encoded("gzip", cut), 400, "unreadable", coding),
         ("no zstd", encoded("zstd", good.clone().into()), 400, "unreadable", coding),
         ("half a zstd", encoded("zstd", cut_frame), 400, "unreadable", coding),
+        ("a window of 9 MiB", encoded("zstd", zstd_frame(9, good.as_bytes())), 400, "unreadable", coding),
+        ("a window of 128 MiB", encoded("zstd", zstd_frame(128, good.as_bytes())), 400, "unreadable", coding),
         ("10,001 records", batch(records(10_001).to_string()), 413, "body_too_large", None),
         (
             "10,001 lines",
@@ -292,6 +305,9 @@ fn bodies_that_are_no_batch_are_refused_whole() {
         println!("{what}");
         client.ask(&ask).is_problem(status, code, field);
     }
+    let cut_object = client.ask(&batch(r#"{"org": "acme""#));
+    cut_object.is_problem(400, "unreadable", None);
+    assert!(cut_object.text().contains("the body is not JSON: EOF while parsing"), "{}", cut_object.text());
     let unknown = Ask::new("POST", "/v1/usage/batch?results=some").body("[]");
     client.ask(&unknown).is_problem(400, "invalid_parameter", Some("results"));
     assert_eq!(used(&mut client, "acme"), json!(0));
