@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
+/// How texts begin that a spreadsheet would take for a formula; some take the wide forms of Japanese keyboards, too.
+const FORMULA_BEGINS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+
 /// One cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cell<'a> {
@@ -34,7 +37,7 @@ impl<'a> Cell<'a> {
     fn write(&self, into: &mut String) {
         let (text, guard) = match self {
             Self::Empty => return,
-            Self::Text(text) => (text, text.starts_with(['=', '+', '-', '@', '\t', '\r'])),
+            Self::Text(text) => (text, text.starts_with(FORMULA_BEGINS)),
             Self::Plain(text) => (text, false),
         };
         let guard = if guard { "'" } else { "" };
@@ -87,6 +90,9 @@ mod tests {
             (Cell::text("two\r\nlines"), "\"two\r\nlines\""),
             (Cell::text("=1+1"), "'=1+1"),
             (Cell::text("-x,y"), "\"'-x,y\""),
+            (Cell::text("＝1+1"), "'＝1+1"),
+            (Cell::text("＠SUM(A1)"), "'＠SUM(A1)"),
+            (Cell::text("\n=1+1"), "\"'\n=1+1\""),
             (Cell::text(""), ""),
             (Cell::plain("-2.00"), "-2.00"),
             (Cell::maybe(Some(7)), "7"),
