@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 use ureq::config::Config;
-use ureq::http::{Method, Request};
+use ureq::http::{Method, Request, Uri};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 use ureq::{Agent, Body};
@@ -77,6 +77,12 @@ impl Route {
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
+
+    /// Whether its last name says something: without it another route is meant, or none.
+    fn is_whole(&self) -> bool {
+        let path = self.0.split('?').next().unwrap_or_default();
+        !path.ends_with('/')
+    }
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.
@@ -126,6 +132,11 @@ impl Client {
     /// Gets ready; connects with the first request.
     pub(crate) fn new(connection: &Connection) -> Result<Self, Failure> {
         let base = connection.url.trim_end_matches('/').to_owned();
+        if base.contains('@') {
+            // What stands before it may be a password.
+            let text = "url: expected http://HOST:PORT or https://HOST:PORT, without a user; an API key is told by TOLLGATE_API_KEY";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         let Some(config) = config(&base) else {
             return Err(Failure::Usage(format!(
                 "url: '{}' is not the address of a server; expected http://HOST:PORT or https://HOST:PORT",
@@ -168,6 +179,10 @@ impl Client {
         route: &Route,
         sent: &Sent<'_>,
     ) -> Result<Reply, Failure> {
+        if !route.is_whole() {
+            let text = "a name or an id in the command is empty; expected 1 to 128 characters";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         let mut request = Request::builder().method(method).uri(format!("{}{}", self.base, route.text()));
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
@@ -217,8 +232,13 @@ impl Client {
 
 /// How requests to an address are made; `None` where it is none of HTTP.
 pub(crate) fn config(base: &str) -> Option<Config> {
-    let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"));
-    let host = host.filter(|host| !host.is_empty())?;
+    let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"))?;
+    let url: Uri = base.parse().ok()?;
+    let port = url.authority()?.as_str().strip_prefix(url.host()?)?.strip_prefix(':');
+    // A port that is none would be left out, and another server asked.
+    if port.is_some() && url.port_u16().is_none() {
+        return None;
+    }
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -294,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn a_route_with_an_empty_name_is_told_from_others() {
+        for (names, whole) in [
+            (&["orgs", "acme", "plan"][..], true),
+            (&["orgs", "/", "plan"], true),
+            // The server says which parameter is empty.
+            (&["orgs", "", "plan"], true),
+            (&["api-keys", ""], false),
+        ] {
+            assert_eq!(Route::v1(names).with("limit", Some("/")).is_whole(), whole, "{names:?}");
+        }
+        assert!(Route::plain("/health").is_whole());
+    }
+
+    #[test]
     fn what_is_not_given_is_not_sent() {
         let body = given(serde_json::json!({"a": null, "b": 1}));
         assert_eq!(body, serde_json::json!({"b": 1}));
@@ -304,11 +338,21 @@ mod tests {
         for (url, fine) in [
             ("http://127.0.0.1:1/", true),
             ("https://gate.example", true),
+            ("http://[::1]:1", true),
+            ("https://gate.example/base", true),
             ("127.0.0.1:1", false),
             ("http://", false),
+            ("http://127.0.0.1:99999", false),
+            ("http://127.0.0.1:", false),
+            ("http://127.0.0.1:x", false),
+            ("http://[::1", false),
+            ("http://a b", false),
+            ("http://ann:hush@127.0.0.1:1", false),
         ] {
             let connection = Connection { url: url.to_owned(), api_key: None, ca_file: None, json: false };
-            assert_eq!(Client::new(&connection).is_ok(), fine, "{url}");
+            let refused = Client::new(&connection).err().map(|failure| failure.to_string());
+            assert_eq!(refused.is_none(), fine, "{url}: {refused:?}");
+            assert!(!refused.unwrap_or_default().contains("hush"), "{url}");
         }
     }
 }

@@ -121,6 +121,9 @@ pub(crate) struct ProblemTold {
     /// What is in the way.
     #[serde(default)]
     pub(crate) conflicts: Vec<String>,
+    /// What to do about it, a line each; the command says it, not the server.
+    #[serde(skip)]
+    pub(crate) hints: Vec<String>,
 }
 
 impl ProblemTold {
@@ -161,7 +164,7 @@ impl fmt::Display for ProblemTold {
         if let Some(id) = &self.request_id {
             write!(formatter, "\n  request id: {id}")?;
         }
-        Ok(())
+        self.hints.iter().try_for_each(|hint| write!(formatter, "\n  hint: {hint}"))
     }
 }
 

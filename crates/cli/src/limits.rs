@@ -52,6 +52,9 @@ pub(crate) const MCP_REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a copy says how far it has come.
 pub(crate) const COPY_TOLD_EVERY: Duration = Duration::from_secs(2);
 
+/// Organizations whose month cannot be closed that are told of one by one: of a month that runs all are.
+pub(crate) const REFUSALS_TOLD: u64 = 20;
+
 /// Rows that Portkey is asked for at a time.
 pub(crate) const PORTKEY_PAGE_ROWS: usize = 100;
 

@@ -12,9 +12,10 @@ use ureq::http::Method;
 use super::pages::more;
 use super::{Paging, Session};
 use crate::client::{Route, Sent};
-use crate::failure::Failure;
-use crate::output::read_reply;
-use crate::table::{Field, pairs, parts, rows, time};
+use crate::failure::{Exit, Failure};
+use crate::limits::REFUSALS_TOLD;
+use crate::output::{read_reply, warn};
+use crate::table::{Field, pairs, parts, printable, rows, time};
 
 /// `tollgate bill`
 #[derive(Debug, Args)]
@@ -220,23 +221,40 @@ fn close_route(org: &str) -> Route {
     Route::v1(&["orgs", org, "bill", "close"])
 }
 
-/// Closes the month of all organizations, one after the other; those without a plan in it are passed over.
+/// Why the month of one organization cannot be closed, which says nothing of the others.
+const NOT_THIS_ONE: [&str; 4] = ["month_runs", "earlier_month_open", "later_month_closed", "unrated"];
+
+/// Closes the month of all organizations, one after the other. Those without a plan in it are passed over, and those whose month
+/// cannot be closed are told of.
 fn close_all(session: &mut Session, month: &str) -> Result<(), Failure> {
-    let (mut closed, mut passed_over) = (0_u64, 0_u64);
+    let (mut closed, mut passed_over, mut refused) = (0_u64, 0_u64, 0_u64);
     session.each_org(|session, org| {
         let sent = Sent::Json(json!({ "month": month }));
         let reply = session.client.exchange(Method::POST, &close_route(org), &sent)?;
         match reply.status {
             200 => closed += 1,
             404 => passed_over += 1,
-            _ => return Err(session.client.problem(&reply)),
+            _ => match session.client.problem(&reply) {
+                Failure::Problem(problem) if NOT_THIS_ONE.contains(&problem.code.as_str()) => {
+                    refused += 1;
+                    if refused <= REFUSALS_TOLD {
+                        warn(&printable(&format!("{org}: {} ({})", problem.detail, problem.code)));
+                    }
+                }
+                failure => return Err(failure),
+            },
         }
         Ok(())
     })?;
-    let reply = json!({ "month": month, "closed": closed, "without_plan": passed_over }).to_string();
-    session.output.reply(&reply, |_: &serde_json::Value| {
-        format!("{month}: {closed} bills are closed; {passed_over} organizations had no plan\n")
-    })
+    if refused > REFUSALS_TOLD {
+        warn(&format!("… and {} more", refused - REFUSALS_TOLD));
+    }
+    let reply = json!({ "month": month, "closed": closed, "without_plan": passed_over, "refused": refused });
+    session.output.reply(&reply.to_string(), |_: &serde_json::Value| {
+        let refused = if refused > 0 { format!("; {refused} cannot be closed") } else { String::new() };
+        format!("{month}: {closed} bills are closed; {passed_over} organizations had no plan{refused}\n")
+    })?;
+    if refused > 0 { Err(Failure::Said(Exit::Failed)) } else { Ok(()) }
 }
 
 /// Runs `tollgate whatif`.

@@ -106,15 +106,19 @@ impl Key {
         })
     }
 
-    /// Tells a caller who got no answer the key: it may have been done all the same, and with the key the question can be asked
-    /// again without `doing` it twice.
+    /// Tells a caller who got no answer, or one that the server failed, the key: it may have been done all the same, and with the
+    /// key the question can be asked again without `doing` it twice.
     pub(crate) fn hint(self, answer: Result<(), Failure>, doing: &str) -> Result<(), Failure> {
-        answer.map_err(|failure| match failure {
-            Failure::Unreachable { url, reason, mut hints } if self.made => {
+        answer.map_err(|mut failure| {
+            let hints = match &mut failure {
+                Failure::Unreachable { hints, .. } => Some(hints),
+                Failure::Problem(problem) if problem.status >= 500 => Some(&mut problem.hints),
+                _ => None,
+            };
+            if let Some(hints) = hints.filter(|_| self.made) {
                 hints.push(format!("--key {} asks again without {doing} twice", self.text));
-                Failure::Unreachable { url, reason, hints }
             }
-            other => other,
+            failure
         })
     }
 }
@@ -217,6 +221,18 @@ mod tests {
         let (one, other) = (made_key().expect("randomness"), made_key().expect("randomness"));
         assert_ne!(one, other);
         assert!(tollgate_domain::UsageKey::new(&one).is_ok(), "{one}");
+    }
+
+    #[test]
+    fn a_made_key_is_told_where_it_may_have_been_counted() {
+        for (status, made, told) in [(503, true, true), (503, false, false), (403, true, false)] {
+            let problem = format!(r#"{{"status":{status},"detail":"d","code":"c"}}"#);
+            let problem = Failure::Problem(serde_json::from_str(&problem).expect("a problem"));
+            let key = Key { text: "cli-1".to_owned(), made };
+            let failure = key.hint(Err(problem), "counting").expect_err("a failure").to_string();
+            let hint = "\n  hint: --key cli-1 asks again without counting twice";
+            assert_eq!(failure.ends_with(hint), told, "{failure}");
+        }
     }
 
     #[test]

@@ -311,6 +311,14 @@ fn bills_of_all_organizations_are_one_table() {
         &["MONTH STATUS NUMBER TOTAL CURRENCY", &format!("{month} estimate - 7.00 USD")],
     );
     check(&server, "bill", 2, &["<ORG>"]);
+    // A month that runs is closed for nobody: each is told of, and none hides the others.
+    let refused = server.run(&["bill", "close", "--all", "--month", &month]);
+    let told = format!("{month}: 0 bills are closed; 0 organizations had no plan; 3 cannot be closed\n");
+    assert_eq!((refused.code, refused.out.as_str()), (3, told.as_str()), "{refused:?}");
+    let orgs: Vec<&str> = refused.err.lines().filter_map(|line| line.split(": ").nth(1)).collect();
+    assert_eq!(orgs, ["acme", "beta", "without-a-plan"], "{refused:?}");
+    assert!(refused.err.lines().all(|line| line.ends_with("(month_runs)")), "{refused:?}");
+    check(&server, "bill close --all --month 2026-13", 2, &["month"]);
 }
 
 #[test]

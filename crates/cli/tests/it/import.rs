@@ -16,9 +16,9 @@ fn files_are_imported_once_and_exported_again() {
     let folder = folder();
     let server = Server::start(folder.path(), &[], &[]);
     server.ok(&["plan", "set", "acme", "ultimate"]);
-    let mut csv = "org,user,meter,quantity,key,property.model\n".to_owned();
+    let mut csv = "org,user,path,meter,quantity,key,property.model\n".to_owned();
     for number in 1..=2_500 {
-        let _ = writeln!(csv, "acme,ann,reports,0.5,k-{number},\"large, new\"");
+        let _ = writeln!(csv, "acme,ann,research/run-{number},reports,0.5,k-{number},\"large, new\"");
     }
     std::fs::write(folder.path().join("usage.csv"), &csv).expect("it is written");
     let told = server.ok(&["import", "usage.csv"]).out;
