@@ -1,5 +1,10 @@
 //! Reading a JSON body so that an error names its field.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -33,8 +38,9 @@ pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError>
 }
 
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> BodyError {
-    // Serde calls some values of the wrong type a fault of the syntax.
-    if !error.is_data() && serde_json::from_slice::<Value>(body).is_err() {
+    // Serde calls some values of the wrong type a fault of the syntax, and so numbers that no type holds.
+    let is_number = without_place(&error.to_string()) == OUT_OF_RANGE;
+    if !error.is_data() && !is_number && serde_json::from_slice::<Value>(body).is_err() {
         let detail = if body.trim_ascii().is_empty() {
             "the body is empty".to_owned()
         } else {
@@ -73,6 +79,9 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) ->
     BodyError { code: Code::InvalidField, field, detail }
 }
 
+/// Serde's text for a number like 1e400.
+const OUT_OF_RANGE: &str = "number out of range";
+
 /// Serde's text without "at line 1 column 2".
 fn without_place(text: &str) -> &str {
     text.rsplit_once(" at line ").map_or(text, |(text, _)| text)
@@ -82,6 +91,12 @@ fn without_place(text: &str) -> &str {
 fn in_words(text: &str) -> String {
     if text.starts_with("duplicate field") {
         return "is given twice".to_owned();
+    }
+    if text.starts_with("invalid length") && text.contains("expected struct ") {
+        return "must be a JSON object, not an array".to_owned();
+    }
+    if text == OUT_OF_RANGE {
+        return "is a number out of range".to_owned();
     }
     let said = text
         .strip_prefix("invalid type: ")
@@ -101,6 +116,10 @@ fn in_words(text: &str) -> String {
     };
     let expected = match expected {
         "a map" => "an object".to_owned(),
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" => format!("a whole number from 0 to {}", u64::MAX),
         other if other.starts_with("struct ") => "a JSON object".to_owned(),
         other => other.replace('`', "'"),
     };
@@ -114,6 +133,25 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// Reads a member that may be left out and is an object. Serde would also take an array for the fields of a struct.
+pub(crate) fn given_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct ObjectVisitor<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(members))
+        }
+    }
+    deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Some)
 }
 
 /// A text without its middle if it is long: an answer need not repeat all that was sent.
@@ -131,7 +169,7 @@ pub fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LimitRequest, UsageRequest};
+    use crate::{HoldRequest, LimitRequest, UsageRequest};
 
     #[test]
     fn errors_name_the_field() {
@@ -205,6 +243,32 @@ mod tests {
             let body = format!(r#"{{"meter":"m",{field}}}"#);
             let error = read_body::<LimitRequest>(body.as_bytes()).expect_err(&body);
             assert_eq!((error.code, error.detail.as_str()), (Code::InvalidField, detail));
+        }
+        for (expires_in, detail) in [
+            ("-1", "must be a whole number from 0 to 4294967295, not -1"),
+            ("1.5", "must be a whole number from 0 to 4294967295, not 1.5"),
+            ("4294967296", "must be a whole number from 0 to 4294967295, not 4294967296"),
+            ("\"9\"", "must be a whole number from 0 to 4294967295, not \"9\""),
+            ("1e400", "is a number out of range"),
+        ] {
+            let body = format!(r#"{{"org":"o","meter":"m","key":"k","expires_in":{expires_in}}}"#);
+            let error = read_body::<HoldRequest>(body.as_bytes()).expect_err(&body);
+            assert_eq!((error.code, error.field.as_deref()), (Code::InvalidField, Some("expires_in")));
+            assert_eq!(error.detail, format!("expires_in: {detail}"));
+        }
+        for (field, name, detail) in [
+            (r#""on_expiry":5"#, "on_expiry", "must be a word, not 5"),
+            (r#""on_expiry":{"release":null}"#, "on_expiry", "must be a word, not an object"),
+            (r#""on_expiry":"keep""#, "on_expiry", "must be 'release' or 'charge', not 'keep'"),
+            (r#""call":{"model":"large","tier":[]}"#, "call.tier", "must be a word, not an array"),
+            (r#""call":["large"]"#, "call", "must be an object, not an array"),
+            (r#""call":null"#, "call", "must be an object, not null"),
+            (r#""call":{"model":7}"#, "call.model", "must be a string, not 7"),
+        ] {
+            let body = format!(r#"{{"org":"o","meter":"m","key":"k",{field}}}"#);
+            let error = read_body::<HoldRequest>(body.as_bytes()).expect_err(&body);
+            assert_eq!((error.code, error.field.as_deref()), (Code::InvalidField, Some(name)));
+            assert_eq!(error.detail, format!("{name}: {detail}"));
         }
         let body = format!(r#"{{"org":"o","meter":"m","{}":1}}"#, "x".repeat(60_000));
         let error = read_body::<UsageRequest>(body.as_bytes()).expect_err("an unknown field");

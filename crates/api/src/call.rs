@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_domain::catalog::{ModelCall, ServiceTier};
 use utoipa::ToSchema;
 
-use crate::body::given;
+use crate::text::given_word;
 
 /// Most tokens of one kind in a call.
 pub const CALL_TOKENS_MAX: u64 = 1_000_000_000_000;
@@ -16,7 +16,7 @@ pub struct CallRequest {
     /// The model, as the catalog names it.
     pub model: String,
     /// How fast the answer is due; `standard` unless given.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_word")]
     #[schema(value_type = ServiceTierName, required = false)]
     pub tier: Option<ServiceTierName>,
     /// Tokens of the prompt, all of them.

@@ -12,7 +12,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::body::given;
+use crate::body::{given, given_object};
+use crate::text::given_word;
 use crate::{
     CallRequest, Decimal, Id, Members, PathName, PositiveDecimal, Properties, PropertyValue, RequestDecimal,
 };
@@ -138,7 +139,7 @@ pub struct HoldRequest {
     #[schema(value_type = PositiveDecimal, required = false)]
     pub quantity: Option<PositiveDecimal>,
     /// A call of a language model, in place of a quantity: it is priced by the catalog.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     #[schema(value_type = CallRequest, required = false)]
     pub call: Option<CallRequest>,
     /// The caller's id of the hold, and of the usage that ends it: it holds once however often it is sent. The header
@@ -155,7 +156,7 @@ pub struct HoldRequest {
     #[schema(value_type = PositiveDecimal, required = false)]
     pub overrun: Option<PositiveDecimal>,
     /// What becomes of what is still held when it expires; `release` unless given.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_word")]
     #[schema(value_type = OnExpiryName, required = false)]
     pub on_expiry: Option<OnExpiryName>,
     /// The hold that it is to be carved out of: its amount moves from that one, and what is not used moves back.
@@ -244,7 +245,7 @@ pub struct CaptureRequest {
     #[schema(value_type = Decimal, required = false, minimum = 0)]
     pub quantity: Option<RequestDecimal>,
     /// The call of a language model that was made, in place of a quantity: priced by the catalog that priced the hold.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_object")]
     #[schema(value_type = CallRequest, required = false)]
     pub call: Option<CallRequest>,
     /// Whether it is the last, so that the hold ends and gives back what is left; true unless given.

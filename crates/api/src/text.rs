@@ -218,6 +218,13 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer:
     deserializer.deserialize_str(WordVisitor(PhantomData))
 }
 
+/// The same of a member that may be left out.
+pub(crate) fn given_word<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    word(deserializer).map(Some)
+}
+
 /// The names of what an API key may do.
 #[derive(Clone, Copy, Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
