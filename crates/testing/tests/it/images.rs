@@ -162,8 +162,8 @@ fn however_much_comes_in_images_lag_behind_by_little_more_than_a_turn() {
         let options = EngineOptions { pace, ..EngineOptions::default() };
         let engine = Engine::start(Arc::clone(&store), options).await.expect("starts");
         // What lists of orgs show goes first, and what they do not show is kept back just as well.
-        let kinds: [(&str, fn() -> OrgCommand); 2] = [("plans", plan), ("usage", usage)];
-        for (what, command) in kinds {
+        let plan: fn() -> OrgCommand = plan;
+        for (what, command) in [("plans", plan), ("usage", usage)] {
             let behind = most_behind(store.as_ref(), &engine, command).await;
             let most = 2 * unsaved_orgs_max + 2 * BATCH;
             assert!(behind <= most, "{what}: {behind} of {} lag behind", BATCHES * BATCH);
