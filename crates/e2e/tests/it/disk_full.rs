@@ -4,6 +4,7 @@
 //! The store lies in a file system in memory of [`DISK_BYTES`], mounted for the test (as root, or with sudo); ballast
 //! takes what is left of it while the load goes on.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,9 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tollgate_e2e::books::{Kind, Tally, compare, read_books, read_list, unbalanced};
 use tollgate_e2e::disk::SmallDisk;
+use tollgate_e2e::http::Client;
 use tollgate_e2e::load::{Ask, Draw, Load, make_wide_org};
-use tollgate_e2e::{Result, Tollgate, until};
+use tollgate_e2e::{Result, Server, Tollgate, until};
 
 const DISK_BYTES: u64 = 48 * 1024 * 1024;
 
@@ -36,16 +38,22 @@ fn draw(rng: &mut Rng) -> Ask {
     Ask { org, user: None, kind: Kind::Usage, quantity: 1, properties: Value::Object(properties) }
 }
 
+/// A server with a store of small segments, whose organizations are made.
+fn serve_orgs(store: &Path) -> Result<(Server, Client)> {
+    let server = Tollgate::serve_small(store, SEGMENT_BYTES).start()?;
+    let mut client = server.client();
+    for number in 0..ORGS {
+        make_wide_org(&mut client, &format!("org-{number}"))?;
+    }
+    Ok((server, client))
+}
+
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers() -> Result<()> {
     let _machine = super::beside_others();
     let disk = SmallDisk::mount(DISK_BYTES)?;
     let store = disk.path().join("data");
-    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
-    let mut client = server.client();
-    for number in 0..ORGS {
-        make_wide_org(&mut client, &format!("org-{number}"))?;
-    }
+    let (server, mut client) = serve_orgs(&store)?;
     let draw: Arc<Draw> = Arc::new(draw);
     let load = Load::start(&[server.address()], CALLERS, super::seed(), &draw);
     until("the first answers", Duration::from_secs(30), || Ok((load.answers() > 100).then_some(())))?;
@@ -117,11 +125,7 @@ fn a_server_on_a_full_disk_ends_when_it_is_told_to() -> Result<()> {
     let _machine = super::beside_others();
     let disk = SmallDisk::mount(DISK_BYTES)?;
     let store = disk.path().join("data");
-    let server = Tollgate::serve_small(&store, SEGMENT_BYTES).start()?;
-    let mut client = server.client();
-    for number in 0..ORGS {
-        make_wide_org(&mut client, &format!("org-{number}"))?;
-    }
+    let (server, mut client) = serve_orgs(&store)?;
     // From now on the tables hold in memory what they would write out at the end.
     until("an image in the tables", Duration::from_secs(30), || {
         let metrics = client.call("GET", "/metrics", None)?.body;
