@@ -79,6 +79,8 @@ pub(crate) fn verify(path: &Path, options: &EmbeddedOptions) -> Result<VerifyRep
     let quiet = EmbeddedOptions { work: Work::Inline, ..options.clone() };
     let opened = report.note(open_locked(path, quiet, spare))?;
     if let Some(core) = &opened {
+        let damaged = core.facts.damaged_at_opening().iter();
+        damaged.for_each(|error| report.add(format!("{error}; it was made again from its segment")));
         report.note(core.catch_up())?;
         report.note(core.facts.check())?;
     }

@@ -412,3 +412,25 @@ fn facts_that_are_damaged_are_found_or_healed_and_right_at_the_next_opening() {
     println!("60 damages of facts: {healed} made good at opening or right, {met} met by a query");
     assert!(healed > 0 && met > 0);
 }
+
+#[test]
+fn verify_tells_of_damaged_facts_that_opening_made_again() {
+    let folder = quick_folder();
+    let (path, _, options) = store_with_filters(&folder);
+    let files = facts_in(&path);
+    let file = files.iter().find(|path| path.extension().is_some_and(|is| is == "facts")).expect("facts");
+    let sound = fs::read(file).expect("reads");
+    let verify = || EmbeddedStore::verify(&path, &options).expect("verifies").differences;
+    // All of these are in the header, which opening reads: no query can meet the damage.
+    for place in [0, 9, 24, 40, 71, 79] {
+        let mut damaged = sound.clone();
+        damaged[place] ^= 1;
+        fs::write(file, damaged).expect("writes");
+        let found = verify();
+        let [only] = found.as_slice() else { panic!("byte {place}: {found:?}") };
+        let told = only.contains(&file.display().to_string()) && only.contains("it was made again");
+        assert!(told, "byte {place}: {only}");
+        assert_eq!(verify(), [""; 0], "byte {place}: nothing is left to tell");
+        assert_eq!(fs::read(file).expect("reads"), sound, "byte {place}: it is as it was");
+    }
+}

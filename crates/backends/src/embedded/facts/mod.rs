@@ -104,6 +104,7 @@ impl FactsOptions {
 pub(crate) struct Facts {
     keeping: Arc<Keeping>,
     keeper: Option<JoinHandle<()>>,
+    damaged: Vec<StoreError>,
 }
 
 /// The facts of one moment.
@@ -126,7 +127,7 @@ impl Facts {
         last: u32,
         options: FactsOptions,
     ) -> Result<(Self, Vec<u32>), StoreError> {
-        let (keeping, missing) = open::open(segments, last, options)?;
+        let open::Opened { keeping, missing, damaged } = open::open(segments, last, options)?;
         let keeping = Arc::new(keeping);
         let keeper = match options.work {
             Work::Inline => {
@@ -144,7 +145,13 @@ impl Facts {
                 )
             }
         };
-        Ok((Self { keeping, keeper }, missing))
+        Ok((Self { keeping, keeper, damaged }, missing))
+    }
+
+    /// Why files were removed at opening and are made again. Files are renamed into place when they are durable, so
+    /// neither a kill nor a power cut leads here: the disk changed what was written.
+    pub(crate) fn damaged_at_opening(&self) -> &[StoreError] {
+        &self.damaged
     }
 
     /// The last frame of a segment that has a file.

@@ -13,16 +13,21 @@ use super::group::{self, Group};
 use super::keep::Keeping;
 use super::{FACTS_SUFFIX, FactsOptions, View, facts_name};
 
-/// Opens what is there; also says which segments up to `last` lack a file.
-pub(super) fn open(
-    segments: Arc<Segments>,
-    last: u32,
-    options: FactsOptions,
-) -> Result<(Keeping, Vec<u32>), StoreError> {
+/// What opening found.
+pub(super) struct Opened {
+    pub(super) keeping: Keeping,
+    /// The segments that lack a file.
+    pub(super) missing: Vec<u32>,
+    /// Why files of facts were removed: they are damaged.
+    pub(super) damaged: Vec<StoreError>,
+}
+
+/// Opens the files of the segments up to `last`.
+pub(super) fn open(segments: Arc<Segments>, last: u32, options: FactsOptions) -> Result<Opened, StoreError> {
     let (disk, dir) = (segments.disk.clone(), segments.dir.clone());
     let names = disk.list(&dir).map_err(|source| io_error("list", &dir, source))?;
     let files = Files::new(disk, dir);
-    let mut found = BTreeMap::new();
+    let (mut found, mut damaged) = (BTreeMap::new(), Vec::new());
     for ordinal in names.iter().filter_map(|name| ordinal_of(name)) {
         let opened = if ordinal <= last {
             FactsFile::open(&files, ordinal)
@@ -35,6 +40,7 @@ pub(super) fn open(
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 files.forget(ordinal);
                 remove_stale(&segments.disk, &files.path(ordinal), &error)?;
+                damaged.push(error);
             }
             Err(error) => return Err(error),
         }
@@ -44,7 +50,7 @@ pub(super) fn open(
     let view = View { tables: Vec::new(), groups: groups.into_iter().map(Arc::new).collect() };
     let keeping = Keeping::new(segments, files, options, view);
     keeping.expire();
-    Ok((keeping, missing))
+    Ok(Opened { keeping, missing, damaged })
 }
 
 fn ordinal_of(name: &str) -> Option<u32> {
