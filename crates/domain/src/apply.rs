@@ -26,7 +26,7 @@ pub fn apply(state: &mut OrgState, entry: &Entry) {
         }
         EntryKind::Held(held) => apply_held(state, entry, &held.hold),
         EntryKind::HoldEnded(ended) => {
-            state.change_org(entry.at, |org| org.change_holds(|holds| holds.end(ended.hold)));
+            state.change_org(entry.at, |org| org.change_holds(|holds| holds.end(ended.hold, Amount::ZERO)));
         }
         EntryKind::Put { name, zone, metadata } => state.change_org(entry.at, |org| {
             org.name.clone_from(name);
@@ -125,13 +125,13 @@ fn apply_used(state: &mut OrgState, entry: &Entry, used: &UsedEntry) {
 }
 
 /// Takes a hold, out of another if it is carved out of one.
-fn apply_held(state: &mut OrgState, entry: &Entry, hold: &Hold) {
+fn apply_held(state: &mut OrgState, entry: &Entry, hold: &Arc<Hold>) {
     state.change_org(entry.at, |org| {
         org.change_holds(|holds| {
             if let Some(parent) = hold.parent {
                 holds.carve(parent, hold.quantity.amount());
             }
-            holds.put(hold.clone());
+            holds.put(Arc::clone(hold));
         });
     });
 }

@@ -4,7 +4,7 @@
 //! that order, until they are delivered or given up; of an org, one after the other. Whoever delivers them writes down
 //! what it read and what became of its attempts, so a crash in between repeats an attempt and loses none.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -396,7 +396,7 @@ impl Channel {
                 |notice: &NoticeRef| Waiting { subject: Subject::Notice(notice.clone()), failed: 0, due: at };
             progress.waiting.extend(found.iter().map(wait));
         }
-        let log = round.attempts.iter().filter_map(|attempt| progress.note(attempt)).collect();
+        let log = progress.note_all(&round.attempts);
         if disabled {
             progress.gave_up_at = Some(at);
         }
@@ -449,18 +449,39 @@ impl Channel {
 }
 
 impl Progress {
-    /// Notes an attempt at a queued message; `None`: it is queued no more.
-    fn note(&mut self, attempt: &Attempt) -> Option<Delivery> {
-        let place = self.waiting.iter().position(|waiting| waiting.subject == attempt.subject)?;
+    /// Notes attempts at queued messages, each at the first of its subject; those at others are passed over.
+    fn note_all(&mut self, attempts: &[Attempt]) -> Vec<Delivery> {
+        let tried: HashSet<&Subject> = attempts.iter().map(|attempt| &attempt.subject).collect();
+        let mut places: HashMap<Subject, VecDeque<usize>> = HashMap::new();
+        for (place, waiting) in self.waiting.iter().enumerate() {
+            if tried.contains(&waiting.subject) {
+                places.entry(waiting.subject.clone()).or_default().push_back(place);
+            }
+        }
+        let mut ended = HashSet::new();
+        let note = |attempt: &Attempt| {
+            let places = places.get_mut(&attempt.subject)?;
+            let place = *places.front()?;
+            if matches!(attempt.result, AttemptResult::Delivered | AttemptResult::GivenUp) {
+                places.pop_front();
+                ended.insert(place);
+            }
+            self.note(place, attempt)
+        };
+        let log = attempts.iter().filter_map(note).collect();
+        // Taken out all at once: a round is noted by the thread that decides, which must not be held up.
+        let mut place = 0..;
+        self.waiting.retain(|_| place.next().is_none_or(|place| !ended.contains(&place)));
+        log
+    }
+
+    /// Notes an attempt at the message of a place, which stays there.
+    fn note(&mut self, place: usize, attempt: &Attempt) -> Option<Delivery> {
         let waiting = self.waiting.get_mut(place)?;
         let tried = waiting.failed + 1;
-        match attempt.result {
-            AttemptResult::Failed { next } => {
-                waiting.failed = tried;
-                waiting.due = next;
-            }
-            AttemptResult::Gone => {}
-            AttemptResult::Delivered | AttemptResult::GivenUp => drop(self.waiting.remove(place)),
+        if let AttemptResult::Failed { next } = attempt.result {
+            waiting.failed = tried;
+            waiting.due = next;
         }
         self.attempts += 1;
         match attempt.result {

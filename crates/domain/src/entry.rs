@@ -343,7 +343,7 @@ impl UsedEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldEntry {
     /// The hold.
-    pub hold: Hold,
+    pub hold: Arc<Hold>,
     /// How the org stood after it.
     pub standing: Standing,
 }

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
@@ -189,33 +190,42 @@ impl Hold {
     /// What a capture burns of the credit that is reserved, and how much of it is beyond what is held.
     pub(crate) fn drawn(&self, quantity: Amount) -> (Burns, Amount) {
         let within = quantity.min(self.free());
-        (self.clone().draw(within), quantity - within)
+        let mut left = within;
+        let drawn = self.reserve.iter().map(|burn| {
+            let taken = left.min(burn.amount);
+            left -= taken;
+            Burn { source: burn.source, amount: taken }
+        });
+        (drawn.filter(|burn| burn.amount.is_positive()).collect(), quantity - within)
     }
 
     /// Takes credit that is reserved, in the order it burns.
-    fn draw(&mut self, amount: Amount) -> Burns {
-        let (mut left, mut burns) = (amount, Burns::new());
+    fn draw(&mut self, amount: Amount) {
+        let mut left = amount;
         for burn in &mut self.reserve {
             let taken = left.min(burn.amount);
-            if taken.is_positive() {
-                burn.amount -= taken;
-                left -= taken;
-                burns.push(Burn { source: burn.source, amount: taken });
-            }
+            burn.amount -= taken;
+            left -= taken;
         }
-        burns
     }
 
-    /// What it comes to if it ends as it is.
-    pub(crate) fn sum(&self, by: EndedBy) -> HoldSum {
-        HoldSum { by, captured: self.captured, overran: self.overran, carved: self.carved }
+    /// What it comes to if a capture of an amount, or of nothing, ends it.
+    pub(crate) fn sum(&self, by: EndedBy, quantity: Amount) -> HoldSum {
+        let beyond = quantity - quantity.min(self.free());
+        HoldSum {
+            by,
+            captured: self.captured + quantity,
+            overran: self.overran + beyond,
+            carved: self.carved,
+        }
     }
 
-    /// The same, ended by an entry.
-    pub(crate) fn ended(&self, entry: &Entry, sum: HoldSum) -> Self {
+    /// Ends it by an entry.
+    pub(crate) fn end(&mut self, entry: &Entry, sum: HoldSum) {
         let HoldSum { by, captured, overran, carved } = sum;
-        let end = Some(HoldEnd { entry: entry.number, at: entry.at, by });
-        Self { captured, overran, carved, end, reserve: Burns::new(), ..self.clone() }
+        (self.captured, self.overran, self.carved) = (captured, overran, carved);
+        self.end = Some(HoldEnd { entry: entry.number, at: entry.at, by });
+        self.reserve.clear();
     }
 
     /// Captures an amount.
@@ -252,9 +262,9 @@ pub struct Captured {
 impl Captured {
     /// Captures an amount.
     pub(crate) fn apply(self, holds: &mut Holds, quantity: Amount) {
-        holds.capture(self.hold, quantity);
-        if self.ends.is_some() {
-            holds.end(self.hold);
+        match self.ends {
+            Some(_) => holds.end(self.hold, quantity),
+            None => holds.capture(self.hold, quantity),
         }
     }
 }
@@ -269,7 +279,9 @@ impl OrgState {
         let EntryKind::Held(held) = &self.entry(number)?.kind else { return None };
         let ended = self.entry(self.key(KeySpace::Use, &held.hold.key)?.entry)?;
         let sum = ended.ends_hold(number)?;
-        Some(Cow::Owned(held.hold.ended(ended, sum)))
+        let mut hold = Hold::clone(&held.hold);
+        hold.end(ended, sum);
+        Some(Cow::Owned(hold))
     }
 
     /// Whether a hold has expired at a moment and is not ended yet: nothing else is to be decided before
@@ -289,11 +301,12 @@ const fn held_as(period: Period) -> Period {
 /// The open holds of an org.
 #[derive(Clone, Debug, Default)]
 pub struct Holds {
-    open: BTreeMap<u64, Hold>,
+    open: BTreeMap<u64, Arc<Hold>>,
     /// When each of them expires; of those of one moment the latest first, so that one that was carved out of another ends
     /// before that one.
     expiries: BTreeSet<(Timestamp, std::cmp::Reverse<u64>)>,
-    sums: HashMap<MeterId, HeldOn, RandomState>,
+    /// By meter.
+    sums: Vec<(MeterId, HeldOn)>,
 }
 
 /// What is held on a meter, in sum.
@@ -317,7 +330,7 @@ impl Eq for Holds {}
 impl FromIterator<Hold> for Holds {
     fn from_iter<I: IntoIterator<Item = Hold>>(open: I) -> Self {
         let mut holds = Self::default();
-        open.into_iter().for_each(|hold| holds.put(hold));
+        open.into_iter().for_each(|hold| holds.put(Arc::new(hold)));
         holds
     }
 }
@@ -333,7 +346,7 @@ impl Holds {
 
     /// The open holds, by number.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Hold> {
-        self.open.values()
+        self.open.values().map(Arc::as_ref)
     }
 
     /// How many are open.
@@ -351,12 +364,12 @@ impl Holds {
     /// An open hold.
     #[must_use]
     pub fn get(&self, number: u64) -> Option<&Hold> {
-        self.open.get(&number)
+        self.open.get(&number).map(Arc::as_ref)
     }
 
     /// The open holds from a number on.
     pub fn from_number(&self, number: u64) -> impl Iterator<Item = &Hold> {
-        self.open.range(number..).map(|(_, hold)| hold)
+        self.open.range(number..).map(|(_, hold)| hold.as_ref())
     }
 
     /// The next moment at which one of them expires.
@@ -371,16 +384,24 @@ impl Holds {
         self.get(*number)
     }
 
+    fn place(&self, meter: &MeterId) -> Result<usize, usize> {
+        self.sums.binary_search_by(|(of, _)| of.cmp(meter))
+    }
+
+    fn on(&self, meter: &MeterId) -> Option<&HeldOn> {
+        self.place(meter).ok().and_then(|place| self.sums.get(place)).map(|(_, on)| on)
+    }
+
     /// What is held of a source of credit; of an allowance under whichever plan of its month.
     pub(crate) fn held_of(&self, meter: &MeterId, source: Source) -> Amount {
-        let Some(on) = self.sums.get(meter) else { return Amount::ZERO };
+        let Some(on) = self.on(meter) else { return Amount::ZERO };
         on.sources.iter().filter(|held| held.source.shares_with(source)).map(|held| held.amount).sum()
     }
 
     /// What is held in a period, by the org, by a user of it or at a path; in a window that goes by usage whatever is: it counts
     /// when it is captured.
     pub(crate) fn held_in(&self, meter: &MeterId, scope: ScopeRef<'_>, period: Period) -> Amount {
-        let Some(on) = self.sums.get(meter) else { return Amount::ZERO };
+        let Some(on) = self.on(meter) else { return Amount::ZERO };
         let periods = match scope {
             ScopeRef::Org => Some(&on.org),
             ScopeRef::User(user) => on.users.get(user),
@@ -394,11 +415,11 @@ impl Holds {
 
     /// The paths at which something of a meter is held.
     pub fn paths_held(&self, meter: &MeterId) -> impl Iterator<Item = &ScopePath> {
-        self.sums.get(meter).into_iter().flat_map(|on| on.paths.keys())
+        self.on(meter).into_iter().flat_map(|on| on.paths.keys())
     }
 
     /// Takes a hold, out of its parent if it has one.
-    pub(crate) fn put(&mut self, hold: Hold) {
+    pub(crate) fn put(&mut self, hold: Arc<Hold>) {
         self.expiries.insert((hold.expires_at, std::cmp::Reverse(hold.number)));
         self.sum(&hold, |sum, amount| sum + amount);
         self.open.insert(hold.number, hold);
@@ -417,11 +438,13 @@ impl Holds {
         self.change(number, |hold| hold.capture(quantity));
     }
 
-    /// Ends a hold: what is left of it goes back to the one that it was carved out of, or to nobody.
-    pub(crate) fn end(&mut self, number: u64) {
-        let Some(hold) = self.open.remove(&number) else { return };
+    /// Ends a hold with the capture of an amount, or of nothing: what is left of it goes back to the one that it was carved out
+    /// of, or to nobody.
+    pub(crate) fn end(&mut self, number: u64, quantity: Amount) {
+        let Some(mut hold) = self.open.remove(&number) else { return };
         self.expiries.remove(&(hold.expires_at, std::cmp::Reverse(number)));
         self.sum(&hold, |sum, amount| sum - amount);
+        Arc::make_mut(&mut hold).capture(quantity);
         let left = hold.free();
         if let Some(parent) = hold.parent {
             self.change(parent, |parent| {
@@ -434,14 +457,21 @@ impl Holds {
     fn change(&mut self, number: u64, change: impl FnOnce(&mut Hold)) {
         let Some(mut hold) = self.open.remove(&number) else { return };
         self.sum(&hold, |sum, amount| sum - amount);
-        change(&mut hold);
+        change(Arc::make_mut(&mut hold));
         self.sum(&hold, |sum, amount| sum + amount);
         self.open.insert(number, hold);
     }
 
     /// Adds what a hold holds to the sums, or takes it off.
     fn sum(&mut self, hold: &Hold, change: impl Fn(Amount, Amount) -> Amount) {
-        let on = self.sums.entry(hold.meter.clone()).or_default();
+        let place = match self.place(&hold.meter) {
+            Ok(place) => place,
+            Err(place) => {
+                self.sums.insert(place, (hold.meter.clone(), HeldOn::default()));
+                place
+            }
+        };
+        let Some((_, on)) = self.sums.get_mut(place) else { return };
         for burn in &hold.reserve {
             let signed = change(Amount::ZERO, burn.amount);
             add_burn(&mut on.sources, burn.source, signed);
@@ -473,7 +503,7 @@ impl Holds {
             }
         }
         if on.org.is_empty() && on.sources.is_empty() {
-            self.sums.remove(&hold.meter);
+            self.sums.remove(place);
         }
     }
 }

@@ -248,6 +248,10 @@ impl Courier {
             return Ok(true);
         }
         let Ahead { read, more } = read_ahead(engine, channel).await?;
+        // Reading takes a while, and somebody may have paused it or changed where it goes.
+        if engine.channel(&channel.id).await?.as_ref() != Some(channel) {
+            return Ok(true);
+        }
         let now = engine.clock().now();
         let mut waiting = channel.progress.waiting.clone();
         for notice in read.iter().flat_map(|(_, found)| found) {

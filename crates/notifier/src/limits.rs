@@ -66,8 +66,9 @@ pub const NOTICES_LOOKED_AT: usize = 4 * NOTICES_READ;
 /// Notices that a channel may pass over before it writes down that it did: fewer are read again after a restart.
 pub const NOTICES_PASSED_OVER: usize = NOTICES_READ;
 
-/// Most messages of a channel that are tried in one round: as many may come twice after a crash.
-pub const ROUND_MESSAGES_MAX: usize = 256;
+/// Most messages of a channel that are tried in one round: as many may come twice after a crash, and one commit notes what
+/// came of all of them on the thread that decides.
+pub const ROUND_MESSAGES_MAX: usize = 64;
 
 /// Messages of a channel on their way at a time, each of another org.
 pub const ROUND_LANES_AT_ONCE: usize = 8;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -82,9 +83,8 @@ fn hold(
         hold.counts_at = parent.counts_at;
         hold.expires_at = hold.expires_at.min(parent.expires_at);
     }
-    let standing = room.standing;
-    let taken =
-        TakenHold { hold: Box::new(hold.clone()), replayed: false, standing, policies: room.policies };
+    let (hold, standing) = (Arc::new(hold), room.standing);
+    let taken = TakenHold { hold: Arc::clone(&hold), replayed: false, standing, policies: room.policies };
     let kind = EntryKind::Held(Box::new(HeldEntry { hold, standing }));
     let entry = Entry { settled: room.settled, ..context.entry(Some(org), kind, Vec::new()) };
     Ok((taken, Some(entry)))
@@ -119,7 +119,7 @@ fn replayed(state: &OrgState, known: &KeyRecord, content: u64) -> Result<TakenHo
         Some(EntryKind::Held(held)) => held.standing,
         _ => known.standing,
     };
-    let hold = Box::new(hold.into_owned());
+    let hold = Arc::new(hold.into_owned());
     Ok(TakenHold { hold, replayed: true, standing, policies: Policies::new() })
 }
 
@@ -267,7 +267,7 @@ fn take(
         (Err(_), None) => return Err(HoldDenial::NothingToCapture),
     };
     let standing = entry.made_key().map_or_else(Standing::default, |(_, _, made)| made.standing);
-    let hold = Box::new(after(&hold, quantity, &entry));
+    let hold = Arc::new(after(&hold, quantity, &entry));
     Ok((CapturedHold { hold, quantity, entry: entry.number, replayed: false, standing }, Some(entry)))
 }
 
@@ -287,14 +287,14 @@ fn captured_before(
         return match known.filter(|_| same && end.by == EndedBy::Capture) {
             Some(known) if known.reversed_by.is_some() => Err(HoldDenial::KeyReversed),
             Some(known) => Ok(Some(again(hold, quantity, known))),
-            None => Err(HoldDenial::Ended(Box::new(hold.clone()))),
+            None => Err(HoldDenial::Ended(Arc::new(hold.clone()))),
         };
     };
     let known = known(state, context, key);
     match known.filter(|known| known.fingerprint == content) {
         Some(known) if known.reversed_by.is_some() => Err(HoldDenial::KeyReversed),
         Some(known) => Ok(Some(again(hold, quantity_of(state, known.entry), known))),
-        None if hold.end.is_some() => Err(HoldDenial::Ended(Box::new(hold.clone()))),
+        None if hold.end.is_some() => Err(HoldDenial::Ended(Arc::new(hold.clone()))),
         None if known.is_some() => Err(HoldDenial::KeyReused),
         None => Ok(None),
     }
@@ -309,18 +309,18 @@ fn quantity_of(state: &OrgState, entry: u64) -> Amount {
 }
 
 fn again(hold: &Hold, quantity: Amount, known: &KeyRecord) -> CapturedHold {
-    let (hold, entry, standing) = (Box::new(hold.clone()), known.entry, known.standing);
+    let (hold, entry, standing) = (Arc::new(hold.clone()), known.entry, known.standing);
     CapturedHold { hold, quantity, entry, replayed: true, standing }
 }
 
 /// A hold after an entry that captured something of it, or ended it.
 fn after(hold: &Hold, quantity: Amount, entry: &Entry) -> Hold {
     let mut after = hold.clone();
-    after.capture(quantity);
     match entry.ends_hold(hold.number) {
-        Some(sum) => after.ended(entry, sum),
-        None => after,
+        Some(sum) => after.end(entry, sum),
+        None => after.capture(quantity),
     }
+    after
 }
 
 /// The usage that a capture counts; `None` if its meter is not counted any more.
@@ -347,9 +347,7 @@ fn captured_entry(
     let ask = Ask::from(&usage);
     let mut gate = Gate::load(Tense::Captured, state, context, &ask, (org, meter, plan), moment);
     let burns = gate.capture(hold, quantity.amount(), ends.is_some());
-    let mut left = hold.clone();
-    left.capture(quantity.amount());
-    let captured = Captured { hold: hold.number, ends: ends.map(|by| left.sum(by)) };
+    let captured = Captured { hold: hold.number, ends: ends.map(|by| hold.sum(by, quantity.amount())) };
     let standing = gate.standing();
     let taken = burns.clone();
     let counted = Counted { usage: &usage, fingerprint, burns, standing, captured: Some((hold, captured)) };
@@ -380,14 +378,14 @@ fn ended_entry(state: &OrgState, context: &Context<'_>, org: &Org, hold: &Hold, 
         path: hold.path.as_ref().map(|along| along.path.clone()),
         meter: hold.meter.clone(),
         amount: hold.free(),
-        ends: hold.sum(by),
+        ends: hold.sum(by, Amount::ZERO),
         standing: credit.standing(None),
     };
     let kind = EntryKind::HoldEnded(Box::new(ended));
     let mut entry = Entry { settled, ..context.entry(Some(org), kind, Vec::new()) };
     let after = || {
         let mut org = org.clone();
-        org.change_holds(|holds| holds.end(hold.number));
+        org.change_holds(|holds| holds.end(hold.number, Amount::ZERO));
         org
     };
     settle(state, context, (after, &hold.meter), &mut entry, &[]);
@@ -437,12 +435,12 @@ fn release(
     let hold = state.hold(number).ok_or(HoldDenial::UnknownHold)?;
     match hold.end {
         Some(HoldEnd { by: EndedBy::Release, .. }) => {
-            Ok((EndedHold { hold: Box::new(hold.into_owned()), replayed: true }, None))
+            Ok((EndedHold { hold: Arc::new(hold.into_owned()), replayed: true }, None))
         }
-        Some(_) => Err(HoldDenial::Ended(Box::new(hold.into_owned()))),
+        Some(_) => Err(HoldDenial::Ended(Arc::new(hold.into_owned()))),
         None => {
             let entry = ended_entry(state, context, org, &hold, EndedBy::Release);
-            let hold = Box::new(after(&hold, Amount::ZERO, &entry));
+            let hold = Arc::new(after(&hold, Amount::ZERO, &entry));
             Ok((EndedHold { hold, replayed: false }, Some(entry)))
         }
     }

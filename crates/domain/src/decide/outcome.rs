@@ -52,7 +52,7 @@ pub enum OrgDecision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenHold {
     /// The hold as it is now.
-    pub hold: Box<Hold>,
+    pub hold: Arc<Hold>,
     /// Whether the key had been held before: nothing was held now.
     pub replayed: bool,
     /// How the org stood after it was taken.
@@ -94,7 +94,7 @@ impl HoldRefused {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedHold {
     /// The hold as it is now.
-    pub hold: Box<Hold>,
+    pub hold: Arc<Hold>,
     /// How much was captured.
     pub quantity: Amount,
     /// The number of the entry that counted it, or ended the hold.
@@ -109,7 +109,7 @@ pub struct CapturedHold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedHold {
     /// The hold.
-    pub hold: Box<Hold>,
+    pub hold: Arc<Hold>,
     /// Whether it had been released before.
     pub replayed: bool,
 }
@@ -124,7 +124,7 @@ pub enum HoldDenial {
     /// The key's usage was taken back.
     KeyReversed,
     /// The hold has ended.
-    Ended(Box<Hold>),
+    Ended(Arc<Hold>),
     /// The key stands for another content.
     KeyReused,
     /// More is to be captured than is held, and than it may overrun.

@@ -497,7 +497,7 @@ fn held(number: u64, parent: Option<u64>) -> EntryKind {
         reserve: [Burn { source: Source::Grant(1), amount: amount("4") }].into(),
         end: None,
     };
-    EntryKind::Held(Box::new(HeldEntry { hold, standing: standing(4) }))
+    EntryKind::Held(Box::new(HeldEntry { hold: Arc::new(hold), standing: standing(4) }))
 }
 
 /// Notices of every kind.

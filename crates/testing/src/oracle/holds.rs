@@ -2,6 +2,8 @@
 
 #![expect(clippy::indexing_slicing, reason = "a mistake of the oracle stops the test")]
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use tollgate_domain::catalog::Aggregation;
 use tollgate_domain::{
@@ -51,6 +53,7 @@ pub fn without_reserves(decision: &mut OrgDecision) {
         | OrgDecision::Release(Err(HoldDenial::Ended(hold))) => hold,
         _ => return,
     };
+    let hold = Arc::make_mut(hold);
     hold.fingerprint = 0;
     hold.periods.clear();
     hold.reserve.clear();
@@ -399,7 +402,7 @@ impl Now<'_> {
         if self.reversal(last, key).is_some() {
             return Some(Err(refused(Denial::KeyReversed)));
         }
-        let (hold, standing) = (Box::new(hold.shown()), self.standing_of(hold)?);
+        let (hold, standing) = (Arc::new(hold.shown()), self.standing_of(hold)?);
         Some(Ok(TakenHold { hold, replayed: true, standing, policies: Policies::new() }))
     }
 
@@ -451,7 +454,7 @@ impl Now<'_> {
             None => self.policies(&after, &ask),
         };
         let hold = after.held(self.entry).ok_or_else(|| refused(Denial::UnknownOrg))?.shown();
-        Ok(TakenHold { hold: Box::new(hold), replayed: false, standing, policies })
+        Ok(TakenHold { hold: Arc::new(hold), replayed: false, standing, policies })
     }
 
     /// Why a hold cannot be carved out of another.
@@ -523,7 +526,7 @@ impl Now<'_> {
         after.follow(self.entry, self.at, self.catalog, &command);
         let standing = self.standing_after(&after, self.entry, (self.at, self.catalog), capture.hold);
         let hold = after.held(capture.hold).ok_or(HoldDenial::UnknownHold)?.shown();
-        Ok(CapturedHold { hold: Box::new(hold), quantity, entry: self.entry, replayed: false, standing })
+        Ok(CapturedHold { hold: Arc::new(hold), quantity, entry: self.entry, replayed: false, standing })
     }
 
     /// How the org stands after an entry: that captured something, at the time it counts at.
@@ -555,7 +558,7 @@ impl Now<'_> {
         hold: &Held<'_>,
         capture: &Capture,
     ) -> Result<Option<CapturedHold>, HoldDenial> {
-        let ended = || HoldDenial::Ended(Box::new(hold.shown()));
+        let ended = || HoldDenial::Ended(Arc::new(hold.shown()));
         let quantity_of = |entry| history.captured_by(entry).unwrap_or_default();
         let before: Option<&Fact> = match (&capture.part, hold.end) {
             (None, None) => None,
@@ -582,7 +585,7 @@ impl Now<'_> {
         let then = self.history_until(before.entry);
         let standing = self.standing_after(&then, before.entry, (before.at, &before.catalog), capture.hold);
         Ok(Some(CapturedHold {
-            hold: Box::new(hold.shown()),
+            hold: Arc::new(hold.shown()),
             quantity: quantity_of(before.entry),
             entry: before.entry,
             replayed: true,
@@ -602,14 +605,14 @@ impl Now<'_> {
             return Err(HoldDenial::UnknownOrg);
         };
         let hold = self.known_hold(&history, number).ok_or(HoldDenial::UnknownHold)?;
-        let shown = Box::new(hold.shown());
+        let shown = Arc::new(hold.shown());
         match hold.end.map(|end| end.by) {
             Some(EndedBy::Release) => return Ok(EndedHold { hold: shown, replayed: true }),
             Some(_) => return Err(HoldDenial::Ended(shown)),
             None => after.follow(self.entry, self.at, self.catalog, &command),
         }
         let hold = after.held(number).ok_or(HoldDenial::UnknownHold)?.shown();
-        Ok(EndedHold { hold: Box::new(hold), replayed: false })
+        Ok(EndedHold { hold: Arc::new(hold), replayed: false })
     }
 }
 

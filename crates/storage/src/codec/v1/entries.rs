@@ -53,7 +53,7 @@ fields! {
         carved: Amount,
     }
     HeldEntry {
-        hold: Hold,
+        hold: Arc<Hold>,
         standing: Standing,
     }
     HoldEndedEntry {

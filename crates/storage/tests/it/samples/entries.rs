@@ -155,7 +155,7 @@ every! {
             lines: vec![(sku("vm", "hour"), amount("12")), (sku("a:b", "GB"), amount("-0.5"))],
         },
         EntryKind::Held(_) => EntryKind::Held(Box::new(HeldEntry {
-            hold: state::hold(),
+            hold: Arc::new(state::hold()),
             standing: standing(),
         })),
         EntryKind::BudgetTold { .. } => EntryKind::BudgetTold { key: id("litellm:1f2e3d4c") },
@@ -233,7 +233,7 @@ fn least_kinds() -> Vec<EntryKind> {
         })),
         EntryKind::BillClosed(Arc::new(bills::least())),
         EntryKind::Shipped { shipment: 0, day: -1, lines: Vec::new() },
-        EntryKind::Held(Box::new(HeldEntry { hold: state::least_hold(), standing: NO_STANDING })),
+        EntryKind::Held(Box::new(HeldEntry { hold: Arc::new(state::least_hold()), standing: NO_STANDING })),
         EntryKind::HoldEnded(Box::new(HoldEndedEntry {
             path: None,
             hold: 1,
@@ -367,7 +367,7 @@ fn at_paths() -> Vec<Sample> {
                 quantity: Quantity::ONE,
                 reason: "path_limit_reached".to_owned(),
             },
-            EntryKind::Held(Box::new(HeldEntry { hold, standing: NO_STANDING })),
+            EntryKind::Held(Box::new(HeldEntry { hold: Arc::new(hold), standing: NO_STANDING })),
             EntryKind::HoldEnded(Box::new(ended)),
         ];
         for kind in kinds {
