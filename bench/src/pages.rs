@@ -4,6 +4,7 @@
 //! The first look at a page finds nothing prepared, so it counts by itself.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -19,6 +20,10 @@ use crate::wire::Wire;
 
 /// How long a page may take, in milliseconds.
 const MILLIS_MAX: f64 = 50.0;
+
+/// How soon after all usages the server has nothing more to do, at most, and for how long it is looked at whether it has.
+const IDLE_WITHIN: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// One in so many usages is of the busy org.
 const BUSY: u64 = 100;
@@ -36,20 +41,35 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     fill(&server, options)?;
     // A list waits until all that it shows is written: who made a million organizations waits once.
     tollgate_asked(server.address, "GET", "/v1/orgs?limit=1", "")?;
+    let idle = wait_until_idle(&server)?;
     let pages = pages(server.address, options)?;
     let looks = look_at(server.address, &pages, options)?;
     server.stop()?;
     let mut text = format!("Machine: {}.\n", machine::describe());
     text.push_str(&format!(
-        "{} orgs known and {} usages counted, {} of them of one org; each page {} times.\n\n",
+        "{} orgs known and {} usages counted, {} of them of one org; each page {} times, from {:.0} s after that on.\n\n",
         thousands(f64::from(options.orgs)),
         thousands(float(options.usages)),
         thousands(float(options.usages / BUSY)),
-        options.rounds
+        options.rounds,
+        idle.as_secs_f64()
     ));
     text.push_str(&tables(&looks));
     folder.close()?;
     Ok(text)
+}
+
+/// Waits until the server has done what so much at once leaves behind: tables written out and merged. Gives how long that took.
+fn wait_until_idle(server: &Daemon) -> Result<Duration> {
+    let began = Instant::now();
+    while began.elapsed() < IDLE_WITHIN {
+        let before = server.cpu()?;
+        thread::sleep(LOOK);
+        if server.cpu()?.saturating_sub(before) < LOOK / 20 {
+            return Ok(began.elapsed());
+        }
+    }
+    Err(format!("the server is still busy {} s after all was counted", IDLE_WITHIN.as_secs()).into())
 }
 
 /// Makes the orgs and counts the usages: those of the busy org last, so that its notices and entries are the latest.

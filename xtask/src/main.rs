@@ -3,9 +3,10 @@
 //! Each command is one module: `test` runs every test and sums them up, `ci` is all that must pass before a change lands,
 //! `tidy` holds the rules that no compiler lint can, `docs` makes a site of the pages, `screenshots` makes pictures of the
 //! console, `deploy` checks the files for containers and clouds, `package` makes a Debian package and what Homebrew needs,
-//! `openapi` keeps `openapi.json`, `proof` runs tests in their long form, `sim` runs the simulator, `models` holds the model
-//! checks, `bugs` builds both with deliberate bugs, `coverage` and `mutants` say what the tests miss, `fuzz` fuzzes, `fuzz_http`
-//! calls every route with made-up requests, `bench` measures. `started` is a server that some of them run.
+//! `image` tries what the Dockerfile makes, `openapi` keeps `openapi.json`, `proof` runs tests in their long form, `sim` runs
+//! the simulator, `models` holds the model checks, `bugs` builds both with deliberate bugs, `coverage` and `mutants` say what the
+//! tests miss, `fuzz` fuzzes, `fuzz_http` calls every route with made-up requests, `bench` measures. `started` is a server that
+//! some of them run.
 //! What is deliberately absent: shell scripts with logic, and steps that pass because a tool was missing (`tools`
 //! installs what it can and says how to get the rest).
 
@@ -17,6 +18,7 @@ mod deploy;
 mod docs;
 mod fuzz;
 mod fuzz_http;
+mod image;
 mod models;
 mod mutants;
 mod openapi;
@@ -49,6 +51,8 @@ usage: cargo xtask COMMAND
   deploy                 Dockerfile, compose file, chart, Terraform, alert rules and workflows, checked by the linters of each
   package [BINARY]       a Debian package of a release build, or of a binary, in target/packages: linted, installed into a
                          folder, upgraded and removed
+  image                  what the Dockerfile makes, without a Docker engine: a static program, run in a root folder that
+                         nothing can write to
   formula FOLDER         tollgate.rb for Homebrew, of the sums of a release in FOLDER
   openapi [--check]      write openapi.json from the code, or compare it
   fuzz-http [--examples N] [--seed N]
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         ["deploy"] => deploy::run(),
         ["package"] => package::run(None),
         ["package", binary] => package::run(Some(binary)),
+        ["image"] => image::run(),
         ["formula", folder] => package::formula(folder),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::from_source().and_then(openapi::check),
