@@ -134,6 +134,12 @@ pub const CHANNEL_OUTAGE_SECS: i64 = 600;
 /// Largest catalog text in bytes.
 pub const CATALOG_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most faults of a catalog that are told at once: nobody reads more, and some take long to find.
+pub const CATALOG_FAULTS_MAX: usize = 50;
+
+/// Most ids that are compared in full with one that is unknown, to say which may have been meant.
+pub const LIKE_IDS_COMPARED_MAX: usize = 16;
+
 /// How long an expired grant stays on its account, in seconds (100 days): reversals and balances may still name it.
 pub const EXPIRED_GRANT_KEEP_SECS: i64 = 100 * 86_400;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::faults::{Faults, Place};
 use super::read::text_line;
 use super::{Catalog, CatalogError, Enforcement, Plan, Portion, Price};
-use crate::limits::PLAN_PRICES_MAX;
+use crate::limits::{CATALOG_FAULTS_MAX, PLAN_PRICES_MAX};
 
 /// Checks the prices of a plan.
 pub(super) fn prices(catalog: &Catalog, index: usize, plan: &Plan, faults: &mut Faults) {
@@ -15,13 +15,18 @@ pub(super) fn prices(catalog: &Catalog, index: usize, plan: &Plan, faults: &mut 
         return faults.note(Place::Plan(index), Err(CatalogError(says)));
     }
     for (number, price) in plan.prices.iter().enumerate() {
+        if faults.is_full() {
+            return;
+        }
         let place = format!("{place}: price {}", number + 1);
         let mut note = |checked| faults.note(Place::Price(index, number), checked);
         note(check_meter(catalog, plan, price, &place));
         note(price.name.as_ref().map_or(Ok(()), |name| text_line(&place, "name", name)));
-        for (other, earlier) in plan.prices.iter().enumerate().take(number) {
-            let pair = check_pair(plan, earlier, price);
-            note(pair.map_err(|says| CatalogError(format!("{place} and price {}: {says}", other + 1))));
+        let earlier = plan.prices.iter().enumerate().take(number);
+        let wrong =
+            earlier.filter_map(|(other, earlier)| Some((other, check_pair(plan, earlier, price).err()?)));
+        for (other, says) in wrong.take(CATALOG_FAULTS_MAX + 1) {
+            note(Err(CatalogError(format!("{place} and price {}: {says}", other + 1))));
         }
     }
 }
@@ -54,8 +59,8 @@ fn check_pair(plan: &Plan, one: &Price, two: &Price) -> Result<(), String> {
         return Err("the same usage in the same months; part them by where, or by from and until".to_owned());
     }
     let settles = |price: &Price| {
-        price.meter == one.meter
-            && price.matches.len() > one.matches.len()
+        price.matches.len() > one.matches.len()
+            && price.meter == one.meter
             && price.takes(&both)
             && price.months.covers(&months)
     };

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 
-use super::{Allowance, Catalog, CatalogError, EventMapping, Meter, Plan, PlanLimit, Price};
+use super::{Allowance, Catalog, CatalogError, EventMapping, Meter, ModelPrice, Plan, PlanLimit, Price};
+use crate::limits::CATALOG_FAULTS_MAX;
 
 /// The place of a fault among the items of the catalog, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +37,16 @@ pub(super) struct Fault {
 pub(super) struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Keeps what is wrong with a place, if anything is.
+    /// Keeps what is wrong with a place, if anything is, until there is more than is told.
     pub(super) fn note(&mut self, place: Place, checked: Result<(), CatalogError>) {
-        self.0.extend(checked.err().map(|error| Fault { place, error }));
+        if !self.is_full() {
+            self.0.extend(checked.err().map(|error| Fault { place, error }));
+        }
+    }
+
+    /// Whether there is more than is reported: nothing further need be looked for.
+    pub(super) fn is_full(&self) -> bool {
+        is_full(&self.0)
     }
 
     /// All of it as one error, with the lines of the text; `Ok` if nothing is wrong.
@@ -51,8 +59,12 @@ impl Faults {
             let start = span(document.get_ref(), place).map(|span| span.start);
             (start, error.0)
         });
-        Err(joined(text, lines))
+        Err(joined(text, lines.collect()))
     }
+}
+
+const fn is_full<T>(faults: &[T]) -> bool {
+    faults.len() > CATALOG_FAULTS_MAX
 }
 
 type Span = std::ops::Range<usize>;
@@ -82,20 +94,28 @@ fn span(document: &DeTable<'_>, place: Place) -> Option<Span> {
 }
 
 /// One error of many, in the order of their lines; those of no line come first.
-fn joined(text: &str, faults: impl Iterator<Item = Unread>) -> CatalogError {
-    let mut faults: Vec<_> = faults.collect();
+fn joined(text: &str, mut faults: Vec<Unread>) -> CatalogError {
+    let is_full = is_full(&faults);
     faults.sort_by_key(|(start, _)| *start);
-    let lines = faults.into_iter().map(|(start, message)| match start.and_then(|start| text.get(..start)) {
-        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
-        None => message,
-    });
-    CatalogError(lines.collect::<Vec<_>>().join("\n"))
+    faults.truncate(CATALOG_FAULTS_MAX);
+    let mut lines: Vec<_> = faults
+        .into_iter()
+        .map(|(start, message)| match start.and_then(|start| text.get(..start)) {
+            Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+            None => message,
+        })
+        .collect();
+    lines.extend(
+        is_full.then(|| format!("there is more; at most {CATALOG_FAULTS_MAX} faults are told at once")),
+    );
+    CatalogError(lines.join("\n"))
 }
 
 /// Everything in a text that cannot be read as a catalog.
 pub(super) fn unreadable(text: &str, first: &Error) -> CatalogError {
     let (mut document, syntax) = DeTable::parse_recoverable(text);
-    let mut errors: Vec<Unread> = syntax.iter().map(|error| unread(error, None)).collect();
+    let mut errors: Vec<Unread> =
+        syntax.iter().take(CATALOG_FAULTS_MAX + 1).map(|error| unread(error, None)).collect();
     if errors.is_empty() {
         let root = document.get_mut();
         for mut item in tables(root, "plans") {
@@ -106,13 +126,14 @@ pub(super) fn unreadable(text: &str, first: &Error) -> CatalogError {
         }
         read_list::<Meter>(root, "meters", &mut errors);
         read_list::<EventMapping>(root, "events", &mut errors);
+        read_list::<ModelPrice>(root, "models", &mut errors);
         read::<Catalog>(document, &mut errors);
     }
     // Whatever the first reading stumbled over, it is told.
     if errors.is_empty() {
         errors.push(unread(first, None));
     }
-    joined(text, errors.into_iter())
+    joined(text, errors)
 }
 
 /// Takes the tables out of a list. What is no table, or no list at all, is left for the whole to complain of.
@@ -134,9 +155,12 @@ fn read_list<'i, T: Deserialize<'i>>(owner: &mut DeTable<'i>, list: &str, errors
     tables(owner, list).into_iter().for_each(|item| read::<T>(item, errors));
 }
 
-/// Tries to read a table, again without each field that is unknown: one of them must not hide the next.
+/// Tries to read a table, again without each field that is unknown: one of them must not hide the next. Each time takes as
+/// long as the table is large, so it ends where there is more than is told.
 fn read<'i, T: Deserialize<'i>>(mut table: Spanned<DeTable<'i>>, errors: &mut Vec<Unread>) {
-    while let Err(error) = T::deserialize(Deserializer::from(table.clone())) {
+    while !is_full(errors)
+        && let Err(error) = T::deserialize(Deserializer::from(table.clone()))
+    {
         let is_unknown = error.message().starts_with("unknown field");
         let field =
             table.get_ref().keys().find(|key| is_unknown && Some(key.span()) == error.span()).cloned();

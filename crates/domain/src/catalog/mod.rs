@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use serde::Deserialize;
 
-use crate::limits::{CATALOG_BYTES_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX};
+use crate::limits::{
+    CATALOG_BYTES_MAX, CATALOG_FAULTS_MAX, CATALOG_METERS_MAX, CATALOG_MODELS_MAX, CATALOG_PLANS_MAX,
+};
 use crate::{
     Amount, CreatedMeter, Currency, Limit, LimitPath, LimitScope, MeterId, Org, Period, PlanId, Sku, Window,
 };
@@ -201,8 +203,8 @@ impl From<WrittenPlan> for Plan {
         for limit in &limits {
             let rules = rules.entry(limit.meter.clone()).or_insert_with(|| other_rules.clone());
             rules.limits.push(limit.as_of_org());
-            rules.limits.sort_by(Limit::checked_before);
         }
+        rules.values_mut().for_each(|rules| rules.limits.sort_by(Limit::checked_before));
         Self {
             id,
             name,
@@ -416,6 +418,9 @@ impl Catalog {
         faults.note(Place::Whole, self.check_compat());
         events::check(&self.events, |meter| self.meter(meter).is_some(), &mut faults);
         for (index, plan) in self.plans.iter().enumerate() {
+            if faults.is_full() {
+                break;
+            }
             self.check_plan(index, plan, &mut faults);
         }
         faults
@@ -438,7 +443,9 @@ impl Catalog {
             .iter()
             .map(|allowance| &allowance.meter)
             .chain(plan.limits.iter().map(|limit| &limit.meter));
-        for meter in meters.filter(|meter| self.meter(meter).is_none()) {
+        // To say which meter may have been meant takes long.
+        let unknown = meters.filter(|meter| self.meter(meter).is_none()).take(CATALOG_FAULTS_MAX + 1);
+        for meter in unknown {
             note(Err(CatalogError(format!("{place}: {}", self.unknown_meter(meter)))));
         }
         note(unique(

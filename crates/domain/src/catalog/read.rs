@@ -1,5 +1,6 @@
 //! Reading the values of a catalog, and the checks that several of them share.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::CatalogError;
-use crate::limits::TEXT_CHARS_MAX;
+use crate::limits::{LIKE_IDS_COMPARED_MAX, TEXT_CHARS_MAX};
 use crate::{Amount, Period};
 
 /// The items of a list that are there already, with their places.
@@ -33,8 +34,31 @@ pub(super) fn nearest<'a, T: 'a>(
     const LIKE: f64 = 0.8;
     let text = text.to_lowercase();
     let likeness = |other: &T| strsim::jaro_winkler(&text, &id(other).to_lowercase());
-    let like = ids.map(|other| (likeness(other), other)).filter(|(likeness, _)| *likeness >= LIKE);
+    let like = closest(&text, ids, &id).map(|other| (likeness(other), other));
+    let like = like.filter(|(likeness, _)| *likeness >= LIKE);
     like.max_by(|(one, _), (two, _)| one.total_cmp(two)).map(|(_, id)| id)
+}
+
+/// The items whose ids share the most with a text at their beginning and end, the closest last. To compare two ids in
+/// full takes as long as the product of their lengths: too long for each of a thousand.
+fn closest<'a, T: 'a>(
+    text: &str,
+    ids: impl Iterator<Item = &'a T>,
+    id: impl Fn(&T) -> &str,
+) -> impl Iterator<Item = &'a T> {
+    let mut by_distance: Vec<_> = ids.map(|other| (distance(text, id(other)), other)).collect();
+    by_distance.sort_by_key(|(distance, _)| Reverse(*distance));
+    let left_out = by_distance.len().saturating_sub(LIKE_IDS_COMPARED_MAX);
+    by_distance.into_iter().skip(left_out).map(|(_, other)| other)
+}
+
+/// The bytes of the longer of two texts that lie between a beginning and an end that both have.
+fn distance(one: &str, two: &str) -> usize {
+    let longer = one.len().max(two.len());
+    let same = |(one, two): &(u8, u8)| one.eq_ignore_ascii_case(two);
+    let begin = one.bytes().zip(two.bytes()).take_while(same).count();
+    let end = one.bytes().rev().zip(two.bytes().rev()).take_while(same).count();
+    longer.saturating_sub(begin + end)
 }
 
 /// Refuses what is not a line of text for people.
@@ -100,4 +124,24 @@ pub(super) fn some_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(super) fn some_month<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Period>, D::Error> {
     let check = |text: &str| Period::parse_month(text).ok_or("is not a month such as 2026-10");
     crate::text::parse(deserializer, "a month such as \"2026-10\"", check).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_ids_the_closest_alone_are_compared_in_full() {
+        let ids: Vec<String> =
+            (0..1_000).map(|number| format!("{}-{number:04}-{}", "a".repeat(60), "b".repeat(60))).collect();
+        let compared = |text: &str| -> Vec<&str> {
+            closest(text, ids.iter(), String::as_str).map(String::as_str).collect()
+        };
+        let text = format!("{}-0815-{}", "a".repeat(60), "b".repeat(59));
+        let found = compared(&text);
+        assert_eq!(found.len(), LIKE_IDS_COMPARED_MAX);
+        assert_eq!(found.last(), ids.get(815).map(String::as_str).as_ref());
+        assert_eq!(compared("x").len(), LIKE_IDS_COMPARED_MAX);
+        assert_eq!(nearest(&text.to_uppercase(), ids.iter(), String::as_str), ids.get(815));
+    }
 }

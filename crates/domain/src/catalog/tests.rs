@@ -1,5 +1,7 @@
 //! Catalogs that are taken, and what is said of those that are not.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 #[test]
@@ -364,6 +366,56 @@ fn all_faults_are_told_at_once_each_with_its_line() {
         let told: Vec<&str> = error.lines().collect();
         let as_wanted = told.iter().zip(wanted).all(|(line, wanted)| line.starts_with(wanted));
         assert!(as_wanted && told.len() == wanted.len(), "{error}");
+    }
+}
+
+/// How long it takes to refuse a text.
+fn refused_in(text: &str) -> Duration {
+    let begin = Instant::now();
+    Catalog::from_toml(text).expect_err("a wrong catalog");
+    begin.elapsed()
+}
+
+#[test]
+fn a_catalog_four_times_as_long_does_not_take_sixteen_times_as_long() {
+    let meters = |items: usize| -> String {
+        (0..items).map(|id| format!("[[meters]]\nid = \"{id}\"\nname = \"M\"\nunit = \"u\"\n")).collect()
+    };
+    let plan = "[[plans]]\nid = \"p\"\nname = \"P\"\n";
+    let many: [(&str, &dyn Fn(usize) -> String); 7] = [
+        ("meters without fields", &|items| "[[meters]]\n".repeat(items)),
+        ("plans without fields", &|items| format!("{}{}", meters(1), "[[plans]]\n".repeat(items))),
+        ("models without fields", &|items| format!("{}{plan}{}", meters(1), "[[models]]\n".repeat(items))),
+        ("unknown fields", &|items| (0..items).map(|field| format!("f{field} = 1\n")).collect()),
+        ("lines that are no TOML", &|items| "x\n".repeat(items)),
+        ("meters that are there twice", &|items| format!("{}{}{plan}", meters(items / 2), meters(items / 2))),
+        ("allowances of unknown meters", &|items| {
+            let allowances = |id| format!("[[plans.allowances]]\nmeter = \"m{id}\"\namount = 1\n");
+            format!("{}{plan}{}", meters(100), (0..items).map(allowances).collect::<String>())
+        }),
+    ];
+    for (what, text) in many {
+        let texts = [3_000, 12_000].map(text);
+        let mut least = [Duration::MAX; 2];
+        // Other work on the machine makes a time longer, and none shorter: what is quadratic stays so in every round.
+        let is_linear = (0..20).any(|_| {
+            for (least, text) in least.iter_mut().zip(&texts) {
+                *least = refused_in(text).min(*least);
+            }
+            least[1] < least[0] * 10
+        });
+        assert!(is_linear, "{what}: {least:?} for four times as many");
+    }
+}
+
+#[test]
+fn of_many_faults_the_first_are_told_and_that_there_are_more() {
+    for text in ["[[meters]]\n".repeat(100), "x\n".repeat(100), "[[plans]]\n".repeat(100)] {
+        let error = Catalog::from_toml(&text).expect_err(&text).0;
+        let told: Vec<&str> = error.lines().collect();
+        assert_eq!(told.len(), 51, "{error}");
+        assert!(told.iter().take(50).all(|line| line.starts_with("line ")), "{error}");
+        assert_eq!(told.last(), Some(&"there is more; at most 50 faults are told at once"));
     }
 }
 
