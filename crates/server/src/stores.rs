@@ -75,6 +75,14 @@ impl AnyStore {
         }
     }
 
+    /// Whether it refuses what is appended until its disk has room.
+    pub(crate) fn lacks_room(&self) -> bool {
+        match self {
+            Self::Embedded(store) => store.lacks_room(),
+            _ => false,
+        }
+    }
+
     /// Makes what the store measures of itself visible.
     pub(crate) fn register(&self, registry: &mut Registry) {
         if let Self::Embedded(store) = self {

@@ -13,7 +13,7 @@ use super::io::{Disk, to_u64};
 use super::limits::FRAME_BYTES_MAX;
 use super::metrics::Metrics;
 use super::options::Work;
-use super::prepare::Preparer;
+use super::prepare::{Preparer, Room};
 use super::segment::{CreateError, SEGMENT_HEADER_BYTES, Segment, Segments};
 use super::walk::{Position, Tail, Walker};
 
@@ -283,6 +283,8 @@ impl Ledger {
             })?;
             self.segments.add(Arc::clone(&next));
             (self.current, self.offset) = (next, SEGMENT_HEADER_BYTES);
+        } else {
+            self.preparer.found_room();
         }
         let (sequence, offset) = (self.last.sequence + 1, self.offset);
         let (bytes, checksum) = self.builder.finish(sequence, self.last.checksum);
@@ -316,6 +318,11 @@ impl Ledger {
 
     fn stop_for(&self, error: &StoreError) {
         let _ = self.stopped.set(error.to_string());
+    }
+
+    /// Tells whether there is room for more.
+    pub(crate) fn room(&self) -> Room {
+        self.preparer.room()
     }
 
     /// Why it has stopped, once it has.

@@ -109,6 +109,12 @@ impl EmbeddedStore {
         self.core.stopped()
     }
 
+    /// Whether the last commit was refused because the disk is full, and there still is no room.
+    #[must_use]
+    pub fn lacks_room(&self) -> bool {
+        self.core.lacks_room()
+    }
+
     /// Brings all images up to the ledger's end by going through what they lack, as an engine does it by deciding.
     ///
     /// # Errors

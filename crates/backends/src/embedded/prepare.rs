@@ -1,6 +1,7 @@
 //! Prepares the next segment while the current one fills, so that a commit never waits for zeros to be written.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,19 @@ struct Shared {
     work: Work,
     state: Mutex<State>,
     changed: Condvar,
+    /// Whether the last commit was refused for want of a segment.
+    refused: AtomicBool,
+}
+
+/// Tells whether there is room for commits.
+#[derive(Clone, Debug)]
+pub(crate) struct Room(Arc<Shared>);
+
+impl Room {
+    /// Whether the last commit was refused because there was no room, and there still is none.
+    pub(crate) fn is_lacking(&self) -> bool {
+        self.0.refused.load(Ordering::Relaxed) && !matches!(*self.0.lock(), State::Ready(_))
+    }
 }
 
 /// Keeps one segment in hand.
@@ -57,7 +71,8 @@ impl Preparer {
     ) -> Result<Self, StoreError> {
         let state = Mutex::new(ready.map_or(State::Wanted(next), State::Ready));
         let (dir_of, changed) = (dir.to_owned(), Condvar::new());
-        let shared = Arc::new(Shared { disk, dir: dir_of, bytes, work, state, changed });
+        let refused = AtomicBool::default();
+        let shared = Arc::new(Shared { disk, dir: dir_of, bytes, work, state, changed, refused });
         let thread = match work {
             Work::Inline => None,
             Work::Background => {
@@ -75,6 +90,22 @@ impl Preparer {
     /// # Errors
     /// Full, before anything was changed, when there is no room for it; stopped when it can never be made.
     pub(crate) fn take(&self) -> Result<Arc<Segment>, StoreError> {
+        let taken = self.take_or_refuse();
+        self.shared.refused.store(taken.is_err(), Ordering::Relaxed);
+        taken
+    }
+
+    /// Notes that a commit found room in the segment that is being filled.
+    pub(crate) fn found_room(&self) {
+        self.shared.refused.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells others whether there is room.
+    pub(crate) fn room(&self) -> Room {
+        Room(Arc::clone(&self.shared))
+    }
+
+    fn take_or_refuse(&self) -> Result<Arc<Segment>, StoreError> {
         let shared = &self.shared;
         let mut state = shared.lock();
         if self.thread.is_none() {

@@ -23,6 +23,7 @@ use super::limits::{APPENDS_MAX, ENTRIES_MAX, FRAMES_KNOWN_STEP, MANY_ENTRIES, S
 use super::metrics::Metrics;
 use super::options::{EmbeddedOptions, Work};
 use super::orders::Orders;
+use super::prepare::Room;
 use super::segment::Segments;
 use super::sync::{Mutex, MutexGuard};
 use super::tables::{Folded, Keep, TablesSlot, TablesView};
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     ledger: Mutex<Ledger>,
     /// Why the ledger takes no more appends; an append holds the ledger itself through its sync.
     stopped: Arc<OnceLock<String>>,
+    room: Room,
     pub(crate) segments: Arc<Segments>,
     pub(crate) facts: Facts,
     /// Locked by an append, with the ledger, until it is durable and its facts are known.
@@ -93,6 +95,7 @@ impl Core {
             path: found.path,
             options: found.options,
             stopped: found.ledger.stopped(),
+            room: found.ledger.room(),
             segments: Arc::clone(found.ledger.segments()),
             ledger: Mutex::new(found.ledger),
             facts: found.facts,
@@ -441,6 +444,11 @@ impl Core {
     /// Why appends are refused for good, if they are. Never waits for an append.
     pub(crate) fn stopped(&self) -> Option<String> {
         self.stopped.get().cloned()
+    }
+
+    /// Whether commits are refused until there is room.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.room.is_lacking()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A disk that is full: the gate refuses and says so, reads go on, nothing accepted is lost, and service comes back when
+//! A disk that is full: the gate refuses and says so, the server is not ready, reads go on, nothing accepted is lost, and service comes back when
 //! there is room again.
 //!
 //! The store lies in a file system in memory of [`DISK_BYTES`], mounted for the test (as root, or with sudo); ballast
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tollgate_e2e::books::{Kind, Tally, compare, read_books, read_list, unbalanced};
 use tollgate_e2e::disk::SmallDisk;
 use tollgate_e2e::http::Client;
-use tollgate_e2e::load::{Ask, Draw, Load, make_wide_org};
+use tollgate_e2e::load::{Ask, Draw, Load, make_wide_org, usage};
 use tollgate_e2e::{Result, Server, Tollgate, until};
 
 const DISK_BYTES: u64 = 48 * 1024 * 1024;
@@ -29,6 +29,9 @@ const REFUSALS: u64 = 200;
 
 /// Service must be back so soon after there is room.
 const BACK_WITHIN: Duration = Duration::from_secs(15);
+
+/// What the server says of itself meanwhile.
+const NOT_READY: &str = "the disk of the store is full; no usage is taken until it has room";
 
 fn draw(rng: &mut Rng) -> Ask {
     // Two kilobytes each, so that the two files of the ledger that are there already are full soon.
@@ -118,6 +121,41 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers() -> Result<()> {
         back.as_millis(),
     );
     Ok(())
+}
+
+#[test]
+fn a_server_is_not_ready_until_its_full_disk_has_room() -> Result<()> {
+    let _machine = super::beside_others();
+    let disk = SmallDisk::mount(DISK_BYTES)?;
+    let (server, mut client) = serve_orgs(&disk.path().join("data"))?;
+    let mut rng = Rng::with_seed(super::seed());
+    let mut numbers = 0..;
+    let mut use_some = |client: &mut Client| {
+        let key = format!("u-{:?}", numbers.next());
+        client.call("POST", "/v1/usage", Some(&usage(&draw(&mut rng), &key)))
+    };
+    assert_eq!(use_some(&mut client)?.status, 200);
+    client.expect_ok("GET", "/ready", None)?;
+    disk.fill()?;
+    // What is left of the files that are there already is used up first.
+    let refusal = loop {
+        let reply = use_some(&mut client)?;
+        if reply.status != 200 {
+            break reply;
+        }
+    };
+    assert_eq!((refusal.status, refusal.text("code").as_deref()), (503, Some("store_full")));
+    let unready = client.call("GET", "/ready", None)?;
+    assert_eq!((unready.status, unready.text("reason")), (503, Some(NOT_READY.to_owned())));
+    client.expect_ok("GET", "/health", None)?;
+
+    disk.empty()?;
+    // Nobody sends usage to a server that is not ready.
+    until("the server to be ready", BACK_WITHIN, || {
+        Ok((client.call("GET", "/ready", None)?.status == 200).then_some(()))
+    })?;
+    assert_eq!(use_some(&mut client)?.status, 200);
+    server.stop()
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::session::Visitor;
 use crate::app::App;
 use crate::extract::NoQuery;
 use crate::metrics::Format;
+use crate::native::system::unready;
 use crate::reply::Failure;
 
 /// What is shown of the server itself: metric, name, unit, meaning.
@@ -35,7 +36,7 @@ enum Unit {
 /// How the server is.
 pub(crate) async fn show(State(app): State<App>, visitor: Visitor, _: NoQuery) -> Result<Response, Failure> {
     visitor.caller.require(Role::Read, None)?;
-    let failed = app.engine.stopped().is_some() || app.engine.store().stopped().is_some();
+    let reason = unready(&app);
     let text = app.metrics.encode(app.engine.queue_depth(), Format::Classic).map_err(|error| {
         Failure::from(Problem::new(Code::Internal, "the metrics cannot be read")).caused_by(error.to_string())
     })?;
@@ -46,8 +47,8 @@ pub(crate) async fn show(State(app): State<App>, visitor: Visitor, _: NoQuery) -
     });
     let view = HealthView {
         frame: visitor.frame(Section::Health, "Health"),
-        ready: !failed,
-        reason: failed.then(|| "A write to the store failed; the server must be restarted.".to_owned()),
+        ready: reason.is_none(),
+        reason: reason.map(|reason| format!("It is not ready: {reason}.")),
         rows: rows.collect(),
         routes: routes(&samples),
     };

@@ -36,11 +36,19 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
     )
 )]
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    let failed = app.engine.stopped().is_some() || app.engine.store().stopped().is_some();
-    let reason = failed.then(|| "a write to the store failed; the server must be restarted".to_owned());
+    let reason = unready(&app).map(str::to_owned);
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let queue_depth = u64::try_from(app.engine.queue_depth()).unwrap_or(u64::MAX);
     json(status, &Ready { ready: reason.is_none(), reason, queue_depth })
+}
+
+/// Why the server cannot decide, if it cannot.
+pub(crate) fn unready(app: &App) -> Option<&'static str> {
+    let store = app.engine.store();
+    if app.engine.stopped().is_some() || store.stopped().is_some() {
+        return Some("a write to the store failed; the server must be restarted");
+    }
+    store.lacks_room().then_some("the disk of the store is full; no usage is taken until it has room")
 }
 
 /// What the server measures of itself, in a text format of Prometheus: OpenMetrics if `Accept` names it, else 0.0.4.
