@@ -19,7 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::address::{AddressError, Reach};
@@ -72,6 +72,26 @@ pub(crate) struct Heard {
     is_whole: bool,
 }
 
+/// How long an answer is waited for, and how much of it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    patience: Duration,
+    until: Instant,
+    reading: Duration,
+    bytes_max: usize,
+}
+
+impl Bounds {
+    /// From now on: `patience` for all of it, and for its body, once its status is there, no more than `reading`.
+    pub(crate) fn new(patience: Duration, reading: Duration, bytes_max: usize) -> Self {
+        Self { patience, until: Instant::now() + patience, reading, bytes_max }
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, AskError> {
+        timeout_at(self.until, work).await.map_err(|_| AskError::Late(self.patience))
+    }
+}
+
 impl Asker {
     /// Trusts the authorities that browsers trust.
     ///
@@ -121,34 +141,26 @@ impl Asker {
         patience: Duration,
         bytes_max: usize,
     ) -> Result<Response<Vec<u8>>, AskError> {
-        let Heard { head, bytes, is_whole } = self.hear(request, patience, bytes_max).await?;
+        let bounds = Bounds::new(patience, patience, bytes_max);
+        let Heard { head, bytes, is_whole } = self.hear(request, &bounds).await?;
         if is_whole { Ok(Response::from_parts(head, bytes)) } else { Err(AskError::Cut(bytes_max)) }
     }
 
-    /// Asks, and reads the beginning of the answer.
-    pub(crate) async fn hear(
-        &self,
-        request: Request<Vec<u8>>,
-        patience: Duration,
-        bytes_max: usize,
-    ) -> Result<Heard, AskError> {
-        let trip = self.exchange(request, bytes_max);
-        timeout(patience, trip).await.unwrap_or(Err(AskError::Late(patience)))
-    }
-
-    async fn exchange(&self, request: Request<Vec<u8>>, bytes_max: usize) -> Result<Heard, AskError> {
+    /// Asks, and reads the beginning of the answer. What bounds the reading of its body ends that, and is no failure.
+    pub(crate) async fn hear(&self, request: Request<Vec<u8>>, bounds: &Bounds) -> Result<Heard, AskError> {
         let url = request.uri().clone();
         let host = url.host().ok_or(AskError::Url)?;
         let secure = url.scheme_str() == Some("https");
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let request = addressed(request, &url).ok_or(AskError::Url)?;
-        let stream = self.connect(host, port).await?;
+        let stream = bounds.in_time(self.connect(host, port)).await??;
         if !secure {
-            return talk(stream, request, bytes_max).await;
+            return talk(stream, request, bounds).await;
         }
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| AskError::Url)?;
-        talk(self.tls.connect(name, stream).await.map_err(AskError::Tls)?, request, bytes_max).await
+        let stream = bounds.in_time(self.tls.connect(name, stream)).await?.map_err(AskError::Tls)?;
+        talk(stream, request, bounds).await
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, AskError> {
@@ -179,10 +191,13 @@ fn addressed(request: Request<Vec<u8>>, url: &Uri) -> Option<Request<Full<Bytes>
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-    bytes_max: usize,
+    bounds: &Bounds,
 ) -> Result<Heard, AskError> {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let mut exchange = pin!(async { Ok(read(sender.send_request(request).await?, bytes_max).await) });
+    let mut exchange = pin!(async {
+        let response = bounds.in_time(sender.send_request(request)).await??;
+        Ok(read(response, bounds).await)
+    });
     let mut connection = pin!(connection);
     let mut open = true;
     poll_fn(|context| {
@@ -196,18 +211,19 @@ async fn talk(
     .await
 }
 
-async fn read(response: Response<Incoming>, bytes_max: usize) -> Heard {
+async fn read(response: Response<Incoming>, bounds: &Bounds) -> Heard {
     let (head, mut body) = response.into_parts();
+    let until = bounds.until.min(Instant::now() + bounds.reading);
     let mut bytes = Vec::new();
     let is_whole = loop {
-        let room = bytes_max.saturating_sub(bytes.len());
+        let room = bounds.bytes_max.saturating_sub(bytes.len());
         if room == 0 {
             break body.is_end_stream();
         }
-        match body.frame().await {
-            None => break true,
-            Some(Err(_)) => break false,
-            Some(Ok(frame)) => {
+        match timeout_at(until, body.frame()).await {
+            Ok(None) => break true,
+            Err(_) | Ok(Some(Err(_))) => break false,
+            Ok(Some(Ok(frame))) => {
                 let data = frame.data_ref().map_or(&[][..], |data| data);
                 bytes.extend(data.iter().take(room));
                 if data.len() > room {

@@ -48,6 +48,9 @@ pub const ADDRESSES_TRIED: usize = 3;
 /// Bytes of a reply that are read; what follows tells nobody anything.
 pub const REPLY_BYTES_MAX: usize = 1_024;
 
+/// How long the beginning of a reply's body is waited for once its status is there.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Characters of a reply that the log of a channel keeps.
 pub const REPLY_CHARS_MAX: usize = 256;
 

@@ -6,8 +6,8 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use crate::address::{AddressError, Reach};
-use crate::ask::{AskError, Asker, Heard};
-use crate::limits::{MESSAGE_TIMEOUT, REPLY_BYTES_MAX, REPLY_CHARS_MAX, RETRY_AFTER_MAX};
+use crate::ask::{AskError, Asker, Bounds, Heard};
+use crate::limits::{MESSAGE_TIMEOUT, REPLY_BYTES_MAX, REPLY_CHARS_MAX, REPLY_TIMEOUT, RETRY_AFTER_MAX};
 
 /// Sends requests to endpoints.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl Poster {
         refused.filter(|error| matches!(error, AddressError::Private { .. }))
     }
 
-    /// Posts JSON with some headers. Any reply is one, also a redirect, and also one that is cut off: its status has come.
+    /// Posts JSON with some headers. Any reply is one, also a redirect, and also one that is cut off or does not end: its
+    /// status has come.
     pub(crate) async fn post(
         &self,
         url: &str,
@@ -51,7 +52,8 @@ impl Poster {
     ) -> Result<Reply, AskError> {
         let url: Uri = url.parse().map_err(|_| AskError::Url)?;
         let request = request(url, headers, body).ok_or(AskError::Url)?;
-        let Heard { head, bytes, .. } = self.asker.hear(request, MESSAGE_TIMEOUT, REPLY_BYTES_MAX).await?;
+        let bounds = Bounds::new(MESSAGE_TIMEOUT, REPLY_TIMEOUT, REPLY_BYTES_MAX);
+        let Heard { head, bytes, .. } = self.asker.hear(request, &bounds).await?;
         Ok(Reply {
             status: head.status.as_u16(),
             text: line(&String::from_utf8_lossy(&bytes)),
@@ -134,6 +136,23 @@ mod tests {
             asked.contains("webhook-id: ntc_1\r\n") && asked.contains(&format!("host: {address}")),
             "{asked}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_reply_without_an_end_is_its_status_and_what_came_of_its_text() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let dripping = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
+            serve(&mut stream, head);
+            // Until the other side has enough of it.
+            stream.read(&mut [0; 16]).is_ok()
+        });
+        let reply = anywhere().post(&format!("http://{address}"), &[], b"{}".to_vec()).await;
+        let wanted = Reply { status: 200, text: "ok".to_owned(), retry_after: None };
+        assert_eq!(reply.expect("a reply"), wanted);
+        assert!(dripping.join().is_ok());
     }
 
     #[tokio::test]
