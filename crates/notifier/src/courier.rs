@@ -72,7 +72,7 @@ impl Courier {
     pub fn new(
         reach: Reach,
         mailer: Option<Mailer>,
-        aws_endpoint: Option<String>,
+        aws_endpoint: Option<&str>,
     ) -> Result<Self, CourierError> {
         if aws_endpoint.is_some() && !Self::REACHES_AWS {
             return Err(CourierError::NoAws);
@@ -84,7 +84,7 @@ impl Courier {
                 poster: Poster::new(reach)?,
                 mailer,
                 #[cfg(feature = "aws")]
-                aws: Aws::new(aws_endpoint),
+                aws: Aws::new(aws_endpoint.map(str::to_owned)),
             },
             metrics: CourierMetrics::default(),
             traces: Traces::default(),

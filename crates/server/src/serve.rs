@@ -276,7 +276,7 @@ fn shipper(settings: &Settings) -> Result<Option<Shipper>, ServeError> {
 fn courier(settings: &Settings) -> Result<Courier, ServeError> {
     let mailer = settings.mail.as_ref().map(Mailer::new).transpose();
     let mailer = mailer.map_err(|error| ServeError::Channels(error.to_string()))?;
-    Courier::new(settings.webhook_reach, mailer, settings.aws_endpoint.clone())
+    Courier::new(settings.webhook_reach, mailer, settings.aws_endpoint.as_deref())
         .map_err(|error| ServeError::Channels(error.to_string()))
 }
 
