@@ -233,10 +233,7 @@ impl Client {
 /// How requests to an address are made; `None` where it is none of HTTP.
 pub(crate) fn config(base: &str) -> Option<Config> {
     let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://"))?;
-    let url: Uri = base.parse().ok()?;
-    let port = url.authority()?.as_str().strip_prefix(url.host()?)?.strip_prefix(':');
-    // A port that is none would be left out, and another server asked.
-    if port.is_some() && url.port_u16().is_none() {
+    if !is_url(base) {
         return None;
     }
     let mut config = Agent::config_builder()
@@ -250,6 +247,14 @@ pub(crate) fn config(base: &str) -> Option<Config> {
         config = config.proxy(None);
     }
     Some(config.build())
+}
+
+/// Whether a text is the URL of a host, without a user. A port that is none would be left out, and another server asked.
+pub(crate) fn is_url(text: &str) -> bool {
+    let url: Option<Uri> = text.parse().ok();
+    let Some(authority) = url.as_ref().and_then(Uri::authority) else { return false };
+    let port = authority.as_str().strip_prefix(authority.host());
+    port.is_some_and(|port| port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
 }
 
 /// Why there is no answer, and what to do about it.

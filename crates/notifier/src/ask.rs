@@ -149,7 +149,7 @@ impl Asker {
     /// Asks, and reads the beginning of the answer. What bounds the reading of its body ends that, and is no failure.
     pub(crate) async fn hear(&self, request: Request<Vec<u8>>, bounds: &Bounds) -> Result<Heard, AskError> {
         let url = request.uri().clone();
-        let host = url.host().ok_or(AskError::Url)?;
+        let host = url.host().filter(|_| check_port(&url).is_ok()).ok_or(AskError::Url)?;
         let secure = url.scheme_str() == Some("https");
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let request = addressed(request, &url).ok_or(AskError::Url)?;
@@ -174,6 +174,20 @@ impl Asker {
         }
         Err(AskError::Connect(failed))
     }
+}
+
+/// Checks the port of a URL, if it has one. A [`Uri`] takes any text for one, and then says that it has none.
+///
+/// # Errors
+/// What is allowed.
+pub fn check_port(url: &Uri) -> Result<(), &'static str> {
+    let Some(authority) = url.authority() else { return Ok(()) };
+    let text = authority.as_str();
+    let place = text.rsplit_once('@').map_or(text, |(_, place)| place);
+    if place == authority.host() || authority.port_u16().is_some_and(|port| port > 0) {
+        return Ok(());
+    }
+    Err("its port must be from 1 to 65535")
 }
 
 /// A request as it goes over a connection to its server.
@@ -233,4 +247,29 @@ async fn read(response: Response<Incoming>, bounds: &Bounds) -> Heard {
         }
     };
     Heard { head, bytes, is_whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_numbers_of_ports() {
+        for (url, usable) in [
+            ("http://host/", true),
+            ("http://host:1/", true),
+            ("https://me:99999@host:65535/", true),
+            ("http://[::1]:80", true),
+            ("http://[::1]/", true),
+            ("/path", true),
+            ("http://host:0/", false),
+            ("http://host:/", false),
+            ("http://host:65536/", false),
+            ("http://host:99999/", false),
+            ("http://me:80@host:99999/", false),
+            ("http://[::1]:99999/", false),
+        ] {
+            assert_eq!(check_port(&url.parse().expect(url)).is_ok(), usable, "{url}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ mod traces;
 mod words;
 
 pub use address::{AddressError, Reach};
-pub use ask::{AskError, Asker};
+pub use ask::{AskError, Asker, check_port};
 pub use body::aggregate;
 pub use courier::{Courier, CourierError};
 pub use mail::{

@@ -21,6 +21,7 @@ use sha2::Sha256;
 use tokio::time::timeout;
 use tollgate_domain::{Channel, Target};
 
+use crate::ask::check_port;
 use crate::letter::Letter;
 use crate::limits::{MAIL_ADDRESS_CHARS_MAX, MAIL_TIMEOUT};
 use crate::message::Message;
@@ -144,6 +145,7 @@ impl FromStr for PublicUrl {
         if !is_http || has_user || uri.query().is_some() || text.contains('#') {
             return Err(wrong());
         }
+        check_port(&uri)?;
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
 }

@@ -18,6 +18,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_domain::{SignedDuration, Timestamp};
+use tollgate_notifier::check_port;
 
 use crate::decimal;
 use crate::limits::{PORTKEY_REPLY_BYTES_MAX, PORTKEY_TRACE_DAYS};
@@ -46,6 +47,7 @@ impl FromStr for PortkeyUrl {
         if !is_http || has_user || uri.query().is_some() {
             return Err(bad());
         }
+        check_port(&uri)?;
         Ok(Self(uri))
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tollgate_notifier::{MailSettings, Reach, SigningKey, SinkUrl};
+use tollgate_notifier::{MailSettings, Reach, SigningKey, SinkUrl, check_port};
 
 use crate::{OidcSettings, Origins, PortkeyUrl};
 
@@ -270,6 +270,7 @@ impl FromStr for OtlpUrl {
         // A password in it would be in the log.
         let is_bare =
             url.query().is_none() && url.authority().is_some_and(|host| !host.as_str().contains('@'));
+        check_port(&url)?;
         if is_http && is_bare { Ok(Self(text.trim_end_matches('/').to_owned())) } else { Err(wrong()) }
     }
 }

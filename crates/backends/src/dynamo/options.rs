@@ -80,8 +80,15 @@ fn credentials_in(text: &str) -> Result<(String, String), String> {
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
-    let fits = text.starts_with("http://") || text.starts_with("https://");
-    fits.then(|| text.to_owned()).ok_or_else(|| "endpoint is a URL of http or https".to_owned())
+    let place = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = place.map(|place| place.split('/').next().unwrap_or_default());
+    let port = host.and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
+    // The colons of an address of IPv6 are within brackets.
+    let has_port =
+        port.is_none_or(|port| port.ends_with(']') || port.parse::<u16>().is_ok_and(|port| port > 0));
+    let fits = host.is_some_and(|host| !host.is_empty()) && has_port;
+    fits.then(|| text.to_owned())
+        .ok_or_else(|| "endpoint is a URL of http or https, its port from 1 to 65535".to_owned())
 }
 
 fn capacity(text: &str) -> Result<(u32, u32), String> {
@@ -115,6 +122,7 @@ mod tests {
             ("dynamodb://hush@table", "KEY:SECRET"),
             ("dynamodb://table?capacity=0/1", "READ/WRITE"),
             ("dynamodb://table?endpoint=h", "http"),
+            ("dynamodb://table?endpoint=http://h:99999/", "65535"),
             ("dynamodb://table?patience=0", "patience"),
             ("dynamodb://table?tabel=1", "tabel"),
         ] {

@@ -285,6 +285,26 @@ fn wrong_values_name_the_setting_the_source_and_what_is_allowed() {
              OTEL_EXPORTER_OTLP_ENDPOINT)",
         ),
         (
+            environment(&[("TOLLGATE_SINK", "http://u:hush@h:99999/x")]),
+            "sink: not a sink: its port must be from 1 to 65535 (from environment TOLLGATE_SINK)",
+        ),
+        (
+            environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:0")]),
+            "otlp-endpoint: its port must be from 1 to 65535 (from environment OTEL_EXPORTER_OTLP_ENDPOINT)",
+        ),
+        (
+            file("public_url = 'https://h:99999'"),
+            "public-url: its port must be from 1 to 65535 (from file t.toml)",
+        ),
+        (
+            file("portkey_url = 'https://h:99999'"),
+            "portkey-url: its port must be from 1 to 65535 (from file t.toml)",
+        ),
+        (
+            file("aws_endpoint = 'http://h:99999'"),
+            "aws-endpoint: not a URL; expected such as http://127.0.0.1:4566 (from file t.toml)",
+        ),
+        (
             environment(&[("TOLLGATE_SINK_SECRET", "hush")]),
             "sink-secret: not a signing secret; expected whsec_ and 24 to 64 bytes in base64 (from environment \
              TOLLGATE_SINK_SECRET)",

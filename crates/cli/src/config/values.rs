@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tollgate_server::Secret;
 
+use crate::client::is_url;
+
 pub(super) fn api_key(text: &str) -> Result<Secret, String> {
     // A key travels in a header: it must be one word of visible characters. The text itself stays out of the message.
     if text.is_empty() || !text.chars().all(|character| character.is_ascii_graphic()) {
@@ -35,7 +37,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match host {
-        Some(host) if !host.is_empty() && !host.contains(['@', ' ']) => Ok(text.to_owned()),
+        Some(host) if !host.contains(['@', ' ']) && is_url(text) => Ok(text.to_owned()),
         _ => Err("not a URL; expected such as http://127.0.0.1:4566".to_owned()),
     }
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use http::Uri;
 
+use crate::ask::check_port;
+
 /// Which sink: `http(s)://…`, `nats://HOST:PORT/SUBJECT`, `folder:PATH`. Shown and logged without passwords and queries.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SinkUrl {
@@ -27,6 +29,9 @@ pub enum SinkUrlError {
     /// None of the forms there are.
     #[error("not a sink; expected http://…, https://…, nats://HOST:PORT/SUBJECT or folder:PATH")]
     Form,
+    /// A port that is none.
+    #[error("not a sink: its port must be from 1 to 65535")]
+    Port,
     /// A subject that NATS does not publish to.
     #[error(
         "not a subject; expected nats://HOST:PORT/SUBJECT with words of letters and digits, and dots between them"
@@ -48,6 +53,7 @@ impl FromStr for SinkUrl {
         if uri.host().is_none_or(str::is_empty) {
             return Err(SinkUrlError::Form);
         }
+        check_port(&uri).map_err(|_| SinkUrlError::Port)?;
         match uri.scheme_str() {
             Some("http" | "https") => Ok(Self::Http(HiddenUrl(uri, text.to_owned()))),
             Some("nats") if !is_subject(subject_of(&uri)) || uri.query().is_some() => {
@@ -157,6 +163,8 @@ mod tests {
             ("ftp://h/x", SinkUrlError::Form),
             ("http://", SinkUrlError::Form),
             ("http://u:s3cret@/x", SinkUrlError::Form),
+            ("http://h:99999/x", SinkUrlError::Port),
+            ("nats://u:s3cret@h:0/a", SinkUrlError::Port),
             ("nats://h:4222", SinkUrlError::Subject),
             ("nats://h:4222/", SinkUrlError::Subject),
             ("nats://h:4222/a.*", SinkUrlError::Subject),

@@ -18,7 +18,7 @@ use tollgate_domain::{
     HoursError, NoticeKind, NoticeRef, QuietHours, ReadTo, Replay, Role, SystemCommand, SystemDenial, Target,
     Zone,
 };
-use tollgate_notifier::{Courier, SigningKey, end_of_notices, is_address};
+use tollgate_notifier::{Courier, SigningKey, check_port, end_of_notices, is_address};
 
 use crate::app::App;
 use crate::auth::{Caller, id_for, new_secret};
@@ -198,6 +198,7 @@ fn checked_queue(url: String) -> Result<String, Failure> {
     let has_user = parsed.authority().is_none_or(|authority| authority.as_str().contains('@'));
     let is_http = matches!(parsed.scheme_str(), Some("http" | "https"));
     let names = parsed.path().trim_start_matches('/').split('/').filter(|name| !name.is_empty()).count();
+    check_port(&parsed).map_err(|says| wrong("url", says))?;
     let is_queue = is_http && !has_user && names >= 2 && parsed.query().is_none();
     if is_queue && url.len() <= URL_CHARS_MAX { Ok(url) } else { Err(wrong("url", text)) }
 }
@@ -247,6 +248,7 @@ async fn checked_url(app: &App, url: String) -> Result<String, Failure> {
     if !is_http || has_user || parsed.host().is_none_or(str::is_empty) {
         return Err(form());
     }
+    check_port(&parsed).map_err(|says| wrong("url", says))?;
     if url.chars().count() > URL_CHARS_MAX {
         return Err(wrong("url", &format!("has more than {URL_CHARS_MAX} characters")));
     }

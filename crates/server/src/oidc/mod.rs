@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use http::Uri;
 use tollgate_domain::{PersonId, Role};
-use tollgate_notifier::PublicUrl;
+use tollgate_notifier::{PublicUrl, check_port};
 
 use crate::Secret;
 
@@ -78,6 +78,7 @@ impl FromStr for Issuer {
         if !is_safe || authority.as_str().contains('@') || url.query().is_some() || text.contains('#') {
             return Err(wrong());
         }
+        check_port(&url)?;
         Ok(Self(text.to_owned()))
     }
 }

@@ -245,6 +245,15 @@ fn no_request_goes_to_this_machine_or_its_network_and_no_redirect_is_followed() 
         refused.is_problem(422, "invalid_field", Some("url"));
         assert!(!refused.text().contains("s3cret"));
     }
+    for (kind, url) in [
+        ("webhook", "https://example.com:99999/"),
+        ("slack", "http://example.com:0/"),
+        ("sqs", "https://sqs.eu-west-1.amazonaws.com:65536/123456789012/notices"),
+    ] {
+        let refused = client.post("/v1/channels", json!({"name": "n", "kind": kind, "url": url}));
+        refused.is_problem(422, "invalid_field", Some("url"));
+        assert!(refused.text().contains("its port must be from 1 to 65535"), "{}", refused.text());
+    }
     let (server, receiver) = (self::server(), Receiver::start());
     let mut client = server.client();
     let (id, _) = webhook(&mut client, &receiver);
