@@ -16,6 +16,7 @@ use crate::extract::{OrgPath, Query};
 use crate::limits::{BALANCE_USERS_MAX, PAGE_ROWS_MAX};
 use crate::native::orgs::unknown_org;
 use crate::native::problems::P404;
+use crate::native::series::need_meter;
 use crate::paging::Paging;
 use crate::reply::{Failure, ok};
 
@@ -122,6 +123,7 @@ pub(crate) async fn users(
     let month = query.take_as("month", read_month)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
+    need_meter(&app, &org, &meter).await?;
     let (known, balance) = app.engine.balance(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let month = month.unwrap_or_else(|| known.zone.period_at(Window::Month, balance.at));
     let line = balance.meters.iter().find(|(id, _)| *id == meter).map(|(_, line)| line);
@@ -158,6 +160,7 @@ pub(crate) async fn paths(
     let meter = query.need("meter", MeterId::new)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
+    need_meter(&app, &org, &meter).await?;
     let list = Scan::PathTallies { org: org.clone(), meter: meter.clone() };
     let (from, limit) = paging.begin(&list)?;
     let found = app.engine.paths(&org, &meter, from, limit).await?;

@@ -3,8 +3,8 @@
 use tollgate_api::{EntryItem, NoticeItem};
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
-    Amount, Balance, EntryKind, MeterId, NoticeKind, Org, OrgId, PlanId, ScopePath, Timestamp, UsageKey,
-    UserId,
+    Amount, Balance, Catalog, EntryKind, MeterId, NoticeKind, Org, OrgId, PlanId, ScopePath, Timestamp,
+    UsageKey, UserId,
 };
 use utoipa::IntoParams;
 
@@ -141,6 +141,11 @@ impl OrgFilter {
                 _ => Err("must be 'true' or 'false'"),
             })?,
         })
+    }
+
+    /// The plan that is asked for, where the catalog lacks it: no organization has it then.
+    pub(crate) fn unknown_plan(&self, catalog: &Catalog) -> Option<&PlanId> {
+        self.plan.as_ref().filter(|plan| catalog.plan(plan).is_none())
     }
 
     /// Whether an organization passes, but for its balance.

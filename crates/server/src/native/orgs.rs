@@ -129,6 +129,7 @@ pub(crate) fn unknown_org(org: &OrgId) -> Failure {
     params(OrgFilter, Paging),
     responses(
         (status = 200, description = "Some organizations", body = OrgPage),
+        P404,
     )
 )]
 pub(crate) async fn list(
@@ -140,6 +141,11 @@ pub(crate) async fn list(
     let filter = OrgFilter::take(&mut query)?;
     let paging = Paging::take(&mut query)?;
     query.end()?;
+    let catalog = app.engine.catalog().catalog;
+    if let Some(plan) = filter.unknown_plan(&catalog) {
+        let problem = Problem::new(Code::UnknownPlan, format!("the catalog has no plan '{plan}'"));
+        return Err(with_suggestion(problem.on_field("plan"), &catalog, plan.as_str()).into());
+    }
     let now = app.engine.clock().now();
     let passes = |org: &Org| filter.passes(org, now, |org| app.refusals.today(org, now));
     if let Some(org) = &caller.org {

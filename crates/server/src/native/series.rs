@@ -13,6 +13,7 @@ use tollgate_engine::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::convert::with_suggestion;
 use crate::csv::{Cell, Table};
 use crate::extract::{GROUP_BY, OrgPath, Query, invalid_parameter};
 use crate::form::{Form, form_of, varying};
@@ -70,6 +71,7 @@ pub(crate) async fn series(
     let (from, to) = (query.take_as("from", Edge::read)?, query.take_as("to", Edge::read)?);
     let paging = Paging::take(&mut query)?;
     query.end()?;
+    need_meter(&app, &org, &meter).await?;
     let catalog = app.engine.catalog().catalog;
     let (split, columns) = parts.split(catalog.meter(&meter), &meter, window)?;
     let known = app.engine.org(&org).await?.ok_or_else(|| unknown_org(&org))?;
@@ -195,8 +197,22 @@ fn check_properties(meter: &Meter, window: Window, by: &GroupBy) -> Result<(), F
     Ok(())
 }
 
-fn unknown_meter(meter: &MeterId) -> Failure {
-    Problem::new(Code::UnknownMeter, format!("the catalog has no meter '{meter}'")).on_field("meter").into()
+fn unknown_meter(meter: &MeterId) -> Problem {
+    Problem::new(Code::UnknownMeter, format!("the catalog has no meter '{meter}'")).on_field("meter")
+}
+
+/// Refuses a meter that the catalog lacks and the organization has never used: nothing can be told of it. What was used of
+/// one that the catalog has no more is.
+pub(crate) async fn need_meter(app: &App, org: &OrgId, meter: &MeterId) -> Result<(), Failure> {
+    let catalog = app.engine.catalog().catalog;
+    if catalog.meter(meter).is_some() {
+        return Ok(());
+    }
+    let known = app.engine.org(org).await?.ok_or_else(|| unknown_org(org))?;
+    if known.meters.iter().any(|used| used.id == *meter) {
+        return Ok(());
+    }
+    Err(with_suggestion(unknown_meter(meter), &catalog, meter.as_str()).into())
 }
 
 /// Where a range begins or ends, as it is written.

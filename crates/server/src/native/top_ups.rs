@@ -20,6 +20,7 @@ use crate::extract::{EntryPath, IdempotencyKey, Json, NoQuery, OrgPath, Query, p
 use crate::native::orgs::{read_time, text_line, unknown_org};
 use crate::native::plans::read_day;
 use crate::native::problems::{P402, P404, P409};
+use crate::native::series::need_meter;
 use crate::paging::{Paging, invalid_cursor};
 use crate::reply::{Failure, ok};
 
@@ -172,6 +173,9 @@ pub(crate) async fn list(
     let paging = Paging::take(&mut query)?;
     let meter = query.take_as("meter", MeterId::new)?;
     query.end()?;
+    if let Some(meter) = &meter {
+        need_meter(&app, &org, meter).await?;
+    }
     let (lines, at) = app.engine.top_ups(&org).await?.ok_or_else(|| unknown_org(&org))?;
     let list = ("top-ups", org.clone(), meter.clone());
     let (after, limit) = paging.begin(&list)?;

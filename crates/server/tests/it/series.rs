@@ -311,6 +311,30 @@ fn a_series_is_a_table_too() {
 }
 
 #[test]
+fn what_was_used_of_a_meter_that_is_gone_is_told_and_of_one_that_never_was_refused() {
+    let server = TestServer::start();
+    let mut client = berlin(&server);
+    record(&mut client, "mails", &[("2026-11-02T09:00:00Z", Some("ann"), 3, json!({}))]);
+    let without = CATALOG.replace("{ meter = \"mails\", amount = 0, enforcement = \"none\" },", "");
+    let (before, after) = without.split_once("[[meters]]\nid = \"mails\"").expect("the meter");
+    let (_, plans) = after.split_once("[[plans]]").expect("the plans");
+    apply(&mut client, &format!("{before}[[plans]]{plans}"));
+    assert_eq!(points(&read(&mut client, "meter=mails")), ["2026-11-02: 3"]);
+    for list in ["usage", "users", "paths", "top-ups"] {
+        let path = |meter: &str| format!("/v1/orgs/acme/{list}?meter={meter}");
+        client.get(&path("mails")).ok();
+        let refused = client.get(&path("token"));
+        refused.is_problem(404, "unknown_meter", Some("meter"));
+        assert!(refused.text().contains("did you mean 'tokens'?"), "{}", refused.text());
+        client.get(&path("token").replace("acme", "nobody")).is_problem(404, "unknown_org", Some("org"));
+    }
+    client.get("/v1/orgs?plan=team").ok();
+    let refused = client.get("/v1/orgs?plan=tem");
+    refused.is_problem(404, "unknown_plan", Some("plan"));
+    assert!(refused.text().contains("did you mean 'team'?"), "{}", refused.text());
+}
+
+#[test]
 fn what_is_not_counted_is_refused_by_name() {
     let server = TestServer::start();
     let mut client = berlin(&server);
@@ -318,6 +342,8 @@ fn what_is_not_counted_is_refused_by_name() {
         ("meter=mails&window=hour", 400, "invalid_parameter", "window"),
         ("meter=tokens&window=minute", 400, "invalid_parameter", "window"),
         ("meter=tokens&window=lifetime", 400, "invalid_parameter", "window"),
+        ("meter=nothing", 404, "unknown_meter", "meter"),
+        ("meter=nothing&group_by=user", 404, "unknown_meter", "meter"),
         ("meter=nothing&window=hour", 404, "unknown_meter", "meter"),
         ("meter=nothing&group_by=model", 404, "unknown_meter", "meter"),
         ("meter=tokens&group_by=session", 400, "invalid_parameter", "group_by"),

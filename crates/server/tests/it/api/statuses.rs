@@ -121,6 +121,7 @@ fn refused_by_what_is_there() -> Vec<(&'static str, u16, Ask)> {
         ("release", 409, post("/v1/holds/4-holder/release", json!({}))),
         ("reverse", 404, post("/v1/usage/reversals", json!({"org": "acme", "key": "unknown"}))),
         ("reverse", 409, post("/v1/usage/reversals", json!({"org": "acme", "key": "seat-2"}))),
+        ("list_orgs", 404, Ask::new("GET", "/v1/orgs?plan=gold")),
         ("put_plan", 404, put("/v1/orgs/acme/plan", json!({"plan": "gold"}))),
         ("put_plan", 409, put("/v1/orgs/tried/plan", json!({"plan": "trial"}))),
         ("put_limit", 409, put("/v1/orgs/full/limits", limit)),
