@@ -223,7 +223,14 @@ mod tests {
             (r#""meter":null"#, "meter: must be an id of 1 to 128 characters, not null"),
             (r#""meter":{}"#, "meter: must be an id of 1 to 128 characters, not an object"),
             (r#""meter":"m","properties":[]"#, "properties: must be an object, not an array"),
-            (r#""meter":"m","time":"x""#, "time: must be a time such as 2026-11-21T00:00:00Z"),
+            (
+                r#""meter":"m","time":"x""#,
+                "time: must be a time such as 2026-11-21T00:00:00Z, or with an offset from -23:59 to +23:59",
+            ),
+            (
+                r#""meter":"m","time":"2026-11-21T00:00:00+25:00""#,
+                "time: must be a time such as 2026-11-21T00:00:00Z, or with an offset from -23:59 to +23:59",
+            ),
             (r#""meter":"m","meter":"m""#, "meter: is given twice"),
         ] {
             let body = format!(r#"{{"org":"o","key":"k",{field}}}"#);

@@ -62,11 +62,19 @@ pub struct UsageRequest {
 pub struct Time(pub Timestamp);
 
 impl FromStr for Time {
-    type Err = <Timestamp as FromStr>::Err;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let time: Timestamp = text.parse()?;
-        Timestamp::from_microsecond(time.as_microsecond()).map(Self)
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const WRONG: &str =
+            "must be a time such as 2026-11-21T00:00:00Z, or with an offset from -23:59 to +23:59";
+        let time: Timestamp = text.parse().map_err(|_| WRONG)?;
+        // The parser has checked the form, and takes offsets of up to 25 hours.
+        let clock = text.split_once(['T', 't', ' ']).map_or(text, |(_, clock)| clock);
+        let hours = clock.split_once(['+', '-']).and_then(|(_, offset)| offset.get(..2));
+        if hours.is_some_and(|hours| hours > "23") {
+            return Err(WRONG);
+        }
+        Timestamp::from_microsecond(time.as_microsecond()).map(Self).map_err(|_| WRONG)
     }
 }
 
@@ -81,8 +89,7 @@ impl<'de> Deserialize<'de> for Time {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Time, E> {
-                let wrong = |_| E::custom("must be a time such as 2026-11-21T00:00:00Z");
-                text.parse().map_err(wrong)
+                text.parse().map_err(E::custom)
             }
         }
         deserializer.deserialize_str(TimeVisitor)
@@ -271,4 +278,27 @@ pub struct ReversalReply {
     pub entry: u64,
     /// The number of the ledger entry that had counted it.
     pub reversed_entry: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_the_offsets_of_rfc_3339() {
+        for (text, taken) in [
+            ("2026-11-21T00:00:00Z", true),
+            ("2026-11-21t00:00:00.123456789z", true),
+            ("2026-11-21 00:00:00+05:30", true),
+            ("2026-11-21T00:00:00+23:59", true),
+            ("2026-11-21T00:00:00-23:59", true),
+            ("2026-11-21T00:00:00+24:00", false),
+            ("2026-11-21T00:00:00+25:00", false),
+            ("2026-11-21T00:00:00.5-25:59", false),
+            ("2026-11-21T00:00:00", false),
+            ("2026-11-21", false),
+        ] {
+            assert_eq!(text.parse::<Time>().is_ok(), taken, "{text}");
+        }
+    }
 }

@@ -33,6 +33,9 @@ pub enum AmountError {
     /// Not decimal digits with at most one point and an exponent.
     #[error("is not a decimal number")]
     NotANumber,
+    /// Written with zeros in front, as no JSON number is.
+    #[error("must not begin with a zero that is followed by a digit")]
+    LeadingZero,
     /// More digits before the point than can be kept.
     #[error("has more than {0} digits before the point")]
     TooLarge(usize),
@@ -143,6 +146,9 @@ impl Amount {
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let has_point = mantissa.contains('.');
         let digits_only = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.len() > 1 && whole.starts_with('0') && digits_only(whole) {
+            return Err(AmountError::LeadingZero);
+        }
         if whole.is_empty()
             || (has_point && fraction.is_empty())
             || !digits_only(whole)
@@ -313,7 +319,6 @@ mod tests {
             ("1", "1"),
             ("0.1", "0.1"),
             ("1.500", "1.5"),
-            ("000123", "123"),
             ("999999999999999.999999999", "999999999999999.999999999"),
             ("1e3", "1000"),
             ("1.5E+2", "150"),
@@ -330,7 +335,7 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_keep() {
-        use AmountError::{NotANumber, NotPositive, TooFine, TooLarge};
+        use AmountError::{LeadingZero, NotANumber, NotPositive, TooFine, TooLarge};
         for (text, error) in [
             ("", NotANumber),
             ("-", NotANumber),
@@ -343,6 +348,10 @@ mod tests {
             ("Infinity", NotANumber),
             ("1_000", NotANumber),
             ("0x10", NotANumber),
+            ("01", LeadingZero),
+            ("-00", LeadingZero),
+            ("00.5", LeadingZero),
+            ("01e3", LeadingZero),
             (" 1", NotANumber),
             ("1,5", NotANumber),
             ("١", NotANumber),

@@ -49,6 +49,14 @@ impl Zone {
         known.map(|tz| Self { tz }).ok_or(ZoneError)
     }
 
+    /// Looks up the zone that somebody is to have.
+    ///
+    /// # Errors
+    /// [`ZoneError`] for an unknown name, and for `Factory`: the name of clocks that nobody has set.
+    pub fn chosen(name: &str) -> Result<Self, ZoneError> {
+        Self::new(name).ok().filter(|zone| zone.name() != "Factory").ok_or(ZoneError)
+    }
+
     /// The IANA name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -459,6 +467,10 @@ mod tests {
         for name in ["", "Mars/Olympus", "Etc/Unknown", "EtC/unknown", "+02:00", "Europe/Berlin "] {
             assert_eq!(Zone::new(name), Err(ZoneError), "{name:?}");
         }
+        for name in ["Factory", "factory", "Mars/Olympus"] {
+            assert_eq!(Zone::chosen(name), Err(ZoneError), "{name:?}");
+        }
+        assert_eq!(Zone::chosen("Europe/Berlin"), Zone::new("Europe/Berlin"));
         for name in ["UTC", "Etc/UTC", "GMT", "Europe/Berlin", "Asia/Kathmandu"] {
             assert_eq!(Zone::new(name).map(|zone| zone.name().to_owned()), Ok(name.to_owned()));
         }

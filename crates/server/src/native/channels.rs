@@ -124,7 +124,7 @@ fn hours(
     };
     let digest = digest.map(|text| time("digest_at", text)).transpose()?;
     let zone = zone.map_or(Ok(Zone::UTC), |name| {
-        Zone::new(&name).map_err(|error| wrong("time_zone", &format!("'{}' {error}", shortened(&name))))
+        Zone::chosen(&name).map_err(|error| wrong("time_zone", &format!("'{}' {error}", shortened(&name))))
     });
     let hours = Hours { zone: zone?, quiet, digest };
     match hours.check() {

@@ -1,6 +1,6 @@
 //! Which rows of a list are asked for: by the parameters of its query.
 
-use tollgate_api::{EntryItem, NoticeItem};
+use tollgate_api::{EntryItem, NoticeItem, Time};
 use tollgate_domain::limits::{TEXT_CHARS_MAX, TIME_MAX_SECS, TIME_MIN_SECS};
 use tollgate_domain::{
     Amount, Balance, Catalog, EntryKind, MeterId, NoticeKind, Org, OrgId, PlanId, ScopePath, Timestamp,
@@ -197,5 +197,5 @@ fn line(text: &str) -> Result<String, String> {
 
 fn time(text: &str) -> Result<Timestamp, &'static str> {
     let in_range = |at: &Timestamp| (TIME_MIN_SECS..TIME_MAX_SECS).contains(&at.as_second());
-    text.parse().ok().filter(in_range).ok_or("must be a time such as 2026-11-21T00:00:00Z")
+    text.parse().ok().map(|Time(at)| at).filter(in_range).ok_or("must be a time such as 2026-11-21T00:00:00Z")
 }

@@ -41,7 +41,7 @@ pub(crate) async fn put(
 ) -> Result<Response, Failure> {
     caller.require(Role::Manage, Some(&org))?;
     let zone = request.time_zone.map(|name| {
-        Zone::new(&name).map_err(|error| {
+        Zone::chosen(&name).map_err(|error| {
             let shown: String = name.chars().take(60).collect();
             Failure::from(
                 Problem::new(Code::InvalidField, format!("time_zone: '{shown}' {error}"))

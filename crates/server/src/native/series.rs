@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::header::LINK;
 use http::{HeaderMap, HeaderValue, Uri};
-use tollgate_api::{Code, Id, Problem, SeriesWindow, UsagePoint, UsageSeries};
+use tollgate_api::{Code, Id, Problem, SeriesWindow, Time, UsagePoint, UsageSeries};
 use tollgate_domain::catalog::Meter;
 use tollgate_domain::{GROUPED, GroupBy, MeterId, OrgId, Period, Role, Timestamp, UserId, Window, Zone};
 use tollgate_engine::{SeriesAsk, SeriesError, SeriesPage, SeriesPoint, Split};
@@ -225,7 +225,7 @@ pub(crate) enum Edge {
 impl Edge {
     fn read(text: &str) -> Result<Self, &'static str> {
         let label = Period::parse_month(text).or_else(|| Period::parse_day(text)).map(Self::Label);
-        label.or_else(|| text.parse().ok().map(Self::Time)).ok_or(
+        label.or_else(|| text.parse().ok().map(|Time(at)| Self::Time(at))).ok_or(
             "must be a day such as 2026-11-21, a month such as 2026-11, or a time such as 2026-11-21T09:00:00Z",
         )
     }

@@ -29,6 +29,7 @@ fn bodies_of_the_other_routes() {
             "invalid_field",
             Some("time_zone"),
         ),
+        ("no time zone", org(r#"{"time_zone":"Factory"}"#), 422, "invalid_field", Some("time_zone")),
         ("an empty time zone", org(r#"{"time_zone":""}"#), 422, "invalid_field", Some("time_zone")),
         (
             "a path as time zone",

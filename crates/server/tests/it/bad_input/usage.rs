@@ -170,6 +170,20 @@ fn bodies_of_usage() {
         ("quantity in an object", quantity("{\"value\":1}"), 422, "invalid_field", Some("quantity")),
         ("a time in words", usage(r#","time":"yesterday""#), 422, "invalid_field", Some("time")),
         (
+            "a time 25 hours east",
+            usage(r#","time":"2026-11-03T11:00:00+25:00""#),
+            422,
+            "invalid_field",
+            Some("time"),
+        ),
+        (
+            "a quantity with a zero in front",
+            usage(r#","quantity":"01""#),
+            422,
+            "invalid_field",
+            Some("quantity"),
+        ),
+        (
             "a time without a zone",
             usage(r#","time":"2026-11-02T10:00:00""#),
             422,
