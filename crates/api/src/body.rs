@@ -1,14 +1,10 @@
 //! Reading a JSON body so that an error names its field.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::Code;
+use crate::objects::Objects;
 
 /// What is wrong with a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +23,25 @@ pub struct BodyError {
 /// [`BodyError`] with the field that is wrong.
 pub fn read_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BodyError> {
     if body.trim_ascii_start().first().is_some_and(|byte| *byte == b'[') {
-        // Serde would take the elements of an array for the fields of a struct.
         let detail = "the body must be a JSON object".to_owned();
         return Err(BodyError { code: Code::InvalidField, field: None, detail });
     }
     // The plain reading is the fast one, and faster where it is known that all is UTF-8; only a body that is wrong is read
     // again to find where.
-    let read = std::str::from_utf8(body).map_or_else(|_| serde_json::from_slice(body), serde_json::from_str);
+    let read = match std::str::from_utf8(body) {
+        Ok(text) => whole(serde_json::Deserializer::from_str(text)),
+        Err(_) => whole(serde_json::Deserializer::from_slice(body)),
+    };
     read.map_err(|error| explain::<T>(body, &error))
+}
+
+/// Reads all that there is as one value.
+fn whole<'a, R: serde_json::de::Read<'a>, T: Deserialize<'a>>(
+    mut deserializer: serde_json::Deserializer<R>,
+) -> serde_json::Result<T> {
+    let value = T::deserialize(Objects(&mut deserializer))?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> BodyError {
@@ -49,7 +56,7 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) ->
         return BodyError { code: Code::Unreadable, field: None, detail };
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let (path, text) = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+    let (path, text) = match serde_path_to_error::deserialize::<_, T>(Objects(&mut deserializer)) {
         Err(error) => (error.path().to_string(), error.inner().to_string()),
         Ok(_) => (String::new(), error.to_string()),
     };
@@ -92,9 +99,6 @@ fn in_words(text: &str) -> String {
     if text.starts_with("duplicate field") {
         return "is given twice".to_owned();
     }
-    if text.starts_with("invalid length") && text.contains("expected struct ") {
-        return "must be a JSON object, not an array".to_owned();
-    }
     if text == OUT_OF_RANGE {
         return "is a number out of range".to_owned();
     }
@@ -120,7 +124,7 @@ fn in_words(text: &str) -> String {
         "u16" => format!("a whole number from 0 to {}", u16::MAX),
         "u32" => format!("a whole number from 0 to {}", u32::MAX),
         "u64" => format!("a whole number from 0 to {}", u64::MAX),
-        other if other.starts_with("struct ") => "a JSON object".to_owned(),
+        other if other.starts_with("struct ") => "an object".to_owned(),
         other => other.replace('`', "'"),
     };
     format!("must be {expected}, not {found}")
@@ -133,25 +137,6 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// Reads a member that may be left out and is an object. Serde would also take an array for the fields of a struct.
-pub(crate) fn given_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    struct ObjectVisitor<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-        type Value = T;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(members))
-        }
-    }
-    deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Some)
 }
 
 /// A text without its middle if it is long: an answer need not repeat all that was sent.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tollgate_domain::{MeterId, OrgId, PlanId};
 use utoipa::ToSchema;
 
-use crate::body::{given, given_object};
+use crate::body::given;
 use crate::text::word;
 use crate::{Id, Line, Time};
 
@@ -47,7 +47,7 @@ pub struct ChannelRequest {
     #[schema(required = false, value_type = Vec<Id>)]
     pub meters: Vec<MeterId>,
     /// When nothing is delivered: only for people, which is Slack and e-mail.
-    #[serde(default, deserialize_with = "given_object")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(required = false, value_type = QuietTimes)]
     pub quiet_hours: Option<QuietTimes>,
     /// The time of the day at which the notices since the day before are delivered as one message: only for people.

@@ -12,7 +12,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::body::{given, given_object};
+use crate::body::given;
 use crate::text::given_word;
 use crate::{
     CallRequest, Decimal, Id, Members, PathName, PositiveDecimal, Properties, PropertyValue, RequestDecimal,
@@ -139,7 +139,7 @@ pub struct HoldRequest {
     #[schema(value_type = PositiveDecimal, required = false)]
     pub quantity: Option<PositiveDecimal>,
     /// A call of a language model, in place of a quantity: it is priced by the catalog.
-    #[serde(default, deserialize_with = "given_object")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = CallRequest, required = false)]
     pub call: Option<CallRequest>,
     /// The caller's id of the hold, and of the usage that ends it: it holds once however often it is sent. The header
@@ -245,7 +245,7 @@ pub struct CaptureRequest {
     #[schema(value_type = Decimal, required = false, minimum = 0)]
     pub quantity: Option<RequestDecimal>,
     /// The call of a language model that was made, in place of a quantity: priced by the catalog that priced the hold.
-    #[serde(default, deserialize_with = "given_object")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = CallRequest, required = false)]
     pub call: Option<CallRequest>,
     /// Whether it is the last, so that the hold ends and gives back what is left; true unless given.

@@ -19,6 +19,7 @@ mod hold;
 mod ledger;
 mod members;
 mod metadata;
+mod objects;
 mod org;
 mod problem;
 mod pulse;

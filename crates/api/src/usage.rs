@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::body::{given, given_object};
+use crate::body::given;
 use crate::text::NO_CONTROL_CHARACTERS;
 use crate::{CallRequest, Decimal, Id, LimitDetail, Members, PathName, PositiveDecimal};
 
@@ -38,7 +38,7 @@ pub struct UsageRequest {
     #[schema(value_type = PositiveDecimal, required = false)]
     pub quantity: Option<PositiveDecimal>,
     /// A call of a language model, in place of a quantity: it is priced by the catalog.
-    #[serde(default, deserialize_with = "given_object")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = CallRequest, required = false)]
     pub call: Option<Box<CallRequest>>,
     /// The caller's id of this usage: it counts once however often it is sent. The header `Idempotency-Key` is taken

@@ -67,11 +67,32 @@ pub(crate) async fn take(
             .into_iter()
             .enumerate()
             .filter_map(|(place, payload)| Some((place, reader.read(payload).transpose()?)));
-        Ok(read.unzip::<usize, _, Vec<_>, Vec<_>>())
+        Ok(read.collect::<Vec<_>>())
     };
-    let (places, usages) = read_aside(&app, request, coding, read).await?;
-    CALLS.on(&places, record_all(&app, &actor, Way::Compat, usages).await?)
+    let calls = read_aside(&app, request, coding, read).await?;
+    let (mut places, mut payers, mut usages) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, call) in calls {
+        places.push(place);
+        payers.push(call.as_ref().map_or(TEAM, |call| call.payer));
+        usages.push(call.map(|call| (call.org, call.usage)));
+    }
+    let outcomes = record_all(&app, &actor, Way::Compat, usages).await?.into_iter().zip(payers);
+    let outcomes = outcomes.map(|(outcome, payer)| {
+        outcome.map_err(|mut problem| {
+            if problem.field.as_deref() == Some("org") {
+                problem.field = Some(payer.to_owned());
+            }
+            problem
+        })
+    });
+    CALLS.on(&places, outcomes.collect())
 }
+
+/// What names the organization of a call.
+const ORG: &str = "metadata.user_api_key_org_id";
+
+/// What names it where the call has no organization of LiteLLM's.
+const TEAM: &str = "metadata.user_api_key_team_id";
 
 /// What was taken back stays so, and is known.
 const CALLS: Elements = Elements {
@@ -84,7 +105,7 @@ const CALLS: Elements = Elements {
 /// What a field of the native API is called in a payload.
 fn own_name(field: &str) -> &str {
     match field {
-        "org" => "metadata.user_api_key_team_id",
+        "org" => TEAM,
         "user" => "metadata.user_api_key_user_id",
         "key" => "id",
         "quantity" => "response_cost",
@@ -183,6 +204,14 @@ struct PayloadMetadata {
     user_api_key_user_id: Option<String>,
 }
 
+/// A call as usage.
+struct Call {
+    org: OrgId,
+    /// What of the payload names the org.
+    payer: &'static str,
+    usage: Use,
+}
+
 /// What payloads are read by.
 struct Reader<'a> {
     catalog: &'a Catalog,
@@ -203,7 +232,7 @@ fn missing(field: &str, text: &str) -> Box<Problem> {
 
 impl Reader<'_> {
     /// The usage that a call is; `None` where it counts nothing.
-    fn read(&self, payload: &[u8]) -> Result<Option<(OrgId, Use)>, Box<Problem>> {
+    fn read(&self, payload: &[u8]) -> Result<Option<Call>, Box<Problem>> {
         let payload: Payload<'_> = tollgate_api::read_body(payload).map_err(|error| {
             let mut problem = Problem::new(error.code, error.detail);
             problem.field = error.field;
@@ -218,7 +247,7 @@ impl Reader<'_> {
         let key = UsageKey::new(id).map_err(|error| wrong("id", &error.to_string()))?;
         let Some(quantity) = cost(&payload)? else { return Ok(None) };
         let metadata = payload.metadata.as_ref();
-        let org = self.org(metadata)?;
+        let (org, payer) = self.org(metadata)?;
         self.caller.require(Role::Ingest, Some(&org)).map_err(|failure| failure.problem)?;
         let user = metadata.and_then(|metadata| metadata.user_api_key_user_id.as_deref());
         let user = user.filter(|user| !user.is_empty()).map(UserId::new).transpose();
@@ -236,19 +265,22 @@ impl Reader<'_> {
             occurred_at,
             properties: self.properties(&payload)?,
         };
-        Ok(Some((org, usage)))
+        Ok(Some(Call { org, payer, usage }))
     }
 
-    /// Who pays: the organization of the key, or its team, or who is set in the catalog.
-    fn org(&self, metadata: Option<&PayloadMetadata>) -> Result<OrgId, Box<Problem>> {
+    /// Who pays: the organization of the key, or its team, or who is set in the catalog; and what says so.
+    fn org(&self, metadata: Option<&PayloadMetadata>) -> Result<(OrgId, &'static str), Box<Problem>> {
         let named = |of: fn(&PayloadMetadata) -> &Option<String>| {
             metadata.and_then(|metadata| of(metadata).as_deref()).filter(|id| !id.is_empty())
         };
-        let id = named(|metadata| &metadata.user_api_key_org_id)
-            .or_else(|| named(|metadata| &metadata.user_api_key_team_id));
-        match (id, &self.settings.org) {
-            (Some(id), _) => OrgId::new(id).map_err(|error| wrong("org", &error.to_string())),
-            (None, Some(org)) => Ok(org.clone()),
+        let org = named(|metadata| &metadata.user_api_key_org_id).map(|id| (ORG, id));
+        let payer = org.or_else(|| named(|metadata| &metadata.user_api_key_team_id).map(|id| (TEAM, id)));
+        match (payer, &self.settings.org) {
+            (Some((payer, id)), _) => {
+                let org = OrgId::new(id).map_err(|error| wrong(payer, &error.to_string()));
+                org.map(|org| (org, payer))
+            }
+            (None, Some(org)) => Ok((org.clone(), TEAM)),
             (None, None) => Err(missing(
                 "org",
                 ": the key has neither organization nor team, and compat.litellm names no org",

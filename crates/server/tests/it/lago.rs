@@ -200,6 +200,7 @@ fn what_is_no_event_is_refused() {
         ("[]", 422, Some("base")),
         (r#"{"events": []}"#, 422, Some("event")),
         (r#"{"event": 7}"#, 422, Some("event")),
+        (r#"{"event": ["t-9", "acme", "seats"]}"#, 422, Some("event")),
         (r#"{"event": {"transaction_id": 7}}"#, 422, Some("event.transaction_id")),
     ] {
         let refused = client.ask(&Ask::new("POST", EVENTS).body(body));

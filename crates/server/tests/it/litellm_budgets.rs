@@ -176,6 +176,12 @@ fn what_cannot_be_told_is_refused_and_tells_nobody() {
         (with(crossed(), json!({"spend": 1e30})), 422, "invalid_field", "spend"),
         (with(crossed(), json!({"team_id": null})), 422, "missing_field", "team_id"),
         (with(crossed(), json!({"team_id": "x".repeat(200)})), 422, "invalid_field", "team_id"),
+        (
+            with(crossed(), json!({"organization_id": "x".repeat(200)})),
+            422,
+            "invalid_field",
+            "organization_id",
+        ),
         (alert("budget_crossed", "proxy"), 422, "missing_field", "team_id"),
     ] {
         let refused: Reply = client.post(PATH, wrong);

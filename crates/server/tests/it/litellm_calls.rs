@@ -109,17 +109,26 @@ fn a_call_without_a_cost_is_told_and_the_others_are_counted() {
             "missing_field",
             "[0].metadata.user_api_key_team_id",
         ),
-        (set(call("x", json!(1)), "/metadata/user_api_key_team_id", json!("nobody")), "unknown_org", ""),
+        (
+            set(call("x", json!(1)), "/metadata/user_api_key_team_id", json!("nobody")),
+            "unknown_org",
+            "[0].metadata.user_api_key_team_id",
+        ),
+        (
+            set(call("x", json!(1)), "/metadata/user_api_key_org_id", json!("nobody")),
+            "unknown_org",
+            "[0].metadata.user_api_key_org_id",
+        ),
+        (
+            set(call("x", json!(1)), "/metadata/user_api_key_org_id", json!("x".repeat(200))),
+            "invalid_field",
+            "[0].metadata.user_api_key_org_id",
+        ),
+        (set(call("x", json!(1)), "/metadata", json!(["acme", null, null])), "invalid_field", "[0].metadata"),
         (set(call("x", json!(1)), "/metadata", json!(7)), "invalid_field", "[0].metadata"),
         (set(call("x", json!(1)), "/id", json!(7)), "invalid_field", "[0].id"),
     ] {
-        let refused = post(&mut client, &json!([wrong]));
-        let field = if field.is_empty() {
-            refused.json()["field"].as_str().map(str::to_owned)
-        } else {
-            Some(field.to_owned())
-        };
-        refused.is_problem(400, code, field.as_deref());
+        post(&mut client, &json!([wrong])).is_problem(400, code, Some(field));
     }
     assert_eq!(used(&mut client), json!(0.75));
 }

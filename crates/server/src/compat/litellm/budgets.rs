@@ -154,9 +154,10 @@ impl Alert {
     /// Who is told: the organization of the alert, or its team, or who is set in the catalog. What is of the whole proxy concerns
     /// no team, though LiteLLM names that of the call which it noticed it by.
     fn org(&self, whose: &Whose<'_>, fallback: Option<OrgId>) -> Result<OrgId, Box<Problem>> {
-        let own = said(&self.organization_id).or(said(&self.team_id));
+        let org = said(&self.organization_id).map(|id| ("organization_id", id));
+        let own = org.or_else(|| said(&self.team_id).map(|id| ("team_id", id)));
         match (own.filter(|_| !matches!(whose, Whose::Proxy)), fallback) {
-            (Some(id), _) => OrgId::new(id).map_err(|error| wrong("team_id", &error.to_string())),
+            (Some((field, id)), _) => OrgId::new(id).map_err(|error| wrong(field, &error.to_string())),
             (None, Some(org)) => Ok(org),
             (None, None) => Err(missing(
                 "team_id",
