@@ -62,7 +62,7 @@ pub use problem::{Code, LimitDetail, Problem};
 pub use pulse::{Aggregate, AggregateBatch, AggregatesCommitted};
 pub use text::{
     Day, HeaderKey, Id, LimitPathName, Line, Month, OrderName, PathName, RoleName, SeriesWindow, TimeOrNever,
-    WindowName, grouped,
+    WindowName, counted, grouped, noun,
 };
 pub use top_up::{
     TopUpItem, TopUpPage, TopUpReply, TopUpRequest, TopUpState, VoidByKeyRequest, VoidReply, VoidRequest,

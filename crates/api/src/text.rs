@@ -1,11 +1,14 @@
 //! Texts that only certain words or characters make up, as the OpenAPI document describes them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use utoipa::openapi::RefOr;
 
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
+use tollgate_domain::Amount;
+use tollgate_domain::catalog::units;
 use tollgate_domain::limits::PATH_CHARS_MAX;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -199,6 +202,18 @@ pub fn grouped(number: impl fmt::Display) -> String {
         grouped.push_str(fraction);
     }
     grouped
+}
+
+/// So many of something that is named in the singular: `1 call`, `2 calls`.
+#[must_use]
+pub fn counted(number: impl TryInto<i64> + fmt::Display + Copy, one: &str) -> String {
+    format!("{number} {}", noun(number, one))
+}
+
+/// The noun of so many, in the singular or in the plural.
+#[must_use]
+pub fn noun(number: impl TryInto<i64>, one: &str) -> Cow<'_, str> {
+    units(one, Amount::from_whole(number.try_into().unwrap_or(i64::MAX)))
 }
 
 /// Reads one of the words of an enum. Serde would also take an object with the word as its only member.

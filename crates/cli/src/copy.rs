@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use tollgate_api::counted;
 use tollgate_server::{Copied, CopyError, CopyStep, Progress, Settings, Side, StoreUrl};
 use tollgate_storage::{StoreError, StoreErrorKind};
 
@@ -86,18 +87,20 @@ impl Teller {
 }
 
 fn line(Progress { step, orgs, of, entries }: Progress) -> String {
+    let (all, entries) = (counted(of, "organization"), counted(entries, "entry"));
     match step {
-        CopyStep::Looking => format!("looking at what is there: {orgs} organizations"),
-        CopyStep::Notices => format!("copying what has notices: {entries} entries"),
-        CopyStep::Orgs => format!("copying: {orgs} of {of} organizations, {entries} entries"),
-        CopyStep::Comparing => format!("comparing: {orgs} of {of} organizations"),
+        CopyStep::Looking => format!("looking at what is there: {}", counted(orgs, "organization")),
+        CopyStep::Notices => format!("copying what has notices: {entries}"),
+        CopyStep::Orgs => format!("copying: {orgs} of {all}, {entries}"),
+        CopyStep::Comparing => format!("comparing: {orgs} of {all}"),
     }
 }
 
 fn said(copied: &Copied, from: &StoreUrl, to: &StoreUrl) -> String {
     let Copied { orgs, entries, differences, differences_count, moved } = copied;
-    let mut text =
-        format!("{entries} entries are copied from {from} to {to}, which has {orgs} organizations\n");
+    let are = if *entries == 1 { "is" } else { "are" };
+    let (entries, orgs) = (counted(*entries, "entry"), counted(*orgs, "organization"));
+    let mut text = format!("{entries} {are} copied from {from} to {to}, which has {orgs}\n");
     if *differences_count > 0 {
         text.push_str(&format!("{differences_count} are not the same:\n"));
         differences.iter().for_each(|line| text.push_str(&format!("  {}\n", printable(line))));

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt::Display;
 
-pub(crate) use tollgate_api::grouped as num;
+pub(crate) use tollgate_api::{grouped as num, noun};
 use tollgate_domain::{Amount, Timestamp, Zone};
 
 /// A difference: with its sign, above zero, too.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tollgate_api::NoticeItem;
+use tollgate_api::{NoticeItem, counted};
 use tollgate_domain::{Channel, ChannelId, Digest, NoticeRef, OrgId, Subject, Timestamp, Zone};
 use tollgate_engine::{Engine, EngineError};
 use tollgate_storage::{NoticeRow, Store};
@@ -182,10 +182,6 @@ async fn row_of<S: Store>(
     let cause = Cause::of(&entry);
     let notice = entry.notices.swap_remove(place);
     Ok(Some((NoticeRow { org: org.clone(), entry: *number, index: *index, at: entry.at, notice }, cause)))
-}
-
-fn counted(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// An id made of what names a message.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use tollgate_api::{BillFormat, BillPage, BillReply, BillStatus, WhatIfDenied, WhatIfReply};
+use tollgate_api::{BillFormat, BillPage, BillReply, BillStatus, WhatIfDenied, WhatIfReply, counted};
 use ureq::http::Method;
 
 use super::pages::more;
@@ -252,7 +252,9 @@ fn close_all(session: &mut Session, month: &str) -> Result<(), Failure> {
     let reply = json!({ "month": month, "closed": closed, "without_plan": passed_over, "refused": refused });
     session.output.reply(&reply.to_string(), |_: &serde_json::Value| {
         let refused = if refused > 0 { format!("; {refused} cannot be closed") } else { String::new() };
-        format!("{month}: {closed} bills are closed; {passed_over} organizations had no plan{refused}\n")
+        let are = if closed == 1 { "is" } else { "are" };
+        let (bills, passed_over) = (counted(closed, "bill"), counted(passed_over, "organization"));
+        format!("{month}: {bills} {are} closed; {passed_over} had no plan{refused}\n")
     })?;
     if refused > 0 { Err(Failure::Said(Exit::Failed)) } else { Ok(()) }
 }

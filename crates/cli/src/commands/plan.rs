@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::json;
-use tollgate_api::{CatalogReply, PlanReply};
+use tollgate_api::{CatalogReply, PlanReply, counted};
 use tollgate_domain::Catalog;
 use tollgate_domain::catalog::{Enforcement, Plan};
 use ureq::http::Method;
@@ -91,7 +91,7 @@ fn list_text(catalog: &Catalog) -> String {
             (false, true) => "deprecated",
             (false, false) => "offered",
         };
-        let trial = plan.trial_days.map(|days| format!("{days} days"));
+        let trial = plan.trial_days.map(|days| counted(days, "day"));
         let prices = u64::try_from(plan.prices.len()).unwrap_or(u64::MAX);
         vec![
             Field::from(plan.id.as_str()),

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use tollgate_api::{Code, Problem};
+use tollgate_api::{Code, Problem, counted};
 
 use crate::native::batch::Recorded;
 use crate::reply::Failure;
@@ -11,7 +11,7 @@ use crate::reply::Failure;
 pub(super) struct Elements {
     /// What an element is called.
     pub(super) element: &'static str,
-    /// What is counted.
+    /// What is counted, in the singular.
     pub(super) counted: &'static str,
     /// Whether such a refusal says that the element is known already, and so taken.
     pub(super) is_known: fn(Code) -> bool,
@@ -34,10 +34,13 @@ impl Elements {
             return Ok(StatusCode::NO_CONTENT.into_response());
         };
         let Self { element, counted: what, .. } = self;
+        let taken = all - count;
         let detail = format!(
-            "{element} {place}: {}; {count} {what} were refused, {} were counted",
+            "{element} {place}: {}; {} {} refused, {taken} {} counted",
             problem.detail,
-            all - count
+            counted(count, what),
+            were(count),
+            were(taken),
         );
         Err(self.wrong(place, Problem { detail, ..*problem }))
     }
@@ -50,4 +53,9 @@ impl Elements {
         problem.field = problem.field.map(|field| format!("[{place}].{}", (self.own_name)(&field)));
         problem.into()
     }
+}
+
+/// The verb of so many.
+pub(super) const fn were(count: usize) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn take(
 /// An event that is known is taken, whatever is in it now and whatever became of its usage.
 const EVENTS: Elements = Elements {
     element: "event",
-    counted: "usages",
+    counted: "usage",
     is_known: |code| matches!(code, Code::KeyReused | Code::KeyReversed),
     own_name,
 };

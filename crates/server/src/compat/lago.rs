@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tollgate_api::{Code, Id, Members, Problem, PropertyValue, Time, read_body, shortened};
+use tollgate_api::{Code, Id, Members, Problem, PropertyValue, Time, counted, read_body, shortened};
 use tollgate_domain::catalog::{Aggregation, LagoMetric, LagoSettings};
 use tollgate_domain::{Catalog, MeterId, OrgId, Quantity, Role, Timestamp, UsageKey, Use, UsedEntry, UserId};
 use utoipa::ToSchema;
@@ -24,6 +24,7 @@ use uuid::Builder;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::compat::elements::were;
 use crate::compressed::Coding;
 use crate::decimal;
 use crate::extract::{NoQuery, Query, content_type, path_id};
@@ -290,7 +291,8 @@ fn refused(wrong: Vec<(usize, Problem)>) -> LagoFailure {
     let Some((place, problem)) = wrong.into_iter().next() else {
         return Failure::from(Problem::new(Code::Internal, "the server failed")).into();
     };
-    let detail = format!("event {place}: {}; {count} events were refused", problem.detail);
+    let detail =
+        format!("event {place}: {}; {} {} refused", problem.detail, counted(count, "event"), were(count));
     LagoFailure { failure: Problem { detail, ..problem }.into(), details }
 }
 

@@ -97,7 +97,7 @@ const TEAM: &str = "metadata.user_api_key_team_id";
 /// What was taken back stays so, and is known.
 const CALLS: Elements = Elements {
     element: "call",
-    counted: "calls",
+    counted: "call",
     is_known: |code| matches!(code, Code::KeyReversed),
     own_name,
 };

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::response::Response;
 use tollgate_api::{
     CheckReply, CheckStep, Code, HeaderKey, Problem, PropertyValue, ReversalReply, ReversalRequest, Time,
-    UsageReply, UsageRequest,
+    UsageReply, UsageRequest, counted,
 };
 use tollgate_domain::limits::{PROPERTIES_MAX, TEXT_CHARS_MAX};
 use tollgate_domain::{
@@ -127,8 +127,8 @@ impl Times {
         let [ahead, late] =
             [i64::from(ahead_secs), i64::from(late_days) * 86_400].map(|secs| secs * 1_000_000);
         if !(-ahead..=late).contains(&age) {
-            let detail =
-                format!("time: must be at most {late_days} days back and {ahead_secs} seconds ahead");
+            let (late, ahead) = (counted(late_days, "day"), counted(ahead_secs, "second"));
+            let detail = format!("time: must be at most {late} back and {ahead} ahead");
             return Err(Problem::new(Code::InvalidField, detail).on_field("time").into());
         }
         Ok(Some(time))
