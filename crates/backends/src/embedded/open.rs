@@ -19,6 +19,7 @@ use super::ledger::{Ledger, LedgerEnd, LedgerFiles};
 use super::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use super::metrics::Metrics;
 use super::options::EmbeddedOptions;
+use super::segment::SEGMENT_SUFFIX;
 use super::store::{Behind, Core, Found, stored_record};
 use super::tables::{Keep, Tables, TablesSlot};
 use super::walk::Position;
@@ -34,6 +35,11 @@ pub(crate) const VERIFY_TABLES_DIR: &str = "tables.verify";
 /// What a backup writes before it is whole.
 pub(crate) const PARTIAL_DIR: &str = "ledger.partial";
 const LOCK_FILE: &str = "LOCK";
+
+/// What may lie in the folder of a store that is not made yet: what was made of one before the process died, and what the
+/// file system of a new disk has.
+const BEFORE_STORE: [&str; 7] =
+    [LOCK_FILE, LEDGER_DIR, TABLES_DIR, NEW_TABLES_DIR, OLD_TABLES_DIR, VERIFY_TABLES_DIR, "lost+found"];
 
 /// Opens the store in a folder.
 pub(crate) fn open(path: &Path, options: EmbeddedOptions) -> Result<Core, StoreError> {
@@ -146,6 +152,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         let text = format!("{} holds a backup that was not finished", path.display());
         return Err(StoreError::new(StoreErrorKind::Format, text));
     }
+    refuse_foreign(path)?;
     let lock_path = path.join(LOCK_FILE);
     let file = OpenOptions::new()
         .create(true)
@@ -162,6 +169,29 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(source)) => Err(io_error("lock", &lock_path, source)),
     }
+}
+
+/// Refuses a folder that has something else in it and no store. Hidden files, such as `.gitkeep`, are nobody's data.
+fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
+    if names_in(&path.join(LEDGER_DIR))
+        .is_ok_and(|mut names| names.any(|name| name.ends_with(SEGMENT_SUFFIX)))
+    {
+        return Ok(());
+    }
+    let names = names_in(path).map_err(|source| io_error("read", path, source))?;
+    let foreign = names.filter(|name| !name.starts_with('.') && !BEFORE_STORE.contains(&name.as_str()));
+    let Some(first) = foreign.min() else { return Ok(()) };
+    let text = format!(
+        "{} has other files in it, such as '{first}', and no store; name an empty folder, or one that is not there",
+        path.display()
+    );
+    Err(StoreError::new(StoreErrorKind::Format, text))
+}
+
+/// The names of what is in a folder.
+fn names_in(path: &Path) -> std::io::Result<impl Iterator<Item = String>> {
+    let names = std::fs::read_dir(path)?.filter_map(Result::ok);
+    Ok(names.map(|item| item.file_name().to_string_lossy().into_owned()))
 }
 
 /// Removes what an interrupted rebuild or verification left.

@@ -24,7 +24,7 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
 const HEADER_LEN: usize = 64;
 const CHECKED_LEN: usize = 56;
 const MAGIC: [u8; 8] = *b"TollgSeg";
-const SUFFIX: &str = ".seg";
+pub(crate) const SEGMENT_SUFFIX: &str = ".seg";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// One open segment file.
@@ -87,14 +87,14 @@ impl Segment {
                 return Err(CreateError::Retry(temporary, source));
             }
         };
-        let path = dir.join(file_name(ordinal, SUFFIX));
+        let path = dir.join(file_name(ordinal, SEGMENT_SUFFIX));
         disk.rename(&temporary, &path).map_err(|source| CreateError::Retry(path.clone(), source))?;
         disk.sync_dir(dir).map_err(|source| CreateError::Stop(dir.to_owned(), source))?;
         Ok(Self { ordinal, path, file, bytes })
     }
 
     fn open(disk: &Disk, dir: &Path, ordinal: u32) -> Result<Self, StoreError> {
-        let path = dir.join(file_name(ordinal, SUFFIX));
+        let path = dir.join(file_name(ordinal, SEGMENT_SUFFIX));
         let file = disk.open(&path).map_err(|source| io_error("open", &path, source))?;
         let mut header = [0; HEADER_LEN];
         let read = file.read_full_at(&mut header, 0).map_err(|source| io_error("read", &path, source))?;
@@ -163,7 +163,7 @@ impl Segments {
         let mut ordinals = Vec::new();
         for name in names {
             let Some(ordinal) = name
-                .strip_suffix(SUFFIX)
+                .strip_suffix(SEGMENT_SUFFIX)
                 .filter(|stem| stem.len() == 16)
                 .and_then(|stem| u32::from_str_radix(stem, 16).ok())
             else {
@@ -171,7 +171,7 @@ impl Segments {
             };
             let wanted = u32::try_from(ordinals.len()).unwrap_or(u32::MAX).saturating_add(1);
             if ordinal != wanted {
-                let path = self.dir.join(file_name(wanted, SUFFIX));
+                let path = self.dir.join(file_name(wanted, SEGMENT_SUFFIX));
                 return Err(corrupt(&path, 0, "the file is missing, and later segments are there"));
             }
             ordinals.push(ordinal);
@@ -201,6 +201,6 @@ impl Segments {
 
     /// Path of a segment, there or not.
     pub(crate) fn path(&self, ordinal: u32) -> PathBuf {
-        self.dir.join(file_name(ordinal, SUFFIX))
+        self.dir.join(file_name(ordinal, SEGMENT_SUFFIX))
     }
 }

@@ -33,6 +33,39 @@ fn one_process_has_a_folder() {
     EmbeddedStore::open(folder.path(), small()).expect("opens");
 }
 
+#[test]
+fn a_folder_with_something_else_in_it_is_not_taken() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("etc");
+    fs::create_dir(&path).expect("a folder");
+    fs::write(path.join("passwd"), "root").expect("a file");
+    fs::create_dir(path.join("init.d")).expect("a folder");
+    let error = EmbeddedStore::open(&path, small()).expect_err("not a store");
+    assert_eq!(error.kind(), StoreErrorKind::Format);
+    let text = error.to_string();
+    assert!(text.contains(&path.display().to_string()) && text.contains("'init.d'"), "{text}");
+    assert_eq!(fs::read_dir(&path).expect("a folder").count(), 2, "nothing is made");
+    for name in ["init.d", "passwd"] {
+        let path = path.join(name);
+        if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.expect("removed");
+    }
+
+    // A new disk, a file that keeps a folder, and what a process made that was killed at its first start.
+    for before in [".keep", ".DS_Store", "LOCK"] {
+        fs::write(path.join(before), "").expect("a file");
+    }
+    for before in ["lost+found", "ledger", "tables"] {
+        fs::create_dir(path.join(before)).expect("a folder");
+    }
+    fs::write(path.join("ledger").join("0000000000000001.tmp"), "half").expect("a file");
+    let store = EmbeddedStore::open(&path, small()).expect("opens");
+    run(store.close()).expect("closes");
+    drop(store);
+    // What somebody puts beside a store is left alone.
+    fs::write(path.join("notes.txt"), "ours").expect("a file");
+    EmbeddedStore::open(&path, small()).expect("opens");
+}
+
 /// Whatever the umask: what the ledger says of organizations is for nobody else on the machine.
 #[test]
 fn only_the_user_of_the_server_reads_the_files() {
