@@ -424,12 +424,24 @@ impl Gate<'_> {
         ending.into_iter().chain(ended)
     }
 
+    /// Those limits that are reached now. Two of them may go by one counter, where the month of a plan is also named by its day:
+    /// the counter remembers the highest limit that was told of, which comes last, and the same one is told of once.
     fn limit_notices<'b>(&'b self, meter: &'b MeterId) -> impl Iterator<Item = Notice> + 'b {
-        let reached = self
-            .limits
-            .iter()
-            .filter(|limit| limit.used >= limit.limit.amount && limit.reached_of < limit.limit.amount);
-        reached.map(|limit| Notice {
+        let reached =
+            |limit: &&InForce<'_>| limit.used >= limit.limit.amount && limit.reached_of < limit.limit.amount;
+        let mut told: SmallVec<[&InForce<'_>; 4]> = SmallVec::new();
+        for limit in self.limits.iter().filter(reached) {
+            let amount = limit.limit.amount;
+            let is_not_lower = |other: &&InForce<'_>| {
+                (other.scope, other.period) == (limit.scope, limit.period) && other.limit.amount >= amount
+            };
+            match told.iter().position(is_not_lower) {
+                Some(place) if told.get(place).is_some_and(|other| other.limit.amount == amount) => {}
+                Some(place) => told.insert(place, limit),
+                None => told.push(limit),
+            }
+        }
+        told.into_iter().map(|limit| Notice {
             meter: Some(meter.clone()),
             user: limit.user().cloned(),
             path: limit.path(),

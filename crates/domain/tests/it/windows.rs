@@ -1,11 +1,13 @@
 //! Limits by windows that go by usage, and by weeks and months from a day on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use tollgate_domain::{
-    Amount, Capture, Denial, EntryKind, LimitScope, OnExpiry, OrgCommand, OrgDecision, PlanId, PutOrg,
-    ReachedLimit, Reverse, SetLimit, SetPlan, Standing, TakeHold, Timestamp, UsageKey, Use, UserId, Window,
-    Zone,
+    Amount, Capture, Denial, EntryKind, LimitScope, Notice, NoticeKind, OnExpiry, OrgCommand, OrgDecision,
+    PlanId, PutOrg, ReachedLimit, Reverse, SetLimit, SetPlan, SignedDuration, Standing, TakeHold, Timestamp,
+    UsageKey, Use, UserId, Window, Zone,
 };
 
 use crate::world::{World, key, meter, usage};
@@ -296,6 +298,117 @@ fn months_go_by_the_day_the_plan_began_in_the_zone_of_the_org() {
         labels.get(&"month_from_31".parse().expect("a window")).map(String::as_str),
         Some("2027-03-31")
     );
+}
+
+/// The limits that were told of as reached: of which window instance, and of how much.
+fn told(world: &World) -> Vec<(String, Amount)> {
+    let reached = |notice: &Notice| match (notice.period, &notice.kind) {
+        (Some(period), NoticeKind::LimitReached { limit, credit: false, .. }) => {
+            Some((period.label(), *limit))
+        }
+        _ => None,
+    };
+    world.entries.iter().flat_map(|entry| &entry.notices).filter_map(reached).collect()
+}
+
+/// The label of the month from a day on that holds a moment.
+fn month_from(day: i8, zone: &TimeZone, at: Timestamp) -> String {
+    let date = zone.to_datetime(at).date();
+    let first_of = |month: Date| month.with().day(day.min(month.days_in_month())).build().expect("a date");
+    let this = first_of(date.first_of_month());
+    let first = if date >= this {
+        this
+    } else {
+        first_of(date.first_of_month().yesterday().expect("a date").first_of_month())
+    };
+    first.to_string()
+}
+
+/// Over the ends of short months, in leap years and others, while the org moves between zones: each month is told of once, in
+/// whatever order usage comes.
+#[test]
+fn a_limit_of_a_month_from_a_day_is_told_once_in_each() {
+    let zones = ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago", "America/New_York", "Africa/Cairo"];
+    for (day, from, until) in (28..=31_i8).flat_map(|day| {
+        let years =
+            [("2026-12-25", "2027-05-05"), ("2027-12-25", "2028-05-05"), ("2028-07-25", "2028-12-05")];
+        years.map(|(from, until)| (day, from, until))
+    }) {
+        for stays in [true, false] {
+            let mut world = world(LimitScope::Org, &format!("month_from_{day}"));
+            let mut wanted = BTreeSet::new();
+            let (mut at, end) = (at(&format!("{from}T00:00:00Z")), at(&format!("{until}T00:00:00Z")));
+            let mut moments = Vec::new();
+            while at < end {
+                // Midnight is a moment of each of the zones on some step, and so is the moment before it.
+                moments.extend([at - SignedDuration::from_nanos(1), at]);
+                let is_near = !(4..27).contains(&at.to_zoned(TimeZone::UTC).day());
+                at += SignedDuration::from_hours(if is_near { 1 } else { 24 });
+            }
+            for (step, now) in moments.iter().enumerate() {
+                let zone =
+                    zones[if stays { usize::from(day.unsigned_abs()) } else { step / 100 } % zones.len()];
+                if step % 100 == 0 {
+                    let zone = Some(Zone::new(zone).expect("a zone"));
+                    let put = PutOrg { name: None, zone, metadata: None };
+                    world.tell(&now.to_string(), &OrgCommand::Put(put));
+                }
+                let zone = TimeZone::get(zone).expect("a zone");
+                wanted.insert(month_from(day, &zone, *now));
+                recorded(&mut world, &now.to_string(), &now.to_string(), "11");
+                // Of what happened earlier, nothing is told again.
+                if step % 37 == 0 {
+                    let earlier = moments[step / 2];
+                    wanted.insert(month_from(day, &zone, earlier));
+                    recorded(&mut world, &now.to_string(), &earlier.to_string(), "11");
+                }
+            }
+            let told = told(&world);
+            let periods: BTreeSet<String> = told.iter().map(|(period, _)| period.clone()).collect();
+            assert_eq!(told.len(), periods.len(), "month_from_{day} from {from}, {stays}: {told:?}");
+            assert_eq!(periods, wanted, "month_from_{day} from {from}, {stays}");
+        }
+    }
+}
+
+/// A plan that began on the 31st has months from the 31st on, so its limit goes by the counter of the org's own limit.
+#[test]
+fn limits_that_go_by_one_counter_are_told_once_each() {
+    for (of_plan, own) in [(5, 9), (9, 5), (7, 7)] {
+        for step in [1, 3, 20] {
+            let limits = format!(
+                "limits = [{{ meter = \"calls\", scope = \"org\", window = \"plan_month\", amount = {of_plan} }}]"
+            );
+            let mut world = World::new(&format!("{CATALOG}\n{limits}"));
+            let team = || Some(PlanId::new("team").expect("an id"));
+            for (now, plan) in [("2026-12-05T00:00:00Z", None), ("2027-01-30T23:00:00Z", team())] {
+                let set = SetPlan { plan, from: tollgate_domain::PlanTime::Now };
+                world.tell(now, &OrgCommand::SetPlan(set));
+            }
+            let set = SetLimit {
+                meter: meter("calls"),
+                scope: LimitScope::Org,
+                window: "month_from_31".parse().expect("a window"),
+                amount: Some(Amount::from_whole(own)),
+            };
+            world.tell("2027-02-01T00:00:00Z", &OrgCommand::SetLimit(set));
+            for (day, minutes) in [("2027-02-10", 0..40), ("2027-03-10", 0..40)] {
+                for minute in minutes {
+                    let now = format!("{day}T00:{minute:02}:00Z");
+                    recorded(&mut world, &now, &now, &step.to_string());
+                }
+            }
+            let amounts: BTreeSet<i64> = [of_plan, own].into();
+            let each = |period: &str| {
+                amounts
+                    .iter()
+                    .map(|amount| (period.to_owned(), Amount::from_whole(*amount)))
+                    .collect::<Vec<_>>()
+            };
+            let wanted = [each("2027-01-31"), each("2027-02-28")].concat();
+            assert_eq!(told(&world), wanted, "{of_plan} and {own}, {step} at a time");
+        }
+    }
 }
 
 #[test]
