@@ -98,7 +98,8 @@ impl PartKey {
     }
 
     /// Whether it hardly ever changes after it was made: there is no use in keeping it in memory once a store has it.
-    pub(crate) const fn is_closed(&self) -> bool {
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
         matches!(self, Self::Counter(..) | Self::Bill(_))
     }
 }

@@ -333,11 +333,19 @@ impl OrgState {
         }
     }
 
-    /// Takes what a store remembers of a key. What is here already stays.
+    /// Takes what a store remembers of a key. What is here already stays, unless the key was taken for new.
     pub fn put_key(&mut self, space: KeySpace, key: UsageKey, record: Option<KeyRecord>) {
-        if self.keys.get(space, &key).is_none() {
-            self.keys.insert(space, key, record);
+        match self.keys.get_mut(space, &key) {
+            Some(known) if known.is_none() => *known = record,
+            Some(_) => {}
+            None => self.keys.insert(space, key, record),
         }
+    }
+
+    /// Whether a key is known to be new, or taken for new.
+    #[must_use]
+    pub fn is_new_key(&self, space: KeySpace, key: &UsageKey) -> bool {
+        self.keys.get(space, key).is_some_and(Option::is_none)
     }
 
     /// An entry.

@@ -13,8 +13,8 @@ use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 use crate::catalog::CatalogInForce;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, DUE_ENTRIES, FLIGHT_ENTRIES_MIN, QUEUE_REQUESTS_MAX,
-    RESIDENT_PARTS_MAX, SAVED_AT_ONCE_MAX, UNSAVED_ORGS_MAX,
+    BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, DUE_ENTRIES, FLIGHT_ENTRIES_MIN, LOOK_UPS_AFTER_CONFLICT,
+    QUEUE_REQUESTS_MAX, RESIDENT_PARTS_MAX, SAVED_AT_ONCE_MAX, UNSAVED_ORGS_MAX,
 };
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Many, Reply, weight};
@@ -66,6 +66,8 @@ pub struct Pace {
     pub resident_parts_max: usize,
     /// Entries from which on a turn is on its way to the store while the next is decided.
     pub flight_entries_min: usize,
+    /// For how many turns after a conflict callers' keys are looked up before they are taken for new again.
+    pub look_ups_after_conflict: u32,
 }
 
 impl Default for Pace {
@@ -76,6 +78,7 @@ impl Default for Pace {
             unsaved_orgs_max: UNSAVED_ORGS_MAX,
             resident_parts_max: RESIDENT_PARTS_MAX,
             flight_entries_min: FLIGHT_ENTRIES_MIN,
+            look_ups_after_conflict: LOOK_UPS_AFTER_CONFLICT,
         }
     }
 }
@@ -164,6 +167,7 @@ impl<S: Store> Engine<S> {
             stop,
             flying: None,
             flown: 0,
+            look_ups: 0,
             saving: Saving::default(),
             waiting: VecDeque::new(),
             beside_callers: false,

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tollgate_domain::{Entry, OrgDecision, OrgId, PartKey, Partition, Record};
+use tollgate_domain::{Entry, KeyId, OrgDecision, OrgId, PartKey, Partition, Record};
 use tollgate_storage::{Append, Appends, EntryChange, StoreError};
 
 use crate::resident::{Place, Resident};
@@ -44,6 +44,8 @@ pub(crate) struct Staged {
     pub(crate) appends: Vec<Append>,
     pub(crate) places: Vec<Place>,
     pub(crate) entries: usize,
+    /// Keys that were taken for new: the store checks whether they are.
+    pub(crate) new: Vec<KeyId>,
 }
 
 impl Staged {
@@ -111,8 +113,8 @@ pub(crate) type Appending = Pin<Box<dyn Future<Output = Result<Option<Appends>, 
 pub(crate) struct Flight {
     pub(crate) decisions: Vec<OrgDecision>,
     pub(crate) places: Vec<Place>,
-    /// Where the org of each append is.
-    pub(crate) appended: Vec<Place>,
+    /// Where the org of each append is, and how many entries it has.
+    pub(crate) appended: Vec<(Place, usize)>,
     pub(crate) entries: usize,
     /// On a store of several processes, the orgs of which nothing is appended: what was decided of them counts only if they
     /// are still as they were.

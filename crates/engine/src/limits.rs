@@ -20,6 +20,10 @@ pub const FLIGHT_ENTRIES_MIN: usize = 256;
 /// memory; after so many everything arrives, and they are forgotten.
 pub const FLIGHTS_MAX: u32 = 16;
 
+/// For how many turns after a conflict callers' keys are looked up before they are decided on: a caller that repeats one request
+/// usually repeats more of them, and servers that race for the same organizations decide many requests twice as it is.
+pub const LOOK_UPS_AFTER_CONFLICT: u32 = 64;
+
 /// Most bytes of text in one commit, so that a frame of the ledger stays far below its own limit.
 pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -37,9 +41,15 @@ pub const TRIM_LOOKS_MAX: usize = 2 * BATCH_REQUESTS_MAX;
 /// restart after a crash reads that many entries again, in well under a second.
 pub const DUE_ENTRIES: u64 = 500_000;
 
-/// Entries that the image of an org may lack on a store that other processes use, too: who loses a race for the org reads them
-/// again.
-pub const SHARED_LAG_ENTRIES_MAX: u64 = 64;
+/// How many entries the image of an org may lack on a store of several processes, as a multiple of those of its latest turn.
+/// Whoever loses a race for the org reads them all again; but to write an image costs the store a commit.
+pub(crate) const SHARED_LAG_TURNS: usize = 8;
+
+/// So many it may always lack: to read them takes a few hundred microseconds.
+pub(crate) const SHARED_LAG_ENTRIES_MIN: usize = 64;
+
+/// More it may never lack: whoever opens a thousand organizations reads so many of each.
+pub(crate) const SHARED_LAG_ENTRIES_MAX: usize = 1_024;
 
 /// Orgs whose images may lag behind before saving keeps pace with what comes in; at twice as many the disk sets the pace.
 /// They stay in memory until they are saved.

@@ -61,7 +61,7 @@ impl Replaying {
             if let EntryChange::Org(entry) = change {
                 if let Err(wants) = touched(&self.state, entry) {
                     let (org, image) = (self.state.id().clone(), self.image);
-                    return Some(Lacking { org, image, keys: wants.0 });
+                    return Some(Lacking { org, image, whole: image == 0, keys: wants.0 });
                 }
                 apply(&mut self.state, entry);
             }
@@ -78,13 +78,10 @@ pub(crate) async fn find_keys<S: Store>(
 ) -> Result<impl Iterator<Item = Option<FoundKey>> + use<S>, StoreError> {
     let mut keys = Vec::with_capacity(requests.len());
     let mut names = Vec::with_capacity(requests.len());
-    for Asked { org, command, .. } in requests {
-        let named = match command.named_key() {
-            Some(PartKey::Key(space, key)) => Some((space, key)),
-            _ => None,
-        };
+    for asked in requests {
+        let named = asked.key();
         names.push(named.is_some());
-        keys.extend(named.map(|(space, key)| KeyId { org: (*org).clone(), space, key }));
+        keys.extend(named.map(|(space, key)| KeyId { org: asked.org.clone(), space, key }));
     }
     let found = if keys.is_empty() { Vec::new() } else { store.find(&keys).await? };
     assert_eq!(found.len(), keys.len(), "a store answers every key");
@@ -97,7 +94,21 @@ pub(crate) struct Lacking {
     pub(crate) org: OrgId,
     /// The version of its image.
     pub(crate) image: u64,
+    /// Whether the org was opened by all of its entries. Then all that an image would hold is in memory, except what was let go
+    /// of, and a part that is lacking does not exist.
+    pub(crate) whole: bool,
     pub(crate) keys: Vec<PartKey>,
+}
+
+impl Lacking {
+    /// Whether the store is asked for a part that its images or its ledger may have.
+    fn is_loaded(&self, key: &PartKey) -> bool {
+        match key {
+            PartKey::Key(..) | PartKey::Catalog(_) => false,
+            PartKey::Entry(_) => true,
+            key => !self.whole || key.is_closed(),
+        }
+    }
 }
 
 /// Parts of an org as they were loaded; `None`: its image moved.
@@ -108,13 +119,17 @@ pub(crate) async fn load_all<S: Store>(
     store: &S,
     lacking: Vec<Lacking>,
 ) -> Result<Vec<LoadedParts>, StoreError> {
-    let in_images = |key: &PartKey| !matches!(key, PartKey::Key(..) | PartKey::Catalog(_));
     let asked: Vec<Parts> = lacking
         .iter()
-        .map(|Lacking { org, image, keys }| Parts {
-            partition: Partition::Org(org.clone()),
-            image: *image,
-            keys: keys.iter().filter(|key| in_images(key)).map(|key| key.clone().of(org)).collect(),
+        .map(|lacking| Parts {
+            partition: Partition::Org(lacking.org.clone()),
+            image: lacking.image,
+            keys: lacking
+                .keys
+                .iter()
+                .filter(|key| lacking.is_loaded(key))
+                .map(|key| key.clone().of(&lacking.org))
+                .collect(),
         })
         .collect();
     let loaded = match asked.iter().all(|parts| parts.keys.is_empty()) {
@@ -123,16 +138,21 @@ pub(crate) async fn load_all<S: Store>(
     };
     assert_eq!(loaded.len(), lacking.len(), "a store answers of every partition");
     let mut all = Vec::with_capacity(lacking.len());
-    for (Lacking { org, keys, .. }, loaded) in lacking.into_iter().zip(loaded) {
+    for (mut lacking, loaded) in lacking.into_iter().zip(loaded) {
         let Some(loaded) = loaded else {
             all.push(None);
             continue;
         };
-        let (of_image, others): (Vec<PartKey>, Vec<PartKey>) = keys.into_iter().partition(in_images);
-        assert_eq!(loaded.len(), of_image.len(), "a store answers every key");
-        let mut parts: Vec<_> = of_image.into_iter().zip(loaded).collect();
+        let keys = std::mem::take(&mut lacking.keys);
+        let (of_store, others): (Vec<PartKey>, Vec<PartKey>) =
+            keys.into_iter().partition(|key| lacking.is_loaded(key));
+        assert_eq!(loaded.len(), of_store.len(), "a store answers every key");
+        let mut parts: Vec<_> = of_store.into_iter().zip(loaded).collect();
         for key in others {
-            let record = find_other(store, &org, &key).await?;
+            let record = match key.is_fact() {
+                true => find_other(store, &lacking.org, &key).await?,
+                false => None,
+            };
             parts.push((key, record));
         }
         all.push(Some(parts));
@@ -155,11 +175,9 @@ async fn find_other<S: Store>(store: &S, org: &OrgId, key: &PartKey) -> Result<O
 pub(crate) async fn load<S: Store>(
     store: &S,
     state: &mut OrgState,
-    image: u64,
-    keys: Vec<PartKey>,
+    lacking: Lacking,
 ) -> Result<(), StoreError> {
-    let lacking = vec![Lacking { org: state.id().clone(), image, keys }];
-    let Some(loaded) = load_all(store, lacking).await?.pop().flatten() else { return Err(moved()) };
+    let Some(loaded) = load_all(store, vec![lacking]).await?.pop().flatten() else { return Err(moved()) };
     loaded.into_iter().for_each(|(key, record)| state.put(key, record));
     Ok(())
 }

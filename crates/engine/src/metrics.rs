@@ -24,7 +24,7 @@ pub struct EngineMetrics {
     pub commit_seconds: Histogram,
     /// Requests refused because too many waited.
     pub overloads: Counter,
-    /// Requests decided again because another writer was faster.
+    /// Requests decided again because another writer was faster, or because a key was known that was taken for new.
     pub conflicts: Counter,
     /// Months that closed by themselves.
     pub months_closed: Counter,

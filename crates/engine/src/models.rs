@@ -210,7 +210,7 @@ fn start(store: Watched) -> Arc<Engine<Watched>> {
     let at = Timestamp::from_second(1_793_491_200).expect("a time");
     block_on(async {
         let catalog = CatalogInForce::load(store.inner.as_ref()).await.expect("the default catalog");
-        let terms = Terms { catalog: &catalog, key_keep_secs: 86_400, at };
+        let terms = Terms { catalog: &catalog, key_keep_secs: 86_400, at, new_keys: false };
         let plan = OrgCommand::SetPlan(SetPlan::now(PlanId::new("basic").expect("an id")));
         let asked = Asked { actor: &Actor::Local, org: &org(), command: &plan };
         let mut shard = Shard::new(Arc::clone(&store.inner), Pace::default());
@@ -226,6 +226,7 @@ fn start(store: Watched) -> Arc<Engine<Watched>> {
                 unsaved_orgs_max: 0,
                 resident_parts_max: 0,
                 flight_entries_min: 1,
+                ..Pace::default()
             },
             false => Pace { flight_entries_min: thread_rng().gen_range(1..=2), ..Pace::default() },
         };

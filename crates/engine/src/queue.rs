@@ -1,7 +1,7 @@
 //! Requests to the writer, each with the place its answer goes.
 
 use tollgate_domain::{
-    Actor, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, SystemCommand, SystemDenial,
+    Actor, KeySpace, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, SystemCommand, SystemDenial, UsageKey,
 };
 
 use crate::EngineError;
@@ -63,6 +63,21 @@ pub(crate) struct Asked<'a> {
     pub(crate) actor: &'a Actor,
     pub(crate) org: &'a OrgId,
     pub(crate) command: &'a OrgCommand,
+}
+
+impl Asked<'_> {
+    /// The caller's key that it names.
+    pub(crate) fn key(&self) -> Option<(KeySpace, UsageKey)> {
+        match self.command.named_key() {
+            Some(PartKey::Key(space, key)) => Some((space, key)),
+            _ => None,
+        }
+    }
+
+    /// Whether a part is the record of the key that it names.
+    pub(crate) fn names(&self, part: &PartKey) -> bool {
+        matches!(part, PartKey::Key(..)) && self.command.named_key().as_ref() == Some(part)
+    }
 }
 
 /// Several commands of orgs that are decided in one turn, in order.

@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use tollgate_domain::{Distance, OrgId, OrgState, Partition};
+use tollgate_domain::{Distance, OrgId, OrgState, PartKey, Partition};
 use tollgate_storage::Image;
 
 use crate::Pace;
 use crate::limits::{ORG_WEIGHT_PARTS, SAVED_AT_ONCE_MAX, SAVED_IN_NEED_MAX, TRIM_LOOKS_MAX};
+use crate::loading::Lacking;
 use crate::queue::Asked;
 
 /// An org in memory.
@@ -18,6 +19,8 @@ pub(crate) struct Resident {
     pub(crate) state: OrgState,
     /// The version of the image that its parts are loaded from.
     pub(crate) image: u64,
+    /// Whether it was opened by all of its entries: a part that it lacks does not exist, unless it was let go of.
+    pub(crate) whole: bool,
     /// Which of the appends of this turn is its, if there is one.
     pub(crate) append: Option<usize>,
     /// Whether its facts are to be forgotten once the store knows them.
@@ -28,6 +31,13 @@ pub(crate) struct Resident {
     used: bool,
     /// How many parts of it are counted.
     counted: usize,
+}
+
+impl Resident {
+    /// Parts of it that are to be loaded from its image of a version.
+    pub(crate) fn lacking(&self, image: u64, keys: Vec<PartKey>) -> Lacking {
+        Lacking { org: self.state.id().clone(), image, whole: self.whole, keys }
+    }
 }
 
 /// Where an org is in memory, until it is forgotten: for the length of a turn.
@@ -172,6 +182,7 @@ impl Residents {
             *free = Some(Box::new(Resident {
                 state,
                 image,
+                whole: image == 0,
                 append: None,
                 touched: false,
                 unsaved,
@@ -228,8 +239,9 @@ impl Residents {
     }
 
     /// Notes that an org is to be saved soon if its image lacks many entries: another process that opens it reads them all.
-    pub(crate) fn note_lag(&mut self, place: Place, most: u64) {
+    pub(crate) fn note_lag(&mut self, place: Place, most: usize) {
         let Some(Some(resident)) = self.orgs.get(place.0) else { return };
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
         if resident.unsaved && resident.state.version().saturating_sub(resident.image) > most {
             let org = resident.state.id().clone();
             self.note_urgent(&org);

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Context, EntryKind, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
-    SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system, decide,
-    decide_system, read_by_system,
+    Actor, Context, Entry, EntryKind, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey,
+    Partition, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system,
+    decide, decide_system, read_by_system,
 };
 use tollgate_storage::{Append, Appended, Appends, EntryChange, Image, Store, StoreError, StoreErrorKind};
 
@@ -19,7 +19,9 @@ use crate::Pace;
 use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
 use crate::flight::{Appending, Flight, Settled, Staged, Turn};
-use crate::limits::{LOADS_AHEAD_MAX, SHARED_LAG_ENTRIES_MAX, WARMED_AT_ONCE};
+use crate::limits::{
+    LOADS_AHEAD_MAX, SHARED_LAG_ENTRIES_MAX, SHARED_LAG_ENTRIES_MIN, SHARED_LAG_TURNS, WARMED_AT_ONCE,
+};
 use crate::loading::{
     FoundKey, Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records,
 };
@@ -33,6 +35,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) catalog: &'a CatalogInForce,
     pub(crate) key_keep_secs: i64,
     pub(crate) at: Timestamp,
+    /// Whether callers' keys may be taken for new, where the store checks that when it appends.
+    pub(crate) new_keys: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -142,24 +146,28 @@ impl<S: Store> Shard<S> {
     }
 
     /// Decides requests in order, each on what the one before made of its org.
-    async fn decide_all(&mut self, terms: Terms<'_>, requests: &[Asked<'_>]) -> Result<Turn, StoreError> {
-        let places = self.open_all(requests.iter().map(|asked| asked.org)).await?;
-        let mut keys = find_keys(self.store.as_ref(), requests).await?;
+    async fn decide_all(&mut self, mut terms: Terms<'_>, all: &[Asked<'_>]) -> Result<Turn, StoreError> {
+        let places = self.open_all(all.iter().map(|asked| asked.org)).await?;
+        terms.new_keys &= self.store.capabilities().knows_new;
+        let mut keys = match terms.new_keys {
+            true => None,
+            false => Some(find_keys(self.store.as_ref(), all).await?),
+        };
         let moments = Moments::new(terms.at);
         if self.is_shared() {
             // Elsewhere each key is put right before its decision, when what its org points to has been read ahead.
-            keys.by_ref().zip(&places).for_each(|(found, place)| self.put_key(found, *place));
-            self.load_ahead(terms, requests, &places).await?;
+            keys.iter_mut().flatten().zip(&places).for_each(|(found, place)| self.put_key(found, *place));
+            self.load_ahead(terms, all, &places).await?;
         }
         // Of an org whose latest entry is of another engine, by a clock that is ahead of this one's.
         let mut ahead = Moments::new(terms.at);
-        let mut decisions = Vec::with_capacity(requests.len());
+        let mut decisions = Vec::with_capacity(all.len());
         let mut staged = Staged::default();
-        for (requests, places) in requests.chunks(WARMED_AT_ONCE).zip(places.chunks(WARMED_AT_ONCE)) {
-            self.residents.warm(requests, places);
-            for (asked, place) in requests.iter().zip(places) {
+        for (requests, their_places) in all.chunks(WARMED_AT_ONCE).zip(places.chunks(WARMED_AT_ONCE)) {
+            self.residents.warm(requests, their_places);
+            for (asked, place) in requests.iter().zip(their_places) {
                 self.residents.touch(*place);
-                self.put_key(keys.next().flatten(), *place);
+                self.put_key(keys.as_mut().and_then(Iterator::next).flatten(), *place);
                 let at = self.residents.at(*place).map_or(terms.at, |resident| resident.state.now(terms.at));
                 if at != terms.at && at != ahead.at() {
                     ahead = Moments::new(at);
@@ -170,9 +178,18 @@ impl<S: Store> Shard<S> {
                     let is_due = self.residents.at(*place).is_some_and(|org| org.state.has_due_hold(at));
                     let next = if is_due { &expire } else { asked };
                     let moments = if at == terms.at { &moments } else { &ahead };
+                    if terms.new_keys && !is_due {
+                        // Not before: requests before it that ask for this key must learn what the store knows of it.
+                        self.put_key(asked.key().map(|(space, key)| (space, key, None)), *place);
+                    }
                     match self.decide_one(terms, moments, next, *place, &mut staged)? {
                         Ok(_) if is_due => {}
                         Ok(decision) => break decision,
+                        Err(wants) if terms.new_keys && wants.iter().any(|part| asked.names(part)) => {
+                            // The keys of the requests behind it are looked up together with it.
+                            terms.new_keys = false;
+                            self.put_keys(all, &places, decisions.len()).await?;
+                        }
                         Err(wants) => self.load_wanted(*place, wants).await?,
                     }
                 };
@@ -190,11 +207,13 @@ impl<S: Store> Shard<S> {
         &mut self,
         terms: Terms<'_>,
         moments: &Moments,
-        Asked { actor, org, command }: &Asked<'_>,
+        asked: &Asked<'_>,
         place: Place,
         staged: &mut Staged,
     ) -> Result<Result<OrgDecision, Vec<PartKey>>, StoreError> {
+        let Asked { actor, org, command } = asked;
         let Some(resident) = self.residents.at(place) else { return Err(moved()) };
+        let new_key = if terms.new_keys { asked.key() } else { None };
         let outcome = match decide(&resident.state, &terms.context(moments, actor), command) {
             Ok(outcome) => outcome,
             Err(mut wants) => {
@@ -202,6 +221,15 @@ impl<S: Store> Shard<S> {
                 return Ok(Err(wants.0));
             }
         };
+        if let Some((space, key)) = new_key
+            && resident.state.is_new_key(space, &key)
+        {
+            if outcome.entry.as_ref().and_then(Entry::named_key) != Some((space, &key)) {
+                // If the key is known, the answer is another one; and the store checks only keys of entries.
+                return Ok(Err(vec![PartKey::Key(space, key)]));
+            }
+            staged.new.push(KeyId { org: (*org).clone(), space, key });
+        }
         if let Some(entry) = outcome.entry {
             apply(&mut resident.state, &entry);
             let urgent = is_more_than_usage(&entry.kind);
@@ -279,6 +307,14 @@ impl<S: Store> Shard<S> {
         }
     }
 
+    /// Looks up the keys that requests name, from one of them on.
+    async fn put_keys(&mut self, all: &[Asked<'_>], places: &[Place], from: usize) -> Result<(), StoreError> {
+        let requests = all.get(from..).unwrap_or_default();
+        let found = find_keys(self.store.as_ref(), requests).await?;
+        found.zip(places.iter().skip(from)).for_each(|(found, place)| self.put_key(found, *place));
+        Ok(())
+    }
+
     /// Loads what decisions on orgs as they are now lack, of all together: one by one, each would take a round trip to a shared
     /// store. What it leaves out is loaded when its turn comes.
     async fn load_ahead(
@@ -311,17 +347,16 @@ impl<S: Store> Shard<S> {
     ) -> (Vec<Place>, Vec<Lacking>) {
         let moments = Moments::new(terms.at);
         let mut lacking: BTreeMap<Place, Lacking> = BTreeMap::new();
-        for (Asked { actor, org, command }, place) in requests.iter().zip(places) {
+        for (asked, place) in requests.iter().zip(places) {
             let Some(resident) = self.residents.at(*place) else { continue };
-            if let Err(wants) = decide(&resident.state, &terms.context(&moments, actor), command) {
-                let image = resident.image;
-                let org = || Lacking { org: OrgId::clone(org), image, keys: Vec::new() };
-                let Lacking { keys, .. } = lacking.entry(*place).or_insert_with(org);
-                wants.0.into_iter().for_each(|key| {
-                    if !keys.contains(&key) {
-                        keys.push(key);
-                    }
-                });
+            let context = terms.context(&moments, asked.actor);
+            let wants = decide(&resident.state, &context, asked.command).err().unwrap_or_default();
+            for part in wants.0.into_iter().filter(|part| !terms.new_keys || !asked.names(part)) {
+                let none = || resident.lacking(resident.image, Vec::new());
+                let Lacking { keys, .. } = lacking.entry(*place).or_insert_with(none);
+                if !keys.contains(&part) {
+                    keys.push(part);
+                }
             }
         }
         lacking.into_iter().unzip()
@@ -339,14 +374,16 @@ impl<S: Store> Shard<S> {
     async fn load_parts(&mut self, place: Place, keys: Vec<PartKey>) -> Result<(), StoreError> {
         let store = self.store.as_ref();
         let Some(resident) = self.residents.at(place) else { return Err(moved()) };
-        let mut loaded = load(store, &mut resident.state, resident.image, keys.clone()).await;
+        let lacking = resident.lacking(resident.image, keys.clone());
+        let mut loaded = load(store, &mut resident.state, lacking).await;
         if loaded.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Moved) {
             let org = resident.state.id().clone();
             if let Some(saving) = self.residents.saving(&org)
                 && let Some(resident) = self.residents.at(place)
             {
                 // The image that was on its way is there by now. What it changed is in memory.
-                loaded = load(store, &mut resident.state, saving, keys).await;
+                let lacking = resident.lacking(saving, keys);
+                loaded = load(store, &mut resident.state, lacking).await;
             }
         }
         self.residents.count(place);
@@ -357,9 +394,11 @@ impl<S: Store> Shard<S> {
     pub(crate) async fn send(&mut self, turn: Turn) {
         let Turn { decisions, places, staged } = turn;
         let unguarded = if self.is_shared() { self.unguarded(&places) } else { Vec::new() };
-        let Staged { appends, places: appended, entries } = staged;
+        let Staged { appends, places: appended, entries, new } = staged;
+        let lengths = appends.iter().map(|append| append.entries.len());
+        let appended: Vec<(Place, usize)> = appended.into_iter().zip(lengths).collect();
         let next = self.latest + 1;
-        for place in &appended {
+        for (place, _) in &appended {
             if let Some(resident) = self.residents.at(*place) {
                 resident.append = None;
             }
@@ -370,7 +409,11 @@ impl<S: Store> Shard<S> {
         }
         let store = Arc::clone(&self.store);
         let mut appending: Appending = Box::pin(async move {
-            if appends.is_empty() { Ok(None) } else { store.append(appends).await.map(Some) }
+            match (appends.is_empty(), new.is_empty()) {
+                (true, _) => Ok(None),
+                (false, true) => store.append(appends).await.map(Some),
+                (false, false) => store.append_new(appends, &new).await.map(Some),
+            }
         });
         // Nothing begins before it is asked for.
         let result = poll_once(appending.as_mut()).await;
@@ -433,11 +476,11 @@ impl<S: Store> Shard<S> {
         if let Some(Appends { answers, position }) = appends {
             assert_eq!(answers.len(), appended.len(), "a store answers every append");
             self.latest = position;
-            for (place, answer) in appended.into_iter().zip(answers) {
+            for ((place, entries), answer) in appended.into_iter().zip(answers) {
                 match answer {
                     Appended::Done if self.is_shared() => {
                         self.residents.changed(place, position);
-                        self.residents.note_lag(place, SHARED_LAG_ENTRIES_MAX);
+                        self.residents.note_lag(place, shared_lag_max(entries));
                     }
                     Appended::Done => {}
                     Appended::Conflict => stale.push(place),
@@ -627,6 +670,11 @@ impl<S: Store> Shard<S> {
     pub(crate) fn unsaved_orgs(&self) -> usize {
         self.residents.unsaved()
     }
+}
+
+/// How many entries the image of an org may lack on a shared store after a turn that made some of them.
+fn shared_lag_max(entries: usize) -> usize {
+    (SHARED_LAG_TURNS * entries).clamp(SHARED_LAG_ENTRIES_MIN, SHARED_LAG_ENTRIES_MAX)
 }
 
 /// Whether lists of orgs show what an entry changed.

@@ -39,6 +39,8 @@ pub struct Writer<S> {
     pub(crate) flying: Option<Flying>,
     /// Turns that went on their way since none was.
     pub(crate) flown: u32,
+    /// For how many more turns keys are looked up before they are decided on.
+    pub(crate) look_ups: u32,
     pub(crate) saving: Saving,
     /// Who waits for images.
     pub(crate) waiting: VecDeque<Waiting>,
@@ -205,12 +207,14 @@ impl<S: Store> Writer<S> {
             jobs.into_iter().for_each(|job| job.fail(refused(&error)));
             return Ok(());
         }
-        for _ in 0..CONFLICT_ROUNDS_MAX {
+        for round in 0..CONFLICT_ROUNDS_MAX {
             if jobs.is_empty() {
                 return Ok(());
             }
             let began = Instant::now();
-            let decided = self.decide(&jobs).await;
+            let new_keys = round == 0 && self.look_ups == 0;
+            self.look_ups = self.look_ups.saturating_sub(1);
+            let decided = self.decide(&jobs, new_keys).await;
             // What was decided beside a turn that is on its way counts only if that arrives.
             match self.arrive().await {
                 Ok(Arrival::Kept(_)) => {}
@@ -230,7 +234,13 @@ impl<S: Store> Writer<S> {
                         return Ok(());
                     }
                     match self.rest().await? {
-                        Arrival::Kept(again) => jobs = again,
+                        Arrival::Kept(again) => {
+                            jobs = again;
+                            if !jobs.is_empty() {
+                                // Others were faster, or a key was not new.
+                                self.look_ups = self.options.pace.look_ups_after_conflict;
+                            }
+                        }
                         Arrival::Refused => return Ok(()),
                     }
                 }
@@ -269,10 +279,10 @@ impl<S: Store> Writer<S> {
         Err(reason)
     }
 
-    async fn decide(&mut self, jobs: &[Job]) -> Result<Turn, StoreError> {
+    async fn decide(&mut self, jobs: &[Job], new_keys: bool) -> Result<Turn, StoreError> {
         let catalog = self.catalog_in_force();
         let key_keep_secs = self.options.key_keep_secs;
-        let terms = Terms { catalog: &catalog, key_keep_secs, at: self.options.clock.now() };
+        let terms = Terms { catalog: &catalog, key_keep_secs, at: self.options.clock.now(), new_keys };
         let mut asked = Vec::with_capacity(jobs.len());
         jobs.iter().for_each(|job| job.ask(&mut asked));
         let decided = self.shard.decide(terms, &asked).await;

@@ -271,6 +271,10 @@ impl Store for AnyStore {
         of_any!(self, store => store.append(appends).await)
     }
 
+    async fn append_new(&self, appends: Vec<Append>, new: &[KeyId]) -> Result<Appends, StoreError> {
+        of_any!(self, store => store.append_new(appends, new).await)
+    }
+
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         of_any!(self, store => Store::open(store, partitions).await)
     }

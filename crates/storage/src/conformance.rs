@@ -196,6 +196,7 @@ fn cases<'a, S: Subject>() -> Vec<Case<'a, S>> {
         Nothing keys::keys_of_usages_and_of_top_ups_are_apart,
         Nothing keys::a_reversed_key_says_so,
         Nothing keys::of_a_key_made_again_the_latest_is_found,
+        Nothing keys::nothing_is_made_where_a_key_is_not_new,
         Nothing images::what_an_image_lacks_is_answered_by_the_entries_since,
         Nothing images::an_image_that_is_not_newer_changes_nothing,
         Nothing images::what_an_image_does_not_name_stays,

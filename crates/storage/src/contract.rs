@@ -1,5 +1,6 @@
 //! The store contract.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,20 @@ pub trait Store: Send + Sync + 'static {
     /// it is not known what was made; the caller must not decide on its view any more and must reopen the store, or, where
     /// [`Capabilities::shared`] says that others append, too, open the partitions again. What was being made may be made yet.
     fn append(&self, appends: Vec<Append>) -> impl Future<Output = Result<Appends, StoreError>> + Send;
+
+    /// The same for entries that were decided on the assumption that some callers' keys are new. Where one of these keys is
+    /// remembered, nothing is made of its org, and the append of that org answers [`Appended::Conflict`]: look the keys up, and
+    /// decide again.
+    ///
+    /// # Errors
+    /// As for [`Store::append`].
+    fn append_new(
+        &self,
+        appends: Vec<Append>,
+        new: &[KeyId],
+    ) -> impl Future<Output = Result<Appends, StoreError>> + Send {
+        find_then_append(self, appends, new)
+    }
 
     /// Opens partitions: of each the head of its image and the entries since, in the order asked; each of one moment. They need not
     /// be of the same one: nothing is decided on two orgs at once, and what is decided is guarded by the version of its own.
@@ -197,7 +212,7 @@ impl EntryChange {
 pub enum Appended {
     /// It is durable.
     Done,
-    /// Its partition had moved on; nothing of it was made.
+    /// Its partition had moved on, or one of the keys was not [new](Store::append_new); nothing of it was made.
     Conflict,
 }
 
@@ -399,8 +414,38 @@ pub struct Capabilities {
     pub durable: bool,
     /// Several processes may append to the same store.
     pub shared: bool,
+    /// [`Store::append_new`] is one call, as cheap as [`Store::append`]: callers' keys need not be looked up before a decision.
+    pub knows_new: bool,
     /// Most appends in one call.
     pub appends_max: usize,
     /// Most entries in one call.
     pub entries_max: usize,
+}
+
+/// [`Store::append_new`] by two calls, for stores that cannot do it in one. An append that another process makes between the two
+/// moves the version of its org, so the second call makes nothing of that org.
+///
+/// # Errors
+/// As for [`Store::find`] and [`Store::append`].
+pub async fn find_then_append<S: Store + ?Sized>(
+    store: &S,
+    appends: Vec<Append>,
+    new: &[KeyId],
+) -> Result<Appends, StoreError> {
+    let found = store.find(new).await?;
+    let known = new.iter().zip(found).filter(|(_, found)| found.is_some()).map(|(id, _)| &id.org);
+    let known: HashSet<&OrgId> = known.collect();
+    let is_new = |append: &Append| match &append.partition {
+        Partition::Org(org) => !known.contains(org),
+        Partition::System => true,
+    };
+    let are_new: Vec<bool> = appends.iter().map(is_new).collect();
+    let appends = appends.into_iter().filter(is_new).collect();
+    let Appends { answers, position } = store.append(appends).await?;
+    let mut answers = answers.into_iter();
+    let answer = |is_new: bool| match is_new {
+        true => answers.next().unwrap_or(Appended::Conflict),
+        false => Appended::Conflict,
+    };
+    Ok(Appends { answers: are_new.into_iter().map(answer).collect(), position })
 }

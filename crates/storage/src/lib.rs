@@ -18,7 +18,7 @@ mod memory;
 
 pub use contract::{
     Append, Appended, Appends, Capabilities, CounterRow, Cursor, EntryChange, Image, Loaded, NoticeRow,
-    Opened, Order, Page, Parts, PathTallyRow, Row, Scan, Store, TallyRow, UnsentRow,
+    Opened, Order, Page, Parts, PathTallyRow, Row, Scan, Store, TallyRow, UnsentRow, find_then_append,
 };
 pub use error::{ADVICE_ON_NEWER, StoreError, StoreErrorKind};
 pub use memory::MemoryStore;

@@ -161,7 +161,13 @@ impl Store for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, shared: false, appends_max: APPENDS_MAX, entries_max: ENTRIES_MAX }
+        Capabilities {
+            durable: false,
+            shared: false,
+            knows_new: false,
+            appends_max: APPENDS_MAX,
+            entries_max: ENTRIES_MAX,
+        }
     }
 
     async fn close(&self) -> Result<(), StoreError> {

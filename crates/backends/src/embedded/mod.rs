@@ -232,6 +232,7 @@ impl Store for EmbeddedStore {
         Capabilities {
             durable: true,
             shared: false,
+            knows_new: false,
             appends_max: limits::APPENDS_MAX,
             entries_max: limits::ENTRIES_MAX,
         }

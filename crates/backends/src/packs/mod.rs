@@ -182,6 +182,7 @@ impl<T: Table> Store for PackStore<T> {
         Capabilities {
             durable: true,
             shared: true,
+            knows_new: false,
             appends_max: limits::APPENDS_MAX,
             entries_max: limits::ENTRIES_MAX,
         }

@@ -1,7 +1,7 @@
 //! Appending: one statement a call, whatever the number of ledgers. It has a number by which the server knows it again:
 //! asked a second time, because an answer was lost, it says what became of the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -121,6 +121,13 @@ struct Notices<'a> {
     bodies: Vec<Vec<u8>>,
 }
 
+/// Keys that the appends take for new.
+#[derive(Default)]
+struct New {
+    places: Vec<i32>,
+    hashes: Vec<Uuid>,
+}
+
 /// Bills that are closed, each as JSON.
 #[derive(Default)]
 struct Bills {
@@ -168,6 +175,7 @@ struct Call<'a> {
     reversals: Reversals,
     notices: Notices<'a>,
     bills: Bills,
+    new: New,
 }
 
 impl<'a> Call<'a> {
@@ -215,6 +223,24 @@ impl<'a> Call<'a> {
             }
         }
         Ok((call, places))
+    }
+
+    /// Notes which keys the appends take for new.
+    fn add_new(&mut self, appends: &[Append], places: &[i32], new: &[KeyId]) {
+        if new.is_empty() {
+            return;
+        }
+        let of_orgs = appends.iter().zip(places).filter_map(|(append, place)| match &append.partition {
+            Partition::Org(org) => Some((org, *place)),
+            Partition::System => None,
+        });
+        let of_orgs: HashMap<&OrgId, i32> = of_orgs.collect();
+        for id in new {
+            if let Some(place) = of_orgs.get(&id.org) {
+                self.new.places.push(*place);
+                self.new.hashes.push(hash_of(id));
+            }
+        }
     }
 
     fn add_entries(
@@ -350,9 +376,15 @@ pub(crate) fn new_call() -> Result<Uuid, StoreError> {
 }
 
 /// Appends, and says of each what became of it.
-pub(crate) async fn append(database: &Database, appends: &[Append]) -> Result<Vec<Appended>, StoreError> {
+/// Where a key that is taken for new is known, nothing is made of its org.
+pub(crate) async fn append(
+    database: &Database,
+    appends: &[Append],
+    new: &[KeyId],
+) -> Result<Vec<Appended>, StoreError> {
     let id = new_call()?;
-    let (call, places) = Call::of(appends, id, None)?;
+    let (mut call, places) = Call::of(appends, id, None)?;
+    call.add_new(appends, &places, new);
     let values = call.values(&id);
     let statement = database.call("append", values.len());
     let rows = database.ask(&statement, &values, ANSWER_TIMEOUT).await?;
@@ -406,7 +438,7 @@ pub(crate) async fn made(
 impl Call<'_> {
     /// The values of the statement.
     fn values<'v>(&'v self, id: &'v Uuid) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
-        let Self { ledgers, entries, keys, reversals, notices, bills } = self;
+        let Self { ledgers, entries, keys, reversals, notices, bills, new } = self;
         vec![
             (id, Type::UUID),
             (&ledgers.orgs, Type::TEXT_ARRAY),
@@ -446,6 +478,8 @@ impl Call<'_> {
             (&notices.bodies, Type::BYTEA_ARRAY),
             (&bills.places, Type::INT4_ARRAY),
             (&bills.bills, Type::TEXT_ARRAY),
+            (&new.places, Type::INT4_ARRAY),
+            (&new.hashes, Type::UUID_ARRAY),
         ]
     }
 }

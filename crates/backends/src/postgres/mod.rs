@@ -20,6 +20,9 @@
 //! expected version; the rest of the statement writes what belongs to these. Two calls never wait for one another in a circle,
 //! and readers wait for nobody: what they read is of one snapshot.
 //!
+//! **New keys.** An append says which callers' keys it takes for new. Where the index knows one of them, nothing is made of that
+//! org. So a key need not be looked up before a decision, unless the answer is something else than a new entry.
+//!
 //! **Lost answers.** A connection that breaks, or an answer that does not come, leaves open what was done. The call is asked
 //! again on another connection, with the number it had: the first entry of each append carries it, so the database says what
 //! became of the first attempt, or makes it now. The first attempt may arrive even later: then it finds the versions moved
@@ -149,11 +152,18 @@ pub(crate) async fn sweep_now_and_then(core: Weak<Core>) {
 
 impl Store for PostgresStore {
     async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
+        self.append_new(appends, &[]).await
+    }
+
+    async fn append_new(&self, appends: Vec<Append>, new: &[KeyId]) -> Result<Appends, StoreError> {
         check_appends(&appends, limits::APPENDS_MAX, limits::ENTRIES_MAX)?;
         let answers = match appends.is_empty() {
             true => Vec::new(),
             false => {
-                self.driven.run(|core| async move { append::append(&core.database, &appends).await }).await?
+                let new = new.to_vec();
+                let append =
+                    |core: Arc<Core>| async move { append::append(&core.database, &appends, &new).await };
+                self.driven.run(append).await?
             }
         };
         let position = self.position.fetch_add(1, Ordering::SeqCst) + 1;
@@ -210,6 +220,7 @@ impl Store for PostgresStore {
         Capabilities {
             durable: true,
             shared: true,
+            knows_new: true,
             appends_max: limits::APPENDS_MAX,
             entries_max: limits::ENTRIES_MAX,
         }

@@ -41,7 +41,7 @@ impl Core {
         let mut is_begun = false;
         let begun = &mut is_begun;
         for (place, append) in of_system {
-            let done = append::append(&self.cold.database, &[append]).await?;
+            let done = append::append(&self.cold.database, &[append], &[]).await?;
             *begun |= done.contains(&Appended::Done);
             done.first().zip(answers.get_mut(place)).into_iter().for_each(|(done, answer)| *answer = *done);
         }

@@ -226,6 +226,7 @@ impl Store for RedisStore {
         Capabilities {
             durable: true,
             shared: true,
+            knows_new: false,
             appends_max: limits::APPENDS_MAX,
             entries_max: limits::ENTRIES_MAX,
         }

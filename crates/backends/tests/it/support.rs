@@ -87,6 +87,9 @@ impl<S: Store, T: Send + Sync + 'static> Store for With<S, T> {
     async fn append(&self, appends: Vec<Append>) -> Result<Appends, StoreError> {
         self.store.append(appends).await
     }
+    async fn append_new(&self, appends: Vec<Append>, new: &[KeyId]) -> Result<Appends, StoreError> {
+        self.store.append_new(appends, new).await
+    }
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {
         self.store.open(partitions).await
     }

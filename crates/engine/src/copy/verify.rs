@@ -12,7 +12,7 @@ use super::orgs::name_of;
 use super::system::without_places;
 use super::{Copied, CopyError, CopyStep, Pages, Told, orgs_of, version_of};
 use crate::limits::{COPY_CALLS_AT_ONCE, COPY_DIFFERENCES_NAMED_MAX, COPY_ORGS_AT_ONCE};
-use crate::loading::{load, moved, replayed};
+use crate::loading::{Lacking, load, moved, replayed};
 
 /// A hash.
 type Hash = [u8; 32];
@@ -102,8 +102,9 @@ async fn of_state<S: Store>(
     // When the latest entry was decided is in the ledger; an image that an older version kept does not say it.
     let org = state.org().map(|org| Org { latest_at: org.created_at, ..org.clone() });
     add_record(&mut hash, org.map(|org| Record::Org(Arc::new(org))).as_ref());
-    let lacking = parts.iter().filter(|part| !state.holds(part)).cloned().collect();
-    load(store, state, image, lacking).await?;
+    let keys = parts.iter().filter(|part| !state.holds(part)).cloned().collect();
+    let org = state.id().clone();
+    load(store, state, Lacking { org, image, whole: false, keys }).await?;
     parts.iter().for_each(|part| add_record(&mut hash, state.record(part).as_ref()));
     Ok(hash.finalize().into())
 }
@@ -143,8 +144,9 @@ async fn rows<S: Store>(
                 add(&mut hash, &row.counter);
                 groups.push(PartKey::Groups(meter.clone(), Period::month(row.id.period.number)));
             }
-            let lacking = groups.iter().filter(|part| !state.holds(part)).cloned().collect();
-            load(store, state, image, lacking).await?;
+            let keys = groups.iter().filter(|part| !state.holds(part)).cloned().collect();
+            let org = state.id().clone();
+            load(store, state, Lacking { org, image, whole: false, keys }).await?;
             groups.iter().for_each(|part| add_record(&mut hash, state.record(part).as_ref()));
         }
     }

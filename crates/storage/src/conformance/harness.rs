@@ -252,6 +252,17 @@ impl<'a, S: Subject> Harness<'a, S> {
     /// Appends, remembers where what was made lies, and gives the answers.
     pub(super) fn append(&self, appends: &[Append]) -> Vec<Appended> {
         let done = self.try_append(appends.to_vec()).unwrap_or_else(|error| panic!("appends: {error}"));
+        self.note(appends, done)
+    }
+
+    /// The same, of what takes some keys for new.
+    pub(super) fn append_new(&self, appends: &[Append], new: &[KeyId]) -> Vec<Appended> {
+        let appended = self.subject.block_on(self.store().append_new(appends.to_vec(), new));
+        self.note(appends, appended.unwrap_or_else(|error| panic!("appends: {error}")))
+    }
+
+    /// Remembers where what was made lies.
+    fn note(&self, appends: &[Append], done: Appends) -> Vec<Appended> {
         assert_eq!(done.answers.len(), appends.len(), "one answer for each append");
         assert!(self.store().position() >= done.position, "an append is not behind the latest");
         let mut own = self.object.own();

@@ -1,11 +1,14 @@
 //! Cases on what is remembered of callers' keys: it follows from the entries, whatever the images are.
 
-use tollgate_domain::{EntryKind, KeyId, KeyRecord, KeySpace, OrgId, Partition, RecordKey, UsedEntry};
+use tollgate_domain::{
+    EntryKind, KeyId, KeyRecord, KeySpace, OrgId, Partition, RecordKey, Role, SystemEntryKind, UsedEntry,
+};
 
 use super::Subject;
 use super::harness::{Harness, Saving};
 use super::samples::{self, key_id, org, put, used, used_once};
-use super::world::{Line, World, key_ids_of};
+use super::world::{Line, World, append_of, key_ids_of};
+use crate::Appended;
 
 /// Compares what is remembered of keys with the model, after what another object appended.
 fn check_keys_now<S: Subject>(harness: &Harness<'_, S>, world: &World, keys: &[KeyId]) {
@@ -151,6 +154,66 @@ pub(super) fn of_a_key_made_again_the_latest_is_found<S: Subject>(harness: Harne
             let entry = harness.record(&RecordKey::Entry(acme.clone(), number));
             assert_eq!(entry, world.record(&RecordKey::Entry(acme.clone(), number)));
         }
+        harness.check(&world);
+        harness.finish();
+    }
+    harness.finish();
+}
+
+/// Whoever takes a known key for new makes nothing of its org; the other orgs of the call are made all the same.
+pub(super) fn nothing_is_made_where_a_key_is_not_new<S: Subject>(harness: Harness<'_, S>) {
+    let usages = |keys: &[&str]| -> Vec<Line> {
+        keys.iter().map(|key| used(used_once("reports", Some("ann"), key))).map(Line::from).collect()
+    };
+    for saving in Saving::ALL {
+        let (mut harness, mut world) = (harness.anew(saving), World::default());
+        let (acme, other) = (org("acme"), org("other"));
+        let numbers = use_all(&harness, &mut world, &acme, &["known", "taken back"]);
+        let line = taken_back(&world, &acme, numbers[1]);
+        let append = world.append(&acme, [line]);
+        harness.make(&mut world, &[append]);
+        for known in ["known", "taken back"] {
+            let fails = world.append(&acme, usages(&["fresh", known]));
+            // In another org the key is new.
+            let made = world.append(&other, usages(&[known]));
+            let keys = [key_ids_of(&fails), key_ids_of(&made)].concat();
+            let answers = harness.append_new(&[fails, made.clone()], &keys);
+            assert_eq!(answers, [Appended::Conflict, Appended::Done], "{known}");
+            world.take(&made);
+            check_keys(&harness, &world, &keys);
+            harness.check(&world);
+        }
+        // By another process too, which opens the org before it decides. Keys of different kinds are apart.
+        harness.turn();
+        harness.open_one(&Partition::Org(acme.clone()));
+        let fails = world.append(&acme, usages(&["known"]));
+        assert_eq!(
+            harness.append_new(std::slice::from_ref(&fails), &key_ids_of(&fails)),
+            [Appended::Conflict]
+        );
+        let next = world.org_version(&acme) + 1;
+        let top_up = world.append(&acme, [samples::topped_up("reports", Some("known"), next)]);
+        let keys = key_ids_of(&top_up);
+        assert_eq!(harness.append_new(std::slice::from_ref(&top_up), &keys), [Appended::Done]);
+        world.take(&top_up);
+        check_keys(&harness, &world, &keys);
+        // What is new is made, beside a key that is not taken for new.
+        let append = world.append(&acme, usages(&["fresh", "known"]));
+        let keys = key_ids_of(&append);
+        assert_eq!(harness.append_new(std::slice::from_ref(&append), &keys[..1]), [Appended::Done]);
+        world.take(&append);
+        check_keys(&harness, &world, &keys);
+        // A wrong version stays one.
+        let late = append_of(&acme, samples::moment(9), 1, usages(&["never seen"]));
+        assert_eq!(harness.append_new(std::slice::from_ref(&late), &key_ids_of(&late)), [Appended::Conflict]);
+        // The system has no keys, and is appended to beside an org that is not.
+        let fails = world.append(&acme, usages(&["known"]));
+        let key = samples::api_key("key", Role::Read, None);
+        let made = world.system_append([SystemEntryKind::ApiKeyMade(key)]);
+        let answers = harness.append_new(&[fails.clone(), made.clone()], &key_ids_of(&fails));
+        assert_eq!(answers, [Appended::Conflict, Appended::Done]);
+        world.take(&made);
+        harness.save(&mut world);
         harness.check(&world);
         harness.finish();
     }

@@ -86,6 +86,10 @@ pub(crate) enum Fault {
     MissesLateReversals,
     /// Finds the first of the entries that a key made.
     FindsTheFirst,
+    /// Appends under known keys that were taken for new.
+    TakesKnownKeysForNew,
+    /// Makes nothing of any org where one of them has a known key.
+    StopsAtKnownKeys,
 
     /// Says that nothing is behind.
     NamesNothing,
@@ -140,7 +144,7 @@ impl Fault {
 }
 
 /// Each fault, and a case that notices it.
-pub(crate) const NOTICED: [(Fault, &str); 68] = [
+pub(crate) const NOTICED: [(Fault, &str); 71] = [
     (Fault::SortsAnswers, "basics::answers_come_in_the_order_asked"),
     (Fault::SharesKeySpaces, "keys::keys_of_usages_and_of_top_ups_are_apart"),
     (Fault::TrimsIds, "basics::ids_are_never_taken_for_one_another"),
@@ -187,6 +191,8 @@ pub(crate) const NOTICED: [(Fault, &str); 68] = [
     (Fault::MissesReversals, "keys::a_reversed_key_says_so"),
     (Fault::MissesLateReversals, "keys::a_reversed_key_says_so"),
     (Fault::FindsTheFirst, "keys::of_a_key_made_again_the_latest_is_found"),
+    (Fault::TakesKnownKeysForNew, "keys::nothing_is_made_where_a_key_is_not_new"),
+    (Fault::StopsAtKnownKeys, "keys::nothing_is_made_where_a_key_is_not_new"),
     (Fault::NamesNothing, "durability::what_is_behind_is_known_after_reopening"),
     (Fault::NamesEverything, "images::behind_are_those_whose_images_lack_entries"),
     (Fault::LeavesOutTheSystem, "durability::what_is_behind_is_known_after_reopening"),
@@ -200,6 +206,7 @@ pub(crate) const NOTICED: [(Fault, &str); 68] = [
     (Fault::MissesWhatOthersAppend, "guards::a_loser_reads_the_entries_that_won"),
     (Fault::MissesWhatOthersAppend, "random::a_random_history_matches_the_model"),
     (Fault::MissesKeysOfOthers, "keys::keys_are_found_at_once"),
+    (Fault::MissesKeysOfOthers, "keys::nothing_is_made_where_a_key_is_not_new"),
     (Fault::MissesKeysOfOthers, "scans::what_is_appended_is_seen_at_once"),
     (Fault::MissesWhatOthersLeaveBehind, "images::behind_are_those_whose_images_lack_entries"),
     (Fault::GivesLeasesToAll, "leases::one_holder_has_a_lease_until_it_ends"),

@@ -11,7 +11,7 @@ use tollgate_domain::{Entry, KeyId, KeyRecord, KeySpace, OrgId, Partition, Recor
 use tollgate_storage::conformance::Subject;
 use tollgate_storage::{
     Append, Appended, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, MemoryStore, Opened, Page,
-    Parts, Scan, Store, StoreError,
+    Parts, Scan, Store, StoreError, find_then_append,
 };
 
 use crate::fault::Fault;
@@ -251,6 +251,16 @@ impl Store for KeptStore {
             _ => {}
         }
         Ok(done)
+    }
+
+    async fn append_new(&self, appends: Vec<Append>, new: &[KeyId]) -> Result<Appends, StoreError> {
+        match self.fault {
+            Fault::TakesKnownKeysForNew => self.append(appends).await,
+            Fault::StopsAtKnownKeys if self.find(new).await?.iter().any(Option::is_some) => {
+                Ok(Appends { answers: vec![Appended::Conflict; appends.len()], position: self.position() })
+            }
+            _ => find_then_append(self, appends, new).await,
+        }
     }
 
     async fn open(&self, partitions: &[Partition]) -> Result<Vec<Opened>, StoreError> {

@@ -202,7 +202,7 @@ impl Prepared {
             clock: Clock::manual(generator.at()),
             key_keep_secs: 86_400 * i64::try_from(1 + sim.below(40)).expect("days"),
             queue_requests_max: if few { 1 + sim.place(2) } else { 64 },
-            pace: draw_pace(sim),
+            pace: draw_pace(sim, kind),
             holder: 0,
         };
         let world = World {
@@ -274,13 +274,14 @@ impl Prepared {
 
 /// Little memory, and images that are soon due: orgs are saved, let go of and opened again all the time; or never. Turns are
 /// decided beside the one before.
-fn draw_pace(sim: &Sim) -> Pace {
+fn draw_pace(sim: &Sim, kind: StoreKind) -> Pace {
     Pace {
         due_entries: [0, 2, 10, 1_000][sim.place(4)],
         saved_at_once: [1, 1, 2, 5][sim.place(4)],
         unsaved_orgs_max: [0, 1, 2, 100][sim.place(4)],
         resident_parts_max: [0, 8, 40, 1_000][sim.place(4)],
         flight_entries_min: [1, 1, 3, 1_000][sim.place(4)],
+        look_ups_after_conflict: if kind == StoreKind::Shared { [0, 0, 1, 64][sim.place(4)] } else { 0 },
     }
 }
 

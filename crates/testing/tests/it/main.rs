@@ -20,6 +20,8 @@ mod holds;
 #[cfg(feature = "simulator")]
 mod images;
 #[cfg(feature = "postgres")]
+mod keys;
+#[cfg(feature = "postgres")]
 mod late;
 #[cfg(feature = "mongodb")]
 mod mongo;

@@ -5,10 +5,11 @@ use tollgate_domain::{
     Actor, ApplyCatalog, OrgCommand, OrgDecision, OrgId, PlanId, PutOrg, SetPlan, SignedDuration,
     SystemCommand, SystemDenial, Timestamp,
 };
-use tollgate_engine::{Clock, Engine};
+use tollgate_engine::{Clock, Engine, Pace};
 use tollgate_peers::{Postgres, Proxy};
 
 use crate::apart::decide_by_clocks_apart;
+use crate::keys::{keys_are_known_to_all, options, race_for_keys};
 use crate::late::a_late_shipper_ships_nothing_twice;
 use crate::shared::{Replicas, count_while_killed, race};
 
@@ -19,12 +20,16 @@ fn replicas(server: &Postgres, count: usize) -> Replicas<PostgresStore> {
 
 /// The same by clocks, that of each engine or one for all.
 fn replicas_by(server: &Postgres, count: usize, clocks: &[Clock]) -> Replicas<PostgresStore> {
-    let opened = (0..count).map(|_| {
+    Replicas::start_by(opened(server, count), clocks)
+}
+
+/// Stores, each by way of a proxy of its own.
+fn opened(server: &Postgres, count: usize) -> impl Iterator<Item = (PostgresStore, Vec<Proxy>)> {
+    (0..count).map(|_| {
         let proxy = Proxy::start(server.port()).expect("a proxy");
         let options = PostgresOptions::from_url(&server.url_by(proxy.port())).expect("a URL");
         (PostgresStore::open(options).expect("opens"), vec![proxy])
-    });
-    Replicas::start_by(opened, clocks)
+    })
 }
 
 #[test]
@@ -37,6 +42,23 @@ fn of_the_last_credits_exactly_those_that_are_there_are_used() {
 fn of_the_last_credits_exactly_those_that_are_there_are_used_on_the_newest_version() {
     let server = Postgres::start_version(18, &["fsync=off", "max_connections=100"]);
     race(replicas(&server.expect("PostgreSQL starts"), 3));
+}
+
+#[test]
+fn a_key_that_one_engine_counted_is_known_to_all_though_none_looks_first() {
+    let noon: Timestamp = "2026-11-15T12:00:00Z".parse().expect("a time");
+    for look_ups in [0, Pace::default().look_ups_after_conflict] {
+        let server = Postgres::start(&["fsync=off"]).expect("PostgreSQL starts");
+        let clock = Clock::manual(noon);
+        let replicas = Replicas::start_with(opened(&server, 2), &[options(&clock, look_ups)]);
+        keys_are_known_to_all(replicas, &clock, noon);
+    }
+}
+
+#[test]
+fn a_key_that_is_sent_to_all_engines_at_once_counts_once_while_answers_are_lost() {
+    let server = Postgres::start(&["fsync=off", "max_connections=100"]).expect("PostgreSQL starts");
+    race_for_keys(Replicas::start_with(opened(&server, 3), &[options(&Clock::System, 0)]));
 }
 
 #[test]

@@ -26,7 +26,7 @@ const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 /// Rounds of a race, and kills, unless more are asked for.
 const ROUNDS: u64 = 4;
 
-fn rounds() -> u64 {
+pub(crate) fn rounds() -> u64 {
     std::env::var(ROUNDS_VARIABLE).map_or(ROUNDS, |text| text.parse().expect("a whole number"))
 }
 
@@ -45,18 +45,33 @@ impl<S: Store> Replicas<S> {
 
     /// The same by clocks, that of each engine or one for all.
     pub(crate) fn start_by(opened: impl IntoIterator<Item = (S, Vec<Proxy>)>, clocks: &[Clock]) -> Self {
+        let options = |clock: &Clock| EngineOptions { clock: clock.clone(), ..EngineOptions::default() };
+        Self::start_with(opened, &clocks.iter().map(options).collect::<Vec<_>>())
+    }
+
+    /// The same with options, those of each engine or one for all.
+    pub(crate) fn start_with(
+        opened: impl IntoIterator<Item = (S, Vec<Proxy>)>,
+        options: &[EngineOptions],
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (mut engines, mut proxies) = (Vec::new(), Vec::new());
-        for ((store, before), clock) in opened.into_iter().zip(clocks.iter().cycle()) {
-            let engine = runtime.block_on(Engine::start(
-                Arc::new(store),
-                EngineOptions { clock: clock.clone(), ..EngineOptions::default() },
-            ));
+        for ((store, before), options) in opened.into_iter().zip(options.iter().cycle()) {
+            let engine = runtime.block_on(Engine::start(Arc::new(store), options.clone()));
             engines.push(Arc::new(engine.expect("an engine starts")));
             proxies.extend(before);
         }
         Self { runtime, engines, proxies }
+    }
+
+    /// Has proxies lose some of the answers and requests, each proxy others; zero is none.
+    pub(crate) fn lose(&self, answers: u64, requests: u64) {
+        for (place, proxy) in (0_u64..).zip(&self.proxies) {
+            let one_in = |count: u64| if count == 0 { 0 } else { count + place };
+            proxy.lose_answers(one_in(answers));
+            proxy.lose_requests(one_in(requests));
+        }
     }
 
     pub(crate) fn engines(&self) -> &[Arc<Engine<S>>] {
@@ -88,7 +103,7 @@ impl<S: Store> Replicas<S> {
     }
 
     /// The keys of the usages in an org's ledger, each with how often it is there, and the number of its latest entry.
-    fn ledger(&self, org: &OrgId) -> (BTreeMap<String, usize>, u64) {
+    pub(crate) fn ledger(&self, org: &OrgId) -> (BTreeMap<String, usize>, u64) {
         let (mut keys, mut cursor, mut latest) = (BTreeMap::new(), None, 0);
         let scan = Scan::Entries { org: org.clone(), order: Order::Oldest };
         loop {
@@ -130,7 +145,7 @@ fn usage(key: &str) -> Use {
 
 /// Sends a command under the same key to one engine after the other until it is decided, as a client would; counts what was
 /// lost on the way.
-async fn pursue<S: Store>(
+pub(crate) async fn pursue<S: Store>(
     engines: &[Arc<Engine<S>>],
     first: usize,
     org: &OrgId,
@@ -153,10 +168,7 @@ pub(crate) fn race<S: Store>(replicas: Replicas<S>) {
     let lost = Arc::new(AtomicU64::new(0));
     for round in 0..rounds() {
         let org = replicas.customer(&format!("raced {round}"));
-        for (place, proxy) in (0_u64..).zip(&replicas.proxies) {
-            proxy.lose_answers(5 + place);
-            proxy.lose_requests(9 + place);
-        }
+        replicas.lose(5, 9);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (engines, org) = (replicas.engines.clone(), org.clone());
@@ -179,10 +191,7 @@ pub(crate) fn race<S: Store>(replicas: Replicas<S>) {
                 other => panic!("{other:?}"),
             }
         }
-        for proxy in &replicas.proxies {
-            proxy.lose_answers(0);
-            proxy.lose_requests(0);
-        }
+        replicas.lose(0, 0);
         let (ledger, _) = replicas.ledger(&org);
         assert_eq!(allowed.len(), CREDITS, "round {round}: as many as there were");
         assert!(ledger.values().all(|count| *count == 1), "round {round}: each once: {ledger:?}");

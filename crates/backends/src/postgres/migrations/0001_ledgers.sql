@@ -184,7 +184,8 @@ $$;
 -- Appends entries to ledgers, each of which must be at the version that is expected; answers of each whether it was made.
 --
 -- Asked again with the same call it answers the same, however often, and makes nothing twice: who lost the answer asks again.
--- The ledgers come sorted, and no two calls wait for one another, for they lock rows in that order.
+-- The ledgers come sorted, and no two calls wait for one another, for they lock rows in that order. Nothing is made
+-- of a ledger where one of the keys that the call takes for new is known.
 CREATE FUNCTION append(
     p_call uuid,
     p_orgs text[], p_expected bigint[], p_versions bigint[],
@@ -195,7 +196,8 @@ CREATE FUNCTION append(
     p_notice_places integer[], p_notice_orders bigint[], p_notice_orgs text[], p_notice_entries bigint[], p_notice_indexes integer[],
     p_notice_ats timestamptz[], p_notice_kinds text[], p_notice_meters text[], p_notice_users text[], p_notice_periods text[],
     p_notice_details text[], p_notice_bodies bytea[],
-    p_bill_places integer[], p_bills text[]
+    p_bill_places integer[], p_bills text[],
+    p_new_places integer[], p_new_hashes uuid[]
 ) RETURNS boolean[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -208,6 +210,8 @@ DECLARE
     -- What this call makes, and what is answered: that, and what the same call made before.
     v_made boolean[] := array_fill(false, ARRAY[cardinality(p_orgs)]);
     v_done boolean[];
+    -- Ledgers where a key is known that was taken for new.
+    v_known boolean[] := v_made;
     v_count integer := 0;
     v_place integer;
 BEGIN
@@ -221,10 +225,18 @@ BEGIN
         ON CONFLICT (org) DO NOTHING;
     END IF;
     PERFORM 1 FROM ledgers WHERE org = ANY (p_orgs) ORDER BY org FOR NO KEY UPDATE;
+    -- Keys are written together with entries, and nobody else appends to these ledgers from here on.
+    IF cardinality(p_new_hashes) > 0 THEN
+        FOR v_place IN
+            SELECT n.place FROM unnest(p_new_places, p_new_hashes) AS n (place, hash) JOIN keys AS k ON k.hash = n.hash
+        LOOP
+            v_known[v_place] := true;
+        END LOOP;
+    END IF;
     FOR v_place IN
         UPDATE ledgers AS l SET version = a.version, behind = true
         FROM unnest(p_orgs, p_expected, p_versions) WITH ORDINALITY AS a (org, expected, version, place)
-        WHERE l.org = a.org AND l.version = a.expected
+        WHERE l.org = a.org AND l.version = a.expected AND NOT v_known[a.place]
         RETURNING a.place
     LOOP
         v_made[v_place] := true;

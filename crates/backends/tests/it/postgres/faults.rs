@@ -4,14 +4,14 @@ use std::thread;
 
 use fastrand::Rng;
 use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
-use tollgate_domain::{OrgId, Partition};
+use tollgate_domain::{KeyId, OrgId, Partition};
 use tollgate_peers::{Postgres, Proxy};
 use tollgate_storage::conformance::{append_using, image_after};
-use tollgate_storage::{Appended, Store, StoreErrorKind};
+use tollgate_storage::{Append, Appended, Store, StoreErrorKind};
 
 use super::{next_schema, server};
-use crate::shared::{self, answers, entry, version};
-use crate::support::{org, run};
+use crate::shared::{self, answers, entry, numbers, version};
+use crate::support::{key_id, org, run};
 
 /// A store of this schema by way of a proxy.
 fn open_by(server: &Postgres, proxy: &Proxy, schema: &str, settings: &str) -> PostgresStore {
@@ -38,6 +38,24 @@ pub(super) fn append_is_made_once(server: &Postgres) {
     proxy.lose_next_answer();
     assert_eq!(answers(&store, &append_using(&acme, 3, 1, ["d"])), [Appended::Conflict]);
     assert_eq!((entry(&store, &acme, "c"), entry(&store, &acme, "d")), (Some(3), None));
+    // By the time it asks again, the keys that it took for new are known, by its own first attempt.
+    proxy.lose_next_answer();
+    assert_eq!(answers_new(&store, &append_using(&acme, 4, 3, ["e", "f"]), &["e", "f"]), [Appended::Done]);
+    // A known key stays known.
+    proxy.lose_next_answer();
+    assert_eq!(
+        answers_new(&store, &append_using(&acme, 5, 5, ["g", "e"]), &["g", "e"]),
+        [Appended::Conflict]
+    );
+    assert_eq!(proxy.cuts(), before + 4, "each answer was lost");
+    assert_eq!((version(&store, &acme), entry(&store, &acme, "g")), (5, None));
+}
+
+/// Appends what was decided as if some keys were new.
+fn answers_new(store: &PostgresStore, append: &Append, keys: &[&str]) -> Vec<Appended> {
+    let Partition::Org(id) = &append.partition else { panic!("an org") };
+    let new: Vec<KeyId> = keys.iter().map(|key| key_id(id, key)).collect();
+    run(store.append_new(vec![append.clone()], &new)).expect("appends").answers
 }
 
 #[test]
@@ -47,7 +65,56 @@ fn what_arrives_late_changes_nothing_any_more() {
 
 pub(super) fn late_changes_nothing(server: &Postgres) {
     let proxy = Proxy::start(server.port()).expect("a proxy");
-    shared::what_arrives_late_changes_nothing(&open_by(server, &proxy, &next_schema(), ""), &proxy);
+    let store = open_by(server, &proxy, &next_schema(), "");
+    shared::what_arrives_late_changes_nothing(&store, &proxy);
+    // Also what was refused for a key, which moved no version.
+    let acme = org("acme");
+    proxy.hold_next_request();
+    assert_eq!(
+        answers_new(&store, &append_using(&acme, 5, 4, ["e", "a"]), &["e", "a"]),
+        [Appended::Conflict]
+    );
+    proxy.release();
+    assert_eq!(answers_new(&store, &append_using(&acme, 5, 4, ["f"]), &["f"]), [Appended::Done]);
+    assert_eq!(numbers(&store, &acme), [1, 2, 3, 4, 5]);
+    assert_eq!((entry(&store, &acme, "e"), entry(&store, &acme, "f")), (None, Some(5)));
+}
+
+#[test]
+fn of_many_that_take_a_key_for_new_one_makes_it() {
+    key_is_made_once(server());
+}
+
+pub(super) fn key_is_made_once(server: &Postgres) {
+    const KEYS: usize = 60;
+    let (schema, acme) = (next_schema(), org("acme"));
+    let made: usize = thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                let (schema, acme) = (&schema, &acme);
+                scope.spawn(move || {
+                    let store = super::open_by(&server.url(), schema).expect("opens");
+                    (0..KEYS).filter(|key| makes_key(&store, acme, &format!("key {key}"))).count()
+                })
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().expect("no writer failed")).sum()
+    });
+    let store = super::open_by(&server.url(), &schema).expect("opens");
+    assert_eq!(made, KEYS, "each once");
+    assert_eq!(usize::try_from(version(&store, &acme)).expect("few"), made);
+}
+
+/// Appends an entry under a key, unless the key is known; whether it was this call that did.
+fn makes_key(store: &PostgresStore, id: &OrgId, key: &str) -> bool {
+    loop {
+        let append = append_using(id, 1, version(store, id), [key]);
+        match answers_new(store, &append, &[key])[..] {
+            [Appended::Done] => return true,
+            _ if entry(store, id, key).is_some() => return false,
+            _ => {}
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn keeps_the_contract(version: u32, is_whole: bool) {
     faults::late_changes_nothing(&server);
     faults::unknown_is_said(&server);
     faults::no_circle(&server);
+    faults::key_is_made_once(&server);
 }
 
 #[test]
