@@ -59,6 +59,30 @@ fn what_waited_through_an_outage_is_due_when_it_ends() {
 }
 
 #[test]
+fn a_round_notes_each_attempt_at_the_first_of_its_subject_that_still_waits() {
+    let [a, b, c] = ["a", "b", "c"].map(|org| notice(org, 1));
+    let mut channel = channel();
+    // One that is sent again, from a moment on, waits twice.
+    let found = [&a, &b, &a, &c].map(NoticeRef::clone);
+    channel.follow(&round(&channel, &found, Vec::new()), false, at(0));
+    let failed = AttemptResult::Failed { next: at(60) };
+    let attempts = [(&c, failed), (&a, AttemptResult::Delivered), (&a, AttemptResult::GivenUp), (&a, failed)];
+    let attempts = attempts.map(|(notice, result)| attempt(notice, 1, result));
+    let log = channel.follow(&round(&channel, &[], attempts.to_vec()), false, at(1));
+    let told: Vec<_> = log.iter().map(|line| (line.number, line.attempt, line.result)).collect();
+    assert_eq!(
+        told,
+        [(1, 1, failed), (2, 1, AttemptResult::Delivered), (3, 1, AttemptResult::GivenUp)],
+        "the fourth is at nothing that waits"
+    );
+    let left: Vec<_> = channel.progress.waiting.iter().map(|each| (each.failed, each.due)).collect();
+    let subjects: Vec<_> = channel.progress.waiting.iter().map(|each| each.subject.clone()).collect();
+    assert_eq!(subjects, [Subject::Notice(b), Subject::Notice(c)]);
+    assert_eq!(left, [(0, at(0)), (1, at(60))]);
+    assert_eq!((channel.progress.delivered, channel.progress.lost), (1, 1));
+}
+
+#[test]
 fn it_is_disabled_when_all_attempts_failed_for_five_days_or_its_receiver_is_gone() {
     let first = notice("a", 1);
     let failed = |second| vec![attempt(&first, second, AttemptResult::Failed { next: at(second) })];
