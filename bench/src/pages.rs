@@ -63,8 +63,10 @@ pub(crate) fn run(options: &Options) -> Result<String> {
 fn wait_until_idle(server: &Daemon) -> Result<Duration> {
     let began = Instant::now();
     while began.elapsed() < IDLE_WITHIN {
-        let before = server.cpu()?;
-        thread::sleep(LOOK);
+        let (before, look) = (server.cpu()?, Instant::now());
+        while look.elapsed() < LOOK {
+            thread::park_timeout(LOOK);
+        }
         if server.cpu()?.saturating_sub(before) < LOOK / 20 {
             return Ok(began.elapsed());
         }

@@ -25,6 +25,9 @@ const BYTES_MAX: u64 = 38 * 1024 * 1024;
 /// How long the server may take to stop.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What the server is started with besides what the Dockerfile says.
 const KEY: (&str, &str) = ("TOLLGATE_API_KEY", "a key of this trial");
 
@@ -121,7 +124,7 @@ fn stop(server: &mut Started) -> Result<()> {
         match server.process.try_wait()? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(format!("the server did not end in order ({status})").into()),
-            None => thread::sleep(Duration::from_millis(50)),
+            None => thread::park_timeout(LOOK),
         }
     }
     server.process.kill()?;
