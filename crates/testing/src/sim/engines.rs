@@ -25,8 +25,8 @@ const PAGE: usize = 100;
 /// Where the embedded store has its tables.
 const TABLES: &str = "tables";
 
-/// Where tables are put aside to come back later.
-const TABLES_BEFORE: &str = "tables.before";
+/// Where tables are put aside to come back later; hidden, so that the store takes them for no files of somebody else.
+const TABLES_BEFORE: &str = ".tables.before";
 
 /// The engine of one process, as the clients reach it.
 #[derive(Debug)]
