@@ -66,7 +66,7 @@ usage: cargo xtask COMMAND
                          small changes to the rules, each of which a test should notice
   fuzz [--minutes M] [TARGET …]
                          the fuzz targets, 10 minutes each unless said
-  bench gate|ingest|holds|stores|scale|keys [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
+  bench gate|ingest|holds|stores|scale|keys|pages [--write] [--rounds N] [--seconds S] [--orgs N] [--usages N] …
                          measure; --write puts the tables into docs/benchmarks.md, --help lists all options
   sim [--seed S] [--seeds N] [--minutes M] [--store shared|embedded] [--commands C]
                          the simulator; a seed alone is run twice and its traces compared
