@@ -29,7 +29,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the server is started with besides what the Dockerfile says.
-const KEY: (&str, &str) = ("TOLLGATE_API_KEY", "a key of this trial");
+const KEY: (&str, &str) = ("TOLLGATE_API_KEY", "the-key-of-this-trial");
 
 /// Builds what is in the image, and tries it.
 pub(crate) fn run() -> Result<()> {
@@ -42,9 +42,6 @@ pub(crate) fn run() -> Result<()> {
     }
     let (program, image) = (build()?, target_folder()?.join("image"));
     let bytes = fs::metadata(&program)?.len();
-    if bytes > BYTES_MAX {
-        return Err(format!("the program has {bytes} bytes, and may have {BYTES_MAX}").into());
-    }
     if image.exists() {
         fs::remove_dir_all(&image)?;
     }
@@ -52,6 +49,10 @@ pub(crate) fn run() -> Result<()> {
     fs::copy(&program, image.join("tollgate"))?;
     chown(image.join("data"), Some(USER), Some(USER))?;
     try_out(&image)?;
+    say("image: healthy, counts, stops in order and starts again")?;
+    if bytes > BYTES_MAX {
+        return Err(format!("the program has {bytes} bytes, and may have {BYTES_MAX}").into());
+    }
     say(&format!("image: {bytes} bytes in {}", image.display()))
 }
 
@@ -73,17 +74,18 @@ fn try_out(image: &Path) -> Result<()> {
     if refused.status.success() || !String::from_utf8_lossy(&refused.stderr).contains("Read-only") {
         return Err(format!("the root folder can be written to: {refused:?}").into());
     }
-    for (args, says) in [
-        (&["health"][..], "ok"),
+    let questions = [
+        (&["health"][..], "healthy"),
         (&["plan", "set", "acme", "lite"], "lite"),
         (&["use", "acme", "--user", "ada", "--key", "one"], "19"),
-    ] {
-        ask(image, port, args, says)?;
-    }
+    ];
+    let asked = questions.iter().try_for_each(|(args, says)| ask(image, port, args, says));
     stop(&mut server)?;
+    asked?;
     let mut server = serve(image, port)?;
-    ask(image, port, &["balance", "acme"], "19")?;
-    stop(&mut server)
+    let asked = ask(image, port, &["balance", "acme"], "19");
+    stop(&mut server)?;
+    asked
 }
 
 /// A command in the image, by its user, with the root folder read-only but for the data. It has no other environment.
