@@ -190,23 +190,15 @@ impl Hold {
     /// What a capture burns of the credit that is reserved, and how much of it is beyond what is held.
     pub(crate) fn drawn(&self, quantity: Amount) -> (Burns, Amount) {
         let within = quantity.min(self.free());
-        let mut left = within;
-        let drawn = self.reserve.iter().map(|burn| {
-            let taken = left.min(burn.amount);
-            left -= taken;
-            Burn { source: burn.source, amount: taken }
-        });
+        let mut take = take(within);
+        let drawn = self.reserve.iter().map(|burn| Burn { source: burn.source, amount: take(burn) });
         (drawn.filter(|burn| burn.amount.is_positive()).collect(), quantity - within)
     }
 
     /// Takes credit that is reserved, in the order it burns.
     fn draw(&mut self, amount: Amount) {
-        let mut left = amount;
-        for burn in &mut self.reserve {
-            let taken = left.min(burn.amount);
-            burn.amount -= taken;
-            left -= taken;
-        }
+        let mut take = take(amount);
+        self.reserve.iter_mut().for_each(|burn| burn.amount -= take(burn));
     }
 
     /// What it comes to if a capture of an amount, or of nothing, ends it.
@@ -234,6 +226,16 @@ impl Hold {
         self.draw(within);
         self.captured += quantity;
         self.overran += quantity - within;
+    }
+}
+
+/// How much an amount takes of each source, one after the other.
+fn take(amount: Amount) -> impl FnMut(&Burn) -> Amount {
+    let mut left = amount;
+    move |burn| {
+        let taken = left.min(burn.amount);
+        left -= taken;
+        taken
     }
 }
 

@@ -248,16 +248,16 @@ impl Courier {
             return Ok(true);
         }
         let Ahead { read, more } = read_ahead(engine, channel).await?;
-        // Reading takes a while, and somebody may have paused it or changed where it goes.
-        if engine.channel(&channel.id).await?.as_ref() != Some(channel) {
-            return Ok(true);
-        }
         let now = engine.clock().now();
         let mut waiting = channel.progress.waiting.clone();
         for notice in read.iter().flat_map(|(_, found)| found) {
             waiting.push(Waiting { subject: Subject::Notice(notice.clone()), failed: 0, due: now });
         }
         let lanes = due_lanes(channel, &waiting, now);
+        // Reading takes a while, and somebody may have paused it or changed where it goes.
+        if !lanes.is_empty() && engine.channel(&channel.id).await?.as_ref() != Some(channel) {
+            return Ok(true);
+        }
         let until = Instant::now() + ROUND_TIME;
         let work = lanes.into_iter().map(|lane| self.lane(engine, channel, lane, until));
         let tried: Vec<Vec<Attempt>> =
