@@ -62,7 +62,7 @@ impl Message {
         match subject {
             Subject::Notice(notice) => {
                 let found = row_of(engine, notice).await?;
-                Ok(found.map(|(row, cause)| Self { cause: Some(cause), ..Self::of_notice(row) }))
+                Ok(found.map(|(row, cause)| Self { cause, ..Self::of_notice(row) }))
             }
             Subject::Digest(digest) => {
                 let mut items = Vec::new();
@@ -172,7 +172,7 @@ impl Message {
 async fn row_of<S: Store>(
     engine: &Engine<S>,
     notice: &NoticeRef,
-) -> Result<Option<(NoticeRow, Cause)>, EngineError> {
+) -> Result<Option<(NoticeRow, Option<Cause>)>, EngineError> {
     let NoticeRef { org, entry: number, index } = notice;
     let Some(mut entry) = engine.entry(org, *number).await? else { return Ok(None) };
     let place = usize::try_from(*index).unwrap_or(usize::MAX);

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use tollgate_domain::{Entry, EntryKind, MeterId, OrgId, Quantity, ScopePath, UsageKey, UserId};
+use tollgate_domain::{Amount, Entry, EntryKind, MeterId, OrgId, Quantity, ScopePath, UsageKey, UserId};
 
 use crate::limits::TRACES_MAX;
 
-/// What caused a notice of an org, as both its request and its entry in the ledger know it.
+/// What caused a notice of an org, as both its entry in the ledger and its request know it, the request before it is decided on:
+/// a notice can be on its way before the answer is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// The usage or hold under a key.
@@ -23,14 +24,21 @@ pub enum Cause {
         /// How much.
         quantity: Quantity,
     },
-    /// What made the entry with a number.
-    Entry(u64),
+    /// Credit that was added.
+    TopUp {
+        /// On what.
+        meter: MeterId,
+        /// How much.
+        amount: Amount,
+        /// The caller's id of it.
+        key: Option<UsageKey>,
+    },
 }
 
 impl Cause {
-    /// What caused an entry.
-    pub(crate) fn of(entry: &Entry) -> Self {
-        match &entry.kind {
+    /// What caused an entry; `None`: nothing that carries a trace on.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        Some(match &entry.kind {
             EntryKind::Used(used) => Self::Usage(used.key.clone()),
             EntryKind::Held(held) => Self::Usage(held.hold.key.clone()),
             EntryKind::HoldEnded(ended) => Self::Usage(ended.key.clone()),
@@ -40,8 +48,13 @@ impl Cause {
                 meter: meter.clone(),
                 quantity: *quantity,
             },
-            _ => Self::Entry(entry.number),
-        }
+            EntryKind::ToppedUp(topped_up) => Self::TopUp {
+                meter: topped_up.meter.clone(),
+                amount: topped_up.grant.amount,
+                key: topped_up.grant.key.clone(),
+            },
+            _ => return None,
+        })
     }
 }
 

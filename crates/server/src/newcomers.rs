@@ -59,7 +59,7 @@ pub(crate) async fn record(
         return Err(no_room(meter).into());
     }
     #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(app, org, &usage.key);
+    crate::telemetry::note_record(app, org, &usage.key);
     let first = record_once(app, actor, org, usage).await?;
     if first != Err(RecordDenial::UnknownOrg) {
         return Ok(first);

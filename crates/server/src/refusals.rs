@@ -3,26 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use tollgate_domain::{Denial, MeterId, Org, OrgId, Quantity, ScopePath, Timestamp, UserId, Window};
+use tollgate_domain::{Denial, Org, OrgId, Timestamp, Window};
 
 use crate::app::App;
 use crate::limits::REFUSED_ORGS_MAX;
 
-/// Notes that a usage or hold was refused, and which trace it belongs to.
-#[cfg_attr(
-    not(feature = "otlp"),
-    expect(unused_variables, reason = "only traces know refusals by what was asked")
-)]
-pub(crate) fn note_refusal(
-    app: &App,
-    org: &OrgId,
-    who: (Option<&UserId>, Option<&ScopePath>),
-    meter: &MeterId,
-    quantity: Quantity,
-    denial: &Denial,
-) {
-    #[cfg(feature = "otlp")]
-    crate::telemetry::note_refusal(app, org, who, meter, quantity);
+/// Notes that a usage or hold was refused.
+pub(crate) fn note_refusal(app: &App, org: &OrgId, denial: &Denial) {
     app.refusals.note(org, denial, app.engine.clock().now());
 }
 

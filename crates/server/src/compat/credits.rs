@@ -189,7 +189,7 @@ pub(crate) async fn take(
     let usage = usage(&app, &settings, &plan, &body, &cost)?;
     let (quantity, reply) = (usage.quantity, reply(&usage.key, cost.usd, usage.quantity.amount()));
     #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(&app, &user, &trace);
+    crate::telemetry::note_usage(&app, &user, &usage);
     match app
         .engine
         .submit(&caller.actor, user.clone(), OrgCommand::Use(usage))
@@ -198,7 +198,7 @@ pub(crate) async fn take(
     {
         OrgDecision::Use(Ok(_)) => Ok(json(StatusCode::CREATED, &reply)),
         OrgDecision::Use(Err(denied)) => {
-            note_refusal(&app, &user, (None, None), &settings.meter, quantity, &denied.denial);
+            note_refusal(&app, &user, &denied.denial);
             let problem = gate_problem(&app, &denied, &user, &settings.meter, quantity);
             match denied.denial {
                 // Another retry was priced otherwise, and came first.

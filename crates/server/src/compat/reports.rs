@@ -223,7 +223,7 @@ pub(crate) async fn use_(
         properties: std::collections::BTreeMap::new(),
     };
     #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(&app, &body.org_id, &key);
+    crate::telemetry::note_usage(&app, &body.org_id, &usage);
     match app
         .engine
         .submit(&caller.actor, body.org_id.clone(), OrgCommand::Use(usage))
@@ -239,8 +239,7 @@ pub(crate) async fn use_(
             replayed: allowed.replayed,
         })),
         OrgDecision::Use(Err(denied)) => {
-            let who = (user.as_ref(), None);
-            note_refusal(&app, &body.org_id, who, &meter, Quantity::ONE, &denied.denial);
+            note_refusal(&app, &body.org_id, &denied.denial);
             let problem = gate_problem(&app, &denied, &body.org_id, &meter, Quantity::ONE);
             Err(match denied.denial {
                 Denial::UnknownOrg => CompatFailure::told(404, "org not found", problem),
@@ -326,22 +325,20 @@ pub(crate) async fn top_up(
         reason: None,
         metadata: std::collections::BTreeMap::new(),
     };
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_top_up(&app, &body.org_id, &top_up);
     match app
         .engine
         .submit(&caller.actor, body.org_id.clone(), OrgCommand::TopUp(top_up))
         .await
         .map_err(Failure::from)?
     {
-        OrgDecision::TopUp(Ok(topped_up)) => {
-            #[cfg(feature = "otlp")]
-            crate::telemetry::note_entry(&app, &body.org_id, topped_up.entry);
-            Ok(ok(&TopUpReply {
-                status: "credits topped up",
-                top_up_credits: amount.amount().into(),
-                remaining_credits: topped_up.standing.remaining.map(Into::into),
-                total_credits: topped_up.standing.granted.into(),
-            }))
-        }
+        OrgDecision::TopUp(Ok(topped_up)) => Ok(ok(&TopUpReply {
+            status: "credits topped up",
+            top_up_credits: amount.amount().into(),
+            remaining_credits: topped_up.standing.remaining.map(Into::into),
+            total_credits: topped_up.standing.granted.into(),
+        })),
         OrgDecision::TopUp(Err(denial)) => Err(config_failure(&denial, &body.org_id)),
         _ => Err(conflict().into()),
     }

@@ -216,7 +216,7 @@ pub(crate) async fn record_all(
             }
             Ok((org, usage)) => {
                 #[cfg(feature = "otlp")]
-                crate::telemetry::note_usage(app, &org, &usage.key);
+                crate::telemetry::note_record(app, &org, &usage.key);
                 places.push((outcomes.len(), org.clone(), usage.meter.clone()));
                 commands.push((org, OrgCommand::Record(usage)));
                 outcomes.push(None);

@@ -68,7 +68,7 @@ pub(crate) async fn hold(
     let (meter, quantity) = (&asked.meter, asked.quantity);
     let now = || app.engine.clock().now();
     #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(&app, &org, &asked.key);
+    crate::telemetry::note_usage(&app, &org, &asked);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Hold(take)).await? {
         OrgDecision::Hold(Ok(taken)) => {
             let reply = HoldReply {
@@ -82,8 +82,7 @@ pub(crate) async fn hold(
             Ok(response)
         }
         OrgDecision::Hold(Err(HoldRefused::Gate(denied))) => {
-            let who = (asked.user.as_ref(), asked.path.as_ref());
-            note_refusal(&app, &org, who, meter, quantity, &denied.denial);
+            note_refusal(&app, &org, &denied.denial);
             let problem = gate_problem(&app, &denied, &org, meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now()))
         }

@@ -64,21 +64,19 @@ pub(crate) async fn top_up(
         reason,
         metadata: request.metadata.clone().unwrap_or_default().0,
     };
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_top_up(&app, &org, &top_up);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::TopUp(top_up)).await? {
-        OrgDecision::TopUp(Ok(topped_up)) => {
-            #[cfg(feature = "otlp")]
-            crate::telemetry::note_entry(&app, &org, topped_up.entry);
-            Ok(ok(&TopUpReply {
-                org: org.into(),
-                meter: request.meter.into(),
-                amount: magnitude.amount().into(),
-                replayed: topped_up.replayed,
-                remaining: topped_up.standing.remaining.map(Into::into),
-                total: topped_up.standing.granted.into(),
-                expires_at: topped_up.expires_at.map(|at| at.to_string()),
-                entry: topped_up.entry,
-            }))
-        }
+        OrgDecision::TopUp(Ok(topped_up)) => Ok(ok(&TopUpReply {
+            org: org.into(),
+            meter: request.meter.into(),
+            amount: magnitude.amount().into(),
+            replayed: topped_up.replayed,
+            remaining: topped_up.standing.remaining.map(Into::into),
+            total: topped_up.standing.granted.into(),
+            expires_at: topped_up.expires_at.map(|at| at.to_string()),
+            entry: topped_up.entry,
+        })),
         OrgDecision::TopUp(Err(denial)) => {
             let problem = config_problem(&denial, &org);
             Err(with_suggestion(problem, &app.engine.catalog().catalog, request.meter.as_str()).into())

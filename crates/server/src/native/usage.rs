@@ -61,7 +61,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
     let (key, user, path) = (key.clone(), user.clone(), path.clone());
     let (meter, quantity) = (meter.clone(), *quantity);
     #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(&app, &org, &key);
+    crate::telemetry::note_usage(&app, &org, &usage);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Use(usage)).await? {
         OrgDecision::Use(Ok(allowed)) => {
             let reply = UsageReply {
@@ -86,7 +86,7 @@ pub(crate) async fn use_(State(app): State<App>, request: Request) -> Result<Res
         }
         OrgDecision::Use(Err(denied)) => {
             let now = app.engine.clock().now();
-            note_refusal(&app, &org, (user.as_ref(), path.as_ref()), &meter, quantity, &denied.denial);
+            note_refusal(&app, &org, &denied.denial);
             let problem = gate_problem(&app, &denied, &org, &meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now))
         }

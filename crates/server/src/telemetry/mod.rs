@@ -21,7 +21,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
 use tokio::sync::watch;
 use tollgate_api::Code;
-use tollgate_domain::{MeterId, OrgId, Quantity, ScopePath, UsageKey, UserId};
+use tollgate_domain::{OrgId, TopUp, UsageKey, Use};
 use tollgate_notifier::Cause;
 
 use self::client::Sender;
@@ -197,30 +197,30 @@ impl RequestSpan {
     }
 }
 
-/// Remembers which trace the usage or hold under a key belongs to: webhooks about it carry the trace on.
-pub(crate) fn note_usage(app: &App, org: &OrgId, key: &UsageKey) {
+/// Remembers which trace the record under a key belongs to: webhooks about it carry the trace on. Like the two below, it is
+/// called before the engine is asked, for a webhook can be sent before the engine's answer is read.
+pub(crate) fn note_record(app: &App, org: &OrgId, key: &UsageKey) {
     note(app, org, || Cause::Usage(key.clone()));
 }
 
-/// The same of a usage or hold that was refused.
-pub(crate) fn note_refusal(
-    app: &App,
-    org: &OrgId,
-    (user, path): (Option<&UserId>, Option<&ScopePath>),
-    meter: &MeterId,
-    quantity: Quantity,
-) {
+/// The same of a usage or hold, which may be refused.
+pub(crate) fn note_usage(app: &App, org: &OrgId, usage: &Use) {
+    note_record(app, org, &usage.key);
     note(app, org, || Cause::Refusal {
-        user: user.cloned(),
-        path: path.cloned(),
-        meter: meter.clone(),
-        quantity,
+        user: usage.user.clone(),
+        path: usage.path.clone(),
+        meter: usage.meter.clone(),
+        quantity: usage.quantity,
     });
 }
 
-/// The same of what made an entry.
-pub(crate) fn note_entry(app: &App, org: &OrgId, entry: u64) {
-    note(app, org, || Cause::Entry(entry));
+/// The same of credit that is added.
+pub(crate) fn note_top_up(app: &App, org: &OrgId, top_up: &TopUp) {
+    note(app, org, || Cause::TopUp {
+        meter: top_up.meter.clone(),
+        amount: top_up.amount.amount(),
+        key: top_up.key.clone(),
+    });
 }
 
 fn note(app: &App, org: &OrgId, cause: impl FnOnce() -> Cause) {

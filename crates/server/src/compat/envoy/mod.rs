@@ -146,7 +146,7 @@ impl Decision {
 
     async fn use_(&mut self, Asked { org, usage, .. }: Asked) -> Result<(), Failure> {
         #[cfg(feature = "otlp")]
-        crate::telemetry::note_usage(&self.app, &org, &usage.key);
+        crate::telemetry::note_usage(&self.app, &org, &usage);
         let command = OrgCommand::Use(usage.clone());
         match self.app.engine.submit(&self.actor, org.clone(), command).await? {
             OrgDecision::Use(Ok(allowed)) => {
@@ -157,8 +157,7 @@ impl Decision {
                 Ok(())
             }
             OrgDecision::Use(Err(denied)) => {
-                let who = (usage.user.as_ref(), None);
-                note_refusal(&self.app, &org, who, &usage.meter, usage.quantity, &denied.denial);
+                note_refusal(&self.app, &org, &denied.denial);
                 self.deny(&org, &usage, &denied)
             }
             _ => Err(conflict()),

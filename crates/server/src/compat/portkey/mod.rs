@@ -262,6 +262,8 @@ async fn before(
     let (org, user) = payer(caller, settings, call)?;
     let usage = usage(app, settings, call, user.clone())?;
     let (meter, quantity, key) = (usage.meter.clone(), usage.quantity, usage.key.clone());
+    #[cfg(feature = "otlp")]
+    crate::telemetry::note_usage(app, &org, &usage);
     let command = if call.is_embedding {
         OrgCommand::Use(usage)
     } else {
@@ -274,8 +276,6 @@ async fn before(
             on_expiry,
         })
     };
-    #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(app, &org, &key);
     let decision = app.engine.submit(&caller.actor, org.clone(), command).await.map_err(Failure::from)?;
     let denied = match decision {
         OrgDecision::Hold(Ok(taken)) if taken.hold.end.is_none() => {
@@ -302,7 +302,7 @@ async fn before(
         }
         _ => return Err(conflict().into()),
     };
-    note_refusal(app, &org, (user.as_ref(), None), &meter, quantity, &denied.denial);
+    note_refusal(app, &org, &denied.denial);
     Err(gate_problem(app, &denied, &org, &meter, quantity).into())
 }
 
