@@ -42,16 +42,24 @@ impl std::error::Error for HoldIdError {}
 impl fmt::Display for HoldId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}-", self.number)?;
-        for byte in self.org.as_str().bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                    formatter.write_char(char::from(byte))?;
-                }
-                other => write!(formatter, "~{other:02x}")?,
+        // Whole runs of plain characters: most ids are one.
+        let mut rest = self.org.as_str();
+        while let Some(at) = rest.find(|char: char| !is_plain(char)) {
+            let (plain, others) = rest.split_at(at);
+            formatter.write_str(plain)?;
+            let after = others.trim_start_matches(|char| !is_plain(char));
+            for byte in others.bytes().take(others.len() - after.len()) {
+                write!(formatter, "~{byte:02x}")?;
             }
+            rest = after;
         }
-        Ok(())
+        formatter.write_str(rest)
     }
+}
+
+/// Whether a character of an org's id stands for itself in the id of a hold.
+const fn is_plain(char: char) -> bool {
+    matches!(char, 'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_')
 }
 
 impl FromStr for HoldId {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame};
 use serde::de::DeserializeOwned;
@@ -210,7 +210,7 @@ impl FromRequestParts<App> for OrgPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        path_id(parts, "org", OrgId::new).map(Self)
+        path_id(&parts.extensions, "org", OrgId::new).map(Self)
     }
 }
 
@@ -222,7 +222,7 @@ impl FromRequestParts<App> for EntryPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let OrgPath(org) = OrgPath::from_request_parts(parts, app).await?;
-        let entry = path_param(parts, "entry")?;
+        let entry = path_param(&parts.extensions, "entry")?;
         Ok(Self(org, whole_number("entry", &entry, u64::MAX)?))
     }
 }
@@ -238,8 +238,8 @@ impl PathParams {
 }
 
 /// A parameter of the path, decoded.
-pub(crate) fn path_param(parts: &Parts, name: &str) -> Result<String, Failure> {
-    let params = parts.extensions.get::<PathParams>();
+pub(crate) fn path_param(extensions: &Extensions, name: &str) -> Result<String, Failure> {
+    let params = extensions.get::<PathParams>();
     let found = params.and_then(|PathParams(params)| params.iter().find(|(found, _)| found == name));
     let Some((_, value)) = found else {
         return Err(Problem::new(Code::Internal, format!("the route has no '{name}'")).into());
@@ -249,11 +249,11 @@ pub(crate) fn path_param(parts: &Parts, name: &str) -> Result<String, Failure> {
 
 /// An id in the path.
 pub(crate) fn path_id<T, E: Display>(
-    parts: &Parts,
+    extensions: &Extensions,
     name: &str,
     read: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, Failure> {
-    read(&path_param(parts, name)?).map_err(|error| invalid_parameter(name, &error.to_string()))
+    read(&path_param(extensions, name)?).map_err(|error| invalid_parameter(name, &error.to_string()))
 }
 
 /// A text without its percent-encoding; `None` if it is not UTF-8.

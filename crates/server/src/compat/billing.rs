@@ -65,7 +65,7 @@ impl FromRequestParts<App> for CustomerPath {
     type Rejection = CompatFailure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, CompatFailure> {
-        let customer = path_param(parts, "customer_id")?;
+        let customer = path_param(&parts.extensions, "customer_id")?;
         OrgId::new(&customer)
             .map(Self)
             .map_err(|error| CompatFailure::bad_field("customer_id", &error.to_string()))

@@ -559,6 +559,6 @@ impl FromRequestParts<App> for TransactionPath {
     type Rejection = LagoFailure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, LagoFailure> {
-        Ok(Self(path_id(parts, "transaction_id", UsageKey::new)?))
+        Ok(Self(path_id(&parts.extensions, "transaction_id", UsageKey::new)?))
     }
 }

@@ -62,8 +62,8 @@ impl FromRequestParts<App> for EntitlementPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &App) -> Result<Self, Failure> {
-        let org = path_id(parts, "customer", OrgId::new)?;
-        Ok(Self(org, path_id(parts, "feature", MeterId::new)?))
+        let org = path_id(&parts.extensions, "customer", OrgId::new)?;
+        Ok(Self(org, path_id(&parts.extensions, "feature", MeterId::new)?))
     }
 }
 
@@ -74,7 +74,7 @@ impl FromRequestParts<App> for CustomerPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &App) -> Result<Self, Failure> {
-        path_id(parts, "customer", OrgId::new).map(Self)
+        path_id(&parts.extensions, "customer", OrgId::new).map(Self)
     }
 }
 
@@ -85,7 +85,7 @@ impl FromRequestParts<App> for MeterPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut RequestParts, _: &App) -> Result<Self, Failure> {
-        path_id(parts, "meter", MeterId::new).map(Self)
+        path_id(&parts.extensions, "meter", MeterId::new).map(Self)
     }
 }
 

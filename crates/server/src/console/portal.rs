@@ -117,7 +117,7 @@ impl FromRequestParts<App> for Guest {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let link = path_param(parts, "link")?;
+        let link = path_param(&parts.extensions, "link")?;
         Self::read(app, link).ok_or_else(no_link)
     }
 }

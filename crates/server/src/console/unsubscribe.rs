@@ -28,7 +28,7 @@ impl FromRequestParts<App> for Link {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let text: String = path_param(parts, "link")?;
+        let text: String = path_param(&parts.extensions, "link")?;
         let (id, signature) = text.split_once('.').ok_or_else(no_link)?;
         let channel = app.engine.channel(&ChannelId(id.to_owned())).await?.ok_or_else(no_link)?;
         if !is_of_its_mail(&channel, signature) {

@@ -124,7 +124,7 @@ impl FromRequestParts<App> for IdPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        path_param(parts, "id").map(|id| Self(ApiKeyId(id)))
+        path_param(&parts.extensions, "id").map(|id| Self(ApiKeyId(id)))
     }
 }
 

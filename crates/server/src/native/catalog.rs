@@ -225,7 +225,7 @@ impl FromRequestParts<App> for VersionPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        let version = path_param(parts, "version")?;
+        let version = path_param(&parts.extensions, "version")?;
         whole_number("version", &version, u32::MAX).map(Self)
     }
 }

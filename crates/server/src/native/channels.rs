@@ -39,7 +39,7 @@ impl FromRequestParts<App> for ChannelPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        path_param(parts, "id").map(|id| Self(ChannelId(id)))
+        path_param(&parts.extensions, "id").map(|id| Self(ChannelId(id)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Holds: reserve, capture, release, show.
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::response::Response;
+use http::Extensions;
 use http::request::Parts;
 use tollgate_api::{
     CaptureReply, CaptureRequest, Code, HeaderKey, HoldId, HoldItem, HoldPage, HoldReply, HoldRequest, Id,
@@ -34,8 +35,12 @@ impl FromRequestParts<App> for HoldPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        path_id(parts, "hold", str::parse).map(Self)
+        hold_id(&parts.extensions).map(Self)
     }
+}
+
+fn hold_id(extensions: &Extensions) -> Result<HoldId, Failure> {
+    path_id(extensions, "hold", str::parse)
 }
 
 /// Reserves an amount in every limit and credit of its sources, or is refused with the reason.
@@ -54,21 +59,18 @@ impl FromRequestParts<App> for HoldPath {
         P409,
     )
 )]
-pub(crate) async fn hold(
-    State(app): State<App>,
-    caller: Caller,
-    _: NoQuery,
-    header: IdempotencyKey,
-    Json(request): Json<HoldRequest>,
-) -> Result<Response, Failure> {
+pub(crate) async fn hold(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+    let caller = app.api_keys.authenticate(request.headers())?;
+    Query::read(request.uri())?.end()?;
+    let header = IdempotencyKey::read(request.headers())?;
+    let Json(request) = Json::<HoldRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&request.org))?;
     let (org, within) = (request.org.clone(), request.within.clone());
     let take = read_hold(request, header, || app.engine.catalog())?;
-    let asked = take.usage.clone();
-    let (meter, quantity) = (&asked.meter, asked.quantity);
+    let (meter, quantity) = (take.usage.meter.clone(), take.usage.quantity);
     let now = || app.engine.clock().now();
     #[cfg(feature = "otlp")]
-    crate::telemetry::note_usage(&app, &org, &asked);
+    crate::telemetry::note_usage(&app, &org, &take.usage);
     match app.engine.submit(&caller.actor, org.clone(), OrgCommand::Hold(take)).await? {
         OrgDecision::Hold(Ok(taken)) => {
             let reply = HoldReply {
@@ -83,11 +85,11 @@ pub(crate) async fn hold(
         }
         OrgDecision::Hold(Err(HoldRefused::Gate(denied))) => {
             note_refusal(&app, &org, &denied.denial);
-            let problem = gate_problem(&app, &denied, &org, meter, quantity);
+            let problem = gate_problem(&app, &denied, &org, &meter, quantity);
             Ok(gate_refusal(problem, &denied.denial, now()))
         }
         OrgDecision::Hold(Err(refused)) => {
-            Err(refusal(&refused, meter, quantity.amount(), within.as_ref()).into())
+            Err(refusal(&refused, &meter, quantity.amount(), within.as_ref()).into())
         }
         _ => Err(conflict()),
     }
@@ -205,14 +207,12 @@ pub(crate) async fn show(
         P409,
     )
 )]
-pub(crate) async fn capture(
-    State(app): State<App>,
-    caller: Caller,
-    HoldPath(id): HoldPath,
-    _: NoQuery,
-    header: IdempotencyKey,
-    Json(request): Json<CaptureRequest>,
-) -> Result<Response, Failure> {
+pub(crate) async fn capture(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+    let caller = app.api_keys.authenticate(request.headers())?;
+    let id = hold_id(request.extensions())?;
+    Query::read(request.uri())?.end()?;
+    let header = IdempotencyKey::read(request.headers())?;
+    let Json(request) = Json::<CaptureRequest>::from_request(request, &app).await?;
     caller.require(Role::Ingest, Some(&id.org))?;
     let part = if request.is_final.unwrap_or(true) {
         // The last has the key of the hold.

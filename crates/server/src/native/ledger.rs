@@ -70,7 +70,7 @@ impl FromRequestParts<App> for EntryPath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        let number = path_param(parts, "entry")?;
+        let number = path_param(&parts.extensions, "entry")?;
         whole_number("entry", &number, u64::MAX).map(Self)
     }
 }
