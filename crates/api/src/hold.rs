@@ -1,7 +1,7 @@
 //! Holds: reserve, capture, release.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::str::FromStr;
 
 use serde::de::Error;
