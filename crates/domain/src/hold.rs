@@ -415,6 +415,20 @@ impl Holds {
         held.map_or(Amount::ZERO, |(_, amount)| *amount)
     }
 
+    /// Reads a little of what a decision will read at a distance from an org that is found; what it gives means nothing.
+    pub(crate) fn warm(&self, meter: Option<&MeterId>) -> u64 {
+        let of = |number: usize| u64::try_from(number).unwrap_or_default();
+        match meter {
+            None => of(self.open.len()) ^ of(self.expiries.len()) ^ of(self.sums.len()),
+            Some(meter) => {
+                let on = self
+                    .on(meter)
+                    .map_or(0, |on| of(on.sources.len()) ^ of(on.org.len()) ^ of(on.users.len()));
+                on ^ self.next_expiry().map_or(0, |_| 1)
+            }
+        }
+    }
+
     /// The paths at which something of a meter is held.
     pub fn paths_held(&self, meter: &MeterId) -> impl Iterator<Item = &ScopePath> {
         self.on(meter).into_iter().flat_map(|on| on.paths.keys())
@@ -446,14 +460,12 @@ impl Holds {
         let Some(mut hold) = self.open.remove(&number) else { return };
         self.expiries.remove(&(hold.expires_at, std::cmp::Reverse(number)));
         self.sum(&hold, |sum, amount| sum - amount);
+        let Some(parent) = hold.parent else { return };
         Arc::make_mut(&mut hold).capture(quantity);
-        let left = hold.free();
-        if let Some(parent) = hold.parent {
-            self.change(parent, |parent| {
-                parent.carved -= left;
-                hold.reserve.iter().for_each(|burn| add_burn(&mut parent.reserve, burn.source, burn.amount));
-            });
-        }
+        self.change(parent, |parent| {
+            parent.carved -= hold.free();
+            hold.reserve.iter().for_each(|burn| add_burn(&mut parent.reserve, burn.source, burn.amount));
+        });
     }
 
     fn change(&mut self, number: u64, change: impl FnOnce(&mut Hold)) {
