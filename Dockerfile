@@ -10,10 +10,12 @@ WORKDIR /source
 COPY . .
 # Stores, sinks and commands beyond the defaults; an empty value builds the smallest binary.
 ARG FEATURES=full
+# `release` builds in less than half of the time, and the binary is half as large again.
+ARG PROFILE=dist
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --release --locked --package tollgate --features "$FEATURES" \
-    && cp target/release/tollgate /tollgate \
+    cargo build --profile "$PROFILE" --locked --package tollgate --features "$FEATURES" \
+    && cp "target/$PROFILE/tollgate" /tollgate \
     && mkdir /data
 
 FROM gcr.io/distroless/static-debian12:nonroot

@@ -62,9 +62,10 @@ fn build() -> Result<PathBuf> {
     let mut add = Command::new("rustup");
     add.args(["target", "add", &target]).current_dir(root()?);
     run_command(add)?;
-    let build = ["build", "--release", "--locked", "--package", "tollgate", "--features", "full", "--target"];
+    let build =
+        ["build", "--profile", "dist", "--locked", "--package", "tollgate", "--features", "full", "--target"];
     run_command(cargo(&[&build[..], &[&target]].concat())?)?;
-    Ok(target_folder()?.join(target).join("release/tollgate"))
+    Ok(target_folder()?.join(target).join("dist/tollgate"))
 }
 
 fn try_out(image: &Path) -> Result<()> {

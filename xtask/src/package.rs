@@ -21,9 +21,10 @@ pub(crate) fn run(binary: Option<&str>) -> Result<()> {
     let binary = match binary {
         Some(binary) => root()?.join(binary),
         None => {
-            let build = ["build", "--release", "--locked", "--package", "tollgate", "--features", "full"];
+            let build =
+                ["build", "--profile", "dist", "--locked", "--package", "tollgate", "--features", "full"];
             run_command(cargo(&build)?)?;
-            target_folder()?.join("release/tollgate")
+            target_folder()?.join("dist/tollgate")
         }
     };
     let made = target_folder()?.join("packages");

@@ -24,6 +24,7 @@ mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod models;
+mod noted;
 mod paths;
 mod plans;
 mod queue;

@@ -51,6 +51,8 @@ pub(crate) enum Which {
     All,
     /// Those of orgs of which more changed than usage.
     Heads,
+    /// Those of orgs of which it changed what is unsent.
+    Unsent,
     /// One org's.
     Org(OrgId),
     /// The system's.

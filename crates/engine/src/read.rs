@@ -114,7 +114,7 @@ impl<S: Store> Engine<S> {
             Scan::Entries { .. } | Scan::SystemEntries | Scan::Notices => None,
             Scan::ApiKeys | Scan::Catalogs => Some(Which::System),
             Scan::Orgs => Some(Which::Heads),
-            Scan::Unsent { org: None } => Some(Which::All),
+            Scan::Unsent { org: None } => Some(Which::Unsent),
             Scan::OrgCounters { org, .. }
             | Scan::Tallies { org, .. }
             | Scan::PathTallies { org, .. }

@@ -11,6 +11,7 @@ use tollgate_storage::Image;
 use crate::Pace;
 use crate::limits::{ORG_WEIGHT_PARTS, SAVED_AT_ONCE_MAX, SAVED_IN_NEED_MAX, TRIM_LOOKS_MAX};
 use crate::loading::Lacking;
+use crate::noted::Noted;
 use crate::queue::Asked;
 
 /// An org in memory.
@@ -78,13 +79,10 @@ struct Unsaved {
     /// Those that could not be opened to be saved, and how many entries had been appended when that was last tried.
     stuck: Vec<OrgId>,
     stuck_since: u64,
-    /// Those of which more changed than usage, which lists of orgs show: in the order in which that was noted, with the
-    /// number of the note. One that was saved out of turn is passed over.
-    urgent: VecDeque<(u64, OrgId)>,
-    /// The same, each once.
-    noted: HashSet<OrgId, RandomState>,
-    /// Notes so far.
-    notes: u64,
+    /// Those of which more changed than usage, which lists of orgs show.
+    urgent: Noted,
+    /// Those of which it changed what is unsent.
+    unsent: Noted,
     /// Entries appended so far.
     entries: u64,
 }
@@ -250,16 +248,17 @@ impl Residents {
 
     /// Notes that more changed of an org than usage.
     pub(crate) fn note_urgent(&mut self, org: &OrgId) {
-        let Unsaved { urgent, noted, notes, .. } = &mut self.unsaved;
-        if noted.insert(org.clone()) {
-            *notes += 1;
-            urgent.push_back((*notes, org.clone()));
-        }
+        self.unsaved.urgent.note(org);
     }
 
-    /// How many notes of more than usage there were.
-    pub(crate) const fn notes(&self) -> u64 {
-        self.unsaved.notes
+    /// Notes that it changed what is unsent of an org.
+    pub(crate) fn note_unsent(&mut self, org: &OrgId) {
+        self.unsaved.unsent.note(org);
+    }
+
+    /// How many notes there were, of more than usage and of what is unsent.
+    pub(crate) const fn notes(&self) -> (u64, u64) {
+        (self.unsaved.urgent.notes(), self.unsaved.unsent.notes())
     }
 
     /// Notes that the image of an org lacks entries; nobody knows what they changed.
@@ -268,6 +267,7 @@ impl Residents {
             self.unsaved.queue.push_front((0, 0, org.clone()));
         }
         self.note_urgent(org);
+        self.note_unsent(org);
     }
 
     /// Puts an org aside that was to be saved and could not be opened: it is tried again later, and holds up no other.
@@ -338,13 +338,14 @@ impl Residents {
 
     /// The next org to save of those of which more changed than usage, up to a note.
     pub(crate) fn next_urgent(&mut self, until: u64) -> Option<OrgId> {
-        let Unsaved { orgs, urgent, noted, .. } = &mut self.unsaved;
-        while let Some((_, org)) = urgent.pop_front_if(|(note, _)| *note <= until) {
-            if noted.remove(&org) && orgs.contains(&org) {
-                return Some(org);
-            }
-        }
-        None
+        let Unsaved { orgs, urgent, .. } = &mut self.unsaved;
+        std::iter::from_fn(|| urgent.next(until)).find(|org| orgs.contains(org))
+    }
+
+    /// The same of those of which it changed what is unsent.
+    pub(crate) fn next_unsent(&mut self, until: u64) -> Option<OrgId> {
+        let Unsaved { orgs, unsent, .. } = &mut self.unsaved;
+        std::iter::from_fn(|| unsent.next(until)).find(|org| orgs.contains(org))
     }
 
     /// Whether the image of an org lacks entries, or is on its way.
@@ -360,7 +361,8 @@ impl Residents {
     /// The image of an org that is in memory.
     pub(crate) fn image_of(&mut self, org: &OrgId) -> Option<Image> {
         self.unsaved.orgs.remove(org);
-        self.unsaved.noted.remove(org);
+        self.unsaved.urgent.saved(org);
+        self.unsaved.unsent.saved(org);
         let place = self.place(org)?;
         let resident = self.at(place)?;
         resident.unsaved = false;

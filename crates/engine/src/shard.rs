@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Context, Entry, EntryKind, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey,
-    Partition, SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system,
-    decide, decide_system, read_by_system,
+    Actor, Context, Entry, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
+    SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system, decide,
+    decide_system, read_by_system,
 };
 use tollgate_storage::{Append, Appended, Appends, EntryChange, Image, Store, StoreError, StoreErrorKind};
 
@@ -25,6 +25,7 @@ use crate::limits::{
 use crate::loading::{
     FoundKey, Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records,
 };
+use crate::noted::{changes_unsent, is_more_than_usage};
 use crate::queue::{Asked, Which};
 use crate::resident::{Checkpoint, Place, Residents};
 use crate::sync::poll_once;
@@ -232,10 +233,13 @@ impl<S: Store> Shard<S> {
         }
         if let Some(entry) = outcome.entry {
             apply(&mut resident.state, &entry);
-            let urgent = is_more_than_usage(&entry.kind);
+            let (urgent, unsent) = (is_more_than_usage(&entry.kind), changes_unsent(&entry.kind));
             staged.add(resident, place, entry);
             if urgent {
                 self.residents.note_urgent(org);
+            }
+            if unsent {
+                self.residents.note_unsent(org);
             }
         }
         Ok(Ok(outcome.decision))
@@ -586,12 +590,13 @@ impl<S: Store> Shard<S> {
     /// Up to where images are wanted that are to hold all there is by now.
     pub(crate) const fn up_to_now(&self, which: &Which) -> u64 {
         match which {
-            Which::Heads => self.residents.notes(),
+            Which::Heads => self.residents.notes().0,
+            Which::Unsent => self.residents.notes().1,
             _ => self.latest,
         }
     }
 
-    /// Images of orgs: of all, of those of which more changed than usage, or of one; some at a time.
+    /// Images of orgs: of all, of those of which something changed that lists show, or of one; some at a time.
     pub(crate) async fn unsaved(
         &mut self,
         which: &Which,
@@ -602,6 +607,7 @@ impl<S: Store> Shard<S> {
             Which::System => self.save_system().await.map(|()| None),
             Which::All => self.save_some(|residents| residents.next_unsaved(until), most).await,
             Which::Heads => self.save_some(|residents| residents.next_urgent(until), most).await,
+            Which::Unsent => self.save_some(|residents| residents.next_unsent(until), most).await,
             Which::Org(org) => {
                 let mut once = self.residents.is_unsaved(org).then(|| org.clone());
                 self.save_some(|_| once.take(), 1).await
@@ -675,16 +681,4 @@ impl<S: Store> Shard<S> {
 /// How many entries the image of an org may lack on a shared store after a turn that made some of them.
 fn shared_lag_max(entries: usize) -> usize {
     (SHARED_LAG_TURNS * entries).clamp(SHARED_LAG_ENTRIES_MIN, SHARED_LAG_ENTRIES_MAX)
-}
-
-/// Whether lists of orgs show what an entry changed.
-const fn is_more_than_usage(kind: &EntryKind) -> bool {
-    !matches!(
-        kind,
-        EntryKind::Used(_)
-            | EntryKind::Refused { .. }
-            | EntryKind::Reversed { .. }
-            | EntryKind::Held(_)
-            | EntryKind::HoldEnded(_)
-    )
 }

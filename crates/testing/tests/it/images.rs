@@ -9,10 +9,11 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tollgate_backends::embedded::{EmbeddedOptions, EmbeddedStore};
 use tollgate_domain::{
-    Actor, MeterId, OrgCommand, OrgDecision, OrgId, Partition, PlanId, Quantity, SetPlan, UsageKey, Use,
+    Actor, ApplyCatalog, MeterId, OrgCommand, OrgDecision, OrgId, Partition, PlanId, Quantity, SetPlan,
+    SystemCommand, UsageKey, Use,
 };
 use tollgate_engine::{Engine, EngineOptions, Pace};
-use tollgate_storage::Store;
+use tollgate_storage::{Scan, Store};
 
 /// More than are saved together.
 const ORGS: usize = 100;
@@ -26,10 +27,14 @@ fn plan() -> OrgCommand {
 }
 
 fn usage() -> OrgCommand {
+    usage_of("reports")
+}
+
+fn usage_of(meter: &str) -> OrgCommand {
     OrgCommand::Use(Use {
         user: None,
         path: None,
-        meter: MeterId::new("reports").expect("an id"),
+        meter: MeterId::new(meter).expect("an id"),
         quantity: Quantity::ONE,
         key: UsageKey::new("key").expect("an id"),
         occurred_at: None,
@@ -134,6 +139,65 @@ fn an_org_that_cannot_be_opened_holds_up_no_other() {
     );
     start_and_shut_down(&runtime, &store);
     assert_eq!(runtime.block_on(store.behind()).expect("it is known"), []);
+}
+
+/// Of the meters one is sent to a processor.
+const TWO_METERS: &str = r#"
+[[meters]]
+id = "reports"
+name = "Reports"
+unit = "report"
+
+[[meters]]
+id = "seats"
+name = "Seats"
+unit = "seat"
+sink = { product = "seat", unit = "day" }
+
+[[plans]]
+id = "basic"
+name = "Basic"
+allowances = [{ meter = "reports", amount = 9 }, { meter = "seats", amount = 9 }]
+"#;
+
+#[test]
+fn whoever_reads_what_is_unsent_waits_for_the_images_of_no_other_org() {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
+    let store = open(folder.path());
+    let (engine, writer) =
+        runtime.block_on(Engine::prepare(Arc::clone(&store), EngineOptions::default())).expect("starts");
+    let lagging = async {
+        let apply = SystemCommand::ApplyCatalog(ApplyCatalog::new(TWO_METERS.to_owned()));
+        engine.submit_system(&Actor::Local, apply).await.expect("a decision").expect("a catalog");
+        let submit = async |number: usize, command| {
+            let decided = engine.submit(&Actor::Local, org(number), command).await;
+            assert!(
+                matches!(decided, Ok(OrgDecision::Change(Ok(_)) | OrgDecision::Use(Ok(_)))),
+                "{decided:?}"
+            );
+        };
+        for number in 0..ORGS {
+            submit(number, plan()).await;
+        }
+        // They are saved, too, for this lists all orgs.
+        engine.list(&Scan::Orgs, None, 1).await.expect("a list");
+        for number in 0..ORGS {
+            submit(number, usage_of(if number % 10 == 0 { "seats" } else { "reports" })).await;
+        }
+        let (unsent, _) = engine.unsent(None, &(i32::MIN..=i32::MAX), None).await.expect("a look");
+        let orgs: Vec<OrgId> = unsent.into_iter().map(|row| row.org).collect();
+        assert_eq!(orgs, (0..ORGS).step_by(10).map(org).collect::<Vec<_>>(), "all that is unsent is shown");
+        store.behind().await.expect("it is known")
+    };
+    let lagging = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            lagging = lagging => lagging,
+            () = writer.run() => panic!("the writer goes on"),
+        }
+    });
+    let others = (0..ORGS).filter(|number| number % 10 != 0).map(|number| Partition::Org(org(number)));
+    assert_eq!(lagging, others.collect::<Vec<_>>(), "the images of the others lack their usage");
 }
 
 const BATCHES: usize = 20;
