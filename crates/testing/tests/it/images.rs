@@ -163,10 +163,9 @@ allowances = [{ meter = "reports", amount = 9 }, { meter = "seats", amount = 9 }
 #[test]
 fn whoever_reads_what_is_unsent_waits_for_the_images_of_no_other_org() {
     let (runtime, folder) = (runtime(), tempfile::tempdir().expect("a folder"));
-    let store = open(folder.path());
     let (engine, writer) =
-        runtime.block_on(Engine::prepare(Arc::clone(&store), EngineOptions::default())).expect("starts");
-    let lagging = async {
+        runtime.block_on(Engine::prepare(open(folder.path()), EngineOptions::default())).expect("starts");
+    let used = async {
         let apply = SystemCommand::ApplyCatalog(ApplyCatalog::new(TWO_METERS.to_owned()));
         engine.submit_system(&Actor::Local, apply).await.expect("a decision").expect("a catalog");
         let submit = async |number: usize, command| {
@@ -187,15 +186,16 @@ fn whoever_reads_what_is_unsent_waits_for_the_images_of_no_other_org() {
         let (unsent, _) = engine.unsent(None, &(i32::MIN..=i32::MAX), None).await.expect("a look");
         let orgs: Vec<OrgId> = unsent.into_iter().map(|row| row.org).collect();
         assert_eq!(orgs, (0..ORGS).step_by(10).map(org).collect::<Vec<_>>(), "all that is unsent is shown");
-        store.behind().await.expect("it is known")
     };
-    let lagging = runtime.block_on(async {
+    runtime.block_on(async {
         tokio::select! {
             biased;
-            lagging = lagging => lagging,
+            () = used => {}
             () = writer.run() => panic!("the writer goes on"),
         }
     });
+    drop(engine);
+    let lagging = runtime.block_on(open(folder.path()).behind()).expect("it is known");
     let others = (0..ORGS).filter(|number| number % 10 != 0).map(|number| Partition::Org(org(number)));
     assert_eq!(lagging, others.collect::<Vec<_>>(), "the images of the others lack their usage");
 }
