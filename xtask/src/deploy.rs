@@ -45,9 +45,11 @@ pub(crate) fn run() -> Result<()> {
     package::check_formula().map_err(|error| format!("formula: {error}"))?;
     chart(&helm, &linters)?;
     terraform(&linters)?;
-    for (framework, target) in [("terraform", "deploy/terraform"), ("dockerfile", ".")] {
-        let args =
-            ["--framework", framework, "--directory", target, "--quiet", "--compact", "--skip-download"];
+    // The file alone: tools that were fetched into the target folder have some of their own.
+    for (framework, what, target) in
+        [("terraform", "--directory", "deploy/terraform"), ("dockerfile", "--file", "Dockerfile")]
+    {
+        let args = ["--framework", framework, what, target, "--quiet", "--compact", "--skip-download"];
         step("policies", within(policies.join("checkov"), "", &args)?)?;
     }
     say("deploy: no finding")
