@@ -17,6 +17,8 @@ pub(crate) struct Pot {
     pub(crate) burned: Amount,
     /// What holds reserve of it.
     pub(crate) held: Amount,
+    /// Whether what is unused of it was taken back: then it grants what is burned of it, which holds can still do.
+    pub(crate) closed: bool,
     pub(crate) priority: u8,
     /// While less than this remains, it burns after all others.
     pub(crate) last_below: Amount,
@@ -96,6 +98,7 @@ impl Credit {
                     granted: allowance.amount,
                     burned,
                     held: held(source),
+                    closed: false,
                     priority: allowance.priority,
                     last_below: allowance.last_below,
                     effective_at: from,
@@ -111,6 +114,7 @@ impl Credit {
             granted: grant.granted(),
             burned: grant.burned,
             held: held(Source::Grant(grant.entry)),
+            closed: grant.closed,
             priority: grant.priority,
             last_below: Amount::ZERO,
             effective_at: grant.effective_at,
@@ -222,6 +226,9 @@ impl Credit {
                 source => {
                     if let Some(pot) = self.pots.iter_mut().find(|pot| pot.source.takes_in(source)) {
                         pot.burned += burn.amount;
+                        if pot.closed {
+                            pot.granted = pot.burned;
+                        }
                     }
                 }
             }
@@ -321,6 +328,7 @@ mod tests {
             granted: whole(granted),
             burned: Amount::ZERO,
             held: Amount::ZERO,
+            closed: false,
             priority: 0,
             last_below: Amount::ZERO,
             effective_at: Timestamp::UNIX_EPOCH,
@@ -385,6 +393,21 @@ mod tests {
             assert_eq!(released.standing(Option::None), credit(enforcement, 0).standing(Option::None));
             assert_eq!(held.capture(whole(quantity), reserved, Amount::ZERO), burns, "{enforcement:?}");
             assert_eq!(held.standing(Option::None), used.standing(Option::None), "{enforcement:?}");
+        }
+    }
+
+    #[test]
+    fn a_voided_pot_grants_what_is_captured_of_it() {
+        use Enforcement::{Hard, None};
+        for enforcement in [Hard, None] {
+            let mut credit = credit(enforcement, 0);
+            let reserved = credit.reserve(whole(4));
+            let pot = &mut credit.pots[0];
+            (pot.closed, pot.granted) = (true, Amount::ZERO);
+            credit.capture(whole(4), reserved, Amount::ZERO);
+            let standing = credit.standing(Option::None);
+            assert_eq!((standing.granted, standing.used), (whole(9), whole(4)), "{enforcement:?}");
+            assert_eq!(standing.remaining, credit.is_asked().then(|| whole(5)), "{enforcement:?}");
         }
     }
 
