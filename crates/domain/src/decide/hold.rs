@@ -357,7 +357,10 @@ fn captured_entry(
         org.change_holds(|holds| captured.apply(holds, quantity.amount()));
         org
     };
-    settle(state, context, (after, &hold.meter), &mut entry, &taken);
+    let paid = settle(state, context, (after, &hold.meter), &mut entry, &taken);
+    if let EntryKind::Used(used) = &mut entry.kind {
+        used.standing = gate.standing_paid(used.standing, &paid);
+    }
     Some(entry)
 }
 
@@ -393,19 +396,19 @@ fn ended_entry(state: &OrgState, context: &Context<'_>, org: &Org, hold: &Hold, 
 }
 
 /// Settles what is owed after an entry of a hold, by the org as it is then: what the hold gives back pays, and what it took
-/// beyond all credit may be covered by now.
+/// beyond all credit may be covered by now. What paid.
 fn settle(
     state: &OrgState,
     context: &Context<'_>,
     (after, meter): (impl FnOnce() -> Org, &MeterId),
     entry: &mut Entry,
     burns: &[Burn],
-) {
-    let Some(account) = state.account(meter) else { return };
+) -> Burns {
+    let Some(account) = state.account(meter) else { return Burns::new() };
     let overdraft: Amount =
         burns.iter().filter(|burn| burn.source == Source::Overdraft).map(|burn| burn.amount).sum();
     if !account.debt().is_positive() && !overdraft.is_positive() {
-        return;
+        return Burns::new();
     }
     let mut account = account.clone();
     account.settle(&entry.settled);
@@ -413,9 +416,9 @@ fn settle(
     if overdraft.is_positive() {
         account.overdraw(entry.number, overdraft);
     }
-    for burn in settled_after(context, &after(), meter, &mut account) {
-        add_burn(&mut entry.settled, burn.source, burn.amount);
-    }
+    let paid = settled_after(context, &after(), meter, &mut account);
+    paid.iter().for_each(|burn| add_burn(&mut entry.settled, burn.source, burn.amount));
+    paid
 }
 
 pub(super) fn decide_release(state: &OrgState, context: &Context<'_>, number: u64) -> Outcome {

@@ -325,6 +325,19 @@ impl Gate<'_> {
         self.credit.standing(self.user_month)
     }
 
+    /// A standing after debt was paid. What paid may have come into force since the moment that the usage counts at.
+    pub(super) fn standing_paid(&self, standing: Standing, paid: &[Burn]) -> Standing {
+        let knows = |source| self.credit.pots.iter().any(|pot| pot.source.takes_in(source));
+        let by_others = paid.iter().filter(|burn| burn.source != Source::Overdraft && !knows(burn.source));
+        let paid: Amount = by_others.map(|burn| burn.amount).sum();
+        match standing.remaining {
+            Some(remaining) => {
+                Standing { used: standing.used - paid, remaining: Some(remaining + paid), ..standing }
+            }
+            None => standing,
+        }
+    }
+
     pub(super) fn policies(&self, standing: &Standing) -> Policies {
         let mut policies = Policies::new();
         if let Some(remaining) = standing.remaining {
