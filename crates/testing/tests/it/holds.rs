@@ -51,7 +51,11 @@ struct Org {
 
 impl Org {
     fn new() -> Self {
-        let catalog = Arc::new(Catalog::from_toml(CATALOG).expect("a catalog"));
+        Self::under(CATALOG)
+    }
+
+    fn under(catalog: &str) -> Self {
+        let catalog = Arc::new(Catalog::from_toml(catalog).expect("a catalog"));
         let id = OrgId::new("acme").expect("an id");
         let (image, keys) = (BTreeMap::new(), BTreeMap::new());
         Self { catalog, state: OrgState::of(id, None), image, keys, entries: Vec::new() }
@@ -500,4 +504,48 @@ fn what_is_captured_burns_what_was_reserved() {
         "the top-up of priority 50 burns first"
     );
     assert_eq!(burned.iter().map(|(_, amount)| *amount).sum::<Amount>(), amount(150));
+}
+
+/// A hold took more than there was, and credit came after it: what is captured counts when it was held, and is paid for by now.
+#[test]
+fn the_answer_of_a_capture_has_the_debt_that_later_credit_paid() {
+    let mut org = Org::under(&CATALOG.replace("amount = 40", "amount = 40, enforcement = \"overdraft\""));
+    let at = |secs: i64| Timestamp::from_second(1_800_000_000 + secs).expect("a time");
+    let plan = SetPlan::now(PlanId::new("pro").expect("an id"));
+    let set = org.decide(at(0), &OrgCommand::SetPlan(plan));
+    assert!(matches!(set, OrgDecision::Change(Ok(_))), "{set:?}");
+    let usage = Use {
+        user: None,
+        path: None,
+        meter: meter(),
+        quantity: Quantity::new(amount(410)).expect("a quantity"),
+        key: UsageKey::new("held").expect("a key"),
+        occurred_at: None,
+        properties: BTreeMap::new(),
+    };
+    let take =
+        TakeHold { usage, within: None, secs: 60, overrun: Amount::ZERO, on_expiry: OnExpiry::Release };
+    let taken = org.decide(at(1), &OrgCommand::Hold(take));
+    let OrgDecision::Hold(Ok(taken)) = taken else { panic!("{taken:?}") };
+    assert_eq!(taken.standing.remaining, Some(-amount(10)));
+    let top_up = TopUp {
+        meter: meter(),
+        amount: Quantity::new(amount(140)).expect("a quantity"),
+        key: None,
+        expiry: TopUpExpiry::Never,
+        start: TopUpStart::Now,
+        priority: 50,
+        reason: None,
+        metadata: BTreeMap::new(),
+    };
+    let topped_up = org.decide(at(2), &OrgCommand::TopUp(top_up));
+    assert!(matches!(topped_up, OrgDecision::TopUp(Ok(_))), "{topped_up:?}");
+    let capture = Capture { hold: taken.hold.number, quantity: None, part: None };
+    let captured = org.decide(at(3), &OrgCommand::Capture(capture));
+    let OrgDecision::Capture(Ok(captured)) = captured else { panic!("{captured:?}") };
+    let standing = captured.standing;
+    assert_eq!(
+        (standing.granted, standing.used, standing.remaining),
+        (amount(400), amount(400), Some(Amount::ZERO))
+    );
 }
