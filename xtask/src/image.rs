@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
 use crate::Result;
-use crate::process::{cargo, output, root, run as run_command, say, target_folder};
+use crate::process::{build_published, output, root, run as run_command, say, target_folder};
 use crate::started::Started;
 use crate::tools::ensure;
 
@@ -62,10 +62,7 @@ fn build() -> Result<PathBuf> {
     let mut add = Command::new("rustup");
     add.args(["target", "add", &target]).current_dir(root()?);
     run_command(add)?;
-    let build =
-        ["build", "--profile", "dist", "--locked", "--package", "tollgate", "--features", "full", "--target"];
-    run_command(cargo(&[&build[..], &[&target]].concat())?)?;
-    Ok(target_folder()?.join(target).join("dist/tollgate"))
+    build_published(Some(&target))
 }
 
 fn try_out(image: &Path) -> Result<()> {

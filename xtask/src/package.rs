@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
-use crate::process::{cargo, output, root, run as run_command, say, target_folder};
+use crate::process::{build_published, output, root, run as run_command, say, target_folder};
 use crate::tools::ensure;
 use crate::unit;
 
@@ -20,12 +20,7 @@ pub(crate) fn run(binary: Option<&str>) -> Result<()> {
     ensure("strip", &["binutils"])?;
     let binary = match binary {
         Some(binary) => root()?.join(binary),
-        None => {
-            let build =
-                ["build", "--profile", "dist", "--locked", "--package", "tollgate", "--features", "full"];
-            run_command(cargo(&build)?)?;
-            target_folder()?.join("dist/tollgate")
-        }
+        None => build_published(None)?,
     };
     let made = target_folder()?.join("packages");
     fs::create_dir_all(&made)?;

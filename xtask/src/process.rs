@@ -36,6 +36,19 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
     Ok(command)
 }
 
+/// Builds what is published, with everything in it, for a target or for this machine; where the program is.
+pub(crate) fn build_published(target: Option<&str>) -> Result<PathBuf> {
+    let mut build =
+        cargo(&["build", "--profile", "dist", "--locked", "--package", "tollgate", "--features", "full"])?;
+    let mut folder = target_folder()?;
+    if let Some(target) = target {
+        build.args(["--target", target]);
+        folder.push(target);
+    }
+    run(build)?;
+    Ok(folder.join("dist/tollgate"))
+}
+
 /// Runs a command whose output goes where this program's goes.
 pub(crate) fn run(mut command: Command) -> Result<()> {
     let status = command.status().map_err(|error| format!("{}: {error}", shown(&command)))?;

@@ -415,18 +415,15 @@ impl Holds {
         held.map_or(Amount::ZERO, |(_, amount)| *amount)
     }
 
-    /// Reads a little of what a decision will read at a distance from an org that is found; what it gives means nothing.
-    pub(crate) fn warm(&self, meter: Option<&MeterId>) -> u64 {
-        let of = |number: usize| u64::try_from(number).unwrap_or_default();
-        match meter {
-            None => of(self.open.len()) ^ of(self.expiries.len()) ^ of(self.sums.len()),
-            Some(meter) => {
-                let on = self
-                    .on(meter)
-                    .map_or(0, |on| of(on.sources.len()) ^ of(on.org.len()) ^ of(on.users.len()));
-                on ^ self.next_expiry().map_or(0, |_| 1)
-            }
-        }
+    /// Reads a little of the table of holds, so that it is in the caches; what it gives means nothing.
+    pub(crate) fn warm_near(&self) -> usize {
+        self.open.len() ^ self.expiries.len() ^ self.sums.len()
+    }
+
+    /// The same of what it points to, of a meter.
+    pub(crate) fn warm_far(&self, meter: &MeterId) -> usize {
+        let on = self.on(meter).map_or(0, |on| on.sources.len() ^ on.org.len() ^ on.users.len());
+        on ^ usize::from(self.next_expiry().is_some())
     }
 
     /// The paths at which something of a meter is held.

@@ -1,11 +1,11 @@
-//! Orgs whose images are wanted before others: by lists, which show what is in images.
+//! Orgs whose images are wanted before others, by lists, which show what is in images; and which entries lists show.
 
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 use tollgate_domain::{EntryKind, OrgId};
 
-/// Numbers of notes that count no longer are let go of once there are so many more than others.
+/// Notes of orgs that were saved since are let go of once there are so many more of them than others.
 const PASSED_OVER_MAX: usize = 1_024;
 
 /// Orgs of which something changed that their images lack: in the order in which that was noted, each once.
@@ -37,7 +37,7 @@ impl Noted {
         self.notes
     }
 
-    /// The next org, up to a note. It is noted until it is [saved](Self::saved).
+    /// The next org, up to a note: it is noted no more.
     pub(crate) fn next(&mut self, until: u64) -> Option<OrgId> {
         while let Some((note, org)) = self.queue.pop_front_if(|(note, _)| *note <= until) {
             if self.orgs.get(&org) == Some(&note) {

@@ -256,9 +256,14 @@ impl Residents {
         self.unsaved.unsent.note(org);
     }
 
-    /// How many notes there were, of more than usage and of what is unsent.
-    pub(crate) const fn notes(&self) -> (u64, u64) {
-        (self.unsaved.urgent.notes(), self.unsaved.unsent.notes())
+    /// How many notes of more than usage there were.
+    pub(crate) const fn urgent_notes(&self) -> u64 {
+        self.unsaved.urgent.notes()
+    }
+
+    /// How many notes of what is unsent there were.
+    pub(crate) const fn unsent_notes(&self) -> u64 {
+        self.unsaved.unsent.notes()
     }
 
     /// Notes that the image of an org lacks entries; nobody knows what they changed.
@@ -319,10 +324,13 @@ impl Residents {
         }
     }
 
-    /// Has those that could not be opened come next.
+    /// Has those that could not be opened come next; nobody knows what changed of them.
     pub(crate) fn try_stuck(&mut self) {
-        let Unsaved { queue, stuck, .. } = &mut self.unsaved;
-        stuck.drain(..).for_each(|org| queue.push_front((0, 0, org)));
+        let Unsaved { queue, stuck, unsent, .. } = &mut self.unsaved;
+        for org in stuck.drain(..) {
+            unsent.note(&org);
+            queue.push_front((0, 0, org));
+        }
     }
 
     /// The next org to save of those whose images lack entries up to a position.

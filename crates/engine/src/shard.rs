@@ -590,8 +590,8 @@ impl<S: Store> Shard<S> {
     /// Up to where images are wanted that are to hold all there is by now.
     pub(crate) const fn up_to_now(&self, which: &Which) -> u64 {
         match which {
-            Which::Heads => self.residents.notes().0,
-            Which::Unsent => self.residents.notes().1,
+            Which::Heads => self.residents.urgent_notes(),
+            Which::Unsent => self.residents.unsent_notes(),
             _ => self.latest,
         }
     }

@@ -20,13 +20,13 @@ impl Distance {
     pub const ALL: [Self; 3] = [Self::Here, Self::Near, Self::Far];
 }
 
-/// What will be counted, and by whom.
-struct Counting<'a> {
+/// What will be looked for: a meter, and its user.
+struct Sought<'a> {
     meter: &'a MeterId,
     user: Option<&'a UserId>,
 }
 
-impl<'a> From<&'a Use> for Counting<'a> {
+impl<'a> From<&'a Use> for Sought<'a> {
     fn from(usage: &'a Use) -> Self {
         Self { meter: &usage.meter, user: usage.user.as_ref() }
     }
@@ -40,7 +40,7 @@ impl OrgState {
         match command {
             OrgCommand::Use(usage) | OrgCommand::Record(usage) => self.warm_usage(&usage.into(), distance),
             OrgCommand::Hold(take) => {
-                let usage = Counting::from(&take.usage);
+                let usage = Sought::from(&take.usage);
                 self.warm_usage(&usage, distance) ^ self.warm_holds(&usage, distance)
             }
             OrgCommand::Capture(capture) => self.warm_capture(capture.hold, distance),
@@ -48,7 +48,7 @@ impl OrgState {
         }
     }
 
-    fn warm_usage(&self, usage: &Counting<'_>, distance: Distance) -> u64 {
+    fn warm_usage(&self, usage: &Sought<'_>, distance: Distance) -> u64 {
         match distance {
             Distance::Here => self.warm_here(usage),
             Distance::Near => self.warm_near(usage),
@@ -56,19 +56,19 @@ impl OrgState {
         }
     }
 
-    fn warm_holds(&self, usage: &Counting<'_>, distance: Distance) -> u64 {
+    fn warm_holds(&self, usage: &Sought<'_>, distance: Distance) -> u64 {
         let holds = self.org().and_then(|org| org.holds.as_deref());
         holds.map_or(0, |holds| match distance {
             Distance::Here => 1,
-            Distance::Near => holds.warm(None),
-            Distance::Far => holds.warm(Some(usage.meter)),
+            Distance::Near => number(holds.warm_near()),
+            Distance::Far => number(holds.warm_far(usage.meter)),
         })
     }
 
     /// What is counted is known by the hold, which is some way off itself.
     fn warm_capture(&self, number: u64, distance: Distance) -> u64 {
         let Some(org) = self.org() else { return 0 };
-        let hold = || org.hold(number).map(|hold| Counting { meter: &hold.meter, user: hold.user.as_ref() });
+        let hold = || org.hold(number).map(|hold| Sought { meter: &hold.meter, user: hold.user.as_ref() });
         match distance {
             Distance::Here => org.version ^ u64::from(org.holds.is_some()),
             Distance::Near => hold().map_or(0, |hold| self.warm_here(&hold)),
@@ -79,15 +79,15 @@ impl OrgState {
         }
     }
 
-    fn account_of(&self, usage: &Counting<'_>) -> Option<&Account> {
+    fn account_of(&self, usage: &Sought<'_>) -> Option<&Account> {
         self.meter(usage.meter)?.account.as_ref()?.value.as_ref()
     }
 
-    fn tally_of_user(&self, usage: &Counting<'_>) -> Option<&Tally> {
+    fn tally_of_user(&self, usage: &Sought<'_>) -> Option<&Tally> {
         self.meter(usage.meter)?.users.get(usage.user?)?.value.as_ref()
     }
 
-    fn warm_here(&self, usage: &Counting<'_>) -> u64 {
+    fn warm_here(&self, usage: &Sought<'_>) -> u64 {
         let org = self.org().map_or(0, |org| org.version ^ org.settled ^ size(&org.limits));
         let account = self.account_of(usage).map_or(0, |account| {
             let Account { allowances, grants, days, marks, tally, .. } = account;
@@ -97,7 +97,7 @@ impl OrgState {
         org ^ account ^ size(&self.changed) ^ u64::from(self.keys.is_empty())
     }
 
-    fn warm_near(&self, usage: &Counting<'_>) -> u64 {
+    fn warm_near(&self, usage: &Sought<'_>) -> u64 {
         let org = self.org().map_or(0, |org| {
             let plan = org.plans.last().map_or(0, |last| last.number);
             plan ^ org.limits.first().map_or(0, |limit| u32::from(limit.is_on_users()))
@@ -114,12 +114,16 @@ impl OrgState {
         u64::from(org ^ account) ^ u64::from(self.meter(usage.meter).is_some_and(|known| known.users.warm()))
     }
 
-    fn warm_far(&self, usage: &Counting<'_>) -> u64 {
+    fn warm_far(&self, usage: &Sought<'_>) -> u64 {
         let counted = |tally: &Tally| tally.open().iter().map(|open| open.period.number.unsigned_abs()).sum();
         u64::from(self.tally_of_user(usage).map_or(0, counted))
     }
 }
 
 fn size<T>(values: &[T]) -> u64 {
-    u64::try_from(values.len()).unwrap_or_default()
+    number(values.len())
+}
+
+fn number(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or_default()
 }
