@@ -33,7 +33,7 @@ use crate::edge::patience::Patient;
 use crate::edge::rate::RateLimiter;
 use crate::edge::service::{Heard, RequestIds};
 use crate::edge::tls::Tls;
-use crate::edge::{browser, cors, drain, gzip, probes};
+use crate::edge::{browser, cors, drain, gzip, pieces, probes};
 use crate::limits::HTTP2_STREAMS_MAX;
 use crate::metrics::RouteMetrics;
 use crate::routes::{Answering, Route, Routes, told};
@@ -238,6 +238,9 @@ impl Connection {
         heard.finish(route, metrics, &mut response);
         if gzip::is_worth(&response) {
             response = Box::pin(gzip::compressed(response, accepts_gzip)).await;
+        }
+        if pieces::is_large(&response) {
+            response = pieces::cut(response);
         }
         Ok(response)
     }

@@ -8,6 +8,7 @@ pub(crate) mod gzip;
 mod linger;
 pub(crate) mod listener;
 mod patience;
+mod pieces;
 mod probes;
 pub(crate) mod rate;
 pub(crate) mod service;
