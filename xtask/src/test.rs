@@ -1,7 +1,10 @@
 //! `test`: every test of the workspace, and their sum in the last line.
 
+use std::env;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use crate::Result;
 use crate::models;
@@ -11,6 +14,9 @@ use crate::tools::{ensure, ensure_for_tests};
 /// What is built and tested beside what is always there.
 pub(crate) const FEATURES: &str =
     "tollgate/full,tollgate-testing/aws,tollgate-testing/mongodb,tollgate-testing/redis";
+
+/// How many tests of a program run at a time.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 /// Lines that the report repeats of what one failed test wrote.
 const SAID_LINES_MAX: usize = 60;
@@ -110,6 +116,11 @@ pub(crate) fn sum(args: &[&str]) -> Result<Sum> {
     // The crash tests start and kill the real server. Building the tests of its package builds it, too; a build of its own
     // would be one of other features of the dependencies, and take as long again.
     command.env("TOLLGATE_BIN", binary()?);
+    // Tests wait for servers, disks and clocks for a good part of their time.
+    if env::var_os(THREADS_VARIABLE).is_none() {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS_VARIABLE, (cores + 1).to_string());
+    }
     command.args(args);
     let mut sum = Sum::default();
     sum.run(command)?;

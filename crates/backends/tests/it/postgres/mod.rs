@@ -40,7 +40,8 @@ fn by(url: String) -> Named<impl Fn(&str) -> Result<PostgresStore, StoreError> +
 
 #[test]
 fn the_contract_is_kept_by_postgres() {
-    tollgate_storage::conformance::run(&by(server().url()));
+    // The random history takes a minute, and is run by the newest version.
+    tollgate_storage::conformance::run_where(&by(server().url()), |case| !case.starts_with("random"));
 }
 
 /// Statements of one process go to any of three sessions, and those of many to the same.
