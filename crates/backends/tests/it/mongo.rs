@@ -8,7 +8,7 @@ use tollgate_peers::Mongo;
 use tollgate_storage::StoreError;
 
 use crate::packs::{Packs, faults};
-use crate::support::Named;
+use crate::support::{Named, is_quick};
 
 /// The server of all tests of this program; each store in it has a database of its own.
 fn server() -> &'static Mongo {
@@ -59,5 +59,5 @@ const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 fn the_contract_is_kept_by_mongodb() {
     let stores = Named { next: next_database, open };
     let is_long = std::env::var_os(ROUNDS_VARIABLE).is_some();
-    tollgate_storage::conformance::run_where(&stores, |case| is_long || !case.starts_with("random"));
+    tollgate_storage::conformance::run_where(&stores, |case| is_long || is_quick(case));
 }

@@ -77,6 +77,12 @@ impl<S: Store, O: Fn(&str) -> Result<S, StoreError> + Sync> Subject for Named<O>
     }
 }
 
+/// Whether a case of the conformance suite is quick on a server: the random histories take a minute there.
+#[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
+pub(crate) fn is_quick(case: &str) -> bool {
+    !case.starts_with("random")
+}
+
 /// A store, and what must live as long as it or is needed to open it again.
 pub(crate) struct With<S, T> {
     pub(crate) store: S,

@@ -24,7 +24,7 @@ use crate::world::{Tally, World};
 use crate::zones::{SUNDAY, TABLES_DIFFER, changes, day_of, zones};
 
 /// Schedules that are run; `TOLLGATE_SCHEDULES` sets another number, `TOLLGATE_SEED` the first seed.
-const SCHEDULES: u64 = 600;
+const SCHEDULES: u64 = 1_000;
 
 const COMMANDS: usize = 48;
 

@@ -10,7 +10,7 @@ use tollgate_peers::Dynamo;
 use tollgate_storage::StoreError;
 
 use crate::packs::{Packs, faults};
-use crate::support::Named;
+use crate::support::{Named, is_quick};
 
 /// The server of all tests of this program; each store in it has a table of its own.
 fn server() -> &'static Dynamo {
@@ -58,6 +58,6 @@ const ROUNDS_VARIABLE: &str = "TOLLGATE_ROUNDS";
 fn the_contract_is_kept_by_dynamodb() {
     let stores = Named { next: next_table, open };
     let is_long = std::env::var_os(ROUNDS_VARIABLE).is_some();
-    let takes_minutes = |case: &str| case.contains("full_calls") || case.starts_with("random");
+    let takes_minutes = |case: &str| case.contains("full_calls") || !is_quick(case);
     tollgate_storage::conformance::run_where(&stores, |case| is_long || !takes_minutes(case));
 }

@@ -11,7 +11,7 @@ use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 use tollgate_peers::{Bouncer, Postgres};
 use tollgate_storage::StoreError;
 
-use crate::support::Named;
+use crate::support::{Named, is_quick};
 
 /// The server of all tests of this program; each store in it has a schema of its own.
 pub(crate) fn server() -> &'static Postgres {
@@ -40,8 +40,8 @@ fn by(url: String) -> Named<impl Fn(&str) -> Result<PostgresStore, StoreError> +
 
 #[test]
 fn the_contract_is_kept_by_postgres() {
-    // The random history takes a minute, and is run by the newest version.
-    tollgate_storage::conformance::run_where(&by(server().url()), |case| !case.starts_with("random"));
+    // The newest version runs the random history.
+    tollgate_storage::conformance::run_where(&by(server().url()), is_quick);
 }
 
 /// Statements of one process go to any of three sessions, and those of many to the same.
@@ -49,5 +49,5 @@ fn the_contract_is_kept_by_postgres() {
 fn the_contract_is_kept_behind_pgbouncer_in_transaction_mode() {
     let bouncer = Bouncer::start(server()).expect("pgbouncer starts");
     let stores = by(bouncer.url(server()));
-    tollgate_storage::conformance::run_where(&stores, |case| !case.starts_with("random"));
+    tollgate_storage::conformance::run_where(&stores, is_quick);
 }

@@ -3,6 +3,7 @@
 use tollgate_peers::Postgres;
 
 use super::{by, faults};
+use crate::support::is_quick;
 
 /// The contract's suite, all of it or without its random histories, and what becomes of calls that are cut in the middle.
 fn keeps_the_contract(version: u32, is_whole: bool) {
@@ -10,9 +11,7 @@ fn keeps_the_contract(version: u32, is_whole: bool) {
     let server = server.expect("PostgreSQL starts");
     let number = server.query("SHOW server_version_num").expect("a number");
     assert_eq!(number.parse::<u32>().expect("a number") / 10_000, version);
-    tollgate_storage::conformance::run_where(&by(server.url()), |case| {
-        is_whole || !case.starts_with("random")
-    });
+    tollgate_storage::conformance::run_where(&by(server.url()), |case| is_whole || is_quick(case));
     faults::append_is_made_once(&server);
     faults::late_changes_nothing(&server);
     faults::unknown_is_said(&server);

@@ -15,7 +15,7 @@ use tollgate_peers::{Redis, RedisCluster};
 use tollgate_storage::StoreError;
 
 use crate::postgres::{next_schema, server};
-use crate::support::Named;
+use crate::support::{Named, is_quick};
 
 /// The Redis of all tests of this program that leave it in peace; each store in it has names of its own.
 fn redis() -> &'static Redis {
@@ -82,7 +82,7 @@ fn valkey() -> PathBuf {
 
 /// The cases that take long.
 fn is_long(case: &str) -> bool {
-    case.starts_with("random") || case.starts_with("basics::large") || case.starts_with("guards::full")
+    !is_quick(case) || case.starts_with("basics::large") || case.starts_with("guards::full")
 }
 
 /// Each append waits until the disk has it.
