@@ -16,6 +16,8 @@ usage: tollgate-bench gate [--rounds N] [--seconds S] [--warmup S] [--open-secon
        tollgate-bench holds  [--rounds N] [--seconds S] [--warmup S] [--connections N] [--orgs N]
        tollgate-bench stores [--rounds N] [--seconds S] [--warmup S] [--orgs N]
                             [--stores embedded,postgres,redis,dynamodb,mongodb]
+       tollgate-bench replicas [--rounds N] [--seconds S] [--warmup S] [--orgs N] [--connections N] [--share PART]
+                            [--stores postgres,redis,dynamodb,mongodb]
        tollgate-bench scale [--orgs N] [--usages N] [--connections N] [--depth N]
        tollgate-bench keys  [--orgs N] [--usages N] [--connections N] [--batch N]
        tollgate-bench pages [--orgs N] [--usages N] [--batch N] [--rounds N]
@@ -23,6 +25,7 @@ all:   [--server FILE] [--folder DIR] [--seed N]
 
   --seconds S          how long each closed loop is measured, and the peers' open loop (default: 6)
   --open-seconds S     how long Tollgate's open loop at half of its rate is (default: 60)
+  --share PART         the part of a core that each server has (default: 0.4)
   --variant-usages N   usages by a property, and of one org with many users (default: 1000000)
   --server FILE        the tollgate binary (default: target/release/tollgate)
   --folder DIR         where the temporary folder is made; must be on a real disk (default: target)";
@@ -38,6 +41,8 @@ pub(crate) enum Mode {
     Holds,
     /// On each store, side by side with what is written by hand on the same server.
     Stores,
+    /// Several servers on one store, each held to a part of a core.
+    Replicas,
     /// Many orgs, a full month, restarts.
     Scale,
     /// Many keys, all of them remembered.
@@ -62,6 +67,8 @@ pub(crate) struct Options {
     pub(crate) variant_usages: u64,
     /// Usages in one request of a batch.
     pub(crate) batch: usize,
+    /// The part of a core that each of several servers has.
+    pub(crate) share: f64,
     /// Requests in flight on each connection.
     pub(crate) depth: usize,
     pub(crate) systems: Vec<Kind>,
@@ -74,7 +81,7 @@ pub(crate) struct Options {
 impl Options {
     fn defaults(mode: Mode) -> Self {
         let (connections, orgs) = match mode {
-            Mode::Gate | Mode::Holds | Mode::Stores => (64, 10_000),
+            Mode::Gate | Mode::Holds | Mode::Stores | Mode::Replicas => (64, 10_000),
             Mode::Ingest => (8, 10_000),
             Mode::Scale => (128, 1_000_000),
             Mode::Keys => (8, 10_000),
@@ -82,7 +89,7 @@ impl Options {
         };
         let systems = match mode {
             Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
-            Mode::Gate | Mode::Holds | Mode::Stores | Mode::Scale | Mode::Keys | Mode::Pages => {
+            _ => {
                 vec![Kind::Tollgate, Kind::Redis, Kind::Postgres]
             }
         };
@@ -98,6 +105,7 @@ impl Options {
             variant_usages: 1_000_000,
             batch: 1_000,
             depth: 1,
+            share: 0.4,
             systems,
             stores: StoreKind::ALL.to_vec(),
             server: PathBuf::from("target/release/tollgate"),
@@ -113,6 +121,7 @@ impl Options {
             Some("ingest") => Mode::Ingest,
             Some("holds") => Mode::Holds,
             Some("stores") => Mode::Stores,
+            Some("replicas") => Mode::Replicas,
             Some("scale") => Mode::Scale,
             Some("keys") => Mode::Keys,
             Some("pages") => Mode::Pages,
@@ -137,11 +146,14 @@ impl Options {
         let in_parts: &[u64] = match self.mode {
             Mode::Ingest => &[self.usages, self.variant_usages],
             Mode::Keys => &[self.usages],
-            Mode::Gate | Mode::Holds | Mode::Stores | Mode::Scale | Mode::Pages => &[],
+            _ => &[],
         };
         let whole = u64::try_from(self.batch)? * u64::from(PARTS);
         if in_parts.iter().any(|usages| whole == 0 || *usages == 0 || !usages.is_multiple_of(whole)) {
             return Err(format!("usages must be a multiple of {whole}, {PARTS} batches").into());
+        }
+        if !(0.01..=64.0).contains(&self.share) {
+            return Err("a share is a number of cores, 0.01 or more".into());
         }
         if self.mode == Mode::Pages && (self.rounds < 2 || self.batch == 0) {
             return Err("at least 2 rounds, and batches of at least 1".into());
@@ -163,6 +175,7 @@ impl Options {
             "--usages" => self.usages = value.parse()?,
             "--variant-usages" => self.variant_usages = value.parse()?,
             "--batch" => self.batch = value.parse()?,
+            "--share" => self.share = value.parse()?,
             "--depth" => self.depth = value.parse()?,
             "--systems" => self.systems = value.split(',').map(Kind::parse).collect::<Result<_>>()?,
             "--stores" => self.stores = value.split(',').map(StoreKind::parse).collect::<Result<_>>()?,
@@ -215,6 +228,7 @@ mod tests {
             "gate --orgs 0",
             "gate --systems mysql",
             "stores --stores oracle",
+            "replicas --share 0",
         ] {
             assert!(parse(bad).is_err(), "{bad} was taken");
         }

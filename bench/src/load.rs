@@ -141,6 +141,12 @@ impl Spread {
         Self { first: 0, orgs, users: USERS }
     }
 
+    /// One of some parts of orgs `0..orgs`, as many in each.
+    pub(crate) fn part(orgs: u32, part: usize, parts: usize) -> Result<Self> {
+        let each = orgs / u32::try_from(parts)?.max(1);
+        Ok(Self { first: each * u32::try_from(part)?, orgs: each, users: USERS })
+    }
+
     /// One org only.
     pub(crate) const fn hot(org: u32) -> Self {
         Self::users(org, USERS)

@@ -6,7 +6,7 @@
 //! prebuilt bytes and reads whole answers, as fast as they come or at times fixed beforehand (`pace.rs`); only `wire.rs`
 //! knows where an answer ends and whether it is a yes.
 //! Why each decision is fair to the peers is said beside the decision: see `servers/` and `peers/`.
-//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `holds.rs` (holds beside usages), `scale.rs` (a month of ten million
+//! Start reading at `gate.rs`, `ingest.rs` and `stores.rs` (the comparisons), `holds.rs` (holds beside usages), `replicas.rs` (servers on one store), `scale.rs` (a month of ten million
 //! usages), `keys.rs` (a hundred million keys) or `pages.rs` (the console on many orgs), then `client.rs`.
 
 mod args;
@@ -19,10 +19,12 @@ mod load;
 mod machine;
 mod pace;
 mod pages;
+mod replicas;
 mod report;
 mod rounds;
 mod scale;
 mod servers;
+mod share;
 mod stats;
 mod stores;
 mod targets;
@@ -54,6 +56,7 @@ fn run() -> Result<()> {
         args::Mode::Ingest => ingest::run(&options)?,
         args::Mode::Holds => holds::run(&options)?,
         args::Mode::Stores => stores::run(&options)?,
+        args::Mode::Replicas => replicas::run(&options)?,
         args::Mode::Scale => scale::run(&options)?,
         args::Mode::Keys => keys::run(&options)?,
         args::Mode::Pages => pages::run(&options)?,

@@ -17,23 +17,29 @@ Written by `cargo xtask bench gate --write`, and `ingest`, `holds`, `stores`, `s
 the servers it measures: use the ratios, not the absolute figures.
 ";
 
-/// Runs `gate`, `ingest`, `holds`, `stores`, `scale`, `keys` or `pages` with the remaining arguments.
+/// Runs `gate`, `ingest`, `holds`, `stores`, `replicas`, `scale`, `keys` or `pages` with the remaining arguments.
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let (mode, rest) = match args {
-        [mode @ ("gate" | "ingest" | "holds" | "stores" | "scale" | "keys" | "pages"), rest @ ..] => {
-            (*mode, rest)
+        [
+            mode @ ("gate" | "ingest" | "holds" | "stores" | "replicas" | "scale" | "keys" | "pages"),
+            rest @ ..,
+        ] => (*mode, rest),
+        _ => {
+            return Err(
+                "say `bench gate`, `ingest`, `holds`, `stores`, `replicas`, `scale`, `keys` or `pages`"
+                    .into(),
+            );
         }
-        _ => return Err("say `bench gate`, `ingest`, `holds`, `stores`, `scale`, `keys` or `pages`".into()),
     };
     let writes = rest.contains(&"--write");
-    if matches!(mode, "gate" | "stores") {
+    if matches!(mode, "gate" | "stores" | "replicas") {
         ensure("redis-server", &["redis-server"])?;
     }
-    if matches!(mode, "gate" | "ingest" | "stores") {
+    if matches!(mode, "gate" | "ingest" | "stores" | "replicas") {
         ensure("initdb", &["postgresql-15"])?;
     }
     let mut build = cargo(&["build", "--release", "--locked", "-p", "tollgate", "-p", "tollgate-bench"])?;
-    if mode == "stores" {
+    if matches!(mode, "stores" | "replicas") {
         ensure_stores()?;
         build.args(["--features", STORES]);
     }

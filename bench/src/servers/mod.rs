@@ -257,7 +257,7 @@ pub(crate) fn measured(
 pub(crate) use store::StoreKind;
 pub(crate) use tollgate::{
     Background, METER, Work, call as tollgate_asked, last_entry, make_orgs, start as start_tollgate,
-    template as tollgate_template, used as tollgate_used,
+    start_on as start_tollgate_on, template as tollgate_template, used as tollgate_used,
 };
 
 /// A server process that ends with this value, whatever happens.

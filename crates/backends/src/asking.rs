@@ -88,6 +88,31 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// The answers of the parts of a call, each of which is made by itself. If one failed, the call did; where another one was made, it
+/// is not known what was done. Of several failures one that leaves things open is told.
+#[cfg(any(feature = "packs", feature = "postgres"))]
+pub(crate) fn together<T>(
+    parts: Vec<Result<T, StoreError>>,
+    is_made: impl Fn(&T) -> bool,
+) -> Result<Vec<T>, StoreError> {
+    let any_made = parts.iter().flatten().any(is_made);
+    let (mut answers, mut failed) = (Vec::with_capacity(parts.len()), None);
+    for part in parts {
+        match part {
+            Ok(answer) => answers.push(answer),
+            Err(error) if failed.as_ref().is_none_or(|failed: &StoreError| failed.kind().is_refusal()) => {
+                failed = Some(error);
+            }
+            Err(_) => {}
+        }
+    }
+    match failed {
+        Some(error) if any_made => Err(not_known(error)),
+        Some(error) => Err(error),
+        None => Ok(answers),
+    }
+}
+
 /// The error of a call of which an attempt may have been made.
 pub(crate) fn not_known(error: StoreError) -> StoreError {
     if error.kind() == StoreErrorKind::Io {

@@ -154,7 +154,9 @@ impl<S: Store> Engine<S> {
         let metrics = EngineMetrics::default();
         let mut shard = Shard::new(Arc::clone(&store), options.pace);
         if !shard.is_shared() {
-            shard.note_behind().await?;
+            let behind = shard.store.behind().await?;
+            // Nothing is in memory yet, of whatever version.
+            shard.note_behind(behind.into_iter().map(|partition| (partition, 0))).await?;
         }
         let writer = Writer {
             shard,

@@ -72,7 +72,7 @@ impl<S: Store> Engine<S> {
     pub async fn find_holds(&self, from: Option<&Cursor>) -> Result<Option<Cursor>, EngineError> {
         if from.is_none() {
             // Images of orgs that hold something may lag behind.
-            self.ask(|answer| Job::Alone(Alone::Save { which: Which::All, answer })).await?;
+            self.save(Which::All).await?;
         }
         let page = self.store.scan(&Scan::Orgs, from, ORG_PAGE).await.map_err(crate::read::store_error)?;
         let holding = page.rows.into_iter().filter_map(|row| match row {

@@ -5,6 +5,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use tollgate_domain::OrgDecision;
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,4 +59,23 @@ impl EngineMetrics {
         registry.register("months_closed", "Months that closed by themselves", self.months_closed.clone());
         registry.register("conflicts", "Requests decided again after a conflict", self.conflicts.clone());
     }
+}
+
+/// The label that a decision on usage is counted under.
+pub(crate) fn outcome(decision: &OrgDecision) -> Option<&'static str> {
+    Some(match decision {
+        OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
+        OrgDecision::Use(Ok(_)) => "allowed",
+        OrgDecision::Use(Err(denied)) => denied.denial.code(),
+        OrgDecision::Hold(Ok(taken)) if taken.replayed => "replayed",
+        OrgDecision::Hold(Ok(_)) => "held",
+        OrgDecision::Hold(Err(refused)) => refused.code(),
+        OrgDecision::Capture(Ok(captured)) if captured.replayed => "replayed",
+        OrgDecision::Capture(Ok(_)) => "captured",
+        OrgDecision::Capture(Err(denial)) => denial.code(),
+        OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
+        OrgDecision::Record(Ok(_)) => "recorded",
+        OrgDecision::Record(Err(denial)) => denial.code(),
+        _ => return None,
+    })
 }

@@ -1,7 +1,8 @@
 //! Requests to the writer, each with the place its answer goes.
 
 use tollgate_domain::{
-    Actor, KeySpace, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, SystemCommand, SystemDenial, UsageKey,
+    Actor, KeySpace, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition, SystemCommand,
+    SystemDenial, UsageKey,
 };
 
 use crate::EngineError;
@@ -40,8 +41,8 @@ pub(crate) enum Alone {
     Follow { answer: Reply<u64> },
     /// Some of the orgs with holds that may have expired.
     DueHolds { answer: Reply<Vec<OrgId>> },
-    /// Images brought up to date.
-    Save { which: Which, answer: Reply<()> },
+    /// Images brought up to date, also those of partitions to which other processes on the same store appended up to a version.
+    Save { which: Which, behind: Vec<(Partition, u64)>, answer: Reply<()> },
 }
 
 /// Which images are to be brought up to date.

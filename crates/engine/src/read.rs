@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tollgate_domain::{
     Actor, Amount, Balance, Bill, BillError, Context, Counter, Denials, Entry, EntryKind, Hold, KeySpace,
-    MeterId, Moments, Org, OrgCommand, OrgId, OrgState, PartKey, Period, Place, Rated, Record, RecordKey,
-    Rerun, Scope, SystemRecords, TakenBack, Timestamp, TopUpLine, UsageKey, UsedEntry, UserId, Wants, Window,
-    apply, balance, bill, decide, rate_month, top_ups,
+    MeterId, Moments, Org, OrgCommand, OrgId, OrgState, PartKey, Partition, Period, Place, Rated, Record,
+    RecordKey, Rerun, Scope, SystemRecords, TakenBack, Timestamp, TopUpLine, UsageKey, UsedEntry, UserId,
+    Wants, Window, apply, balance, bill, decide, rate_month, top_ups,
 };
 use tollgate_storage::{Cursor, Order, Page, Row, Scan, Store, StoreError};
 
@@ -121,9 +121,25 @@ impl<S: Store> Engine<S> {
             | Scan::Unsent { org: Some(org) } => Some(Which::Org(org.clone())),
         };
         match which {
-            Some(which) => self.ask(|answer| Job::Alone(Alone::Save { which, answer })).await,
+            Some(which) => self.save(which).await,
             None => Ok(()),
         }
+    }
+
+    /// Brings images up to date. What others appended is asked for here: no decision waits for that.
+    pub(crate) async fn save(&self, which: Which) -> Result<(), EngineError> {
+        let behind = match &which {
+            _ if !self.store.capabilities().shared => Vec::new(),
+            Which::Org(org) => vec![Partition::Org(org.clone())],
+            Which::System => vec![Partition::System],
+            Which::All | Which::Heads | Which::Unsent => self.store.behind().await.map_err(store_error)?,
+        };
+        let versions = match behind.is_empty() {
+            true => Vec::new(),
+            false => self.store.versions(&behind).await.map_err(store_error)?,
+        };
+        let behind = behind.into_iter().zip(versions).collect();
+        self.ask(|answer| Job::Alone(Alone::Save { which, behind, answer })).await
     }
 
     /// The balance of an org as of one of its versions.

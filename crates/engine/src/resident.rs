@@ -28,6 +28,8 @@ pub(crate) struct Resident {
     touched: bool,
     /// Whether it is known that its image lacks entries.
     unsaved: bool,
+    /// Whether its image lacks entries that it was opened by: nobody noted what they changed.
+    lagged: bool,
     /// Whether it was asked for since it was last passed over.
     used: bool,
     /// How many parts of it are counted.
@@ -171,7 +173,7 @@ impl Residents {
             // Its image lacks entries of nobody knows when.
             self.unsaved.queue.push_front((0, 0, id.clone()));
         }
-        let unsaved = self.unsaved.orgs.contains(&id);
+        let (lagged, unsaved) = (state.is_changed(), self.unsaved.orgs.contains(&id));
         let place = self.free.pop().unwrap_or_else(|| {
             self.orgs.push(None);
             Place(self.orgs.len() - 1)
@@ -184,6 +186,7 @@ impl Residents {
                 append: None,
                 touched: false,
                 unsaved,
+                lagged,
                 used: true,
                 counted: 0,
             }));
@@ -273,6 +276,23 @@ impl Residents {
         }
         self.note_urgent(org);
         self.note_unsent(org);
+    }
+
+    /// Notes that the image of an org lacks entries up to a version. If it is older than that in memory it is forgotten; and if it is
+    /// not, and all that its image lacks was appended here, then it is noted what that changed.
+    pub(crate) fn note_lagging(&mut self, org: &OrgId, version: u64) {
+        let known = self.place(org).and_then(|place| self.orgs.get(place.0)?.as_deref());
+        match known {
+            Some(known) if known.state.version() >= version => {
+                if known.lagged {
+                    self.note_behind(org);
+                }
+            }
+            _ => {
+                self.forget(org);
+                self.note_behind(org);
+            }
+        }
     }
 
     /// Puts an org aside that was to be saved and could not be opened: it is tried again later, and holds up no other.
@@ -373,7 +393,7 @@ impl Residents {
         self.unsaved.unsent.saved(org);
         let place = self.place(org)?;
         let resident = self.at(place)?;
-        resident.unsaved = false;
+        (resident.unsaved, resident.lagged) = (false, false);
         let (version, records) = (resident.state.version(), resident.state.take_changed());
         if records.is_empty() {
             return None;

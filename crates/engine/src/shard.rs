@@ -20,7 +20,8 @@ use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
 use crate::flight::{Appending, Flight, Settled, Staged, Turn};
 use crate::limits::{
-    LOADS_AHEAD_MAX, SHARED_LAG_ENTRIES_MAX, SHARED_LAG_ENTRIES_MIN, SHARED_LAG_TURNS, WARMED_AT_ONCE,
+    LOADS_AHEAD_MAX, OPEN_ROUNDS_MAX, SHARED_LAG_ENTRIES_MAX, SHARED_LAG_ENTRIES_MIN, SHARED_LAG_TURNS,
+    WARMED_AT_ONCE,
 };
 use crate::loading::{
     FoundKey, Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records,
@@ -89,22 +90,22 @@ impl<S: Store> Shard<S> {
         self.store.capabilities().shared
     }
 
-    /// Notes the orgs whose images lack entries that others appended.
-    pub(crate) async fn note_behind(&mut self) -> Result<(), StoreError> {
-        let mut orgs = Vec::new();
-        for partition in self.store.behind().await? {
+    /// Notes partitions whose images lack entries, also of others, up to a version each.
+    pub(crate) async fn note_behind(
+        &mut self,
+        behind: impl IntoIterator<Item = (Partition, u64)>,
+    ) -> Result<(), StoreError> {
+        for (partition, version) in behind {
             match partition {
-                Partition::Org(org) => orgs.push(org),
+                Partition::Org(org) => self.residents.note_lagging(&org, version),
                 Partition::System => save_system(self.store.as_ref()).await?,
             }
         }
-        self.forget_stale(&orgs).await?;
-        orgs.iter().for_each(|org| self.residents.note_behind(org));
         Ok(())
     }
 
     /// Forgets those of some orgs that another process changed.
-    async fn forget_stale(&mut self, orgs: &[OrgId]) -> Result<(), StoreError> {
+    pub(crate) async fn forget_stale(&mut self, orgs: &[OrgId]) -> Result<(), StoreError> {
         if !self.is_shared() {
             return Ok(());
         }
@@ -555,9 +556,8 @@ impl<S: Store> Shard<S> {
         self.residents.forget(org);
     }
 
-    /// A copy of the state of an org with some of its parts, all of one version.
+    /// A copy of the state of an org with some of its parts, all of one version: that which is in memory, if there is one.
     pub(crate) async fn view(&mut self, org: &OrgId, parts: &[PartKey]) -> Result<OrgState, StoreError> {
-        self.forget_stale(std::slice::from_ref(org)).await?;
         let Some(place) = self.open_all(std::iter::once(org)).await?.pop() else { return Err(moved()) };
         let Some(resident) = self.residents.at(place) else { return Err(moved()) };
         let lacking: Vec<PartKey> =
@@ -653,7 +653,15 @@ impl<S: Store> Shard<S> {
         }
         let mut failed = None;
         for org in orgs {
-            if let Err(error) = self.open_all(std::iter::once(org)).await {
+            let mut opened = self.open_all(std::iter::once(org)).await;
+            for _ in 1..OPEN_ROUNDS_MAX {
+                if !opened.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::Moved) {
+                    break;
+                }
+                // Another process saved it meanwhile.
+                opened = self.open_all(std::iter::once(org)).await;
+            }
+            if let Err(error) = opened {
                 tracing::warn!(%error, org = org.as_str(), "an organization cannot be opened to be saved");
                 self.residents.put_aside(org.clone());
                 failed = Some(error);

@@ -17,6 +17,7 @@ use crate::limits::{
     SAVE_AGAIN_AFTER, SAVE_AGAIN_TURNS,
 };
 use crate::loading::system_records;
+use crate::metrics::outcome;
 use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Which};
 use crate::resident::Checkpoint;
@@ -83,7 +84,7 @@ impl<S: Store> Writer<S> {
             return;
         }
         let (organizations, began) = (self.shard.unsaved_orgs(), Instant::now());
-        let saved = self.save(&Which::All).await;
+        let saved = self.save_all().await;
         self.answer_waiting(saved.as_ref().err());
         match saved {
             Ok(()) => tracing::info!(
@@ -108,6 +109,7 @@ impl<S: Store> Writer<S> {
             if !others.is_empty() && settled.is_ok() {
                 settled = self.rest().await.map(drop);
             }
+            let others = self.check_viewed(others).await;
             for other in others {
                 match &settled {
                     Ok(()) => settled = self.settle_other(other).await,
@@ -331,6 +333,21 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
+    /// Has the orgs that are to be viewed opened again where another process changed them: of all views of a turn together. If it is not
+    /// known which those are, the views are answered so; gives back the others.
+    async fn check_viewed(&mut self, others: Vec<Alone>) -> Vec<Alone> {
+        let viewed = others.iter().filter_map(|other| match other {
+            Alone::View { org, .. } => Some(org.clone()),
+            _ => None,
+        });
+        let Err(error) = self.shard.forget_stale(&viewed.collect::<Vec<_>>()).await else { return others };
+        let error = Arc::new(error);
+        let (views, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|other| matches!(other, Alone::View { .. }));
+        views.into_iter().for_each(|view| view.fail(refused(&error)));
+        others
+    }
+
     /// Does what is not a command of an org. An error is a reason to stop.
     async fn settle_other(&mut self, alone: Alone) -> Result<(), Arc<StoreError>> {
         match alone {
@@ -345,8 +362,7 @@ impl<S: Store> Writer<S> {
             }
             Alone::View { org, parts, answer } => {
                 let viewed = self.view(&org, &parts).await;
-                let failed = |error| EngineError::Store(Arc::new(error));
-                drop(answer.send(viewed.map(Box::new).map_err(failed)));
+                drop(answer.send(viewed.map(Box::new).map_err(|error| refused(&Arc::new(error)))));
             }
             Alone::Follow { answer } => {
                 let followed = self.follow_others().await;
@@ -355,15 +371,14 @@ impl<S: Store> Writer<S> {
             Alone::DueHolds { answer } => {
                 drop(answer.send(Ok(self.shard.due_holds(self.options.clock.now()))));
             }
-            Alone::Save { which, answer } => {
-                if self.shard.is_shared() {
-                    let saved = self.save(&which).await;
-                    drop(answer.send(saved.map_err(|error| refused(&error))));
-                } else {
-                    // Some at a time, between turns: nobody else waits for it.
-                    let until = self.shard.up_to_now(&which);
-                    self.waiting.push_back(Waiting { which, until, answer });
+            Alone::Save { which, behind, answer } => {
+                if let Err(error) = self.shard.note_behind(behind).await {
+                    drop(answer.send(Err(refused(&Arc::new(error)))));
+                    return Ok(());
                 }
+                // Some at a time, between turns: nobody else waits for it.
+                let until = self.shard.up_to_now(&which);
+                self.waiting.push_back(Waiting { which, until, answer });
             }
         }
         Ok(())
@@ -569,12 +584,8 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// Brings images up to date.
-    async fn save(&mut self, which: &Which) -> Result<(), Arc<StoreError>> {
-        if self.shard.is_shared() {
-            self.shard.note_behind().await.map_err(Arc::new)?;
-        }
-        let mut moved = 0;
+    /// Brings all images up to date.
+    async fn save_all(&mut self) -> Result<(), Arc<StoreError>> {
         loop {
             self.wait_saved().await;
             if let Saving::Failed(failed) = std::mem::take(&mut self.saving) {
@@ -584,11 +595,9 @@ impl<S: Store> Writer<S> {
                     return Err(Arc::clone(&failed.error));
                 }
             }
-            match self.shard.unsaved(which, u64::MAX).await {
+            match self.shard.unsaved(&Which::All, u64::MAX).await {
                 Ok(Some(checkpoint)) => self.write(checkpoint),
                 Ok(None) => return Ok(()),
-                // Another process saved one that was being opened.
-                Err(error) if error.kind() == StoreErrorKind::Moved && moved < OPEN_ROUNDS_MAX => moved += 1,
                 Err(error) => return Err(Arc::new(error)),
             }
         }
@@ -661,25 +670,6 @@ impl<S: Store> Writer<S> {
             job.fail(EngineError::Stopped(Arc::clone(&reason)));
         }
     }
-}
-
-/// The label that a decision on usage is counted under.
-fn outcome(decision: &OrgDecision) -> Option<&'static str> {
-    Some(match decision {
-        OrgDecision::Use(Ok(allowed)) if allowed.replayed => "replayed",
-        OrgDecision::Use(Ok(_)) => "allowed",
-        OrgDecision::Use(Err(denied)) => denied.denial.code(),
-        OrgDecision::Hold(Ok(taken)) if taken.replayed => "replayed",
-        OrgDecision::Hold(Ok(_)) => "held",
-        OrgDecision::Hold(Err(refused)) => refused.code(),
-        OrgDecision::Capture(Ok(captured)) if captured.replayed => "replayed",
-        OrgDecision::Capture(Ok(_)) => "captured",
-        OrgDecision::Capture(Err(denial)) => denial.code(),
-        OrgDecision::Record(Ok(recorded)) if recorded.duplicate => "duplicate",
-        OrgDecision::Record(Ok(_)) => "recorded",
-        OrgDecision::Record(Err(denial)) => denial.code(),
-        _ => return None,
-    })
 }
 
 /// Waits for a shutdown. What a watch shows is locked as long as it is held, so it is let go of here: a second caller of

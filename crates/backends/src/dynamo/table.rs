@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::operation::update_time_to_live::UpdateTimeToLiveError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, ConsumedCapacity, KeySchemaElement, KeyType,
-    KeysAndAttributes, ProvisionedThroughput, ReturnConsumedCapacity, ScalarAttributeType, TableDescription,
-    TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    KeysAndAttributes, ProvisionedThroughput, PutRequest, ReturnConsumedCapacity, ScalarAttributeType,
+    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus, WriteRequest,
 };
 use futures_util::future::join_all;
 use tollgate_aws::Access;
@@ -33,6 +33,9 @@ const SORT: &str = "sk";
 /// How often it is looked whether a table that is being made is there, and how many times.
 const MADE_EVERY: Duration = Duration::from_millis(100);
 const MADE_LOOKS: u32 = 1_200;
+
+/// Most items that DynamoDB takes in one request that puts them.
+const BATCH_PUTS_MAX: usize = 25;
 
 /// Requests of one call that are under way at once.
 const PUTS_AT_ONCE: usize = 32;
@@ -85,18 +88,43 @@ impl DynamoTable {
         count(&mut self.consumed.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    async fn put(&self, (place, item): &(Place, Item)) -> Result<bool, Failure> {
-        let mut attributes: Attributes = key_of(place);
-        attributes.extend(item.0.iter().map(|(name, value)| (name.clone(), attribute(value))));
+    async fn insert_one(&self, (place, item): &(Place, Item)) -> Result<bool, Failure> {
         let put = self
             .client
             .put_item()
             .table_name(&self.options.table)
-            .set_item(Some(attributes))
+            .set_item(Some(attributes_of(place, item)))
             .condition_expression("attribute_not_exists(#pk)")
             .expression_attribute_names("#pk", PARTITION)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         match put.send().await {
+            Ok(output) => {
+                self.count_write(output.consumed_capacity());
+                Ok(true)
+            }
+            Err(error) if says(&error, "ConditionalCheckFailedException") => Ok(false),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    async fn change_one(&self, place: &Place, change: &Change) -> Result<bool, Failure> {
+        let mut terms = Terms::default();
+        let update = terms.update(change);
+        let condition = change.below.map(|(name, number)| {
+            let (name, value) = (terms.name(name), terms.value(AttributeValue::N(number.to_string())));
+            format!("attribute_not_exists({name}) OR {name} < {value}")
+        });
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.options.table)
+            .set_key(Some(key_of(place)))
+            .set_update_expression(update)
+            .set_condition_expression(condition)
+            .set_expression_attribute_names((!terms.names.is_empty()).then_some(terms.names))
+            .set_expression_attribute_values((!terms.values.is_empty()).then_some(terms.values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        match request.send().await {
             Ok(output) => {
                 self.count_write(output.consumed_capacity());
                 Ok(true)
@@ -204,6 +232,12 @@ fn key_of(place: &Place) -> Attributes {
     ])
 }
 
+fn attributes_of(place: &Place, item: &Item) -> Attributes {
+    let mut attributes = key_of(place);
+    attributes.extend(item.0.iter().map(|(name, value)| (name.clone(), attribute(value))));
+    attributes
+}
+
 /// The place and the values in attributes; what is not ours is passed over.
 fn item_in(attributes: Attributes) -> (Place, Item) {
     let (mut place, mut item) = (Place { partition: String::new(), sort: Vec::new() }, Item::default());
@@ -261,6 +295,8 @@ impl Terms {
 
 impl Table for DynamoTable {
     const THREAD: &'static str = "tollgate-dynamo";
+    const PUTS_MAX: usize = BATCH_PUTS_MAX;
+    const CHANGES_MAX: usize = 1;
 
     async fn prepare(&self, migrate: bool) -> Result<(), Failure> {
         let wrong = |text: String| Err(Failure::new(Outcome::Refused, StoreErrorKind::Format, text));
@@ -292,36 +328,37 @@ impl Table for DynamoTable {
     async fn insert(&self, items: &[(Place, Item)]) -> Vec<Result<bool, Failure>> {
         let mut made = Vec::with_capacity(items.len());
         for some in items.chunks(PUTS_AT_ONCE) {
-            made.extend(join_all(some.iter().map(|item| self.put(item))).await);
+            made.extend(join_all(some.iter().map(|item| self.insert_one(item))).await);
         }
         made
     }
 
-    async fn change(&self, place: &Place, change: &Change) -> Result<bool, Failure> {
-        let mut terms = Terms::default();
-        let update = terms.update(change);
-        let condition = change.below.map(|(name, number)| {
-            let (name, value) = (terms.name(name), terms.value(AttributeValue::N(number.to_string())));
-            format!("attribute_not_exists({name}) OR {name} < {value}")
-        });
+    async fn put(&self, items: &[(Place, Item)]) -> Result<(), Failure> {
+        let put = |(place, item): &(Place, Item)| {
+            let put = PutRequest::builder().set_item(Some(attributes_of(place, item))).build();
+            Ok(WriteRequest::builder().put_request(put.map_err(unbuilt)?).build())
+        };
+        let puts: Vec<WriteRequest> = items.iter().map(put).collect::<Result<_, Failure>>()?;
         let request = self
             .client
-            .update_item()
-            .table_name(&self.options.table)
-            .set_key(Some(key_of(place)))
-            .set_update_expression(update)
-            .set_condition_expression(condition)
-            .set_expression_attribute_names((!terms.names.is_empty()).then_some(terms.names))
-            .set_expression_attribute_values((!terms.values.is_empty()).then_some(terms.values))
+            .batch_write_item()
+            .request_items(&self.options.table, puts)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match request.send().await {
-            Ok(output) => {
-                self.count_write(output.consumed_capacity());
-                Ok(true)
-            }
-            Err(error) if says(&error, "ConditionalCheckFailedException") => Ok(false),
-            Err(error) => Err(failure(error)),
+        let output = request.send().await.map_err(failure)?;
+        output.consumed_capacity().iter().for_each(|units| self.count_write(Some(units)));
+        let left = output.unprocessed_items().is_some_and(|left| left.values().any(|of| !of.is_empty()));
+        if left {
+            let text = "DynamoDB does not take more now";
+            return Err(Failure::new(Outcome::Passing, StoreErrorKind::Unavailable, text));
         }
+        Ok(())
+    }
+
+    async fn change(&self, changes: &[(Place, Change)]) -> Result<Vec<bool>, Failure> {
+        join_all(changes.iter().map(|(place, change)| self.change_one(place, change)))
+            .await
+            .into_iter()
+            .collect()
     }
 
     async fn remove(&self, place: &Place, only: Option<(&'static str, u64)>) -> Result<(), Failure> {

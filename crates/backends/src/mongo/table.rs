@@ -6,12 +6,13 @@ use std::future::IntoFuture;
 use futures_util::TryStreamExt;
 use mongodb::action::Find;
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::bson::{Binary, Bson, DateTime, Document, deserialize_from_document, doc, serialize_to_bson};
+use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{
     Acknowledgment, ClientOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
 };
-use mongodb::{Client, Collection, IndexModel};
+use mongodb::{Client, Collection, Database, IndexModel};
+use serde::Deserialize;
 use tokio::time::timeout;
 use tollgate_storage::{StoreError, StoreErrorKind};
 
@@ -27,10 +28,14 @@ const READ_MAX: usize = 300;
 /// Most documents of one command that makes them.
 const INSERTS_AT_ONCE: usize = 500;
 
+/// Most documents of one command that changes them: small enough that what is appended meanwhile does not wait for long.
+const UPDATES_AT_ONCE: usize = 100;
+
 /// A collection, as a table of packs.
 #[derive(Debug)]
 pub struct MongoTable {
     client: Client,
+    database: Database,
     documents: Collection<Document>,
 }
 
@@ -58,8 +63,9 @@ impl MongoTable {
         client.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         let database = client.default_database.clone().unwrap_or_else(|| DATABASE_DEFAULT.to_owned());
         let client = Client::with_options(client).map_err(bad)?;
-        let documents = client.database(&database).collection(&options.collection);
-        Ok(Self { client, documents })
+        let database = client.database(&database);
+        let documents = database.collection(&options.collection);
+        Ok(Self { client, database, documents })
     }
 
     /// Makes documents by one command.
@@ -86,10 +92,48 @@ impl MongoTable {
         (0..items.len()).map(said).collect()
     }
 
+    /// Makes updates by one command, each by itself; the codes of those that were refused, by their places.
+    async fn update(&self, updates: Vec<Document>) -> Result<HashMap<usize, i32>, Failure> {
+        let concern = serialize_to_bson(&self.documents.write_concern());
+        let command = doc! {
+            "update": self.documents.name(),
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": concern.map_err(|error| failure(error.into()))?,
+        };
+        let said = in_time(self.database.run_command(command)).await?;
+        let said: Said = deserialize_from_document(said).map_err(|error| failure(error.into()))?;
+        match said.concern {
+            Some(error) => Err(not_written(error.code)),
+            None => Ok(said.errors.into_iter().map(|error| (error.index, error.code)).collect()),
+        }
+    }
+
     /// Finds what is there now: a primary that lost the others without knowing it yet does not answer.
     fn now(&self, filter: Document) -> Find<'_, Document> {
         self.documents.find(filter).read_concern(ReadConcern::linearizable()).max_time(ANSWER_TIMEOUT)
     }
+}
+
+/// What a command of writes answers.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(rename = "writeErrors", default)]
+    errors: Vec<OfOne>,
+    /// Without it also what is there is not yet so for good.
+    #[serde(rename = "writeConcernError")]
+    concern: Option<OfAll>,
+}
+
+#[derive(Deserialize)]
+struct OfOne {
+    index: usize,
+    code: i32,
+}
+
+#[derive(Deserialize)]
+struct OfAll {
+    code: i32,
 }
 
 /// What a command gives; one that takes too long may have been done. The driver itself waits for as long as there is a connection.
@@ -154,8 +198,34 @@ fn document_of(place: &Place, item: &Item) -> Document {
     document
 }
 
+fn filter_of(place: &Place) -> Document {
+    doc! { "_id": id_of(&place.partition, &place.sort) }
+}
+
+/// The item of a change, if it is as expected.
+fn filter_of_change(place: &Place, change: &Change) -> Document {
+    let mut filter = filter_of(place);
+    if let Some((name, number)) = change.below {
+        let number = bson_of(name, &Value::Number(number));
+        filter.insert("$or", vec![doc! { name: { "$exists": false } }, doc! { name: { "$lt": number } }]);
+    }
+    filter
+}
+
+fn update_of(change: &Change) -> Document {
+    let set: Document = change.set.iter().map(|(name, value)| (name.clone(), bson_of(name, value))).collect();
+    let unset: Document = change.remove.iter().map(|name| (name.clone(), Bson::Null)).collect();
+    let mut update = doc! { "$set": set };
+    if !unset.is_empty() {
+        update.insert("$unset", unset);
+    }
+    update
+}
+
 impl Table for MongoTable {
     const THREAD: &'static str = "tollgate-mongo";
+    const PUTS_MAX: usize = UPDATES_AT_ONCE;
+    const CHANGES_MAX: usize = UPDATES_AT_ONCE;
 
     async fn prepare(&self, migrate: bool) -> Result<(), Failure> {
         let hello = in_time(self.client.database("admin").run_command(doc! { "hello": 1 })).await?;
@@ -188,32 +258,40 @@ impl Table for MongoTable {
         made
     }
 
-    async fn change(&self, place: &Place, change: &Change) -> Result<bool, Failure> {
-        let set: Document =
-            change.set.iter().map(|(name, value)| (name.clone(), bson_of(name, value))).collect();
-        let unset: Document = change.remove.iter().map(|name| (name.clone(), Bson::Null)).collect();
-        let mut update = doc! { "$set": set };
-        if !unset.is_empty() {
-            update.insert("$unset", unset);
-        }
-        let mut filter = doc! { "_id": id_of(&place.partition, &place.sort) };
-        if let Some((name, number)) = change.below {
-            let number = bson_of(name, &Value::Number(number));
-            filter.insert("$or", vec![doc! { name: { "$exists": false } }, doc! { name: { "$lt": number } }]);
-        }
-        let made = self.documents.update_one(filter.clone(), update.clone()).upsert(true);
-        match answer(made).await? {
-            Ok(_) => return Ok(true),
+    async fn put(&self, items: &[(Place, Item)]) -> Result<(), Failure> {
+        let updates = items.iter().map(|(place, item)| {
+            let document = document_of(place, item);
+            doc! { "q": filter_of(place), "u": document, "upsert": true }
+        });
+        let refused = self.update(updates.collect()).await?;
+        refused.into_values().next().map_or(Ok(()), |code| Err(not_written(code)))
+    }
+
+    async fn change(&self, changes: &[(Place, Change)]) -> Result<Vec<bool>, Failure> {
+        let update = |is_made: bool| {
+            move |(place, change): &(Place, Change)| {
+                let (filter, update) = (filter_of_change(place, change), update_of(change));
+                doc! { "q": filter, "u": update, "upsert": is_made }
+            }
+        };
+        let refused = self.update(changes.iter().map(update(true)).collect()).await?;
+        let mut made = vec![true; changes.len()];
+        for (index, code) in refused {
+            if !is_duplicate(code) {
+                return Err(not_written(code));
+            }
             // There is one, which another process just made, or whose number is higher.
-            Err(error) if is_duplicate_error(&error) => {}
-            Err(error) => return Err(failure(error)),
+            let (Some((place, change)), Some(made)) = (changes.get(index), made.get_mut(index)) else {
+                continue;
+            };
+            let changed = self.documents.update_one(filter_of_change(place, change), update_of(change));
+            *made = in_time(changed).await?.matched_count == 1;
         }
-        let changed = in_time(self.documents.update_one(filter, update)).await?;
-        Ok(changed.matched_count == 1)
+        Ok(made)
     }
 
     async fn remove(&self, place: &Place, only: Option<(&'static str, u64)>) -> Result<(), Failure> {
-        let mut filter = doc! { "_id": id_of(&place.partition, &place.sort) };
+        let mut filter = filter_of(place);
         if let Some((name, number)) = only {
             filter.insert(name, bson_of(name, &Value::Number(number)));
         }
@@ -222,11 +300,7 @@ impl Table for MongoTable {
 
     async fn get(&self, places: &[Place]) -> Result<HashMap<Place, Item>, Failure> {
         let ids: Vec<String> = places.iter().map(|place| id_of(&place.partition, &place.sort)).collect();
-        let find = match ids.as_slice() {
-            // Whoever asks for one may have to know whose it is: it is read as it is now.
-            [id] => self.now(doc! { "_id": id }),
-            _ => self.documents.find(doc! { "_id": { "$in": ids } }),
-        };
+        let find = self.now(doc! { "_id": { "$in": ids } });
         let found: Vec<Document> = in_time(async { find.await?.try_collect().await }).await?;
         Ok(found.into_iter().filter_map(item_in).collect())
     }
@@ -250,10 +324,6 @@ impl Table for MongoTable {
 fn is_no_collection(error: &Error) -> bool {
     const NAMESPACE_NOT_FOUND: i32 = 26;
     matches!(error.kind.as_ref(), ErrorKind::Command(said) if said.code == NAMESPACE_NOT_FOUND)
-}
-
-fn is_duplicate_error(error: &Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(error)) if is_duplicate(error.code))
 }
 
 #[cfg(test)]

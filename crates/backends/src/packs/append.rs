@@ -14,9 +14,9 @@ use tollgate_storage::{Append, Appended, EntryChange, StoreError, StoreErrorKind
 use super::limits::{ENDS_KEPT, MARK_EVERY};
 use super::pack::{self, CALL};
 use super::places::{BEHIND, NOTED, in_list, name_of};
-use super::table::{Change, Item, Place, Table, Value};
+use super::table::{Item, Place, Table, Value};
 use super::{Core, each, now_nanos, now_secs};
-use crate::asking::not_known;
+use crate::asking::together;
 
 /// When a mark was made.
 pub(crate) const MARKED_AT: &str = "t";
@@ -46,6 +46,11 @@ impl Ends {
 
     fn of(&self, partition: &Partition) -> Known {
         self.known().get(partition).copied().unwrap_or_default()
+    }
+
+    /// The number of the latest entry that was seen, if any look was taken.
+    pub(crate) fn seen(&self, partition: &Partition) -> Option<u64> {
+        self.known().get(partition).map(|known| known.end)
     }
 
     fn update(&self, partition: &Partition, update: impl FnOnce(&mut Known)) {
@@ -79,9 +84,7 @@ pub(crate) async fn append<T: Table>(
 ) -> Result<Vec<Appended>, StoreError> {
     let call = new_call()?;
     // Nothing is made until here: a failure is known to have changed nothing that counts.
-    let nanos = now_nanos();
-    let ready = (0_u32..).zip(appends).map(|(index, append)| prepare(core, append, call, (nanos, index)));
-    let ready = each(ready).await.map_err(nothing_made)?;
+    let ready = prepare(core, appends, call).await.map_err(nothing_made)?;
     let (mut places, mut items) = (Vec::new(), Vec::new());
     for (index, item) in ready.into_iter().enumerate() {
         if let Some(item) = item {
@@ -93,12 +96,10 @@ pub(crate) async fn append<T: Table>(
     let is_ours = move |item: &Item| item.bytes(CALL) == Some(&call);
     let made = core.table.insert(items, is_ours).await;
     let mut answers = vec![Appended::Conflict; appends.len()];
-    let (mut failed, mut any_made) = (None, false);
-    for ((index, made), beside) in places.into_iter().zip(made).zip(beside) {
+    for ((index, made), beside) in places.into_iter().zip(&made).zip(beside) {
         let Some(append) = appends.get(index) else { continue };
         match made {
             Ok(true) => {
-                any_made = true;
                 note_made(core, append).await;
                 if let Some(answer) = answers.get_mut(index) {
                     *answer = Appended::Done;
@@ -106,20 +107,11 @@ pub(crate) async fn append<T: Table>(
             }
             // What lay beside the pack says nothing to anybody.
             Ok(false) => drop(each(beside.iter().map(|piece| core.table.remove(piece, None))).await),
-            // Of several failures one that leaves things open is told.
-            Err(error) if failed.as_ref().is_none_or(is_refusal) => failed = Some(error),
             Err(_) => {}
         }
     }
-    match failed {
-        Some(error) if any_made => Err(not_known(error)),
-        Some(error) => Err(error),
-        None => Ok(answers),
-    }
-}
-
-fn is_refusal(error: &StoreError) -> bool {
-    error.kind().is_refusal()
+    together(made, |made| *made)?;
+    Ok(answers)
 }
 
 /// The error of a call that failed before any pack was made.
@@ -133,42 +125,54 @@ fn nothing_made(error: StoreError) -> StoreError {
     }
 }
 
-/// Makes the pack of an append, and notes where it will be looked for; `None`: the partition is not at its version.
+/// Makes the packs of appends, and notes where they will be looked for; `None`: the partition is not at its version.
 async fn prepare<T: Table>(
     core: &Core<T>,
-    append: &Append,
+    appends: &[Append],
     call: [u8; 16],
-    (nanos, index): (u64, u32),
-) -> Result<Option<(Place, Item)>, StoreError> {
-    let (partition, expected) = (&append.partition, append.expected_version);
-    let name = name_of(partition);
-    if core.ends.of(partition).end != expected {
-        let end = pack::version(&core.table, &name).await?;
-        core.see(partition, end);
-        if end != expected {
-            return Ok(None);
+) -> Result<Vec<Option<(Place, Item)>>, StoreError> {
+    let fit = each(appends.iter().map(|append| is_at_version(core, append))).await?;
+    let fitting = || appends.iter().zip(&fit).zip(0_u32..).filter(|((_, fits), _)| **fits);
+    let (began, nanos) = (Instant::now(), now_nanos());
+    let (mut marked, mut notes) = (Vec::new(), Vec::new());
+    for ((append, _), index) in fitting() {
+        let name = name_of(&append.partition);
+        if core.ends.of(&append.partition).marked.is_none_or(|marked| marked.elapsed() >= MARK_EVERY) {
+            let mark = Item::of(MARKED_AT, Value::Number(now_secs()));
+            notes.push((in_list(BEHIND, name.as_bytes()), mark));
+            marked.push(&append.partition);
+        }
+        if has_notices(append) {
+            let sort = [nanos.to_be_bytes().as_slice(), &index.to_be_bytes(), &call].concat();
+            let of = (OF.to_owned(), Value::Bytes(name.into_bytes()));
+            let after = (AFTER.to_owned(), Value::Number(append.expected_version));
+            notes.push((in_list(NOTED, sort), Item([of, after].into())));
         }
     }
-    let known = core.ends.of(partition);
-    if known.marked.is_none_or(|marked| marked.elapsed() >= MARK_EVERY) {
-        // Before the pack: whoever looks later for what images lack finds it by this.
-        let set = [(MARKED_AT.to_owned(), Value::Number(now_secs()))].into();
-        let began = Instant::now();
-        core.table.change(&in_list(BEHIND, name.as_bytes()), &Change { set, ..Change::default() }).await?;
-        core.ends.update(partition, |known| known.marked = Some(began));
+    // Before the packs: whoever looks later for what images lack finds it by the marks, and who reads notices looks whether the
+    // packs of those noted came to be.
+    core.table.put(&notes).await?;
+    marked.into_iter().for_each(|partition| core.ends.update(partition, |known| known.marked = Some(began)));
+    each(appends.iter().zip(fit).map(|(append, fits)| async move {
+        if !fits {
+            return Ok(None);
+        }
+        let place = pack::place_behind(&append.partition, append.expected_version);
+        let item = pack::make(&core.table, &place, &call, &append.entries).await?;
+        Ok(Some((place, item)))
+    }))
+    .await
+}
+
+/// Whether a partition is at the version that an append was decided on, as far as is known here.
+async fn is_at_version<T: Table>(core: &Core<T>, append: &Append) -> Result<bool, StoreError> {
+    let (partition, expected) = (&append.partition, append.expected_version);
+    if core.ends.of(partition).end == expected {
+        return Ok(true);
     }
-    if has_notices(append) {
-        // Before the pack, too: who reads notices looks whether it came to be.
-        let sort = [nanos.to_be_bytes().as_slice(), &index.to_be_bytes(), &call].concat();
-        let set = [
-            (OF.to_owned(), Value::Bytes(name.as_bytes().to_vec())),
-            (AFTER.to_owned(), Value::Number(expected)),
-        ];
-        core.table.change(&in_list(NOTED, sort), &Change { set: set.into(), ..Change::default() }).await?;
-    }
-    let place = pack::place_behind(partition, expected);
-    let item = pack::make(&core.table, &place, &call, &append.entries).await?;
-    Ok(Some((place, item)))
+    let end = pack::version(&core.table, &name_of(partition)).await?;
+    core.see(partition, end);
+    Ok(end == expected)
 }
 
 fn has_notices(append: &Append) -> bool {

@@ -77,72 +77,102 @@ pub(crate) fn place_of(name: &str, key: &RecordKey) -> Option<Place> {
     Some(Place { partition: name.to_owned(), sort: part_sort(table, &row_key) })
 }
 
-/// Keeps images; see [`tollgate_storage::Store::checkpoint`].
+/// An image that is to be kept.
+struct Keeping<'a> {
+    image: &'a Image,
+    name: String,
+    /// The head that it replaces.
+    former: Option<&'a Item>,
+}
+
+/// What replaces items, and the pieces that nobody needs once it has.
+#[derive(Default)]
+struct Replaced {
+    changes: Vec<(Place, Change)>,
+    pieces: Vec<Place>,
+}
+
+impl Replaced {
+    /// Makes the changes, all of them together.
+    async fn make<T: Table>(self, core: &Core<T>) -> Result<(), StoreError> {
+        core.table.change(&self.changes).await?;
+        each(self.pieces.iter().map(|piece| core.table.remove(piece, None))).await.map(drop)
+    }
+}
+
+impl FromIterator<((Place, Change), Vec<Place>)> for Replaced {
+    fn from_iter<I: IntoIterator<Item = ((Place, Change), Vec<Place>)>>(all: I) -> Self {
+        let (changes, pieces): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        Self { changes, pieces: pieces.concat() }
+    }
+}
+
+/// Keeps images; see [`tollgate_storage::Store::checkpoint`]. Each step is made of all of them together.
 pub(crate) async fn checkpoint<T: Table>(core: &Core<T>, images: &[Image]) -> Result<(), StoreError> {
     images.iter().for_each(check_image);
     let places: Vec<Place> = images.iter().map(|image| head(&name_of(&image.partition))).collect();
     let heads = core.table.get(&places).await?;
-    each(images.iter().map(|image| keep_image(core, image, &heads))).await.map(drop)
+    let newer = images.iter().zip(&places).filter_map(|(image, place)| {
+        let former = heads.get(place);
+        (image.version > image_of(former)).then(|| Keeping { image, name: place.partition.clone(), former })
+    });
+    let newer: Vec<Keeping<'_>> = newer.collect();
+    let parts = newer.iter().flat_map(|keeping| {
+        let parts = keeping.image.records.iter();
+        parts.filter_map(move |part| Some((keeping, place_of(&keeping.name, &part.0)?, part)))
+    });
+    let parts: Vec<(&Keeping<'_>, Place, &(RecordKey, Record))> = parts.collect();
+    let to_replace = parts.iter().filter(|(keeping, ..)| keeping.former.is_some());
+    let to_replace: Vec<Place> = to_replace.map(|(_, place, _)| place.clone()).collect();
+    let known = core.table.get(&to_replace).await?;
+    let replaced =
+        parts.into_iter().map(|(keeping, place, part)| replace_part(core, keeping, place, &known, part));
+    let replaced: Replaced = each(replaced).await?.into_iter().collect();
+    replaced.make(core).await?;
+    // What is listed is looked for, and what is not listed is never found.
+    core.table.put(&newer.iter().flat_map(listed).collect::<Vec<_>>()).await?;
+    let heads = each(newer.iter().map(|keeping| replace_head(core, keeping))).await?;
+    let heads: Replaced = heads.into_iter().flatten().collect();
+    heads.make(core).await
 }
 
-async fn keep_image<T: Table>(
+/// The lists that an image is to be found in and may not be yet.
+fn listed(Keeping { image, former, .. }: &Keeping<'_>) -> Vec<(Place, Item)> {
+    let Partition::Org(org) = &image.partition else { return Vec::new() };
+    let is_unsent =
+        |(_, record): &(RecordKey, Record)| matches!(record, Record::Unsent(unsent) if !unsent.is_empty());
+    let lists = [(ORGS, former.is_none()), (UNSENT, image.records.iter().any(is_unsent))];
+    let lists = lists.into_iter().filter(|(_, is_in)| *is_in);
+    lists.map(|(list, _)| (in_list(list, org.as_str()), Item::default())).collect()
+}
+
+/// What makes an image the one that is read.
+async fn replace_head<T: Table>(
     core: &Core<T>,
-    image: &Image,
-    heads: &HashMap<Place, Item>,
-) -> Result<(), StoreError> {
-    let name = name_of(&image.partition);
-    let former = heads.get(&head(&name));
-    let former_version = image_of(former);
-    if image.version <= former_version {
-        return Ok(());
-    }
-    let places: Vec<Place> = image.records.iter().filter_map(|(key, _)| place_of(&name, key)).collect();
-    let known = if former.is_some() { core.table.get(&places).await? } else { HashMap::new() };
-    let kept = image
-        .records
-        .iter()
-        .map(|(key, record)| keep_part(core, image, former_version, &known, (key, record)));
-    each(kept).await?;
-    if let Partition::Org(org) = &image.partition {
-        // What is listed is looked for, and what is not listed is never found.
-        if former.is_none() {
-            core.table.change(&in_list(ORGS, org.as_str()), &Change::default()).await?;
-        }
-        let unsent = |(_, record): &(RecordKey, Record)| matches!(record, Record::Unsent(unsent) if !unsent.is_empty());
-        if image.records.iter().any(unsent) {
-            core.table.change(&in_list(UNSENT, org.as_str()), &Change::default()).await?;
-        }
-    }
-    keep_head(core, image, former).await
-}
-
-async fn keep_head<T: Table>(core: &Core<T>, image: &Image, former: Option<&Item>) -> Result<(), StoreError> {
+    Keeping { image, name, former }: &Keeping<'_>,
+) -> Result<Option<((Place, Change), Vec<Place>)>, StoreError> {
     let is_head = |(_, record): &&(RecordKey, Record)| matches!(record, Record::Org(_) | Record::System(_));
-    let Some((_, record)) = image.records.iter().find(is_head) else { return Ok(()) };
-    let place = head(&name_of(&image.partition));
+    let Some((_, record)) = image.records.iter().find(is_head) else { return Ok(None) };
+    let place = head(name);
     let body = keep(&core.table, &place, &image.version.to_be_bytes(), &encode_record(record)).await?;
     let set = [(IMAGE.to_owned(), Value::Number(image.version)), (BODY.to_owned(), Value::Bytes(body))];
     let change = Change { set: set.into(), remove: Vec::new(), below: Some((IMAGE, image.version)) };
-    core.table.change(&place, &change).await?;
     let former = former.and_then(|item| Some((item.number(IMAGE)?, item.bytes(BODY)?)));
-    if let Some((version, kept)) = former {
-        remove_pieces(core, &place, version, kept).await?;
-    }
-    Ok(())
+    let old = former.map(|(version, kept)| pieces(&place, &version.to_be_bytes(), kept)).unwrap_or_default();
+    Ok(Some(((place, change), old)))
 }
 
-/// Writes down what a part is at the version of an image, beside what it is in the one before, and removes what is older.
-async fn keep_part<T: Table>(
+/// What writes down a part as it is at the version of an image, beside what it is in the one before, and removes what is older.
+async fn replace_part<T: Table>(
     core: &Core<T>,
-    image: &Image,
-    former: u64,
+    Keeping { image, former, .. }: &Keeping<'_>,
+    place: Place,
     known: &HashMap<Place, Item>,
-    (key, record): (&RecordKey, &Record),
-) -> Result<(), StoreError> {
-    let Some(place) = place_of(&name_of(&image.partition), key) else { return Ok(()) };
+    (key, record): &(RecordKey, Record),
+) -> Result<((Place, Change), Vec<Place>), StoreError> {
     let mut change = Change::default();
     let versions = known.get(&place).map(versions_of).unwrap_or_default();
-    let in_former = versions.iter().rposition(|(version, _)| *version <= former).unwrap_or(0);
+    let in_former = versions.iter().rposition(|(version, _)| *version <= image_of(*former)).unwrap_or(0);
     let old = versions.get(..in_former).unwrap_or_default();
     change.remove.extend(old.iter().map(|(version, _)| name_at(*version)));
     let (body, ends) = match record.is_nothing() {
@@ -157,11 +187,8 @@ async fn keep_part<T: Table>(
         Some(ends) => drop(change.set.insert(ENDS.to_owned(), Value::Number(ends))),
         None => change.remove.push(ENDS.to_owned()),
     }
-    core.table.change(&place, &change).await?;
-    for (version, kept) in old {
-        remove_pieces(core, &place, *version, kept).await?;
-    }
-    Ok(())
+    let old = old.iter().flat_map(|(version, kept)| pieces(&place, &version.to_be_bytes(), kept)).collect();
+    Ok(((place, change), old))
 }
 
 /// When a part may be forgotten.
@@ -169,18 +196,6 @@ fn end_of<T>(core: &Core<T>, key: &RecordKey) -> Option<u64> {
     let keep_secs = core.keeping.counter_secs?;
     let (RowTable::Counters, row_key) = row_key(key)? else { return None };
     u64::try_from(counter_end_secs(&row_key)?.saturating_add(keep_secs)).ok()
-}
-
-async fn remove_pieces<T: Table>(
-    core: &Core<T>,
-    place: &Place,
-    version: u64,
-    kept: &[u8],
-) -> Result<(), StoreError> {
-    for piece in pieces(place, &version.to_be_bytes(), kept) {
-        core.table.remove(&piece, None).await?;
-    }
-    Ok(())
 }
 
 /// Finds what is behind; see [`tollgate_storage::Store::behind`].
@@ -191,26 +206,25 @@ pub(crate) async fn behind<T: Table>(core: &Core<T>) -> Result<Vec<Partition>, S
     let marked = marked.collect::<Result<Vec<(Partition, &Item)>, StoreError>>()?;
     let places: Vec<Place> = marked.iter().map(|(partition, _)| head(&name_of(partition))).collect();
     let heads = core.table.get(&places).await?;
-    let looked_at = marked.into_iter().zip(&places);
-    let looked_at =
-        looked_at.map(|((partition, mark), place)| look_at(core, partition, mark, heads.get(place)));
-    Ok(each(looked_at).await?.into_iter().flatten().collect())
+    // Behind the last entry that an image has lies the pack of the next, if there is one.
+    let next = marked
+        .iter()
+        .zip(&places)
+        .map(|((partition, _), place)| pack::place_behind(partition, image_of(heads.get(place))));
+    let next: Vec<Place> = next.collect();
+    let packs = core.table.get(&next).await?;
+    let (behind, whole): (Vec<_>, Vec<_>) =
+        marked.into_iter().zip(next).partition(|(_, next)| packs.contains_key(next));
+    let removed = whole.iter().map(|((_, mark), next)| remove_old_mark(core, &next.partition, mark));
+    each(removed).await?;
+    Ok(behind.into_iter().map(|((partition, _), _)| partition).collect())
 }
 
-/// A partition that was marked, if its image lacks entries; otherwise an old mark is removed.
-async fn look_at<T: Table>(
-    core: &Core<T>,
-    partition: Partition,
-    mark: &Item,
-    head: Option<&Item>,
-) -> Result<Option<Partition>, StoreError> {
-    let name = name_of(&partition);
-    if pack::version(&core.table, &name).await? > image_of(head) {
-        return Ok(Some(partition));
-    }
+/// Removes the mark of a partition whose image lacks nothing, if it is old.
+async fn remove_old_mark<T: Table>(core: &Core<T>, name: &str, mark: &Item) -> Result<(), StoreError> {
     let marked = mark.number(MARKED_AT).unwrap_or_default();
     if marked + MARK_KEPT_SECS < now_secs() {
         core.table.remove(&in_list(BEHIND, name), Some((MARKED_AT, marked))).await?;
     }
-    Ok(None)
+    Ok(())
 }

@@ -20,9 +20,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::limits::{KEYS_BYTES_MAX, RUN_ENTRIES};
 use super::places::{after_of, of_org, packs, run, runs};
-use super::table::{Asked, Change, ENDS, Place, Table, Value};
+use super::table::{Asked, ENDS, Item, Place, Table, Value};
 use super::value::{BODY, bytes_of, damaged, keep};
 use super::{Core, each, now_secs, pack};
+
+/// The first run is written when an org has so many entries: the latest of them stay apart.
+const SEALED_FROM: u64 = 2 * RUN_ENTRIES;
 
 /// Bytes that an org without any keys takes, and a key that is in no run yet.
 const ORG_BYTES: usize = 512;
@@ -191,6 +194,17 @@ impl Keys {
         }
     }
 
+    /// Notes the keys of an org that was opened by all of its entries: nothing is read to look for one.
+    pub(crate) async fn begin(&self, org: &OrgId, entries: &[EntryChange]) {
+        let kept = self.of(org);
+        let mut known = kept.keys.lock().await;
+        if !known.loaded {
+            *known = OrgKeys { loaded: true, ..OrgKeys::default() };
+            known.note(entries);
+            self.bytes.fetch_add(known.bytes(), Ordering::Relaxed);
+        }
+    }
+
     /// Notes the keys of what was appended behind a version, where all before it are known.
     pub(crate) async fn note(&self, org: &OrgId, after: u64, entries: &[EntryChange]) {
         let known = self.orgs().get(org).map(Arc::clone);
@@ -269,8 +283,7 @@ async fn extend<T: Table>(
     if !known.loaded || known.until < seen {
         read_on(core, org, known).await?;
     }
-    // The latest are asked for most, and stay apart.
-    while known.until >= known.sealed + 2 * RUN_ENTRIES {
+    while known.until >= known.sealed + SEALED_FROM {
         let sealed = seal(core, org, known.sealed).await?;
         known.sealed += RUN_ENTRIES;
         let sealed_until = known.sealed;
@@ -284,8 +297,13 @@ async fn extend<T: Table>(
 async fn read_on<T: Table>(core: &Core<T>, org: &OrgId, known: &mut OrgKeys) -> Result<(), StoreError> {
     let (partition, name) = (Partition::Org(org.clone()), of_org(org));
     if !known.loaded {
-        load_runs(&core.table, &name, known).await?;
-        if let Some((place, item)) = pack::holding(&core.table, &name, known.until + 1).await? {
+        *known = OrgKeys::default();
+        if core.ends.seen(&partition).is_none_or(|end| end >= SEALED_FROM) {
+            load_runs(&core.table, &name, known).await?;
+        }
+        if known.until > 0
+            && let Some((place, item)) = pack::holding(&core.table, &name, known.until + 1).await?
+        {
             known.note(&pack::entries_of(&core.table, &partition, &place, &item).await?);
         }
     }
@@ -299,7 +317,6 @@ async fn read_on<T: Table>(core: &Core<T>, org: &OrgId, known: &mut OrgKeys) -> 
 
 async fn load_runs<T: Table>(table: &Asked<T>, name: &str, known: &mut OrgKeys) -> Result<(), StoreError> {
     let now = now_secs();
-    *known = OrgKeys::default();
     for (sort, item) in table.read_all(runs(name)).await? {
         let bad = || damaged(&format!("a run of keys of {name}"));
         let after = after_of(&sort).ok_or_else(bad)?;
@@ -338,12 +355,11 @@ async fn seal<T: Table>(core: &Core<T>, org: &OrgId, after: u64) -> Result<Run, 
     let (sealed, reversed) = Run::of(after, &entries);
     let place = run(&name, after);
     let body = keep(&core.table, &place, &[], &sealed.encode(&reversed)).await?;
-    let mut set =
-        [(BODY.to_owned(), Value::Bytes(body))].into_iter().collect::<std::collections::BTreeMap<_, _>>();
+    let mut item = Item::of(BODY, Value::Bytes(body));
     let latest = entries.iter().map(|entry| entry.at.as_second()).max();
     if let (Some(keep_secs), Some(latest)) = (core.keeping.key_secs, latest) {
-        set.insert(ENDS.to_owned(), Value::Number(u64::try_from(latest + keep_secs).unwrap_or_default()));
+        item.0.insert(ENDS.to_owned(), Value::Number(u64::try_from(latest + keep_secs).unwrap_or_default()));
     }
-    core.table.change(&place, &Change { set, ..Change::default() }).await?;
+    core.table.put_one(place, item).await?;
     Ok(sealed)
 }

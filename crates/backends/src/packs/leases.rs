@@ -48,7 +48,7 @@ pub(crate) async fn claim<T: Table>(
         .into();
         let change = Change { set, remove: Vec::new(), below: Some((CHANGES, changes)) };
         // One whose answer was lost is seen to be ours in the next round.
-        if core.table.change(&place, &change).await? {
+        if core.table.change_one(place.clone(), change).await? {
             return Ok(Some(given));
         }
     }

@@ -58,6 +58,11 @@ async fn open_one<T: Table>(
         entries.extend(pack::entries_of(&core.table, partition, &place, &item).await?);
     }
     let opened = Opened { head, entries };
+    if let Partition::Org(org) = partition
+        && image == 0
+    {
+        core.keys.begin(org, &opened.entries).await;
+    }
     core.see(partition, opened.version());
     Ok(opened)
 }
@@ -100,11 +105,22 @@ pub(crate) async fn versions<T: Table>(
     core: &Core<T>,
     partitions: &[Partition],
 ) -> Result<Vec<u64>, StoreError> {
-    let version = |partition: &Partition| {
-        let name = name_of(partition);
-        async move { pack::version(&core.table, &name).await }
+    // Behind the last pack that was seen lies the next one, if there is one.
+    let seen: Vec<u64> =
+        partitions.iter().map(|partition| core.ends.seen(partition).unwrap_or_default()).collect();
+    let next: Vec<Place> =
+        partitions.iter().zip(&seen).map(|(partition, seen)| pack::place_behind(partition, *seen)).collect();
+    let moved = core.table.get(&next).await?;
+    let version = |(seen, place): (u64, &Place)| {
+        let name = moved.contains_key(place).then(|| place.partition.clone());
+        async move {
+            match name {
+                Some(name) => pack::version(&core.table, &name).await,
+                None => Ok(seen),
+            }
+        }
     };
-    let versions = each(partitions.iter().map(version)).await?;
+    let versions = each(seen.into_iter().zip(&next).map(version)).await?;
     partitions.iter().zip(&versions).for_each(|(partition, version)| core.see(partition, *version));
     Ok(versions)
 }

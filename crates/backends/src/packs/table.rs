@@ -29,6 +29,11 @@ pub(crate) enum Value {
 pub(crate) struct Item(pub(crate) BTreeMap<String, Value>);
 
 impl Item {
+    /// An item of one value.
+    pub(crate) fn of(name: &str, value: Value) -> Self {
+        Self([(name.to_owned(), value)].into())
+    }
+
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         match self.0.get(name)? {
             Value::Number(number) => Some(*number),
@@ -80,14 +85,21 @@ pub(crate) trait Table: Send + Sync + 'static {
     /// What the threads of the store are called.
     const THREAD: &'static str;
 
+    /// Most items that one call of [`Table::put`] takes, and most changes that one of [`Table::change`] does.
+    const PUTS_MAX: usize;
+    const CHANGES_MAX: usize;
+
     /// Makes the table if need be and if it may; refuses one that is not as it should be.
     fn prepare(&self, migrate: bool) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Makes new items, each by itself; says of each whether it was made, or one was there.
     fn insert(&self, items: &[(Place, Item)]) -> impl Future<Output = Vec<Result<bool, Failure>>> + Send;
 
-    /// Changes an item; says whether it was as expected.
-    fn change(&self, place: &Place, change: &Change) -> impl Future<Output = Result<bool, Failure>> + Send;
+    /// Puts items into their places, whatever was there; no place twice. Of an attempt that failed some may be there.
+    fn put(&self, items: &[(Place, Item)]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Changes items, each by itself; says of each whether it was as expected. Of an attempt that failed some may be changed.
+    fn change(&self, changes: &[(Place, Change)]) -> impl Future<Output = Result<Vec<bool>, Failure>> + Send;
 
     /// Removes an item; where a number is given, only if it is this one.
     fn remove(
@@ -219,8 +231,24 @@ impl<T: Table> Asked<T> {
         Ok(found.get(place).is_some_and(is_ours))
     }
 
-    pub(crate) async fn change(&self, place: &Place, change: &Change) -> Result<bool, StoreError> {
-        self.ask(|| self.table.change(place, change)).await
+    /// Puts items into their places, however many; no place twice.
+    pub(crate) async fn put(&self, items: &[(Place, Item)]) -> Result<(), StoreError> {
+        let asked = items.chunks(T::PUTS_MAX).map(|some| self.ask(|| self.table.put(some)));
+        super::each(asked).await.map(drop)
+    }
+
+    pub(crate) async fn put_one(&self, place: Place, item: Item) -> Result<(), StoreError> {
+        self.put(&[(place, item)]).await
+    }
+
+    /// Changes items, however many; says of each whether it was as expected.
+    pub(crate) async fn change(&self, changes: &[(Place, Change)]) -> Result<Vec<bool>, StoreError> {
+        let asked = changes.chunks(T::CHANGES_MAX).map(|some| self.ask(|| self.table.change(some)));
+        Ok(super::each(asked).await?.into_iter().flatten().collect())
+    }
+
+    pub(crate) async fn change_one(&self, place: Place, change: Change) -> Result<bool, StoreError> {
+        Ok(self.change(&[(place, change)]).await?.contains(&true))
     }
 
     pub(crate) async fn remove(

@@ -12,7 +12,7 @@ use tollgate_storage::{StoreError, StoreErrorKind};
 
 use super::limits::{DEFLATE_BYTES_MIN, INFLATED_BYTES_MAX, PIECE_BYTES};
 use super::places::piece;
-use super::table::{Asked, Change, Place, Table, Value};
+use super::table::{Asked, Item, Place, Table, Value};
 
 const PLAIN: u8 = 0;
 const DEFLATED: u8 = 1;
@@ -67,8 +67,7 @@ pub(crate) async fn keep<T: Table>(
     }
     let mut count = 0_u32;
     for part in kept.chunks(PIECE_BYTES) {
-        let set = [(BODY.to_owned(), Value::Bytes(part.to_vec()))].into();
-        table.change(&piece(owner, token, count), &Change { set, ..Change::default() }).await?;
+        table.put_one(piece(owner, token, count), Item::of(BODY, Value::Bytes(part.to_vec()))).await?;
         count += 1;
     }
     Ok([&[PIECES], count.to_be_bytes().as_slice()].concat())

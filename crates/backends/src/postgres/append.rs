@@ -1,9 +1,10 @@
-//! Appending: one statement a call, whatever the number of ledgers. It has a number by which the server knows it again:
-//! asked a second time, because an answer was lost, it says what became of the first.
+//! Appending: one statement a call, or a few beside each other, whatever the number of ledgers. Each has a number by which the server
+//! knows it again: asked a second time, because an answer was lost, it says what became of the first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
+use futures_util::future::join_all;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -18,10 +19,11 @@ use super::database::Database;
 use super::error::{bad_column, unavailable};
 #[cfg(feature = "redis")]
 use super::incarnations::Held;
-use super::limits::ANSWER_TIMEOUT;
 #[cfg(feature = "redis")]
 use super::limits::LONG_ANSWER_TIMEOUT;
+use super::limits::{ANSWER_TIMEOUT, STATEMENT_APPENDS_MIN, STATEMENTS_MAX};
 use super::reports::{bill_of, details_of};
+use crate::asking::together;
 
 /// The system's ledger is that of the org without a name: no org has this id.
 const SYSTEM: &str = "";
@@ -375,9 +377,22 @@ pub(crate) fn new_call() -> Result<Uuid, StoreError> {
     Ok(Uuid::from_bytes(bytes))
 }
 
-/// Appends, and says of each what became of it.
-/// Where a key that is taken for new is known, nothing is made of its org.
+/// Appends, and says of each what became of it. Where a key that is taken for new is known, nothing is made of its org.
+///
+/// Appends to many ledgers are made by a few statements beside each other: the database works on one by one process.
 pub(crate) async fn append(
+    database: &Database,
+    appends: &[Append],
+    new: &[KeyId],
+) -> Result<Vec<Appended>, StoreError> {
+    let statements = (appends.len() / STATEMENT_APPENDS_MIN).clamp(1, STATEMENTS_MAX);
+    let parts = appends.chunks(appends.len().div_ceil(statements).max(1));
+    let made = join_all(parts.map(|part| append_part(database, part, new))).await;
+    let made = together(made, |answers| answers.contains(&Appended::Done))?;
+    Ok(made.into_iter().flatten().collect())
+}
+
+async fn append_part(
     database: &Database,
     appends: &[Append],
     new: &[KeyId],

@@ -8,10 +8,15 @@ pub(crate) const APPENDS_MAX: usize = 10_000;
 /// Most entries in one call: some megabytes in one statement.
 pub(crate) const ENTRIES_MAX: usize = 20_000;
 
+/// How many appends a statement has at least where a call becomes several beside each other, and how many it may become. A statement
+/// keeps one processor of the database busy, some 50 µs for each append.
+pub(crate) const STATEMENT_APPENDS_MIN: usize = 24;
+pub(crate) const STATEMENTS_MAX: usize = 3;
+
 /// Most rows of a page of a scan, whatever is asked for: a page is held in memory on both sides.
 pub(crate) const PAGE_ROWS_MAX: usize = 10_000;
 
-/// Default for the most connections of a process: one for appends, one for images, the rest for readers.
+/// Default for the most connections of a process: three for appends, one for images, the rest for readers.
 pub(crate) const CONNECTIONS_MAX_DEFAULT: usize = 8;
 
 /// How long connecting may take.

@@ -23,6 +23,7 @@ mod images;
 mod keys;
 #[cfg(feature = "postgres")]
 mod late;
+mod lists;
 #[cfg(feature = "mongodb")]
 mod mongo;
 mod months;
