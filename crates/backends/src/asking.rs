@@ -121,3 +121,22 @@ pub(crate) fn not_known(error: StoreError) -> StoreError {
     let text = "the store was lost while it was asked; it is not known what was done";
     StoreError::new(StoreErrorKind::Io, text).caused_by(error)
 }
+
+#[cfg(all(test, any(feature = "packs", feature = "postgres")))]
+mod tests {
+    use StoreErrorKind::{Full, Io, TooLarge, Unavailable};
+
+    use super::*;
+
+    #[test]
+    fn a_call_of_several_parts_says_that_nothing_was_made_only_if_nothing_was() {
+        let said = |parts: &[Result<bool, StoreErrorKind>]| {
+            let parts = parts.iter().map(|part| part.map_err(|kind| StoreError::new(kind, "it failed")));
+            together(parts.collect(), |made| *made).map_err(|error| error.kind())
+        };
+        assert_eq!(said(&[Ok(true), Ok(false)]), Ok(vec![true, false]));
+        assert_eq!(said(&[Ok(false), Err(Full)]), Err(Full));
+        assert_eq!(said(&[Err(TooLarge), Err(Io), Err(Unavailable)]), Err(Io), "one leaves things open");
+        assert_eq!(said(&[Err(Unavailable), Ok(true)]), Err(Io), "a part was made");
+    }
+}

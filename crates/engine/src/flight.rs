@@ -14,10 +14,36 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tollgate_domain::{Entry, KeyId, OrgDecision, OrgId, PartKey, Partition, Record};
+use tollgate_domain::{
+    Actor, Context, Entry, KeyId, Moments, OrgDecision, OrgId, PartKey, Partition, Record, Timestamp,
+};
 use tollgate_storage::{Append, Appends, EntryChange, StoreError};
 
+use crate::catalog::CatalogInForce;
 use crate::resident::{Place, Resident};
+
+/// What one turn goes by.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) catalog: &'a CatalogInForce,
+    pub(crate) key_keep_secs: i64,
+    pub(crate) at: Timestamp,
+    /// Whether callers' keys may be taken for new, where the store checks that when it appends.
+    pub(crate) new_keys: bool,
+}
+
+impl<'a> Terms<'a> {
+    pub(crate) fn context(self, moments: &'a Moments, actor: &'a Actor) -> Context<'a> {
+        Context {
+            catalog: &self.catalog.catalog,
+            catalog_version: self.catalog.version,
+            catalog_since: self.catalog.since,
+            moments,
+            key_keep_secs: self.key_keep_secs,
+            actor,
+        }
+    }
+}
 
 /// What became of one request of a turn.
 #[derive(Debug)]

@@ -20,6 +20,11 @@ pub const FLIGHT_ENTRIES_MIN: usize = 256;
 /// memory; after so many everything arrives, and they are forgotten.
 pub const FLIGHTS_MAX: u32 = 16;
 
+/// Where other processes changed at least this part of the orgs of a turn, versions are looked up before decisions for so many turns:
+/// one call more, and a call less, with all that was decided for it, where they did.
+pub(crate) const CONTENDED_PART: usize = 4;
+pub(crate) const CONTENDED_TURNS: u32 = 16;
+
 /// For how many turns after a conflict callers' keys are looked up before they are decided on: a caller that repeats one request
 /// usually repeats more of them, and servers that race for the same organizations decide many requests twice as it is.
 pub const LOOK_UPS_AFTER_CONFLICT: u32 = 64;

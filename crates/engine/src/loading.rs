@@ -15,16 +15,12 @@ use crate::queue::Asked;
 /// A key that a command names, and what is known of it.
 pub(crate) type FoundKey = (KeySpace, UsageKey, Option<KeyRecord>);
 
-/// The states of orgs, each its image with the entries since; and the versions of the images.
+/// The states of orgs at their latest entries; and the versions of their images.
 pub(crate) async fn replayed<S: Store>(
     store: &S,
-    opened: impl Iterator<Item = (OrgId, Opened)>,
+    orgs: impl Iterator<Item = Replaying>,
 ) -> Result<Vec<(OrgState, u64)>, StoreError> {
-    let begin = |(org, opened): (OrgId, Opened)| {
-        let image = opened.image();
-        Replaying { state: OrgState::of(org, opened.head), image, entries: opened.entries.into() }
-    };
-    let mut all: Vec<Replaying> = opened.map(begin).collect();
+    let mut all: Vec<Replaying> = orgs.collect();
     loop {
         // What they lack is loaded of all together.
         let lacking = all.iter_mut().enumerate().filter_map(|(place, org)| Some((place, org.go_on()?)));
@@ -46,8 +42,8 @@ pub(crate) async fn replayed<S: Store>(
         .collect())
 }
 
-/// An org on its way from its image to its latest entry.
-struct Replaying {
+/// An org on its way to its latest entry.
+pub(crate) struct Replaying {
     state: OrgState,
     image: u64,
     /// Those that are still to be applied.
@@ -55,6 +51,17 @@ struct Replaying {
 }
 
 impl Replaying {
+    /// From its image.
+    pub(crate) fn of(org: OrgId, opened: Opened) -> Self {
+        let image = opened.image();
+        Self { state: OrgState::of(org, opened.head), image, entries: opened.entries.into() }
+    }
+
+    /// From a state of it, the parts of which were loaded from the image of a version.
+    pub(crate) fn from(state: OrgState, image: u64, since: Vec<EntryChange>) -> Self {
+        Self { state, image, entries: since.into() }
+    }
+
     /// Applies entries until something is lacking; `None` at the end.
     fn go_on(&mut self) -> Option<Lacking> {
         while let Some(change) = self.entries.front() {

@@ -212,15 +212,21 @@ impl Residents {
         }
     }
 
+    /// Takes an org out, as it is in the store, with the version of its image. One whose image is on its way is forgotten: what it changes
+    /// while it is gone would not be told from what is in that image.
+    pub(crate) fn take(&mut self, place: Place) -> Option<(OrgState, u64)> {
+        let resident = self.orgs.get_mut(place.0).and_then(Option::take)?;
+        let is_saving = self.saving.contains_key(resident.state.id());
+        self.places.remove(resident.state.id());
+        self.saving.remove(resident.state.id());
+        self.parts -= resident.counted;
+        self.free.push(place);
+        (!is_saving).then_some((resident.state, resident.image))
+    }
+
     /// Forgets the org at a place, if there is one.
     pub(crate) fn forget_at(&mut self, place: Place) {
-        if let Some(resident) = self.orgs.get_mut(place.0).and_then(Option::take) {
-            self.places.remove(resident.state.id());
-            // What is opened again is not what its image was taken of.
-            self.saving.remove(resident.state.id());
-            self.parts -= resident.counted;
-            self.free.push(place);
-        }
+        drop(self.take(place));
     }
 
     /// Notes that the image of an org lacks entries from a position on.

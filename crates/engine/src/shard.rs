@@ -5,54 +5,30 @@
 //!
 //! No threads, no queues, no clock.
 
+mod races;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tollgate_domain::{
-    Actor, Context, Entry, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
+    Actor, Entry, KeyId, Moments, OrgCommand, OrgDecision, OrgId, OrgState, PartKey, Partition,
     SystemCommand, SystemDenial, SystemOutcome, SystemRecords, Timestamp, apply, apply_system, decide,
     decide_system, read_by_system,
 };
 use tollgate_storage::{Append, Appended, Appends, EntryChange, Image, Store, StoreError, StoreErrorKind};
 
+use self::races::shared_lag_max;
 use crate::Pace;
-use crate::catalog::CatalogInForce;
 use crate::expiring::Expiries;
-use crate::flight::{Appending, Flight, Settled, Staged, Turn};
-use crate::limits::{
-    LOADS_AHEAD_MAX, OPEN_ROUNDS_MAX, SHARED_LAG_ENTRIES_MAX, SHARED_LAG_ENTRIES_MIN, SHARED_LAG_TURNS,
-    WARMED_AT_ONCE,
-};
+use crate::flight::{Appending, Flight, Settled, Staged, Terms, Turn};
+use crate::limits::{LOADS_AHEAD_MAX, OPEN_ROUNDS_MAX, WARMED_AT_ONCE};
 use crate::loading::{
-    FoundKey, Lacking, find_keys, load, load_all, moved, replayed, save_system, system_records,
+    FoundKey, Lacking, Replaying, find_keys, load, load_all, moved, replayed, save_system, system_records,
 };
 use crate::noted::{changes_unsent, is_more_than_usage};
 use crate::queue::{Asked, Which};
 use crate::resident::{Checkpoint, Place, Residents};
 use crate::sync::poll_once;
-
-/// What one turn goes by.
-#[derive(Clone, Copy)]
-pub(crate) struct Terms<'a> {
-    pub(crate) catalog: &'a CatalogInForce,
-    pub(crate) key_keep_secs: i64,
-    pub(crate) at: Timestamp,
-    /// Whether callers' keys may be taken for new, where the store checks that when it appends.
-    pub(crate) new_keys: bool,
-}
-
-impl<'a> Terms<'a> {
-    fn context(self, moments: &'a Moments, actor: &'a Actor) -> Context<'a> {
-        Context {
-            catalog: &self.catalog.catalog,
-            catalog_version: self.catalog.version,
-            catalog_since: self.catalog.since,
-            moments,
-            key_keep_secs: self.key_keep_secs,
-            actor,
-        }
-    }
-}
 
 /// Where a command of the system failed.
 pub(crate) enum TurnError {
@@ -72,6 +48,8 @@ pub(crate) struct Shard<S> {
     flight: Option<Flight>,
     /// What became of the one before, until that is told.
     arrived: Option<Result<Vec<Settled<OrgDecision>>, StoreError>>,
+    /// For how many more turns it is looked up beforehand which orgs another process changed.
+    contended: u32,
     /// The position of the latest append.
     latest: u64,
     /// The position of the first append that the system's image lacks.
@@ -82,7 +60,16 @@ impl<S: Store> Shard<S> {
     pub(crate) fn new(store: Arc<S>, pace: Pace) -> Self {
         let latest = store.position();
         let (residents, expiries) = (Residents::new(pace), Expiries::default());
-        Self { store, residents, expiries, flight: None, arrived: None, latest, system_unsaved: None }
+        Self {
+            store,
+            residents,
+            expiries,
+            flight: None,
+            arrived: None,
+            contended: 0,
+            latest,
+            system_unsaved: None,
+        }
     }
 
     /// Whether other processes may change the store.
@@ -104,33 +91,6 @@ impl<S: Store> Shard<S> {
         Ok(())
     }
 
-    /// Forgets those of some orgs that another process changed.
-    pub(crate) async fn forget_stale(&mut self, orgs: &[OrgId]) -> Result<(), StoreError> {
-        if !self.is_shared() {
-            return Ok(());
-        }
-        let place = |org: &OrgId| Some((org.clone(), self.residents.place(org)?));
-        let held: Vec<(OrgId, Place)> = orgs.iter().filter_map(place).collect();
-        for place in self.stale(&held).await? {
-            self.residents.forget_at(place);
-        }
-        Ok(())
-    }
-
-    /// Which of some orgs are not in memory as they are in the store.
-    pub(crate) async fn stale(&mut self, orgs: &[(OrgId, Place)]) -> Result<Vec<Place>, StoreError> {
-        if orgs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let partitions: Vec<Partition> = orgs.iter().map(|(org, _)| Partition::Org(org.clone())).collect();
-        let versions = self.store.versions(&partitions).await?;
-        assert_eq!(versions.len(), orgs.len(), "a store knows the version of every partition");
-        let stale = orgs.iter().zip(versions).filter(|((_, place), version)| {
-            self.residents.at(*place).is_none_or(|known| known.state.version() != *version)
-        });
-        Ok(stale.map(|((_, place), _)| *place).collect())
-    }
-
     /// Decides requests of orgs, in order. Nothing of it is in the store until it is appended.
     pub(crate) async fn decide(
         &mut self,
@@ -149,6 +109,12 @@ impl<S: Store> Shard<S> {
 
     /// Decides requests in order, each on what the one before made of its org.
     async fn decide_all(&mut self, mut terms: Terms<'_>, all: &[Asked<'_>]) -> Result<Turn, StoreError> {
+        if self.contended > 0 {
+            // What would lose its race is decided once, not twice.
+            self.contended -= 1;
+            let lost = self.catch_up(all.iter().map(|asked| asked.org)).await?;
+            self.note_races(lost, all.len());
+        }
         let places = self.open_all(all.iter().map(|asked| asked.org)).await?;
         terms.new_keys &= self.store.capabilities().knows_new;
         let mut keys = match terms.new_keys {
@@ -296,7 +262,7 @@ impl<S: Store> Shard<S> {
         let opened = self.store.open(&partitions).await?;
         assert_eq!(opened.len(), partitions.len(), "a store opens every partition");
         let of_orgs = partitions.into_iter().zip(opened).filter_map(|(partition, opened)| match partition {
-            Partition::Org(org) => Some((org, opened)),
+            Partition::Org(org) => Some(Replaying::of(org, opened)),
             Partition::System => None,
         });
         for (state, image) in replayed(self.store.as_ref(), of_orgs).await? {
@@ -430,15 +396,6 @@ impl<S: Store> Shard<S> {
         self.flight.as_ref().is_some_and(|flight| flight.result.is_none())
     }
 
-    /// The orgs of which a turn appends nothing.
-    fn unguarded(&mut self, places: &[Place]) -> Vec<(OrgId, Place)> {
-        let unguarded = |place: &Place| {
-            let resident = self.residents.at(*place).filter(|resident| resident.append.is_none())?;
-            Some((resident.state.id().clone(), *place))
-        };
-        places.iter().filter_map(unguarded).collect()
-    }
-
     /// Waits until the turn that is on its way has arrived, if there is one, and notes it. Whoever stops waiting may wait again.
     pub(crate) async fn arrive(&mut self) {
         let Some(flight) = &mut self.flight else { return };
@@ -469,6 +426,7 @@ impl<S: Store> Shard<S> {
         mut stale: Vec<Place>,
     ) -> Result<Vec<Settled<OrgDecision>>, StoreError> {
         let Flight { decisions, places, appended, entries, result, .. } = flight;
+        let orgs = appended.len();
         let appends = match result {
             Some(Ok(appends)) => appends,
             Some(Err(error)) => {
@@ -498,17 +456,9 @@ impl<S: Store> Shard<S> {
             false => Settled::Answered(decision),
         };
         let settled = decisions.into_iter().zip(places).map(settled).collect();
+        self.note_races(stale.len(), orgs);
         stale.into_iter().for_each(|place| self.residents.forget_at(place));
         Ok(settled)
-    }
-
-    /// A denial counts only if it was decided on the current version.
-    async fn check_unguarded(&mut self, orgs: &[(OrgId, Place)], stale: &mut Vec<Place>) {
-        match self.stale(orgs).await {
-            Ok(found) => stale.extend(found),
-            // What was appended is to be answered, whatever becomes of the others: those are decided again.
-            Err(_) => stale.extend(orgs.iter().map(|(_, place)| *place)),
-        }
     }
 
     /// Decides and appends one command of the system; gives its records as they are after it.
@@ -684,9 +634,4 @@ impl<S: Store> Shard<S> {
     pub(crate) fn unsaved_orgs(&self) -> usize {
         self.residents.unsaved()
     }
-}
-
-/// How many entries the image of an org may lack on a shared store after a turn that made some of them.
-fn shared_lag_max(entries: usize) -> usize {
-    (SHARED_LAG_TURNS * entries).clamp(SHARED_LAG_ENTRIES_MIN, SHARED_LAG_ENTRIES_MAX)
 }

@@ -11,7 +11,7 @@ use tollgate_domain::{
 use tollgate_storage::{Store, StoreError, StoreErrorKind};
 
 use crate::catalog::{CatalogInForce, declared};
-use crate::flight::{Settled, Turn};
+use crate::flight::{Settled, Terms, Turn};
 use crate::limits::{
     BATCH_BYTES_MAX, BATCH_REQUESTS_MAX, CONFLICT_ROUNDS_MAX, FLIGHTS_MAX, FOLLOWED_AGE_MAX, OPEN_ROUNDS_MAX,
     SAVE_AGAIN_AFTER, SAVE_AGAIN_TURNS,
@@ -22,7 +22,7 @@ use crate::plans::{PlansGiven, PlansGuard};
 use crate::queue::{Alone, Job, Which};
 use crate::resident::Checkpoint;
 use crate::saving::{Failed, Saving, Waiting};
-use crate::shard::{Shard, Terms, TurnError};
+use crate::shard::{Shard, TurnError};
 use crate::sync::{RwLock, mpsc, poll_once, watch};
 use crate::{EngineError, EngineMetrics, EngineOptions, OutcomeLabel};
 
@@ -337,10 +337,10 @@ impl<S: Store> Writer<S> {
     /// known which those are, the views are answered so; gives back the others.
     async fn check_viewed(&mut self, others: Vec<Alone>) -> Vec<Alone> {
         let viewed = others.iter().filter_map(|other| match other {
-            Alone::View { org, .. } => Some(org.clone()),
+            Alone::View { org, .. } => Some(org),
             _ => None,
         });
-        let Err(error) = self.shard.forget_stale(&viewed.collect::<Vec<_>>()).await else { return others };
+        let Err(error) = self.shard.catch_up(viewed).await else { return others };
         let error = Arc::new(error);
         let (views, others): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|other| matches!(other, Alone::View { .. }));

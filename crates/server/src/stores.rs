@@ -22,8 +22,8 @@ use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 use tollgate_backends::redis::{RedisOptions, RedisStore};
 use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, Loaded, MemoryStore, Opened, Page, Parts, Scan, Store,
-    StoreError, StoreErrorKind,
+    Append, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, MemoryStore, Opened, Page, Parts,
+    Scan, Store, StoreError, StoreErrorKind,
 };
 
 #[cfg(any(feature = "aws", feature = "mongodb", feature = "postgres"))]
@@ -281,6 +281,10 @@ impl Store for AnyStore {
 
     async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
         of_any!(self, store => store.versions(partitions).await)
+    }
+
+    async fn since(&self, asked: &[(Partition, u64)]) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
+        of_any!(self, store => store.since(asked).await)
     }
 
     async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {

@@ -62,6 +62,18 @@ pub trait Store: Send + Sync + 'static {
     fn versions(&self, partitions: &[Partition])
     -> impl Future<Output = Result<Vec<u64>, StoreError>> + Send;
 
+    /// The entries of partitions behind versions that they had, in the order asked: who has one in memory as of such a version brings it
+    /// up to date with them. `None` where the store has no such entries at hand: the partition must be opened again.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    fn since(
+        &self,
+        asked: &[(Partition, u64)],
+    ) -> impl Future<Output = Result<Vec<Option<Vec<EntryChange>>>, StoreError>> + Send {
+        open_since(self, asked)
+    }
+
     /// Loads records of partitions as their images have them, in the order asked; each partition of one moment. An entry of an
     /// org, which no image holds, is answered as the ledger has it; callers' keys are not asked for here but
     /// [found](Store::find).
@@ -448,4 +460,30 @@ pub async fn find_then_append<S: Store + ?Sized>(
         false => Appended::Conflict,
     };
     Ok(Appends { answers: are_new.into_iter().map(answer).collect(), position })
+}
+
+/// [`Store::since`] for stores that only open partitions whole: those that moved on.
+async fn open_since<S: Store + ?Sized>(
+    store: &S,
+    asked: &[(Partition, u64)],
+) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
+    let partitions: Vec<Partition> = asked.iter().map(|(partition, _)| partition.clone()).collect();
+    let versions = store.versions(&partitions).await?;
+    let has_moved = |((_, known), version): &(&(Partition, u64), u64)| known != version;
+    let moved = asked.iter().zip(versions.iter().copied()).filter(has_moved);
+    let moved: Vec<Partition> = moved.map(|((partition, _), _)| partition.clone()).collect();
+    let mut opened = match moved.is_empty() {
+        true => Vec::new(),
+        false => store.open(&moved).await?,
+    }
+    .into_iter();
+    let since = asked.iter().zip(versions).map(|asked| {
+        if !has_moved(&asked) {
+            return Some(Vec::new());
+        }
+        let ((_, known), opened) = (asked.0, opened.next()?);
+        let behind = |change: &EntryChange| change.number() > *known;
+        (opened.image() <= *known).then(|| opened.entries.into_iter().filter(behind).collect())
+    });
+    Ok(since.collect())
 }

@@ -297,6 +297,7 @@ impl Table for DynamoTable {
     const THREAD: &'static str = "tollgate-dynamo";
     const PUTS_MAX: usize = BATCH_PUTS_MAX;
     const CHANGES_MAX: usize = 1;
+    const RANGES_MAX: usize = 1;
 
     async fn prepare(&self, migrate: bool) -> Result<(), Failure> {
         let wrong = |text: String| Err(Failure::new(Outcome::Refused, StoreErrorKind::Format, text));
@@ -440,6 +441,10 @@ impl Table for DynamoTable {
         let more = output.last_evaluated_key.is_some();
         let rows = output.items.into_iter().flatten().map(item_in);
         Ok(Rows { rows: rows.map(|(place, item)| (place.sort, item)).collect(), more })
+    }
+
+    async fn read_each(&self, ranges: &[Range]) -> Result<Vec<Rows>, Failure> {
+        join_all(ranges.iter().map(|range| self.read(range))).await.into_iter().collect()
     }
 }
 

@@ -20,10 +20,13 @@ use super::error::{failure, is_duplicate, not_written};
 use super::options::{DATABASE_DEFAULT, MongoOptions};
 use crate::asking::Outcome;
 use crate::packs::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT};
-use crate::packs::table::{Change, ENDS, Failure, Item, Place, Range, Rows, Table, Value};
+use crate::packs::table::{Change, ENDS, Failure, Item, Place, Range, Rows, Sorted, Table, Value};
 
 /// Most documents of one read.
 const READ_MAX: usize = 300;
+
+/// Most ranges of one read.
+const RANGES_AT_ONCE: usize = 64;
 
 /// Most documents of one command that makes them.
 const INSERTS_AT_ONCE: usize = 500;
@@ -202,6 +205,11 @@ fn filter_of(place: &Place) -> Document {
     doc! { "_id": id_of(&place.partition, &place.sort) }
 }
 
+fn filter_of_range(range: &Range) -> Document {
+    let bound = |sort: &[u8]| id_of(&range.partition, sort);
+    doc! { "_id": { "$gte": bound(&range.from), "$lte": bound(&range.until) } }
+}
+
 /// The item of a change, if it is as expected.
 fn filter_of_change(place: &Place, change: &Change) -> Document {
     let mut filter = filter_of(place);
@@ -226,6 +234,7 @@ impl Table for MongoTable {
     const THREAD: &'static str = "tollgate-mongo";
     const PUTS_MAX: usize = UPDATES_AT_ONCE;
     const CHANGES_MAX: usize = UPDATES_AT_ONCE;
+    const RANGES_MAX: usize = RANGES_AT_ONCE;
 
     async fn prepare(&self, migrate: bool) -> Result<(), Failure> {
         let hello = in_time(self.client.database("admin").run_command(doc! { "hello": 1 })).await?;
@@ -306,17 +315,37 @@ impl Table for MongoTable {
     }
 
     async fn read(&self, range: &Range) -> Result<Rows, Failure> {
-        let bound = |sort: &[u8]| id_of(&range.partition, sort);
-        let filter = doc! { "_id": { "$gte": bound(&range.from), "$lte": bound(&range.until) } };
         let limit = range.limit.min(READ_MAX);
         let find = self
-            .now(filter)
+            .now(filter_of_range(range))
             .sort(doc! { "_id": if range.newest_first { -1 } else { 1 } })
             .limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let found: Vec<Document> = in_time(async { find.await?.try_collect().await }).await?;
         let more = found.len() == limit;
         let rows = found.into_iter().filter_map(item_in).map(|(place, item)| (place.sort, item));
         Ok(Rows { rows: rows.collect(), more })
+    }
+
+    async fn read_each(&self, ranges: &[Range]) -> Result<Vec<Rows>, Failure> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_any = doc! { "$or": ranges.iter().map(filter_of_range).collect::<Vec<_>>() };
+        let limit = READ_MAX.max(2 * ranges.len());
+        let find = self.now(of_any).sort(doc! { "_id": 1 }).limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found: Vec<Document> = in_time(async { find.await?.try_collect().await }).await?;
+        // Whatever would come behind the last was not read.
+        let last =
+            (found.len() == limit).then(|| found.last()?.get_str("_id").ok().map(str::to_owned)).flatten();
+        let mut rows = HashMap::<String, Sorted>::new();
+        for (place, item) in found.into_iter().filter_map(item_in) {
+            rows.entry(place.partition).or_default().push((place.sort, item));
+        }
+        let of_range = |range: &Range| {
+            let more = last.as_ref().is_some_and(|last| id_of(&range.partition, &range.until) > *last);
+            Rows { rows: rows.remove(&range.partition).unwrap_or_default(), more }
+        };
+        Ok(ranges.iter().map(of_range).collect())
     }
 }
 

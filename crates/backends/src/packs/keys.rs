@@ -194,7 +194,7 @@ impl Keys {
         }
     }
 
-    /// Notes the keys of an org that was opened by all of its entries: nothing is read to look for one.
+    /// Notes the keys of an org of which all entries were read: nothing more is read to look for one.
     pub(crate) async fn begin(&self, org: &OrgId, entries: &[EntryChange]) {
         let kept = self.of(org);
         let mut known = kept.keys.lock().await;
@@ -226,6 +226,7 @@ pub(crate) async fn find<T: Table>(
     for (index, id) in keys.iter().enumerate() {
         by_org.entry(&id.org).or_default().push(index);
     }
+    read_young(core, by_org.keys().copied()).await?;
     let of_orgs = each(by_org.iter().map(|(org, indexes)| find_in(core, org, indexes, keys))).await?;
     let mut found = vec![None; keys.len()];
     for (index, record) in of_orgs.into_iter().flatten() {
@@ -234,6 +235,30 @@ pub(crate) async fn find<T: Table>(
         }
     }
     Ok(found)
+}
+
+/// Reads the keys of those orgs of which none were read yet and which have no runs, of all together.
+async fn read_young<'a, T: Table>(
+    core: &Core<T>,
+    orgs: impl Iterator<Item = &'a OrgId>,
+) -> Result<(), StoreError> {
+    let is_young = |org: &OrgId| {
+        core.keys.of(org).keys.try_lock().is_ok_and(|known| !known.loaded)
+            && core.ends.seen(&Partition::Org(org.clone())).is_some_and(|end| end < SEALED_FROM)
+    };
+    let young: Vec<&OrgId> = orgs.filter(|org| is_young(org)).collect();
+    let all =
+        core.table.read_each(young.iter().map(|org| packs(&of_org(org), 0, u64::MAX)).collect()).await?;
+    for (org, all) in young.into_iter().zip(all) {
+        let partition = Partition::Org(org.clone());
+        let mut entries = Vec::new();
+        for (sort, item) in all {
+            let place = Place { partition: of_org(org), sort };
+            entries.extend(pack::entries_of(&core.table, &partition, &place, &item).await?);
+        }
+        core.keys.begin(org, &entries).await;
+    }
+    Ok(())
 }
 
 /// Finds those of the keys that are of an org; gives their indexes with what is remembered.

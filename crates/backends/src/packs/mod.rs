@@ -41,7 +41,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::check::check_appends;
 use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, Loaded, Opened, Page, Parts, Scan, Store, StoreError,
+    Append, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, Opened, Page, Parts, Scan, Store,
+    StoreError,
 };
 
 pub(crate) use self::options::Opening;
@@ -144,6 +145,11 @@ impl<T: Table> Store for PackStore<T> {
     async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
         let partitions = partitions.to_vec();
         self.driven.run(|core| async move { read::versions(&core, &partitions).await }).await
+    }
+
+    async fn since(&self, asked: &[(Partition, u64)]) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
+        let asked = asked.to_vec();
+        self.driven.run(|core| async move { read::since(&core, &asked).await }).await
     }
 
     async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {

@@ -11,7 +11,7 @@ use tollgate_storage::{
 use super::images::{image_of, part_in, place_of};
 use super::limits::{PAGE_AGAIN_MAX, PAGE_ROWS_MAX};
 use super::places::{ORGS, UNSENT, head, list, name_of, of_org, packs, part_sort};
-use super::table::{Item, Place, Range, Table, behind};
+use super::table::{Item, Place, Range, Sorted, Table, behind};
 use super::value::{BODY, bytes_of, damaged};
 use super::{Core, each, notices, pack};
 use crate::rows::scan::{Span, bad_cursor, cursor_at, key_in, span_of, stored_row};
@@ -29,31 +29,40 @@ pub(crate) async fn open<T: Table>(
 ) -> Result<Vec<Opened>, StoreError> {
     let places: Vec<Place> = partitions.iter().map(|partition| head(&name_of(partition))).collect();
     let heads = core.table.get(&places).await?;
-    let heads: Vec<Option<Item>> = places.iter().map(|place| heads.get(place).cloned()).collect();
-    each(partitions.iter().zip(heads).map(|(partition, head)| open_one(core, partition, head))).await
+    let heads: Vec<Option<&Item>> = places.iter().map(|place| heads.get(place)).collect();
+    let since =
+        places.iter().zip(&heads).map(|(place, head)| packs(&place.partition, image_of(*head), u64::MAX));
+    let since = core.table.read_each(since.collect()).await?;
+    let found = partitions.iter().zip(heads).zip(since);
+    each(found.map(|((partition, head), since)| open_one(core, partition, head, since))).await
 }
 
 async fn open_one<T: Table>(
     core: &Core<T>,
     partition: &Partition,
-    mut found: Option<Item>,
+    found: Option<&Item>,
+    mut since: Sorted,
 ) -> Result<Opened, StoreError> {
     let name = name_of(partition);
     let place = head(&name);
-    let mut again = 0;
-    let head = loop {
-        let Some(item) = &found else { break None };
-        let head = head_in(core, partition, &place, item).await;
-        again += 1;
-        if !has_moved(&head) || again > PAGE_AGAIN_MAX {
-            break Some(head?);
-        }
-        found = core.table.get_one(&place).await?;
+    let mut head = match found {
+        Some(item) => Some(head_in(core, partition, &place, item).await),
+        None => None,
     };
+    for _ in 0..PAGE_AGAIN_MAX {
+        if !head.as_ref().is_some_and(has_moved) {
+            break;
+        }
+        // There is a newer image meanwhile.
+        let found = core.table.get_one(&place).await?.ok_or_else(|| damaged("a head"))?;
+        since = core.table.read_all(packs(&name, image_of(Some(&found)), u64::MAX)).await?;
+        head = Some(head_in(core, partition, &place, &found).await);
+    }
+    let head = head.transpose()?;
     let image = head.as_ref().map_or(0, Record::version);
     // An image is of a version that was the end of a pack.
     let mut entries = Vec::new();
-    for (sort, item) in core.table.read_all(packs(&name, image, u64::MAX)).await? {
+    for (sort, item) in since {
         let place = Place { partition: name.clone(), sort };
         entries.extend(pack::entries_of(&core.table, partition, &place, &item).await?);
     }
@@ -125,22 +134,63 @@ pub(crate) async fn versions<T: Table>(
     Ok(versions)
 }
 
-/// Loads records; see [`tollgate_storage::Store::load`].
-pub(crate) async fn load<T: Table>(core: &Core<T>, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
-    each(asked.iter().map(|parts| async move {
-        let loaded = load_in(core, parts).await;
-        if has_moved(&loaded) { Ok(None) } else { loaded }
-    }))
-    .await
+/// Entries behind versions; see [`tollgate_storage::Store::since`].
+pub(crate) async fn since<T: Table>(
+    core: &Core<T>,
+    asked: &[(Partition, u64)],
+) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
+    let names: Vec<String> = asked.iter().map(|(partition, _)| name_of(partition)).collect();
+    let ranges = names.iter().zip(asked).map(|(name, (_, version))| packs(name, *version, u64::MAX));
+    let found = core.table.read_each(ranges.collect()).await?;
+    let since = asked.iter().zip(names).zip(found).map(|(((partition, version), name), found)| async move {
+        let mut entries = Vec::new();
+        for (sort, item) in found {
+            let place = Place { partition: name.clone(), sort };
+            entries.extend(pack::entries_of(&core.table, partition, &place, &item).await?);
+        }
+        // Where a version lies within a pack, nothing was read of that.
+        let is_whole = match entries.first() {
+            Some(first) => first.number() == version + 1,
+            None => core.ends.seen(partition) == Some(*version),
+        };
+        if let (true, Some(latest)) = (is_whole, entries.last()) {
+            core.see(partition, latest.number());
+        }
+        Ok(is_whole.then_some(entries))
+    });
+    each(since).await
 }
 
+/// Loads records; see [`tollgate_storage::Store::load`].
+pub(crate) async fn load<T: Table>(core: &Core<T>, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {
+    let heads: Vec<Place> = asked.iter().map(|parts| head(&name_of(&parts.partition))).collect();
+    let places = asked
+        .iter()
+        .zip(&heads)
+        .flat_map(|(parts, head)| parts.keys.iter().filter_map(|key| place_of(&head.partition, key)));
+    let items = core.table.get(&places.collect::<Vec<_>>()).await?;
+    let items = &items;
+    let mut loaded = each(asked.iter().map(|parts| async move {
+        let loaded = load_in(core, parts, items).await;
+        if has_moved(&loaded) { Ok(None) } else { loaded.map(Some) }
+    }))
+    .await?;
+    // What was read is of the image if the image is still there.
+    let now = core.table.get(&heads).await?;
+    for ((parts, head), loaded) in asked.iter().zip(&heads).zip(&mut loaded) {
+        if image_of(now.get(head)) != parts.image {
+            *loaded = None;
+        }
+    }
+    Ok(loaded)
+}
+
+/// Records of a partition, those of its image by the items that were read.
 async fn load_in<T: Table>(
     core: &Core<T>,
     Parts { partition, image, keys }: &Parts,
-) -> Result<Loaded, StoreError> {
-    let name = name_of(partition);
-    let places: Vec<Place> = keys.iter().filter_map(|key| place_of(&name, key)).collect();
-    let items = core.table.get(&places).await?;
+    items: &HashMap<Place, Item>,
+) -> Result<Vec<Option<Record>>, StoreError> {
     let entries = match partition {
         Partition::Org(org) => {
             let number =
@@ -149,15 +199,13 @@ async fn load_in<T: Table>(
         }
         Partition::System => HashMap::new(),
     };
-    let mut records = each(keys.iter().map(|key| load_one(core, partition, *image, &items, key))).await?;
+    let mut records = each(keys.iter().map(|key| load_one(core, partition, *image, items, key))).await?;
     for (key, record) in keys.iter().zip(&mut records) {
         if let RecordKey::Entry(_, number) = key {
             *record = entries.get(number).map(|entry| Record::Entry(entry.clone().into()));
         }
     }
-    // What was read is of the image if the image is still there.
-    let is_still = image_of(core.table.get_one(&head(&name)).await?.as_ref()) == *image;
-    Ok(is_still.then_some(records))
+    Ok(records)
 }
 
 async fn load_one<T: Table>(

@@ -73,10 +73,13 @@ pub(crate) struct Range {
     pub(crate) limit: usize,
 }
 
+/// Items of a partition by their sort keys, in order.
+pub(crate) type Sorted = Vec<(Vec<u8>, Item)>;
+
 /// Some items of a range, and whether there are more behind them.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
-    pub(crate) rows: Vec<(Vec<u8>, Item)>,
+    pub(crate) rows: Sorted,
     pub(crate) more: bool,
 }
 
@@ -88,6 +91,9 @@ pub(crate) trait Table: Send + Sync + 'static {
     /// Most items that one call of [`Table::put`] takes, and most changes that one of [`Table::change`] does.
     const PUTS_MAX: usize;
     const CHANGES_MAX: usize;
+
+    /// Most ranges that one call of [`Table::read_each`] reads.
+    const RANGES_MAX: usize;
 
     /// Makes the table if need be and if it may; refuses one that is not as it should be.
     fn prepare(&self, migrate: bool) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -113,6 +119,9 @@ pub(crate) trait Table: Send + Sync + 'static {
 
     /// Reads items in order.
     fn read(&self, range: &Range) -> impl Future<Output = Result<Rows, Failure>> + Send;
+
+    /// Reads items of ranges, of each from its beginning on, oldest first; no two are of one partition.
+    fn read_each(&self, ranges: &[Range]) -> impl Future<Output = Result<Vec<Rows>, Failure>> + Send;
 }
 
 /// A failed attempt.
@@ -277,17 +286,34 @@ impl<T: Table> Asked<T> {
     }
 
     /// Reads a range to its end, however many items it has.
-    pub(crate) async fn read_all(&self, mut range: Range) -> Result<Vec<(Vec<u8>, Item)>, StoreError> {
-        range.limit = usize::MAX;
-        let mut all = Vec::new();
-        loop {
-            let Rows { rows, more } = self.read(&range).await?;
-            all.extend(rows);
-            match all.last() {
-                Some((sort, _)) if more => range.from = behind(sort),
-                _ => return Ok(all),
+    pub(crate) async fn read_all(&self, range: Range) -> Result<Sorted, StoreError> {
+        let range = Range { limit: usize::MAX, ..range };
+        let first = self.read(&range).await?;
+        self.read_rest(range, first).await
+    }
+
+    /// Reads the rest of a range, of which some was read.
+    async fn read_rest(
+        &self,
+        mut range: Range,
+        Rows { mut rows, mut more }: Rows,
+    ) -> Result<Sorted, StoreError> {
+        while more {
+            if let Some((sort, _)) = rows.last() {
+                range.from = behind(sort);
             }
+            let next = self.read(&range).await?;
+            more = next.more;
+            rows.extend(next.rows);
         }
+        Ok(rows)
+    }
+
+    /// Reads ranges to their ends, oldest first; no two are of one partition.
+    pub(crate) async fn read_each(&self, ranges: Vec<Range>) -> Result<Vec<Sorted>, StoreError> {
+        let asked = ranges.chunks(T::RANGES_MAX).map(|some| self.ask(|| self.table.read_each(some)));
+        let first: Vec<Rows> = super::each(asked).await?.into_iter().flatten().collect();
+        super::each(ranges.into_iter().zip(first).map(|(range, first)| self.read_rest(range, first))).await
     }
 }
 

@@ -60,7 +60,8 @@ use std::time::Duration;
 use tollgate_domain::{KeyId, KeyRecord, Partition};
 use tollgate_storage::check::check_appends;
 use tollgate_storage::{
-    Append, Appends, Capabilities, Cursor, Image, Loaded, Opened, Page, Parts, Scan, Store, StoreError,
+    Append, Appends, Capabilities, Cursor, EntryChange, Image, Loaded, Opened, Page, Parts, Scan, Store,
+    StoreError,
 };
 
 #[cfg(feature = "redis")]
@@ -178,6 +179,11 @@ impl Store for PostgresStore {
     async fn versions(&self, partitions: &[Partition]) -> Result<Vec<u64>, StoreError> {
         let partitions = partitions.to_vec();
         self.driven.run(|core| async move { read::versions(&core.database, &partitions).await }).await
+    }
+
+    async fn since(&self, asked: &[(Partition, u64)]) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
+        let asked = asked.to_vec();
+        self.driven.run(|core| async move { read::since(&core.database, &asked).await }).await
     }
 
     async fn load(&self, asked: &[Parts]) -> Result<Vec<Loaded>, StoreError> {

@@ -10,7 +10,7 @@ use tollgate_storage::{
     Cursor, EntryChange, Loaded, NoticeRow, Opened, Order, Page, Parts, Row, Scan, StoreError, StoreErrorKind,
 };
 
-use super::append::{hash_of, ledger_of};
+use super::append::{hash_of, ledger_of, number};
 use super::database::Database;
 use super::error::{bad_column, bad_row};
 use super::limits::{ANSWER_TIMEOUT, LONG_ANSWER_TIMEOUT, PAGE_ROWS_MAX};
@@ -89,6 +89,30 @@ pub(crate) async fn versions(database: &Database, partitions: &[Partition]) -> R
         *version = u64::try_from(found).unwrap_or_default();
     }
     Ok(versions)
+}
+
+/// Entries behind versions; see [`tollgate_storage::Store::since`].
+pub(crate) async fn since(
+    database: &Database,
+    asked: &[(Partition, u64)],
+) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
+    let ledgers: Vec<&str> = asked.iter().map(|(partition, _)| ledger_of(partition)).collect();
+    let after = asked.iter().map(|(_, version)| number(*version)).collect::<Result<Vec<i64>, _>>()?;
+    let values: &super::database::Values<'_> = &[(&ledgers, Type::TEXT_ARRAY), (&after, Type::INT8_ARRAY)];
+    let statement = database.call("since", values.len());
+    let rows = database.ask(&statement, values, ANSWER_TIMEOUT).await?;
+    let mut since: Vec<Vec<EntryChange>> = asked.iter().map(|_| Vec::new()).collect();
+    for row in rows {
+        let Some(place) = place_of(&row)? else { continue };
+        let (Some((partition, _)), Some(since)) = (asked.get(place), since.get_mut(place)) else { continue };
+        let body: &[u8] = row.try_get(1).map_err(bad_column)?;
+        let damaged = |error| bad_row(format!("{partition:?}"), error);
+        since.push(decode_entry(partition, body).map_err(damaged)?);
+    }
+    for since in &mut since {
+        since.sort_unstable_by_key(EntryChange::number);
+    }
+    Ok(since.into_iter().map(Some).collect())
 }
 
 fn decode_entry(partition: &Partition, body: &[u8]) -> Result<EntryChange, DecodeError> {

@@ -15,7 +15,7 @@ use crate::limits::{
     COPY_CALLS_AT_ONCE, COPY_ENTRIES_AT_ONCE, COPY_LAG_ENTRIES_MAX, COPY_ORGS_AT_ONCE, COPY_ROWS_READ,
     SAVED_AT_ONCE_MAX,
 };
-use crate::loading::{replayed, save_system};
+use crate::loading::{Replaying, replayed, save_system};
 
 type ByOrg<V> = HashMap<OrgId, V, RandomState>;
 
@@ -309,7 +309,11 @@ async fn save<S: Store>(store: &S, orgs: &[OrgId]) -> Result<(), StoreError> {
         let (version, records) = (state.version(), state.take_changed());
         Image { partition: Partition::Org(state.id().clone()), version, records }
     };
-    let images: Vec<Image> = replayed(store, behind).await?.into_iter().map(image).collect();
+    let images: Vec<Image> = replayed(store, behind.map(|(org, opened)| Replaying::of(org, opened)))
+        .await?
+        .into_iter()
+        .map(image)
+        .collect();
     match images.is_empty() {
         true => Ok(()),
         false => store.checkpoint(images.into(), 0).await,

@@ -12,7 +12,7 @@ use super::orgs::name_of;
 use super::system::without_places;
 use super::{Copied, CopyError, CopyStep, Pages, Told, orgs_of, version_of};
 use crate::limits::{COPY_CALLS_AT_ONCE, COPY_DIFFERENCES_NAMED_MAX, COPY_ORGS_AT_ONCE};
-use crate::loading::{Lacking, load, moved, replayed};
+use crate::loading::{Lacking, Replaying, load, moved, replayed};
 
 /// A hash.
 type Hash = [u8; 32];
@@ -39,8 +39,10 @@ pub async fn digest<S: Store>(store: &S, org: &OrgId, until: u64) -> Result<Dige
     let partition = Partition::Org(org.clone());
     let opened = store.open(&[partition]).await?.pop().unwrap_or_default();
     let is_whole = opened.entries.is_empty();
-    let (mut state, image) =
-        replayed(store, [(org.clone(), opened)].into_iter()).await?.pop().ok_or_else(moved)?;
+    let (mut state, image) = replayed(store, std::iter::once(Replaying::of(org.clone(), opened)))
+        .await?
+        .pop()
+        .ok_or_else(moved)?;
     let meters: Vec<MeterId> =
         state.org().map(|org| org.meters.iter().map(|used| used.id.clone()).collect()).unwrap_or_default();
     let mut parts: Vec<PartKey> = meters.iter().cloned().map(PartKey::Account).collect();

@@ -140,6 +140,15 @@ impl<'a, S: Subject> Harness<'a, S> {
         versions
     }
 
+    /// The entries of a partition behind a version, if the store has them at hand.
+    pub(super) fn since(&self, partition: &Partition, version: u64) -> Option<Vec<EntryChange>> {
+        let asked = [(partition.clone(), version)];
+        let since = self.store().since(&asked);
+        let since = self.subject.block_on(since).expect("reads on");
+        assert_eq!(since.len(), 1, "an answer of each partition");
+        since.into_iter().next().flatten()
+    }
+
     pub(super) fn open_one(&self, partition: &Partition) -> Opened {
         self.open(std::slice::from_ref(partition)).remove(0)
     }

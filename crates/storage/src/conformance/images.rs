@@ -6,7 +6,7 @@ use super::Subject;
 use super::harness::{Harness, by_partition};
 use super::samples::{self, api_key, meter, org, put, used, used_once, user};
 use super::world::World;
-use crate::{Append, Image, Parts};
+use crate::{Append, EntryChange, Image, Parts};
 
 fn of(id: &str) -> Partition {
     Partition::Org(org(id))
@@ -26,6 +26,7 @@ fn image(world: &World, partition: &Partition) -> Image {
 
 pub(super) fn what_an_image_lacks_is_answered_by_the_entries_since<S: Subject>(mut harness: Harness<'_, S>) {
     let mut world = World::default();
+    let mut ends = vec![0];
     for round in 0..8_u8 {
         let key = api_key(&format!("key {round}"), Role::Read, None);
         let appends = vec![
@@ -43,6 +44,17 @@ pub(super) fn what_an_image_lacks_is_answered_by_the_entries_since<S: Subject>(m
         }
         harness.turn();
         harness.check(&world);
+        // Whoever had it in memory at the end of a former append.
+        let (always, latest) = (of("always"), world.version(&of("always")));
+        let all: Vec<EntryChange> = world.entries(&org("always")).into_iter().map(EntryChange::Org).collect();
+        ends.push(latest);
+        for end in &ends {
+            let behind: Vec<EntryChange> =
+                all.iter().filter(|change| change.number() > *end).cloned().collect();
+            let since = harness.since(&always, *end);
+            assert!(since.is_none_or(|since| since == behind), "entries behind {end}");
+        }
+        assert_eq!(harness.since(&of("never"), world.version(&of("never"))), Some(Vec::new()));
     }
     let versions = ["always", "seldom", "never"].map(|id| {
         let opened = harness.open_one(&of(id));

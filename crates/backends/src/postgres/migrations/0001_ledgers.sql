@@ -318,6 +318,24 @@ BEGIN
 END
 $$;
 
+-- The entries of ledgers behind versions.
+CREATE FUNCTION since(p_orgs text[], p_after bigint[])
+RETURNS TABLE (place bigint, body bytea)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.place, e.body
+    FROM unnest(p_orgs, p_after) WITH ORDINALITY AS a (org, after, place)
+    JOIN entries AS e ON e.org = a.org AND e.number > a.after;
+END
+$$;
+
 -- The versions of ledgers.
 CREATE FUNCTION versions(p_orgs text[])
 RETURNS TABLE (place bigint, version bigint)

@@ -11,6 +11,7 @@ use tollgate_backends::postgres::{PostgresOptions, PostgresStore};
 use tollgate_peers::{Bouncer, Postgres};
 use tollgate_storage::StoreError;
 
+use crate::shared;
 use crate::support::{Named, is_quick};
 
 /// The server of all tests of this program; each store in it has a schema of its own.
@@ -50,4 +51,10 @@ fn the_contract_is_kept_behind_pgbouncer_in_transaction_mode() {
     let bouncer = Bouncer::start(server()).expect("pgbouncer starts");
     let stores = by(bouncer.url(server()));
     tollgate_storage::conformance::run_where(&stores, is_quick);
+}
+
+#[test]
+fn a_call_of_many_orgs_is_made_for_each_by_itself_and_a_larger_one_is_refused() {
+    let store = open(&next_schema()).expect("opens");
+    shared::a_call_of_many_orgs_is_made_for_each_by_itself_and_a_larger_one_is_refused(&store);
 }
