@@ -22,8 +22,9 @@ use tollgate_storage::{
     Store, StoreError, StoreErrorKind,
 };
 
+use crate::flight::Terms;
 use crate::queue::Asked;
-use crate::shard::{Shard, Terms};
+use crate::shard::Shard;
 use crate::{CatalogInForce, Clock, Engine, EngineError, EngineOptions, Pace};
 
 /// Schedules of each model in the ordinary tests.
