@@ -59,6 +59,9 @@ fn a_store_that_finds_keys_as_of_what_it_saw_keeps_the_contract() {
     conformance::run(&Kept::shared(Fault::FindsAsOfWhatWasSeen));
 }
 
+/// How often a race is run until its threads meet.
+const RACES_MAX: u32 = 50;
+
 #[test]
 fn a_fault_is_noticed() {
     let mut passed = BTreeSet::new();
@@ -66,8 +69,11 @@ fn a_fault_is_noticed() {
         if passed.insert((case, fault.is_of_shared())) {
             conformance::run_where(&Kept::of(Fault::Sound, fault), |name| name == case);
         }
-        let outcome = catch_unwind(|| conformance::run_where(&Kept::of(fault, fault), |name| name == case));
-        assert!(outcome.is_err(), "{case} does not notice a store that {fault:?}");
+        let notices =
+            || catch_unwind(|| conformance::run_where(&Kept::of(fault, fault), |name| name == case)).is_err();
+        // Whether threads meet is up to the machine: on a busy one each may run to its end alone.
+        let tries = if case.starts_with("concurrency::") { RACES_MAX } else { 1 };
+        assert!((0..tries).any(|_| notices()), "{case} does not notice a store that {fault:?}");
     }
 }
 
