@@ -89,7 +89,13 @@ impl Options {
         };
         let systems = match mode {
             Mode::Ingest => vec![Kind::Tollgate, Kind::Postgres],
-            _ => {
+            Mode::Gate
+            | Mode::Holds
+            | Mode::Stores
+            | Mode::Replicas
+            | Mode::Scale
+            | Mode::Keys
+            | Mode::Pages => {
                 vec![Kind::Tollgate, Kind::Redis, Kind::Postgres]
             }
         };
@@ -146,7 +152,7 @@ impl Options {
         let in_parts: &[u64] = match self.mode {
             Mode::Ingest => &[self.usages, self.variant_usages],
             Mode::Keys => &[self.usages],
-            _ => &[],
+            Mode::Gate | Mode::Holds | Mode::Stores | Mode::Replicas | Mode::Scale | Mode::Pages => &[],
         };
         let whole = u64::try_from(self.batch)? * u64::from(PARTS);
         if in_parts.iter().any(|usages| whole == 0 || *usages == 0 || !usages.is_multiple_of(whole)) {

@@ -34,7 +34,7 @@ const EVENTS: usize = 1024;
 pub(crate) type Next<'a> = Box<dyn FnMut(&mut Vec<u8>) -> bool + Send + 'a>;
 
 /// Connections spread over as many threads as the machine can spare for load.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Crew(Vec<Fleet>);
 
 impl Crew {
@@ -53,6 +53,11 @@ impl Crew {
             Fleet::connect(address, wire, share, &greet)
         });
         Ok(Self(fleets.collect::<Result<_>>()?))
+    }
+
+    /// This crew and another as one: a run takes the streams of both, in this order.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// How many streams of requests a run takes.

@@ -6,19 +6,17 @@
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use crate::Result;
 use crate::args::Options;
+use crate::client::{Crew, Next};
 use crate::load::{Keys, Spread};
-use crate::machine;
 use crate::pace::Pace;
 use crate::report;
 use crate::rounds::Rounds;
-use crate::servers::{Ask, Daemon, StoreKind, make_orgs, start_tollgate_on, tollgate_template};
+use crate::servers::{Ask, Daemon, StoreKind, make_orgs, measured, start_tollgate_on, tollgate_template};
 use crate::share::Share;
-use crate::stats::{Cpu, Figures, Tally};
+use crate::stats::Figures;
 use crate::wire::Wire;
 
 /// How many servers are asked.
@@ -109,62 +107,33 @@ impl Servers {
         replicas: usize,
     ) -> Result<Figures> {
         let template = tollgate_template(Ask::Gate)?;
+        let asked = self.replicas.get(..replicas).unwrap_or_default();
         let mut crews = Vec::new();
-        for (part, replica) in self.replicas.iter().take(replicas).enumerate() {
+        for (part, replica) in asked.iter().enumerate() {
             let spread = match affinity {
                 Affinity::With => Spread::part(options.orgs, part, replicas)?,
                 Affinity::Without => Spread::even(options.orgs),
             };
-            let greet = |_: &mut _| Ok(());
-            let crew =
-                crate::client::Crew::connect(replica.address, Wire::HttpGate, options.connections, greet)?;
+            let crew = Crew::connect(replica.address, Wire::HttpGate, options.connections, |_| Ok(()))?;
             crews.push((crew, spread));
         }
-        let mut run = |pace: Pace| -> Result<Tally> {
-            let mut running = Vec::new();
-            for (crew, spread) in &mut crews {
-                let streams = crew.usages(keys, &template, *spread, None)?;
-                running.push((crew, streams));
-            }
-            let tallies: Vec<Result<Tally>> = thread::scope(|scope| {
-                let running: Vec<_> = (running.into_iter())
-                    .map(|(crew, streams)| scope.spawn(move || crew.run(streams, pace)))
-                    .collect();
-                let joined = running.into_iter().map(|thread| {
-                    thread.join().unwrap_or_else(|_| Err("a thread of the load generator panicked".into()))
-                });
-                joined.collect()
-            });
-            let mut sum = Tally::new()?;
-            for tally in tallies {
-                sum.merge(&tally?)?;
-            }
-            Ok(sum)
+        let mut streams = || -> Result<Vec<Next<'static>>> {
+            let of_each = crews.iter().map(|(crew, spread)| crew.usages(keys, &template, *spread, None));
+            Ok(of_each.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
         };
-        let warm = run(Pace::For(options.warmup))?;
-        let before = self.cpu(replicas)?;
-        let tally = run(Pace::For(options.measure))?;
-        let after = self.cpu(replicas)?;
-        let [server, client, all] = std::array::from_fn(|at| match (after.get(at), before.get(at)) {
-            (Some(after), Some(before)) => after.saturating_sub(*before),
-            _ => Duration::ZERO,
-        });
-        let mut figures =
-            Figures::new(&tally, Cpu { server, client, others: all.saturating_sub(server + client) });
+        let (warm_up, measuring) = (streams()?, streams()?);
+        let mut all = Crew::default();
+        crews.into_iter().for_each(|(crew, _)| all.join(crew));
+        let (first, others) = asked.split_first().ok_or("no server is asked")?;
+        let others: Vec<&Daemon> = others.iter().chain(&self.beneath).collect();
+        let (warm, _) = measured(first, &others, &mut all, warm_up, Pace::For(options.warmup))?;
+        let (tally, cpu) = measured(first, &others, &mut all, measuring, Pace::For(options.measure))?;
+        let mut figures = Figures::new(&tally, cpu);
         figures.errors += warm.error_count();
         for (text, count) in warm.errors.iter().chain(&tally.errors) {
             eprintln!("  {count} × {text}");
         }
         Ok(figures)
-    }
-
-    /// The CPU of those that are asked and of the store, of the load, and of everything.
-    fn cpu(&self, replicas: usize) -> Result<[Duration; 3]> {
-        let mut server = Duration::ZERO;
-        for daemon in self.replicas.iter().take(replicas).chain(&self.beneath) {
-            server += daemon.cpu()?;
-        }
-        Ok([server, machine::own_cpu()?, machine::cpu_of_all()?])
     }
 }
 

@@ -200,7 +200,7 @@ impl System {
         pace: Pace,
     ) -> Result<(Tally, Cpu)> {
         let streams = crew.usages(keys, &self.template, spread, requests)?;
-        measured(&self.daemon, &self.beneath, crew, streams, pace)
+        measured(&self.daemon, &self.beneath.iter().collect::<Vec<_>>(), crew, streams, pace)
     }
 
     /// Resident memory of the system's own process now and at its highest, in MiB.
@@ -228,17 +228,17 @@ impl System {
     }
 }
 
-/// Runs the streams and measures the CPU of both sides meanwhile; that of the databases beneath counts as the server's.
+/// Runs the streams and measures the CPU of both sides meanwhile; that of the other servers, such as databases, counts as the server's.
 pub(crate) fn measured(
     daemon: &Daemon,
-    beneath: &[Daemon],
+    besides: &[&Daemon],
     crew: &mut Crew,
     streams: Vec<Next<'_>>,
     pace: Pace,
 ) -> Result<(Tally, Cpu)> {
     let now = || -> Result<[Duration; 3]> {
         let mut server = daemon.cpu()?;
-        for daemon in beneath {
+        for daemon in besides {
             server += daemon.cpu()?;
         }
         Ok([server, machine::own_cpu()?, machine::cpu_of_all()?])

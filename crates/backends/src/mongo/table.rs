@@ -268,22 +268,18 @@ impl Table for MongoTable {
     }
 
     async fn put(&self, items: &[(Place, Item)]) -> Result<(), Failure> {
-        let updates = items.iter().map(|(place, item)| {
-            let document = document_of(place, item);
-            doc! { "q": filter_of(place), "u": document, "upsert": true }
-        });
+        let updates = items.iter().map(
+            |(place, item)| doc! { "q": filter_of(place), "u": document_of(place, item), "upsert": true },
+        );
         let refused = self.update(updates.collect()).await?;
         refused.into_values().next().map_or(Ok(()), |code| Err(not_written(code)))
     }
 
     async fn change(&self, changes: &[(Place, Change)]) -> Result<Vec<bool>, Failure> {
-        let update = |is_made: bool| {
-            move |(place, change): &(Place, Change)| {
-                let (filter, update) = (filter_of_change(place, change), update_of(change));
-                doc! { "q": filter, "u": update, "upsert": is_made }
-            }
-        };
-        let refused = self.update(changes.iter().map(update(true)).collect()).await?;
+        let updates = changes.iter().map(|(place, change)| {
+            doc! { "q": filter_of_change(place, change), "u": update_of(change), "upsert": true }
+        });
+        let refused = self.update(updates.collect()).await?;
         let mut made = vec![true; changes.len()];
         for (index, code) in refused {
             if !is_duplicate(code) {

@@ -251,12 +251,7 @@ async fn read_young<'a, T: Table>(
         core.table.read_each(young.iter().map(|org| packs(&of_org(org), 0, u64::MAX)).collect()).await?;
     for (org, all) in young.into_iter().zip(all) {
         let partition = Partition::Org(org.clone());
-        let mut entries = Vec::new();
-        for (sort, item) in all {
-            let place = Place { partition: of_org(org), sort };
-            entries.extend(pack::entries_of(&core.table, &partition, &place, &item).await?);
-        }
-        core.keys.begin(org, &entries).await;
+        core.keys.begin(org, &pack::entries_of_all(&core.table, &partition, all).await?).await;
     }
     Ok(())
 }
@@ -332,10 +327,8 @@ async fn read_on<T: Table>(core: &Core<T>, org: &OrgId, known: &mut OrgKeys) -> 
             known.note(&pack::entries_of(&core.table, &partition, &place, &item).await?);
         }
     }
-    for (sort, item) in core.table.read_all(packs(&name, known.until, u64::MAX)).await? {
-        let place = Place { partition: name.clone(), sort };
-        known.note(&pack::entries_of(&core.table, &partition, &place, &item).await?);
-    }
+    let since = core.table.read_all(packs(&name, known.until, u64::MAX)).await?;
+    known.note(&pack::entries_of_all(&core.table, &partition, since).await?);
     known.loaded = true;
     Ok(())
 }

@@ -7,7 +7,7 @@ use tollgate_storage::codec::{DecodeError, Line, LineRef, decode, decode_line, e
 use tollgate_storage::{EntryChange, StoreError};
 
 use super::places::{after_of, name_of, of_org, pack, packs};
-use super::table::{Asked, Item, Place, Range, Table, Value};
+use super::table::{Asked, Item, Place, Range, Sorted, Table, Value};
 use super::value::{BODY, bytes_of, damaged, keep, pieces};
 
 /// The number of the last entry of a pack.
@@ -67,6 +67,21 @@ pub(crate) async fn entries_of<T: Table>(
         || entries.last().map(EntryChange::number) != item.number(LAST)
     {
         return Err(damaged(&name()));
+    }
+    Ok(entries)
+}
+
+/// The entries of packs of one partition, in their order.
+pub(crate) async fn entries_of_all<T: Table>(
+    table: &Asked<T>,
+    partition: &Partition,
+    packs: Sorted,
+) -> Result<Vec<EntryChange>, StoreError> {
+    let name = name_of(partition);
+    let mut entries = Vec::new();
+    for (sort, item) in packs {
+        let place = Place { partition: name.clone(), sort };
+        entries.extend(entries_of(table, partition, &place, &item).await?);
     }
     Ok(entries)
 }

@@ -61,11 +61,7 @@ async fn open_one<T: Table>(
     let head = head.transpose()?;
     let image = head.as_ref().map_or(0, Record::version);
     // An image is of a version that was the end of a pack.
-    let mut entries = Vec::new();
-    for (sort, item) in since {
-        let place = Place { partition: name.clone(), sort };
-        entries.extend(pack::entries_of(&core.table, partition, &place, &item).await?);
-    }
+    let entries = pack::entries_of_all(&core.table, partition, since).await?;
     let opened = Opened { head, entries };
     if let Partition::Org(org) = partition
         && image == 0
@@ -139,15 +135,10 @@ pub(crate) async fn since<T: Table>(
     core: &Core<T>,
     asked: &[(Partition, u64)],
 ) -> Result<Vec<Option<Vec<EntryChange>>>, StoreError> {
-    let names: Vec<String> = asked.iter().map(|(partition, _)| name_of(partition)).collect();
-    let ranges = names.iter().zip(asked).map(|(name, (_, version))| packs(name, *version, u64::MAX));
+    let ranges = asked.iter().map(|(partition, version)| packs(&name_of(partition), *version, u64::MAX));
     let found = core.table.read_each(ranges.collect()).await?;
-    let since = asked.iter().zip(names).zip(found).map(|(((partition, version), name), found)| async move {
-        let mut entries = Vec::new();
-        for (sort, item) in found {
-            let place = Place { partition: name.clone(), sort };
-            entries.extend(pack::entries_of(&core.table, partition, &place, &item).await?);
-        }
+    let since = asked.iter().zip(found).map(|((partition, version), found)| async move {
+        let entries = pack::entries_of_all(&core.table, partition, found).await?;
         // Where a version lies within a pack, nothing was read of that.
         let is_whole = match entries.first() {
             Some(first) => first.number() == version + 1,
